@@ -1,0 +1,340 @@
+"""Every setting of the mesh: frozen dataclasses, validated at construction, read from the environment once.
+
+The variable of a field is `MESH_<CONCERN>_<FIELD>`, such as `MESH_RESOLVER_NAMESERVER`; those of
+`MeshConfig` itself have no concern: `MESH_SERVICE`. Durations are seconds. `from_env` reports every
+bad variable at once.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+
+class ConfigError(Exception):
+    """One or more settings are wrong; `problems` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ConfigError([problem])
+
+
+@dataclass(frozen=True)
+class ResolverConfig:
+    """How names become endpoints."""
+
+    kind: Literal["dns", "srv"] = "dns"
+    """`dns`: A and AAAA of the headless name, on the fixed port. `srv`: SRV, where the port is not fixed."""
+    nameserver: str = ""
+    """`host:port` of the DNS server; empty: those of /etc/resolv.conf."""
+    port: int = 50051
+    """The port of every mesh server (A and AAAA records carry none)."""
+    min_interval: float = 1.0
+    """Never asks more often than this, whatever the TTL."""
+    max_interval: float = 30.0
+    """Asks at least this often, whatever the TTL."""
+    timeout: float = 2.0
+    """How long one look-up may take."""
+    jitter: float = 0.1
+    """Share of the interval by which each wait is randomly shortened."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.port < 65536, f"resolver.port: {self.port} is not a port")
+        _require(0 < self.min_interval <= self.max_interval, "resolver.min_interval: must be in (0, max_interval]")
+        _require(self.timeout > 0, "resolver.timeout: must be positive")
+        _require(0 <= self.jitter < 1, "resolver.jitter: must be in [0, 1)")
+
+
+BalancerPolicy = Literal["round_robin", "least_request", "peak_ewma", "random", "weighted_round_robin"]
+
+
+@dataclass(frozen=True)
+class BalancerConfig:
+    """How a call picks its endpoint."""
+
+    policy: BalancerPolicy = "round_robin"
+    """The default policy."""
+    targets: Mapping[str, BalancerPolicy] = field(default_factory=dict)
+    """Policy by target: `product=least_request,order=random`."""
+    slow_start: float = 1.0
+    """How long a new endpoint warms up from a tenth of its share to all of it; 0: at once."""
+    ewma_decay: float = 10.0
+    """Time constant of peak_ewma's latency average."""
+    connect_timeout: float = 5.0
+    """How long a new endpoint may take to connect before it is tried afresh."""
+    max_backoff: float = 1.0
+    """Longest wait between two connection attempts to one endpoint."""
+    drain_timeout: float = 30.0
+    """How long an endpoint that left DNS may take to finish its calls."""
+    zone: str = ""
+    """Prefer endpoints of this zone while it has any; empty: no preference."""
+
+    def __post_init__(self) -> None:
+        known = typing.get_args(BalancerPolicy)
+        for name in (self.policy, *self.targets.values()):
+            _require(name in known, f"balancer.policy: {name!r} is none of {', '.join(known)}")
+        for name in ("slow_start", "ewma_decay", "connect_timeout", "max_backoff", "drain_timeout"):
+            _require(getattr(self, name) >= 0, f"balancer.{name}: must not be negative")
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """Health of this process and of its peers."""
+
+    address: str = "127.0.0.1:50052"
+    """Where the plaintext health port listens: a kubelet's gRPC probe cannot do TLS."""
+    watch: bool = True
+    """Watch each endpoint with grpc.health.v1.Health/Watch."""
+
+
+@dataclass(frozen=True)
+class RetryConfig:
+    """When a failed call is tried again."""
+
+    max_attempts: int = 4
+    """Attempts of one call, the first included; 1 switches retries off."""
+    codes: tuple[str, ...] = ("UNAVAILABLE",)
+    """Status codes that may be retried, for methods declared idempotent in the proto."""
+    base_backoff: float = 0.02
+    """Upper bound of the first wait (full jitter)."""
+    max_backoff: float = 1.0
+    """Upper bound of any wait."""
+    budget_ratio: float = 0.2
+    """Retries as a share of calls."""
+    budget_floor: float = 10.0
+    """Retries per second that are always allowed."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_attempts >= 1, "retry.max_attempts: must be at least 1")
+        _require(0 < self.base_backoff <= self.max_backoff, "retry.base_backoff: must be in (0, max_backoff]")
+        _require(0 <= self.budget_ratio <= 1, "retry.budget_ratio: must be in [0, 1]")
+        _require(self.budget_floor >= 0, "retry.budget_floor: must not be negative")
+
+
+@dataclass(frozen=True)
+class DeadlineConfig:
+    """How long calls may take."""
+
+    default: float = 5.0
+    """For a unary call that names none and inherits none."""
+    stream: float = 3600.0
+    """The same for a stream."""
+    margin: float = 0.0
+    """Kept back from an inherited deadline, for the way home."""
+
+    def __post_init__(self) -> None:
+        _require(self.default > 0 and self.stream > 0, "deadline.default: must be positive")
+        _require(self.margin >= 0, "deadline.margin: must not be negative")
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """Where the certificates lie."""
+
+    directory: Path = Path("/var/run/mesh/tls")
+    """Holds tls.crt, tls.key and, unless `bundle` is set, ca.crt."""
+    bundle: Path | None = None
+    """The trust bundle, where it lies elsewhere."""
+    poll_interval: float = 1.0
+    """How often the content is looked at."""
+    trust_domain: str = "cluster.local"
+    """The SPIFFE trust domain of peers."""
+
+    def __post_init__(self) -> None:
+        _require(self.poll_interval > 0, "identity.poll_interval: must be positive")
+        _require(bool(self.trust_domain), "identity.trust_domain: must not be empty")
+
+
+@dataclass(frozen=True)
+class AuthzConfig:
+    """Which workload may call which method."""
+
+    policy_file: Path | None = None
+    """TOML with `[[allow]]` (workloads) and `[users]`; None denies everything."""
+    poll_interval: float = 1.0
+    """How often the file is looked at."""
+
+
+@dataclass(frozen=True)
+class AuthConfig:
+    """Tokens of users."""
+
+    issuer: str = "https://user.meshmart"
+    """The `iss` that a token must carry."""
+    audience: str = "meshmart"
+    """The `aud` that a token must carry."""
+    leeway: float = 5.0
+    """Clock skew that is forgiven."""
+    refresh_interval: float = 60.0
+    """How often the published keys are fetched anew."""
+    cache_size: int = 4096
+    """Verified tokens kept until they expire."""
+
+
+@dataclass(frozen=True)
+class DrainConfig:
+    """How a process leaves."""
+
+    delay: float = 1.0
+    """From NOT_SERVING to refusing new calls: the time for callers to see it."""
+    grace: float = 20.0
+    """How long running calls may finish after that."""
+
+    def __post_init__(self) -> None:
+        _require(self.delay >= 0 and self.grace >= 0, "drain.delay: must not be negative")
+
+
+@dataclass(frozen=True)
+class TelemetryConfig:
+    """What a process tells."""
+
+    sample_ratio: float = 0.01
+    """Share of new traces that are recorded; a caller's decision is followed."""
+    otlp_endpoint: str = ""
+    """OTLP over gRPC; empty: OTEL_EXPORTER_OTLP_ENDPOINT; none: spans are not exported."""
+    access_log: Literal["all", "errors", "off"] = "all"
+    """Which served calls get a line."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Of everything else."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class AdminConfig:
+    """The HTTP port with metrics and the admin page."""
+
+    address: str = "127.0.0.1:9090"
+    """Where it listens; empty: nowhere."""
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """One process's membership."""
+
+    service: str
+    """The workload's name: `product`."""
+    replica: str = ""
+    """This process among the service's: `product-1`, or the pod's name."""
+    namespace: str = "meshmart"
+    """The Kubernetes namespace, and `ns` in SPIFFE identities."""
+    cluster_domain: str = "cluster.local"
+    """Suffix of service names in DNS."""
+    address: str = "127.0.0.1:50051"
+    """Where the mesh server listens."""
+    resolver: ResolverConfig = field(default_factory=ResolverConfig)
+    balancer: BalancerConfig = field(default_factory=BalancerConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    deadline: DeadlineConfig = field(default_factory=DeadlineConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
+    authz: AuthzConfig = field(default_factory=AuthzConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    drain: DrainConfig = field(default_factory=DrainConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.service), "service: must not be empty")
+
+    def dns_name(self, target: str) -> str:
+        """The fully qualified name of a service, trailing dot included (it saves search look-ups)."""
+        return f"{target}.{self.namespace}.svc.{self.cluster_domain}."
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], **defaults: Any) -> Self:
+        """Reads `MESH_*`.
+
+        Args:
+            environ: Usually `os.environ`.
+            defaults: For `MeshConfig`'s own fields that the environment does not set.
+
+        Raises:
+            ConfigError: with a line for each variable that is wrong or unknown.
+        """
+        reader = _Reader({k: v for k, v in environ.items() if k.startswith("MESH_")})
+        config = reader.read(cls, "MESH", defaults)
+        reader.reject_unknown()
+        if reader.problems or config is None:
+            raise ConfigError(reader.problems)
+        return config
+
+
+_T = typing.TypeVar("_T")
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.known: set[str] = set()
+        self.problems: list[str] = []
+
+    def read(self, cls: type[_T], prefix: str, defaults: Mapping[str, Any]) -> _T | None:
+        values: dict[str, Any] = dict(defaults)
+        hints = typing.get_type_hints(cls)
+        for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+            variable, hint = f"{prefix}_{f.name.upper()}", hints[f.name]
+            if dataclasses.is_dataclass(hint):
+                values[f.name] = self.read(typing.cast(type, hint), variable, {})
+                continue
+            self.known.add(variable)
+            if variable in self.environ:
+                self._put(values, f.name, variable, hint)
+        try:
+            return cls(**values)
+        except ConfigError as e:
+            self.problems += [f"{prefix}: {p}" for p in e.problems]
+        except TypeError as e:
+            self.problems.append(f"{prefix}: {e}")
+        return None
+
+    def _put(self, values: dict[str, Any], name: str, variable: str, hint: Any) -> None:
+        raw = self.environ[variable]
+        try:
+            values[name] = _parse(raw, hint)
+        except ValueError as e:
+            self.problems.append(f"{variable}={raw!r}: {e}")
+
+    def reject_unknown(self) -> None:
+        for variable in sorted(self.environ.keys() - self.known):
+            self.problems.append(f"{variable}: no such setting")
+
+
+def _parse(raw: str, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if raw not in args:
+            raise ValueError(f"must be one of {', '.join(map(str, args))}")
+        return raw
+    if origin is tuple:
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    if origin in (dict, Mapping, typing.get_origin(Mapping[str, str])):
+        return dict(_pair(part) for part in raw.split(",") if part.strip())
+    if hint == Path | None:
+        return Path(raw) if raw else None
+    if hint is bool:
+        return _parse_bool(raw)
+    return hint(raw)
+
+
+def _parse_bool(raw: str) -> bool:
+    if raw.lower() in ("true", "1", "yes", "on"):
+        return True
+    if raw.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _pair(part: str) -> tuple[str, str]:
+    key, separator, value = part.partition("=")
+    if not separator:
+        raise ValueError(f"{part!r} is not name=value")
+    return key.strip(), value.strip()

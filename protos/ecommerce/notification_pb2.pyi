@@ -1,0 +1,69 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NotificationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOTIFICATION_KIND_UNSPECIFIED: _ClassVar[NotificationKind]
+    NOTIFICATION_KIND_ORDER: _ClassVar[NotificationKind]
+    NOTIFICATION_KIND_PAYMENT: _ClassVar[NotificationKind]
+    NOTIFICATION_KIND_CHAT: _ClassVar[NotificationKind]
+    NOTIFICATION_KIND_SYSTEM: _ClassVar[NotificationKind]
+NOTIFICATION_KIND_UNSPECIFIED: NotificationKind
+NOTIFICATION_KIND_ORDER: NotificationKind
+NOTIFICATION_KIND_PAYMENT: NotificationKind
+NOTIFICATION_KIND_CHAT: NotificationKind
+NOTIFICATION_KIND_SYSTEM: NotificationKind
+
+class Notification(_message.Message):
+    __slots__ = ("id", "user_id", "kind", "title", "body", "created_at", "cursor")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    user_id: int
+    kind: NotificationKind
+    title: str
+    body: str
+    created_at: _timestamp_pb2.Timestamp
+    cursor: int
+    def __init__(self, id: _Optional[int] = ..., user_id: _Optional[int] = ..., kind: _Optional[_Union[NotificationKind, str]] = ..., title: _Optional[str] = ..., body: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cursor: _Optional[int] = ...) -> None: ...
+
+class NotificationRequest(_message.Message):
+    __slots__ = ("user_id", "kind", "title", "body", "event_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    kind: NotificationKind
+    title: str
+    body: str
+    event_id: str
+    def __init__(self, user_id: _Optional[int] = ..., kind: _Optional[_Union[NotificationKind, str]] = ..., title: _Optional[str] = ..., body: _Optional[str] = ..., event_id: _Optional[str] = ...) -> None: ...
+
+class NotificationResponse(_message.Message):
+    __slots__ = ("notification",)
+    NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    notification: Notification
+    def __init__(self, notification: _Optional[_Union[Notification, _Mapping]] = ...) -> None: ...
+
+class StreamNotificationsRequest(_message.Message):
+    __slots__ = ("user_id", "after_cursor")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    after_cursor: int
+    def __init__(self, user_id: _Optional[int] = ..., after_cursor: _Optional[int] = ...) -> None: ...
