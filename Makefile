@@ -1,0 +1,84 @@
+# Meshmart. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+PYTEST := $(BIN)/pytest
+PROTOS := $(sort $(wildcard protos/ecommerce/*.proto))
+say = @printf '\033[1m==> %s\033[0m\n' $(1)
+
+.PHONY: help setup setup-dev proto fmt lint test test-e2e test-browser bench demo lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(RUN):
+	$(call say,"making a virtual environment in $(VENV)")
+	@command -v $(PYTHON) >/dev/null || { echo "meshmart: $(PYTHON) is not installed (3.11 or newer is needed)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "meshmart: $$($(PYTHON) --version) is too old: 3.11 or newer is needed; name another with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "meshmart: $(PYTHON) -m venv failed; on Debian: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+# A stamp a set of locked packages: a changed lock installs again, an unchanged one costs nothing.
+$(VENV)/.run: requirements.lock pyproject.toml | $(RUN)
+	$(call say,"installing the locked packages (a minute the first time)")
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(call say,"installing the locked development packages")
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.run ## installs what the demo needs into .venv
+setup-dev: $(VENV)/.dev ## installs what tests and linters need too
+
+demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
+	@exec $(BIN)/meshmart up
+
+proto: $(VENV)/.dev ## generates the code of protos/ beside them
+	@$(RUN) -m grpc_tools.protoc -Iprotos --python_out=protos --pyi_out=protos --grpc_python_out=protos \
+	  --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:protos $(PROTOS)
+
+fmt: $(VENV)/.dev ## formats the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
+
+lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of generated code
+	$(call say,"ruff")
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	$(call say,"mypy --strict")
+	@$(BIN)/mypy
+	$(call say,"import-linter")
+	@$(BIN)/lint-imports
+	$(call say,"buf lint, buf breaking")
+	@PATH=$(CURDIR)/$(BIN):$$PATH tools/check-protos
+
+test: $(VENV)/.dev ## unit and integration tests
+	$(call say,"unit tests")
+	@$(PYTEST) tests/unit
+	$(call say,"integration tests (loopback, mTLS, real processes)")
+	@$(PYTEST) tests/integration
+
+test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
+	@$(PYTEST) tests/e2e -m "not browser"
+
+test-browser: $(VENV)/.dev ## a checkout in headless Chromium
+	@$(PYTEST) tests/e2e -m browser
+
+bench: $(VENV)/.dev ## CPU and latency per call against bare grpc.aio, alternating
+	@$(RUN) bench/overhead.py
+
+lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	  --extra build pyproject.toml -o requirements.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	  --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## removes what was built and the demo's state
+	@[ ! -e .meshmart ] || $(BIN)/meshmart down >/dev/null 2>&1 || true
+	@rm -rf $(VENV) .meshmart build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
