@@ -1,0 +1,1 @@
+"""Load: open-loop arrivals, journeys through the shop, and a report of what a buyer would have seen."""

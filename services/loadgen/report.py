@@ -1,0 +1,113 @@
+"""What a run of load saw: counts by status code, latencies, and each replica's share. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One call of the run. Times are monotonic seconds."""
+
+    target: str
+    method: str
+    #: When the schedule wanted it to start; latency counts from here, so that a queue is not hidden
+    #: ("coordinated omission", https://www.infoq.com/presentations/latency-response-time/).
+    intended: float
+    ended: float
+    #: `OK`, or the status code's name.
+    code: str
+    #: The address that answered the last attempt.
+    endpoint: str | None
+    attempts: int
+
+    @property
+    def latency(self) -> float:
+        return self.ended - self.intended
+
+
+def percentile(sorted_values: list[float], q: float) -> float:
+    """The nearest-rank percentile; 0.0 of nothing.
+
+    Args:
+        sorted_values: In rising order.
+        q: From 0 to 1.
+    """
+    if not sorted_values:
+        return 0.0
+    return sorted_values[max(0, math.ceil(q * len(sorted_values)) - 1)]
+
+
+@dataclass(slots=True)
+class Report:
+    """Samples of one run, and how long it took."""
+
+    samples: list[Sample] = field(default_factory=list)
+    #: Arrivals that found the limit of calls in flight reached: errors of the run, not of the system.
+    dropped: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def errors(self) -> int:
+        return self.dropped + sum(s.code != "OK" for s in self.samples)
+
+    @property
+    def rate(self) -> float:
+        """Calls per second."""
+        elapsed = self.ended - self.started
+        return len(self.samples) / elapsed if elapsed > 0 else 0.0
+
+    def codes(self) -> Counter[str]:
+        return Counter(s.code for s in self.samples)
+
+    def latency(self, q: float) -> float:
+        """A percentile of all latencies, in seconds."""
+        return percentile(sorted(s.latency for s in self.samples), q)
+
+    def counts(self, target: str) -> Counter[str]:
+        """Answered calls per endpoint of one service."""
+        return Counter(s.endpoint for s in self.samples if s.target == target and s.endpoint)
+
+    def targets(self) -> list[str]:
+        return sorted({s.target for s in self.samples})
+
+    def since(self, moment: float) -> "Report":
+        """The samples whose call was to start at `moment` or later."""
+        return Report([s for s in self.samples if s.intended >= moment], 0, moment, self.ended)
+
+    def summary(self, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """As plain data, for `--json`.
+
+        Args:
+            names: Replica names by address (`127.0.1.1:50051` -> `product/1`).
+        """
+        return {
+            "calls": len(self.samples),
+            "rate": round(self.rate, 2),
+            "errors": self.errors,
+            "dropped": self.dropped,
+            "codes": dict(sorted(self.codes().items())),
+            "retried": sum(s.attempts > 1 for s in self.samples),
+            "latency_ms": {f"p{round(q * 100)}": round(self.latency(q) * 1000, 3) for q in (0.5, 0.95, 0.99)},
+            "shares": {target: self._shares(target, names or {}) for target in self.targets()},
+        }
+
+    def _shares(self, target: str, names: Mapping[str, str]) -> dict[str, Any]:
+        counts = self.counts(target)
+        total = sum(counts.values())
+        return {
+            "replicas": {
+                names.get(address, address): {"address": address, "calls": n, "share": round(n / total, 4)}
+                for address, n in sorted(counts.items())
+            },
+            "max_over_min": round(spread(counts), 4) if counts else None,
+        }
+
+
+def spread(counts: Mapping[str, int]) -> float:
+    """The largest share over the smallest: 1.0 is perfect balance; infinite for nothing."""
+    low = min(counts.values(), default=0)
+    return max(counts.values()) / low if low else math.inf

@@ -1,0 +1,42 @@
+"""The arithmetic of a load report."""
+
+import math
+
+import pytest
+
+from services.loadgen.report import Report, Sample, percentile, spread
+
+
+def sample(endpoint: str = "a", code: str = "OK", latency: float = 0.01, attempts: int = 1) -> Sample:
+    return Sample("product", "GetProduct", 10.0, 10.0 + latency, code, endpoint, attempts)
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    values = [float(v) for v in range(1, 101)]
+    assert [percentile(values, q) for q in (0.5, 0.95, 0.99, 1.0)] == [50.0, 95.0, 99.0, 100.0]
+    assert percentile([7.0], 0.5) == 7.0
+    assert percentile([], 0.99) == 0.0
+
+
+def test_the_spread_is_the_largest_share_over_the_smallest() -> None:
+    assert spread({"a": 100, "b": 100}) == 1.0
+    assert spread({"a": 105, "b": 100}) == pytest.approx(1.05)
+    assert math.isinf(spread({"a": 1, "b": 0}))
+    assert math.isinf(spread({}))
+
+
+def test_a_dropped_arrival_is_an_error() -> None:
+    report = Report([sample(), sample(code="UNAVAILABLE")], dropped=2)
+    assert report.errors == 3
+    assert report.codes() == {"OK": 1, "UNAVAILABLE": 1}
+
+
+def test_the_summary_names_replicas_and_adds_up() -> None:
+    report = Report([sample("a"), sample("a"), sample("b"), sample("b", attempts=2)], started=0.0, ended=2.0)
+    summary = report.summary({"a": "product/1"})
+    assert summary["rate"] == 2.0
+    assert summary["retried"] == 1
+    shares = summary["shares"]["product"]
+    assert shares["replicas"]["product/1"] == {"address": "a", "calls": 2, "share": 0.5}
+    assert shares["replicas"]["b"]["share"] == 0.5
+    assert shares["max_over_min"] == 1.0
