@@ -30,7 +30,7 @@ ORDER_STATUS_CANCELLED: OrderStatus
 ORDER_STATUS_REFUNDED: OrderStatus
 
 class Order(_message.Message):
-    __slots__ = ("id", "user_id", "items", "total_amount", "status", "shipping_address", "created_at", "updated_at", "payment_id")
+    __slots__ = ("id", "user_id", "items", "total_amount", "status", "shipping_address", "created_at", "updated_at", "payment_id", "cursor")
     ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Order(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     PAYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
     id: int
     user_id: int
     items: _containers.RepeatedCompositeFieldContainer[OrderItem]
@@ -49,7 +50,8 @@ class Order(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
     payment_id: int
-    def __init__(self, id: _Optional[int] = ..., user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., total_amount: _Optional[float] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payment_id: _Optional[int] = ...) -> None: ...
+    cursor: int
+    def __init__(self, id: _Optional[int] = ..., user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., total_amount: _Optional[float] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payment_id: _Optional[int] = ..., cursor: _Optional[int] = ...) -> None: ...
 
 class OrderItem(_message.Message):
     __slots__ = ("product_id", "product_name", "quantity", "unit_price", "total_price")

@@ -160,6 +160,20 @@ class RefundResponse(_message.Message):
     refund_id: str
     def __init__(self, success: _Optional[bool] = ..., message: _Optional[str] = ..., refund_id: _Optional[str] = ...) -> None: ...
 
+class VoidPaymentRequest(_message.Message):
+    __slots__ = ("idempotency_key", "reason")
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    idempotency_key: str
+    reason: str
+    def __init__(self, idempotency_key: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class VoidPaymentResponse(_message.Message):
+    __slots__ = ("payment",)
+    PAYMENT_FIELD_NUMBER: _ClassVar[int]
+    payment: Payment
+    def __init__(self, payment: _Optional[_Union[Payment, _Mapping]] = ...) -> None: ...
+
 class GetPaymentHistoryRequest(_message.Message):
     __slots__ = ("user_id", "page", "page_size")
     USER_ID_FIELD_NUMBER: _ClassVar[int]

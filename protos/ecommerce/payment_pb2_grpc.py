@@ -46,6 +46,11 @@ class PaymentServiceStub:
                 request_serializer=ecommerce_dot_payment__pb2.RefundRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_payment__pb2.RefundResponse.FromString,
                 _registered_method=True)
+        self.VoidPayment = channel.unary_unary(
+                '/ecommerce.PaymentService/VoidPayment',
+                request_serializer=ecommerce_dot_payment__pb2.VoidPaymentRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_payment__pb2.VoidPaymentResponse.FromString,
+                _registered_method=True)
         self.GetPaymentHistory = channel.unary_stream(
                 '/ecommerce.PaymentService/GetPaymentHistory',
                 request_serializer=ecommerce_dot_payment__pb2.GetPaymentHistoryRequest.SerializeToString,
@@ -81,6 +86,14 @@ class PaymentServiceServicer:
 
     def RefundPayment(self, request, context):
         """RefundPayment gives back up to what was paid. Admin, or the order service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidPayment(self, request, context):
+        """VoidPayment closes a key for good: what was charged under it is given back, and what was not can no longer be.
+        For the order service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +139,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.RefundPayment,
                     request_deserializer=ecommerce_dot_payment__pb2.RefundRequest.FromString,
                     response_serializer=ecommerce_dot_payment__pb2.RefundResponse.SerializeToString,
+            ),
+            'VoidPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidPayment,
+                    request_deserializer=ecommerce_dot_payment__pb2.VoidPaymentRequest.FromString,
+                    response_serializer=ecommerce_dot_payment__pb2.VoidPaymentResponse.SerializeToString,
             ),
             'GetPaymentHistory': grpc.unary_stream_rpc_method_handler(
                     servicer.GetPaymentHistory,
@@ -203,6 +221,33 @@ class PaymentService:
             '/ecommerce.PaymentService/RefundPayment',
             ecommerce_dot_payment__pb2.RefundRequest.SerializeToString,
             ecommerce_dot_payment__pb2.RefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.PaymentService/VoidPayment',
+            ecommerce_dot_payment__pb2.VoidPaymentRequest.SerializeToString,
+            ecommerce_dot_payment__pb2.VoidPaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,10 @@ class PaymentServiceStub:
     """ProcessPayment charges once per idempotency_key. A decline is a response with success=false."""
     RefundPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundRequest, _payment_pb2.RefundResponse]
     """RefundPayment gives back up to what was paid. Admin, or the order service."""
+    VoidPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.VoidPaymentRequest, _payment_pb2.VoidPaymentResponse]
+    """VoidPayment closes a key for good: what was charged under it is given back, and what was not can no longer be.
+    For the order service.
+    """
     GetPaymentHistory: _aio.UnaryStreamMultiCallable[_payment_pb2.GetPaymentHistoryRequest, _payment_pb2.Payment]
     """GetPaymentHistory streams one page of a user's payments, newest first."""
     StreamPayments: _aio.UnaryStreamMultiCallable[_empty_pb2.Empty, _payment_pb2.PaymentResponse]
@@ -45,6 +49,15 @@ class PaymentServiceServicer:
         context: _aio.ServicerContext[_payment_pb2.RefundRequest, _abc.Awaitable[_payment_pb2.RefundResponse]],
     ) -> _abc.Awaitable[_payment_pb2.RefundResponse]:
         """RefundPayment gives back up to what was paid. Admin, or the order service."""
+
+    def VoidPayment(
+        self,
+        request: _payment_pb2.VoidPaymentRequest,
+        context: _aio.ServicerContext[_payment_pb2.VoidPaymentRequest, _abc.Awaitable[_payment_pb2.VoidPaymentResponse]],
+    ) -> _abc.Awaitable[_payment_pb2.VoidPaymentResponse]:
+        """VoidPayment closes a key for good: what was charged under it is given back, and what was not can no longer be.
+        For the order service.
+        """
 
     def GetPaymentHistory(
         self,
