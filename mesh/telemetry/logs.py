@@ -1,0 +1,253 @@
+"""JSON lines: one object a line, written in bursts so that a line costs no system call of its own."""
+
+import asyncio
+import json
+import logging
+import os
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+from mesh.telemetry.context import current_trace
+
+#: Seconds a line may wait for company.
+FLUSH_AFTER = 0.05
+#: Bytes that are written at once, whatever the time; POSIX keeps writes of up to 4 KiB to a pipe whole.
+FLUSH_AT = 32 * 1024
+_PIPE_BUF = 4096
+#: Bytes kept for a reader that does not read; beyond it lines are dropped and counted.
+MAX_BUFFER = 1024 * 1024
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+
+#: Fields whose value is never written, wherever the word stands in the name.
+_SECRET = (
+    "authorization", "password", "passwd", "secret", "card", "cvv", "cvc", "cookie", "credential", "bearer",
+    "jwt", "private_key", "signing_key", "api_key", "access_token", "refresh_token", "id_token",
+)  # fmt: skip
+_SECRET_EXACT = frozenset({"token", "tokens", "pin", "pan", "key"})
+_REDACTED = "[redacted]"
+
+
+def redact(key: str, value: object) -> object:
+    """The value, or a placeholder where the key names a secret; looks into mappings and sequences."""
+    name = key.lower().replace("-", "_")
+    if name in _SECRET_EXACT or any(word in name for word in _SECRET):
+        return _REDACTED
+    if isinstance(value, Mapping):
+        return {str(k): redact(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact("", v) for v in value]
+    return value
+
+
+class LineWriter:
+    """Gathers lines and writes them together.
+
+    Never waits for a slow reader: what a pipe does not take now stays, up to `MAX_BUFFER`.
+
+    Args:
+        fd: The file descriptor, usually standard error's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lines: deque[bytes] = deque()
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.dropped = 0
+
+    def write(self, line: str) -> None:
+        """Takes a line without its newline."""
+        data = line.encode()
+        if self._bytes + len(data) > MAX_BUFFER:
+            self.dropped += 1
+            return
+        self._lines.append(data)
+        self._bytes += len(data) + 1
+        if self._bytes >= FLUSH_AT:
+            self.flush()
+        elif self._timer is None:
+            self._schedule()
+
+    def flush(self) -> None:
+        """Writes what the descriptor takes without blocking; the rest follows soon."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        while self._lines and poll.poll(0):
+            if not self._write_chunk():
+                return
+        if self._lines:
+            self._schedule()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Writes the rest, waiting at most `timeout` seconds for a reader that does not read."""
+        end = time.monotonic() + timeout
+        self.flush()
+        while self._lines and time.monotonic() < end:
+            time.sleep(0.01)
+            self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        try:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self._on_timer)
+        except RuntimeError:
+            # Before or after the loop, or in another thread: nobody would come back for the line.
+            self._write_chunk()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def _write_chunk(self) -> bool:
+        chunk: list[bytes] = []
+        size = 0
+        while self._lines and (not chunk or size + len(self._lines[0]) < _PIPE_BUF):
+            line = self._lines.popleft()
+            chunk.append(line)
+            size += len(line) + 1
+        self._bytes -= size
+        try:
+            os.write(self._fd, b"\n".join(chunk) + b"\n" if chunk else b"")
+        except OSError:
+            # The reader is gone or the disk is full; there is no other place to say so.
+            self.dropped += len(chunk)
+            return False
+        return True
+
+
+def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
+    """A function that gives the present as `2026-01-31T12:00:00.123Z`, formatting each second once."""
+    second, prefix = -1, ""
+
+    def stamp() -> str:
+        nonlocal second, prefix
+        at = now()
+        whole = int(at)
+        if whole != second:
+            second, prefix = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        return f"{prefix}.{int((at - whole) * 1000):03d}Z"
+
+    return stamp
+
+
+class Logger:
+    """Structured logging: `log.info("message", key=value)`.
+
+    Each line has `ts`, `level`, `service`, `replica`, `msg`, inside a traced call also `trace_id` and
+    `span_id`, then the fields. Fields named like a secret are redacted.
+
+    Args:
+        write: Takes a finished line.
+        level: The lowest level written.
+    """
+
+    def __init__(self, service: str, replica: str, write: Callable[[str], None], level: str = "INFO") -> None:
+        self._head = f'"service":{quote(service)},"replica":{quote(replica)},"msg":'
+        self._write = write
+        self._stamp = timestamps()
+        self.level = LEVELS[level]
+
+    def debug(self, message: str, **fields: object) -> None:
+        if self.level <= 10:
+            self.log("DEBUG", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        if self.level <= 20:
+            self.log("INFO", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        if self.level <= 30:
+            self.log("WARNING", message, fields)
+
+    def error(self, message: str, error: BaseException | None = None, **fields: object) -> None:
+        """With `error`, its type and stack (never local variables) are written too."""
+        if error is not None:
+            fields["error"] = type(error).__name__
+            fields["stack"] = "".join(_stack(error))
+        self.log("ERROR", message, fields)
+
+    def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        """Writes a line whatever the level."""
+        line = self.start(level, message) + _trace()
+        for key, value in fields.items():
+            line += f",{quote(key)}:{_json(redact(key, value))}"
+        self._write(line + "}")
+
+    def start(self, level: str, message: str) -> str:
+        """The beginning of a line, for who builds the rest by hand."""
+        return f'{{"ts":"{self._stamp()}","level":"{level}",{self._head}{quote(message)}'
+
+    def raw(self, line: str) -> None:
+        """Writes a line built by hand."""
+        self._write(line)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str, separators=(",", ":"))
+
+
+def _trace() -> str:
+    trace = current_trace()
+    return f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"' if trace else ""
+
+
+def _stack(error: BaseException) -> list[str]:
+    import traceback
+
+    return traceback.format_exception(error)
+
+
+class JsonHandler(logging.Handler):
+    """Brings the standard library's logging (uvicorn, SQLAlchemy, Alembic) into the same lines."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(log.level)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._emit(record)
+        except Exception:
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            fields |= {"error": type(error).__name__, "stack": "".join(_stack(error))}
+        level = record.levelname if record.levelname in LEVELS else "ERROR"
+        self._log.log(level, record.getMessage(), fields)
+
+
+class CapturedLogging:
+    """The root logger's handlers replaced by a `JsonHandler`, until `restore()`."""
+
+    def __init__(self, log: Logger) -> None:
+        self._root = logging.getLogger()
+        self._before = (self._root.handlers[:], self._root.level)
+        self._root.handlers[:] = [JsonHandler(log)]
+        self._root.setLevel(max(log.level, logging.INFO))
+
+    def restore(self) -> None:
+        """Puts the former handlers back."""
+        self._root.handlers[:], level = self._before
+        self._root.setLevel(level)
+
+
+def standard_error() -> LineWriter:
+    """A writer to standard error; where that is no real file, to descriptor 2."""
+    try:
+        return LineWriter(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return LineWriter(2)
