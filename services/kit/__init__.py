@@ -1,0 +1,1 @@
+"""What the services share: storage, migrations, money, validation, paging, token keys. Below all of them."""

@@ -1,0 +1,44 @@
+"""`python -m services.migrate [SERVICE …]` brings tables up to date and seeds them; default: all services."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from mesh.config import ConfigError
+from mesh.errors import MeshError
+from services.kit.db import database_url
+from services.kit.migrate import migrate
+
+
+def services_with_tables() -> list[str]:
+    """The names of all services that have migrations."""
+    return sorted(p.parent.parent.name for p in Path(__file__).parent.glob("[a-z]*/migrations/versions"))
+
+
+async def _migrate_all(names: list[str]) -> None:
+    for name in names:
+        await migrate(database_url(name, os.environ), name)
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: 0, 1 if a database is out of reach, 2 for a wrong name or setting."""
+    known = services_with_tables()
+    if unknown := [name for name in arguments if name not in known]:
+        return _fail(2, f"no such service: {', '.join(unknown)}; there are {', '.join(known)}")
+    try:
+        asyncio.run(_migrate_all(arguments or known))
+    except ConfigError as e:
+        return _fail(2, str(e))
+    except (MeshError, OSError) as e:
+        return _fail(1, str(e))
+    return 0
+
+
+def _fail(status: int, problem: str) -> int:
+    sys.stderr.write(f"migrate: {problem}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
