@@ -1,0 +1,93 @@
+"""Who may not call is refused, and each refusal is counted."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+
+from meshmart.cluster import Replica
+from meshmart.tour.check import Check
+from meshmart.tour.peer import call_with, call_with_old_tls
+from meshmart.tour.stage import SceneError, Stage, no_failed_calls
+from mesh.testing.ca import CertificateAuthority
+
+NAME = "intruder"
+SHOWS = "no certificate, a foreign CA, an old TLS and a workload that may not: refused and counted"
+
+PATH = "/ecommerce.ProductService/GetProduct"
+OUTSIDER = "payment"  # a member of the mesh that has no business with the catalogue
+
+
+async def play(stage: Stage) -> list[Check]:
+    replica = (await stage.with_replicas("product", 3))[0]
+    checks: list[Check] = []
+    async with stage.browsing() as load:
+        await stage.settle(load, 50)
+        for what, metric, attempt in _attempts(stage.certificates, replica):
+            stage.say(what)
+            checks += await _refused(stage, replica, what, metric, attempt)
+        await stage.settle(load, 50)
+    return [*checks, no_failed_calls(load)]
+
+
+Attempt = Callable[[], Awaitable[bool]]
+
+
+def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Attempt]]:
+    """What is tried, the metric that must count it, and the attempt: did it end as it should?"""
+    ca = _read(certificates, "client", "ca.crt")
+    foreign = CertificateAuthority().issue("storefront")
+    outsider = grpc.ssl_channel_credentials(
+        ca, _read(certificates, OUTSIDER, "tls.key"), _read(certificates, OUTSIDER, "tls.crt")
+    )
+
+    async def without_certificate() -> bool:
+        return await _ends(grpc.ssl_channel_credentials(ca), replica, grpc.StatusCode.UNAVAILABLE)
+
+    async def with_foreign_ca() -> bool:
+        credentials = grpc.ssl_channel_credentials(ca, foreign.tls_key, foreign.tls_crt)
+        return await _ends(credentials, replica, grpc.StatusCode.UNAVAILABLE)
+
+    async def with_old_tls() -> bool:
+        return not await call_with_old_tls(replica, "product", PATH, certificates)
+
+    async def without_permission() -> bool:
+        return await _ends(outsider, replica, grpc.StatusCode.PERMISSION_DENIED)
+
+    return [
+        ("no certificate", "mesh_tls_handshake_failures_total", without_certificate),
+        ("a certificate of a foreign CA", "mesh_tls_handshake_failures_total", with_foreign_ca),
+        ("TLS 1.2", "mesh_identity_refused_total", with_old_tls),
+        (f"the workload {OUTSIDER}, which may not", "mesh_authz_denials_total", without_permission),
+    ]
+
+
+async def _ends(credentials: grpc.ChannelCredentials, replica: Replica, expected: grpc.StatusCode) -> bool:
+    return await call_with(credentials, replica, "product", PATH) is expected
+
+
+async def _refused(stage: Stage, replica: Replica, what: str, metric: str, attempt: Attempt) -> list[Check]:
+    before = await _count(stage, replica, metric)
+    refused = await attempt()
+
+    async def look() -> bool | None:
+        return True if await _count(stage, replica, metric) > before else None
+
+    try:
+        counted = await stage.until(look, f"{metric} counts it", 5, interval=0.2)
+    except SceneError:
+        counted = False
+    return [
+        Check(f"refused: {what}", refused, 1, relation="=="),
+        Check(f"counted by {metric}", counted, 1, relation="=="),
+    ]
+
+
+async def _count(stage: Stage, replica: Replica, metric: str) -> float:
+    """The sum of a counter's series on one replica."""
+    samples = await stage.cluster.metrics("product", replica.id)
+    return sum(s.value for s in samples if s.name == metric)
+
+
+def _read(certificates: Path, service: str, name: str) -> bytes:
+    return (certificates / service / name).read_bytes()

@@ -1,0 +1,37 @@
+"""kill -9 of a replica under load."""
+
+import time
+
+from meshmart.tour.check import Check
+from meshmart.tour.stage import Stage, no_failed_calls
+from services.loadgen.report import Report
+
+NAME = "kill"
+SHOWS = "one of 3 replicas of product is killed (kill -9) under load; no idempotent call fails"
+
+
+async def play(stage: Stage) -> list[Check]:
+    replicas = await stage.with_replicas("product", 3)
+    async with stage.browsing() as load:
+        await stage.settle(load, 300)
+        victim = replicas[0]
+        stage.say(f"kill -9 of product/{victim.id} at {victim.address}")
+        killed = time.monotonic()
+        await stage.cluster.kill("product", victim.id)
+        await stage.settle(load, 300)
+        await stage.all_ready("product", 3)
+    disturbed = _last_disturbed(load.report, killed)
+    retried = sum(s.attempts > 1 for s in load.report.samples)
+    stage.say(f"{retried} calls were retried on another replica")
+    return [
+        no_failed_calls(load, "reads"),
+        Check("until no call is disturbed any more", disturbed - killed, 1.0, " s"),
+    ]
+
+
+def _last_disturbed(report: Report, killed: float) -> float:
+    """When the last call that failed or needed another attempt had started; `killed` if none did."""
+    starts = [
+        s.intended for s in report.samples if s.intended > killed and (s.code != "OK" or s.attempts > 1)
+    ]
+    return max(starts, default=killed)

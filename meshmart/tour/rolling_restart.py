@@ -1,0 +1,29 @@
+"""Every replica is replaced under load."""
+
+from meshmart.tour.check import Check
+from meshmart.tour.stage import Stage, no_failed_calls
+
+NAME = "rolling-restart"
+SHOWS = "every replica of product and order is replaced while buyers browse and buy"
+
+
+async def play(stage: Stage) -> list[Check]:
+    services = {"product": 3, "order": 2}
+    before = {}
+    for service, count in services.items():
+        before[service] = {r.pid for r in await stage.with_replicas(service, count)}
+    async with stage.browsing() as reading, await stage.buying() as writing:
+        await stage.settle(reading, 100)
+        for service in services:
+            stage.say(f"restarting {service}")
+            await stage.cluster.restart(service)
+        await stage.settle(reading, 100)
+    replaced = 0
+    for service, count in services.items():
+        now = {r.pid for r in await stage.all_ready(service, count)}
+        replaced += len(now - before[service])
+    return [
+        Check("replicas replaced", replaced, sum(services.values()), relation="=="),
+        no_failed_calls(reading, "reads"),
+        no_failed_calls(writing, "calls of checkouts"),
+    ]

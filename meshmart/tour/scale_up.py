@@ -1,0 +1,54 @@
+"""A new replica gets its share."""
+
+import asyncio
+import time
+
+from meshmart.tour.check import Check
+from meshmart.tour.stage import Stage, no_failed_calls
+from services.loadgen.report import Report
+
+NAME = "scale-up"
+SHOWS = "a third replica of product joins under load and gets its share soon after it is ready"
+
+#: The new replica's share counts as its own from here on: nine tenths of a third.
+FAIR = 0.9 / 3
+WINDOW = 50
+
+
+async def play(stage: Stage) -> list[Check]:
+    before = {r.address for r in await stage.with_replicas("product", 2)}
+    async with stage.browsing() as load:
+        await stage.settle(load, 200)
+        stage.say("scaling product to 3")
+        scaling = asyncio.create_task(stage.cluster.scale("product", 3))
+        try:
+            ready = await _ready(stage)
+            stage.say("the new replica is ready")
+            shared = await _shared(stage, load.report, before)
+        finally:
+            await scaling
+        await stage.settle(load, 100)
+    return [
+        Check("from ready to its share", shared - ready, 2 * stage.dns_ttl, " s"),
+        no_failed_calls(load),
+    ]
+
+
+async def _ready(stage: Stage) -> float:
+    await stage.all_ready("product", 3)
+    return time.monotonic()
+
+
+async def _shared(stage: Stage, report: Report, before: set[str]) -> float:
+    """When the first window of calls ended in which the new replica had its share."""
+
+    async def look() -> float | None:
+        window = report.samples[-WINDOW:]
+        new = sum(s.endpoint is not None and not _known(s.endpoint, before) for s in window)
+        return window[0].intended if new / len(window) >= FAIR else None
+
+    return await stage.until(look, "the new replica has its share", 30)
+
+
+def _known(endpoint: str, addresses: set[str]) -> bool:
+    return endpoint.rpartition(":")[0] in addresses or endpoint in addresses
