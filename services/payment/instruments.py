@@ -1,0 +1,94 @@
+"""Checks an instrument before anybody is asked to charge it.
+
+Card numbers carry a check digit (ISO/IEC 7812-1, Luhn) and 12 to 19 digits; an expiry is MM/YY, good
+to the end of its month. Spaces and hyphens in numbers are how people write them, and are dropped.
+"""
+
+import time
+
+from services.kit.validation import Check
+from services.payment.domain import BankAccount, Card, Instrument, Method, Wallet
+
+_METHODS: dict[type[Card | BankAccount | Wallet], tuple[Method, ...]] = {
+    Card: (Method.CREDIT_CARD, Method.DEBIT_CARD),
+    BankAccount: (Method.BANK_TRANSFER,),
+    Wallet: (Method.DIGITAL_WALLET, Method.PAYPAL),
+}
+#: Field paths of a card in a request: number, expiry, CVV.
+CARD_FIELDS = ("credit_card.number", "credit_card.expiry", "credit_card.cvv")
+FLAT_FIELDS = ("card_number", "expiry_date", "cvv")
+
+
+def instrument(
+    check: Check,
+    method: Method | None,
+    details: Card | BankAccount | Wallet,
+    now: float,
+    card_fields: tuple[str, str, str] = CARD_FIELDS,
+) -> Instrument:
+    """The instrument that `details` describe.
+
+    Args:
+        check: Notes every field that is wrong; never its content.
+        method: As the request says; None takes the usual one for the details.
+        details: As the buyer gave them.
+        now: Unix seconds, for the expiry.
+        card_fields: What a violation calls a card's number, expiry and CVV.
+    """
+    fitting = _METHODS[type(details)]
+    kind = type(details).__name__
+    check.that(method is None or method in fitting, "method", f"does not go with a {kind}")
+    match details:
+        case Card():
+            details = Card(_plain(details.number), details.expiry.strip(), details.cvv)
+            _card(check, details, now, card_fields)
+        case BankAccount():
+            details = BankAccount(_plain(details.account_number), _plain(details.routing_number))
+            _account(check, details)
+        case Wallet():
+            check.text("digital_wallet.wallet_id", details.wallet_id, least=1, most=100)
+            check.text("digital_wallet.provider", details.provider, least=1, most=100)
+    return Instrument(method or fitting[0], details)
+
+
+def luhn(number: str) -> bool:
+    """Whether the last digit checks the others (ISO/IEC 7812-1 annex B)."""
+    total = 0
+    for place, digit in enumerate(reversed(number)):
+        value = int(digit) * (1 + place % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def _card(check: Check, card: Card, now: float, fields: tuple[str, str, str]) -> None:
+    number, expiry, cvv = fields
+    check.that(_digits(card.number, 12, 19) and luhn(card.number), number, "is not a card number")
+    if problem := _expiry(card.expiry, now):
+        check.fail(expiry, problem)
+    check.that(_digits(card.cvv, 3, 4), cvv, "must be 3 or 4 digits")
+
+
+def _expiry(expiry: str, now: float) -> str | None:
+    month, separator, year = expiry.partition("/")
+    if not separator or not _digits(month, 2, 2) or not _digits(year, 2, 2) or not 1 <= int(month) <= 12:
+        return "must be MM/YY"
+    today = time.gmtime(now)
+    if (2000 + int(year), int(month)) < (today.tm_year, today.tm_mon):
+        return "is past"
+    return None
+
+
+def _account(check: Check, account: BankAccount) -> None:
+    check.that(
+        _digits(account.account_number, 4, 17), "bank_account.account_number", "must be 4 to 17 digits"
+    )
+    check.that(_digits(account.routing_number, 9, 9), "bank_account.routing_number", "must be 9 digits")
+
+
+def _plain(number: str) -> str:
+    return number.replace(" ", "").replace("-", "")
+
+
+def _digits(text: str, shortest: int, longest: int) -> bool:
+    # str.isdigit alone takes the digits of every script.
+    return text.isascii() and text.isdigit() and shortest <= len(text) <= longest

@@ -1,0 +1,143 @@
+"""The use cases: charge once, refund no more than was paid, void, and finish what a crash left.
+
+Every step is recorded before the acquirer is asked, and the acquirer is asked under a reference of
+ours. So whatever happens in between, asking again gives the same answer and moves no money twice.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Sequence
+
+from mesh.clock import Clock
+from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
+from services.payment.domain import Acquirer, Caller, Charge, Method, Payment, Refund, Status, Store
+
+#: Seconds after which a payment in PROCESSING is nobody's: longer than any call may take.
+ABANDONED_AFTER = 30.0
+#: How many abandoned payments one sweep takes up.
+SWEEP_LIMIT = 100
+
+
+class Payments:
+    """Charges and refunds.
+
+    Args:
+        store: Where they are recorded.
+        acquirer: Who moves the money.
+        now: Unix seconds.
+    """
+
+    def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
+        self._store, self._acquirer, self._now = store, acquirer, now
+
+    async def process(self, charge: Charge) -> Payment:
+        """Charges once per key. A decline is a payment in status FAILED, not an error.
+
+        Raises:
+            FailedPrecondition: KEY_REUSED; NO_SUCH_PAYMENT where there is neither instrument nor record.
+        """
+        if charge.instrument is None:
+            return await self._recorded(charge)
+        payment = await self._store.begin(self._draft(charge))
+        payment.require_same(charge)
+        if payment.status is not Status.PROCESSING:
+            return payment
+        outcome = await self._acquirer.charge(payment.reference, payment.amount, charge.instrument)
+        return await self._store.finish(payment.id, outcome, self._now())
+
+    async def _recorded(self, charge: Charge) -> Payment:
+        if charge.key is None:
+            raise InvalidArgument([FieldViolation("payment_method", "is required")])
+        payment = await self._store.find(charge.key)
+        if payment is None:
+            raise FailedPrecondition("nothing was charged under this key", "NO_SUCH_PAYMENT")
+        payment.require_same(charge)
+        return await self._conclude(payment)
+
+    async def _conclude(self, payment: Payment) -> Payment:
+        """Learns what became of a charge that somebody else began, without making it."""
+        if payment.status is not Status.PROCESSING:
+            return payment
+        outcome = await self._acquirer.inquire(payment.reference)
+        return await self._store.finish(payment.id, outcome, self._now())
+
+    async def refund(
+        self, caller: Caller, payment_id: int, amount: int, reason: str, key: str | None
+    ) -> Refund:
+        """Gives back part or all of a payment, once per key.
+
+        Raises:
+            NotFound, FailedPrecondition: REFUND_EXCEEDS_PAYMENT, PAYMENT_NOT_COMPLETED, KEY_REUSED.
+        """
+        caller.require_refunder()
+        return await self._refund(payment_id, amount, reason, key)
+
+    async def _refund(self, payment_id: int, amount: int, reason: str, key: str | None) -> Refund:
+        draft = Refund(f"re_{uuid.uuid4().hex}", payment_id, amount, reason, key, self._now())
+        refund = await self._store.open_refund(draft)
+        refund.require_same(draft)
+        await self._settle(refund)
+        return refund
+
+    async def _settle(self, refund: Refund) -> None:
+        if refund.settled:
+            return
+        payment = await self._store.get(refund.payment_id)
+        await self._acquirer.refund(refund.id, payment.transaction_id, refund.amount)
+        await self._store.settle_refund(refund.id)
+
+    async def void(self, caller: Caller, key: str, reason: str) -> Payment | None:
+        """Closes a key: gives back what was charged under it, and lets nothing be charged any more.
+
+        The fence is a payment in status VOIDED that takes the key: a charge that comes late finds it.
+
+        Returns:
+            The payment as it is now; None where nothing was ever charged.
+        """
+        caller.require_order_service()
+        fence = Payment(0, 0, 0, 0, None, Status.VOIDED, caller.scoped(key), "", "", self._now())
+        payment = await self._conclude(await self._store.begin(fence))
+        while payment.status is Status.COMPLETED:
+            payment = await self._give_back(payment, reason)
+        return None if payment.status is Status.VOIDED else payment
+
+    async def _give_back(self, payment: Payment, reason: str) -> Payment:
+        # Refused: another refund came between. What is left now is smaller, so this ends.
+        with contextlib.suppress(FailedPrecondition):
+            await self._refund(payment.id, payment.amount - payment.refunded, reason, None)
+        return await self._store.get(payment.id)
+
+    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]:
+        """One page of a user's payments, newest first."""
+        return await self._store.history(user_id, limit, offset)
+
+    async def sweep(self) -> int:
+        """Finishes what a crashed replica began and nobody asked about again; returns how many.
+
+        Any replica may do it at any time: each step is idempotent.
+        """
+        before = self._now() - ABANDONED_AFTER
+        payments = await self._store.unfinished(before, SWEEP_LIMIT)
+        for payment in payments:
+            await self._conclude(payment)
+        refunds = await self._store.unsettled(before, SWEEP_LIMIT)
+        for refund in refunds:
+            await self._settle(refund)
+        return len(payments) + len(refunds)
+
+    def _draft(self, charge: Charge) -> Payment:
+        instrument = charge.instrument
+        method: Method | None = instrument.method if instrument else None
+        return Payment(
+            id=0,
+            user_id=charge.user_id,
+            order_id=charge.order_id,
+            amount=charge.amount,
+            method=method,
+            status=Status.PROCESSING,
+            key=charge.key,
+            # Random, not derived: a hash of a card number can be undone by trying them all.
+            token=f"tok_{uuid.uuid4().hex}",
+            last_four=instrument.last_four if instrument else "",
+            created_at=self._now(),
+        )

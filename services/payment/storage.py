@@ -1,0 +1,165 @@
+"""Payments and refunds in SQL: every rule that a race could break is a condition of the statement."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kit.db import Database
+from services.payment.domain import Method, Outcome, Payment, Refund, Status, payment_not_found
+from services.payment.tables import payments, refunds
+
+
+class SqlStore:
+    """`services.payment.domain.Store` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def begin(self, payment: Payment) -> Payment:
+        """Records it, unless its key is taken: returns what is recorded under the key."""
+        if payment.key is not None and (found := await self.find(payment.key)) is not None:
+            return found
+        try:
+            async with self._db.transaction() as connection:
+                statement = sa.insert(payments).values(_columns(payment)).returning(payments)
+                return _payment((await connection.execute(statement)).one())
+        except IntegrityError:
+            # Somebody took the key since we looked; without a key nothing else is unique.
+            assert payment.key is not None
+            found = await self.find(payment.key)
+            assert found is not None
+            return found
+
+    async def get(self, payment_id: int) -> Payment:
+        """Raises NotFound."""
+        async with self._db.session() as connection:
+            return await _get(connection, payment_id)
+
+    async def find(self, key: str) -> Payment | None:
+        """What is recorded under a key."""
+        async with self._db.session() as connection:
+            row = (await connection.execute(sa.select(payments).where(payments.c.key == key))).first()
+        return None if row is None else _payment(row)
+
+    async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
+        """Records the acquirer's answer, unless one is recorded; returns what is."""
+        status = Status.COMPLETED if outcome.approved else Status.FAILED
+        statement = (
+            sa.update(payments)
+            .where(payments.c.id == payment_id, payments.c.status == Status.PROCESSING.value)
+            .values(
+                status=status.value,
+                transaction_id=outcome.transaction_id,
+                message=outcome.message,
+                processed_at=now,
+            )
+        )
+        async with self._db.transaction() as connection:
+            await connection.execute(statement)
+            return await _get(connection, payment_id)
+
+    async def open_refund(self, refund: Refund) -> Refund:
+        """Sets the amount aside; see `services.payment.domain.Store`."""
+        if refund.key is not None and (found := await self._find_refund(refund.key)) is not None:
+            return found
+        try:
+            async with self._db.transaction() as connection:
+                await self._set_aside(connection, refund)
+                await connection.execute(sa.insert(refunds).values(asdict(refund)))
+            return refund
+        except IntegrityError:
+            assert refund.key is not None
+            found = await self._find_refund(refund.key)
+            assert found is not None
+            return found
+
+    async def _set_aside(self, connection: AsyncConnection, refund: Refund) -> None:
+        # The condition is the rule: of two refunds at once, the second sees the first.
+        after = payments.c.refunded + refund.amount
+        statement = (
+            sa.update(payments)
+            .where(
+                payments.c.id == refund.payment_id,
+                payments.c.status == Status.COMPLETED.value,
+                after <= payments.c.amount,
+            )
+            .values(
+                refunded=after,
+                status=sa.case(
+                    (after == payments.c.amount, Status.REFUNDED.value), else_=Status.COMPLETED.value
+                ),
+            )
+        )
+        if (await connection.execute(statement)).rowcount == 0:
+            raise (await _get(connection, refund.payment_id)).refuse_refund(refund.amount)
+
+    async def _find_refund(self, key: str) -> Refund | None:
+        async with self._db.session() as connection:
+            row = (await connection.execute(sa.select(refunds).where(refunds.c.key == key))).first()
+        return None if row is None else _refund(row)
+
+    async def settle_refund(self, refund_id: str) -> None:
+        """Notes that the acquirer has it."""
+        statement = sa.update(refunds).where(refunds.c.id == refund_id).values(settled=True)
+        async with self._db.transaction() as connection:
+            await connection.execute(statement)
+
+    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]:
+        """A user's payments, newest first. A fence is not a payment."""
+        statement = (
+            sa.select(payments)
+            .where(payments.c.user_id == user_id, payments.c.status != Status.VOIDED.value)
+            .order_by(payments.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return [_payment(row) for row in await self._rows(statement)]
+
+    async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
+        """Payments in PROCESSING since before that time."""
+        statement = (
+            sa.select(payments)
+            .where(payments.c.status == Status.PROCESSING.value, payments.c.created_at < before)
+            .limit(limit)
+        )
+        return [_payment(row) for row in await self._rows(statement)]
+
+    async def unsettled(self, before: float, limit: int) -> Sequence[Refund]:
+        """Refunds that the acquirer may not have, opened before that time."""
+        statement = sa.select(refunds).where(~refunds.c.settled, refunds.c.created_at < before).limit(limit)
+        return [_refund(row) for row in await self._rows(statement)]
+
+    async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        async with self._db.session() as connection:
+            return list(await connection.execute(statement))
+
+
+async def _get(connection: AsyncConnection, payment_id: int) -> Payment:
+    row = (await connection.execute(sa.select(payments).where(payments.c.id == payment_id))).first()
+    if row is None:
+        raise payment_not_found(payment_id)
+    return _payment(row)
+
+
+def _columns(payment: Payment) -> dict[str, Any]:
+    columns = asdict(payment)
+    del columns["id"]
+    return columns | {
+        "status": payment.status.value,
+        "method": payment.method.value if payment.method else None,
+    }
+
+
+def _payment(row: sa.Row[Any]) -> Payment:
+    values = dict(row._mapping)
+    values["status"] = Status(row.status)
+    values["method"] = Method(row.method) if row.method else None
+    return Payment(**values)
+
+
+def _refund(row: sa.Row[Any]) -> Refund:
+    return Refund(**row._mapping)

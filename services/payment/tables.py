@@ -1,0 +1,64 @@
+"""The tables of the payment service. What the database is asked for in SQL is in `storage`."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.Integer, nullable=False),
+    sa.Column("order_id", sa.Integer, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("method", sa.String(20)),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("key", sa.String(200), unique=True),
+    sa.Column("token", sa.String(40), nullable=False),
+    sa.Column("last_four", sa.String(4), nullable=False),
+    sa.Column("transaction_id", sa.String(40), nullable=False),
+    sa.Column("message", sa.String(200), nullable=False),
+    sa.Column("refunded", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("processed_at", sa.Double, nullable=False),
+    sa.Index("payments_by_user", "user_id", "id"),
+    sa.Index(
+        "payments_unfinished",
+        "created_at",
+        sqlite_where=sa.text("status = 'PROCESSING'"),
+        postgresql_where=sa.text("status = 'PROCESSING'"),
+    ),
+    # An id, and so the acquirer's reference, is never used twice.
+    sqlite_autoincrement=True,
+)
+
+refunds = sa.Table(
+    "refunds",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("payment_id", sa.Integer, sa.ForeignKey("payments.id"), nullable=False, index=True),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String(500), nullable=False),
+    sa.Column("key", sa.String(200), unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Index(
+        "refunds_unsettled",
+        "created_at",
+        sqlite_where=sa.text("NOT settled"),
+        postgresql_where=sa.text("NOT settled"),
+    ),
+)
+
+#: The simulated acquirer's own books: nothing but `acquirer` reads or writes them.
+ledger = sa.Table(
+    "acquirer_ledger",
+    metadata,
+    sa.Column("reference", sa.String(60), primary_key=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("approved", sa.Boolean, nullable=False),
+    sa.Column("transaction_id", sa.String(40), nullable=False),
+    sa.Column("message", sa.String(200), nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
