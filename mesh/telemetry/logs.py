@@ -1,26 +1,14 @@
-"""JSON lines: one object a line, written in bursts so that a line costs no system call of its own."""
+"""JSON lines: one object a line, with service, replica and trace; secrets redacted."""
 
-import asyncio
 import json
 import logging
-import os
-import select
-import sys
 import time
-from collections import deque
+import traceback
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
 from mesh.telemetry.context import current_trace
-
-#: Seconds a line may wait for company.
-FLUSH_AFTER = 0.05
-#: Bytes that are written at once, whatever the time; POSIX keeps writes of up to 4 KiB to a pipe whole.
-FLUSH_AT = 32 * 1024
-_PIPE_BUF = 4096
-#: Bytes kept for a reader that does not read; beyond it lines are dropped and counted.
-MAX_BUFFER = 1024 * 1024
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
@@ -43,87 +31,6 @@ def redact(key: str, value: object) -> object:
     if isinstance(value, list | tuple | set | frozenset):
         return [redact("", v) for v in value]
     return value
-
-
-class LineWriter:
-    """Gathers lines and writes them together.
-
-    Never waits for a slow reader: what a pipe does not take now stays, up to `MAX_BUFFER`.
-
-    Args:
-        fd: The file descriptor, usually standard error's.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lines: deque[bytes] = deque()
-        self._bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self.dropped = 0
-
-    def write(self, line: str) -> None:
-        """Takes a line without its newline."""
-        data = line.encode()
-        if self._bytes + len(data) > MAX_BUFFER:
-            self.dropped += 1
-            return
-        self._lines.append(data)
-        self._bytes += len(data) + 1
-        if self._bytes >= FLUSH_AT:
-            self.flush()
-        elif self._timer is None:
-            self._schedule()
-
-    def flush(self) -> None:
-        """Writes what the descriptor takes without blocking; the rest follows soon."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        while self._lines and poll.poll(0):
-            if not self._write_chunk():
-                return
-        if self._lines:
-            self._schedule()
-
-    def close(self, timeout: float = 1.0) -> None:
-        """Writes the rest, waiting at most `timeout` seconds for a reader that does not read."""
-        end = time.monotonic() + timeout
-        self.flush()
-        while self._lines and time.monotonic() < end:
-            time.sleep(0.01)
-            self.flush()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _schedule(self) -> None:
-        try:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self._on_timer)
-        except RuntimeError:
-            # Before or after the loop, or in another thread: nobody would come back for the line.
-            self._write_chunk()
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.flush()
-
-    def _write_chunk(self) -> bool:
-        chunk: list[bytes] = []
-        size = 0
-        while self._lines and (not chunk or size + len(self._lines[0]) < _PIPE_BUF):
-            line = self._lines.popleft()
-            chunk.append(line)
-            size += len(line) + 1
-        self._bytes -= size
-        try:
-            os.write(self._fd, b"\n".join(chunk) + b"\n" if chunk else b"")
-        except OSError:
-            # The reader is gone or the disk is full; there is no other place to say so.
-            self.dropped += len(chunk)
-            return False
-        return True
 
 
 def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
@@ -203,8 +110,6 @@ def _trace() -> str:
 
 
 def _stack(error: BaseException) -> list[str]:
-    import traceback
-
     return traceback.format_exception(error)
 
 
@@ -243,11 +148,3 @@ class CapturedLogging:
         """Puts the former handlers back."""
         self._root.handlers[:], level = self._before
         self._root.setLevel(level)
-
-
-def standard_error() -> LineWriter:
-    """A writer to standard error; where that is no real file, to descriptor 2."""
-    try:
-        return LineWriter(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):
-        return LineWriter(2)

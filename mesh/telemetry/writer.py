@@ -1,0 +1,133 @@
+"""Writes lines in bursts, so that a line costs no system call of its own, and never waits for a reader."""
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+
+#: Seconds a line may wait for company.
+FLUSH_AFTER = 0.05
+#: Bytes that are written at once, whatever the time.
+FLUSH_AT = 32 * 1024
+#: Bytes kept for a reader that does not read; beyond it lines are dropped and counted.
+MAX_BUFFER = 1024 * 1024
+#: POSIX: a write of up to this size to a pipe is not mixed with another process's,
+#: and does not block when poll(2) says that the pipe is writable.
+_PIPE_BUF = 4096
+
+
+class LineWriter:
+    """Gathers lines and writes them together.
+
+    Inside a running loop lines wait up to `FLUSH_AFTER`; elsewhere each is written at once.
+
+    Args:
+        fd: The file descriptor, usually standard error's.
+
+    Attributes:
+        dropped: Lines that no reader took.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._lines: deque[bytes] = deque()
+        self._chunk = b""
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        # The standard library's logging may write from any thread.
+        self._lock = threading.RLock()
+        self.dropped = 0
+
+    def write(self, line: str) -> None:
+        """Takes a line without its newline."""
+        data = line.encode()
+        with self._lock:
+            if self._bytes + len(data) > MAX_BUFFER:
+                self.dropped += 1
+                return
+            self._lines.append(data)
+            self._bytes += len(data) + 1
+            if self._bytes >= FLUSH_AT or not self._schedule():
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes what the descriptor takes without blocking."""
+        with self._lock:
+            while self._next_chunk() and self._poll.poll(0):
+                self._write()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Writes the rest, waiting at most `timeout` seconds for a slow reader. Blocks: not for the loop."""
+        end = time.monotonic() + timeout
+        self._end()
+        while self._bytes and time.monotonic() < end:
+            time.sleep(0.01)
+            self.flush()
+
+    async def aclose(self, timeout: float = 1.0) -> None:
+        """The same for the loop. A line that comes later is written at once."""
+        end = time.monotonic() + timeout
+        self._end()
+        while self._bytes and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+            self.flush()
+
+    def _end(self) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.flush()
+
+    def _schedule(self) -> bool:
+        """Whether somebody will come back for the lines."""
+        if self._timer is not None:
+            return True
+        if self._closed:
+            return False
+        try:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self._on_timer)
+        except RuntimeError:
+            return False
+        return True
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.flush()
+        if self._bytes:
+            self._schedule()
+
+    def _next_chunk(self) -> bool:
+        """Packs whole lines into one write; False when nothing is left."""
+        if not self._chunk and self._lines:
+            chunk = [self._lines.popleft()]
+            size = len(chunk[0]) + 1
+            while self._lines and size + len(self._lines[0]) < _PIPE_BUF:
+                chunk.append(self._lines.popleft())
+                size += len(chunk[-1]) + 1
+            self._chunk = b"\n".join(chunk) + b"\n"
+        return bool(self._chunk)
+
+    def _write(self) -> None:
+        try:
+            written = os.write(self._fd, self._chunk[:_PIPE_BUF])
+        except OSError:
+            # The reader is gone or the disk is full, and there is no other place to say so.
+            self.dropped += self._chunk.count(b"\n")
+            written = len(self._chunk)
+        self._chunk = self._chunk[written:]
+        self._bytes -= written
+
+
+def standard_error() -> LineWriter:
+    """A writer to standard error; where that is no real file, to descriptor 2."""
+    try:
+        return LineWriter(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return LineWriter(2)
