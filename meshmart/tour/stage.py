@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from meshmart.cluster import Cluster, Replica
 from meshmart.tour.check import Check
-from services.loadgen.engine import Load
+from services.loadgen.engine import Load, Pressure
 from services.loadgen.journeys import ChannelSource, browse, checkout
 
 T = TypeVar("T")
@@ -37,6 +37,10 @@ class Stage:
     def browsing(self, rps: float = 100) -> Load:
         """Load of idempotent reads of the product service."""
         return Load(browse(self.channels), rps)
+
+    def pressing(self, workers: int = 16) -> Load:
+        """Idempotent reads, `workers` of them in flight at every moment: whatever breaks, breaks some."""
+        return Pressure(browse(self.channels), workers)
 
     async def buying(self, rps: float = 5) -> Load:
         """Load of whole checkouts."""

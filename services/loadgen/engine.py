@@ -115,3 +115,23 @@ class Load:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._failure = error
+
+
+class Pressure(Load):
+    """Keeps `workers` journeys in flight until it is left: a closed loop.
+
+    For having calls in flight whenever something breaks, not for measuring latency.
+    """
+
+    def __init__(self, journey: Journey, workers: int, *, finish: float = 10.0) -> None:
+        super().__init__(journey, 1, limit=workers, finish=finish)
+        self._free = asyncio.Semaphore(workers)
+
+    async def _arrive(self) -> None:
+        while True:
+            await self._free.acquire()
+            self._start(time.monotonic())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        super()._ended(task)
+        self._free.release()
