@@ -1,0 +1,5 @@
+"""The HTTP port of a process: metrics, its view of the mesh as a page and as JSON. See docs/mesh/admin.md."""
+
+from mesh.admin.server import AdminServer
+
+__all__ = ["AdminServer"]
