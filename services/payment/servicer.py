@@ -7,9 +7,9 @@ from typing import Any
 from ecommerce import payment_pb2 as pb
 from ecommerce import payment_pb2_grpc
 
-from mesh.call import current_principal, current_workload
+from mesh.call import current_workload
 from mesh.clock import Clock
-from services.kit.actor import Actor
+from services.kit.caller import current_actor
 from services.kit.paging import page_of
 from services.kit.validation import checking
 from services.payment.domain import MAX_AMOUNT, MAX_KEY, MAX_REASON, Caller, Payment, Status
@@ -70,10 +70,9 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
 
 def _caller() -> Caller:
-    principal, workload = current_principal(), current_workload()
-    actor = Actor(principal.user_id, principal.roles) if principal else Actor()
+    workload = current_workload()
     # Any other workload only carries a user's token; the order service acts after its user has left.
-    return Caller(actor, order_service=workload is not None and workload.service == "order")
+    return Caller(current_actor(), order_service=workload is not None and workload.service == "order")
 
 
 def _response(payment: Payment) -> pb.PaymentResponse:

@@ -1,0 +1,325 @@
+"""Orders: what they are, the steps of placing and undoing one, and what the use cases need (ports).
+
+Amounts are integer cents, times are Unix seconds. An order's `step` says what is to be done next, and is
+recorded before it is done; `version` grows with every change, and every change names the version that it
+changes, so that of two replicas that work at an order only one gets its way.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from mesh.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    MeshError,
+    NotFound,
+    Unavailable,
+)
+
+#: The largest total of an order, in cents: ten million, as much as can be charged at once.
+MAX_TOTAL = 1_000_000_000
+MAX_ITEMS = 100
+MAX_QUANTITY = 1000
+#: The longest idempotency key.
+MAX_KEY = 100
+#: Seconds that a replica may work at an order before another may take it over; each step renews it.
+LEASE = 6.0
+#: Longest wait of recovery between two attempts at an order, in seconds.
+MAX_BACKOFF = 60.0
+
+
+class Status(enum.Enum):
+    """Where an order is in its life."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    SHIPPED = "SHIPPED"
+    DELIVERED = "DELIVERED"
+    CANCELLED = "CANCELLED"
+    REFUNDED = "REFUNDED"
+
+
+class Step(enum.Enum):
+    """What is to be done next."""
+
+    RESERVE = "RESERVE"
+    CHARGE = "CHARGE"
+    #: Release the stock, void the payment; then the order is CANCELLED.
+    CANCEL = "CANCEL"
+    #: Void the payment; then the order is REFUNDED.
+    REFUND = "REFUND"
+    DONE = "DONE"
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.CONFIRMED, Status.CANCELLED}),
+    Status.CONFIRMED: frozenset({Status.SHIPPED, Status.CANCELLED}),
+    Status.SHIPPED: frozenset({Status.DELIVERED}),
+    Status.DELIVERED: frozenset({Status.REFUNDED}),
+    Status.CANCELLED: frozenset(),
+    Status.REFUNDED: frozenset(),
+}
+#: Nothing follows these.
+FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to ship. All empty: not given."""
+
+    street: str = ""
+    city: str = ""
+    state: str = ""
+    zip_code: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A quantity of one product; name and price are the catalogue's, once it has answered."""
+
+    product_id: int
+    quantity: int
+    name: str = ""
+    unit_price: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.quantity * self.unit_price
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """How the buyer wants to pay: sealed, because orders carry it to the payment service and never look
+    into it, store it or print it."""
+
+    sealed: bytes = field(repr=False)
+
+
+class OutcomeUnknown(Exception):  # noqa: N818
+    """A step may or may not have happened. Asking again under the same key will tell."""
+
+
+class Superseded(Exception):  # noqa: N818
+    """Somebody else changed the order since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an order came to nothing, as it is recorded: a retry under the same key is told the same."""
+
+    kind: str
+    message: str
+    reason: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: MeshError) -> "Failure":
+        match error:
+            case FailedPrecondition():
+                return cls("rule", error.message, error.reason.reason, dict(error.reason.metadata))
+            case NotFound():
+                return cls("missing", error.name, error.resource_type)
+            case InvalidArgument():
+                return cls("invalid", error.message, facts={v.field: v.description for v in error.violations})
+            case _:
+                return cls("transient", error.message)
+
+    @property
+    def transient(self) -> bool:
+        """Whether placing the same order again may succeed."""
+        return self.kind == "transient"
+
+    def error(self) -> MeshError:
+        """The error to tell the caller."""
+        match self.kind:
+            case "rule":
+                return FailedPrecondition(self.message, self.reason, **self.facts)
+            case "missing":
+                return NotFound(self.reason, self.message)
+            case "invalid":
+                return InvalidArgument([FieldViolation(f, text) for f, text in self.facts.items()])
+            case _:
+                return Unavailable(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order, as recorded. `id` is 0 until it is."""
+
+    id: int
+    user_id: int
+    lines: tuple[Line, ...]
+    address: Address
+    key: str | None
+    #: Whether the wallet on file pays; otherwise the buyer's instrument, which is not kept.
+    on_file: bool
+    created_at: float
+    updated_at: float
+    lease_until: float
+    status: Status = Status.PENDING
+    step: Step = Step.RESERVE
+    total: int = 0
+    payment_id: int = 0
+    failure: Failure | None = None
+    attempts: int = 0
+    version: int = 1
+
+    @property
+    def saga_key(self) -> str:
+        """The idempotency key of each step at the other services."""
+        return f"order-{self.id}"
+
+    @property
+    def final(self) -> bool:
+        return self.status in FINAL
+
+    def priced(self, lines: tuple[Line, ...]) -> "Order":
+        """The stock is reserved: the catalogue's names and prices count. A free order needs no charge."""
+        total = sum(line.total for line in lines)
+        order = replace(self, lines=lines, total=total, step=Step.CHARGE)
+        if total > MAX_TOTAL:
+            return order.cancelling(FailedPrecondition("the order's total is too large", "ORDER_TOO_LARGE"))
+        return order if total else order.confirmed(0)
+
+    def confirmed(self, payment_id: int) -> "Order":
+        """Paid."""
+        return replace(self, payment_id=payment_id, status=Status.CONFIRMED, step=Step.DONE)
+
+    def cancelling(self, error: MeshError | None = None) -> "Order":
+        """To be undone, because of an error or because somebody wishes it.
+
+        After a transient error the key is set free, so that a retry under it places a new order.
+        """
+        failure = Failure.of(error) if error else None
+        key = None if failure and failure.transient else self.key
+        return replace(self, step=Step.CANCEL, failure=failure, key=key)
+
+    def refunding(self) -> "Order":
+        """To be given back the money for."""
+        return replace(self, step=Step.REFUND)
+
+    def moved(self, status: Status) -> "Order":
+        """In the next status, with nothing else to do."""
+        return replace(self, status=status)
+
+    def undone(self) -> "Order":
+        """The present step, CANCEL or REFUND, is done."""
+        status = Status.CANCELLED if self.step is Step.CANCEL else Status.REFUNDED
+        return replace(self, status=status, step=Step.DONE)
+
+    def leased(self, now: float) -> "Order":
+        """Taken up by recovery; each attempt gives the one after it more time."""
+        pause = min(2.0 ** min(self.attempts, 10) - 1, MAX_BACKOFF)
+        return replace(self, lease_until=now + LEASE + pause, attempts=self.attempts + 1)
+
+    def renewed(self, now: float) -> "Order":
+        """Changed now, and worked at for another lease."""
+        return replace(self, updated_at=now, lease_until=now + LEASE)
+
+    def require_same(self, lines: Sequence[Line]) -> None:
+        """A key stands for one order: what was asked for must be what is asked for.
+
+        Raises:
+            FailedPrecondition: KEY_REUSED.
+        """
+        ordered = [(line.product_id, line.quantity) for line in self.lines]
+        if ordered != [(line.product_id, line.quantity) for line in lines]:
+            raise FailedPrecondition("the idempotency key was used for another order", "KEY_REUSED")
+
+    def require_transition(self, status: Status) -> None:
+        """Raises FailedPrecondition, ILLEGAL_STATUS_CHANGE."""
+        undoing = self.step in (Step.CANCEL, Step.REFUND)
+        if undoing or status not in TRANSITIONS[self.status]:
+            state = f"being undone ({self.step.value})" if undoing else self.status.value
+            raise FailedPrecondition(
+                f"order {self.id} is {state} and cannot become {status.value}",
+                "ILLEGAL_STATUS_CHANGE",
+                current=self.status.value,
+                wanted=status.value,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of an order; `cursor` is the order's version that it made."""
+
+    order_id: int
+    cursor: int
+    status: Status
+    message: str
+    at: float
+
+
+def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """One line a product, in the order of first mention."""
+    quantities: dict[int, int] = {}
+    for line in lines:
+        quantities[line.product_id] = quantities.get(line.product_id, 0) + line.quantity
+    return tuple(Line(product_id, quantity) for product_id, quantity in quantities.items())
+
+
+def order_not_found(order_id: int) -> NotFound:
+    """There is no such order."""
+    return NotFound("Order", str(order_id))
+
+
+class Catalogue(Protocol):
+    """Stock and prices. Both methods are idempotent under the key.
+
+    Raises:
+        MeshError: it surely did not happen.
+        OutcomeUnknown: it may have.
+    """
+
+    async def reserve(self, key: str, lines: Sequence[Line]) -> tuple[Line, ...]: ...
+
+    async def release(self, key: str) -> None:
+        """Gives back what is held under the key; nothing can be reserved under it any more."""
+        ...
+
+
+class Cashier(Protocol):
+    """Money. Both methods are idempotent under the order's key; they raise as `Catalogue`'s do."""
+
+    async def charge(self, order: Order, instrument: Instrument | None) -> int:
+        """Charges the instrument, or the wallet on file; the payment's id.
+
+        Without both it answers what was charged before; Unavailable, if nothing was.
+        """
+        ...
+
+    async def void(self, order: Order) -> None:
+        """Gives back what was charged; nothing can be charged under the key any more."""
+        ...
+
+
+class Store(Protocol):
+    """Where orders are recorded. Each method is one transaction."""
+
+    async def create(self, order: Order) -> tuple[Order, bool]:
+        """Records it, unless the user's key is taken: what is recorded, and whether this call did it."""
+        ...
+
+    async def get(self, order_id: int) -> Order: ...
+
+    async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
+        """Records a change of `order.version`, with an event if there is a message, and returns the next.
+
+        Raises:
+            Superseded: that version is not the latest; nothing is recorded.
+        """
+        ...
+
+    async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]: ...
+
+    async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]: ...
+
+    async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
+
+    async def stuck(self, now: float, limit: int) -> Sequence[Order]:
+        """Orders with a step to do whose lease is over."""
+        ...

@@ -1,0 +1,168 @@
+"""The use cases: place, read, list, change status, and recover what a dead replica left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from mesh.clock import Clock
+from mesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
+from services.kit.actor import Actor
+from services.order.domain import (
+    Instrument,
+    Order,
+    OutcomeUnknown,
+    Status,
+    Step,
+    Store,
+    Superseded,
+)
+from services.order.saga import Saga
+
+#: Seconds that a call waits for an order that another call or replica is working at.
+PATIENCE = 10.0
+#: Seconds between two looks at such an order.
+GLANCE = 0.1
+#: How many stuck orders a replica takes up at once.
+RECOVERY_LIMIT = 10
+#: Concurrent changes of one order that a call to UpdateOrderStatus outlasts.
+ATTEMPTS = 5
+
+#: Starts a coroutine as a task with an owner, whose context has no caller's deadline.
+Start = Callable[[Coroutine[Any, Any, Order]], "asyncio.Task[Order]"]
+
+
+class Orders:
+    """Orders and their use cases.
+
+    Args:
+        store: Where they are recorded.
+        saga: Takes them through their steps.
+        start: Starts a saga in a task of its own.
+        now: Unix seconds.
+    """
+
+    def __init__(self, store: Store, saga: Saga, start: Start, now: Clock) -> None:
+        self._store, self._saga, self._start, self._now = store, saga, start, now
+
+    async def place(self, order: Order, instrument: Instrument | None) -> Order:
+        """Places an order; once per key.
+
+        Returns:
+            The order: CONFIRMED; or still PENDING where the outcome of the charge is not known yet
+            (recovery finds it out, StreamOrderUpdates tells).
+
+        Raises:
+            MeshError: why it came to nothing; stock and money are given back.
+        """
+        recorded, created = await self._store.create(order.renewed(self._now()))
+        if created:
+            recorded = await self._drive(recorded, instrument)
+        else:
+            recorded.require_same(order.lines)
+            recorded = await self._settled(recorded, instrument)
+        if recorded.failure is not None:
+            raise recorded.failure.error()
+        return recorded
+
+    async def get(self, actor: Actor, order_id: int) -> Order:
+        """Raises NotFound, or PermissionDenied where it is somebody else's."""
+        actor.require_user()
+        order = await self._store.get(order_id)
+        actor.require_self_or_admin(order.user_id)
+        return order
+
+    async def page(
+        self, actor: Actor, user_id: int, status: Status | None, limit: int, offset: int
+    ) -> Sequence[Order]:
+        """A page of a user's orders, newest first. User 0: one's own; everybody's for an admin."""
+        actor.require_user()
+        if user_id == 0 and not actor.is_admin:
+            user_id = actor.user_id
+        if user_id:
+            actor.require_self_or_admin(user_id)
+        return await self._store.page(user_id, status, limit, offset)
+
+    async def set_status(self, actor: Actor, order_id: int, status: Status) -> Order:
+        """Moves an order along its life; the same again changes nothing.
+
+        Raises:
+            FailedPrecondition: ILLEGAL_STATUS_CHANGE.
+            Unavailable: the undoing is recorded and will be finished.
+        """
+        for _ in range(ATTEMPTS):
+            order = await self.get(actor, order_id)
+            if not actor.is_admin and status is not Status.CANCELLED:
+                raise PermissionDenied("a buyer may only cancel", "ROLE_REQUIRED", role="admin")
+            try:
+                return await self._change(order, status)
+            except Superseded:
+                continue
+        raise Aborted(f"order {order_id} is being changed by others", "CONCURRENT_CHANGE")
+
+    async def _change(self, order: Order, status: Status) -> Order:
+        waiting_for = {Step.CANCEL: Status.CANCELLED, Step.REFUND: Status.REFUNDED}
+        confirming = order.status is Status.PENDING and status is Status.CONFIRMED
+        if confirming or waiting_for.get(order.step) is status:
+            # That is where the saga is going; nobody but the saga can say that it is there.
+            order = await self._settled(order, None)
+        if order.status is status:
+            return order
+        if confirming or waiting_for.get(order.step) is status:
+            raise Unavailable(f"order {order.id} is not {status.value} yet; it is being worked at")
+        order.require_transition(status)
+        if status is Status.CANCELLED:
+            return await self._undo(order.cancelling(), status)
+        if status is Status.REFUNDED:
+            return await self._undo(order.refunding(), status)
+        return await self._store.save(order.moved(status).renewed(self._now()), status.value.lower())
+
+    async def _undo(self, order: Order, status: Status) -> Order:
+        order = await self._store.save(order.renewed(self._now()), "being undone")
+        order = await self._drive(order, None)
+        if order.status is not status:
+            raise Unavailable(f"order {order.id} will be {status.value}: it is recorded, and being worked at")
+        return order
+
+    async def recover(self) -> int:
+        """Takes up orders that nobody works at any more; returns how many. Any replica may, at any time."""
+        stuck = await self._store.stuck(self._now(), RECOVERY_LIMIT)
+        done = await asyncio.gather(*(self._take_up(order, None) for order in stuck), return_exceptions=True)
+        # One order that cannot be finished does not hold up the others.
+        errors = [result for result in done if isinstance(result, Exception)]
+        if errors:
+            raise ExceptionGroup("some orders could not be recovered", errors)
+        return len(stuck)
+
+    async def _settled(self, order: Order, instrument: Instrument | None) -> Order:
+        """The order when its steps are done, or as it is after `PATIENCE`."""
+        give_up = self._now() + PATIENCE
+        while order.step is not Step.DONE and order.failure is None and self._now() < give_up:
+            if order.lease_until <= self._now():
+                order = await self._shielded(self._take_up(order, instrument))
+            else:
+                await asyncio.sleep(GLANCE)
+                order = await self._store.get(order.id)
+        return order
+
+    async def _take_up(self, order: Order, instrument: Instrument | None) -> Order:
+        try:
+            order = await self._store.save(order.leased(self._now()))
+        except Superseded:
+            return await self._store.get(order.id)
+        return await self._finish(order, instrument)
+
+    async def _drive(self, order: Order, instrument: Instrument | None) -> Order:
+        return await self._shielded(self._finish(order, instrument))
+
+    async def _shielded(self, work: Coroutine[Any, Any, Order]) -> Order:
+        # A saga belongs to its order, not to the call that began it: a caller that hangs up, or whose
+        # deadline ends, does not stop it half-way. If the process dies, recovery goes on elsewhere.
+        task: Awaitable[Order] = self._start(work)
+        return await asyncio.shield(task)
+
+    async def _finish(self, order: Order, instrument: Instrument | None) -> Order:
+        try:
+            return await self._saga.run(order, instrument)
+        except (Superseded, OutcomeUnknown, MeshError):
+            # Not done, or done by another: what is recorded is the truth.
+            return await self._store.get(order.id)

@@ -1,0 +1,98 @@
+"""Placing and undoing an order, a recorded step at a time.
+
+The step is recorded before it is done, and is done under the order's own key at the other service; so a
+step may be done again by anybody, at any time, and happens once. The undoing steps close the key there:
+whatever of the forward steps is still under way finds it closed. That is why a cancellation needs to know
+nothing about how far the order had come, and why no answer of a lost call is ever guessed.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, Unavailable
+from services.order.domain import Cashier, Catalogue, Instrument, Order, OutcomeUnknown, Step, Store
+
+#: Seconds after its creation at which recovery stops trying to finish an order, and cancels it.
+GIVE_UP_AFTER = 60.0
+
+
+class Saga:
+    """Takes orders through their steps.
+
+    Args:
+        store: Where each step is recorded.
+        catalogue: Holds the stock.
+        cashier: Holds the money.
+        now: Unix seconds.
+    """
+
+    def __init__(self, store: Store, catalogue: Catalogue, cashier: Cashier, now: Clock) -> None:
+        self._store, self._catalogue, self._cashier, self._now = store, catalogue, cashier, now
+        # Issue B adds a step by adding a line here and its function.
+        self._steps: dict[Step, Callable[[Order, Instrument | None], Awaitable[Order]]] = {
+            Step.RESERVE: self._reserve,
+            Step.CHARGE: self._charge,
+            Step.CANCEL: self._cancel,
+            Step.REFUND: self._refund,
+        }
+
+    async def run(self, order: Order, instrument: Instrument | None = None) -> Order:
+        """Does what is left to do.
+
+        Args:
+            order: As last recorded, and leased by the caller.
+            instrument: The buyer's, where it is at hand.
+
+        Raises:
+            Superseded: somebody else took the order over.
+            OutcomeUnknown, MeshError: a step is still to be done; recovery will, when the lease is over.
+        """
+        while order.step is not Step.DONE:
+            order = await self._steps[order.step](order, instrument)
+        return order
+
+    async def _reserve(self, order: Order, instrument: Instrument | None) -> Order:
+        if self._late(order):
+            return await self._give_up(order, Unavailable("the order could not be placed in time"))
+        try:
+            lines = await self._catalogue.reserve(order.saga_key, order.lines)
+        except OutcomeUnknown as e:
+            # Nothing is paid yet, and cancelling closes the key: no need to find out.
+            return await self._give_up(order, Unavailable(f"stock could not be reserved: {e}"))
+        except MeshError as e:
+            return await self._give_up(order, e)
+        priced = order.priced(lines)
+        message = "confirmed" if priced.step is Step.DONE else "stock is reserved"
+        return await self._save(priced, message, prices=True)
+
+    async def _charge(self, order: Order, instrument: Instrument | None) -> Order:
+        if self._late(order):
+            return await self._give_up(order, Unavailable("the payment could not be made in time"))
+        try:
+            payment_id = await self._cashier.charge(order, instrument)
+        except MeshError as e:
+            return await self._give_up(order, e)
+        return await self._save(order.confirmed(payment_id), "paid and confirmed")
+
+    def _late(self, order: Order) -> bool:
+        # Nobody waits for it any more, and its buyer may have ordered anew.
+        return self._now() - order.created_at > GIVE_UP_AFTER
+
+    async def _give_up(self, order: Order, error: MeshError) -> Order:
+        return await self._save(order.cancelling(error), "being cancelled")
+
+    async def _cancel(self, order: Order, _: Instrument | None) -> Order:
+        await self._catalogue.release(order.saga_key)
+        # There is no total before the stock is reserved, and no charge before there is a total.
+        if order.total:
+            await self._cashier.void(order)
+        reason = order.failure.error().message if order.failure else "as asked for"
+        return await self._save(order.undone(), f"cancelled: {reason}"[:200])
+
+    async def _refund(self, order: Order, _: Instrument | None) -> Order:
+        if order.total:
+            await self._cashier.void(order)
+        return await self._save(order.undone(), "refunded")
+
+    async def _save(self, order: Order, message: str, *, prices: bool = False) -> Order:
+        return await self._store.save(order.renewed(self._now()), message, prices=prices)

@@ -1,0 +1,71 @@
+"""OrderService over the use cases."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ecommerce import order_pb2 as pb
+from ecommerce import order_pb2_grpc
+
+from mesh.clock import Clock
+from services.kit.caller import current_actor
+from services.kit.paging import page_of
+from services.kit.validation import checking
+from services.order.orders import Orders
+from services.order.updates import Updates
+from services.order.wire import instrument_of, order_message, order_of, status_of, update_message
+
+
+class OrderServicer(order_pb2_grpc.OrderServiceServicer):
+    """Protobuf in, protobuf out.
+
+    Args:
+        orders: The use cases.
+        updates: Follows orders.
+        now: Unix seconds.
+    """
+
+    def __init__(self, orders: Orders, updates: Updates, now: Clock) -> None:
+        self._orders, self._updates, self._now = orders, updates, now
+
+    async def CreateOrder(self, request: pb.CreateOrderRequest, context: Any) -> pb.CreateOrderResponse:
+        actor = current_actor()
+        actor.require_user()
+        with checking() as check:
+            order = order_of(check, request, self._now())
+            instrument = instrument_of(check, request)
+        actor.require_self_or_admin(order.user_id)
+        return pb.CreateOrderResponse(order=order_message(await self._orders.place(order, instrument)))
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
+        with checking() as check:
+            order_id = check.id("id", request.id)
+        order = await self._orders.get(current_actor(), order_id)
+        return pb.GetOrderResponse(order=order_message(order))
+
+    async def UpdateOrderStatus(
+        self, request: pb.UpdateOrderStatusRequest, context: Any
+    ) -> pb.UpdateOrderStatusResponse:
+        with checking() as check:
+            order_id = check.id("id", request.id)
+            status = status_of(check, request.status)
+        assert status is not None  # checked
+        order = await self._orders.set_status(current_actor(), order_id, status)
+        return pb.UpdateOrderStatusResponse(order=order_message(order))
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, context: Any) -> AsyncIterator[pb.Order]:
+        with checking() as check:
+            user_id = check.integer("user_id", request.user_id)
+            status = status_of(check, request.status, optional=True)
+            page = page_of(check, request.page, request.page_size)
+        for order in await self._orders.page(current_actor(), user_id, status, page.limit, page.offset):
+            yield order_message(order)
+
+    async def StreamOrderUpdates(
+        self, request: pb.GetOrderRequest, context: Any
+    ) -> AsyncIterator[pb.OrderUpdate]:
+        with checking() as check:
+            order_id = check.id("id", request.id)
+            check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
+        order = await self._orders.get(current_actor(), order_id)
+        async for event in self._updates.follow(order, request.after_cursor):
+            yield update_message(event)

@@ -1,0 +1,177 @@
+"""Orders in SQL. Every change is conditional on the version that it changes, and its event goes with it."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kit.db import Database
+from services.order.domain import (
+    Address,
+    Event,
+    Failure,
+    Line,
+    Order,
+    Status,
+    Step,
+    Superseded,
+    order_not_found,
+)
+from services.order.tables import events, items, orders
+
+
+class SqlStore:
+    """`services.order.domain.Store` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, order: Order) -> tuple[Order, bool]:
+        """Records it, unless the user's key is taken; see `services.order.domain.Store`."""
+        if order.key is not None and (found := await self._find(order.user_id, order.key)) is not None:
+            return found, False
+        try:
+            async with self._db.transaction() as connection:
+                return await _insert(connection, order), True
+        except IntegrityError:
+            # Somebody took the key since we looked; without a key nothing else is unique.
+            assert order.key is not None
+            found = await self._find(order.user_id, order.key)
+            assert found is not None
+            return found, False
+
+    async def get(self, order_id: int) -> Order:
+        """Raises NotFound."""
+        found = await self._orders(sa.select(orders).where(orders.c.id == order_id))
+        if not found:
+            raise order_not_found(order_id)
+        return found[0]
+
+    async def _find(self, user_id: int, key: str) -> Order | None:
+        found = await self._orders(sa.select(orders).where(orders.c.user_id == user_id, orders.c.key == key))
+        return found[0] if found else None
+
+    async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
+        """Records a change of `order.version`, or raises Superseded."""
+        following = replace(order, version=order.version + 1)
+        statement = (
+            sa.update(orders)
+            .where(orders.c.id == order.id, orders.c.version == order.version)
+            .values(_columns(following))
+        )
+        async with self._db.transaction() as connection:
+            if (await connection.execute(statement)).rowcount == 0:
+                raise Superseded(f"order {order.id} version {order.version}")
+            if prices:
+                await connection.execute(_PRICES, _item_rows(following, prefix="new_"))
+            if message:
+                await _append(connection, following, message)
+        return following
+
+    async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]:
+        """A user's orders, or everybody's for user 0; newest first."""
+        statement = sa.select(orders).order_by(orders.c.id.desc()).limit(limit).offset(offset)
+        if user_id:
+            statement = statement.where(orders.c.user_id == user_id)
+        if status is not None:
+            statement = statement.where(orders.c.status == status.value)
+        return await self._orders(statement)
+
+    async def stuck(self, now: float, limit: int) -> Sequence[Order]:
+        """Orders with a step to do whose lease is over, the longest waiting first."""
+        statement = (
+            sa.select(orders)
+            .where(orders.c.step != Step.DONE.value, orders.c.lease_until < now)
+            .order_by(orders.c.lease_until)
+            .limit(limit)
+        )
+        return await self._orders(statement)
+
+    async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]:
+        """The order's changes after a cursor, oldest first."""
+        statement = (
+            sa.select(events)
+            .where(events.c.order_id == order_id, events.c.cursor > after)
+            .order_by(events.c.cursor)
+            .limit(limit)
+        )
+        async with self._db.session() as connection:
+            rows = await connection.execute(statement)
+            return [Event(row.order_id, row.cursor, Status(row.status), row.message, row.at) for row in rows]
+
+    async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]:
+        """The latest version of each order."""
+        statement = sa.select(orders.c.id, orders.c.version).where(orders.c.id.in_(order_ids))
+        async with self._db.session() as connection:
+            return {row.id: row.version for row in await connection.execute(statement)}
+
+    async def _orders(self, statement: sa.Select[Any]) -> list[Order]:
+        async with self._db.session() as connection:
+            rows = list(await connection.execute(statement))
+            if not rows:
+                return []
+            lines = await _lines(connection, [row.id for row in rows])
+        return [_order(row, tuple(lines[row.id])) for row in rows]
+
+
+_PRICES = (
+    sa.update(items)
+    .where(items.c.order_id == sa.bindparam("new_order_id"), items.c.position == sa.bindparam("new_position"))
+    .values(name=sa.bindparam("new_name"), unit_price=sa.bindparam("new_unit_price"))
+)
+
+
+async def _insert(connection: AsyncConnection, order: Order) -> Order:
+    result = await connection.execute(sa.insert(orders).values(_columns(order)).returning(orders.c.id))
+    order = replace(order, id=result.scalar_one())
+    await connection.execute(sa.insert(items), _item_rows(order))
+    await _append(connection, order, "received")
+    return order
+
+
+async def _append(connection: AsyncConnection, order: Order, message: str) -> None:
+    event = Event(order.id, order.version, order.status, message, order.updated_at)
+    await connection.execute(sa.insert(events).values(asdict(event) | {"status": event.status.value}))
+
+
+async def _lines(connection: AsyncConnection, order_ids: list[int]) -> Mapping[int, list[Line]]:
+    statement = (
+        sa.select(items).where(items.c.order_id.in_(order_ids)).order_by(items.c.order_id, items.c.position)
+    )
+    lines: defaultdict[int, list[Line]] = defaultdict(list)
+    for row in await connection.execute(statement):
+        lines[row.order_id].append(Line(row.product_id, row.quantity, row.name, row.unit_price))
+    return lines
+
+
+def _item_rows(order: Order, prefix: str = "") -> list[dict[str, Any]]:
+    rows = [
+        {"order_id": order.id, "position": position, **asdict(line)}
+        for position, line in enumerate(order.lines)
+    ]
+    return [{prefix + name: value for name, value in row.items()} for row in rows]
+
+
+def _columns(order: Order) -> dict[str, Any]:
+    columns = asdict(order)
+    for name in ("id", "lines"):
+        del columns[name]
+    return columns | {"status": order.status.value, "step": order.step.value}
+
+
+def _order(row: sa.Row[Any], lines: tuple[Line, ...]) -> Order:
+    values = dict(row._mapping)
+    return Order(
+        **values
+        | {
+            "lines": lines,
+            "status": Status(row.status),
+            "step": Step(row.step),
+            "address": Address(**row.address),
+            "failure": Failure(**row.failure) if row.failure else None,
+        }
+    )

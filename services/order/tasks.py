@@ -1,0 +1,61 @@
+"""Owners of the work that outlives the call that began it."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from mesh.call import current_call
+from services.order.domain import Order
+
+#: Seconds that running sagas get at exit. What is left then, recovery finishes elsewhere.
+GRACE = 5.0
+
+
+class SagaTasks:
+    """Runs sagas in tasks of their own; an async context manager that ends with the last of them.
+
+    Args:
+        report: Is told of a saga that ended in an error that nobody foresaw.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        self._report = report
+        self._tasks: set[asyncio.Task[Order]] = set()
+
+    def start(self, saga: Coroutine[Any, Any, Order]) -> "asyncio.Task[Order]":
+        """Starts a saga. It keeps the call's trace, but neither its deadline nor its cancellation."""
+        context = contextvars.copy_context()
+        context.run(_forget_deadline)
+        task = asyncio.get_running_loop().create_task(saga, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Order]") -> None:
+        self._tasks.discard(task)
+        # Asking for it also keeps asyncio from complaining where the caller is gone.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._report(error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(set(self._tasks), timeout=GRACE)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=GRACE)
+
+
+def _forget_deadline() -> None:
+    call = current_call.get()
+    if call is not None:
+        current_call.set(replace(call, deadline=None))
