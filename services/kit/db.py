@@ -8,13 +8,16 @@ PostgreSQL: one schema per service through `search_path`.
 """
 
 import asyncio
+import functools
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import event
+import aiosqlite
+from sqlalchemy import Select, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -73,6 +76,7 @@ class Database:
         self.url = _with_driver(make_url(url))
         self._timeout = lock_timeout
         self._reader, self._writer = self._engines()
+        self._plain: aiosqlite.Connection | None = None
 
     @classmethod
     @asynccontextmanager
@@ -82,6 +86,7 @@ class Database:
         try:
             if db.is_sqlite:
                 await db._prepare_file()
+                db._plain = await aiosqlite.connect(str(db.url.database), isolation_level=None)
             yield db
         finally:
             await db.close()
@@ -113,21 +118,49 @@ class Database:
         async with _translated(), self._writer.begin() as connection:
             yield connection
 
+    async def lookup(self, statement: Select[Any], **parameters: int | str) -> Sequence[Any] | None:
+        """The first row of a hot read: on SQLite at about a tenth of what SQLAlchemy's way costs (50 us).
+
+        That way hops between the threads of loop and driver four times or more; this one hops once.
+
+        Args:
+            statement: A constant, with a `bindparam` for each parameter. It is compiled once. Its columns
+                are numbers and text: nothing converts them.
+        """
+        if self._plain is None:
+            async with self.session() as connection:
+                return (await connection.execute(statement, parameters)).first()
+        sql, names = _compiled(statement)
+        async with _translated():
+            rows = await self._plain.execute_fetchall(sql, [parameters[name] for name in names])
+        first: Sequence[Any] | None = next(iter(rows), None)
+        return first
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, alike in both dialects."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
     async def close(self) -> None:
         """Closes every connection."""
+        if self._plain is not None:
+            await self._plain.close()
         await self._reader.dispose()
         await self._writer.dispose()
 
     def _engines(self) -> tuple[AsyncEngine, AsyncEngine]:
         if self.is_sqlite:
-            reader, writer = self._sqlite_engine(POOL_SIZE), self._sqlite_engine(1)
+            # Readers begin nothing, so there is nothing to roll back either.
+            reader = self._sqlite_engine(
+                POOL_SIZE, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
+            )
+            writer = self._sqlite_engine(1)
             event.listen(writer.sync_engine, "begin", _begin_immediate)
             return reader, writer
         writer = self._postgres_engine()
         # Shares the pool; without a transaction a read is one round trip instead of three.
         return writer.execution_options(isolation_level="AUTOCOMMIT"), writer
 
-    def _sqlite_engine(self, pool_size: int) -> AsyncEngine:
+    def _sqlite_engine(self, pool_size: int, **options: Any) -> AsyncEngine:
         # isolation_level None: the driver begins no transaction of its own accord.
         arguments: dict[str, Any] = {"timeout": self._timeout, "isolation_level": None}
         engine = create_async_engine(
@@ -136,6 +169,7 @@ class Database:
             max_overflow=0,
             pool_timeout=self._timeout,
             connect_args=arguments,
+            **options,
         )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         return engine
@@ -181,6 +215,13 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername=drivers.get(url.drivername, url.drivername))
 
 
+@functools.lru_cache(maxsize=64)
+def _compiled(statement: Select[Any]) -> tuple[str, tuple[str, ...]]:
+    """SQL with question marks, and the names of the parameters in their order."""
+    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
 def _set_pragmas(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -202,7 +243,7 @@ async def _translated() -> AsyncIterator[None]:
         raise Unavailable("the database is busy", RETRY_AFTER) from e
     except IntegrityError:
         raise
-    except DBAPIError as e:
+    except (DBAPIError, sqlite3.Error) as e:
         if not _is_transient(e):
             raise
         raise Unavailable("the database is busy or out of reach", RETRY_AFTER) from e
@@ -210,10 +251,11 @@ async def _translated() -> AsyncIterator[None]:
         raise Unavailable("the database is out of reach", RETRY_AFTER) from e
 
 
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
+def _is_transient(error: DBAPIError | sqlite3.Error) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    code = getattr(error.orig, "sqlite_errorcode", None)
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _SQLITE_TRANSIENT  # the low byte is the primary code
-    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_POSTGRES_TRANSIENT)
+    return str(getattr(original, "sqlstate", None) or "").startswith(_POSTGRES_TRANSIENT)

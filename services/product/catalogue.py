@@ -1,0 +1,129 @@
+"""What may be done with products, by whom, with which values."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from mesh.errors import NotFound
+from services.kit.actor import Actor
+from services.kit.paging import page_of
+from services.kit.validation import Check, checking
+from services.product.domain import Category, Criteria, Draft, Product, ProductStore
+
+MAX_NAME = 200
+MAX_DESCRIPTION = 10_000
+MAX_TAGS = 20
+MAX_TAG = 50
+MAX_QUERY = 200
+#: Dearest price, in cents.
+MAX_PRICE = 100_000_000
+_CATEGORIES = tuple(Category)
+
+
+class Values(Protocol):
+    """What is said of a product, unchecked: `price` and `category` as on the wire."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def price(self) -> float: ...
+    @property
+    def stock(self) -> int: ...
+    @property
+    def category(self) -> int: ...
+    @property
+    def tags(self) -> Sequence[str]: ...
+
+
+class Catalogue:
+    """What may be done with products. Prices come in as they are on the wire; what is wrong is told at once.
+
+    Every method raises InvalidArgument for malformed arguments; those that change something raise
+    Unauthenticated or PermissionDenied unless the actor is an admin.
+    """
+
+    def __init__(self, store: ProductStore) -> None:
+        self._store = store
+
+    async def get(self, product_id: int) -> Product:
+        """Raises NotFound."""
+        with checking() as check:
+            check.id("id", product_id)
+        return _found(await self._store.get(product_id), product_id)
+
+    async def page(self, page: int, page_size: int, category: int) -> Sequence[Product]:
+        """One page, by id. `category` 0: all."""
+        with checking() as check:
+            wanted, kind = page_of(check, page, page_size), _category(check, category)
+        return await self._store.page(kind, wanted)
+
+    def search(self, query: str, category: int, min_price: float, max_price: float) -> AsyncIterator[Product]:
+        """All matches, by id. 0 (and no query): no bound."""
+        with checking() as check:
+            criteria = _criteria(check, query, category, min_price, max_price)
+        return self._store.search(criteria)
+
+    async def create(self, actor: Actor, values: Values) -> Product:
+        """A new product."""
+        actor.require_admin()
+        with checking() as check:
+            draft = _draft(check, values)
+        return (await self._store.add([draft]))[0]
+
+    async def update(self, actor: Actor, product_id: int, values: Values) -> Product:
+        """Replaces every field. Raises NotFound."""
+        actor.require_admin()
+        with checking() as check:
+            check.id("id", product_id)
+            draft = _draft(check, values)
+        return _found(await self._store.replace(product_id, draft), product_id)
+
+    async def delete(self, actor: Actor, product_id: int) -> None:
+        """Raises NotFound."""
+        actor.require_admin()
+        with checking() as check:
+            check.id("id", product_id)
+        if not await self._store.remove(product_id):
+            raise NotFound("product", str(product_id))
+
+
+def _found(product: Product | None, product_id: int) -> Product:
+    if product is None:
+        raise NotFound("product", str(product_id))
+    return product
+
+
+def _draft(check: Check, values: Values) -> Draft:
+    return Draft(
+        check.text("name", values.name, least=1, most=MAX_NAME),
+        check.text("description", values.description, most=MAX_DESCRIPTION),
+        check.cents("price", values.price, most=MAX_PRICE),
+        check.integer("stock", values.stock),
+        _category(check, values.category),
+        _tags(check, values.tags),
+    )
+
+
+def _criteria(check: Check, query: str, category: int, min_price: float, max_price: float) -> Criteria:
+    criteria = Criteria(
+        check.text("query", query, most=MAX_QUERY),
+        _category(check, category),
+        check.cents("min_price", min_price),
+        check.cents("max_price", max_price),
+    )
+    if criteria.max_price and criteria.min_price > criteria.max_price:
+        check.fail("min_price", "must not be above max_price")
+        check.fail("max_price", "must not be below min_price")
+    return criteria
+
+
+def _category(check: Check, value: int) -> Category:
+    check.choice("category", value, _CATEGORIES, optional=True)
+    return Category(value) if value in _CATEGORIES else Category.UNSPECIFIED
+
+
+def _tags(check: Check, tags: Sequence[str]) -> tuple[str, ...]:
+    check.that(len(tags) <= MAX_TAGS, "tags", f"must be at most {MAX_TAGS}")
+    texts = (check.text(f"tags[{i}]", t, least=1, most=MAX_TAG) for i, t in enumerate(tags[:MAX_TAGS]))
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,33 @@
+"""The catalogue that a new shop starts with."""
+
+import tomllib
+from pathlib import Path
+
+from sqlalchemy import func, select, text
+
+from services.kit.db import Database
+from services.product.domain import Category, Draft
+from services.product.storage import now_us, product, row_of
+
+_FILE = Path(__file__).with_name("catalogue.toml")
+
+
+async def seed(db: Database) -> None:
+    """Fills an empty catalogue; leaves one that has products alone. Safe when two do it at once."""
+    now = now_us()
+    rows = [{"id": i, "created_at": now, **row_of(draft, now)} for i, draft in enumerate(drafts(), 1)]
+    async with db.transaction() as c:
+        if await c.scalar(select(func.count()).select_from(product)):
+            return
+        await c.execute(db.insert(product).on_conflict_do_nothing(), rows)
+        if not db.is_sqlite:
+            await c.execute(text("SELECT setval('product_id_seq', (SELECT max(id) FROM product))"))
+
+
+def drafts() -> list[Draft]:
+    """The products in `catalogue.toml`, in the order of their ids."""
+    entries = tomllib.loads(_FILE.read_text(encoding="utf-8"))["product"]
+    return [
+        Draft(e["name"], e["description"], e["price"], e["stock"], Category[e["category"]], tuple(e["tags"]))
+        for e in entries
+    ]

@@ -1,0 +1,242 @@
+"""The catalogue and its stock in SQLite or PostgreSQL."""
+
+import json
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kit.db import Database
+from services.kit.paging import Page
+from services.kit.validation import INT32_MAX
+from services.product.domain import (
+    Category,
+    Criteria,
+    Draft,
+    Product,
+    Reservation,
+    ReservedItem,
+    StockUnit,
+    Taken,
+)
+
+metadata = MetaData()
+
+product = Table(
+    "product",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("description", Text),
+    Column("price", BigInteger),
+    Column("stock", BigInteger),
+    Column("category", Integer),
+    #: A JSON array; text, so that a look-up needs no conversion by SQLAlchemy.
+    Column("tags", Text),
+    Column("created_at", BigInteger),
+    Column("updated_at", BigInteger),
+    #: Name and description, folded: SQLite's own LIKE and lower() know ASCII only.
+    Column("search_text", Text),
+)
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("released", Boolean),
+    Column("created_at", BigInteger),
+)
+reservation_item = Table(
+    "reservation_item",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("product_id", Integer),
+    Column("quantity", BigInteger),
+    Column("name", Text),
+    Column("price", BigInteger),
+    Column("category", Integer),
+)
+
+#: Products read at a time by a search.
+_BATCH = 100
+_COLUMNS = tuple(c for c in product.c if c.name != "search_text")
+_NAMES = tuple(c.name for c in _COLUMNS)
+_BY_ID = select(*_COLUMNS).where(product.c.id == bindparam("id"))
+
+
+def fold(text: str) -> str:
+    """Text as it is compared: without regard to case or to how a character is composed (Unicode, 3.13)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def row_of(draft: Draft, now: int) -> dict[str, Any]:
+    """The columns that a draft determines."""
+    return {
+        "name": draft.name,
+        "description": draft.description,
+        "price": draft.price,
+        "stock": draft.stock,
+        "category": int(draft.category),
+        "tags": json.dumps(draft.tags, ensure_ascii=False),
+        "search_text": fold(f"{draft.name}\n{draft.description}"),
+        "updated_at": now,
+    }
+
+
+def now_us() -> int:
+    """Unix microseconds."""
+    return time.time_ns() // 1000
+
+
+class SqlProducts:
+    """The port `ProductStore`."""
+
+    def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
+        self._db, self._clock = db, clock
+
+    async def get(self, product_id: int) -> Product | None:
+        row = await self._db.lookup(_BY_ID, id=product_id)
+        return _product(row) if row else None
+
+    async def page(self, category: Category, page: Page) -> Sequence[Product]:
+        statement = _filtered(category).order_by(product.c.id).limit(page.limit).offset(page.offset)
+        return await self._products(statement)
+
+    async def search(self, criteria: Criteria) -> AsyncIterator[Product]:
+        matching, last = _matching(criteria), 0
+        while True:
+            # No connection is held while the caller reads.
+            found = await self._products(matching.where(product.c.id > last))
+            for each in found:
+                yield each
+            if len(found) < _BATCH:
+                return
+            last = found[-1].id
+
+    async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
+        now, added = self._clock(), []
+        async with self._db.transaction() as c:
+            for draft in drafts:
+                values = {**row_of(draft, now), "created_at": now}
+                result = await c.execute(insert(product).values(values).returning(*_COLUMNS))
+                added.append(_product(result.one()))
+        return added
+
+    async def replace(self, product_id: int, draft: Draft) -> Product | None:
+        change = update(product).where(product.c.id == product_id).values(row_of(draft, self._clock()))
+        async with self._db.transaction() as c:
+            row = (await c.execute(change.returning(*_COLUMNS))).first()
+        return _product(row) if row else None
+
+    async def remove(self, product_id: int) -> bool:
+        async with self._db.transaction() as c:
+            return (await c.execute(delete(product).where(product.c.id == product_id))).rowcount > 0
+
+    async def _products(self, statement: Select[Any]) -> list[Product]:
+        async with self._db.session() as c:
+            return [_product(row) for row in await c.execute(statement)]
+
+
+def _product(row: Sequence[Any]) -> Product:
+    """From a row of `_COLUMNS`, which are named as the fields."""
+    values = dict(zip(_NAMES, row, strict=True))
+    return Product(**{**values, "tags": json.loads(values["tags"])})
+
+
+def _filtered(category: Category) -> Select[Any]:
+    statement = select(*_COLUMNS)
+    return statement.where(product.c.category == int(category)) if category else statement
+
+
+def _matching(criteria: Criteria) -> Select[Any]:
+    statement = _filtered(criteria.category).order_by(product.c.id).limit(_BATCH)
+    if criteria.query:
+        statement = statement.where(product.c.search_text.contains(fold(criteria.query), autoescape=True))
+    if criteria.min_price:
+        statement = statement.where(product.c.price >= criteria.min_price)
+    if criteria.max_price:
+        statement = statement.where(product.c.price <= criteria.max_price)
+    return statement
+
+
+class SqlStock:
+    """The port `Stock`."""
+
+    def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
+        self._db, self._clock = db, clock
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[StockUnit]:
+        async with self._db.transaction() as connection:
+            yield _Unit(self._db, connection, self._clock())
+
+
+class _Unit:
+    def __init__(self, db: Database, connection: AsyncConnection, now: int) -> None:
+        self._db, self._c, self._now = db, connection, now
+
+    async def claim(self, key: str, *, released: bool) -> bool:
+        row = {"key": key, "released": released, "created_at": self._now}
+        result = await self._c.execute(self._db.insert(reservation).values(row).on_conflict_do_nothing())
+        return result.rowcount > 0
+
+    async def find(self, key: str) -> Reservation:
+        columns = (c for c in reservation_item.c if c.name not in ("key", "position"))
+        items = select(*columns).where(reservation_item.c.key == key).order_by(reservation_item.c.position)
+        released = await self._c.scalar(select(reservation.c.released).where(reservation.c.key == key))
+        rows = await self._c.execute(items)
+        return Reservation(key, bool(released), tuple(ReservedItem(*row) for row in rows))
+
+    async def take(self, product_id: int, quantity: int) -> Taken | None:
+        # One conditional statement: no other transaction can come between looking and taking.
+        enough = (product.c.id == product_id) & (product.c.stock >= quantity)
+        change = update(product).where(enough).values(stock=product.c.stock - quantity)
+        columns = product.c.name, product.c.price, product.c.category
+        row = (await self._c.execute(change.returning(*columns))).first()
+        return Taken(*row) if row else None
+
+    async def in_stock(self, product_id: int) -> int | None:
+        return await self._c.scalar(select(product.c.stock).where(product.c.id == product_id))
+
+    async def record(self, key: str, items: Sequence[ReservedItem]) -> None:
+        rows = [
+            {
+                "key": key,
+                "position": position,
+                "product_id": item.product_id,
+                "quantity": item.quantity,
+                "name": item.name,
+                "price": item.price,
+                "category": int(item.category),
+            }
+            for position, item in enumerate(items)
+        ]
+        await self._c.execute(insert(reservation_item), rows)
+
+    async def close(self, key: str) -> bool:
+        held = (reservation.c.key == key) & reservation.c.released.is_(False)
+        return (await self._c.execute(update(reservation).where(held).values(released=True))).rowcount > 0
+
+    async def give_back(self, product_id: int, quantity: int) -> None:
+        least = func.min if self._db.is_sqlite else func.least
+        stock = least(product.c.stock + quantity, INT32_MAX)
+        await self._c.execute(update(product).where(product.c.id == product_id).values(stock=stock))
