@@ -1,0 +1,1 @@
+"""The embedded cluster: what Kubernetes gives the services, given to them on one machine."""

@@ -1,0 +1,140 @@
+"""Processes beside the services, such as the trace store: kept running, ready when their port answers."""
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from local.backoff import Backoff, BackoffConfig
+from local.errors import ClusterError, describe
+from local.logs import last_lines
+from local.process import Process, describe_exit
+from local.replica import Tell
+from local.state import StateDir
+from local.tasks import all_of, until
+from mesh.clock import monotonic
+
+_POLL = 0.1
+
+
+class Auxiliary:
+    """One process of which there is one.
+
+    Args:
+        name: For messages.
+        program: As for `Process.start`.
+        environment: All of it.
+        log: Its output.
+        port: Of 127.0.0.1, answered when it is ready.
+        tell: Called when it ended by itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        port: int,
+        tell: Tell,
+    ) -> None:
+        self.name, self.port = name, port
+        self._program, self._environment, self._log, self._tell = program, environment, log, tell
+        self._process: Process | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Starts it again and again, until `stop`."""
+        backoff = Backoff(BackoffConfig())
+        while not self._stopping.is_set():
+            started = monotonic()
+            how = await self._live()
+            if self._stopping.is_set():
+                return
+            wait = backoff.after(monotonic() - started)
+            self._tell(f"{self.name} {how}; restarts in {wait:.1f} s; see {self._log}", notable=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stopping.wait()
+
+    async def stop(self, grace: float) -> None:
+        self._stopping.set()
+        if self._process:
+            await self._process.stop(grace)
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Raises ClusterError when its port does not answer in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                return await until(self._answers, _POLL)
+        raise ClusterError(f"{self.name} does not start; see {self._log}", last_lines(self._log))
+
+    async def _live(self) -> str:
+        try:
+            process = self._process = await Process.start(self._program, self._environment, self._log)
+        except OSError as e:
+            return f"could not be started ({describe(e)})"
+        try:
+            return describe_exit(await process.wait())
+        finally:
+            process.kill()
+            await process.wait()
+            self._process = None
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+class Auxiliaries:
+    """The trace store and Prometheus, each where it is wanted.
+
+    Args:
+        state: For their logs and files.
+        environ: `OTEL_EXPORTER_OTLP_ENDPOINT` says that traces go elsewhere.
+        tell: Called when one ended by itself.
+    """
+
+    def __init__(self, state: StateDir, environ: Mapping[str, str], tell: Tell) -> None:
+        self._state, self._environ, self._tell = state, environ, tell
+        self._all: list[Auxiliary] = []
+        self.otlp = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        """Where spans are sent."""
+        self.traces: str | None = None
+        """Address of the built-in store's pages."""
+        self.prometheus: str | None = None
+        """Its address, where it is installed."""
+
+    def plan(self) -> list[Auxiliary]:
+        """Decides what to run; the caller owns the tasks."""
+        if not self.otlp:
+            self._all.append(self._trace_store())
+        return self._all
+
+    async def wait_ready(self, timeout: float) -> None:
+        await all_of(*(a.wait_ready(timeout) for a in self._all))
+
+    async def stop(self, grace: float) -> None:
+        await all_of(*(a.stop(grace) for a in self._all))
+
+    def _trace_store(self) -> Auxiliary:
+        otlp, http = free_port(4317), free_port(16686)
+        self.otlp, self.traces = f"http://127.0.0.1:{otlp}", f"http://127.0.0.1:{http}"
+        program = ["-m", "local.traces", "--otlp", f"127.0.0.1:{otlp}", "--http", f"127.0.0.1:{http}"]
+        return Auxiliary("traces", program, self._environ, self._state.log("traces"), http, self._tell)
+
+
+def free_port(preferred: int) -> int:
+    """A port of 127.0.0.1: the preferred one, if nobody has it."""
+    for port in (preferred, 0):
+        with suppress(OSError), socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", port))
+            s.listen(1)
+            return int(s.getsockname()[1])
+    raise ClusterError("no port is free on 127.0.0.1")

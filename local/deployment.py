@@ -1,0 +1,172 @@
+"""The replicas of one service: scaling, rolling restarts, and waiting for readiness."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from local.catalog import ServiceSpec
+from local.changes import Changes
+from local.errors import ClusterError
+from local.events import Report
+from local.logs import last_lines
+from local.replica import Replica
+from local.rollout import Add, Remove, Replace, plan_restart, plan_scale, unavailable_for
+from mesh.clock import Clock, monotonic
+
+MAX_REPLICAS = 50
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Durations in seconds."""
+
+    min_ready: float = 3.0
+    """Ready for this long, a replica is known to every caller: the TTL, and a second to connect."""
+    grace: float = 30.0
+    """How long a replica may drain before it is killed (`terminationGracePeriodSeconds`)."""
+    ready_timeout: float = 60.0
+    """How long a replica may take to become ready."""
+    crashes: int = 3
+    """A new replica that ended as often without ever being ready is given up."""
+
+
+class Deployment:
+    """Owns a service's replicas.
+
+    Args:
+        spec: The service.
+        make: A new replica of the given number.
+        own: Runs a replica's life as a task of the cluster.
+        changes: Notified whenever a replica's state changed.
+        config: Timing.
+        clock: Monotonic, the one of the replicas.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        make: Callable[[ServiceSpec, int], Replica],
+        own: Callable[[Replica], None],
+        changes: Changes,
+        config: RolloutConfig,
+        clock: Clock = monotonic,
+    ) -> None:
+        self.spec = spec
+        self._make, self._own, self._changes = make, own, changes
+        self._config, self._clock = config, clock
+        self._replicas: dict[int, Replica] = {}
+        self._lock = asyncio.Lock()  # one scaling or rolling restart at a time
+
+    def replicas(self) -> list[Replica]:
+        return [self._replicas[n] for n in sorted(self._replicas)]
+
+    def ready(self) -> list[Replica]:
+        return [r for r in self.replicas() if r.ready]
+
+    def replica(self, number: int) -> Replica:
+        """Raises ClusterError where there is none."""
+        if number not in self._replicas:
+            raise ClusterError(f"there is no {self.spec.name}/{number}; there are {self._numbers()}")
+        return self._replicas[number]
+
+    def start(self, count: int) -> None:
+        """Starts replicas 1 to `count` without waiting for them."""
+        for number in range(1, count + 1):
+            self._add(number)
+
+    async def wait_ready(self, numbers: Collection[int], report: Report) -> None:
+        """Waits until the replicas are ready.
+
+        Raises:
+            ClusterError: naming the one that is not, in time or after several crashes.
+        """
+        waiting = [self._replicas[n] for n in numbers]
+        started = self._clock()
+
+        def settled() -> bool:
+            return all(r.ready for r in waiting) or any(self._hopeless(r) for r in waiting)
+
+        await self._changes.until(settled, self._config.ready_timeout)
+        for replica in waiting:
+            if not replica.ready:
+                problem = (
+                    f"{replica.name} does not become ready ({replica.restarts} restarts); see {replica.log}"
+                )
+                raise ClusterError(problem, last_lines(replica.log))
+        names = ", ".join(str(r.number) for r in waiting)
+        report(f"{self.spec.name}/{names} ready after {self._clock() - started:.1f} s")
+
+    async def scale(self, wanted: int, report: Report) -> None:
+        """Starts or drains replicas until `wanted` are left; returns when that is done."""
+        if not 0 <= wanted <= MAX_REPLICAS:
+            raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
+        async with self._lock:
+            add, remove = plan_scale(self._replicas.keys(), wanted)
+            for number in add:
+                self._add(number)
+            if add:
+                report(f"starting {self.spec.name}/{', '.join(map(str, add))}")
+                await self.wait_ready(add, report)
+            if remove:
+                await self._remove(remove, report)
+
+    async def restart(self, report: Report) -> None:
+        """Replaces every replica, one after another, always keeping one in service."""
+        async with self._lock:
+            for step in plan_restart(self._replicas.keys(), {r.number for r in self.ready()}):
+                match step:
+                    case Add(number):
+                        report(f"starting {self.spec.name}/{number} for the time being")
+                        self._add(number)
+                        await self.wait_ready([number], report)
+                    case Replace(number):
+                        await self._replace(number, report)
+                    case Remove(number):
+                        await self._remove([number], report)
+
+    async def stop(self, grace: float) -> None:
+        """Drains everything at once."""
+        await asyncio.gather(*(r.stop(grace) for r in self.replicas()))
+        self._replicas.clear()
+
+    def _add(self, number: int) -> Replica:
+        replica = self._replicas[number] = self._make(self.spec, number)
+        self._own(replica)
+        return replica
+
+    async def _replace(self, number: int, report: Report) -> None:
+        old = self._replicas[number]
+        if old.ready:
+            await self._others_available([number])
+        report(f"draining {self.spec.name}/{number}")
+        await old.stop(self._config.grace)
+        self._add(number)
+        await self.wait_ready([number], report)
+
+    async def _remove(self, numbers: list[int], report: Report) -> None:
+        if len(numbers) < len(self._replicas):
+            await self._others_available(numbers)
+        report(f"draining {self.spec.name}/{', '.join(map(str, numbers))}")
+        await asyncio.gather(*(self._replicas[n].stop(self._config.grace) for n in numbers))
+        for number in numbers:
+            del self._replicas[number]
+        self._changes.notify()
+
+    async def _others_available(self, leaving: Collection[int]) -> None:
+        """Waits until those that stay have been ready for long enough."""
+        staying = [r for r in self.replicas() if r.number not in leaving]
+        deadline = self._clock() + self._config.ready_timeout
+        while (wait := unavailable_for(staying, self._clock(), self._config.min_ready)) != 0:
+            if self._clock() >= deadline:
+                missing = ", ".join(r.name for r in staying if not r.ready)
+                raise ClusterError(f"{missing} is not ready: nothing was taken out of service")
+            if wait is None:
+                await self._changes.until(lambda: all(r.ready for r in staying), deadline - self._clock())
+            else:
+                await asyncio.sleep(wait)
+
+    def _hopeless(self, replica: Replica) -> bool:
+        return replica.restarts >= self._config.crashes and not replica.ready
+
+    def _numbers(self) -> str:
+        return ", ".join(f"{self.spec.name}/{n}" for n in sorted(self._replicas)) or "none"

@@ -1,0 +1,52 @@
+"""Keeps the log files bounded."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+MAX_BYTES = 10 * 1024 * 1024
+_PERIOD = 5.0
+
+
+def trim(log: Path, max_bytes: int = MAX_BYTES) -> bool:
+    """Moves the content of a log that grew too long to `NAME.log.1`; what was there is dropped.
+
+    The file is copied and cut, not renamed, because a process writes to it (appending, so that it goes on
+    at the new end). Lines written in between are lost: the price of processes that know nothing of log files.
+
+    Returns:
+        Whether it was too long.
+    """
+    if log.stat().st_size <= max_bytes:
+        return False
+    older = log.with_name(log.name + ".1")
+    try:
+        shutil.copyfile(log, older)
+    except OSError:
+        older.unlink(missing_ok=True)  # the disk is full: bounded logs matter more than old ones
+    with log.open("r+b") as f:
+        f.truncate(0)
+    return True
+
+
+async def keep_bounded(directory: Path, max_bytes: int = MAX_BYTES, period: float = _PERIOD) -> None:
+    """Trims every log in a directory, for ever."""
+    while True:
+        await asyncio.sleep(period)
+        await asyncio.to_thread(_trim_all, directory, max_bytes)
+
+
+def _trim_all(directory: Path, max_bytes: int) -> None:
+    for log in directory.glob("*.log"):
+        trim(log, max_bytes)
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """The end of a log, for an error message; empty when there is none."""
+    try:
+        with log.open("rb") as f:
+            size = f.seek(0, 2)
+            f.seek(max(0, size - 64 * 1024))
+            return "\n".join(f.read().decode("utf-8", "replace").splitlines()[-count:])
+    except OSError:
+        return ""

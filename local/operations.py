@@ -1,0 +1,137 @@
+"""The verbs of the control socket, done on a running supervisor."""
+
+import asyncio
+from typing import Any
+
+from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE
+from local.certs import OPERATOR, Issued
+from local.deployment import Deployment
+from local.errors import ClusterError
+from local.events import Report
+from local.options import DEFAULT_PORT
+from local.presented import presented_serial
+from local.replica import Replica
+from local.supervisor import Supervisor
+from local.tasks import all_of, unless, until
+
+_PRESENTED_TIMEOUT = 15.0
+_PRESENTED_POLL = 0.3
+_KILL_TIMEOUT = 5.0
+
+
+class Operations:
+    """Dispatches requests.
+
+    Args:
+        supervisor: Does the work.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def handle(self, request: dict[str, Any], report: Report) -> Any:
+        """Does what a request says and returns a JSON-able result.
+
+        Raises:
+            ClusterError: when it cannot be done, or the cluster stops meanwhile.
+        """
+        match request:
+            case {"verb": "status"}:
+                return self.status()
+            case {"verb": "down"}:
+                return await self._down(report)
+        if not self._supervisor.started:
+            raise ClusterError("the cluster is still starting, or already stopping")
+        work = self._change(request, report)
+        return await unless(self._supervisor.stopping, work)
+
+    async def _change(self, request: dict[str, Any], report: Report) -> Any:
+        match request:
+            case {"verb": "scale", "service": str(service), "replicas": int(replicas)}:
+                return await self._deployment(service).scale(replicas, report)
+            case {"verb": "restart", "service": str(service)}:
+                return await self._deployment(service).restart(report)
+            case {"verb": "kill", "service": str(service), "replica": int(replica)}:
+                return await self._kill(self._deployment(service).replica(replica))
+            case {"verb": "rotate"}:
+                return await self._rotate(report)
+        raise ClusterError(f"not a request: {request}")
+
+    def status(self) -> dict[str, Any]:
+        """The shape of `meshmart status --json`."""
+        s = self._supervisor
+        return {
+            "dns": f"127.0.0.1:{s.dns.port}",
+            "storefront": f"http://127.0.0.1:{s.forwarder.port}",
+            "prometheus": s.auxiliaries.prometheus,
+            "traces": s.auxiliaries.traces,
+            "resolver": s.loopback.resolver_kind,
+            "services": {name: _service(deployment) for name, deployment in s.deployments.items()},
+        }
+
+    async def _down(self, report: Report) -> None:
+        report("draining")
+        self._supervisor.stopping.set()
+        await self._supervisor.drained.wait()
+
+    async def _kill(self, replica: Replica) -> int:
+        restarts = replica.restarts
+        pid = replica.kill()
+        if pid is None:
+            raise ClusterError(f"{replica.name} has no process just now: it waits for its restart")
+        await self._supervisor.changes.until(lambda: replica.restarts > restarts, _KILL_TIMEOUT)
+        return pid
+
+    async def _rotate(self, report: Report) -> dict[str, Any]:
+        """Renews every certificate, then waits until each replica presents its own."""
+        issued = await self._supervisor.rotate()
+        serials = {i.workload: i for i in issued}
+        report(f"{len(issued)} certificates written")
+        replicas = [r for r in self._supervisor.replicas() if r.ready and not r.spec.web]
+        try:
+            async with asyncio.timeout(_PRESENTED_TIMEOUT):
+                await all_of(*(self._presented(r, serials[r.spec.name]) for r in replicas))
+        except TimeoutError as e:
+            raise ClusterError(
+                f"written, but after {_PRESENTED_TIMEOUT:.0f} s not every replica presents its own"
+            ) from e
+        report(f"{len(replicas)} replicas present theirs")
+        return {i.workload: f"{i.serial:x}" for i in issued}
+
+    async def _presented(self, replica: Replica, issued: Issued) -> None:
+        name = f"{replica.spec.name}.{NAMESPACE}.svc.{CLUSTER_DOMAIN}"
+        directory = self._supervisor.state.certs / OPERATOR
+        host, port = replica.place.host, replica.place.mesh
+
+        async def presented() -> bool:
+            # One that is just being restarted reads the new one anyway.
+            return not replica.ready or await presented_serial(host, port, name, directory) == issued.serial
+
+        await until(presented, _PRESENTED_POLL)
+
+    def _deployment(self, service: str) -> Deployment:
+        deployments = self._supervisor.deployments
+        if service not in deployments:
+            raise ClusterError(f"there is no service {service!r}; there are {', '.join(deployments)}")
+        return deployments[service]
+
+
+def _service(deployment: Deployment) -> dict[str, Any]:
+    replicas = deployment.replicas()
+    port = DEFAULT_PORT if deployment.spec.web else MESH_PORT
+    return {"port": port, "replicas": [_replica(r) for r in replicas]}
+
+
+def _replica(replica: Replica) -> dict[str, Any]:
+    place = replica.place
+    return {
+        "id": replica.number,
+        "address": place.host,
+        # Each its own where there is only one address.
+        "port": place.http if replica.spec.web else place.mesh,
+        "pid": replica.pid,
+        "ready": replica.ready,
+        "restarts": replica.restarts,
+        "metrics": f"http://{place.at(place.admin)}/metrics",
+        "health": place.at(place.health),
+    }

@@ -1,0 +1,51 @@
+"""Two ways of running several things at once that asyncio lacks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from local.errors import ClusterError
+
+T = TypeVar("T")
+
+
+async def all_of(*work: Coroutine[Any, Any, object]) -> None:
+    """Runs everything at once; the first error cancels the rest and is raised as it is, not in a group."""
+    tasks = [asyncio.ensure_future(w) for w in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Runs something until it ends, or until `stop` is set.
+
+    Raises:
+        ClusterError: in the latter case; the work was cancelled.
+    """
+    task, stopper = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopper}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClusterError("the cluster is stopping")
+    finally:
+        task.cancel()
+        stopper.cancel()
+        await asyncio.gather(task, stopper, return_exceptions=True)
+
+
+async def until(look: Callable[[], Awaitable[bool]], period: float) -> None:
+    """Looks again and again until there is what was looked for; the caller bounds it.
+
+    Args:
+        look: Says whether it is there.
+        period: Seconds between two looks.
+    """
+    while True:
+        if await look():
+            return
+        await asyncio.sleep(period)
