@@ -1,0 +1,179 @@
+"""The JSON edge: the catalogue for anybody, orders for who brings a token (`Authorization: Bearer`).
+
+Cookies count for nothing here but to show the cart, so there is nothing to forge.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from services.storefront.cart_pages import priced
+from services.storefront.domain import Address, Card, Category, Order, Problem, Product, ShopError
+from services.storefront.forms import body, integer
+from services.storefront.sessions import Session
+from services.storefront.site import Site, path_id
+from services.storefront.visit import visit_of
+
+_ADDRESS = ("street", "city", "state", "zip_code", "country")
+_CARD = ("number", "expiry", "cvv")
+_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
+_MAX_PAGE, _MAX_SIZE, _MAX_ITEMS, _INT32 = 10_000, 100, 100, 2**31 - 1
+
+
+class Api:
+    def __init__(self, site: Site) -> None:
+        self._shop = site.shop
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/products", self.products),
+            Route("/api/products/{id:int}", self.product),
+            Route("/api/cart", self.cart),
+            Route("/api/orders", self.orders, methods=["GET"]),
+            Route("/api/orders", self.create, methods=["POST"]),
+            Route("/api/orders/{id:int}", self.order),
+        ]
+
+    async def products(self, request: Request) -> Response:
+        """`?category=books&page=1&page_size=20`."""
+        slug = request.query_params.get("category", "")
+        category = Category.parse(slug)
+        if slug and category is None:
+            raise ShopError(Problem.INVALID, fields={"category": "there is no such category"})
+        page, size = _paging(request)
+        found = await self._shop.catalogue.page(page, size, category)
+        return JSONResponse({"products": [_product(p) for p in found], "page": page, "page_size": size})
+
+    async def product(self, request: Request) -> Response:
+        return JSONResponse(_product(await self._shop.catalogue.product(path_id(request))))
+
+    async def cart(self, request: Request) -> Response:
+        """The cart of the browser that asks."""
+        cart = await priced(self._shop.catalogue, visit_of(request).cart)
+        lines = [
+            {"product_id": line.product_id, "quantity": line.quantity, "total_cents": line.total_cents}
+            for line in cart.lines
+        ]
+        return JSONResponse({"lines": lines, "total_cents": cart.total_cents})
+
+    async def orders(self, request: Request) -> Response:
+        session = _session(request)
+        page, size = _paging(request)
+        found = await self._shop.orders.page(session.token, session.user_id, page, size)
+        return JSONResponse({"orders": [_order(o) for o in found], "page": page, "page_size": size})
+
+    async def order(self, request: Request) -> Response:
+        order = await self._shop.orders.order(_session(request).token, path_id(request))
+        return JSONResponse(_order(order))
+
+    async def create(self, request: Request) -> Response:
+        """Places an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}, "card": {…}}`.
+
+        Without `card` the wallet on file pays. The header `Idempotency-Key` makes it safe to repeat.
+        """
+        session = _session(request)
+        sent = await _json(request)
+        key = request.headers.get("idempotency-key", "") or secrets.token_urlsafe(16)
+        if not _KEY.fullmatch(key):
+            raise ShopError(Problem.INVALID, fields={"Idempotency-Key": "must be 1 to 128 visible characters"})
+        card = _strings(sent, "card", _CARD) if sent.get("card") is not None else None
+        order = await self._shop.orders.create(
+            session.token,
+            session.user_id,
+            _items(sent.get("items")),
+            Address(**_strings(sent, "shipping_address", _ADDRESS)),
+            Card(**card) if card else None,
+            key,
+        )
+        return JSONResponse(_order(order), 201, headers={"location": f"/api/orders/{order.id}"})
+
+
+def _session(request: Request) -> Session:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    session = Session.read(token.strip()) if scheme.lower() == "bearer" else None
+    if session is None:
+        raise ShopError(Problem.LOGIN, "send Authorization: Bearer TOKEN")
+    return session
+
+
+def _paging(request: Request) -> tuple[int, int]:
+    params = request.query_params
+    page = integer(params.get("page", ""), 1, 1, _MAX_PAGE)
+    return page, integer(params.get("page_size", ""), 20, 1, _MAX_SIZE)
+
+
+async def _json(request: Request) -> Mapping[str, Any]:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise ShopError(Problem.INVALID, "send application/json")
+    try:
+        sent = json.loads(await body(request))
+    except (ValueError, RecursionError) as e:
+        raise ShopError(Problem.INVALID, "that is not JSON") from e
+    if not isinstance(sent, dict):
+        raise ShopError(Problem.INVALID, "send a JSON object")
+    return sent
+
+
+def _items(sent: Any) -> list[tuple[int, int]]:
+    """Product ids and quantities; whether they make sense, the order service says."""
+    if not isinstance(sent, list) or len(sent) > _MAX_ITEMS:
+        raise ShopError(Problem.INVALID, fields={"items": f"must be a list of at most {_MAX_ITEMS}"})
+    wrong = {f"items[{i}]": "needs an integer product_id and quantity" for i, x in enumerate(sent) if not _is_item(x)}
+    if wrong:
+        raise ShopError(Problem.INVALID, fields=wrong)
+    return [(x["product_id"], x["quantity"]) for x in sent]
+
+
+def _is_item(x: Any) -> bool:
+    return isinstance(x, dict) and all(
+        type(x.get(name)) is int and abs(x[name]) <= _INT32 for name in ("product_id", "quantity")
+    )
+
+
+def _strings(sent: Mapping[str, Any], part: str, names: tuple[str, ...]) -> dict[str, str]:
+    inner = sent.get(part, {})
+    if not isinstance(inner, dict):
+        raise ShopError(Problem.INVALID, fields={part: "must be an object"})
+    wrong = {f"{part}.{name}": "must be a string" for name in names if not isinstance(inner.get(name, ""), str)}
+    if wrong:
+        raise ShopError(Problem.INVALID, fields=wrong)
+    return {name: inner.get(name, "") for name in names}
+
+
+def _product(product: Product) -> dict[str, Any]:
+    return {
+        "id": product.id,
+        "name": product.name,
+        "description": product.description,
+        "price_cents": product.price_cents,
+        "stock": product.stock,
+        "category": product.category.value if product.category else None,
+        "tags": list(product.tags),
+    }
+
+
+def _order(order: Order) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "status": order.status.value,
+        "total_cents": order.total_cents,
+        "lines": [
+            {
+                "product_id": line.product_id,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_cents": line.unit_cents,
+                "total_cents": line.total_cents,
+            }
+            for line in order.lines
+        ],
+        "shipping_address": {name: getattr(order.address, name) for name in _ADDRESS},
+        "created_at": order.created_at.isoformat(),
+        "updated_at": order.updated_at.isoformat(),
+    }

@@ -1,0 +1,112 @@
+"""The till: an address, a way to pay, and an order that is placed once however often it is sent."""
+
+import hashlib
+import re
+import secrets
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.storefront.cart import Cart
+from services.storefront.cart_pages import priced
+from services.storefront.domain import Address, Card, Problem, ShopError
+from services.storefront.errors import FACES
+from services.storefront.forms import Form, field_errors, form_route
+from services.storefront.site import Site, see
+from services.storefront.visit import visit_of
+
+#: Input by the last part of a path in CreateOrderRequest.
+_INPUTS = {
+    "street": "street",
+    "city": "city",
+    "state": "state",
+    "zip_code": "zip_code",
+    "country": "country",
+    "number": "card_number",
+    "expiry": "card_expiry",
+    "cvv": "card_cvv",
+}
+_ADDRESS = ("street", "city", "state", "zip_code", "country")
+_KEY = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
+#: After these the order may exist: the next attempt must use the same key.
+_UNDECIDED = frozenset({Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BUSY, Problem.BROKEN})
+_UNDECIDED_TEXT = (
+    "We could not make sure that your order went through. Press the button again: "
+    "it will not be placed or charged twice."
+)
+
+
+class CheckoutPages:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[Route]:
+        return [Route("/checkout", self.checkout), form_route("/checkout", self.place)]
+
+    async def checkout(self, request: Request) -> Response:
+        visit = visit_of(request)
+        if visit.session is None:
+            return self._site.login_required(request)
+        if not visit.cart.count:
+            return see("/cart")
+        return await self._form(request, {}, {}, new_key())
+
+    async def place(self, request: Request, form: Form) -> Response:
+        visit = visit_of(request)
+        token = visit.token
+        if not visit.cart.count:
+            return see("/cart")
+        key = form.get("key", "")
+        key = key if _KEY.fullmatch(key) else new_key()
+        card = _card(form) if form.get("pay") == "card" else None
+        try:
+            order = await self._site.shop.orders.create(
+                token,
+                visit.user_id,
+                visit.cart.quantities,
+                Address(**{name: form.get(name, "") for name in _ADDRESS}),
+                card,
+                order_key(visit.user_id, key, visit.cart),
+            )
+        except ShopError as e:
+            return await self._failed(request, form, key, e)
+        visit.keep_cart(Cart())
+        visit.keep_trace(order.id, visit.trail.trace_id)
+        visit.notify("placed")
+        return see(f"/orders/{order.id}")
+
+    async def _failed(self, request: Request, form: Form, key: str, error: ShopError) -> Response:
+        """The form again, with what is wrong and all that was typed but the card."""
+        if error.problem in (Problem.LOGIN, Problem.FORBIDDEN):
+            raise error
+        if error.problem in _UNDECIDED:
+            status = FACES[error.problem].status
+            return await self._form(request, form, {"form": _UNDECIDED_TEXT}, key, status)
+        return await self._form(request, form, field_errors(error, _INPUTS), new_key(), 422)
+
+    async def _form(
+        self, request: Request, form: Form, errors: dict[str, str], key: str, status: int = 200
+    ) -> Response:
+        cart = await priced(self._site.shop.catalogue, visit_of(request).cart)
+        typed = {name: form.get(name, "") for name in _ADDRESS} | {"pay": form.get("pay", "card")}
+        return self._site.page(
+            request, "checkout.html", status, cart=cart, form=typed, errors=errors, key=key
+        )
+
+
+def new_key() -> str:
+    """A fresh key for a form: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def order_key(user_id: int, key: str, cart: Cart) -> str:
+    """The idempotency key of an order: the same form sent twice with the same cart is one order.
+
+    The cart is part of it, so that an old form in the browser's history buys what is in the cart now.
+    """
+    return hashlib.sha256(f"{user_id}/{key}/{cart}".encode()).hexdigest()
+
+
+def _card(form: Form) -> Card:
+    return Card(form.get("card_number", ""), form.get("card_expiry", ""), form.get("card_cvv", ""))

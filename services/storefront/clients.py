@@ -1,0 +1,187 @@
+"""The ports of `domain`, served by the product, order and user services through the mesh."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from ecommerce import common_pb2, order_pb2, product_pb2, user_pb2
+from ecommerce.order_pb2_grpc import OrderServiceStub
+from ecommerce.product_pb2_grpc import ProductServiceStub
+from ecommerce.user_pb2_grpc import UserServiceStub
+
+from services.storefront import convert
+from services.storefront.calls import Caller
+from services.storefront.domain import (
+    Address,
+    Card,
+    Category,
+    Order,
+    Product,
+    Shop,
+    Status,
+    Tokens,
+    Update,
+    Updates,
+)
+
+T = TypeVar("T")
+
+#: Seconds a page waits for something to show.
+READ_TIMEOUT = 3.0
+#: Seconds a change may take, an order with its stock and its payment included.
+WRITE_TIMEOUT = 10.0
+
+
+class Catalogue:
+    """`domain.Catalogue` over ProductService. No token is sent: browsing needs none."""
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
+        self._stub, self._caller = ProductServiceStub(channel), caller
+
+    async def product(self, product_id: int) -> Product:
+        request = product_pb2.GetProductRequest(id=product_id)
+        call = self._stub.GetProduct(request, timeout=READ_TIMEOUT)
+        return convert.product((await self._caller.unary("product", "GetProduct", call)).product)
+
+    async def page(self, page: int, size: int, category: Category | None) -> list[Product]:
+        request = product_pb2.ListProductsRequest(
+            page=page, page_size=size, category=convert.category_to_wire(category)
+        )
+        call = self._stub.ListProducts(request, timeout=READ_TIMEOUT)
+        found = await self._caller.collect("product", "ListProducts", call, size)
+        return [convert.product(p) for p in found]
+
+    async def search(
+        self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
+    ) -> list[Product]:
+        request = product_pb2.SearchProductsRequest(
+            query=query,
+            category=convert.category_to_wire(category),
+            min_price=min_cents / 100,
+            max_price=max_cents / 100,
+        )
+        call = self._stub.SearchProducts(request, timeout=READ_TIMEOUT)
+        found = await self._caller.collect("product", "SearchProducts", call, limit)
+        return [convert.product(p) for p in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Updates:
+    call: "grpc.aio.UnaryStreamCall[order_pb2.GetOrderRequest, order_pb2.OrderUpdate]"
+    messages: AsyncIterator[order_pb2.OrderUpdate]
+
+    @property
+    def endpoint(self) -> str | None:
+        return getattr(self.call, "endpoint", None)
+
+    async def __aiter__(self) -> AsyncIterator[Update]:
+        async for message in self.messages:
+            yield convert.update(message)
+
+
+class Orders:
+    """`domain.Orders` over OrderService, on behalf of the token's user."""
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
+        self._stub, self._caller = OrderServiceStub(channel), caller
+
+    async def create(
+        self,
+        token: str,
+        user_id: int,
+        quantities: Sequence[tuple[int, int]],
+        address: Address,
+        card: Card | None,
+        key: str,
+    ) -> Order:
+        request = order_pb2.CreateOrderRequest(
+            user_id=user_id,
+            items=[order_pb2.OrderItem(product_id=p, quantity=q) for p, q in quantities],
+            shipping_address=_address(address),
+            idempotency_key=key,
+            payment=convert.card_to_wire(card) if card else None,
+        )
+
+        def attempt() -> "grpc.aio.UnaryUnaryCall[order_pb2.CreateOrderRequest, order_pb2.CreateOrderResponse]":
+            return self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+
+        response = await self._caller.unary_again("order", "CreateOrder", attempt)
+        return convert.order(response.order)
+
+    async def order(self, token: str, order_id: int) -> Order:
+        request = order_pb2.GetOrderRequest(id=order_id)
+        call = self._stub.GetOrder(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        return convert.order((await self._caller.unary("order", "GetOrder", call)).order)
+
+    async def page(self, token: str, user_id: int, page: int, size: int) -> list[Order]:
+        request = order_pb2.ListOrdersRequest(user_id=user_id, page=page, page_size=size)
+        call = self._stub.ListOrders(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        return [convert.order(o) for o in await self._caller.collect("order", "ListOrders", call, size)]
+
+    async def set_status(self, token: str, order_id: int, status: Status) -> Order:
+        request = order_pb2.UpdateOrderStatusRequest(id=order_id, status=convert.status_to_wire(status))
+        call = self._stub.UpdateOrderStatus(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        return convert.order((await self._caller.unary("order", "UpdateOrderStatus", call)).order)
+
+    @asynccontextmanager
+    async def follow(self, token: str, order_id: int, after_cursor: int) -> AsyncIterator[Updates]:
+        request = order_pb2.GetOrderRequest(id=order_id, after_cursor=after_cursor)
+        call = self._stub.StreamOrderUpdates(request, metadata=_bearer(token))
+        try:
+            yield _Updates(call, self._caller.stream(call))
+        finally:
+            call.cancel()
+
+
+class Accounts:
+    """`domain.Accounts` over UserService."""
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
+        self._stub, self._caller = UserServiceStub(channel), caller
+
+    async def login(self, login: str, password: str) -> Tokens:
+        request = user_pb2.LoginRequest(login=login, password=password)
+        call = self._stub.Login(request, timeout=READ_TIMEOUT)
+        response = await self._caller.unary("user", "Login", call)
+        return Tokens(response.access_token, response.refresh_token)
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        request = user_pb2.RefreshTokenRequest(refresh_token=refresh_token)
+        call = self._stub.RefreshToken(request, timeout=READ_TIMEOUT)
+        response = await self._caller.unary("user", "RefreshToken", call)
+        return Tokens(response.access_token, response.refresh_token)
+
+    async def register(self, name: str, email: str, password: str) -> None:
+        request = user_pb2.CreateUserRequest(name=name, email=email, password=password)
+        call = self._stub.CreateUser(request, timeout=WRITE_TIMEOUT)
+        await self._caller.unary("user", "CreateUser", call)
+
+
+def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
+    """All ports over the mesh.
+
+    Args:
+        channel: Gives the channel to a service: `App.channel`.
+        caller: Makes the calls and keeps the trail.
+    """
+    return Shop(
+        Catalogue(channel("product"), caller),
+        Orders(channel("order"), caller),
+        Accounts(channel("user"), caller),
+    )
+
+
+def _bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _address(address: Address) -> common_pb2.Address:
+    return common_pb2.Address(
+        street=address.street,
+        city=address.city,
+        state=address.state,
+        zip_code=address.zip_code,
+        country=address.country,
+    )

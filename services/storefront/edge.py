@@ -1,0 +1,77 @@
+"""What stands around every request: the headers of every answer, one log line, and the last resort."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: Nothing from elsewhere, no inline script or style, no framing (https://www.w3.org/TR/CSP3/).
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Log(Protocol):
+    """What is needed of the mesh's structured log."""
+
+    def info(self, message: str, **fields: object) -> None: ...
+
+    def error(self, message: str, error: BaseException | None = None, **fields: object) -> None: ...
+
+
+class Edge:
+    """The outermost middleware below the trace.
+
+    Args:
+        app: What it stands around.
+        log: One line a request: never a query, a cookie or a body.
+        closing: Tells whether the process is leaving: connections are then not kept for a next request.
+    """
+
+    def __init__(self, app: ASGIApp, log: Log, closing: Callable[[], bool]) -> None:
+        self._app, self._log, self._closing = app, log, closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._dress(MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as e:
+            self._log.error("request failed", e, method=scope["method"], path=scope["path"])
+            if status:
+                raise  # The answer has begun: the connection must break, or it would look whole.
+            response = PlainTextResponse("Something broke. It has been written down.\n", 500)
+            await response(scope, receive, send_with_headers)
+        finally:
+            milliseconds = round((time.monotonic() - started) * 1000, 1)
+            self._log.info(
+                "request", method=scope["method"], path=scope["path"], status=status, duration_ms=milliseconds
+            )
+
+    def _dress(self, headers: MutableHeaders) -> None:
+        for name, value in HEADERS.items():
+            headers[name] = value
+        headers.setdefault("cache-control", "no-store")
+        if self._closing():
+            headers["connection"] = "close"

@@ -1,0 +1,104 @@
+"""Forms: read within bounds, checked against forgery, and their errors put where they belong."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.storefront.domain import ShopError
+from services.storefront.visit import visit_of
+
+Form = Mapping[str, str]
+FormHandler = Callable[[Request, Form], Awaitable[Response]]
+
+#: Bytes of a request's body, and fields of a form. No form of ours comes near.
+MAX_BODY, MAX_FIELDS = 32 * 1024, 64
+
+
+async def body(request: Request) -> bytes:
+    """The body, up to MAX_BODY; beyond that 413."""
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BODY:
+            raise HTTPException(413, "That is more than any form of this shop sends.")
+    return bytes(received)
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of a URL-encoded form, stripped; the last of a repeated name counts."""
+    try:
+        text = (await body(request)).decode()
+        return {k: v.strip() for k, v in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)}
+    except ValueError as e:
+        raise HTTPException(400, "That form could not be read.") from e
+
+
+def check_forgery(request: Request, form: Form) -> None:
+    """Refuses (403) a form that our own page did not send.
+
+    Three walls: cookies are SameSite=Lax, a browser that tells the origin must tell ours, and the
+    form must repeat the token of the visitor's cookie (OWASP: double submit).
+    """
+    fetch_site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    foreign = fetch_site not in ("same-origin", "none") or (
+        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    )
+    expected = request.cookies.get("csrf", "")
+    if foreign or not expected or not secrets.compare_digest(
+        form.get("csrf", "").encode(), visit_of(request).csrf.encode()
+    ):
+        raise HTTPException(403, "This form has expired, or was not sent from this shop. Go back and try again.")
+
+
+def form_route(path: str, handler: FormHandler) -> Route:
+    """A POST route whose handler gets a form that has passed the check. The one way to make one."""
+
+    async def endpoint(request: Request) -> Response:
+        form = await read_form(request)
+        check_forgery(request, form)
+        return await handler(request, form)
+
+    return Route(path, endpoint, methods=["POST"])
+
+
+def integer(text: str, default: int, low: int, high: int) -> int:
+    """A number of a form or query within bounds; the default for what is none."""
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 10:
+        return default
+    return max(low, min(high, int(text)))
+
+
+def cents(text: str) -> int:
+    """A price such as `12` or `12.50` in cents; 0 for what is none."""
+    whole, _, part = text.strip().partition(".")
+    part = (part + "00")[:2]
+    if not (whole + part).isascii() or not (whole + part).isdigit() or len(whole) > 7:
+        return 0
+    return int(whole or 0) * 100 + int(part)
+
+
+def local_path(text: str) -> str:
+    """Where to go next, if that is a path of ours; else the front page. Closes open redirects."""
+    safe = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
+    return text if safe else "/"
+
+
+def field_errors(error: ShopError, inputs: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with each input of a form.
+
+    Args:
+        error: Names fields by their path in the request, `shipping_address.city`.
+        inputs: Input name by the last part of that path. What has no input goes under `form`.
+    """
+    found: dict[str, str] = {}
+    for path, text in error.fields.items():
+        name = inputs.get(path.rpartition(".")[2])
+        found.setdefault(name or "form", text if name else f"{path}: {text}")
+    return found or {"form": error.message}

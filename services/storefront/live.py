@@ -1,0 +1,147 @@
+"""An order's updates as server-sent events (https://html.spec.whatwg.org/#server-sent-events).
+
+Each event's id is the update's cursor. A browser that lost its connection sends the last one back, so
+that nothing is lost or doubled whichever storefront replica it finds; and when the order replica
+behind us leaves, we resume from the same cursor at another one, unseen by the browser.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.storefront.domain import Problem, ShopError, Update
+from services.storefront.forms import integer
+from services.storefront.site import Site, path_id
+from services.storefront.visit import visit_of
+
+#: Seconds between two signs of life; proxies cut connections that are silent for a minute.
+HEARTBEAT = 15.0
+#: Seconds until a browser is sent to reconnect, so that long-lived pages spread over new replicas.
+MAX_AGE = 1800.0
+#: Streams that one process serves at a time.
+MAX_STREAMS = 500
+#: Longest pause before an order replica is tried again (seconds).
+MAX_PAUSE = 2.0
+_MAX_CURSOR = 2**63 - 1
+#: Nothing will come of trying these again.
+_FINAL = frozenset({Problem.LOGIN, Problem.FORBIDDEN, Problem.NOT_FOUND, Problem.INVALID})
+
+
+class LiveOrders:
+    """The endpoint behind the order page's EventSource.
+
+    Args:
+        site: The shop.
+        closing: Set when this process drains: every stream then ends.
+    """
+
+    def __init__(self, site: Site, closing: asyncio.Event) -> None:
+        self._site, self._closing = site, closing
+        self._open = 0
+
+    async def events(self, request: Request) -> Response:
+        visit = visit_of(request)
+        if visit.session is None:
+            return Response(status_code=204)  # Tells an EventSource not to come back.
+        if self._open >= MAX_STREAMS:
+            raise ShopError(Problem.BUSY, "too many pages are open")
+        given = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        cursor = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
+        return EventStream(self, visit.token, path_id(request), cursor)
+
+    async def serve(self, stream: "EventStream", receive: Receive, send: Send) -> None:
+        """Runs a stream until the browser leaves, the process drains, or it is too old."""
+        self._open += 1
+        try:
+            ends = (_disconnected(receive), self._closing.wait(), asyncio.sleep(MAX_AGE))
+            await _first_of(stream.push(self._site, send), _beat(send), *ends)
+        finally:
+            self._open -= 1
+
+
+class EventStream(Response):
+    """The response: it sends as long as there is something to follow."""
+
+    def __init__(self, live: LiveOrders, token: str, order_id: int, cursor: int) -> None:
+        super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._live, self._token, self._order_id, self._cursor = live, token, order_id, cursor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await _say(send, "retry: 1000\n\n")
+        await self._live.serve(self, receive, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def push(self, site: Site, send: Send) -> None:
+        """Follows the order, from one replica to the next, until nothing more can come."""
+        pause = 0.1
+        while True:
+            try:
+                if await self._follow(site, send):
+                    pause = 0.1
+            except ShopError as e:
+                if e.problem in _FINAL:
+                    await _say(send, _event("gone", {"problem": e.problem.value}))
+                    return
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(pause * 2, MAX_PAUSE)
+
+    async def _follow(self, site: Site, send: Send) -> bool:
+        """Until this replica ends the stream; whether anything came of it."""
+        came = False
+        async with site.shop.orders.follow(self._token, self._order_id, self._cursor) as updates:
+            async for update in updates:
+                came, self._cursor = True, update.cursor
+                via = site.name_of(updates.endpoint or "")
+                await _say(send, _event("update", _shown(update, via), update.cursor))
+        return came
+
+
+async def _beat(send: Send) -> None:
+    while True:
+        await _say(send, ": alive\n\n")
+        await asyncio.sleep(HEARTBEAT)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
+    """Runs them until one is done, and cancels the others; an error of that one is raised."""
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _say(send: Send, text: str) -> None:
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+
+def _event(name: str, data: dict[str, Any], cursor: int | None = None) -> str:
+    head = f"id: {cursor}\n" if cursor is not None else ""
+    return f"{head}event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _shown(update: Update, via: str) -> dict[str, Any]:
+    return {
+        "status": update.status.value,
+        "label": update.status.label,
+        "message": update.message,
+        "at": update.at.isoformat(),
+        "via": via,
+    }

@@ -1,0 +1,93 @@
+"""Who the visitor is: the access token in a cookie, renewed by the refresh token when it has expired.
+
+The storefront does not verify tokens. What it reads in one (name, roles, expiry) decides only what is
+drawn; each service verifies the token of each call.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.storefront.domain import Accounts, Problem, ShopError, Tokens
+
+#: Seconds before its expiry at which a token counts as expired: the page's calls still have to be made.
+EARLY = 15.0
+#: Renewals remembered, and for how long (seconds): a refresh token works once, but a browser sends
+#: several requests at once with it.
+MAX_RENEWALS, RENEWAL_AGE = 256, 30.0
+#: Longest cookie that is looked at.
+_MAX_TOKEN = 4096
+_LOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a token says of its user."""
+
+    token: str = field(repr=False)
+    user_id: int
+    name: str
+    roles: frozenset[str]
+    expires_at: float
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.roles
+
+    @classmethod
+    def read(cls, token: str) -> "Session | None":
+        """The session of a JWT, unverified; None for what is not one."""
+        parts = token.split(".")
+        if len(parts) != 3 or len(token) > _MAX_TOKEN:
+            return None
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+            roles = frozenset(str(r) for r in claims.get("roles", ()))
+            return cls(token, int(claims["sub"]), str(claims.get("name", "")), roles, float(claims["exp"]))
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+            return None
+
+
+class Renewals:
+    """Exchanges refresh tokens, each once, however many requests bring it.
+
+    Args:
+        accounts: Where they are exchanged.
+        now: Unix seconds.
+    """
+
+    def __init__(self, accounts: Accounts, now: Callable[[], float] = time.time) -> None:
+        self._accounts, self.now = accounts, now
+        self._done: OrderedDict[str, tuple[float, Tokens]] = OrderedDict()
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+
+    async def renew(self, refresh_token: str) -> Tokens | None:
+        """New tokens, or None where the user must log in again.
+
+        Raises:
+            ShopError: when the user service cannot say.
+        """
+        key = hashlib.sha256(refresh_token.encode()).hexdigest()
+        async with self._locks[int(key[:2], 16) % _LOCKS]:
+            if (known := self._known(key)) is not None:
+                return known
+            try:
+                tokens = await self._accounts.refresh(refresh_token)
+            except ShopError as e:
+                if e.problem in (Problem.LOGIN, Problem.INVALID, Problem.FORBIDDEN, Problem.NOT_FOUND):
+                    return None
+                raise
+            self._done[key] = (self.now() + RENEWAL_AGE, tokens)
+            return tokens
+
+    def _known(self, key: str) -> Tokens | None:
+        now = self.now()
+        while self._done and (len(self._done) >= MAX_RENEWALS or next(iter(self._done.values()))[0] < now):
+            self._done.popitem(last=False)
+        return self._done[key][1] if key in self._done else None

@@ -1,0 +1,127 @@
+"""What every page shares: the ports, the templates, the assets, and how an answer is rendered."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from services.storefront import art
+from services.storefront.domain import Category, Problem, Shop, ShopError
+from services.storefront.settings import Settings
+from services.storefront.visit import visit_of
+
+_HERE = Path(__file__).parent
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+#: What a page may say once, after a redirect: its tone and its words.
+NOTICES: Mapping[str, tuple[str, str]] = {
+    "added": ("good", "Added to your cart."),
+    "cart-full": ("bad", "Your cart is full: remove something first."),
+    "updated": ("good", "Your cart is up to date."),
+    "removed": ("good", "Removed from your cart."),
+    "placed": ("good", "Thank you! Your order is placed."),
+    "changed": ("good", "The order has been changed."),
+    "logged-in": ("good", "Welcome back."),
+    "registered": ("good", "Your account is ready."),
+    "logged-out": ("good", "You are logged out."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    body: bytes
+    media_type: str
+    digest: str
+
+
+class Assets:
+    """The files of `static/`, read once; their addresses carry a digest, so that browsers may keep them."""
+
+    def __init__(self, directory: Path = _HERE / "static") -> None:
+        self._assets = {
+            path.name: Asset(body := path.read_bytes(), _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
+            for path in sorted(directory.iterdir())
+            if path.suffix in _TYPES
+        }
+
+    def get(self, name: str) -> Asset | None:
+        return self._assets.get(name)
+
+    def url(self, name: str) -> str:
+        return f"/static/{name}?v={self._assets[name].digest}"
+
+
+class Site:
+    """The shop as the pages see it.
+
+    Args:
+        shop: The services.
+        settings: Where traces are shown.
+        replica: This process's name, `storefront-1`.
+        name_of: The replica behind an endpoint's address.
+    """
+
+    def __init__(self, shop: Shop, settings: Settings, replica: str, name_of: Callable[[str], str] = str) -> None:
+        self.shop, self.settings, self.replica, self.name_of = shop, settings, replica, name_of
+        self.assets = Assets()
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            auto_reload=False,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(money=money, when=when, iso=datetime.isoformat, art=art.url_of)
+        self._templates.globals.update(asset=self.assets.url, categories=tuple(Category))
+
+    def page(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
+        """Renders a page around what the request's visit knows."""
+        visit = visit_of(request)
+        common = {
+            "visit": visit,
+            "session": visit.session,
+            "notice": NOTICES.get(visit.take_notice()),
+            "trail": visit.trail,
+            "replica": self.replica,
+            "traces": self.settings.traces_url,
+            "path": request.url.path,
+        }
+        body = self._templates.get_template(template).render({"query": "", "category": None, **common, **context})
+        return HTMLResponse(body, status)
+
+    def login_required(self, request: Request) -> Response:
+        """Off to the log-in page, and back here afterwards."""
+        back = request.url.path if request.method == "GET" else "/checkout"
+        return RedirectResponse(f"/login?next={back}", 303)
+
+
+def see(path: str) -> Response:
+    """The answer to a POST that worked: go and look there."""
+    return RedirectResponse(path, 303)
+
+
+def path_id(request: Request) -> int:
+    """The id in the path. Raises ShopError(NOT_FOUND) for one that no service can have."""
+    value: int = request.path_params["id"]
+    if not 0 < value < 2**31:
+        raise ShopError(Problem.NOT_FOUND, "there is no such thing")
+    return value
+
+
+def money(cents: int) -> str:
+    """`$1,234.50`."""
+    sign = "-" if cents < 0 else ""
+    return f"{sign}${abs(cents) // 100:,}.{abs(cents) % 100:02d}"
+
+
+def when(at: datetime) -> str:
+    """`21 Nov 2026, 14:03 UTC`."""
+    utc = at.astimezone(UTC)
+    return f"{utc.day} {utc:%b %Y, %H:%M} UTC"
