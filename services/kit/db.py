@@ -129,7 +129,8 @@ class Database:
         """
         if self._plain is None:
             async with self.session() as connection:
-                return (await connection.execute(statement, parameters)).first()
+                row: Sequence[Any] | None = (await connection.execute(statement, parameters)).first()
+                return row
         sql, names = _compiled(statement)
         async with _translated():
             rows = await self._plain.execute_fetchall(sql, [parameters[name] for name in names])
