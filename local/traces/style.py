@@ -67,6 +67,8 @@ def clock(at: float, form: str = "%H:%M:%S") -> str:
 
 def milliseconds(seconds: float) -> str:
     """`840 µs`, `12.3 ms`, `1.25 s`."""
+    if seconds <= 0:
+        return "0"
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:

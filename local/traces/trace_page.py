@@ -33,7 +33,7 @@ summary:focus-visible { outline: 2px solid var(--link); outline-offset: -2px; }
 .failed .name b { color: var(--bad); }
 .track { position: relative; height: 26px; margin-right: 84px; }
 .grid {
-  position: absolute; inset: -9px 0; opacity: .7;
+  position: absolute; inset: -13px 0; opacity: .7;
   background: repeating-linear-gradient(to right, var(--line) 0 1px, transparent 1px 20%);
 }
 .bar {

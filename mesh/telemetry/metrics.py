@@ -104,7 +104,7 @@ class RpcMetrics:
         return series if series is not None else self._open(method)
 
     def _open(self, method: Method) -> Series:
-        if len(self._series) >= MAX_METHODS or not method.service or not method.name:
+        if len(self._series) >= MAX_METHODS or method.service in ("", _UNKNOWN) or not method.name:
             return self._unknown
         series = Series((method.kind.value, method.service, method.name))
         self._series[method.path] = series
