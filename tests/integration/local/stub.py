@@ -45,7 +45,7 @@ class Stub:
         loop.add_signal_handler(signal.SIGTERM, self.stop.set)
         options = [("grpc.so_reuseport", 0)]
         health = grpc.aio.server(options=options)
-        method = grpc.unary_unary_rpc_method_handler(self.check)
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self.check)
         handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})
         health.add_generic_rpc_handlers((handler,))
         health.add_insecure_port(os.environ["MESH_HEALTH_ADDRESS"])

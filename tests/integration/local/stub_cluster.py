@@ -1,4 +1,4 @@
-"""`python -m tests.integration.local.stub_cluster OPTIONS`: a cluster of stubs in the foreground; events on stdout."""
+"""A cluster of stubs: `python -m tests.integration.local.stub_cluster OPTIONS` tells its events on stdout."""
 
 import sys
 

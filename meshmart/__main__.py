@@ -1,0 +1,50 @@
+"""The `meshmart` command. A verb is a file with one function, registered here."""
+
+import sys
+
+import typer
+
+from local.errors import ClusterError, describe
+from meshmart import down, kill, logs, restart, rotate, scale, status, up
+from meshmart.errors import CommandError
+
+app = typer.Typer(
+    help="A proxyless gRPC service mesh for Python, and the shop that runs on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # a quarter of a second for frames around the help
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# Verbs import what is heavy (grpc, SQLAlchemy, cryptography) inside their functions: `--help` stays quick.
+app.command("up")(up.up)
+app.command("down")(down.down)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("scale")(scale.scale)
+app.command("restart")(restart.restart)
+app.command("kill")(kill.kill)
+app.command("rotate-certs")(rotate.rotate)
+
+
+def main() -> None:
+    """The entry point: exit status 0 for success, 1 for what failed, 2 for what was not understood."""
+    try:
+        app()
+    except ClusterError as e:
+        _fail(str(e), e.detail)
+    except CommandError as e:
+        _fail(str(e))
+    except OSError as e:
+        _fail(describe(e))
+
+
+def _fail(problem: str, detail: str = "") -> None:
+    if detail:
+        sys.stderr.write(detail.rstrip() + "\n")
+    sys.stderr.write(f"meshmart: {problem}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""`meshmart kill product/1`."""
+
+from typing import Annotated
+
+import typer
+
+from local.options import parse_replica
+from meshmart.ask import ask, parsed
+from meshmart.options import DEFAULT, StateDirOption
+
+
+def kill(
+    replica: Annotated[str, typer.Argument(metavar="SERVICE/NUMBER")],
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Kills a replica's process (kill -9); the cluster starts it again."""
+    service, number = parsed(parse_replica, replica)
+    pid = ask(state_dir, "kill", service=service, replica=number)
+    typer.echo(f"{service}/{number} killed (process {pid})")

@@ -1,0 +1,49 @@
+"""`meshmart status`."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from meshmart.ask import ask
+from meshmart.options import DEFAULT, StateDirOption
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Shows every replica: where it listens, whether it is ready, how often it restarted."""
+    told = ask(state_dir, "status")
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        _show(told)
+
+
+def _show(told: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("replica", "address", "ready", "restarts", "process", "metrics", box=None, pad_edge=False)
+    for service, about in told["services"].items():
+        for replica in about["replicas"]:
+            table.add_row(*_row(service, replica))
+        if not about["replicas"]:
+            table.add_row(service, "", "no replicas")
+    console = Console(soft_wrap=True)
+    for name in ("storefront", "traces", "prometheus", "dns"):
+        console.print(f"{name:<11} {told[name] or '-'}", highlight=False)
+    console.print()
+    console.print(table)
+
+
+def _row(service: str, replica: dict[str, Any]) -> list[str]:
+    return [
+        f"{service}/{replica['id']}",
+        f"{replica['address']}:{replica['port']}",
+        "[green]yes[/]" if replica["ready"] else "[red]no[/]",
+        str(replica["restarts"]),
+        str(replica["pid"] or "-"),
+        replica["metrics"],
+    ]

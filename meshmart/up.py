@@ -1,0 +1,47 @@
+"""`meshmart up`."""
+
+from typing import Annotated
+
+import typer
+
+from local.options import DEFAULT_PORT, Options, parse_count, parse_duration
+from meshmart.ask import parsed
+from meshmart.options import DEFAULT, StateDirOption
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready.")] = False,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=NUMBER", help="May be repeated, or separated by commas."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Of the storefront, on 127.0.0.1.")] = DEFAULT_PORT,
+    state_dir: StateDirOption = DEFAULT,
+    rotate_every: Annotated[str, typer.Option(help="How long a certificate is used.")] = "24h",
+) -> None:
+    """Starts the shop on this machine: certificates, databases, DNS, and every service's replicas."""
+    counts = [text for wish in replicas or [] for text in wish.split(",") if text]
+    options = Options(
+        state_dir=state_dir.absolute(),
+        port=port,
+        replicas=dict(parsed(parse_count, text) for text in counts),
+        rotate_every=parsed(parse_duration, rotate_every),
+    )
+    raise typer.Exit(_detached(options) if detach else _foreground(options))
+
+
+def _foreground(options: Options) -> int:
+    from local.main import run
+    from meshmart.terminal import Terminal
+
+    with Terminal(hint="Ctrl-C stops it") as terminal:
+        return run(options, terminal.show)
+
+
+def _detached(options: Options) -> int:
+    """Starts the supervisor as a process of its own and shows what it tells until all is ready."""
+    from local.detach import Detached
+    from meshmart.terminal import Terminal
+
+    with Terminal(hint="meshmart down stops it") as terminal, Detached(options) as supervisor:
+        return supervisor.follow(terminal.show)
