@@ -186,9 +186,12 @@ class DrainConfig:
     """From NOT_SERVING to refusing new calls: the time for callers to see it."""
     grace: float = 20.0
     """How long running calls may finish after that."""
+    stream_grace: float = 1.0
+    """How long response streams may finish by themselves before they are told to resume elsewhere."""
 
     def __post_init__(self) -> None:
-        _require(self.delay >= 0 and self.grace >= 0, "drain.delay: must not be negative")
+        for name in ("delay", "grace", "stream_grace"):
+            _require(getattr(self, name) >= 0, f"drain.{name}: must not be negative")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,190 @@
+"""The one way a service starts: `run("product", build)`."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import uvloop
+
+from mesh.auth import KeySource, TokenVerifier
+from mesh.authz import PolicyError, PolicyStore
+from mesh.config import ConfigError, MeshConfig
+from mesh.health.servicer import HealthServicer
+from mesh.identity import IdentityError
+from mesh.member import Member
+from mesh.server import HealthPort, MeshServer, StartError, server_layers
+
+if TYPE_CHECKING:
+    from mesh.channel import MeshChannel
+
+#: Exit status: bad configuration; anything else that went wrong.
+EX_CONFIG, EX_FAILED = 2, 1
+#: Seconds for which the start waits for the keys that verify tokens; without them it goes on.
+KEYS_TIMEOUT = 5.0
+
+_T = TypeVar("_T")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class App:
+    """What a service's `build` puts together: servicers on `server`, channels, tasks, resources.
+
+    Args:
+        member: The process's membership, entered.
+        policy: Loaded.
+    """
+
+    def __init__(self, member: Member, policy: PolicyStore) -> None:
+        self.member, self.policy = member, policy
+        self.config, self.telemetry = member.config, member.telemetry
+        self.health = HealthServicer()
+        self.verifier = TokenVerifier(self.config.auth)
+        self.server = MeshServer(
+            self.config,
+            identity=member.identity,
+            layers=server_layers(self.config, member.telemetry, policy, self.verifier, member.identity),
+            health=self.health,
+        )
+        self._resources = contextlib.AsyncExitStack()
+        self._health_port = HealthPort(self.config.health.address, self.health)
+
+    def channel(self, target: str) -> "MeshChannel":
+        """The channel to another service, such as `product`."""
+        return self.member.channel(target)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Runs a coroutine in the background. If it fails, the process drains and exits with 1."""
+        return self.member.spawn(coroutine, name)
+
+    async def enter(self, resource: contextlib.AbstractAsyncContextManager[_T]) -> _T:
+        """Enters a resource, which is left after the drain, the last first."""
+        return await self._resources.enter_async_context(resource)
+
+    def use_keys(self, source: KeySource) -> None:
+        """How tokens of users are verified. Without it, no token is accepted."""
+        self.verifier.source = source
+
+    async def start(self) -> None:
+        """Listens, fetches keys, and says SERVING.
+
+        Raises:
+            StartError: a port is taken.
+        """
+        for source in (self.policy, self.verifier, self.server):
+            self.telemetry.add(source)
+        self.telemetry.metrics_server.declare(self.server.methods())
+        self.spawn(self.policy.watch(), "policy")
+        if self.verifier.source is not None:
+            await self.verifier.start(KEYS_TIMEOUT)
+            self.spawn(self.verifier.watch(), "keys")
+        if self.server.services:
+            await self.server.start()
+        await self._health_port.start()
+        self.health.set_all(True)
+
+    async def stop(self, drain: bool = True) -> None:
+        """Drains, then leaves the resources in reverse."""
+        if drain:
+            await self.server.drain()
+        await self.server.stop(0)
+        await self._health_port.stop()
+        await self._resources.aclose()
+
+    def state(self) -> Mapping[str, Any]:
+        """For the admin page."""
+        return {
+            "health": self.health.statuses(),
+            "draining": self.server.draining,
+            "policy_generation": self.policy.generation,
+        }
+
+
+Build = Callable[[App], Awaitable[None]]
+
+
+def run(service: str, build: Build, environ: Mapping[str, str] | None = None) -> NoReturn:
+    """Runs a service until SIGTERM or SIGINT, and exits: 0 after a drain, 2 for a bad configuration, else 1.
+
+    Args:
+        service: The workload's name, unless MESH_SERVICE says otherwise.
+        build: Puts the service together; it is not ready before that is done.
+        environ: Where MESH_* is read; by default the process's environment.
+    """
+    try:
+        config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
+    except ConfigError as e:
+        for problem in e.problems:
+            print(f"{service}: {problem}", file=sys.stderr)  # noqa: T201 - there is no logger yet
+        sys.exit(EX_CONFIG)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(serve(config, build))
+    sys.exit(code)
+
+
+async def serve(config: MeshConfig, build: Build) -> int:
+    """The life of a process; returns its exit status."""
+    stopping = _stop_on_signals()
+    try:
+        policy = PolicyStore(config.authz)
+        policy.load()
+        async with Member(config) as member:
+            return await _live(member, policy, build, stopping)
+    except (IdentityError, PolicyError, StartError, OSError) as e:
+        print(f"{config.service}: {getattr(e, 'strerror', None) or e}", file=sys.stderr)  # noqa: T201
+        return EX_FAILED
+
+
+async def _live(member: Member, policy: PolicyStore, build: Build, stopping: asyncio.Event) -> int:
+    log = member.telemetry.log
+    member.telemetry.capture_logging()
+    app = App(member, policy)
+    member.states["server"] = app.state
+    ready = False
+    try:
+        ready = await _until(stopping, member, _start(app, build))
+        if ready:
+            log.info("ready", port=app.server.port)
+            await _until(stopping, member, asyncio.Event().wait())
+            log.info("draining")
+    finally:
+        await app.stop(drain=ready)
+    log.info("stopped")
+    return EX_FAILED if member.tasks.error else 0
+
+
+async def _start(app: App, build: Build) -> None:
+    await build(app)
+    await app.start()
+
+
+async def _until(stopping: asyncio.Event, member: Member, work: Coroutine[Any, Any, Any]) -> bool:
+    """Runs `work` until it is done (True), or until the process has to stop. Raises what `work` raises."""
+    tasks = [asyncio.create_task(c) for c in (work, stopping.wait(), member.tasks.failed())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
+        return tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT. The second ends the process on the spot."""
+    stopping = asyncio.Event()
+
+    def received(number: int) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, received, number)
+    return stopping

@@ -1,0 +1,270 @@
+"""MeshServer: generated code adds servicers to it as to any server; their calls run through the stack."""
+
+import asyncio
+import functools
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from mesh import connections
+from mesh.auth import TokenVerifier, UserLayer
+from mesh.authz import AuthzLayer, PolicyStore
+from mesh.call import EXEMPT_SERVICES, Method, ServerLayer, exempt
+from mesh.config import MeshConfig
+from mesh.handlers import UNKNOWN_METHOD, Handlers
+from mesh.health.servicer import HealthServicer
+from mesh.identity import IdentityLayer, IdentityStore
+from mesh.serving import Stack
+from mesh.streams import Stream
+
+if TYPE_CHECKING:
+    from mesh.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
+    ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what notices a peer that stands still
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    ("grpc.enable_channelz", 1),
+)
+
+
+def server_layers(
+    config: MeshConfig,
+    telemetry: "Telemetry",
+    policy: PolicyStore,
+    verifier: TokenVerifier | None,
+    identity: IdentityStore | None = None,
+) -> list[ServerLayer]:
+    """The stack, outermost first. Innermost, in `mesh.serving`, stands the mapping of errors."""
+    domain, namespace = config.identity.trust_domain, config.namespace
+    return [
+        telemetry.trace_server,  # first, so that all that follows has a trace to belong to
+        telemetry.metrics_server,  # before anything can refuse: a refused call counts
+        telemetry.access_log,  # the same; written at the end, when the layers below know who called
+        IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
+        AuthzLayer(policy, domain, namespace),  # may this workload call this method
+        UserLayer(verifier, policy.user_rule),  # and on whose behalf
+    ]
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line."""
+
+
+class MeshServer(grpc.aio.Server):
+    """A server of the mesh: mutual TLS, the stack, health, reflection, channelz, drain.
+
+    Args:
+        config: Address, replica, drain.
+        identity: Certificates; None means plaintext, for tests and benchmarks only.
+        layers: `server_layers(...)`.
+        health: Shared with the plaintext health port.
+    """
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        *,
+        identity: IdentityStore | None,
+        layers: Sequence[ServerLayer],
+        health: HealthServicer,
+    ) -> None:
+        #: The one it listens on, once started.
+        self.port = 0
+        self.draining = False
+        self._config, self._identity, self._health = config, identity, health
+        self._layers = layers
+        self._stack = Stack(layers, config.replica)
+        # Here, and only here, the mesh's own services pass by policy and user, and what does not exist too.
+        passing = [layer for layer in layers if not isinstance(layer, AuthzLayer | UserLayer)]
+        self._passing_stack = Stack(passing, config.replica)
+        self._streams: set[Stream] = set()
+        self._handlers = Handlers(self._stack_for, self._streams)
+        self._server: grpc.aio.Server | None = None
+        self._monitor: asyncio.Task[None] | None = None
+        self._streams_ended = 0
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Full names of the services that were added, without the mesh's own."""
+        return frozenset(self._handlers.services - EXEMPT_SERVICES)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """As `grpc.aio.Server`."""
+        self._handlers.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """As `grpc.aio.Server`. Raises TypeError where a method is not `async def`."""
+        self._handlers.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Not here: a mesh server listens at `config.address`, and nowhere else."""
+        raise TypeError("a MeshServer listens at config.address")
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        """Not here, as above."""
+        raise TypeError("a MeshServer listens at config.address")
+
+    async def start(self) -> None:
+        """Listens. Health says SERVING only when somebody sets it.
+
+        Raises:
+            StartError: the address cannot be listened on.
+        """
+        self._add_own_services()
+        for service in sorted(self.services):
+            self._health.set(service, False)
+        before = await connections.server_ids()
+        server = grpc.aio.server(handlers=[self._handlers], options=_OPTIONS)
+        self.port = listen(server, self._config.address, self._identity)
+        await server.start()
+        self._server = server
+        if self._identity is not None:
+            mine = max(await connections.server_ids() - before)
+            watch = self._identity.handshakes.run(functools.partial(connections.peers, mine))
+            self._monitor = asyncio.create_task(watch, name="handshakes")
+            self._monitor.add_done_callback(_log_failure)
+
+    async def drain(self) -> None:
+        """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
+
+        Response streams that still run after `drain.stream_grace` are told to resume elsewhere.
+        """
+        self.draining = True
+        self._health.leave()
+        await asyncio.sleep(self._config.drain.delay)
+        if self._server is None:
+            return
+        stopping = asyncio.create_task(self.stop(self._config.drain.grace), name="stop")
+        try:
+            await asyncio.wait({stopping}, timeout=self._config.drain.stream_grace)
+            self.end_streams()
+            await stopping
+        finally:
+            stopping.cancel()
+
+    def end_streams(self) -> None:
+        """Tells running response streams to resume elsewhere, each at its next safe point."""
+        for stream in list(self._streams):
+            self._streams_ended += 1
+            stream.interrupt()
+
+    async def stop(self, grace: float | None) -> None:
+        """Refuses new calls; those that run are cancelled after `grace` seconds."""
+        self.draining = True
+        if self._server is not None:
+            await self._server.stop(grace)
+        if self._monitor is not None:
+            self._monitor.cancel()
+            await asyncio.wait({self._monitor})
+            self._monitor = None
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """As `grpc.aio.Server`."""
+        return await self._server.wait_for_termination(timeout) if self._server else True
+
+    def methods(self) -> list[Method]:
+        """Those that were added."""
+        return self._handlers.methods()
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("mesh_draining", "1 while this process is leaving.", value=int(self.draining))
+        yield CounterMetricFamily(
+            "mesh_drain_streams_ended",
+            "Response streams that a drain told to resume elsewhere.",
+            value=self._streams_ended,
+        )
+        for layer in self._layers:
+            if isinstance(layer, IdentityLayer | AuthzLayer):
+                yield from layer.collect()
+
+    def _stack_for(self, method: Method) -> Stack:
+        passes_by = exempt(method) or method.service == UNKNOWN_METHOD.service
+        return self._passing_stack if passes_by else self._stack
+
+    def _add_own_services(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self)
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self)
+        reflection.enable_server_reflection(sorted({*self._handlers.services, reflection.SERVICE_NAME}), self)
+
+
+class HealthPort:
+    """The plaintext port for probes: health, and nothing else.
+
+    Args:
+        address: Where it listens.
+        health: Shared with the mesh server.
+    """
+
+    def __init__(self, address: str, health: HealthServicer) -> None:
+        self.port = 0
+        self._address, self._health = address, health
+        self._streams: set[Stream] = set()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises StartError."""
+        stack = Stack(())
+        handlers: Any = Handlers(lambda method: stack, self._streams)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
+        server = grpc.aio.server(handlers=[handlers], options=_OPTIONS)
+        self.port = listen(server, self._address, None)
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Stops it; watchers are told to go."""
+        for stream in list(self._streams):
+            stream.interrupt()
+        if self._server is not None:
+            await self._server.stop(0.5)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception():
+        _log.error("failed handshakes are no longer counted", exc_info=task.exception())
+
+
+def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None) -> int:
+    """Opens a port; returns it.
+
+    Raises:
+        StartError: with the address and the reason.
+    """
+    _probe(address)
+    try:
+        if identity is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, identity.server_credentials())
+    except RuntimeError as e:
+        raise StartError(f"cannot listen on {address}") from e
+
+
+def _probe(address: str) -> None:
+    """grpc does not say why it cannot bind; a socket does."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen(1)
+    except (OSError, ValueError) as e:
+        raise StartError(f"cannot listen on {address}: {getattr(e, 'strerror', None) or e}") from e
