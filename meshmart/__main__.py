@@ -5,8 +5,9 @@ import sys
 import typer
 
 from local.errors import ClusterError, describe
-from meshmart import down, kill, logs, restart, rotate, scale, status, up
+from meshmart import call, down, kill, load, logs, restart, rotate, scale, status, token, up
 from meshmart.errors import CommandError
+from meshmart.tour import command as tour
 
 app = typer.Typer(
     help="A proxyless gRPC service mesh for Python, and the shop that runs on it.",
@@ -25,6 +26,10 @@ app.command("scale")(scale.scale)
 app.command("restart")(restart.restart)
 app.command("kill")(kill.kill)
 app.command("rotate-certs")(rotate.rotate)
+app.command("load")(load.load)
+app.command("tour")(tour.tour)
+app.command("token")(token.token)
+app.command("call")(call.call)
 
 
 def main() -> None:

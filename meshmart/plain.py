@@ -7,6 +7,7 @@ mTLS with the same certificates and the same DNS, but grpc's own name resolution
 from pathlib import Path
 
 import grpc
+from cryptography import x509
 
 
 class PlainChannels:
@@ -23,6 +24,8 @@ class PlainChannels:
         self._credentials = grpc.ssl_channel_credentials(
             *((directory / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
         )
+        #: Of the certificate read at the start: it stays the same whatever lies on the disk later.
+        self.serial = x509.load_pem_x509_certificate((directory / "tls.crt").read_bytes()).serial_number
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def __call__(self, target: str) -> grpc.aio.Channel:

@@ -25,7 +25,7 @@ def _show(told: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("replica", "address", "ready", "restarts", "process", "metrics", box=None, pad_edge=False)
+    table = Table("replica", "address", "ready", "restarts", "process", box=None, pad_edge=False)
     for service, about in told["services"].items():
         for replica in about["replicas"]:
             table.add_row(*_row(service, replica))
@@ -45,5 +45,4 @@ def _row(service: str, replica: dict[str, Any]) -> list[str]:
         "[green]yes[/]" if replica["ready"] else "[red]no[/]",
         str(replica["restarts"]),
         str(replica["pid"] or "-"),
-        replica["metrics"],
     ]

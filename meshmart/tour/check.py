@@ -22,8 +22,16 @@ class Check:
         """A figure that is not a number keeps no bound."""
         return bool(_COMPARE[self.relation](self.measured, self.bound))
 
+    @property
+    def measured_text(self) -> str:
+        return f"{_figure(self.measured)}{self.unit}"
+
+    @property
+    def bound_text(self) -> str:
+        return f"{self.relation} {_figure(self.bound)}{self.unit}"
+
     def __str__(self) -> str:
-        return f"{self.what}: {_figure(self.measured)}{self.unit} ({self.relation} {_figure(self.bound)}{self.unit})"
+        return f"{self.what}: {self.measured_text} ({self.bound_text})"
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import grpc
 
+from mesh.testing.ca import CertificateAuthority
 from meshmart.cluster import Replica
 from meshmart.tour.check import Check
 from meshmart.tour.peer import call_with, call_with_old_tls
 from meshmart.tour.stage import SceneError, Stage, no_failed_calls
-from mesh.testing.ca import CertificateAuthority
 
 NAME = "intruder"
 SHOWS = "no certificate, a foreign CA, an old TLS and a workload that may not: refused and counted"

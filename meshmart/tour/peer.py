@@ -123,3 +123,10 @@ async def call_with(
         except grpc.aio.AioRpcError as e:
             return e.code()
         return grpc.StatusCode.OK
+
+
+def anonymous_channel(host: str, port: int, service: str, certificates: Path) -> grpc.aio.Channel:
+    """A channel that trusts the mesh's CA and presents no certificate of its own."""
+    roots = (certificates / "client" / "ca.crt").read_bytes()
+    options = [("grpc.ssl_target_name_override", dns_name(service)), ("grpc.enable_http_proxy", 0)]
+    return grpc.aio.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(roots), options)

@@ -1,0 +1,62 @@
+"""`meshmart call`: one call through the mesh, JSON in and out."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.options import parse_duration
+from meshmart.ask import parsed
+from meshmart.errors import CommandError
+from meshmart.options import DEFAULT, StateDirOption
+
+#: `--as none`: a client without a certificate.
+NOBODY = "none"
+
+
+def call(
+    method: Annotated[str, typer.Argument(help="ecommerce.ProductService/GetProduct")],
+    request: Annotated[str, typer.Argument(help="JSON; a list of requests for a client stream.")] = "{}",
+    as_: Annotated[str, typer.Option("--as", help="A workload; none: no certificate.")] = "client",
+    token: Annotated[str, typer.Option(help="A user's JWT.", envvar="MESHMART_TOKEN")] = "",
+    timeout: Annotated[str, typer.Option(help="The call's deadline.")] = "10s",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell which replica answered.")] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Makes one call and prints each response as a line of JSON."""
+    asyncio.run(_call(state_dir, method, request, as_, token, parsed(parse_duration, timeout), verbose))
+
+
+async def _call(
+    state_dir: Path, name: str, text: str, identity: str, token: str, timeout: float, verbose: bool
+) -> None:
+    from meshmart import methods
+    from meshmart.operator import OPERATOR, join
+
+    method = methods.find(name)
+    messages = methods.requests(method, text)
+    target = methods.target(method)
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    if identity != NOBODY and not (state_dir / "certs" / identity / "tls.crt").exists():
+        raise CommandError(f"there is no certificate of {identity!r} in {state_dir / 'certs'}")
+    async with join(state_dir, identity=OPERATOR if identity == NOBODY else identity) as joined:
+        channel = joined.member.channel(target)
+        if identity == NOBODY:
+            channel = _anonymous(joined.status, joined.certificates, target)
+        answers = methods.invoke(channel, method, messages, metadata=metadata, timeout=timeout)
+        async for answer in answers:
+            typer.echo(methods.to_json(answer))
+        if verbose:
+            typer.echo(json.dumps(joined.member.state()["targets"]), err=True)
+
+
+def _anonymous(status: dict[str, Any], certificates: Path, target: str) -> Any:
+    """A channel to the first replica that presents no certificate."""
+    from meshmart.tour.peer import anonymous_channel
+
+    replicas = status["services"][target]["replicas"]
+    if not replicas:
+        raise CommandError(f"{target} has no replica")
+    return anonymous_channel(replicas[0]["address"], replicas[0]["port"], target, certificates)

@@ -1,0 +1,80 @@
+"""`meshmart load`: open-loop load through the mesh, and what it saw."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.options import parse_duration
+from meshmart.ask import parsed
+from meshmart.errors import CommandError
+from meshmart.options import DEFAULT, StateDirOption
+
+
+def load(
+    rps: Annotated[float, typer.Option(help="Arrivals per second.")] = 50,
+    duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",
+    scenario: Annotated[str, typer.Option(help="browse or checkout.")] = "browse",
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Prints rate, errors, latency percentiles and each replica's share; fails where a call failed."""
+    seconds = parsed(parse_duration, duration_)
+    if not 0 < rps <= 2000 or not 0 < seconds <= 24 * 3600:
+        raise CommandError("--rps must be in (0, 2000] and --duration at most 24h")
+    summary = asyncio.run(_load(state_dir, scenario, rps, seconds))
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        show(summary)
+    if summary["errors"]:
+        raise typer.Exit(1)
+
+
+async def _load(state_dir: Path, scenario: str, rps: float, seconds: float) -> dict[str, Any]:
+    from meshmart.operator import join
+    from services.loadgen.engine import Load
+    from services.loadgen.journeys import SCENARIOS
+
+    if scenario not in SCENARIOS:
+        raise CommandError(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+    async with join(state_dir) as joined:
+        journey = await SCENARIOS[scenario](joined.member.channel)
+        report = await Load(journey, rps).run(seconds, _progress(seconds))
+        return report.summary(joined.replica_names())
+
+
+def _progress(seconds: float) -> Any:
+    async def show_progress(report: Any) -> None:
+        elapsed = report.ended - report.started
+        line = f"{elapsed:4.0f} of {seconds:.0f} s: {len(report.samples)} calls, {report.errors} errors"
+        typer.echo(f"\r{line}", err=True, nl=elapsed >= seconds)
+
+    return show_progress
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Prints a report for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    latency = summary["latency_ms"]
+    console = Console()
+    console.print(
+        f"{summary['calls']} calls, {summary['rate']:.1f}/s, [bold]{summary['errors']} errors[/], "
+        f"{summary['retried']} retried; p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, "
+        f"p99 {latency['p99']:.1f} ms"
+    )
+    if summary["errors"]:
+        console.print("by code: " + ", ".join(f"{code} {n}" for code, n in summary["codes"].items()))
+    table = Table("replica", "address", "calls", "share")
+    for target, share in summary["shares"].items():
+        for name, row in share["replicas"].items():
+            table.add_row(name, row["address"], str(row["calls"]), f"{row['share']:.1%}")
+        spread = share["max_over_min"]
+        table.add_row(
+            f"{target}: largest over smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
+        )
+    console.print(table)

@@ -1,0 +1,144 @@
+"""`meshmart tour`: the demo told as experiments, each measured against its bound."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from local.errors import ClusterError
+from meshmart.errors import CommandError
+from meshmart.options import DEFAULT, StateDirOption
+from meshmart.tour.check import Outcome
+
+if TYPE_CHECKING:
+    from meshmart.tour.stage import Scene, Stage
+
+#: No scene takes longer; one that hangs fails instead.
+_SCENE_TIMEOUT = 180.0
+
+
+def tour(
+    scenes: Annotated[
+        list[str] | None, typer.Argument(metavar="[SCENE]…", help="All of them by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The outcomes as JSON.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="With gRPC's own client instead of the mesh's: see what it lacks.")
+    ] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Plays scenes under load on the running cluster; fails where a figure misses its bound."""
+    from meshmart.tour.scenes import SCENES
+
+    chosen = scenes or list(SCENES)
+    if unknown := [name for name in chosen if name not in SCENES]:
+        raise CommandError(f"there is no scene {unknown[0]!r}; there are {', '.join(SCENES)}")
+    voice = Voice(silent=as_json)
+    outcomes = asyncio.run(_play([SCENES[name] for name in chosen], state_dir, plain, voice))
+    if as_json:
+        typer.echo(json.dumps([o.as_dict() for o in outcomes], indent=2))
+    else:
+        _table(outcomes)
+    if not all(o.passed for o in outcomes):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Says what a scene does: on standard output, or with `--json` on standard error."""
+
+    silent: bool
+
+    def title(self, scene: "Scene") -> None:
+        typer.echo(typer.style(f"\n{scene.NAME}", bold=True) + f": {scene.SHOWS}", err=self.silent)
+
+    def say(self, text: str) -> None:
+        typer.echo(f"  {text}", err=self.silent)
+
+    def outcome(self, outcome: Outcome) -> None:
+        for check in outcome.checks:
+            mark, colour = ("ok", typer.colors.GREEN) if check.passed else ("FAILED", typer.colors.RED)
+            typer.echo(typer.style(f"  {mark:<6} {check}", fg=colour), err=self.silent)
+        if outcome.problem:
+            typer.echo(typer.style(f"  FAILED {outcome.problem}", fg=typer.colors.RED), err=self.silent)
+
+
+async def _play(scenes: "list[Scene]", state_dir: Path, plain: bool, voice: Voice) -> list[Outcome]:
+    outcomes = []
+    async with _stage(state_dir, plain, voice.say) as stage:
+        for scene in scenes:
+            voice.title(scene)
+            outcomes.append(await _outcome(scene, stage))
+            voice.outcome(outcomes[-1])
+    return outcomes
+
+
+async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
+    """Plays one scene; what keeps it from being played is its problem, not the end of the tour."""
+    from grpc.aio import AioRpcError
+
+    from meshmart.tour.stage import SceneError
+
+    started = time.monotonic()
+    checks, problem = (), ""
+    try:
+        async with asyncio.timeout(_SCENE_TIMEOUT):
+            checks = tuple(await scene.play(stage))
+    except (SceneError, ClusterError) as e:
+        problem = str(e)
+    except AioRpcError as e:
+        problem = f"{e.code().name}: {e.details()}"
+    except TimeoutError:
+        problem = f"not over after {_SCENE_TIMEOUT:g} s"
+    return Outcome(scene.NAME, checks, problem, time.monotonic() - started)
+
+
+@contextlib.asynccontextmanager
+async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "AsyncIterator[Stage]":
+    from local.dns import TTL
+    from meshmart.embedded import EmbeddedCluster
+    from meshmart.operator import OPERATOR, join
+    from meshmart.plain import PlainChannels
+    from meshmart.tour.stage import Stage
+
+    async with join(state_dir) as joined:
+        cluster = EmbeddedCluster(state_dir)
+        if not plain:
+            identity = joined.member.identity
+            yield Stage(
+                cluster, joined.member.channel, joined.certificates, lambda: identity.current.serial, TTL, say
+            )
+            return
+        channels = PlainChannels(joined.status["dns"], joined.certificates / OPERATOR)
+        try:
+            yield Stage(cluster, channels, joined.certificates, lambda: channels.serial, TTL, say)
+        finally:
+            await channels.aclose()
+
+
+def _table(outcomes: list[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("scene", "figure", "measured", "bound", "", title="The tour")
+    for outcome in outcomes:
+        for check in outcome.checks:
+            table.add_row(
+                outcome.scene,
+                check.what,
+                check.measured_text,
+                check.bound_text,
+                "[green]ok[/]" if check.passed else "[red]FAILED[/]",
+            )
+        if outcome.problem:
+            table.add_row(outcome.scene, outcome.problem, "", "", "[red]FAILED[/]")
+        table.add_section()
+    Console().print(table)
+    passed = sum(o.passed for o in outcomes)
+    typer.echo(f"{passed} of {len(outcomes)} scenes kept every bound")

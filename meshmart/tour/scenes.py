@@ -1,0 +1,12 @@
+"""The scenes, in the order in which they are told."""
+
+from types import ModuleType
+from typing import cast
+
+from meshmart.tour import balance, intruder, kill, rolling_restart, rotate_certs, scale_up
+from meshmart.tour.stage import Scene
+
+_IN_ORDER: tuple[ModuleType, ...] = (balance, scale_up, rolling_restart, kill, rotate_certs, intruder)
+
+#: By name. A module is a scene: it has NAME, SHOWS and play().
+SCENES: dict[str, Scene] = {module.NAME: cast(Scene, module) for module in _IN_ORDER}
