@@ -2,10 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from local import prometheus
 from local.backoff import Backoff, BackoffConfig
 from local.errors import ClusterError, describe
 from local.logs import last_lines
@@ -114,7 +115,14 @@ class Auxiliaries:
         """Decides what to run; the caller owns the tasks."""
         if not self.otlp:
             self._all.append(self._trace_store())
+        if binary := prometheus.find():
+            self._all.append(self._prometheus(binary))
         return self._all
+
+    def scrape(self, targets: Collection[prometheus.Target]) -> None:
+        """Tells Prometheus which replicas there are now."""
+        if self.prometheus:
+            prometheus.write_targets(self._targets, targets)
 
     async def wait_ready(self, timeout: float) -> None:
         await all_of(*(a.wait_ready(timeout) for a in self._all))
@@ -127,6 +135,19 @@ class Auxiliaries:
         self.otlp, self.traces = f"http://127.0.0.1:{otlp}", f"http://127.0.0.1:{http}"
         program = ["-m", "local.traces", "--otlp", f"127.0.0.1:{otlp}", "--http", f"127.0.0.1:{http}"]
         return Auxiliary("traces", program, self._environ, self._state.log("traces"), http, self._tell)
+
+    @property
+    def _targets(self) -> Path:
+        return self._state.path / "prometheus" / "targets.json"
+
+    def _prometheus(self, binary: str) -> Auxiliary:
+        port, home = free_port(9090), self._state.path / "prometheus"
+        self.prometheus = f"http://127.0.0.1:{port}"
+        config = prometheus.write_config(home, self._targets)
+        program = prometheus.command(binary, config, home / "data", f"127.0.0.1:{port}")
+        return Auxiliary(
+            "prometheus", program, self._environ, self._state.log("prometheus"), port, self._tell
+        )
 
 
 def free_port(preferred: int) -> int:

@@ -29,12 +29,13 @@ class Changes:
         try:
             async with asyncio.timeout(timeout):
                 while not condition():
-                    await self._change()
+                    await self.change()
         except TimeoutError:
             return condition()
         return True
 
-    async def _change(self) -> None:
+    async def change(self) -> None:
+        """Waits for the next notification."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:

@@ -42,6 +42,7 @@ class Operations:
                 return await self._down(report)
         if not self._supervisor.started:
             raise ClusterError("the cluster is still starting, or already stopping")
+        self._supervisor.journal.write(f"asked to {request}")
         work = self._change(request, report)
         return await unless(self._supervisor.stopping, work)
 

@@ -61,9 +61,9 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: for anything else.
     """
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    number = text.rstrip("dhms")
     unit = text[len(number) :]
-    if unit not in _UNITS:
+    if unit not in _UNITS or number != number.strip():
         raise ValueError(f"{text!r} is no duration such as 24h, 90s or 300ms")
     try:
         return float(number) * _UNITS[unit]

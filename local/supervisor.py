@@ -21,6 +21,7 @@ from local.logs import keep_bounded, last_lines
 from local.options import DEFAULT_PORT, Options
 from local.probes import HealthClient, ProbeConfig
 from local.process import Process
+from local.prometheus import Target
 from local.replica import Replica
 from local.state import StateDir
 from local.tasks import all_of, unless
@@ -141,6 +142,7 @@ class Supervisor:
         self._launch(stores, counts)
         self._keep(keep_bounded(self.state.logs))
         self._keep(self._renew())
+        self._keep(self._scrape())
         waits = [
             d.wait_ready(range(1, counts[n] + 1), self.step) for n, d in self.deployments.items() if counts[n]
         ]
@@ -234,6 +236,19 @@ class Supervisor:
     async def _write(self, issue: Callable[[], list[Issued]]) -> list[Issued]:
         async with self._renewing:
             return await asyncio.to_thread(issue)
+
+    async def _scrape(self) -> None:
+        """Keeps Prometheus' list of targets up to date; replicas that are not ready are looked at, too."""
+        told: frozenset[Target] | None = None
+        while True:
+            now = frozenset(Target(r.spec.name, r.name, r.place.at(r.place.admin)) for r in self.replicas())
+            if now != told:
+                told = now
+                try:
+                    self.auxiliaries.scrape(now)
+                except OSError as e:
+                    self.tell(f"Prometheus cannot be told what to scrape ({describe(e)})", notable=True)
+            await self.changes.change()
 
     def _records(self) -> dict[str, list[Record]]:
         return {
