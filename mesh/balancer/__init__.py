@@ -1,0 +1,7 @@
+"""Which endpoint a call goes to: pure policies over those that are ready. See docs/mesh/balancer.md."""
+
+from mesh.balancer.balancer import Balancer, Verdict
+from mesh.balancer.endpoint import Endpoint, State
+from mesh.balancer.orca import LOAD_KEY, LoadReport
+
+__all__ = ["LOAD_KEY", "Balancer", "Endpoint", "LoadReport", "State", "Verdict"]

@@ -1,0 +1,60 @@
+"""What a channel tells Prometheus: read from plain attributes at scrape time."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from mesh.balancer import Endpoint
+from mesh.client.core import Core
+
+
+def collect(core: Core) -> Iterable[Metric]:
+    """Families of one target. Series of an endpoint end when it has left and its calls have ended."""
+    endpoints = list(core.balancer.endpoints.values())
+    known = {e.address for e in endpoints}
+    leaving = {e.address: e for e in core.pool.draining.values() if e.address not in known}
+    return [
+        *_of_endpoints(core.target, [*endpoints, *leaving.values()]),
+        *_of_target(core),
+        *core.resolver.collect(),
+    ]
+
+
+def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
+    labels = ["target", "endpoint"]
+    state = GaugeMetricFamily("mesh_endpoint_state", "1 for the endpoint's state.", labels=[*labels, "state"])
+    requests = CounterMetricFamily(
+        "mesh_endpoint_requests", "Attempts that ended, by endpoint and code.", labels=[*labels, "grpc_code"]
+    )
+    in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts that run.", labels=labels)
+    picks = CounterMetricFamily("mesh_picks", "How often the balancer picked it.", labels=labels)
+    for e in endpoints:
+        state.add_metric([target, e.address, e.state.value], 1)
+        in_flight.add_metric([target, e.address], e.in_flight)
+        picks.add_metric([target, e.address], e.picks)
+        for code, count in {"OK": e.successes, **e.failures}.items():
+            requests.add_metric([target, e.address, code], count)
+    return state, requests, in_flight, picks
+
+
+def _of_target(core: Core) -> Iterable[Metric]:
+    values: list[tuple[CounterMetricFamily | GaugeMetricFamily, int]] = [
+        (
+            CounterMetricFamily("mesh_retries", "Attempts after the first.", labels=["target"]),
+            core.retry.retries,
+        ),
+        (
+            CounterMetricFamily(
+                "mesh_retry_budget_exhausted", "Retries that only the budget forbade.", labels=["target"]
+            ),
+            core.retry.exhausted,
+        ),
+        (
+            GaugeMetricFamily("mesh_calls_waiting", "Calls that wait for an endpoint.", labels=["target"]),
+            len(core.pool.waiting),
+        ),
+    ]
+    for family, value in values:
+        family.add_metric([core.target], value)
+    return [family for family, _ in values]
