@@ -75,6 +75,6 @@ def show(summary: dict[str, Any]) -> None:
             table.add_row(name, row["address"], str(row["calls"]), f"{row['share']:.1%}")
         spread = share["max_over_min"]
         table.add_row(
-            f"{target}: largest over smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
+            f"{target}: largest / smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
         )
     console.print(table)

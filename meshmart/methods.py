@@ -66,7 +66,7 @@ def requests(method: MethodDescriptor, text: str) -> list[Message]:
 
 
 def to_json(message: Message) -> str:
-    """One line of JSON with the proto's field names; fields at their default are shown, absent messages not."""
+    """One line of JSON with the proto's field names; zeros are shown, absent messages not."""
     return json_format.MessageToJson(
         message, preserving_proto_field_name=True, indent=None, always_print_fields_with_no_presence=True
     )
@@ -84,8 +84,8 @@ async def invoke(
     path = f"/{method.containing_service.full_name}/{method.name}"
     serializer = message_factory.GetMessageClass(method.input_type).SerializeToString
     deserializer = message_factory.GetMessageClass(method.output_type).FromString
-    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
-    callable_ = getattr(channel, kind)(path, serializer, deserializer)
+    sides = ["stream" if s else "unary" for s in (method.client_streaming, method.server_streaming)]
+    callable_ = getattr(channel, "_".join(sides))(path, serializer, deserializer)
     request: Any = _each(messages) if method.client_streaming else messages[0]
     call = callable_(request, metadata=tuple(metadata), timeout=timeout)
     if not method.server_streaming:

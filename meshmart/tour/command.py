@@ -14,7 +14,7 @@ import typer
 from local.errors import ClusterError
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption
-from meshmart.tour.check import Outcome
+from meshmart.tour.check import Check, Outcome
 
 if TYPE_CHECKING:
     from meshmart.tour.stage import Scene, Stage
@@ -86,7 +86,8 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
     from meshmart.tour.stage import SceneError
 
     started = time.monotonic()
-    checks, problem = (), ""
+    checks: tuple[Check, ...] = ()
+    problem = ""
     try:
         async with asyncio.timeout(_SCENE_TIMEOUT):
             checks = tuple(await scene.play(stage))

@@ -119,7 +119,7 @@ async def call_with(
     options = [("grpc.ssl_target_name_override", dns_name(service)), ("grpc.enable_http_proxy", 0)]
     async with grpc.aio.secure_channel(f"{replica.host}:{replica.port}", credentials, options) as channel:
         try:
-            await channel.unary_unary(path)(b"", timeout=_TIMEOUT)
+            await channel.unary_unary(path, bytes, bytes)(b"", timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as e:
             return e.code()
         return grpc.StatusCode.OK
