@@ -91,9 +91,9 @@ def test_an_answer_too_long_for_udp_is_truncated_and_whole_over_tcp() -> None:
     assert len(hosts(ask(PRODUCT, "A", ready, tcp=True))) == 119
 
 
-def test_an_update_is_not_implemented() -> None:
+def test_what_is_no_query_is_not_implemented() -> None:
     query = dns.message.make_query(PRODUCT, "A")
-    query.set_opcode(dns.opcode.UPDATE)
+    query.set_opcode(dns.opcode.NOTIFY)
     wire = Zone(lambda: READY).answer(query.to_wire())
     assert wire is not None
     assert dns.message.from_wire(wire).rcode() == dns.rcode.NOTIMP
