@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2 as details
 
 from mesh.errors import (
+    Aborted,
     DeadlineExceeded,
     FailedPrecondition,
     FieldViolation,
@@ -88,7 +89,7 @@ class PaymentCashier:
             response = await _persistently(lambda left: self._stub.ProcessPayment(request, timeout=left))
         except FailedPrecondition as e:
             if e.reason.reason == "NO_SUCH_PAYMENT":
-                raise Unavailable("the checkout broke off before it was paid") from e
+                raise Aborted("the checkout broke off before it was paid", e.reason.reason) from e
             raise
         except InvalidArgument as e:
             fields = [FieldViolation(f"payment.{v.field}", v.description) for v in e.violations]

@@ -99,6 +99,13 @@ class Instrument:
     sealed: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Somebody who waits for an order to be placed, with a way to pay at hand; None: the wallet on file."""
+
+    instrument: Instrument | None = None
+
+
 class OutcomeUnknown(Exception):  # noqa: N818
     """A step may or may not have happened. Asking again under the same key will tell."""
 
@@ -288,7 +295,7 @@ class Cashier(Protocol):
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
         """Charges the instrument, or the wallet on file; the payment's id.
 
-        Without both it answers what was charged before; Unavailable, if nothing was.
+        Without both it answers what was charged before; Aborted, if nothing was.
         """
         ...
 

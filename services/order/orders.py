@@ -8,7 +8,7 @@ from mesh.clock import Clock
 from mesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
 from services.kit.actor import Actor
 from services.order.domain import (
-    Instrument,
+    Buyer,
     Order,
     OutcomeUnknown,
     Status,
@@ -44,7 +44,7 @@ class Orders:
     def __init__(self, store: Store, saga: Saga, start: Start, now: Clock) -> None:
         self._store, self._saga, self._start, self._now = store, saga, start, now
 
-    async def place(self, order: Order, instrument: Instrument | None) -> Order:
+    async def place(self, order: Order, buyer: Buyer) -> Order:
         """Places an order; once per key.
 
         Returns:
@@ -56,10 +56,10 @@ class Orders:
         """
         recorded, created = await self._store.create(order.renewed(self._now()))
         if created:
-            recorded = await self._drive(recorded, instrument)
+            recorded = await self._drive(recorded, buyer)
         else:
             recorded.require_same(order.lines)
-            recorded = await self._settled(recorded, instrument)
+            recorded = await self._settled(recorded, buyer)
         if recorded.failure is not None:
             raise recorded.failure.error()
         return recorded
@@ -133,26 +133,26 @@ class Orders:
             raise ExceptionGroup("some orders could not be recovered", errors)
         return len(stuck)
 
-    async def _settled(self, order: Order, instrument: Instrument | None) -> Order:
+    async def _settled(self, order: Order, buyer: Buyer | None) -> Order:
         """The order when its steps are done, or as it is after `PATIENCE`."""
         give_up = self._now() + PATIENCE
         while order.step is not Step.DONE and order.failure is None and self._now() < give_up:
             if order.lease_until <= self._now():
-                order = await self._shielded(self._take_up(order, instrument))
+                order = await self._shielded(self._take_up(order, buyer))
             else:
                 await asyncio.sleep(GLANCE)
                 order = await self._store.get(order.id)
         return order
 
-    async def _take_up(self, order: Order, instrument: Instrument | None) -> Order:
+    async def _take_up(self, order: Order, buyer: Buyer | None) -> Order:
         try:
             order = await self._store.save(order.leased(self._now()))
         except Superseded:
             return await self._store.get(order.id)
-        return await self._finish(order, instrument)
+        return await self._finish(order, buyer)
 
-    async def _drive(self, order: Order, instrument: Instrument | None) -> Order:
-        return await self._shielded(self._finish(order, instrument))
+    async def _drive(self, order: Order, buyer: Buyer | None) -> Order:
+        return await self._shielded(self._finish(order, buyer))
 
     async def _shielded(self, work: Coroutine[Any, Any, Order]) -> Order:
         # A saga belongs to its order, not to the call that began it: a caller that hangs up, or whose
@@ -160,9 +160,9 @@ class Orders:
         task: Awaitable[Order] = self._start(work)
         return await asyncio.shield(task)
 
-    async def _finish(self, order: Order, instrument: Instrument | None) -> Order:
+    async def _finish(self, order: Order, buyer: Buyer | None) -> Order:
         try:
-            return await self._saga.run(order, instrument)
+            return await self._saga.run(order, buyer)
         except (Superseded, OutcomeUnknown, MeshError):
             # Not done, or done by another: what is recorded is the truth.
             return await self._store.get(order.id)

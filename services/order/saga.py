@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
-from services.order.domain import Cashier, Catalogue, Instrument, Order, OutcomeUnknown, Step, Store
+from services.order.domain import Buyer, Cashier, Catalogue, Order, OutcomeUnknown, Step, Store
 
 #: Seconds after its creation at which recovery stops trying to finish an order, and cancels it.
 GIVE_UP_AFTER = 60.0
@@ -29,29 +29,29 @@ class Saga:
     def __init__(self, store: Store, catalogue: Catalogue, cashier: Cashier, now: Clock) -> None:
         self._store, self._catalogue, self._cashier, self._now = store, catalogue, cashier, now
         # Issue B adds a step by adding a line here and its function.
-        self._steps: dict[Step, Callable[[Order, Instrument | None], Awaitable[Order]]] = {
+        self._steps: dict[Step, Callable[[Order, Buyer | None], Awaitable[Order]]] = {
             Step.RESERVE: self._reserve,
             Step.CHARGE: self._charge,
             Step.CANCEL: self._cancel,
             Step.REFUND: self._refund,
         }
 
-    async def run(self, order: Order, instrument: Instrument | None = None) -> Order:
+    async def run(self, order: Order, buyer: Buyer | None = None) -> Order:
         """Does what is left to do.
 
         Args:
             order: As last recorded, and leased by the caller.
-            instrument: The buyer's, where it is at hand.
+            buyer: Who waits for it. With None nobody does, and a service that is away is asked again later.
 
         Raises:
             Superseded: somebody else took the order over.
             OutcomeUnknown, MeshError: a step is still to be done; recovery will, when the lease is over.
         """
         while order.step is not Step.DONE:
-            order = await self._steps[order.step](order, instrument)
+            order = await self._steps[order.step](order, buyer)
         return order
 
-    async def _reserve(self, order: Order, instrument: Instrument | None) -> Order:
+    async def _reserve(self, order: Order, buyer: Buyer | None) -> Order:
         if self._late(order):
             return await self._give_up(order, Unavailable("the order could not be placed in time"))
         try:
@@ -60,28 +60,33 @@ class Saga:
             # Nothing is paid yet, and cancelling closes the key: no need to find out.
             return await self._give_up(order, Unavailable(f"stock could not be reserved: {e}"))
         except MeshError as e:
-            return await self._give_up(order, e)
+            return await self._refused(order, e, buyer)
         priced = order.priced(lines)
         message = "confirmed" if priced.step is Step.DONE else "stock is reserved"
         return await self._save(priced, message, prices=True)
 
-    async def _charge(self, order: Order, instrument: Instrument | None) -> Order:
+    async def _charge(self, order: Order, buyer: Buyer | None) -> Order:
         if self._late(order):
             return await self._give_up(order, Unavailable("the payment could not be made in time"))
         try:
-            payment_id = await self._cashier.charge(order, instrument)
+            payment_id = await self._cashier.charge(order, buyer.instrument if buyer else None)
         except MeshError as e:
-            return await self._give_up(order, e)
+            return await self._refused(order, e, buyer)
         return await self._save(order.confirmed(payment_id), "paid and confirmed")
 
     def _late(self, order: Order) -> bool:
         # Nobody waits for it any more, and its buyer may have ordered anew.
         return self._now() - order.created_at > GIVE_UP_AFTER
 
+    async def _refused(self, order: Order, error: MeshError, buyer: Buyer | None) -> Order:
+        if buyer is None and isinstance(error, Unavailable):
+            raise error
+        return await self._give_up(order, error)
+
     async def _give_up(self, order: Order, error: MeshError) -> Order:
         return await self._save(order.cancelling(error), "being cancelled")
 
-    async def _cancel(self, order: Order, _: Instrument | None) -> Order:
+    async def _cancel(self, order: Order, _: Buyer | None) -> Order:
         await self._catalogue.release(order.saga_key)
         # There is no total before the stock is reserved, and no charge before there is a total.
         if order.total:
@@ -89,7 +94,7 @@ class Saga:
         reason = order.failure.error().message if order.failure else "as asked for"
         return await self._save(order.undone(), f"cancelled: {reason}"[:200])
 
-    async def _refund(self, order: Order, _: Instrument | None) -> Order:
+    async def _refund(self, order: Order, _: Buyer | None) -> Order:
         if order.total:
             await self._cashier.void(order)
         return await self._save(order.undone(), "refunded")

@@ -10,6 +10,7 @@ from mesh.clock import Clock
 from services.kit.caller import current_actor
 from services.kit.paging import page_of
 from services.kit.validation import checking
+from services.order.domain import Buyer
 from services.order.orders import Orders
 from services.order.updates import Updates
 from services.order.wire import instrument_of, order_message, order_of, status_of, update_message
@@ -34,7 +35,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             order = order_of(check, request, self._now())
             instrument = instrument_of(check, request)
         actor.require_self_or_admin(order.user_id)
-        return pb.CreateOrderResponse(order=order_message(await self._orders.place(order, instrument)))
+        return pb.CreateOrderResponse(order=order_message(await self._orders.place(order, Buyer(instrument))))
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         with checking() as check:

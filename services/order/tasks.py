@@ -2,7 +2,8 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Coroutine
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -10,20 +11,22 @@ from typing import Any, Self
 from mesh.call import current_call
 from services.order.domain import Order
 
+_log = logging.getLogger(__name__)
+
 #: Seconds that running sagas get at exit. What is left then, recovery finishes elsewhere.
 GRACE = 5.0
 
 
 class SagaTasks:
-    """Runs sagas in tasks of their own; an async context manager that ends with the last of them.
+    """Runs sagas in tasks of their own; an async context manager that ends with the last of them."""
 
-    Args:
-        report: Is told of a saga that ended in an error that nobody foresaw.
-    """
-
-    def __init__(self, report: Callable[[BaseException], None]) -> None:
-        self._report = report
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Order]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many there are."""
+        return len(self._tasks)
 
     def start(self, saga: Coroutine[Any, Any, Order]) -> "asyncio.Task[Order]":
         """Starts a saga. It keeps the call's trace, but neither its deadline nor its cancellation."""
@@ -38,7 +41,7 @@ class SagaTasks:
         self._tasks.discard(task)
         # Asking for it also keeps asyncio from complaining where the caller is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._report(error)
+            _log.error("a saga failed; recovery will take it up", exc_info=error)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mesh.errors import MeshError, ResourceExhausted
+from mesh.errors import ResourceExhausted
 from services.order.domain import FINAL, Event, Order, Store
 
 #: Seconds between two looks at the versions.
@@ -29,16 +29,20 @@ class _Watch:
 
 
 class Updates:
-    """The streams of a process that follow orders."""
+    """The streams of a process that follow orders. `look` is to be called every `TICK`.
 
-    def __init__(self, store: Store, tick: float = TICK) -> None:
-        """
-        Args:
-            store: Where events are.
-            tick: Seconds between two looks.
-        """
-        self._store, self._tick = store, tick
+    Args:
+        store: Where events are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._watches: set[_Watch] = set()
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return len(self._watches)
 
     async def follow(self, order: Order, after: int) -> AsyncIterator[Event]:
         """Every change after that cursor, until the order is cancelled or refunded.
@@ -90,13 +94,3 @@ class Updates:
             if version > watch.version:
                 watch.version = version
                 watch.moved.set()
-
-    async def watch(self) -> None:
-        """Looks every tick while anybody follows anything; runs until cancelled."""
-        while True:
-            await asyncio.sleep(self._tick)
-            try:
-                await self.look()
-            except MeshError:
-                # The database is away. Streams wait; what they missed is in the table when it is back.
-                continue

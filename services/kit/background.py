@@ -1,0 +1,42 @@
+"""Work that a service does again and again beside its calls."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from mesh.errors import MeshError
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def repeating(work: Callable[[], Awaitable[object]], interval: float, name: str) -> AsyncIterator[None]:
+    """Does `work` every `interval` seconds until the end of the block.
+
+    An error is logged when it begins, not each time, and does not end the repetition: what could not be
+    done now is due at the next turn. Turns are spread by up to a tenth, so that replicas do not keep step.
+    """
+    task = asyncio.create_task(_repeat(work, interval, name), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _repeat(work: Callable[[], Awaitable[object]], interval: float, name: str) -> None:
+    failing = False
+    while True:
+        await asyncio.sleep(interval * random.uniform(0.9, 1.1))
+        try:
+            await work()
+        except Exception as e:  # the loop outlives whatever its work may meet
+            if not failing:
+                _log.warning("%s fails: %s", name, e, exc_info=None if isinstance(e, MeshError) else e)
+            failing = True
+        else:
+            if failing:
+                _log.warning("%s works again", name)
+            failing = False

@@ -1,0 +1,38 @@
+"""The order service: `python -m services.order.main`."""
+
+import os
+import time
+
+from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
+
+from mesh.runtime import App, run
+from services.kit.background import repeating
+from services.kit.db import Database, database_url
+from services.kit.tokens import UserKeys
+from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.orders import Orders
+from services.order.saga import Saga
+from services.order.servicer import OrderServicer
+from services.order.storage import SqlStore
+from services.order.tasks import SagaTasks
+from services.order.updates import TICK, Updates
+
+#: Seconds between two looks for orders that a dead replica left.
+RECOVERY_INTERVAL = 1.0
+
+
+async def build(app: App) -> None:
+    """Puts the service together."""
+    db = await app.enter(Database.open(database_url("order", os.environ), "order"))
+    app.use_keys(UserKeys(app.channel("user")))
+    store, tasks = SqlStore(db), await app.enter(SagaTasks())
+    catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
+    orders = Orders(store, Saga(store, catalogue, cashier, time.time), tasks.start, time.time)
+    updates = Updates(store)
+    add_OrderServiceServicer_to_server(OrderServicer(orders, updates, time.time), app.server)
+    await app.enter(repeating(updates.look, TICK, "following of orders"))
+    await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
+
+
+if __name__ == "__main__":
+    run("order", build)

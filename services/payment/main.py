@@ -1,0 +1,31 @@
+"""The payment service: `python -m services.payment.main`."""
+
+import os
+import time
+
+from ecommerce.payment_pb2_grpc import add_PaymentServiceServicer_to_server
+
+from mesh.runtime import App, run
+from services.kit.background import repeating
+from services.kit.db import Database, database_url
+from services.kit.tokens import UserKeys
+from services.payment.acquirer import SimulatedAcquirer
+from services.payment.payments import Payments
+from services.payment.servicer import PaymentServicer
+from services.payment.storage import SqlStore
+
+#: Seconds between two looks for payments that a dead replica left.
+SWEEP_INTERVAL = 10.0
+
+
+async def build(app: App) -> None:
+    """Puts the service together."""
+    db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
+    app.use_keys(UserKeys(app.channel("user")))
+    payments = Payments(SqlStore(db), SimulatedAcquirer(db, time.time), time.time)
+    add_PaymentServiceServicer_to_server(PaymentServicer(payments, time.time), app.server)
+    await app.enter(repeating(payments.sweep, SWEEP_INTERVAL, "sweep of payments"))
+
+
+if __name__ == "__main__":
+    run("payment", build)

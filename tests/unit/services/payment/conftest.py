@@ -1,0 +1,75 @@
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.kit.db import Database, database_url
+from services.kit.migrate import migrate
+from services.payment.acquirer import SimulatedAcquirer
+from services.payment.domain import Acquirer, Instrument, Outcome
+from services.payment.payments import Payments
+from services.payment.storage import SqlStore
+
+#: 2026-01-01
+NOW = 1_767_225_600.0
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Crash(BaseException):
+    """kill -9: nothing of ours catches it."""
+
+
+@dataclass
+class CrashingAcquirer:
+    """The real one, but the process dies before or after it has done its work."""
+
+    acquirer: Acquirer
+    crash: str = ""
+
+    async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome:
+        if self.crash == "before charge":
+            raise Crash
+        outcome = await self.acquirer.charge(reference, amount, instrument)
+        if self.crash == "after charge":
+            raise Crash
+        return outcome
+
+    async def inquire(self, reference: str) -> Outcome:
+        return await self.acquirer.inquire(reference)
+
+    async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
+        if self.crash == "before refund":
+            raise Crash
+        await self.acquirer.refund(reference, transaction_id, amount)
+        if self.crash == "after refund":
+            raise Crash
+
+
+@dataclass
+class Shop:
+    """A payment service without its wire: what two replicas share is the database."""
+
+    db: Database
+    clock: Clock
+    store: SqlStore
+    acquirer: CrashingAcquirer
+    payments: Payments
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    url = database_url("payment", {"MESHMART_DATA_DIR": str(tmp_path)})
+    await migrate(url, "payment")
+    async with Database.open(url, "payment") as db:
+        clock = Clock()
+        acquirer = CrashingAcquirer(SimulatedAcquirer(db, clock))
+        store = SqlStore(db)
+        yield Shop(db, clock, store, acquirer, Payments(store, acquirer, clock))
