@@ -2,7 +2,6 @@
 
 import json
 import time
-import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.kit.paging import Page
+from services.kit.text import fold
 from services.kit.validation import INT32_MAX
 from services.product.domain import (
     Category,
@@ -81,11 +81,6 @@ _BATCH = 100
 _COLUMNS = tuple(c for c in product.c if c.name != "search_text")
 _NAMES = tuple(c.name for c in _COLUMNS)
 _BY_ID = select(*_COLUMNS).where(product.c.id == bindparam("id"))
-
-
-def fold(text: str) -> str:
-    """Text as it is compared: without regard to case or to how a character is composed (Unicode, 3.13)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def row_of(draft: Draft, now: int) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""People, their passwords and their tokens: entities and ports."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from services.kit.paging import Page
+
+#: Every role there is.
+ROLES = ("user", "moderator", "admin")
+
+
+class Status(IntEnum):
+    """Whether a user may log in. The numbers are those of the contract."""
+
+    ACTIVE = 1
+    INACTIVE = 2
+    SUSPENDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person. `age` 0: not told. `created_at` in Unix seconds."""
+
+    id: int
+    name: str
+    email: str
+    status: int
+    age: int
+    roles: tuple[str, ...]
+    created_at: int
+
+    @property
+    def is_active(self) -> bool:
+        return self.status == Status.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to be. `password_hash` None: cannot log in."""
+
+    name: str
+    email: str
+    age: int
+    roles: tuple[str, ...]
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user and the hash of its password, which never leaves this service."""
+
+    user: User
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A refresh token as it is kept: by the digest of its secret. `expires_at` in Unix seconds.
+
+    The tokens that follow one login are a family: each is spent for the next, once.
+    """
+
+    digest: str
+    family: str
+    user_id: int
+    expires_at: int
+    spent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login earns. `expires_in`: seconds until the access token ends."""
+
+    access: str
+    refresh: str
+    expires_in: int
+
+
+class UserStore(Protocol):
+    """Port: where users are kept."""
+
+    async def get(self, user_id: int) -> User | None: ...
+
+    async def find(self, login: str) -> Account | None:
+        """By email where there is an @ in it, else by name; without regard to case."""
+        ...
+
+    async def page(self, page: Page) -> Sequence[User]:
+        """By id."""
+        ...
+
+    async def add(self, user: NewUser) -> User:
+        """Raises AlreadyExists where name or email is taken, without regard to case."""
+        ...
+
+    async def rename(self, user_id: int, name: str, email: str) -> User | None:
+        """None if there is no such user. Raises AlreadyExists as `add`."""
+        ...
+
+    async def remove(self, user_id: int) -> bool:
+        """Forgets everything about a user, refresh tokens included; whether there was one."""
+        ...
+
+
+class TokenUnit(Protocol):
+    """Port: one transaction on refresh tokens."""
+
+    async def put(self, token: RefreshToken) -> None: ...
+
+    async def find(self, digest: str) -> RefreshToken | None: ...
+
+    async def spend(self, digest: str) -> bool:
+        """Marks it spent; whether it was not yet."""
+        ...
+
+    async def revoke(self, family: str) -> None:
+        """Forgets all tokens of a family."""
+        ...
+
+    async def forget_expired(self, now: int) -> None: ...
+
+    async def user(self, user_id: int) -> User | None: ...
+
+
+class TokenStore(Protocol):
+    """Port: where refresh tokens are kept."""
+
+    def unit(self) -> AbstractAsyncContextManager[TokenUnit]:
+        """A transaction, committed at the end of the block unless it raises."""
+        ...
+
+
+class Passwords(Protocol):
+    """Port: hashing passwords, slowly on purpose. Raises ResourceExhausted when too many wait for it."""
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Takes equally long whether the password is right, wrong or (None) not there."""
+        ...
+
+
+class Issuer(Protocol):
+    """Port: signing access tokens."""
+
+    def issue(self, user: User, lifetime: int) -> str:
+        """A signed token that ends after `lifetime` seconds."""
+        ...

@@ -1,0 +1,108 @@
+"""The keys that sign tokens: PEM files in a directory, read again when they change."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from mesh.auth import PublicKey, TokenIssuer
+from mesh.config import AuthConfig, ConfigError
+from services.user.domain import User
+
+#: Seconds between two looks at the directory.
+POLL_INTERVAL = 1.0
+#: Added to the verifiers' refresh interval, for the fetch itself.
+_MARGIN = 5.0
+_log = logging.getLogger(__name__)
+
+
+class SigningKeys:
+    """The port `Issuer`, and a `mesh.auth.KeySource` of what it signs with.
+
+    The newest key by name signs and all are published. One that appears while the process runs is
+    published at once, but signs only after every verifier has had the time to fetch it; so a rotation
+    costs no call. Keys that are there at the start sign at once.
+
+    Args:
+        directory: Holds `KID.pem`, Ed25519 private keys.
+        config: Issuer, audience, and how often verifiers fetch.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, directory: Path, config: AuthConfig, clock: Callable[[], float]) -> None:
+        self._directory, self._config, self._clock = directory, config, clock
+        self._contents: Mapping[str, bytes] = {}
+        self._keys: dict[str, Ed25519PrivateKey] = {}
+        self._signs_from: dict[str, float] = {}
+
+    def load(self) -> None:
+        """Reads the directory for the first time.
+
+        Raises:
+            ConfigError: there is no key, or one that cannot be read.
+        """
+        try:
+            self._adopt(self._read(), delay=0.0)
+        except (OSError, ValueError) as e:
+            raise ConfigError([f"MESHMART_SIGNING_KEYS_DIR={self._directory}: {e}"]) from e
+
+    async def watch(self) -> None:
+        """Follows the directory until cancelled. What cannot be read is told, and the keys stay."""
+        told = ""
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            try:
+                contents = await asyncio.to_thread(self._read)
+                if contents != self._contents:
+                    self._adopt(contents, delay=self._config.refresh_interval + _MARGIN)
+                told = ""
+            except (OSError, ValueError) as e:
+                if str(e) != told:
+                    told = str(e)
+                    _log.warning("signing keys not reloaded: %s", told)
+
+    @property
+    def signing_kid(self) -> str:
+        """The id of the key that signs now."""
+        now = self._clock()
+        ready = [kid for kid in self._keys if self._signs_from[kid] <= now]
+        # If every old key has been taken away, a new one signs before its time.
+        return max(ready or self._keys)
+
+    @property
+    def published(self) -> Mapping[str, PublicKey]:
+        """All public keys, by key id."""
+        return {kid: key.public_key() for kid, key in sorted(self._keys.items())}
+
+    async def fetch(self) -> Mapping[str, PublicKey]:
+        """The same, as a `mesh.auth.KeySource`."""
+        return self.published
+
+    def issue(self, user: User, lifetime: int) -> str:
+        kid = self.signing_kid
+        return TokenIssuer(self._keys[kid], kid, self._config).issue(user.id, user.name, user.roles, lifetime)
+
+    def _read(self) -> Mapping[str, bytes]:
+        contents = {path.stem: path.read_bytes() for path in self._directory.glob("*.pem")}
+        if not contents:
+            raise ValueError("no *.pem file in it")
+        return contents
+
+    def _adopt(self, contents: Mapping[str, bytes], delay: float) -> None:
+        keys = {kid: _parse(kid, pem) for kid, pem in contents.items()}
+        from_when = self._clock() + delay
+        self._signs_from = {kid: self._signs_from.get(kid, from_when) for kid in keys}
+        self._contents, self._keys = contents, keys
+
+
+def _parse(kid: str, pem: bytes) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"{kid}.pem is not a private key") from e
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{kid}.pem is not an Ed25519 key")
+    return key

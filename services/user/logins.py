@@ -1,0 +1,118 @@
+"""Logging in, and staying logged in."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesh.errors import PermissionDenied, Unauthenticated
+from services.kit.validation import checking
+from services.user.domain import (
+    Issuer,
+    Passwords,
+    RefreshToken,
+    Tokens,
+    TokenStore,
+    TokenUnit,
+    User,
+    UserStore,
+)
+
+MAX_LOGIN = 254
+MAX_SECRET = 1024
+#: One text for a login that does not exist and a password that is wrong, so that it tells neither.
+_WRONG = "wrong login or password"
+_NOT_VALID = "the refresh token is not valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long tokens are good for, in seconds."""
+
+    access: int = 15 * 60
+    refresh: int = 30 * 24 * 3600
+
+
+class Logins:
+    """Exchanges passwords and refresh tokens for tokens.
+
+    Args:
+        users, tokens, passwords, issuer: The ports.
+        clock: Unix seconds.
+        lifetimes: Of what is issued.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        tokens: TokenStore,
+        passwords: Passwords,
+        issuer: Issuer,
+        clock: Callable[[], float],
+        lifetimes: Lifetimes,
+    ) -> None:
+        self._users, self._tokens, self._passwords = users, tokens, passwords
+        self._issuer, self._clock, self._lifetimes = issuer, clock, lifetimes
+
+    async def login(self, login: str, password: str) -> tuple[User, Tokens]:
+        """A new family of tokens.
+
+        Raises:
+            InvalidArgument: login or password is empty or far too long.
+            Unauthenticated: they do not fit.
+            PermissionDenied: they do, but the user is not active.
+        """
+        with checking() as check:
+            login = check.text("login", login, least=1, most=MAX_LOGIN)
+            check.that(
+                0 < len(password) <= MAX_SECRET, "password", f"must have from 1 to {MAX_SECRET} characters"
+            )
+        account = await self._users.find(login)
+        # Also where there is no account: an answer that comes at once would tell.
+        fits = await self._passwords.verify(password, account.password_hash if account else None)
+        if account is None or not fits:
+            raise Unauthenticated(_WRONG)
+        if not account.user.is_active:
+            raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
+        async with self._tokens.unit() as unit:
+            await unit.forget_expired(int(self._clock()))
+            return account.user, await self._issue(unit, account.user, secrets.token_hex(16))
+
+    async def refresh(self, secret: str) -> Tokens:
+        """The next tokens of the family, once. A token that comes a second time has been stolen from somebody: its
+        family ends (RFC 9700, 4.14.2).
+
+        Raises:
+            InvalidArgument: the token is empty or far too long.
+            Unauthenticated: it is unknown, spent or expired, or its user may not log in any more.
+        """
+        with checking() as check:
+            fits = 0 < len(secret) <= MAX_SECRET
+            check.that(fits, "refresh_token", f"must have from 1 to {MAX_SECRET} characters")
+        async with self._tokens.unit() as unit:
+            tokens = await self._rotate(unit, digest_of(secret))
+        # Outside, because a transaction that raises forgets that the family was revoked.
+        if tokens is None:
+            raise Unauthenticated(_NOT_VALID)
+        return tokens
+
+    async def _rotate(self, unit: TokenUnit, digest: str) -> Tokens | None:
+        token = await unit.find(digest)
+        if token is None or token.expires_at <= self._clock():
+            return None
+        user = await unit.user(token.user_id)
+        if user is None or not user.is_active or not await unit.spend(digest):
+            await unit.revoke(token.family)
+            return None
+        return await self._issue(unit, user, token.family)
+
+    async def _issue(self, unit: TokenUnit, user: User, family: str) -> Tokens:
+        secret, expires_at = secrets.token_urlsafe(32), int(self._clock()) + self._lifetimes.refresh
+        await unit.put(RefreshToken(digest_of(secret), family, user.id, expires_at))
+        access = self._issuer.issue(user, self._lifetimes.access)
+        return Tokens(access, secret, self._lifetimes.access)
+
+
+def digest_of(secret: str) -> str:
+    """What is kept of a refresh token. It is random enough not to need a slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,34 @@
+"""The user service: `python -m services.user.main`."""
+
+import os
+import time
+
+from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
+
+from mesh.runtime import App, run
+from services.kit.db import Database, database_url
+from services.user.keys import SigningKeys
+from services.user.logins import Logins
+from services.user.passwords import ScryptPasswords
+from services.user.servicer import UserServicer
+from services.user.settings import Settings
+from services.user.storage import SqlTokens, SqlUsers
+from services.user.users import Users
+
+
+async def build(app: App) -> None:
+    """Puts the service together."""
+    settings = Settings.from_env(os.environ)
+    keys = SigningKeys(settings.keys, app.config.auth, time.monotonic)
+    keys.load()
+    app.spawn(keys.watch())
+    app.use_keys(keys)
+    db = await app.enter(Database.open(database_url("user", os.environ), "user"))
+    users, passwords = SqlUsers(db), ScryptPasswords()
+    logins = Logins(users, SqlTokens(db), passwords, keys, time.time, settings.lifetimes)
+    servicer = UserServicer(Users(users, passwords), logins, keys, app.config.auth.issuer)
+    add_UserServiceServicer_to_server(servicer, app.server)
+
+
+if __name__ == "__main__":
+    run("user", build)

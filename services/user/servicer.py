@@ -1,0 +1,79 @@
+"""UserService on the wire: protobuf to domain and back."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ecommerce import user_pb2 as pb
+from ecommerce.user_pb2_grpc import UserServiceServicer
+from google.protobuf.empty_pb2 import Empty
+
+from mesh.auth import jwk
+from services.kit.caller import current_actor
+from services.user.domain import User
+from services.user.keys import SigningKeys
+from services.user.logins import Logins
+from services.user.users import Registration, Users
+
+
+class UserServicer(UserServiceServicer):
+    """The methods of issue A; BatchCreateUsers answers UNIMPLEMENTED still.
+
+    Args:
+        users, logins: The use cases.
+        keys: What is published.
+        issuer: The `iss` of tokens.
+    """
+
+    def __init__(self, users: Users, logins: Logins, keys: SigningKeys, issuer: str) -> None:
+        self._users, self._logins, self._keys, self._issuer = users, logins, keys, issuer
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
+        return pb.GetUserResponse(user=_user(await self._users.get(current_actor(), request.id)))
+
+    async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
+        said = Registration(request.name, request.email, request.password, request.age, request.roles)
+        return pb.CreateUserResponse(user=_user(await self._users.register(current_actor(), said)))
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
+        user = await self._users.rename(current_actor(), request.id, request.name, request.email)
+        return pb.UpdateUserResponse(user=_user(user))
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
+        await self._users.delete(current_actor(), request.id)
+        return pb.DeleteUserResponse(success=True)
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> AsyncIterator[pb.User]:
+        for user in await self._users.page(current_actor(), request.page, request.page_size):
+            yield _user(user)
+
+    async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
+        user, tokens = await self._logins.login(request.login, request.password)
+        return pb.LoginResponse(
+            access_token=tokens.access,
+            refresh_token=tokens.refresh,
+            expires_in=tokens.expires_in,
+            user=_user(user),
+        )
+
+    async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Any) -> pb.RefreshTokenResponse:
+        tokens = await self._logins.refresh(request.refresh_token)
+        return pb.RefreshTokenResponse(
+            access_token=tokens.access, refresh_token=tokens.refresh, expires_in=tokens.expires_in
+        )
+
+    async def GetVerificationKeys(self, request: Empty, context: Any) -> pb.GetVerificationKeysResponse:
+        published = self._keys.published.items()
+        keys = [pb.VerificationKey(kid=kid, jwk=jwk(key, kid)) for kid, key in published]
+        return pb.GetVerificationKeysResponse(keys=keys, issuer=self._issuer)
+
+
+def _user(user: User) -> pb.User:
+    return pb.User(
+        id=user.id,
+        name=user.name,
+        email=user.email,
+        created_at=user.created_at,
+        status=user.status,  # type: ignore[arg-type]  # the domain's numbers are the contract's
+        age=user.age,
+        roles=user.roles,
+    )

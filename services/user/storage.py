@@ -1,0 +1,184 @@
+"""Users and refresh tokens in SQLite or PostgreSQL."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh.errors import AlreadyExists
+from services.kit.db import Database
+from services.kit.paging import Page
+from services.kit.text import fold
+from services.user.domain import Account, NewUser, RefreshToken, Status, TokenUnit, User
+
+metadata = MetaData()
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("email", Text),
+    Column("status", Integer),
+    Column("age", Integer),
+    #: A JSON array.
+    Column("roles", Text),
+    Column("created_at", BigInteger),
+    Column("password_hash", Text),
+    #: Name and email, folded; each unique.
+    Column("name_key", Text),
+    Column("email_key", Text),
+)
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("family", Text),
+    Column("user_id", Integer),
+    Column("expires_at", BigInteger),
+    Column("spent", Boolean),
+)
+
+_USER = (
+    account.c.id,
+    account.c.name,
+    account.c.email,
+    account.c.status,
+    account.c.age,
+    account.c.roles,
+    account.c.created_at,
+)
+_TOKEN = tuple(refresh_token.c)
+_BY_ID = select(*_USER).where(account.c.id == bindparam("id"))
+
+
+def row_of(user: NewUser, now: int) -> dict[str, Any]:
+    """The columns of a new user."""
+    return {
+        **_named(user.name, user.email),
+        "status": int(Status.ACTIVE),
+        "age": user.age,
+        "roles": json.dumps(user.roles),
+        "created_at": now,
+        "password_hash": user.password_hash,
+    }
+
+
+class SqlUsers:
+    """The port `UserStore`."""
+
+    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
+        self._db, self._clock = db, clock
+
+    async def get(self, user_id: int) -> User | None:
+        row = await self._db.lookup(_BY_ID, id=user_id)
+        return _user(row) if row else None
+
+    async def find(self, login: str) -> Account | None:
+        key = account.c.email_key if "@" in login else account.c.name_key
+        statement: Select[Any] = select(*_USER, account.c.password_hash).where(key == fold(login))
+        async with self._db.session() as c:
+            row = (await c.execute(statement)).first()
+        return Account(_user(row[:-1]), row[-1]) if row else None
+
+    async def page(self, page: Page) -> Sequence[User]:
+        statement = select(*_USER).order_by(account.c.id).limit(page.limit).offset(page.offset)
+        async with self._db.session() as c:
+            return [_user(row) for row in await c.execute(statement)]
+
+    async def add(self, user: NewUser) -> User:
+        statement = insert(account).values(row_of(user, int(self._clock()))).returning(*_USER)
+        async with _unique(user.name, user.email), self._db.transaction() as c:
+            return _user((await c.execute(statement)).one())
+
+    async def rename(self, user_id: int, name: str, email: str) -> User | None:
+        statement = update(account).where(account.c.id == user_id).values(_named(name, email))
+        async with _unique(name, email), self._db.transaction() as c:
+            row = (await c.execute(statement.returning(*_USER))).first()
+        return _user(row) if row else None
+
+    async def remove(self, user_id: int) -> bool:
+        async with self._db.transaction() as c:
+            await c.execute(delete(refresh_token).where(refresh_token.c.user_id == user_id))
+            return (await c.execute(delete(account).where(account.c.id == user_id))).rowcount > 0
+
+
+class SqlTokens:
+    """The port `TokenStore`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[TokenUnit]:
+        async with self._db.transaction() as connection:
+            yield _Unit(connection)
+
+
+class _Unit:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._c = connection
+
+    async def put(self, token: RefreshToken) -> None:
+        row = {name: getattr(token, name) for name in refresh_token.c.keys()}  # noqa: SIM118
+        await self._c.execute(insert(refresh_token).values(row))
+
+    async def find(self, digest: str) -> RefreshToken | None:
+        row = (await self._c.execute(select(*_TOKEN).where(refresh_token.c.digest == digest))).first()
+        return RefreshToken(*row) if row else None
+
+    async def spend(self, digest: str) -> bool:
+        unspent = (refresh_token.c.digest == digest) & refresh_token.c.spent.is_(False)
+        return (await self._c.execute(update(refresh_token).where(unspent).values(spent=True))).rowcount > 0
+
+    async def revoke(self, family: str) -> None:
+        await self._c.execute(delete(refresh_token).where(refresh_token.c.family == family))
+
+    async def forget_expired(self, now: int) -> None:
+        await self._c.execute(delete(refresh_token).where(refresh_token.c.expires_at <= now))
+
+    async def user(self, user_id: int) -> User | None:
+        row = (await self._c.execute(_BY_ID, {"id": user_id})).first()
+        return _user(row) if row else None
+
+
+def _named(name: str, email: str) -> dict[str, str]:
+    return {"name": name, "email": email, "name_key": fold(name), "email_key": fold(email)}
+
+
+def _user(row: Sequence[Any]) -> User:
+    user_id, name, email, status, age, roles, created_at = row
+    return User(user_id, name, email, status, age, tuple(json.loads(roles)), created_at)
+
+
+@asynccontextmanager
+async def _unique(name: str, email: str) -> AsyncIterator[None]:
+    """Tells which of the two was taken. Both databases name the column or its constraint in the error."""
+    try:
+        yield
+    except IntegrityError as e:
+        text = str(e.orig)
+        if "email_key" in text:
+            raise AlreadyExists("user", email) from e
+        if "name_key" in text:
+            raise AlreadyExists("user", name) from e
+        raise
