@@ -73,6 +73,8 @@ def parse_query(request: Request) -> tuple[Query, int]:
         limit = int(get("limit") or DEFAULT_LIMIT)
     except ValueError as error:
         raise QueryError("min_ms and limit must be numbers") from error
+    if not min_ms >= 0:  # neither negative nor NaN
+        raise QueryError("min_ms must not be negative")
     failed = get("error", "") not in ("", "0", "false")
     return Query(get("service", ""), tuple(pairs), failed, min_ms / 1000), max(1, min(limit, MAX_LIMIT))
 

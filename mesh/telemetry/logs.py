@@ -18,6 +18,8 @@ _SECRET = (
     "jwt", "private_key", "signing_key", "api_key", "access_token", "refresh_token", "id_token",
 )  # fmt: skip
 _SECRET_EXACT = frozenset({"token", "tokens", "pin", "pan", "key"})
+#: Keys of every line; a field of that name gets an underscore.
+_RESERVED = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
 _REDACTED = "[redacted]"
 
 
@@ -88,7 +90,8 @@ class Logger:
         """Writes a line whatever the level."""
         line = self.start(level, message) + _trace()
         for key, value in fields.items():
-            line += f",{quote(key)}:{_json(redact(key, value))}"
+            name = f"{key}_" if key in _RESERVED else key
+            line += f",{quote(name)}:{_json(redact(key, value))}"
         self._write(line + "}")
 
     def start(self, level: str, message: str) -> str:
@@ -101,7 +104,11 @@ class Logger:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, default=str, separators=(",", ":"))
+    try:
+        return json.dumps(value, default=str, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        # NaN and infinity are no JSON; a strict reader would refuse the whole line.
+        return quote(str(value))
 
 
 def _trace() -> str:

@@ -50,7 +50,7 @@ class Tracer:
     """
 
     def __init__(self, ratio: float, recorder: Recorder | None, rng: random.Random) -> None:
-        self._ratio = ratio if recorder is not None else 0.0
+        self._ratio = ratio
         self._recorder = recorder
         self._rng = rng
 
