@@ -38,7 +38,9 @@ class AccountPages:
         except ShopError as e:
             # The service's words would tell a guesser whether the name exists; these do not.
             if e.problem in (Problem.LOGIN, Problem.NOT_FOUND):
-                return self._login(request, after, login, {"form": "That name and password do not match."}, 401)
+                return self._login(
+                    request, after, login, {"form": "That name and password do not match."}, 401
+                )
             if e.problem in _OWN_FAULT:
                 return self._login(request, after, login, field_errors(e, _INPUTS), 422)
             raise

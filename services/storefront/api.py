@@ -22,7 +22,7 @@ from services.storefront.visit import visit_of
 
 _ADDRESS = ("street", "city", "state", "zip_code", "country")
 _CARD = ("number", "expiry", "cvv")
-_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
+_KEY = re.compile(r"[!-~]{1,100}", re.ASCII)
 _MAX_PAGE, _MAX_SIZE, _MAX_ITEMS, _INT32 = 10_000, 100, 100, 2**31 - 1
 
 
@@ -55,7 +55,7 @@ class Api:
 
     async def cart(self, request: Request) -> Response:
         """The cart of the browser that asks."""
-        cart = await priced(self._shop.catalogue, visit_of(request).cart)
+        cart = await priced(self._shop.catalogue, visit_of(request).cart.quantities)
         lines = [
             {"product_id": line.product_id, "quantity": line.quantity, "total_cents": line.total_cents}
             for line in cart.lines
@@ -73,15 +73,18 @@ class Api:
         return JSONResponse(_order(order))
 
     async def create(self, request: Request) -> Response:
-        """Places an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}, "card": {…}}`.
+        """Places an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}}`.
 
-        Without `card` the wallet on file pays. The header `Idempotency-Key` makes it safe to repeat.
+        `"card": {"number", "expiry", "cvv"}` pays; without it the wallet on file.
+        The header `Idempotency-Key` makes it safe to repeat.
         """
         session = _session(request)
         sent = await _json(request)
         key = request.headers.get("idempotency-key", "") or secrets.token_urlsafe(16)
         if not _KEY.fullmatch(key):
-            raise ShopError(Problem.INVALID, fields={"Idempotency-Key": "must be 1 to 128 visible characters"})
+            raise ShopError(
+                Problem.INVALID, fields={"Idempotency-Key": "must be 1 to 100 visible characters"}
+            )
         card = _strings(sent, "card", _CARD) if sent.get("card") is not None else None
         order = await self._shop.orders.create(
             session.token,
@@ -124,7 +127,11 @@ def _items(sent: Any) -> list[tuple[int, int]]:
     """Product ids and quantities; whether they make sense, the order service says."""
     if not isinstance(sent, list) or len(sent) > _MAX_ITEMS:
         raise ShopError(Problem.INVALID, fields={"items": f"must be a list of at most {_MAX_ITEMS}"})
-    wrong = {f"items[{i}]": "needs an integer product_id and quantity" for i, x in enumerate(sent) if not _is_item(x)}
+    wrong = {
+        f"items[{i}]": "needs an integer product_id and quantity"
+        for i, x in enumerate(sent)
+        if not _is_item(x)
+    }
     if wrong:
         raise ShopError(Problem.INVALID, fields=wrong)
     return [(x["product_id"], x["quantity"]) for x in sent]
@@ -140,7 +147,9 @@ def _strings(sent: Mapping[str, Any], part: str, names: tuple[str, ...]) -> dict
     inner = sent.get(part, {})
     if not isinstance(inner, dict):
         raise ShopError(Problem.INVALID, fields={part: "must be an object"})
-    wrong = {f"{part}.{name}": "must be a string" for name in names if not isinstance(inner.get(name, ""), str)}
+    wrong = {
+        f"{part}.{name}": "must be a string" for name in names if not isinstance(inner.get(name, ""), str)
+    }
     if wrong:
         raise ShopError(Problem.INVALID, fields=wrong)
     return {name: inner.get(name, "") for name in names}

@@ -1,11 +1,13 @@
 """Product art: an SVG for each product, drawn from its words and its id. Photos we have none."""
 
+import functools
 import random
+import tomllib
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from services.storefront.domain import Product
-from services.storefront.motifs import COVERS, DRAWINGS, FALLBACK, WORDS
 
 
 class Palette(NamedTuple):
@@ -28,12 +30,20 @@ PALETTES = (
     Palette("#e4e7f2", "#c9d0e8", "#5566b8", "#262f5c", "#f9faff", "#ef7d57"),
     Palette("#e0efed", "#bfdedb", "#2f8a8a", "#144646", "#f6fffd", "#f0705a"),
 )
+#: The picture of a product that nothing is known of.
+PARCEL = "/art/other/parcel/1.svg"
 _BOOK = (
     '<path d="M84 34h72a5 5 0 0 1 5 5v107H84z" fill="$m"/>%s<path d="M84 34h9v112h-9z" fill="$d"/>'
     '<path d="M104 %d h38M104 %d h26" stroke="$l" stroke-width="5" stroke-linecap="round"/>'
     '<path d="M84 146h77v6a3 3 0 0 1-3 3H90a6 6 0 0 1-6-6z" fill="$l"/>'
     '<path d="M88 151h73" stroke="$d" stroke-width="1.500" opacity=".3"/>'
 )
+
+
+@functools.cache
+def _drawings() -> Mapping[str, Any]:
+    """`drawings.toml`, read when the first picture is asked for."""
+    return tomllib.loads((Path(__file__).parent / "drawings.toml").read_text())
 
 
 def url_of(product: Product) -> str:
@@ -48,16 +58,19 @@ def motif_of(product: Product) -> str:
     if category == "books":
         return "book"
     words = " ".join((*product.tags, product.name)).lower()
-    return next((motif for word, motif in WORDS if word in words), FALLBACK[category])
+    known = _drawings()
+    fitting = (motif for word, motif in known["words"] if word in words)
+    return str(next(fitting, known["fallback"][category]))
 
 
 def draw(category: str, motif: str, seed: int) -> str | None:
     """The SVG, always the same for the same arguments; None for a motif or category that there is not."""
-    if category not in FALLBACK or (motif != "book" and motif not in DRAWINGS):
+    known = _drawings()
+    if category not in known["fallback"] or (motif != "book" and motif not in known["drawings"]):
         return None
     rng = random.Random(f"{motif}/{seed}")
     palette = PALETTES[(seed * 3 + len(motif)) % len(PALETTES)]
-    drawing = _book(rng) if motif == "book" else DRAWINGS[motif]
+    drawing = _book(rng) if motif == "book" else known["drawings"][motif]
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 240 180">'
         f'<rect width="240" height="180" fill="{palette.ground}"/>{_backdrop(rng, palette)}'
@@ -79,7 +92,8 @@ def _backdrop(rng: random.Random, palette: Palette) -> str:
 
 
 def _book(rng: random.Random) -> str:
-    return f'<g transform="rotate({rng.randint(-7, 5)} 120 92)">{_BOOK % (rng.choice(COVERS), 120, 131)}</g>'
+    cover = rng.choice(_drawings()["covers"])
+    return f'<g transform="rotate({rng.randint(-7, 5)} 120 92)">{_BOOK % (cover, 120, 131)}</g>'
 
 
 def _coloured(drawing: str, palette: Palette) -> str:

@@ -31,7 +31,7 @@ class BrowsePages:
         ]
 
     async def catalogue(self, request: Request) -> Response:
-        """A page of the catalogue. Whether there is a next one is asked beside it, for nothing counts them."""
+        """A page of the catalogue. Whether a next one is there is asked beside it."""
         category = Category.parse(request.query_params.get("category", ""))
         page = integer(request.query_params.get("page", ""), 1, 1, _MAX_PAGE)
         catalogue = self._site.shop.catalogue

@@ -1,13 +1,14 @@
 """The cart's page and what can be done with it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.storefront.cart import MAX_QUANTITY, Cart
+from services.storefront.cart import MAX_QUANTITY
 from services.storefront.domain import Catalogue, Problem, Product, ShopError
 from services.storefront.forms import Form, form_route, integer, local_path
 from services.storefront.site import Site, see
@@ -48,10 +49,10 @@ class PricedCart:
         return any(line.short for line in self.lines)
 
 
-async def priced(catalogue: Catalogue, cart: Cart) -> PricedCart:
-    """The cart at the catalogue's present prices; the products are asked for side by side."""
-    products = await asyncio.gather(*(_product(catalogue, product_id) for product_id, _ in cart.quantities))
-    pairs = zip(cart.quantities, products, strict=True)
+async def priced(catalogue: Catalogue, quantities: Sequence[tuple[int, int]]) -> PricedCart:
+    """Product ids and quantities at the catalogue's present prices, asked for side by side."""
+    products = await asyncio.gather(*(_product(catalogue, product_id) for product_id, _ in quantities))
+    pairs = zip(quantities, products, strict=True)
     return PricedCart(tuple(CartLine(product_id, quantity, p) for (product_id, quantity), p in pairs))
 
 
@@ -76,7 +77,7 @@ class CartPages:
         ]
 
     async def cart(self, request: Request) -> Response:
-        cart = await priced(self._site.shop.catalogue, visit_of(request).cart)
+        cart = await priced(self._site.shop.catalogue, visit_of(request).cart.quantities)
         return self._site.page(request, "cart.html", cart=cart)
 
     async def add(self, request: Request, form: Form) -> Response:

@@ -88,7 +88,7 @@ class CheckoutPages:
     async def _form(
         self, request: Request, form: Form, errors: dict[str, str], key: str, status: int = 200
     ) -> Response:
-        cart = await priced(self._site.shop.catalogue, visit_of(request).cart)
+        cart = await priced(self._site.shop.catalogue, visit_of(request).cart.quantities)
         typed = {name: form.get(name, "") for name in _ADDRESS} | {"pay": form.get("pay", "card")}
         return self._site.page(
             request, "checkout.html", status, cart=cart, form=typed, errors=errors, key=key

@@ -104,7 +104,9 @@ class Orders:
             payment=convert.card_to_wire(card) if card else None,
         )
 
-        def attempt() -> "grpc.aio.UnaryUnaryCall[order_pb2.CreateOrderRequest, order_pb2.CreateOrderResponse]":
+        def attempt() -> (
+            "grpc.aio.UnaryUnaryCall[order_pb2.CreateOrderRequest, order_pb2.CreateOrderResponse]"
+        ):
             return self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
 
         response = await self._caller.unary_again("order", "CreateOrder", attempt)

@@ -55,26 +55,25 @@ def error(failure: grpc.aio.AioRpcError | MeshError) -> ShopError:
         failure.details() or "",
         fields={v.field: v.description for v in bad.field_violations},
         reason=info.reason,
-        retry_after=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
     )
 
 
-def category_to_wire(category: Category | None) -> product_pb2.ProductCategory:
-    name = category.name if category else "UNSPECIFIED"
-    return product_pb2.ProductCategory.Value(f"PRODUCT_CATEGORY_{name}")
+def category_to_wire(category: Category | None) -> str:
+    return f"PRODUCT_CATEGORY_{category.name if category else 'UNSPECIFIED'}"
 
 
-def category(wire: product_pb2.ProductCategory) -> Category | None:
+def category(wire: int) -> Category | None:
     """None for UNSPECIFIED and for values that we do not know yet."""
-    return {category_to_wire(c): c for c in Category}.get(wire)
+    return {product_pb2.ProductCategory.Value(category_to_wire(c)): c for c in Category}.get(wire)
 
 
-def status_to_wire(status: Status) -> order_pb2.OrderStatus:
-    return order_pb2.OrderStatus.Value(f"ORDER_STATUS_{status.name}")
+def status_to_wire(status: Status) -> str:
+    return f"ORDER_STATUS_{status.name}"
 
 
-def status(wire: order_pb2.OrderStatus) -> Status:
-    return {status_to_wire(s): s for s in Status}.get(wire, Status.PENDING)
+def status(wire: int) -> Status:
+    return {order_pb2.OrderStatus.Value(status_to_wire(s)): s for s in Status}.get(wire, Status.PENDING)
 
 
 def product(wire: product_pb2.Product) -> Product:

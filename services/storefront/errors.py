@@ -24,16 +24,22 @@ class Face:
 
 FACES: Mapping[Problem, Face] = {
     Problem.INVALID: Face(400, "That did not add up", "Something in the request was not right."),
-    Problem.NOT_FOUND: Face(404, "Not on our shelves", "What you are looking for is not here, or not any more."),
+    Problem.NOT_FOUND: Face(
+        404, "Not on our shelves", "What you are looking for is not here, or not any more."
+    ),
     Problem.EXISTS: Face(409, "Already there", "That exists already."),
     Problem.RULE: Face(409, "That cannot be done now", "The shop's rules do not allow that at the moment."),
     Problem.LOGIN: Face(401, "Please log in", "This page is for its owner only."),
     Problem.FORBIDDEN: Face(403, "Not yours to see", "You are logged in, but this belongs to somebody else."),
-    Problem.BUSY: Face(429, "A bit too busy", "Many people are shopping right now. Take a breath and try again."),
+    Problem.BUSY: Face(
+        429, "A bit too busy", "Many people are shopping right now. Take a breath and try again."
+    ),
     Problem.UNAVAILABLE: Face(
         503, "Back in a moment", "A part of the shop does not answer at the moment. Try again shortly."
     ),
-    Problem.TIMEOUT: Face(504, "That took too long", "A part of the shop did not answer in time. Try again shortly."),
+    Problem.TIMEOUT: Face(
+        504, "That took too long", "A part of the shop did not answer in time. Try again shortly."
+    ),
     Problem.BROKEN: Face(502, "Something broke", "It is our fault, and it has been written down."),
 }
 #: Problems that may pass by themselves: their page offers to try again.

@@ -50,10 +50,14 @@ def check_forgery(request: Request, form: Form) -> None:
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     )
     expected = request.cookies.get("csrf", "")
-    if foreign or not expected or not secrets.compare_digest(
-        form.get("csrf", "").encode(), visit_of(request).csrf.encode()
+    if (
+        foreign
+        or not expected
+        or not secrets.compare_digest(form.get("csrf", "").encode(), visit_of(request).csrf.encode())
     ):
-        raise HTTPException(403, "This form has expired, or was not sent from this shop. Go back and try again.")
+        raise HTTPException(
+            403, "This form has expired, or was not sent from this shop. Go back and try again."
+        )
 
 
 def form_route(path: str, handler: FormHandler) -> Route:

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.storefront.domain import Problem, ShopError, Update
-from services.storefront.forms import integer
 from services.storefront.site import Site, path_id
 from services.storefront.visit import visit_of
 

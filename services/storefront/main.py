@@ -3,11 +3,12 @@
 import asyncio
 import os
 
+from starlette.middleware import Middleware
+
+from mesh.call import Workload
 from mesh.clock import monotonic
 from mesh.runtime import App, run
 from mesh.telemetry.http import TraceMiddleware
-from starlette.middleware import Middleware
-
 from services.storefront.app import always_traced, build_app
 from services.storefront.calls import Caller
 from services.storefront.clients import shop
@@ -21,10 +22,15 @@ async def build(app: App) -> None:
     settings = Settings.from_env(os.environ)
     caller, closing = Caller(monotonic), asyncio.Event()
     telemetry = app.member.telemetry
-    site = Site(shop(app.channel, caller), settings, app.config.replica, caller.name_of)
+    mesh = app.config
+
+    def identity(service: str) -> str:
+        return str(Workload(mesh.identity.trust_domain, mesh.namespace, service))
+
+    site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity)
     traced = Middleware(TraceMiddleware, tracer=telemetry.tracer, force=always_traced)
     web = build_app(site, telemetry.log, closing, (traced,))
-    await app.enter(HttpServer(web, settings.host, settings.port, closing, app.config.drain.grace))
+    await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))
 
 
 if __name__ == "__main__":

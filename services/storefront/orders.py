@@ -1,9 +1,15 @@
 """A user's orders: the list, one of them, what may be done with it, and its live updates."""
 
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.storefront import art
+from services.storefront.cart_pages import priced
 from services.storefront.domain import ADMIN_ACTIONS, BUYER_ACTIONS, STEPS, Order, Problem, ShopError, Status
 from services.storefront.forms import Form, form_route, integer
 from services.storefront.live import LiveOrders
@@ -12,6 +18,10 @@ from services.storefront.site import Site, path_id, see
 from services.storefront.visit import visit_of
 
 PAGE_SIZE = 10
+#: The user id by which an admin lists all orders.
+EVERYONE = 0
+#: Lines of an order that get the picture of their product, and seconds that these may take.
+MAX_PICTURES, PICTURE_TIMEOUT = 12, 1.0
 _MAX_PAGE = 10_000
 
 
@@ -30,15 +40,17 @@ class OrderPages:
     async def orders(self, request: Request) -> Response:
         visit = visit_of(request)
         page = integer(request.query_params.get("page", ""), 1, 1, _MAX_PAGE)
-        found = await self._site.shop.orders.page(visit.token, visit.user_id, page, PAGE_SIZE)
+        everyone = bool(visit.session and visit.session.is_admin and request.query_params.get("everyone"))
+        whose = EVERYONE if everyone else visit.user_id
+        found = await self._site.shop.orders.page(visit.token, whose, page, PAGE_SIZE)
         return self._site.page(
-            request, "orders.html", orders=found, page=page, more=len(found) == PAGE_SIZE
+            request, "orders.html", orders=found, page=page, more=len(found) == PAGE_SIZE, everyone=everyone
         )
 
     async def order(self, request: Request) -> Response:
         visit = visit_of(request)
         order = await self._site.shop.orders.order(visit.token, path_id(request))
-        return self._page(request, order)
+        return await self._page(request, order)
 
     async def set_status(self, request: Request, form: Form) -> Response:
         """An admin ships, a buyer cancels. Whether they may, the order service says."""
@@ -53,11 +65,11 @@ class OrderPages:
             if e.problem is not Problem.RULE:
                 raise
             order = await self._site.shop.orders.order(visit.token, order_id)
-            return self._page(request, order, e.message, 409)
+            return await self._page(request, order, e.message, 409)
         visit.notify("changed")
         return see(f"/orders/{order_id}")
 
-    def _page(self, request: Request, order: Order, problem: str = "", status: int = 200) -> Response:
+    async def _page(self, request: Request, order: Order, problem: str = "", status: int = 200) -> Response:
         visit = visit_of(request)
         return self._site.page(
             request,
@@ -67,14 +79,25 @@ class OrderPages:
             problem=problem,
             steps=STEPS,
             reached=STEPS.index(order.status) if order.status in STEPS else -1,
-            actions=actions(order, visit.session),
+            actions=actions(visit.session),
+            pictures=await self._pictures(order),
             trace=visit.trace_of(order.id),
         )
 
+    async def _pictures(self, order: Order) -> Mapping[int, str]:
+        """Pictures of what is in it. They decorate: without the catalogue, the page does without them."""
+        wanted = [line.product_id for line in order.lines[:MAX_PICTURES]]
+        found: Mapping[int, str] = {}
+        with suppress(ShopError, TimeoutError):
+            async with asyncio.timeout(PICTURE_TIMEOUT):
+                catalogue = self._site.shop.catalogue
+                cart = await priced(catalogue, [(product_id, 1) for product_id in wanted])
+                found = {line.product_id: art.url_of(line.product) for line in cart.lines if line.product}
+        return {line.product_id: found.get(line.product_id, art.PARCEL) for line in order.lines}
 
-def actions(order: Order, session: Session | None) -> tuple[Status, ...]:
-    """The buttons to draw: what an admin, or the buyer, may make of an order."""
+
+def actions(session: Session | None) -> Mapping[Status, tuple[Status, ...]]:
+    """The buttons to draw at each status: what an admin, or the buyer, may make of an order."""
     if session is None:
-        return ()
-    allowed = ADMIN_ACTIONS if session.is_admin else BUYER_ACTIONS
-    return allowed.get(order.status, ())
+        return {}
+    return ADMIN_ACTIONS if session.is_admin else BUYER_ACTIONS

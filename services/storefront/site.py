@@ -39,13 +39,20 @@ class Asset:
     media_type: str
     digest: str
 
+    @classmethod
+    def read(cls, path: Path) -> "Asset":
+        body = path.read_bytes()
+        return cls(body, _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
+
 
 class Assets:
     """The files of `static/`, read once; their addresses carry a digest, so that browsers may keep them."""
 
     def __init__(self, directory: Path = _HERE / "static") -> None:
         self._assets = {
-            path.name: Asset(body := path.read_bytes(), _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
+            path.name: Asset(
+                body := path.read_bytes(), _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12]
+            )
             for path in sorted(directory.iterdir())
             if path.suffix in _TYPES
         }
@@ -65,9 +72,17 @@ class Site:
         settings: Where traces are shown.
         replica: This process's name, `storefront-1`.
         name_of: The replica behind an endpoint's address.
+        identity: The SPIFFE id of a service.
     """
 
-    def __init__(self, shop: Shop, settings: Settings, replica: str, name_of: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        settings: Settings,
+        replica: str,
+        name_of: Callable[[str], str] = str,
+        identity: Callable[[str], str] = str,
+    ) -> None:
         self.shop, self.settings, self.replica, self.name_of = shop, settings, replica, name_of
         self.assets = Assets()
         self._templates = jinja2.Environment(
@@ -79,12 +94,14 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters.update(money=money, when=when, iso=datetime.isoformat, art=art.url_of)
-        self._templates.globals.update(asset=self.assets.url, categories=tuple(Category))
+        self._templates.globals.update(asset=self.assets.url, categories=tuple(Category), identity=identity)
 
     def page(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
         """Renders a page around what the request's visit knows."""
         visit = visit_of(request)
         common = {
+            "query": "",
+            "category": None,
             "visit": visit,
             "session": visit.session,
             "notice": NOTICES.get(visit.take_notice()),
@@ -93,7 +110,9 @@ class Site:
             "traces": self.settings.traces_url,
             "path": request.url.path,
         }
-        body = self._templates.get_template(template).render({"query": "", "category": None, **common, **context})
+        body = self._templates.get_template(template).render(
+            {"query": "", "category": None, **common, **context}
+        )
         return HTMLResponse(body, status)
 
     def login_required(self, request: Request) -> Response:

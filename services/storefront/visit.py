@@ -28,6 +28,7 @@ class Visit:
         self._request, self._secure = request, secure
         self._set: SimpleCookie = SimpleCookie()
         self.trail = Trail()
+        self.idempotent = request.method == "GET"
         self.session = Session.read(self._cookie(SESSION))
         self.cart = Cart.parse(self._cookie(CART))
         self.csrf = self._cookie(CSRF)
@@ -176,4 +177,3 @@ class VisitMiddleware:
             visit.log_out()
         else:
             visit.log_in(tokens)
-
