@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.errors import PermissionDenied, Unauthenticated
-from services.kit.validation import checking
+from services.kit.validation import Check, checking
 from services.user.domain import (
     Issuer,
     Passwords,
@@ -64,9 +64,7 @@ class Logins:
         """
         with checking() as check:
             login = check.text("login", login, least=1, most=MAX_LOGIN)
-            check.that(
-                0 < len(password) <= MAX_SECRET, "password", f"must have from 1 to {MAX_SECRET} characters"
-            )
+            _check_secret(check, "password", password)
         account = await self._users.find(login)
         # Also where there is no account: an answer that comes at once would tell.
         fits = await self._passwords.verify(password, account.password_hash if account else None)
@@ -79,16 +77,16 @@ class Logins:
             return account.user, await self._issue(unit, account.user, secrets.token_hex(16))
 
     async def refresh(self, secret: str) -> Tokens:
-        """The next tokens of the family, once. A token that comes a second time has been stolen from somebody: its
-        family ends (RFC 9700, 4.14.2).
+        """The next tokens of the family, once.
+
+        A token that comes a second time has been stolen from somebody: its family ends (RFC 9700, 4.14.2).
 
         Raises:
             InvalidArgument: the token is empty or far too long.
             Unauthenticated: it is unknown, spent or expired, or its user may not log in any more.
         """
         with checking() as check:
-            fits = 0 < len(secret) <= MAX_SECRET
-            check.that(fits, "refresh_token", f"must have from 1 to {MAX_SECRET} characters")
+            _check_secret(check, "refresh_token", secret)
         async with self._tokens.unit() as unit:
             tokens = await self._rotate(unit, digest_of(secret))
         # Outside, because a transaction that raises forgets that the family was revoked.
@@ -111,6 +109,10 @@ class Logins:
         await unit.put(RefreshToken(digest_of(secret), family, user.id, expires_at))
         access = self._issuer.issue(user, self._lifetimes.access)
         return Tokens(access, secret, self._lifetimes.access)
+
+
+def _check_secret(check: Check, field: str, value: str) -> None:
+    check.that(0 < len(value) <= MAX_SECRET, field, f"must have from 1 to {MAX_SECRET} characters")
 
 
 def digest_of(secret: str) -> str:

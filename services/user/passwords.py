@@ -19,7 +19,7 @@ _MAX_MEMORY = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """How slow a hash is. The default is one of OWASP's equivalent minima: 16 MB, about a quarter of a second."""
+    """How slow a hash is. The default is one of OWASP's equal minima: 16 MB, about a quarter of a second."""
 
     log2_n: int = 14
     r: int = 8

@@ -1,4 +1,4 @@
-"""The people that a new shop starts with. Their passwords are `NAME-password`: for demonstration, told to everybody."""
+"""The people that a new shop starts with. Their passwords, `NAME-password`, are no secret: it is a demo."""
 
 import asyncio
 import time

@@ -15,7 +15,7 @@ _REFRESH = "MESHMART_REFRESH_TOKEN_LIFETIME"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """MESHMART_SIGNING_KEYS_DIR, MESHMART_ACCESS_TOKEN_LIFETIME and MESHMART_REFRESH_TOKEN_LIFETIME (seconds)."""
+    """MESHMART_SIGNING_KEYS_DIR, and MESHMART_{ACCESS,REFRESH}_TOKEN_LIFETIME in seconds."""
 
     keys: Path
     lifetimes: Lifetimes

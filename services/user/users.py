@@ -37,7 +37,7 @@ class Registration:
 
 
 class Users:
-    """Users act for themselves; admins for anyone. Every method raises InvalidArgument for malformed arguments."""
+    """Users act for themselves, admins for anyone. Methods raise InvalidArgument for malformed arguments."""
 
     def __init__(self, store: UserStore, passwords: Passwords) -> None:
         self._store, self._passwords = store, passwords
@@ -57,7 +57,7 @@ class Users:
         return await self._store.page(wanted)
 
     async def register(self, actor: Actor, said: Registration) -> User:
-        """A new user; anybody may make one. Raises AlreadyExists; PermissionDenied for roles only an admin gives."""
+        """A new user; anybody may make one, but roles only an admin. Raises AlreadyExists, PermissionDenied."""
         with checking() as check:
             name, email = _name(check, said.name), _email(check, said.email)
             _check_password(check, said.password)
