@@ -37,13 +37,17 @@ class HandshakeMonitor:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
+        self._wake = asyncio.Event()
         self._known: set[str] = set()
         self._calling: set[str] = set()
         #: When each handshake not yet accounted for started; falsy almost always.
         self.pending: deque[float] = deque()
         self.total = 0
         self.failed = 0
+
+    def attach(self) -> None:
+        """From now on handshakes are counted, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
 
     def started(self) -> None:
         """A handshake starts. Called by grpc on a thread of its own."""
@@ -58,8 +62,7 @@ class HandshakeMonitor:
             self.pending.popleft()
             self.failed += 1
         self.pending.append(self._clock())
-        if self._wake is not None:
-            self._wake.set()
+        self._wake.set()
 
     def saw_call(self, peer: str) -> None:
         """A call of this peer is served. Worth calling only while `pending`."""
@@ -85,7 +88,6 @@ class HandshakeMonitor:
 
     async def run(self, peers: Peers) -> None:
         """Looks at the connections while a handshake is pending; until cancelled."""
-        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         while True:
             await self._wake.wait()
             self._wake.clear()

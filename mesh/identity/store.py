@@ -78,8 +78,12 @@ class IdentityStore:
             self.poll()
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Each handshake takes the identity of its moment, and demands one of the client."""
+        """Each handshake takes the identity of its moment, and demands one of the client.
+
+        To be called on the event loop, which counts the handshakes.
+        """
         shown = self.current
+        self.handshakes.attach()
 
         def fetch() -> Any:
             nonlocal shown
