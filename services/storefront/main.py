@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import sys
+from functools import partial
 
 from starlette.middleware import Middleware
 
 from mesh.call import Workload
 from mesh.clock import monotonic
+from mesh.config import ConfigError
 from mesh.runtime import App, run
 from mesh.telemetry.http import TraceMiddleware
 from services.storefront.app import always_traced, build_app
@@ -17,21 +20,26 @@ from services.storefront.settings import Settings
 from services.storefront.site import Site
 
 
-async def build(app: App) -> None:
+async def build(settings: Settings, app: App) -> None:
     """Puts the storefront together."""
-    settings = Settings.from_env(os.environ)
-    caller, closing = Caller(monotonic), asyncio.Event()
-    telemetry = app.member.telemetry
-    mesh = app.config
+    mesh, telemetry = app.config, app.telemetry
 
     def identity(service: str) -> str:
         return str(Workload(mesh.identity.trust_domain, mesh.namespace, service))
 
+    caller, closing = Caller(monotonic), asyncio.Event()
     site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity)
     traced = Middleware(TraceMiddleware, tracer=telemetry.tracer, force=always_traced)
-    web = build_app(site, telemetry.log, closing, (traced,))
-    await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))
+    web = build_app(site, telemetry.log, closing, (traced,), lambda: app.server.draining)
+    http = await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))
+    app.spawn(http.watch(), "http")
+    telemetry.log.info("serving pages", host=settings.host, port=http.port)
 
 
 if __name__ == "__main__":
-    run("storefront", build)
+    try:
+        given = Settings.from_env(os.environ)
+    except ConfigError as e:
+        sys.stderr.writelines(f"storefront: {problem}\n" for problem in e.problems)
+        sys.exit(2)
+    run("storefront", partial(build, given))

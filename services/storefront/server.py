@@ -65,6 +65,13 @@ class HttpServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
         return self
 
+    async def watch(self) -> None:
+        """Waits for the end. Raises RuntimeError if it comes before it was asked for."""
+        assert self._task is not None
+        await asyncio.wait({self._task})
+        if not self._closing.is_set():
+            raise RuntimeError("the HTTP server has stopped by itself")
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
