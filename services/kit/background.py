@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from mesh.clock import system_rng
 from mesh.errors import MeshError
 
 _log = logging.getLogger(__name__)
@@ -27,9 +27,9 @@ async def repeating(work: Callable[[], Awaitable[object]], interval: float, name
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], interval: float, name: str) -> None:
-    failing = False
+    failing, rng = False, system_rng()
     while True:
-        await asyncio.sleep(interval * random.uniform(0.9, 1.1))
+        await asyncio.sleep(interval * rng.uniform(0.9, 1.1))
         try:
             await work()
         except Exception as e:  # the loop outlives whatever its work may meet

@@ -5,7 +5,6 @@ What a call's status says about whether the step happened decides everything: a 
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2 as details
 
+from mesh.clock import Rng, system_rng
 from mesh.errors import (
     Aborted,
     DeadlineExceeded,
@@ -77,16 +77,20 @@ class PaymentCashier:
 
     Args:
         channel: A mesh channel to `payment`.
+        rng: For the waits between attempts.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, rng: Rng | None = None) -> None:
         self._stub = PaymentServiceStub(channel)
+        self._rng = rng or system_rng()
 
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
         """Charges once per order; see `services.order.domain.Cashier`."""
         request = _payment_request(order, instrument)
         try:
-            response = await _persistently(lambda left: self._stub.ProcessPayment(request, timeout=left))
+            response = await _persistently(
+                self._rng, lambda left: self._stub.ProcessPayment(request, timeout=left)
+            )
         except FailedPrecondition as e:
             if e.reason.reason == "NO_SUCH_PAYMENT":
                 raise Aborted("the checkout broke off before it was paid", e.reason.reason) from e
@@ -135,7 +139,7 @@ def _unseal(request: payment_pb2.PaymentRequest, instrument: payment_pb2.Payment
             request.digital_wallet.CopyFrom(instrument.digital_wallet)
 
 
-async def _persistently(call: Callable[[float], Awaitable[_R]]) -> _R:
+async def _persistently(rng: Rng, call: Callable[[float], Awaitable[_R]]) -> _R:
     """Asks again while the answer is UNAVAILABLE and there is time.
 
     ProcessPayment is not declared idempotent, because without a key it is not, so the channel does not
@@ -148,7 +152,7 @@ async def _persistently(call: Callable[[float], Awaitable[_R]]) -> _R:
         try:
             return await _asked(lambda left=left: call(left))  # type: ignore[misc]
         except Unavailable:
-            pause = random.uniform(0, backoff)
+            pause = backoff * rng.random()
             if loop.time() + pause >= give_up:
                 raise
             await asyncio.sleep(pause)

@@ -1,0 +1,226 @@
+"""Product, payment and order behind real servers on loopback, without certificates; metadata says who calls.
+
+The stack above the servicers is the mesh's own: parsing, error mapping, streams. Identity and tokens are
+tested with the mesh.
+"""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from ecommerce.order_pb2_grpc import OrderServiceStub, add_OrderServiceServicer_to_server
+from ecommerce.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
+from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import strategies as st
+
+from mesh.call import Principal, ServerCall, ServerLayer, Workload
+from mesh.clock import Clock
+from mesh.config import MeshConfig
+from mesh.health.servicer import HealthServicer
+from mesh.server import MeshServer
+from mesh.status import from_wire
+from services.kit.background import repeating
+from services.kit.db import Database, database_url
+from services.kit.migrate import migrate
+from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.orders import Orders
+from services.order.saga import Saga
+from services.order.servicer import OrderServicer
+from services.order.storage import SqlStore as OrderStore
+from services.order.tasks import SagaTasks
+from services.order.updates import Updates
+from services.payment.acquirer import SimulatedAcquirer
+from services.payment.payments import Payments
+from services.payment.servicer import PaymentServicer
+from services.payment.storage import SqlStore as PaymentStore
+from services.product.catalogue import Catalogue
+from services.product.servicer import ProductServicer
+from services.product.storage import SqlProducts, SqlStock
+from services.product.warehouse import Warehouse
+
+_SERVICES = ("product", "payment", "order")
+Metadata = tuple[tuple[str, str], ...]
+ADMIN: Metadata = (("x-user", "1"), ("x-roles", "user,admin"), ("x-workload", "client"))
+BOB: Metadata = (("x-user", "2"), ("x-roles", "user"), ("x-workload", "client"))
+CHARLIE: Metadata = (("x-user", "3"), ("x-roles", "user"), ("x-workload", "client"))
+NOBODY: Metadata = (("x-workload", "client"),)
+ORDER: Metadata = (("x-workload", "order"),)
+
+
+class Said(ServerLayer):
+    """Believes the metadata. Calls of the services' own say nothing, and are the order service's."""
+
+    def on_start(self, call: ServerCall) -> None:
+        call.workload = Workload("test", "test", str(call.metadata.get("x-workload", "order")))
+        if user := call.metadata.get("x-user"):
+            roles = frozenset(str(call.metadata.get("x-roles", "")).split(","))
+            call.principal = Principal(int(user), f"user {user!s}", roles)
+
+
+@dataclass
+class Shop:
+    """A shop with one order replica and clients of its services."""
+
+    directory: Path
+    product: ProductServiceStub
+    payment: PaymentServiceStub
+    order: OrderServiceStub
+    orders: Orders
+    order_db: Database
+    payment_db: Database
+
+    async def stock(self, product_id: int) -> int:
+        from ecommerce.product_pb2 import GetProductRequest
+
+        response = await self.product.GetProduct(GetProductRequest(id=product_id))
+        return response.product.stock
+
+
+@asynccontextmanager
+async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A mesh server with one servicer, and a channel to it."""
+    config = MeshConfig(service="test", address="127.0.0.1:0")
+    server = MeshServer(config, identity=None, layers=[Said()], health=HealthServicer())
+    add(servicer, server)
+    await server.start()
+    options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+            yield channel
+    finally:
+        await server.stop(0)
+
+
+async def prepare(directory: Path) -> None:
+    """Makes and seeds the three databases."""
+    for name in _SERVICES:
+        await migrate(database_url(name, {"MESHMART_DATA_DIR": str(directory)}), name)
+
+
+@asynccontextmanager
+async def shop(prepared: Path, directory: Path, now: Clock) -> AsyncIterator[Shop]:
+    """All three services over copies of the `prepared` databases in `directory`."""
+    shutil.copytree(prepared, directory, dirs_exist_ok=True)
+    dbs = {}
+    async with AsyncExitStack() as stack:
+        for name in _SERVICES:
+            url = database_url(name, {"MESHMART_DATA_DIR": str(directory)})
+            dbs[name] = await stack.enter_async_context(Database.open(url, name))
+        db = dbs["product"]
+        servicer: Any = ProductServicer(Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)))
+        product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
+        db = dbs["payment"]
+        servicer = PaymentServicer(Payments(PaymentStore(db), SimulatedAcquirer(db, now), now), now)
+        payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
+        store = OrderStore(dbs["order"])
+        tasks = await stack.enter_async_context(SagaTasks())
+        orders = Orders(
+            store, Saga(store, ProductCatalogue(product), PaymentCashier(payment), now), tasks.start, now
+        )
+        updates = Updates(store)
+        servicer = OrderServicer(orders, updates, now)
+        order = await stack.enter_async_context(serving(add_OrderServiceServicer_to_server, servicer))
+        await stack.enter_async_context(repeating(updates.look, 0.02, "updates"))
+        yield Shop(
+            directory,
+            ProductServiceStub(product),
+            PaymentServiceStub(payment),
+            OrderServiceStub(order),
+            orders,
+            dbs["order"],
+            dbs["payment"],
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How a call was refused: its code, and what of the details a caller acts on."""
+
+    code: grpc.StatusCode
+    fields: frozenset[str] = frozenset()
+    reason: str = ""
+    resource: tuple[str, str] = ("", "")
+    message: str = ""
+
+
+def refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    """Reads the google.rpc details of a refused call."""
+    status = from_wire(error.trailing_metadata()) or status_pb2.Status()
+    bad, info, resource = (
+        error_details_pb2.BadRequest(),
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.ResourceInfo(),
+    )
+    for detail in status.details:
+        for known in (bad, info, resource):
+            detail.Unpack(known)
+    return Refusal(
+        error.code(),
+        frozenset(v.field for v in bad.field_violations),
+        info.reason,
+        (resource.resource_type, resource.resource_name),
+        error.details() or "",
+    )
+
+
+async def refused(call: Any) -> Refusal:
+    """Makes a call, unary or response-streaming, that must be refused."""
+    try:
+        if hasattr(call, "__aiter__"):
+            async for _ in call:
+                pass
+        else:
+            await call
+    except grpc.aio.AioRpcError as e:
+        return refusal(e)
+    raise AssertionError("the call was not refused")
+
+
+_INTS = st.sampled_from([0, 1, 2, 3, 7, 100, 1000, 1001, -1, -(2**31), 2**31 - 1])
+_LONGS = st.sampled_from([0, 1, 5, -1, -(2**63), 2**63 - 1])
+_DOUBLES = st.sampled_from([0.0, 1.0, 19.99, 0.001, 0.1 + 0.2, -1.0, 1e7, 1e18, float("inf"), float("nan")])
+_STRINGS = st.one_of(
+    st.sampled_from(
+        ["", "a", "k", "4242424242424242", "4000000000000002", "12/40", "123", "110000000", "\0"]
+    ),
+    st.text(max_size=8),
+    st.text(min_size=600, max_size=600),
+)
+_SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.CPPTYPE_INT32: _INTS,
+    FieldDescriptor.CPPTYPE_ENUM: st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, -1, 99]),
+    FieldDescriptor.CPPTYPE_INT64: _LONGS,
+    FieldDescriptor.CPPTYPE_DOUBLE: _DOUBLES,
+    FieldDescriptor.CPPTYPE_STRING: _STRINGS,
+    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
+}
+
+
+@st.composite
+def messages(draw: st.DrawFn, kind: type[Message]) -> Any:
+    """Any message of a type: fields set or not, with values that services tend to trip over."""
+    message: Any = kind()
+    for descriptor in kind.DESCRIPTOR.fields:
+        if draw(st.booleans()):
+            _fill(draw, message, descriptor)
+    return message
+
+
+def _fill(draw: st.DrawFn, message: Any, descriptor: Any) -> None:
+    if descriptor.message_type is not None:
+        values: Any = messages(descriptor.message_type._concrete_class)
+    else:
+        values = _SCALARS[descriptor.cpp_type]
+    if descriptor.is_repeated:
+        getattr(message, descriptor.name).extend(draw(st.lists(values, max_size=3)))
+    elif descriptor.message_type is not None:
+        getattr(message, descriptor.name).CopyFrom(draw(values))
+    else:
+        setattr(message, descriptor.name, draw(values))
