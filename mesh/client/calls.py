@@ -1,4 +1,4 @@
-"""The call objects that stubs return: those of grpc.aio, and `endpoint`.
+"""The call objects that stubs return: those of grpc.aio, and `endpoint` and `attempts`.
 
 A stream that nobody refers to any more is cancelled, and so is one whose `async for` was left early.
 """
@@ -27,6 +27,11 @@ class MeshCall:
     def endpoint(self) -> str | None:
         """The address of the last attempt, `127.0.1.1:50051`."""
         return self._flight.call.endpoint
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far: more than one where the call was retried."""
+        return self._flight.call.attempts
 
     def cancelled(self) -> bool:
         return self._flight.done and self._flight.call.code is grpc.StatusCode.CANCELLED

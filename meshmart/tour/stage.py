@@ -38,7 +38,7 @@ class Stage:
         """Load of idempotent reads of the product service."""
         return Load(browse(self.channels), rps)
 
-    def pressing(self, workers: int = 16) -> Load:
+    def pressing(self, workers: int = 6) -> Load:
         """Idempotent reads, `workers` of them in flight at every moment: whatever breaks, breaks some."""
         return Pressure(browse(self.channels), workers)
 
