@@ -76,12 +76,6 @@ class Shop:
     order_db: Database
     payment_db: Database
 
-    async def stock(self, product_id: int) -> int:
-        from ecommerce.product_pb2 import GetProductRequest
-
-        response = await self.product.GetProduct(GetProductRequest(id=product_id))
-        return response.product.stock
-
 
 @asynccontextmanager
 async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
