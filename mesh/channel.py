@@ -39,12 +39,19 @@ def client_layers(config: MeshConfig, telemetry: "Telemetry") -> list[ClientLaye
     ]
 
 
+def _with_deadline(layers: Sequence[ClientLayer], config: MeshConfig) -> Sequence[ClientLayer]:
+    """Every call has a deadline, whatever the stack."""
+    if any(isinstance(layer, DeadlineLayer) for layer in layers):
+        return layers
+    return [*layers, DeadlineLayer(config.deadline)]
+
+
 class MeshChannel(grpc.aio.Channel):
     """Args:
         target: Short name of the service, `product`.
         identity: Certificates for both directions; None: plaintext, for tests and benches.
         resolver: Where the endpoints come from; by default DNS.
-        layers: The logical stack; by default deadlines alone. See `client_layers`.
+        layers: The logical stack; deadlines are added where it has none. See `client_layers`.
 
     It starts with its first call at the latest. It belongs to the event loop that runs then.
     """
@@ -71,7 +78,7 @@ class MeshChannel(grpc.aio.Channel):
             Pool(target, config, balancer, resolver, identity),
             RetryPolicy(config.retry, budget, system_rng()),
             budget,
-            layers or [DeadlineLayer(config.deadline)],
+            _with_deadline(layers, config),
         )
 
     async def start(self) -> None:

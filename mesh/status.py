@@ -12,6 +12,8 @@ from mesh import errors
 DETAILS_KEY = "grpc-status-details-bin"
 #: Server pushback in milliseconds, gRFC A6.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+#: Request metadata key of a retry: how many attempts went before, gRFC A6.
+ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
 
 
 def _bad_request(e: errors.InvalidArgument) -> list[Message]:

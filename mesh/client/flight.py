@@ -17,7 +17,7 @@ from mesh.call import ClientCall
 from mesh.client.connection import Connection
 from mesh.errors import MeshError
 from mesh.retry import Failure, pushback_of
-from mesh.status import to_wire
+from mesh.status import ATTEMPTS_KEY, to_wire
 
 if TYPE_CHECKING:
     from mesh.client.core import Core
@@ -52,6 +52,7 @@ class Flight:
         "_connection",
         "_endpoint",
         "_entered",
+        "_sent",
         "_timer",
         "_waiters",
         "call",
@@ -90,7 +91,7 @@ class Flight:
         self._connection: Connection
         self._began = call.started
         self._avoid: Endpoint | None = None
-        self._entered = 0
+        self._entered = self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
 
@@ -161,8 +162,12 @@ class Flight:
         call.attempts += 1
         call.endpoint = endpoint.address
         self._endpoint, self._connection, self._began = endpoint, connection, now
+        metadata = call.metadata
+        if self._sent:
+            metadata = [*metadata, (ATTEMPTS_KEY, str(self._sent))]
+        self._sent += 1
         self.native = native = self.spec.native(connection)(
-            self.request, timeout=timeout, metadata=call.metadata, **self.options
+            self.request, timeout=timeout, metadata=metadata, **self.options
         )
         endpoint.in_flight += 1
         connection.in_flight += 1

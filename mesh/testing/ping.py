@@ -12,7 +12,7 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from mesh.call import current_principal, current_workload
-from mesh.status import PUSHBACK_KEY
+from mesh.status import ATTEMPTS_KEY, PUSHBACK_KEY
 from mesh.testing.ca import Leaf
 from mesh.testing.ping_pb2 import PingRequest, PingResponse
 from mesh.testing.ping_pb2_grpc import PingServiceServicer, add_PingServiceServicer_to_server
@@ -39,7 +39,6 @@ class PingServicer(PingServiceServicer):
         self.calls: Counter[str] = Counter()
         self.running = 0
         self.cancelled = 0
-        self._texts: Counter[str] = Counter()
 
     async def Ping(self, request: PingRequest, context: Context) -> PingResponse:
         return await self._unary("Ping", request, context)
@@ -49,7 +48,7 @@ class PingServicer(PingServiceServicer):
 
     async def Count(self, request: PingRequest, context: Context) -> AsyncIterator[PingResponse]:
         with self._counted("Count"):
-            fails, number = self._fails(request), 0
+            fails, number = self._fails(request, context), 0
             while not request.count or number < request.count:
                 if fails and number >= request.fail_after:
                     await self._abort(request, context)
@@ -77,7 +76,7 @@ class PingServicer(PingServiceServicer):
 
     async def _unary(self, method: str, request: PingRequest, context: Context) -> PingResponse:
         with self._counted(method):
-            if self._fails(request):
+            if self._fails(request, context):
                 await self._abort(request, context)
             await self._wait(request)
             if self.trailing:
@@ -85,7 +84,7 @@ class PingServicer(PingServiceServicer):
             return self._response(request, context, 1)
 
     async def _step(self, request: PingRequest, context: Context, number: int) -> None:
-        if self._fails(request) and number > request.fail_after:
+        if self._fails(request, context) and number > request.fail_after:
             await self._abort(request, context)
         await self._wait(request)
 
@@ -93,13 +92,11 @@ class PingServicer(PingServiceServicer):
         if request.delay or self.delay:
             await asyncio.sleep(request.delay + self.delay)
 
-    def _fails(self, request: PingRequest) -> bool:
-        if self.fail:
-            return True
-        if not request.fail_code:
-            return False
-        self._texts[request.text] += 1
-        return not request.fail_times or self._texts[request.text] <= request.fail_times
+    def _fails(self, request: PingRequest, context: Context) -> bool:
+        if self.fail or not request.fail_code:
+            return self.fail is not None
+        metadata = dict(context.invocation_metadata() or ())
+        return not request.fail_times or int(metadata.get(ATTEMPTS_KEY, 0)) < request.fail_times
 
     async def _abort(self, request: PingRequest, context: Context) -> None:
         code = self.fail or grpc.StatusCode[request.fail_code]

@@ -20,20 +20,24 @@ class FakeResolver:
         #: How often somebody wanted a look-up.
         self.refreshes = 0
         self._answer = frozenset(map(Address.parse, addresses))
+        self._version = 1 if addresses else 0
         self._changed = asyncio.Event()
-        if addresses:
-            self._changed.set()
 
     def set(self, *addresses: str | Address) -> None:
         """The next answer; with nothing: the name has no addresses any more."""
         self._answer = frozenset(a if isinstance(a, Address) else Address.parse(a) for a in addresses)
         self.error = "" if addresses else "the name does not exist"
+        self._version += 1
+        # Wakes those who wait now; whoever comes later sees the version.
         self._changed.set()
+        self._changed.clear()
 
     async def watch(self) -> AsyncGenerator[frozenset[Address]]:
+        seen = 0
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            while seen == self._version:
+                await self._changed.wait()
+            seen = self._version
             yield self._answer
 
     def refresh(self) -> None:
