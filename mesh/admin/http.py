@@ -53,7 +53,7 @@ class HttpServer:
         self.listen()
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
-            timeout_graceful_shutdown=CLOSE_TIMEOUT,
+            timeout_graceful_shutdown=CLOSE_TIMEOUT, log_level="warning",
         )  # fmt: skip
         config.load()
         # The steps of uvicorn.Server.serve() without its signal handlers: signals belong to the process.

@@ -13,6 +13,9 @@ _OK = grpc.StatusCode.OK
 #: Codes that mean that this server, not its caller, did something wrong.
 _ERRORS = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
 
+#: How a health watch ends when either side leaves: nothing to tell.
+_USUAL = frozenset({"OK", "CANCELLED", "UNAVAILABLE"})
+
 #: Characters of a reason: enough for a person, too few for a payload.
 MAX_REASON = 200
 
@@ -22,7 +25,7 @@ class AccessLog(ServerLayer):
 
     Args:
         mode: `all`, `errors` (codes other than OK) or `off`. The mesh's own services (health, reflection)
-            are logged only when they fail.
+            are logged only when they fail in an unusual way.
     """
 
     def __init__(self, log: Logger, mode: str) -> None:
@@ -30,9 +33,11 @@ class AccessLog(ServerLayer):
 
     def on_end(self, call: ServerCall) -> None:
         ok = call.code is _OK
-        if self._mode == "off" or (ok and (self._mode == "errors" or exempt(call.method))):
+        if self._mode == "off" or (ok and self._mode == "errors"):
             return
-        name = call.code.name if not ok else "OK"
+        name = "OK" if ok else call.code.name
+        if name in _USUAL and exempt(call.method):
+            return
         line = self._log.start("ERROR" if name in _ERRORS else "INFO", "call")
         trace = call.trace
         if trace is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.call import Kind, Method, Principal, ServerCall, TraceContext, Workload, current_call
 from mesh.errors import NotFound
+from mesh.status import code_of
 from mesh.telemetry import Logger
 from mesh.telemetry.access import AccessLog
 from mesh.telemetry.logs import CapturedLogging, timestamps
@@ -154,12 +155,16 @@ def test_capturing_ends_with_restore(lines: Lines) -> None:
     assert logging.getLogger().handlers == before
 
 
-def served(lines: Lines, mode: str = "all", method: Method = GET, error: BaseException | None = None) -> None:
+def served(
+    lines: Lines,
+    mode: str = "all",
+    method: Method = GET,
+    error: BaseException | None = None,
+    code: grpc.StatusCode = grpc.StatusCode.OK,
+) -> None:
     call = ServerCall(method, None, 10.0, {}, trace=TRACE)  # type: ignore[arg-type]
     call.workload, call.principal = Workload("cluster.local", "meshmart", "order"), Principal(2, "bob")
-    call.error, call.ended = error, 10.0125
-    if error is not None:
-        call.code = grpc.StatusCode.NOT_FOUND if isinstance(error, NotFound) else grpc.StatusCode.INTERNAL
+    call.error, call.ended, call.code = error, 10.0125, code if error is None else code_of(error)
     AccessLog(lines.log, mode).on_end(call)
 
 
@@ -203,6 +208,7 @@ def test_the_mode_says_which_calls_get_a_line(lines: Lines, mode: str, codes: in
 
 def test_health_checks_get_a_line_only_when_they_fail(lines: Lines) -> None:
     served(lines, method=HEALTH)
+    served(lines, method=HEALTH, code=grpc.StatusCode.CANCELLED)
     served(lines, method=HEALTH, error=NotFound("service", "x"))
     assert [line["code"] for line in lines.all] == ["NOT_FOUND"]
 
