@@ -13,11 +13,11 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiosqlite
 from sqlalchemy import Select, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from mesh.config import ConfigError
 from mesh.errors import Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 #: Seconds that a transaction waits for its turn before it fails with Unavailable.
 LOCK_TIMEOUT = 5.0
@@ -137,9 +140,13 @@ class Database:
         first: Sequence[Any] | None = next(iter(rows), None)
         return first
 
-    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+    def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
         """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, alike in both dialects."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # megabytes that a process on SQLite does without
+
+        return postgresql.insert(table)
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -57,7 +57,7 @@ class Users:
         return await self._store.page(wanted)
 
     async def register(self, actor: Actor, said: Registration) -> User:
-        """A new user; anybody may make one, but roles only an admin. Raises AlreadyExists, PermissionDenied."""
+        """A new user; anybody may make one, an admin with roles. Raises AlreadyExists, PermissionDenied."""
         with checking() as check:
             name, email = _name(check, said.name), _email(check, said.email)
             _check_password(check, said.password)

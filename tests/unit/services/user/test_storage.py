@@ -1,0 +1,114 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from mesh.errors import AlreadyExists, Unauthenticated
+from services.kit.db import Database
+from services.kit.migrate import migrate
+from services.kit.paging import Page
+from services.user.domain import NewUser, Status
+from services.user.logins import Lifetimes, Logins
+from services.user.passwords import ScryptPasswords
+from services.user.storage import SqlTokens, SqlUsers, refresh_token
+from tests.unit.services.kit.files import fresh_url
+from tests.unit.services.user.memory import PlainIssuer
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return fresh_url("user", tmp_path)
+
+
+@pytest.fixture
+async def db(url: str) -> AsyncIterator[Database]:
+    async with Database.open(url, "user") as database:
+        yield database
+
+
+def person(name: str, email: str = "") -> NewUser:
+    return NewUser(name, email or f"{name}@example.com", 33, ("user",), None)
+
+
+def logins(db: Database) -> Logins:
+    return Logins(SqlUsers(db), SqlTokens(db), ScryptPasswords(), PlainIssuer(), lambda: 1_000.0, Lifetimes())
+
+
+async def test_the_seeded_people_log_in_with_their_documented_passwords(db: Database) -> None:
+    expected = {"alice": (1, ("user", "admin")), "bob": (2, ("user",)), "charlie": (3, ("user", "moderator"))}
+    for name, (user_id, roles) in expected.items():
+        user, _ = await logins(db).login(f"{name}@example.com", f"{name}-password")
+        assert (user.id, user.name, user.roles, user.status) == (user_id, name, roles, Status.ACTIVE)
+
+
+async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
+    await SqlUsers(db).remove(2)
+    await migrate(url, "user")
+    assert [u.id for u in await SqlUsers(db).page(Page())] == [1, 3]
+
+
+async def test_a_user_comes_back_as_it_was_put(db: Database) -> None:
+    users = SqlUsers(db, clock=lambda: 5_000.9)
+    made = await users.add(person("Zoë"))
+    assert await users.get(made.id) == made
+    assert (made.id, made.age, made.created_at, made.roles) == (4, 33, 5_000, ("user",))
+    renamed = await users.rename(made.id, "Zoe", "zoe@example.com")
+    assert renamed == await users.get(made.id)
+    assert await users.rename(99, "x", "x@y.zz") is None
+
+
+async def test_names_and_emails_are_unique_without_regard_to_case(db: Database) -> None:
+    users = SqlUsers(db)
+    await users.add(person("Zoë"))
+    with pytest.raises(AlreadyExists) as caught:
+        await users.add(person("ZOË", "other@example.com"))
+    assert caught.value.name == "ZOË"
+    with pytest.raises(AlreadyExists) as caught:
+        await users.add(person("other", "ZOË@EXAMPLE.COM"))
+    assert caught.value.name == "ZOË@EXAMPLE.COM"
+    with pytest.raises(AlreadyExists):
+        await users.rename(2, "Alice", "bob@example.com")
+    assert await users.rename(2, "BOB", "Bob@example.com")  # one's own, written differently
+
+
+async def test_a_login_with_an_at_sign_is_an_email(db: Database) -> None:
+    users = SqlUsers(db)
+    for login in ("ALICE", "Alice@Example.com"):
+        found = await users.find(login)
+        assert found is not None
+        assert found.user.id == 1
+    assert await users.find("nobody") is None
+
+
+async def test_a_deleted_user_leaves_nothing_and_its_id_is_not_given_again(db: Database, url: str) -> None:
+    users = SqlUsers(db)
+    made = await users.add(
+        NewUser("zoe", "zoe@example.com", 33, ("user",), await ScryptPasswords().hash("12345678"))
+    )
+    await logins(db).login("zoe", "12345678")
+    assert await users.remove(made.id)
+    assert not await users.remove(made.id)
+    async with db.session() as c:
+        assert await c.scalar(select(func.count()).select_from(refresh_token)) == 0
+        await c.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    assert (await users.add(person("zoe"))).id == made.id + 1
+
+
+async def test_pages_follow_each_other(db: Database) -> None:
+    pages = [await SqlUsers(db).page(Page(2, offset)) for offset in (0, 2, 4)]
+    assert [[u.id for u in page] for page in pages] == [[1, 2], [3], []]
+
+
+async def test_a_refresh_token_sent_to_two_replicas_at_once_is_spent_once(url: str) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(Database.open(url, "user")) for _ in range(2)]
+        _, tokens = await logins(replicas[0]).login("bob", "bob-password")
+        attempts = (logins(r).refresh(tokens.refresh) for r in replicas)
+        results = await asyncio.gather(*attempts, return_exceptions=True)
+        assert sorted(type(r).__name__ for r in results) == ["Tokens", "Unauthenticated"]
+        (winner,) = (r for r in results if not isinstance(r, BaseException))
+        with pytest.raises(Unauthenticated):  # one of the two was a thief; nobody knows which
+            await logins(replicas[0]).refresh(winner.refresh)
