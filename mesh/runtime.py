@@ -27,6 +27,8 @@ EX_CONFIG, EX_FAILED = 2, 1
 KEYS_TIMEOUT = 5.0
 
 _T = TypeVar("_T")
+#: What is told in one line.
+_TOLD = (IdentityError, PolicyError, StartError, OSError)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -132,9 +134,21 @@ async def serve(config: MeshConfig, build: Build) -> int:
         policy = PolicyStore(config.authz)
         policy.load()
         async with Member(config) as member:
-            return await _live(member, policy, build, stopping)
-    except (IdentityError, PolicyError, StartError, OSError) as e:
+            return await _guarded(member, policy, build, stopping)
+    except _TOLD as e:
         print(f"{config.service}: {getattr(e, 'strerror', None) or e}", file=sys.stderr)  # noqa: T201
+        return EX_FAILED
+
+
+async def _guarded(member: Member, policy: PolicyStore, build: Build, stopping: asyncio.Event) -> int:
+    try:
+        return await _live(member, policy, build, stopping)
+    except _TOLD:
+        raise
+    except Exception as e:
+        # Goes no further: its frames would keep grpc's server alive until after the loop has closed, and
+        # the process would hang.
+        member.telemetry.log.error("the service failed", error=e)
         return EX_FAILED
 
 

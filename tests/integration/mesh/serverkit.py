@@ -68,7 +68,9 @@ class Served:
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.server.port}"
 
-    def channel(self, leaf: Leaf | None = None, ca: bytes | None = None, certified: bool = True) -> grpc.aio.Channel:
+    def channel(
+        self, leaf: Leaf | None = None, ca: bytes | None = None, certified: bool = True
+    ) -> grpc.aio.Channel:
         """A bare channel: by default with a certificate of `client`."""
         leaf = leaf or self.ca.issue("client")
         pair = (leaf.tls_key, leaf.tls_crt) if certified else (None, None)

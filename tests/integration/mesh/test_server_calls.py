@@ -69,7 +69,11 @@ TABLE: list[tuple[errors.MeshError, grpc.StatusCode, Any]] = [
     (errors.Aborted("lost a race", "CONFLICT"), grpc.StatusCode.ABORTED, error_details_pb2.ErrorInfo),
     (errors.Unauthenticated("who?"), grpc.StatusCode.UNAUTHENTICATED, None),
     (errors.PermissionDenied("not yours"), grpc.StatusCode.PERMISSION_DENIED, error_details_pb2.ErrorInfo),
-    (errors.ResourceExhausted("slow down", 0.5), grpc.StatusCode.RESOURCE_EXHAUSTED, error_details_pb2.RetryInfo),
+    (
+        errors.ResourceExhausted("slow down", 0.5),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        error_details_pb2.RetryInfo,
+    ),
     (errors.Unavailable("not now", 0.25), grpc.StatusCode.UNAVAILABLE, error_details_pb2.RetryInfo),
     (errors.DeadlineExceeded("too late"), grpc.StatusCode.DEADLINE_EXCEEDED, None),
 ]
@@ -185,7 +189,9 @@ async def test_what_the_server_does_not_have_is_unimplemented_and_counted(tmp_pa
 async def test_bytes_that_are_no_message_are_an_invalid_argument(tmp_path: Path, kind: str) -> None:
     async with serve(tmp_path) as served, served.channel() as channel:
         path = f"/mesh.testing.PingService/{kind}"
-        call: Any = channel.unary_unary(path)(b"\xff") if kind == "Ping" else channel.unary_stream(path)(b"\xff")
+        call: Any = (
+            channel.unary_unary(path)(b"\xff") if kind == "Ping" else channel.unary_stream(path)(b"\xff")
+        )
         error = await failure(call if kind == "Ping" else collect(call))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -277,7 +283,9 @@ async def test_handlers_without_registration_run_through_the_stack_too(tmp_path:
     served.write_policy("[[allow]]\nfrom=['client']\nmethods=['raw.Raw/*']\n[users]\n'raw.Raw/*'='anyone'\n")
     served.policy.load()
     handler = grpc.unary_unary_rpc_method_handler(shout)
-    served.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("raw.Raw", {"Shout": handler})])
+    served.server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("raw.Raw", {"Shout": handler})]
+    )
     await served.server.start()
     try:
         async with served.channel() as channel:

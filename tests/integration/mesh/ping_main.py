@@ -1,0 +1,40 @@
+"""A ping service as a process, started by the tests of the runtime. What it does wrong is chosen by PING_MODE."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+from mesh.runtime import App, run
+from mesh.testing.ping import PingServicer
+from mesh.testing.ping_pb2_grpc import add_PingServiceServicer_to_server
+
+
+@contextlib.asynccontextmanager
+async def resource(name: str) -> AsyncIterator[None]:
+    print("enter", name, flush=True)
+    yield
+    print("leave", name, flush=True)
+
+
+async def fail_soon() -> None:
+    await asyncio.sleep(0.2)
+    raise RuntimeError("the background has failed")
+
+
+async def build(app: App) -> None:
+    await app.enter(resource("first"))
+    await app.enter(resource("second"))
+    mode = os.environ.get("PING_MODE", "")
+    if mode == "stuck":
+        await asyncio.Event().wait()
+    if mode == "broken":
+        raise RuntimeError("build has failed")
+    if mode == "failing":
+        app.spawn(fail_soon(), "failing")
+    if mode != "edge":
+        add_PingServiceServicer_to_server(PingServicer(app.config.replica), app.server)
+
+
+if __name__ == "__main__":
+    run("ping", build)
