@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from meshmart.tour.stage import Scene, Stage
 
 #: No scene takes longer; one that hangs fails instead.
-_SCENE_TIMEOUT = 180.0
+_SCENE_TIMEOUT = 300.0
 
 
 def tour(

@@ -12,7 +12,7 @@ async def play(stage: Stage) -> list[Check]:
     before = {}
     for service, count in services.items():
         before[service] = {r.pid for r in await stage.with_replicas(service, count)}
-    async with stage.pressing() as reading, await stage.buying() as writing:
+    async with stage.pressing(3) as reading, await stage.buying() as writing:
         await stage.settle(reading, 100)
         for service in services:
             stage.say(f"restarting {service}")
