@@ -1,7 +1,9 @@
 """JSON lines: one object a line, with service, replica and trace; secrets redacted."""
 
+import functools
 import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,21 +14,32 @@ from mesh.telemetry.context import current_trace
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
-#: Fields whose value is never written, wherever the word stands in the name.
-_SECRET = (
-    "authorization", "password", "passwd", "secret", "card", "cvv", "cvc", "cookie", "credential", "bearer",
-    "jwt", "private_key", "signing_key", "api_key", "access_token", "refresh_token", "id_token",
+#: A field with one of these words in its name is never written: `card_number`, `accessToken`, `set-cookie`.
+_SECRET = frozenset(
+    {
+        "authorization", "password", "passwd", "passphrase", "secret", "token", "jwt", "bearer", "cookie",
+        "credential", "card", "cardnumber", "cvv", "cvc", "pin", "pan", "apikey",
+        "passwords", "secrets", "cookies", "credentials", "cards",
+    }
 )  # fmt: skip
-_SECRET_EXACT = frozenset({"token", "tokens", "pin", "pan", "key"})
+#: A key is a secret by its kind only: `idempotency_key` is none.
+_SECRET_KEY = re.compile(r"(private|signing|api|encryption)_?key|key", re.ASCII)
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 #: Keys of every line; a field of that name gets an underscore.
 _RESERVED = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
 _REDACTED = "[redacted]"
 
 
+@functools.lru_cache(maxsize=1024)
+def names_secret(key: str) -> bool:
+    """Whether a field of this name may hold a secret."""
+    words = [word.lower() for word in _WORDS.findall(key)]
+    return not _SECRET.isdisjoint(words) or _SECRET_KEY.fullmatch("_".join(words)) is not None
+
+
 def redact(key: str, value: object) -> object:
     """The value, or a placeholder where the key names a secret; looks into mappings and sequences."""
-    name = key.lower().replace("-", "_")
-    if name in _SECRET_EXACT or any(word in name for word in _SECRET):
+    if names_secret(key):
         return _REDACTED
     if isinstance(value, Mapping):
         return {str(k): redact(str(k), v) for k, v in value.items()}
