@@ -1,0 +1,156 @@
+"""The supervisor with real processes that do nothing but answer probes."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from local.certs import OPERATOR
+from local.errors import ClusterError
+from local.presented import presented_serial
+from tests.integration.local.helpers import PRODUCT, alive, cluster, environ, eventually
+
+
+async def test_a_cluster_comes_up_is_found_in_dns_and_leaves_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        addresses = {r.place.host for r in c.replicas()}
+        assert len(addresses) == 2
+        assert await c.resolve() == addresses
+        assert "storefront-1" in await c.page()
+        pids = c.pids()
+        assert len(pids) == 3
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_a_killed_replica_leaves_dns_at_once_and_comes_back(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        victim, other = c.replicas()
+        pid = await c.do("kill", service="product", replica=1)
+        assert await c.resolve() == {other.place.host}
+        await eventually(lambda: victim.ready)
+        assert victim.restarts == 1
+        assert victim.pid != pid
+        assert any("killed by SIGKILL" in e.text for e in c.events)
+
+
+async def test_a_replica_that_hangs_is_taken_out_then_killed_and_restarted(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        victim = c.replicas()[0]
+        assert victim.pid is not None
+        os.kill(victim.pid, signal.SIGSTOP)
+        await eventually(lambda: not victim.ready)
+        await eventually(lambda: victim.restarts == 1)
+        await eventually(lambda: victim.ready)
+
+
+async def test_replicas_that_are_not_serving_leave_dns_but_live(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        pids = c.pids()
+        sick = c.supervisor.state.data / "sick"
+        sick.touch()
+        await eventually(lambda: not any(r.ready for r in c.supervisor.replicas()))
+        assert await c.resolve() is None
+        assert "503 Service Unavailable" in await c.page()
+        sick.unlink()
+        await eventually(lambda: all(r.ready for r in c.supervisor.replicas()))
+        assert c.pids() == pids
+
+
+async def test_a_replica_that_crashes_at_start_fails_the_start_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "crash").touch()
+    with pytest.raises(ClusterError, match="does not become ready") as failure:
+        async with cluster(tmp_path):
+            pass
+    assert "told to crash" in failure.value.detail
+
+
+async def test_scaling_adds_and_drains(tmp_path: Path) -> None:
+    async with cluster(tmp_path, product=1) as c:
+        await c.do("scale", service="product", replicas=3)
+        assert len(await c.resolve() or ()) == 3
+        surplus = c.replicas()[1:]
+        await c.do("scale", service="product", replicas=1)
+        assert await c.resolve() == {c.replicas()[0].place.host}
+        assert all(r.pid is None for r in surplus)
+        assert c.replicas()[0].restarts == 0
+
+
+async def test_scaling_to_nothing_and_back(tmp_path: Path) -> None:
+    async with cluster(tmp_path, product=1) as c:
+        await c.do("scale", service="product", replicas=0)
+        assert await c.resolve() is None
+        await c.do("scale", service="product", replicas=1)
+        assert len(await c.resolve() or ()) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_rolling_restart_replaces_all_and_always_keeps_one_in_service(
+    tmp_path: Path, count: int
+) -> None:
+    async with cluster(tmp_path, product=count) as c:
+        before = {r.pid for r in c.replicas()}
+        restart = asyncio.create_task(c.do("restart", service="product"))
+        fewest = count
+        while not restart.done():
+            fewest = min(fewest, len(await c.resolve() or ()))
+            await asyncio.sleep(0.01)
+        await restart
+        assert fewest == max(1, count - 1)
+        assert len(c.replicas()) == count
+        assert not before & {r.pid for r in c.replicas()}
+
+
+async def test_no_request_of_the_page_fails_while_the_storefront_restarts(tmp_path: Path) -> None:
+    async with cluster(tmp_path, storefront=2) as c:
+        restart = asyncio.create_task(c.do("restart", service="storefront"))
+        answers = []
+        while not restart.done():
+            answers.append(await c.page())
+        await restart
+    assert len(answers) > 50
+    assert all(answer.startswith("HTTP/1.1 200") for answer in answers)
+
+
+async def test_rotation_ends_when_every_replica_presents_its_new_certificate(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        serials = await c.do("rotate")
+        directory = c.supervisor.state.certs / OPERATOR
+        for replica in c.replicas():
+            name = PRODUCT.rstrip(".")
+            serial = await presented_serial(replica.place.host, replica.place.mesh, name, directory)
+            assert f"{serial:x}" == serials["product"]
+
+
+async def test_what_is_not_there_cannot_be_changed(tmp_path: Path) -> None:
+    async with cluster(tmp_path, product=1) as c:
+        for verb, arguments, problem in [
+            ("scale", {"service": "nobody", "replicas": 1}, "no service 'nobody'"),
+            ("scale", {"service": "product", "replicas": 1000}, "from 0 to"),
+            ("kill", {"service": "product", "replica": 9}, "no product/9; there are product/1"),
+            ("dance", {}, "not a request"),
+        ]:
+            with pytest.raises(ClusterError, match=problem):
+                await c.do(verb, **arguments)
+
+
+async def test_going_down_in_the_middle_of_a_restart_leaves_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        restart = asyncio.create_task(c.do("restart", service="product"))
+        await eventually(lambda: len([r for r in c.replicas() if r.ready]) == 1)
+        pids = c.pids()
+        await c.do("down")
+        with pytest.raises(ClusterError, match="stopping"):
+            await restart
+        assert not any(alive(pid) for pid in pids)
+
+
+async def test_where_only_one_address_answers_replicas_have_ports_of_their_own_in_srv(tmp_path: Path) -> None:
+    async with cluster(tmp_path, environ(MESHMART_LOOPBACK="single")) as c:
+        found = await c.resolve("_grpc._tcp." + PRODUCT, "SRV")
+        expected = {f"0 1 {r.place.mesh} {r.name}.{PRODUCT}" for r in c.replicas()}
+        assert found is not None
+        assert expected <= found
+        assert "storefront-1" in await c.page()
