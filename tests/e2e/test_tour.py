@@ -1,0 +1,65 @@
+"""The tour is the acceptance test: every scene keeps its bounds, and each can fail."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningCluster, up
+
+SCENES = ["balance", "scale-up", "rolling-restart", "kill", "rotate-certs", "intruder"]
+
+#: What the scenes show, switched off on the servers' side. The client's side goes with `--plain`: gRPC's
+#: own client, which has no balancer, no retry and no certificate reload.
+FEATURES_OFF = {
+    "MESH_DRAIN_DELAY": "0",  # rolling-restart
+    "MESH_DRAIN_GRACE": "0",
+    "MESH_IDENTITY_POLL_INTERVAL": "86400",  # rotate-certs
+    "MESHMART_LOOPBACK": "127.43",  # beside the other cluster
+}
+#: intruder: whoever is a member may call anything.
+ALLOW_EVERYONE = """
+[[allow]]
+from = ["client", "storefront", "loadgen", "product", "order", "payment", "user"]
+methods = [
+  "ecommerce.ProductService/*", "ecommerce.OrderService/*", "ecommerce.PaymentService/*", "ecommerce.UserService/*",
+]
+[users]
+"ecommerce.ProductService/*" = "anyone"
+"ecommerce.PaymentService/*" = "anyone"
+"ecommerce.UserService/*" = "anyone"
+"""
+
+
+def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
+    done = cluster.run("tour", "--json", timeout=1200)
+    outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
+    assert {name: o for name, o in outcomes.items() if not o["passed"]} == {}
+    assert list(outcomes) == SCENES
+    assert done.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def without_features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+    """The tour on a cluster that does without what the scenes show."""
+    state: Path = tmp_path_factory.mktemp("without") / "state"
+    with up(RunningCluster(state, FEATURES_OFF), "--replicas", "product=3") as plain:
+        (state / "policy.toml").write_text(ALLOW_EVERYONE)
+        done = plain.run("tour", "--json", "--plain", timeout=1200)
+        assert done.returncode == 1, done.stderr
+        yield {o["scene"]: o for o in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_scene_fails_without_the_feature_that_it_shows(
+    without_features: dict[str, dict[str, Any]], scene: str
+) -> None:
+    assert not without_features[scene]["passed"], without_features[scene]
+
+
+def test_an_unknown_scene_is_a_clear_error(cluster: RunningCluster) -> None:
+    done = cluster.run("tour", "balanec")
+    assert done.returncode == 1
+    assert done.stderr.startswith("meshmart: there is no scene 'balanec'; there are balance,")
