@@ -24,7 +24,8 @@ ALLOW_EVERYONE = """
 [[allow]]
 from = ["client", "storefront", "loadgen", "product", "order", "payment", "user"]
 methods = [
-  "ecommerce.ProductService/*", "ecommerce.OrderService/*", "ecommerce.PaymentService/*", "ecommerce.UserService/*",
+  "ecommerce.ProductService/*", "ecommerce.OrderService/*",
+  "ecommerce.PaymentService/*", "ecommerce.UserService/*",
 ]
 [users]
 "ecommerce.ProductService/*" = "anyone"
