@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 #: Seconds a page waits for something to show.
 READ_TIMEOUT = 3.0
-#: Seconds a change may take, an order with its stock and its payment included.
+#: Seconds a change or a log-in may take, an order with its stock and its payment included.
 WRITE_TIMEOUT = 10.0
 
 
@@ -145,13 +145,13 @@ class Accounts:
 
     async def login(self, login: str, password: str) -> Tokens:
         request = user_pb2.LoginRequest(login=login, password=password)
-        call = self._stub.Login(request, timeout=READ_TIMEOUT)
+        call = self._stub.Login(request, timeout=WRITE_TIMEOUT)
         response = await self._caller.unary("user", "Login", call)
         return Tokens(response.access_token, response.refresh_token)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         request = user_pb2.RefreshTokenRequest(refresh_token=refresh_token)
-        call = self._stub.RefreshToken(request, timeout=READ_TIMEOUT)
+        call = self._stub.RefreshToken(request, timeout=WRITE_TIMEOUT)
         response = await self._caller.unary("user", "RefreshToken", call)
         return Tokens(response.access_token, response.refresh_token)
 

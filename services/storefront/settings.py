@@ -15,7 +15,7 @@ class Settings:
     port: int = 8080
     """0: any free port."""
     traces_url: str = ""
-    """Base address of the trace store's pages; a trace lies at `/traces/ID` under it. Empty: no links."""
+    """Base address of the trace store's pages; a trace lies at `/trace/ID` under it. Empty: no links."""
     secure_cookies: bool = False
     """Cookies for https only. Off for http://127.0.0.1; on behind anything that speaks TLS."""
 

@@ -7,6 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mesh.telemetry.context import current_trace
 from services.storefront.cart import Cart
 from services.storefront.domain import Problem, ShopError, Tokens
 from services.storefront.sessions import EARLY, Renewals, Session
@@ -145,10 +146,14 @@ class VisitMiddleware:
             await self._app(scope, receive, send)
             return
         visit = Visit(Request(scope), secure=self._secure)
+        if (trace := current_trace()) is not None and trace.sampled:
+            visit.trail.trace_id = trace.trace_id
         scope.setdefault("state", {})["visit"] = visit
+        # Whoever brings a token of its own has no use for cookies.
+        api = scope["path"].startswith("/api/")
 
         async def send_with_cookies(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and not api:
                 headers: MutableHeaders = MutableHeaders(scope=message)
                 for cookie in visit.cookies():
                     headers.append("set-cookie", cookie)
@@ -156,7 +161,8 @@ class VisitMiddleware:
 
         context = current_trail.set(visit.trail)
         try:
-            await self._renew(visit)
+            if not api:
+                await self._renew(visit)
             await self._app(scope, receive, send_with_cookies)
         finally:
             current_trail.reset(context)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+
 from services.storefront.app import build_app
 from services.storefront.domain import (
     Address,
@@ -229,7 +230,9 @@ class FakeShop:
         self.orders, self.accounts, self.log = FakeOrders(self.catalogue), FakeAccounts(), FakeLog()
         self.closing = asyncio.Event()
         self.shop = Shop(self.catalogue, self.orders, self.accounts)
-        self.site = Site(self.shop, Settings(traces_url=traces_url), "storefront-1", {"127.0.2.1:50051": "order-1"}.get)
+        self.site = Site(
+            self.shop, Settings(traces_url=traces_url), "storefront-1", {"127.0.2.1:50051": "order-1"}.get
+        )
         self.app = build_app(self.site, self.log, self.closing)
 
     def client(self, **options: Any) -> httpx.AsyncClient:
