@@ -1,0 +1,211 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from ecommerce import product_pb2 as pb
+from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.kit.db import Database
+from services.product.catalogue import Catalogue
+from services.product.servicer import ProductServicer
+from services.product.storage import SqlProducts, SqlStock
+from services.product.warehouse import Warehouse
+from tests.unit.services.kit.files import fresh_url
+
+from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, messages, refused, serving
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return fresh_url("product", tmp_path)
+
+
+@pytest.fixture
+async def product(url: str) -> AsyncIterator[Any]:
+    async with Database.open(url, "product") as db:
+        servicer = ProductServicer(Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)))
+        async with serving(add_ProductServiceServicer_to_server, servicer) as channel:
+            yield ProductServiceStub(channel)
+
+
+def _create(**kwargs: Any) -> pb.CreateProductRequest:
+    values = {"name": "Lamp", "price": 19.99, "stock": 5, "category": pb.PRODUCT_CATEGORY_HOME}
+    return pb.CreateProductRequest(**{**values, **kwargs})
+
+
+def _update(**kwargs: Any) -> pb.UpdateProductRequest:
+    return pb.UpdateProductRequest(**{"id": 1, "name": "Lamp", "price": 19.99, "stock": 5, **kwargs})
+
+
+def _reserve(key: str, *items: tuple[int, int]) -> pb.ReserveStockRequest:
+    return pb.ReserveStockRequest(key=key, items=[pb.StockItem(product_id=p, quantity=q) for p, q in items])
+
+
+async def _names(call: Any) -> list[str]:
+    return [p.name async for p in call]
+
+
+async def test_browsing_needs_no_token(product: Any) -> None:
+    one = (await product.GetProduct(pb.GetProductRequest(id=1), metadata=NOBODY)).product
+    assert (one.id, one.price, one.category) == (1, 1299.00, pb.PRODUCT_CATEGORY_ELECTRONICS)
+    assert one.created_at.seconds > 0
+    listed = [p async for p in product.ListProducts(pb.ListProductsRequest(page_size=1), metadata=NOBODY)]
+    assert listed == [one]
+
+
+async def test_pages_count_from_one_and_sizes_are_capped(product: Any) -> None:
+    async def page(**kwargs: int) -> list[str]:
+        return await _names(product.ListProducts(pb.ListProductsRequest(**kwargs), metadata=NOBODY))
+
+    assert await page() == await page(page=1) == await page(page=1, page_size=20)
+    assert len(await page()) == 20
+    assert await page(page=2, page_size=5) == (await page(page_size=10))[5:]
+    assert len(await page(page_size=2**31 - 1)) == 55
+    assert await page(page=2**31 - 1, page_size=100) == []
+    assert len(await page(category=pb.PRODUCT_CATEGORY_BOOKS)) == 11
+
+
+async def test_a_search_goes_by_words_in_any_case_and_by_price(product: Any) -> None:
+    async def search(**kwargs: Any) -> list[str]:
+        return await _names(product.SearchProducts(pb.SearchProductsRequest(**kwargs), metadata=NOBODY))
+
+    assert await search(query="ÜBER-parka") == ["Über-Parka 'Polar Night'"]
+    assert await search(query="coffee", max_price=50) == ["Pour-Over Coffee Set"]
+    assert await search(query="coffee", category=pb.PRODUCT_CATEGORY_BOOKS) == []
+    assert await search(min_price=649.00) == ["Aurora 14 Laptop", "Carbon Sculling Oars"]
+    assert await search(query="%") == ["Tactus Mechanical Keyboard"]
+    assert len(await search()) == 55
+
+
+async def test_an_admin_manages_products(product: Any) -> None:
+    made = (await product.CreateProduct(_create(tags=["a"]), metadata=ADMIN)).product
+    assert (made.name, made.price, made.stock, list(made.tags)) == ("Lamp", 19.99, 5, ["a"])
+    update = _update(id=made.id, name="Lantern", price=0.07)
+    changed = (await product.UpdateProduct(update, metadata=ADMIN)).product
+    assert (changed.name, changed.price, changed.category, list(changed.tags)) == ("Lantern", 0.07, 0, [])
+    got = (await product.GetProduct(pb.GetProductRequest(id=made.id))).product
+    assert got == changed
+    await product.DeleteProduct(pb.DeleteProductRequest(id=made.id), metadata=ADMIN)
+    gone = await refused(product.GetProduct(pb.GetProductRequest(id=made.id)))
+    assert (gone.code, gone.resource) == (Code.NOT_FOUND, ("product", str(made.id)))
+
+
+@pytest.mark.parametrize(("who", "code"), [(BOB, Code.PERMISSION_DENIED), (NOBODY, Code.UNAUTHENTICATED)])
+async def test_nobody_else_does(product: Any, who: Metadata, code: grpc.StatusCode) -> None:
+    for call in (
+        product.CreateProduct(_create(), metadata=who),
+        product.UpdateProduct(_update(), metadata=who),
+        product.DeleteProduct(pb.DeleteProductRequest(id=1), metadata=who),
+    ):
+        assert (await refused(call)).code == code
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "fields"),
+    [
+        ("GetProduct", pb.GetProductRequest(), {"id"}),
+        ("GetProduct", pb.GetProductRequest(id=-5), {"id"}),
+        ("ListProducts", pb.ListProductsRequest(page=-1, page_size=-1), {"page", "page_size"}),
+        ("ListProducts", pb.ListProductsRequest(category=9), {"category"}),  # type: ignore[arg-type]
+        ("CreateProduct", _create(name="", price=-1, stock=-1), {"name", "price", "stock"}),
+        ("CreateProduct", _create(price=float("nan"), category=-3), {"price", "category"}),
+        ("CreateProduct", _create(price=float("inf"), description="\0"), {"price", "description"}),
+        ("CreateProduct", _create(price=0.001, tags=["", "ok"]), {"price", "tags[0]"}),
+        ("UpdateProduct", _update(id=0, name=" ", price=1e300), {"id", "name", "price"}),
+        ("DeleteProduct", pb.DeleteProductRequest(), {"id"}),
+        (
+            "SearchProducts",
+            pb.SearchProductsRequest(min_price=-1, max_price=0.001),
+            {"min_price", "max_price"},
+        ),
+        ("SearchProducts", pb.SearchProductsRequest(min_price=2, max_price=1), {"min_price", "max_price"}),
+        ("SearchProducts", pb.SearchProductsRequest(query="q" * 201), {"query"}),
+        ("ReserveStock", pb.ReserveStockRequest(), {"key", "items"}),
+        ("ReserveStock", _reserve("k", (0, 1), (1, 0)), {"items[0].product_id", "items[1].quantity"}),
+        ("ReleaseStock", pb.ReleaseStockRequest(), {"key"}),
+    ],
+)
+async def test_each_wrong_field_is_named(product: Any, method: str, request_: Any, fields: set[str]) -> None:
+    refusal = await refused(getattr(product, method)(request_, metadata=ADMIN))
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+
+
+async def test_what_is_not_there_is_named(product: Any) -> None:
+    for call in (
+        product.GetProduct(pb.GetProductRequest(id=999)),
+        product.UpdateProduct(_update(id=999), metadata=ADMIN),
+        product.DeleteProduct(pb.DeleteProductRequest(id=999), metadata=ADMIN),
+        product.ReserveStock(_reserve("k", (1, 1), (999, 1)), metadata=ORDER),
+    ):
+        refusal = await refused(call)
+        assert (refusal.code, refusal.resource) == (Code.NOT_FOUND, ("product", "999"))
+
+
+async def test_stock_is_reserved_and_released_once_per_key(product: Any) -> None:
+    async def stock() -> int:
+        response = await product.GetProduct(pb.GetProductRequest(id=11))
+        return int(response.product.stock)
+
+    first = await product.ReserveStock(_reserve("k", (11, 10)), metadata=ORDER)
+    assert [(p.id, p.name, p.price) for p in first.products] == [(11, "Hearth Smart Thermostat", 159.00)]
+    assert await product.ReserveStock(_reserve("k", (11, 10)), metadata=ORDER) == first
+    assert await stock() == 4
+    out = await refused(product.ReserveStock(_reserve("other", (11, 5)), metadata=ORDER))
+    assert (out.code, out.reason) == (Code.FAILED_PRECONDITION, "OUT_OF_STOCK")
+    reused = await refused(product.ReserveStock(_reserve("k", (11, 9)), metadata=ORDER))
+    assert (reused.code, reused.reason) == (Code.FAILED_PRECONDITION, "KEY_REUSED")
+    release = pb.ReleaseStockRequest(key="k")
+    released = [(await product.ReleaseStock(release, metadata=ORDER)).released for _ in range(2)]
+    assert (released, await stock()) == ([True, False], 14)
+    spent = await refused(product.ReserveStock(_reserve("k", (11, 10)), metadata=ORDER))
+    assert (spent.code, spent.reason) == (Code.FAILED_PRECONDITION, "KEY_RELEASED")
+
+
+@pytest.mark.parametrize("method", ["CreateProducts", "ChatWithProducts"])
+async def test_what_is_still_to_come_says_so(product: Any, method: str) -> None:
+    call = getattr(product, method)(iter(()), metadata=ADMIN)
+    assert (await refused(call)).code == Code.UNIMPLEMENTED
+
+
+_METHODS: dict[str, Any] = {
+    "GetProduct": pb.GetProductRequest,
+    "ListProducts": pb.ListProductsRequest,
+    "CreateProduct": pb.CreateProductRequest,
+    "UpdateProduct": pb.UpdateProductRequest,
+    "DeleteProduct": pb.DeleteProductRequest,
+    "SearchProducts": pb.SearchProductsRequest,
+    "ReserveStock": pb.ReserveStockRequest,
+    "ReleaseStock": pb.ReleaseStockRequest,
+}
+
+
+@pytest.mark.parametrize("method", _METHODS)
+async def test_no_request_whatever_is_answered_unknown_or_internal(product: Any, method: str) -> None:
+    # One event loop for the server and all examples: hypothesis draws, the loop calls.
+    loop = asyncio.get_running_loop()
+
+    async def call(request: Any, metadata: Metadata) -> None:
+        made: Any = getattr(product, method)(request, metadata=metadata, timeout=20)
+        try:
+            if hasattr(made, "__aiter__"):
+                async for _ in made:
+                    pass
+            else:
+                await made
+        except grpc.aio.AioRpcError as e:
+            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
+                raise
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(request=messages(_METHODS[method]), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
+    def check(request: Any, metadata: Metadata) -> None:
+        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
+
+    await asyncio.to_thread(check)

@@ -1,0 +1,227 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ecommerce import user_pb2 as pb
+from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_server
+from google.protobuf.empty_pb2 import Empty
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mesh.auth import TokenVerifier
+from mesh.config import AuthConfig
+from services.kit.db import Database
+from services.kit.tokens import UserKeys
+from services.user.keys import SigningKeys
+from services.user.logins import Lifetimes, Logins
+from services.user.passwords import Cost, ScryptPasswords
+from services.user.servicer import UserServicer
+from services.user.storage import SqlTokens, SqlUsers
+from services.user.users import Users
+from tests.unit.services.kit.files import fresh_url
+
+from .shopkit import ADMIN, BOB, NOBODY, Metadata, messages, refused, serving
+
+Code = grpc.StatusCode
+CONFIG = AuthConfig()
+
+
+@dataclass
+class Running:
+    user: Any
+    channel: grpc.aio.Channel
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return fresh_url("user", tmp_path)
+
+
+@pytest.fixture
+async def running(tmp_path: Path, url: str) -> AsyncIterator[Running]:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "k1.pem").write_bytes(pem)
+    keys = SigningKeys(tmp_path, CONFIG, lambda: 0.0)
+    keys.load()
+    async with Database.open(url, "user") as db:
+        users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
+        logins = Logins(users, SqlTokens(db), passwords, keys, lambda: 1_000.0, Lifetimes())
+        servicer = UserServicer(Users(users, passwords), logins, keys, CONFIG.issuer)
+        async with serving(add_UserServiceServicer_to_server, servicer) as channel:
+            yield Running(UserServiceStub(channel), channel)
+
+
+@pytest.fixture
+def user(running: Running) -> Any:
+    return running.user
+
+
+def _create(name: str, **kwargs: Any) -> pb.CreateUserRequest:
+    return pb.CreateUserRequest(**{"name": name, "email": f"{name}@example.com", **kwargs})
+
+
+async def test_another_service_verifies_what_login_issued(running: Running) -> None:
+    response = await running.user.Login(pb.LoginRequest(login="alice", password="alice-password"))
+    verifier = TokenVerifier(CONFIG, UserKeys(running.channel))
+    assert await verifier.refresh()
+    principal = verifier.verify(response.access_token)
+    assert (principal.user_id, principal.roles) == (1, frozenset({"user", "admin"}))
+    assert (response.user.name, response.expires_in) == ("alice", 900)
+
+
+async def test_the_published_keys_name_their_issuer(user: Any) -> None:
+    response = await user.GetVerificationKeys(Empty())
+    assert response.issuer == CONFIG.issuer
+    assert [k.kid for k in response.keys] == ["k1"]
+    assert '"d"' not in response.keys[0].jwk  # the private half
+
+
+async def test_a_refresh_token_is_rotated_and_its_reuse_ends_the_family(user: Any) -> None:
+    login = await user.Login(pb.LoginRequest(login="bob@example.com", password="bob-password"))
+    first = pb.RefreshTokenRequest(refresh_token=login.refresh_token)
+    second = pb.RefreshTokenRequest(refresh_token=(await user.RefreshToken(first)).refresh_token)
+    for spent in (first, second):
+        assert (await refused(user.RefreshToken(spent))).code == Code.UNAUTHENTICATED
+
+
+async def test_a_wrong_login_and_a_wrong_password_look_the_same(user: Any) -> None:
+    refusals = [
+        await refused(user.Login(pb.LoginRequest(login=login, password="wrong-password")))
+        for login in ("bob", "nobody")
+    ]
+    assert refusals[0] == refusals[1]
+    assert refusals[0].code == Code.UNAUTHENTICATED
+
+
+async def test_a_person_registers_logs_in_changes_and_leaves(user: Any) -> None:
+    request = _create("zoë", email="zoe@example.com", password="zoë-password", age=40)
+    made = (await user.CreateUser(request, metadata=NOBODY)).user
+    assert (made.name, made.age, list(made.roles), made.status) == (
+        "zoë",
+        40,
+        ["user"],
+        pb.USER_STATUS_ACTIVE,
+    )
+    me = (("x-user", str(made.id)), ("x-roles", "user"))
+    login = await user.Login(pb.LoginRequest(login="ZOË", password="zoë-password"))
+    assert login.user == made
+    update = pb.UpdateUserRequest(id=made.id, name="Zoe", email="z@example.com")
+    changed = (await user.UpdateUser(update, metadata=me)).user
+    assert changed == (await user.GetUser(pb.GetUserRequest(id=made.id), metadata=me)).user
+    assert (await user.DeleteUser(pb.DeleteUserRequest(id=made.id), metadata=me)).success
+    gone = await refused(user.GetUser(pb.GetUserRequest(id=made.id), metadata=me))
+    assert (gone.code, gone.resource) == (Code.NOT_FOUND, ("user", str(made.id)))
+
+
+async def test_what_is_taken_is_named(user: Any) -> None:
+    taken = await refused(user.CreateUser(_create("BOB", email="b@example.com"), metadata=NOBODY))
+    assert (taken.code, taken.resource) == (Code.ALREADY_EXISTS, ("user", "BOB"))
+    update = pb.UpdateUserRequest(id=2, name="bob", email="ALICE@example.com")
+    taken = await refused(user.UpdateUser(update, metadata=BOB))
+    assert (taken.code, taken.resource) == (Code.ALREADY_EXISTS, ("user", "ALICE@example.com"))
+
+
+async def test_a_user_acts_for_itself_only(user: Any) -> None:
+    for call in (
+        user.GetUser(pb.GetUserRequest(id=1), metadata=BOB),
+        user.UpdateUser(pb.UpdateUserRequest(id=1, name="x", email="x@y.zz"), metadata=BOB),
+        user.DeleteUser(pb.DeleteUserRequest(id=1), metadata=BOB),
+        user.ListUsers(pb.ListUsersRequest(), metadata=BOB),
+        user.CreateUser(_create("x", roles=["admin"]), metadata=BOB),
+        user.CreateUser(_create("x", roles=["moderator"]), metadata=NOBODY),
+    ):
+        refusal = await refused(call)
+        assert refusal.code == Code.PERMISSION_DENIED
+        assert refusal.reason
+    assert (await refused(user.GetUser(pb.GetUserRequest(id=2)))).code == Code.UNAUTHENTICATED
+
+
+async def test_an_admin_acts_for_anyone(user: Any) -> None:
+    assert (await user.GetUser(pb.GetUserRequest(id=2), metadata=ADMIN)).user.name == "bob"
+    listed = [u.name async for u in user.ListUsers(pb.ListUsersRequest(page_size=2), metadata=ADMIN)]
+    assert listed == ["alice", "bob"]
+    made = (await user.CreateUser(_create("mod", roles=["user", "moderator"]), metadata=ADMIN)).user
+    assert list(made.roles) == ["user", "moderator"]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "fields"),
+    [
+        ("GetUser", pb.GetUserRequest(), {"id"}),
+        ("CreateUser", pb.CreateUserRequest(), {"name", "email"}),
+        ("CreateUser", _create("a", email="not-an-email", password="short"), {"email", "password"}),
+        ("CreateUser", _create("a", age=-1, roles=["king"]), {"age", "roles[0]"}),
+        ("CreateUser", _create("a\0", email="a@b.cc"), {"name"}),
+        ("UpdateUser", pb.UpdateUserRequest(id=-1, name=" ", email="@"), {"id", "name", "email"}),
+        ("DeleteUser", pb.DeleteUserRequest(), {"id"}),
+        ("ListUsers", pb.ListUsersRequest(page=-1, page_size=-1), {"page", "page_size"}),
+        ("Login", pb.LoginRequest(), {"login", "password"}),
+        ("RefreshToken", pb.RefreshTokenRequest(), {"refresh_token"}),
+    ],
+)
+async def test_each_wrong_field_is_named(user: Any, method: str, request_: Any, fields: set[str]) -> None:
+    refusal = await refused(getattr(user, method)(request_, metadata=ADMIN))
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+
+
+async def test_what_is_still_to_come_says_so(user: Any) -> None:
+    assert (await refused(user.BatchCreateUsers(iter(()), metadata=ADMIN))).code == Code.UNIMPLEMENTED
+
+
+_METHODS: dict[str, Any] = {
+    "GetUser": pb.GetUserRequest,
+    "CreateUser": pb.CreateUserRequest,
+    "UpdateUser": pb.UpdateUserRequest,
+    "DeleteUser": pb.DeleteUserRequest,
+    "ListUsers": pb.ListUsersRequest,
+    "Login": pb.LoginRequest,
+    "RefreshToken": pb.RefreshTokenRequest,
+    "GetVerificationKeys": Empty,
+}
+_LIKELY: dict[str, Any] = {
+    "CreateUser": st.builds(
+        pb.CreateUserRequest,
+        name=st.text(st.characters(codec="utf-8"), max_size=5),
+        email=st.sampled_from(["a@b.cc", "A@B.CC", "é@ü.de", "x"]),
+        password=st.text(st.characters(codec="utf-8"), min_size=8, max_size=9),
+    ),
+    "Login": st.builds(
+        pb.LoginRequest,
+        login=st.sampled_from(["bob", "BOB@example.com", "\u0130@x.y"]) | st.text(max_size=4),
+        password=st.text(st.characters(codec="utf-8"), max_size=9),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", _METHODS)
+async def test_no_request_whatever_is_answered_unknown_or_internal(user: Any, method: str) -> None:
+    # One event loop for the server and all examples: hypothesis draws, the loop calls.
+    loop = asyncio.get_running_loop()
+    requests = messages(_METHODS[method]) | _LIKELY.get(method, st.nothing())
+
+    async def call(request: Any, metadata: Metadata) -> None:
+        made: Any = getattr(user, method)(request, metadata=metadata, timeout=20)
+        try:
+            if hasattr(made, "__aiter__"):
+                async for _ in made:
+                    pass
+            else:
+                await made
+        except grpc.aio.AioRpcError as e:
+            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
+                raise
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(request=requests, metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
+    def check(request: Any, metadata: Metadata) -> None:
+        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
+
+    await asyncio.to_thread(check)
