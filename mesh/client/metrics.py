@@ -34,8 +34,13 @@ def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
         in_flight.add_metric([target, e.address], e.in_flight)
         picks.add_metric([target, e.address], e.picks)
         for code, count in {"OK": e.successes, **e.failures}.items():
-            requests.add_metric([target, e.address, code], count)
+            requests.add_metric([target, e.address, _label(code)], count)
     return state, requests, in_flight, picks
+
+
+def _label(code: str) -> str:
+    """`NOT_FOUND` is `NotFound` on public dashboards; OK stays."""
+    return code if code == "OK" else code.title().replace("_", "")
 
 
 def _of_target(core: Core) -> Iterable[Metric]:
