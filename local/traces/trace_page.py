@@ -54,6 +54,11 @@ summary:focus-visible { outline: 2px solid var(--link); outline-offset: -2px; }
 .more td { padding: 1px 18px 1px 0; vertical-align: top; }
 .more td:first-child { color: var(--soft); white-space: nowrap; }
 .legend { margin-top: 14px; }
+@media (max-width: 800px) {
+  .line { grid-template-columns: 45% 1fr; }
+  .axis .ticks span:not(:first-child):not(:last-child) { display: none; }
+  .track, .axis .ticks { margin-right: 64px; }
+}
 """
 
 

@@ -4,7 +4,7 @@ import re
 from contextvars import ContextVar
 from typing import Any
 
-from mesh.call import TraceContext, current_call
+from mesh.call import ServerCall, TraceContext, current_call
 
 #: Metadata key and HTTP header (https://www.w3.org/TR/trace-context/#traceparent-header).
 TRACEPARENT = "traceparent"
@@ -13,34 +13,35 @@ _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-
 
 
 class Active:
-    """A trace that is no served gRPC call: an HTTP request, a step inside a call."""
+    """A trace inside of, or without, a served gRPC call: a step, an HTTP request."""
 
-    __slots__ = ("span", "trace")
+    __slots__ = ("call", "span", "trace")
 
     def __init__(self, trace: TraceContext, span: Any) -> None:
         self.trace, self.span = trace, span
+        #: The call it is inside of: a call served later in the same context is not part of it.
+        self.call = current_call.get()
 
 
-#: Set by `http_span` and `span`; it wins over the served call because it is inside of it.
+#: Set by `Step`, and so by `TraceMiddleware`.
 active: ContextVar[Active | None] = ContextVar("active_trace", default=None)
+
+
+def _innermost() -> "Active | ServerCall | None":
+    inner, call = active.get(), current_call.get()
+    return inner if inner is not None and inner.call is call else call
 
 
 def current_trace() -> TraceContext | None:
     """The trace of the running task: its step's, its HTTP request's or its served call's; or None."""
-    inner = active.get()
-    if inner is not None:
-        return inner.trace
-    call = current_call.get()
-    return call.trace if call is not None else None
+    inner = _innermost()
+    return inner.trace if inner is not None else None
 
 
 def current_span() -> Any:
     """The sampled OpenTelemetry span of the running task, or None."""
-    inner = active.get()
-    if inner is not None:
-        return inner.span
-    call = current_call.get()
-    return call.span if call is not None else None
+    inner = _innermost()
+    return inner.span if inner is not None else None
 
 
 def annotate(**attributes: str | int | float | bool) -> None:

@@ -261,6 +261,18 @@ def test_calls_inside_a_step_are_its_children_and_it_can_be_annotated(recorder: 
     assert current_trace() is None
 
 
+def test_a_call_served_within_a_steps_context_is_not_part_of_the_step(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    with Step(layer, "start the server", {}):
+        served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+        token = current_call.set(served)
+        inside = send(ClientTrace(layer))
+        current_call.reset(token)
+        outside = send(ClientTrace(layer))
+    assert inside.span.parent == served.trace
+    assert outside.span.parent == recorder.spans[0].trace
+
+
 def test_annotating_outside_of_a_sampled_trace_does_nothing() -> None:
     annotate(order_id=7)
 
