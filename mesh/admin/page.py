@@ -17,7 +17,10 @@ _KNOWN = frozenset({"service", "replica", "namespace", "certificate", "targets"}
 def render(state: Mapping[str, Any], now: float | None = None) -> str:
     """The page of a state as `AdminServer` takes it; `now` in unix seconds."""
     service, replica = _text(state.get("service", "")), _text(state.get("replica", ""))
-    rest = {key: value for key, value in state.items() if key not in _KNOWN}
+    rest: dict[str, Any] = {}
+    for key, value in state.items():
+        if key not in _KNOWN:
+            rest |= value if isinstance(value, Mapping) else {key: value}
     body = [_certificate(state.get("certificate"), time.time() if now is None else now)]
     body += [_facts("This process", rest)] if rest else []
     body += [_target(target) for target in state.get("targets", ())]
@@ -55,14 +58,15 @@ def _facts(title: str, facts: Mapping[str, Any]) -> str:
 
 def _target(target: Mapping[str, Any]) -> str:
     endpoints: Sequence[Mapping[str, Any]] = target.get("endpoints", ())
-    notes = {k: v for k, v in target.items() if k not in ("target", "endpoints") and not isinstance(v, dict)}
+    notes = {k: v for k, v in target.items() if k not in ("target", "endpoints") and v not in ("", {})}
     note = " · ".join(f"{_label(k)} {_text(v)}" for k, v in notes.items())
     inner = _table(endpoints) if endpoints else '<p class="none">No endpoints.</p>'
     return f"<section><h2>→ {_text(target.get('target', ''))} <span>{note}</span></h2>{inner}</section>"
 
 
 def _table(endpoints: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(key for endpoint in endpoints for key in endpoint))
+    # A column that is empty for all says nothing.
+    columns = list(dict.fromkeys(key for e in endpoints for key, value in e.items() if value not in ("", {})))
     picks = sum(endpoint.get("picks", 0) for endpoint in endpoints)
     head = "".join(f"<th>{_label(c)}</th>" for c in columns) + ("<th>share</th>" if picks else "")
     rows = []
@@ -104,6 +108,8 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_text(k)} {_text(v)}" for k, v in value.items()) or "–"
     return escape(str(value))
 
 
