@@ -12,10 +12,15 @@ from mesh.clock import Clock, Rng
 
 #: A new endpoint begins with this share of its share.
 _FIRST_SHARE = 0.1
+#: How often one that warms up may be passed over before the last drawn is taken.
+_DRAWS = 10
 
 
 class SlowStart:
     """The weight of endpoints that are warming up, from a tenth to all, growing evenly with time.
+
+    It is relative to the endpoint that is warmest: where all are new, as when a process starts, they
+    have nobody to leave the work to, and share it evenly.
 
     Args:
         seconds: How long that takes; 0 switches it off.
@@ -24,6 +29,11 @@ class SlowStart:
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds, self._clock = seconds, clock
         self._until = float("-inf")
+        self._oldest = 0.0
+
+    def among(self, endpoints: Sequence[Endpoint]) -> None:
+        """These are in rotation."""
+        self._oldest = min((e.ready_since for e in endpoints), default=0.0)
 
     def begin(self, endpoint: Endpoint) -> None:
         """The endpoint comes into rotation now."""
@@ -41,8 +51,11 @@ class SlowStart:
         """In (0, 1]."""
         if not self._seconds:
             return 1.0
-        share = (self._clock() - endpoint.ready_since) / self._seconds
-        return min(1.0, _FIRST_SHARE + (1 - _FIRST_SHARE) * share)
+        now = self._clock()
+        return self._share(now - endpoint.ready_since) / self._share(now - self._oldest)
+
+    def _share(self, age: float) -> float:
+        return min(1.0, _FIRST_SHARE + (1 - _FIRST_SHARE) * age / self._seconds)
 
 
 class Policy:
@@ -63,6 +76,7 @@ class Policy:
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """The endpoints in rotation have changed; there is at least one when `pick` is called."""
         self.endpoints = endpoints
+        self.slow_start.among(endpoints)
 
     def pick(self, avoid: Endpoint | None = None) -> Endpoint:
         """Picks one, another than `avoid` if there is any."""
@@ -73,6 +87,17 @@ class Policy:
 
     def reported(self, endpoint: Endpoint, report: LoadReport) -> None:
         """A server told its load."""
+
+    def draw(self, avoid: Endpoint | None, warming: bool) -> Endpoint:
+        """One at random, another than `avoid` if there is any; less often one that warms up."""
+        endpoints, count, random = self.endpoints, len(self.endpoints), self.rng.random
+        for _ in range(_DRAWS):
+            index = int(random() * count)
+            if endpoints[index] is avoid and count > 1:
+                index = (index + 1 + int(random() * (count - 1))) % count
+            if not warming or random() < self.slow_start.weight(endpoints[index]):
+                break
+        return endpoints[index]
 
 
 class RoundRobin(Policy):
@@ -119,32 +144,19 @@ class Random(Policy):
     """Any."""
 
     def pick(self, avoid: Endpoint | None = None) -> Endpoint:
-        endpoints = self.endpoints
-        endpoint = self._draw(avoid)
-        if len(endpoints) > 1 and self.slow_start.active:
-            for _ in range(8):
-                if self.rng.random() < self.slow_start.weight(endpoint):
-                    break
-                endpoint = self._draw(avoid)
-        return endpoint
-
-    def _draw(self, avoid: Endpoint | None) -> Endpoint:
-        endpoints = self.endpoints
-        count = len(endpoints)
-        index = int(self.rng.random() * count)
-        if endpoints[index] is avoid and count > 1:
-            index = (index + 1 + int(self.rng.random() * (count - 1))) % count
-        return endpoints[index]
+        return self.draw(avoid, self.slow_start.active)
 
 
 class TwoChoices(Policy):
     """The cheaper of two drawn at random.
 
     The power of two choices: Mitzenmacher, https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
+    An endpoint that warms up is drawn less often: were its cost raised instead, it would get nothing
+    from a client that has few calls in flight.
     """
 
     def cost(self, endpoint: Endpoint) -> float:
-        """Of one more call to this endpoint, when it is warm."""
+        """Of one more call to this endpoint."""
         raise NotImplementedError
 
     def pick(self, avoid: Endpoint | None = None) -> Endpoint:
@@ -152,20 +164,17 @@ class TwoChoices(Policy):
         count = len(endpoints)
         if count == 1:
             return endpoints[0]
-        i, j = int(self.rng.random() * count), int(self.rng.random() * (count - 1))
-        first, second = endpoints[i], endpoints[j + (j >= i)]
-        if first is avoid or second is avoid:
-            return second if first is avoid else first
-        warming = self.slow_start.active
-        return second if self._cost(second, warming) < self._cost(first, warming) else first
-
-    def _cost(self, endpoint: Endpoint, warming: bool) -> float:
-        cost = self.cost(endpoint)
-        return cost / self.slow_start.weight(endpoint) if warming else cost
+        if avoid is not None or self.slow_start.active:
+            warming = self.slow_start.active
+            first, second = self.draw(avoid, warming), self.draw(avoid, warming)
+        else:
+            i, j = int(self.rng.random() * count), int(self.rng.random() * (count - 1))
+            first, second = endpoints[i], endpoints[j + (j >= i)]
+        return second if self.cost(second) < self.cost(first) else first
 
 
 class LeastRequest(TwoChoices):
     """The one with fewer calls in flight, of two drawn at random."""
 
     def cost(self, endpoint: Endpoint) -> float:
-        return endpoint.in_flight + 1.0
+        return endpoint.in_flight
