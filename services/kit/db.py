@@ -176,6 +176,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=self._timeout,
+            hide_parameters=True,  # or the text of an error, which is logged, tells what is stored
             connect_args=arguments,
             **options,
         )
@@ -194,6 +195,7 @@ class Database:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=self._timeout,
+            hide_parameters=True,  # or the text of an error, which is logged, tells what is stored
             pool_pre_ping=True,
             connect_args={"server_settings": settings, "timeout": self._timeout},
         )

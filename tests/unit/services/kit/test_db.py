@@ -118,3 +118,10 @@ def test_the_url_comes_from_the_environment() -> None:
     )
     with pytest.raises(ConfigError, match="MESHMART_DATA_DIR"):
         database_url("a", {})
+
+
+async def test_an_error_does_not_tell_what_was_to_be_stored(pair: tuple[Database, Database]) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        async with pair[0].transaction() as c:
+            await c.execute(text("INSERT INTO t VALUES (:id, :n)"), {"id": 1, "n": 271828})
+    assert "271828" not in str(caught.value)
