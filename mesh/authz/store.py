@@ -21,6 +21,7 @@ class PolicyStore:
     def __init__(self, config: AuthzConfig) -> None:
         self._config = config
         self._seen: bytes | None = None
+        self._problem = ""
         self._reloads = {"success": 0, "error": 0}
         self.current = Policy()
         #: Goes up with each policy taken: what was decided under an older one is void.
@@ -45,9 +46,12 @@ class PolicyStore:
                 return False
             self._take(content)
         except PolicyError as e:
-            self._reloads["error"] += 1
-            _log.error("policy not reloaded, the last good one stays: %s", e)
+            if str(e) != self._problem:  # one that cannot be read is told once, not at each poll
+                self._problem = str(e)
+                self._reloads["error"] += 1
+                _log.error("policy not reloaded, the last good one stays: %s", e)
             return False
+        self._problem = ""
         self._reloads["success"] += 1
         _log.info("policy reloaded, generation %d", self.generation)
         return True

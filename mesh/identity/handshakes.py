@@ -22,6 +22,8 @@ from mesh.clock import Clock
 LOOKS = (0.05, 0.2, 1.0)
 #: Pending handshakes remembered; beyond, the oldest counts as failed.
 _MOST_PENDING = 4096
+#: Timers may fire this much early.
+_TICK = 0.01
 
 #: The peers connected now (`ipv4:127.0.0.1:40000`), as `context.peer()` writes them.
 Peers = Callable[[], Awaitable[frozenset[str]]]
@@ -81,7 +83,7 @@ class HandshakeMonitor:
 
     def expire(self) -> None:
         """What has been pending for longer than the settle time has failed."""
-        limit = self._clock() - LOOKS[-1]
+        limit = self._clock() - LOOKS[-1] + _TICK
         while self.pending and self.pending[0] <= limit:
             self.pending.popleft()
             self.failed += 1

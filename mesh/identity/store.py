@@ -28,6 +28,7 @@ class IdentityStore:
         self._config = config
         self._current: Credentials | None = None
         self._seen: tuple[bytes, bytes, bytes] | None = None
+        self._bad: object = None
         self._subscribers: list[Callable[[Credentials], None]] = []
         self._reloads = {"success": 0, "error": 0}
         self.handshakes = HandshakeMonitor()
@@ -55,16 +56,16 @@ class IdentityStore:
 
     def poll(self) -> bool:
         """Looks once; True where a new identity was taken."""
+        content: tuple[bytes, bytes, bytes] | None = None
         try:
             content = self._read()
             if content == self._seen:
                 return False
             credentials = self._parse(content)
         except IdentityError as e:
-            self._reloads["error"] += 1
-            _log.warning("certificate not reloaded, the last good one stays: %s", e)
+            self._tell(e, content)
             return False
-        self._current, self._seen = credentials, content
+        self._current, self._seen, self._bad = credentials, content, None
         self._reloads["success"] += 1
         _log.info("certificate reloaded: serial %x of %s", credentials.serial, credentials.workload)
         for callback in list(self._subscribers):
@@ -111,6 +112,14 @@ class IdentityStore:
         for result, count in self._reloads.items():
             reloads.add_metric([result], count)
         return [expiry, reloads, *self.handshakes.collect()]
+
+    def _tell(self, error: IdentityError, content: object) -> None:
+        """Once for each bad content, though it is tried at each poll: time may make it good."""
+        bad = content or str(error)
+        if bad != self._bad:
+            self._bad = bad
+            self._reloads["error"] += 1
+            _log.warning("certificate not reloaded, the last good one stays: %s", error)
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
         directory = self._config.directory

@@ -1,4 +1,4 @@
-"""A ping service as a process, started by the tests of the runtime. What it does wrong is chosen by PING_MODE."""
+"""A ping service as a process, for the tests of the runtime; PING_MODE chooses what it does wrong."""
 
 import asyncio
 import contextlib

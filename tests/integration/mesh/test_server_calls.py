@@ -105,10 +105,10 @@ async def invoke(stub: PingServiceStub, kind: str) -> Any:
 
 
 async def test_pushback_says_when_to_retry(tmp_path: Path) -> None:
-    async with serve(tmp_path, Raising(lambda: errors.Unavailable("x", 0.25))) as served:
-        async with served.channel() as channel:
-            error = await failure(PingServiceStub(channel).Ping(PingRequest()))
-            assert ("grpc-retry-pushback-ms", "250") in tuple(error.trailing_metadata())
+    raising = Raising(lambda: errors.Unavailable("x", 0.25))
+    async with serve(tmp_path, raising) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert ("grpc-retry-pushback-ms", "250") in tuple(error.trailing_metadata())
 
 
 @pytest.mark.parametrize("kind", ["Ping", "Count", "Sum", "Echo"])
