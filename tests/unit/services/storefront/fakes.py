@@ -222,6 +222,10 @@ class FakeAccounts:
         self.people[email.partition("@")[0]] = (password, jwt(9, name))
 
 
+def _replica(endpoint: str) -> str:
+    return {"127.0.2.1:50051": "order-1"}.get(endpoint, endpoint)
+
+
 class FakeShop:
     """The three ports and an HTTP client of the application on top of them."""
 
@@ -230,9 +234,7 @@ class FakeShop:
         self.orders, self.accounts, self.log = FakeOrders(self.catalogue), FakeAccounts(), FakeLog()
         self.closing = asyncio.Event()
         self.shop = Shop(self.catalogue, self.orders, self.accounts)
-        self.site = Site(
-            self.shop, Settings(traces_url=traces_url), "storefront-1", {"127.0.2.1:50051": "order-1"}.get
-        )
+        self.site = Site(self.shop, Settings(traces_url=traces_url), "storefront-1", _replica)
         self.app = build_app(self.site, self.log, self.closing)
 
     def client(self, **options: Any) -> httpx.AsyncClient:
@@ -242,3 +244,12 @@ class FakeShop:
 
     def update(self, cursor: int, status: Status = Status.SHIPPED) -> Update:
         return Update(1, status, "on its way", BEGINNING + timedelta(minutes=cursor), cursor)
+
+
+async def send(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    """Sends a form as the shop's own page would."""
+    return await client.post(path, data={"csrf": client.cookies["csrf"], **fields})
+
+
+ADDRESS = {"street": "1 Main", "city": "Springfield", "zip_code": "12345", "country": "US"}
+CARD = {"pay": "card", "card_number": "4242424242424242", "card_expiry": "12/39", "card_cvv": "987"}

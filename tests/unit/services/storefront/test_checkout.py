@@ -1,0 +1,139 @@
+import re
+
+import httpx
+import pytest
+
+from services.storefront.domain import Problem, ShopError
+from tests.unit.services.storefront.fakes import ADDRESS, BOB, CARD, FakeShop, send
+
+
+async def form_key(client: httpx.AsyncClient) -> str:
+    """The key in a freshly drawn checkout form."""
+    return key_in((await client.get("/checkout")).text)
+
+
+def key_in(page: str) -> str:
+    found = re.search(r'name="key" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+async def ready(bob: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Bob with something in the cart."""
+    await send(bob, "/cart/add", product_id="2", quantity="2")
+    return bob
+
+
+async def test_an_order_is_placed_and_its_page_shown(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    response = await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert response.status_code == 303
+    assert response.headers["location"] == "/orders/1"
+    assert shop.orders.orders[1].total_cents == 49_800
+    assert shop.orders.orders[1].address.city == "Springfield"
+    assert "cart" not in ready.cookies
+    page = (await ready.get("/orders/1")).text
+    assert "Thank you!" in page
+    assert "Confirmed" in page
+
+
+async def test_a_double_click_orders_once(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    form = {"csrf": ready.cookies["csrf"], "key": await form_key(ready), **ADDRESS, **CARD}
+    cart = {"cart": ready.cookies["cart"]}
+    first = await ready.post("/checkout", data=form)
+    async with shop.client(cookies={"session": BOB, "csrf": form["csrf"], **cart}) as other_click:
+        second = await other_click.post("/checkout", data=form)
+    assert first.headers["location"] == second.headers["location"] == "/orders/1"
+    assert len(shop.orders.orders) == 1
+
+
+async def test_an_old_form_with_another_cart_is_another_order(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    key = await form_key(ready)
+    await send(ready, "/checkout", key=key, **ADDRESS, **CARD)
+    await send(ready, "/cart/add", product_id="1")
+    await send(ready, "/checkout", key=key, **ADDRESS, **CARD)
+    assert [o.lines[0].product_id for o in shop.orders.orders.values()] == [2, 1]
+
+
+async def test_the_wallet_on_file_pays_without_a_card(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **{**CARD, "pay": "wallet"})
+    assert shop.orders.cards == [None]
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"), [(Problem.UNAVAILABLE, 503), (Problem.TIMEOUT, 504), (Problem.BUSY, 429)]
+)
+async def test_when_the_outcome_is_unknown_the_form_keeps_its_key(
+    shop: FakeShop, ready: httpx.AsyncClient, problem: Problem, status: int
+) -> None:
+    key = await form_key(ready)
+    shop.orders.fails = ShopError(problem)
+    response = await send(ready, "/checkout", key=key, **ADDRESS, **CARD)
+    assert response.status_code == status
+    assert key_in(response.text) == key
+    assert "will not be placed or charged twice" in response.text
+    assert ready.cookies["cart"] == "2x2"
+
+
+async def test_a_declined_card_gets_a_new_key_and_keeps_the_address(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    key = await form_key(ready)
+    shop.orders.fails = ShopError(Problem.RULE, "card declined", reason="PAYMENT_DECLINED")
+    response = await send(ready, "/checkout", key=key, **ADDRESS, **CARD)
+    assert response.status_code == 422
+    assert "card declined" in response.text
+    assert key_in(response.text) != key
+    assert 'value="Springfield"' in response.text
+
+
+async def test_what_the_service_finds_wrong_stands_at_the_fields(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    shop.orders.fails = ShopError(
+        Problem.INVALID,
+        fields={
+            "shipping_address.city": "must not be empty",
+            "payment.credit_card.number": "is not a card number",
+        },
+    )
+    page = (await send(ready, "/checkout", key=await form_key(ready), **CARD)).text
+    assert "City must not be empty" in page
+    assert "Card number is not a card number" in page
+    assert 'aria-describedby="city-wrong"' in page
+
+
+async def test_a_card_is_never_echoed_nor_logged(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    shop.orders.fails = ShopError(Problem.RULE, "card declined")
+    response = await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert "4242424242424242" not in response.text
+    assert "987" not in response.text
+    shop.orders.fails = ZeroDivisionError()  # type: ignore[assignment]
+    await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert "4242424242424242" not in str(shop.log.lines)
+    shop.orders.fails = None
+    await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert "4242" not in repr(shop.orders.cards)
+
+
+async def test_who_is_not_logged_in_is_led_back_after_it(browser: httpx.AsyncClient) -> None:
+    await send(browser, "/cart/add", product_id="2")
+    for response in (await browser.get("/checkout"), await send(browser, "/checkout", **ADDRESS)):
+        assert response.headers["location"] == "/login?next=/checkout"
+    assert browser.cookies["cart"] == "2x1"
+
+
+async def test_a_token_that_the_service_refuses_ends_at_the_log_in(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    shop.orders.fails = ShopError(Problem.LOGIN)
+    response = await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert response.headers["location"] == "/login?next=/checkout"
+    assert "session" not in ready.cookies
+
+
+async def test_an_empty_cart_cannot_be_checked_out(bob: httpx.AsyncClient) -> None:
+    assert (await bob.get("/checkout")).headers["location"] == "/cart"
+    assert (await send(bob, "/checkout", **ADDRESS)).headers["location"] == "/cart"
