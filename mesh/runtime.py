@@ -13,6 +13,7 @@ import uvloop
 from mesh.auth import KeySource, TokenVerifier
 from mesh.authz import PolicyError, PolicyStore
 from mesh.config import ConfigError, MeshConfig
+from mesh.errors import MeshError
 from mesh.health.servicer import HealthServicer
 from mesh.identity import IdentityError
 from mesh.member import Member
@@ -28,7 +29,7 @@ KEYS_TIMEOUT = 5.0
 
 _T = TypeVar("_T")
 #: What is told in one line.
-_TOLD = (IdentityError, PolicyError, StartError, OSError)
+_TOLD = (ConfigError, IdentityError, PolicyError, StartError, MeshError, OSError)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -119,9 +120,7 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
     try:
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
     except ConfigError as e:
-        for problem in e.problems:
-            print(f"{service}: {problem}", file=sys.stderr)  # noqa: T201 - there is no logger yet
-        sys.exit(EX_CONFIG)
+        sys.exit(_misconfigured(service, e))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(config, build))
     sys.exit(code)
@@ -135,9 +134,17 @@ async def serve(config: MeshConfig, build: Build) -> int:
         policy.load()
         async with Member(config) as member:
             return await _guarded(member, policy, build, stopping)
+    except ConfigError as e:  # of the service's own settings
+        return _misconfigured(config.service, e)
     except _TOLD as e:
         print(f"{config.service}: {getattr(e, 'strerror', None) or e}", file=sys.stderr)  # noqa: T201
         return EX_FAILED
+
+
+def _misconfigured(service: str, error: ConfigError) -> int:
+    for problem in error.problems:
+        print(f"{service}: {problem}", file=sys.stderr)  # noqa: T201 - there is no logger yet
+    return EX_CONFIG
 
 
 async def _guarded(member: Member, policy: PolicyStore, build: Build, stopping: asyncio.Event) -> int:

@@ -202,8 +202,10 @@ class Database:
 
     async def _prepare_file(self) -> None:
         """Puts the file into WAL mode, which lasts. Of two that do it at once, one fails without waiting."""
-        if self.url.database and self.url.database != ":memory:":
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise Unavailable(f"cannot open the database of {self.service}: {e}") from e
         give_up = asyncio.get_running_loop().time() + self._timeout
         while True:
             try:
