@@ -10,7 +10,8 @@ from local.errors import ClusterError
 from local.events import Report
 from local.logs import last_lines
 from local.replica import Replica
-from local.rollout import Add, Remove, Replace, plan_restart, plan_scale, unavailable_for
+from local.rollout import Add, Remove, Replace, Step, plan_restart, plan_scale, unavailable_for
+from local.tasks import all_of
 from mesh.clock import Clock, monotonic
 
 MAX_REPLICAS = 50
@@ -113,20 +114,28 @@ class Deployment:
     async def restart(self, report: Report) -> None:
         """Replaces every replica, one after another, always keeping one in service."""
         async with self._lock:
-            for step in plan_restart(self._replicas.keys(), {r.number for r in self.ready()}):
-                match step:
-                    case Add(number):
-                        report(f"starting {self.spec.name}/{number} for the time being")
-                        self._add(number)
-                        await self.wait_ready([number], report)
-                    case Replace(number):
-                        await self._replace(number, report)
-                    case Remove(number):
-                        await self._remove([number], report)
+            before = set(self._replicas)
+            try:
+                for step in plan_restart(before, {r.number for r in self.ready()}):
+                    await self._take(step, report)
+            finally:
+                # A stand-in for a replica that did not come back, or that was itself of no use.
+                await self._drop([n for n in self._replicas if n not in before])
+
+    async def _take(self, step: Step, report: Report) -> None:
+        match step:
+            case Add(number):
+                report(f"starting {self.spec.name}/{number} for the time being")
+                self._add(number)
+                await self.wait_ready([number], report)
+            case Replace(number):
+                await self._replace(number, report)
+            case Remove(number):
+                await self._remove([number], report)
 
     async def stop(self, grace: float) -> None:
         """Drains everything at once."""
-        await asyncio.gather(*(r.stop(grace) for r in self.replicas()))
+        await all_of(*(r.stop(grace) for r in self.replicas()))
         self._replicas.clear()
 
     def _add(self, number: int) -> Replica:
@@ -147,9 +156,12 @@ class Deployment:
         if len(numbers) < len(self._replicas):
             await self._others_available(numbers)
         report(f"draining {self.spec.name}/{', '.join(map(str, numbers))}")
-        await asyncio.gather(*(self._replicas[n].stop(self._config.grace) for n in numbers))
+        await self._drop(numbers)
+
+    async def _drop(self, numbers: Collection[int]) -> None:
+        await all_of(*(self._replicas[n].stop(self._config.grace) for n in numbers))
         for number in numbers:
-            del self._replicas[number]
+            self._replicas.pop(number, None)  # the cluster may have gone down meanwhile
         self._changes.notify()
 
     async def _others_available(self, leaving: Collection[int]) -> None:

@@ -67,7 +67,7 @@ class Forwarder:
         try:
             if len(self._connections) <= _MAX_CONNECTIONS:
                 await self._serve(reader, writer)
-        except ConnectionError:
+        except OSError:
             pass  # either side went away, which is its right
         finally:
             self._connections.discard(task)
@@ -76,7 +76,7 @@ class Forwarder:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream = await self._connect()
         if upstream is None:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(_CONNECT_TIMEOUT):
                     await reader.readuntil(b"\r\n\r\n")
             writer.write(_UNAVAILABLE)
@@ -120,7 +120,7 @@ class Forwarder:
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     """Copies until the source ends, then passes the end on."""
-    with suppress(ConnectionError):
+    with suppress(OSError):
         while chunk := await source.read(_CHUNK):
             sink.write(chunk)
             await sink.drain()

@@ -67,7 +67,9 @@ class Operations:
             "prometheus": s.auxiliaries.prometheus,
             "traces": s.auxiliaries.traces,
             "resolver": s.loopback.resolver_kind,
-            "services": {name: _service(deployment) for name, deployment in s.deployments.items()},
+            "services": {
+                name: _service(deployment, s.options.port) for name, deployment in s.deployments.items()
+            },
         }
 
     async def _down(self, report: Report) -> None:
@@ -117,9 +119,9 @@ class Operations:
         return deployments[service]
 
 
-def _service(deployment: Deployment) -> dict[str, Any]:
+def _service(deployment: Deployment, http_port: int) -> dict[str, Any]:
     replicas = deployment.replicas()
-    port = DEFAULT_PORT if deployment.spec.web else MESH_PORT
+    port = http_port or DEFAULT_PORT if deployment.spec.web else MESH_PORT
     return {"port": port, "replicas": [_replica(r) for r in replicas]}
 
 

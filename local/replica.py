@@ -67,6 +67,7 @@ class Replica:
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._running = False
 
     @property
     def ready(self) -> bool:
@@ -80,6 +81,7 @@ class Replica:
 
     async def run(self) -> None:
         """Lives until `stop`; a cancellation kills the process."""
+        self._running = True
         try:
             while not self._stopping.is_set():
                 started = self._clock()
@@ -104,7 +106,8 @@ class Replica:
         self._set_ready(False)
         if self._process:
             await self._process.stop(grace)
-        await self._stopped.wait()
+        if self._running:  # one whose life has not begun ends before its first process
+            await self._stopped.wait()
 
     def kill(self) -> int | None:
         """SIGKILL to the process; returns its id, None where there is none just now."""

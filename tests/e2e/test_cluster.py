@@ -173,6 +173,19 @@ def test_a_second_up_is_refused_and_changes_nothing(meshmart: Command) -> None:
     assert meshmart.status() == before
 
 
+def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
+    command = Command(tmp_path / "state")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", command.port))
+        taken.listen()
+        for arguments in (["up", "--detach"], ["up"]):
+            done = command(*arguments, "--port", str(command.port))
+            assert done.returncode == 1
+            assert done.stderr.count("\n") == 1
+            assert f"port {command.port} is taken" in done.stderr
+    assert "no cluster is running" in command("status").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [

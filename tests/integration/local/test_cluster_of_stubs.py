@@ -103,6 +103,18 @@ async def test_a_rolling_restart_replaces_all_and_always_keeps_one_in_service(
         assert not before & {r.pid for r in c.replicas()}
 
 
+async def test_a_restart_whose_stand_in_never_gets_ready_leaves_the_lone_replica_serving(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, product=1) as c:
+        (c.supervisor.state.data / "crash").touch()
+        pid = c.replicas()[0].pid
+        with pytest.raises(ClusterError, match="product-2 does not become ready"):
+            await c.do("restart", service="product")
+        assert [r.pid for r in c.replicas()] == [pid]
+        assert len(await c.resolve() or ()) == 1
+
+
 async def test_no_request_of_the_page_fails_while_the_storefront_restarts(tmp_path: Path) -> None:
     async with cluster(tmp_path, storefront=2) as c:
         restart = asyncio.create_task(c.do("restart", service="storefront"))
