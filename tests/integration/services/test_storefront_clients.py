@@ -1,0 +1,273 @@
+"""The storefront's adapters over real MeshChannels with mutual TLS: the trail, the errors, the retries."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ecommerce import order_pb2, product_pb2, user_pb2
+from ecommerce.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
+from ecommerce.product_pb2_grpc import ProductServiceServicer, add_ProductServiceServicer_to_server
+from ecommerce.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
+
+from mesh.call import current_workload
+from mesh.channel import MeshChannel
+from mesh.clock import monotonic
+from mesh.config import BalancerConfig, IdentityConfig, MeshConfig
+from mesh.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    MeshError,
+    NotFound,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from mesh.health.servicer import HealthServicer
+from mesh.identity import IdentityLayer, IdentityStore
+from mesh.server import MeshServer
+from mesh.testing.ca import CertificateAuthority, write_atomically
+from mesh.testing.resolver import FakeResolver
+from services.storefront.calls import AGAIN, Caller
+from services.storefront.clients import shop
+from services.storefront.domain import Address, Card, Category, Problem, Shop, ShopError, Status
+from services.storefront.trail import Trail, current_trail
+
+#: Errors that a scripted service raises, one a call, before it answers.
+Script = list[MeshError]
+
+
+class Products(ProductServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.callers: list[str] = []
+
+    async def GetProduct(self, request: product_pb2.GetProductRequest, context: Any) -> Any:
+        self.callers.append(str(current_workload()))
+        if self.script:
+            raise self.script.pop(0)
+        return product_pb2.GetProductResponse(product=_product(request.id))
+
+    async def SearchProducts(self, request: Any, context: Any) -> AsyncIterator[product_pb2.Product]:
+        for n in range(1, 1000):
+            yield _product(n)
+
+
+class Orders(OrderServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests: list[order_pb2.CreateOrderRequest] = []
+        self.metadata: list[dict[str, str]] = []
+        self.followed: list[int] = []
+
+    async def CreateOrder(self, request: order_pb2.CreateOrderRequest, context: Any) -> Any:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        if self.script:
+            raise self.script.pop(0)
+        status = order_pb2.ORDER_STATUS_CONFIRMED
+        order = order_pb2.Order(id=7, user_id=2, total_amount=19.99, status=status, cursor=3)
+        return order_pb2.CreateOrderResponse(order=order)
+
+    async def StreamOrderUpdates(
+        self, request: order_pb2.GetOrderRequest, context: Any
+    ) -> AsyncIterator[order_pb2.OrderUpdate]:
+        self.followed.append(request.after_cursor)
+        yield order_pb2.OrderUpdate(order_id=7, status=order_pb2.ORDER_STATUS_SHIPPED, message="m", cursor=4)
+        raise Unavailable("leaving")
+
+
+class Users(UserServiceServicer):
+    async def Login(self, request: user_pb2.LoginRequest, context: Any) -> Any:
+        raise Unauthenticated("no")
+
+
+class Mesh:
+    """Scripted services behind mesh servers, and the storefront's adapters on channels to them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.ca = directory, CertificateAuthority()
+        self.script: Script = []
+        self.products, self.orders = Products(self.script), Orders(self.script)
+        self.servers: list[MeshServer] = []
+        self.channels: dict[str, MeshChannel] = {}
+        self.shop: Shop
+
+    async def start(self) -> None:
+        identity = self._identity("storefront")
+        config = MeshConfig("storefront", balancer=BalancerConfig(slow_start=0.0))
+        for name, add, servicer, replicas in (
+            ("product", add_ProductServiceServicer_to_server, self.products, 2),
+            ("order", add_OrderServiceServicer_to_server, self.orders, 1),
+            ("user", add_UserServiceServicer_to_server, Users(), 1),
+        ):
+            endpoints = [await self._serve(name, n, add, servicer) for n in range(1, replicas + 1)]
+            resolver = FakeResolver(*endpoints)
+            self.channels[name] = MeshChannel(name, config, identity=identity, resolver=resolver)
+        self.shop = shop(self.channels.__getitem__, Caller(monotonic))
+
+    async def stop(self) -> None:
+        for channel in self.channels.values():
+            await channel.close(0)
+        for server in self.servers:
+            await server.stop(0)
+
+    async def _serve(self, name: str, number: int, add: Callable[..., None], servicer: Any) -> str:
+        config = MeshConfig(name, replica=f"{name}-{number}", address="127.0.0.1:0")
+        layers = [IdentityLayer("cluster.local")]
+        health = HealthServicer()
+        server = MeshServer(config, identity=self._identity(name), layers=layers, health=health)
+        add(servicer, server)
+        await server.start()
+        health.set_all(True)
+        self.servers.append(server)
+        return f"127.0.0.1:{server.port}"
+
+    def _identity(self, name: str) -> IdentityStore:
+        directory = self.directory / name
+        write_atomically(directory, self.ca.issue(name).files())
+        store = IdentityStore(IdentityConfig(directory))
+        store.load()
+        return store
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    mesh = Mesh(tmp_path)
+    try:
+        await mesh.start()
+        yield mesh
+    finally:
+        await mesh.stop()
+
+
+@pytest.fixture
+def trail() -> Trail:
+    return Trail()
+
+
+async def test_a_page_learns_who_answered_each_call(mesh: Mesh, trail: Trail) -> None:
+    current_trail.set(trail)
+    product = await mesh.shop.catalogue.product(5)
+    assert (product.price_cents, product.category) == (1999, Category.BOOKS)
+    for n in range(3):
+        await mesh.shop.catalogue.product(n + 1)
+    assert {s.replica for s in trail.steps} == {"product-1", "product-2"}
+    assert {s.endpoint for s in trail.steps} == {f"127.0.0.1:{s.port}" for s in mesh.servers[:2]}
+    first = trail.steps[0]
+    assert (first.target, first.method, first.code, first.attempts) == ("product", "GetProduct", "OK", 1)
+    assert first.milliseconds > 0
+    assert set(mesh.products.callers) == {"spiffe://cluster.local/ns/meshmart/sa/storefront"}
+
+
+async def test_a_retried_call_shows_its_attempts(mesh: Mesh, trail: Trail) -> None:
+    current_trail.set(trail)
+    mesh.script.append(Unavailable("not now"))
+    await mesh.shop.catalogue.product(1)
+    assert [(s.attempts, s.code) for s in trail.steps] == [(2, "OK")]
+
+
+async def test_a_failed_call_stands_in_the_trail(mesh: Mesh, trail: Trail) -> None:
+    current_trail.set(trail)
+    mesh.script.append(NotFound("product", "5"))
+    with pytest.raises(ShopError) as e:
+        await mesh.shop.catalogue.product(5)
+    assert e.value.problem is Problem.NOT_FOUND
+    assert [(s.code, s.replica[:8]) for s in trail.steps] == [("NOT_FOUND", "product-")]
+
+
+async def test_a_long_answer_is_cut_and_its_sender_still_known(mesh: Mesh, trail: Trail) -> None:
+    current_trail.set(trail)
+    for n in (1, 2):
+        await mesh.shop.catalogue.product(n)
+    found = await mesh.shop.catalogue.search("x", None, 0, 0, 10)
+    assert [p.id for p in found] == list(range(1, 11))
+    assert trail.steps[-1].code == "OK"
+    assert trail.steps[-1].replica.startswith("product-")
+
+
+@pytest.mark.parametrize(
+    ("raised", "problem", "expected"),
+    [
+        (
+            InvalidArgument([FieldViolation("shipping_address.city", "must not be empty")]),
+            Problem.INVALID,
+            {"fields": {"shipping_address.city": "must not be empty"}},
+        ),
+        (FailedPrecondition("sold out", "OUT_OF_STOCK"), Problem.RULE, {"reason": "OUT_OF_STOCK"}),
+        (ResourceExhausted("busy", 1.5), Problem.BUSY, {"retry_after": 1.5}),
+        (Unauthenticated("expired"), Problem.LOGIN, {"message": "expired"}),
+    ],
+)
+async def test_what_a_service_says_reaches_the_page(
+    mesh: Mesh, raised: MeshError, problem: Problem, expected: dict[str, Any]
+) -> None:
+    mesh.script.append(raised)
+    with pytest.raises(ShopError) as e:
+        await place(mesh)
+    assert e.value.problem is problem
+    for name, value in expected.items():
+        assert getattr(e.value, name) == value
+
+
+async def place(mesh: Mesh, card: Card | None = None) -> Any:
+    return await mesh.shop.orders.create("TOKEN", 2, [(1, 3)], Address(city="X"), card, "the-key")
+
+
+async def test_an_order_is_tried_again_under_the_same_key(mesh: Mesh) -> None:
+    mesh.script += [Unavailable("a"), Unavailable("b")]
+    order = await place(mesh, Card("4242424242424242", "12/39", "123"))
+    assert (order.id, order.total_cents, order.status, order.cursor) == (7, 1999, Status.CONFIRMED, 3)
+    assert [r.idempotency_key for r in mesh.orders.requests] == ["the-key"] * 3
+    assert {m["authorization"] for m in mesh.orders.metadata} == {"Bearer TOKEN"}
+    assert mesh.orders.requests[0].payment.credit_card.number == "4242424242424242"
+
+
+async def test_trying_an_order_again_has_an_end(mesh: Mesh) -> None:
+    mesh.script += [Unavailable(str(n)) for n in range(9)]
+    with pytest.raises(ShopError) as e:
+        await place(mesh)
+    assert e.value.problem is Problem.UNAVAILABLE
+    assert len(mesh.orders.requests) == AGAIN
+
+
+async def test_an_order_that_was_refused_is_not_tried_again(mesh: Mesh) -> None:
+    mesh.script += [FailedPrecondition("declined", "PAYMENT_DECLINED")]
+    with pytest.raises(ShopError):
+        await place(mesh)
+    assert len(mesh.orders.requests) == 1
+
+
+async def test_without_a_card_no_payment_is_named(mesh: Mesh) -> None:
+    await place(mesh)
+    assert not mesh.orders.requests[0].HasField("payment")
+
+
+async def test_updates_are_followed_until_the_replica_leaves(mesh: Mesh) -> None:
+    seen: list[Any] = []
+
+    async def follow() -> None:
+        async with mesh.shop.orders.follow("TOKEN", 7, 3) as updates:
+            async for update in updates:
+                seen.append((update.cursor, update.status, updates.endpoint))  # noqa: PERF401 - it ends in an error
+
+    with pytest.raises(ShopError) as e:
+        await asyncio.wait_for(follow(), 10)
+    assert e.value.problem is Problem.UNAVAILABLE
+    assert seen == [(4, Status.SHIPPED, f"127.0.0.1:{mesh.servers[2].port}")]
+    assert mesh.orders.followed[0] == 3
+
+
+async def test_a_service_that_cannot_be_reached_is_unavailable_within_the_deadline(mesh: Mesh) -> None:
+    for server in mesh.servers[:2]:
+        await server.stop(0)
+    with pytest.raises(ShopError) as e:
+        await asyncio.wait_for(mesh.shop.catalogue.product(1), 10)
+    assert e.value.problem in (Problem.UNAVAILABLE, Problem.TIMEOUT)
+
+
+def _product(number: int) -> product_pb2.Product:
+    category = product_pb2.PRODUCT_CATEGORY_BOOKS
+    return product_pb2.Product(id=number, name="Book", price=19.99, stock=3, category=category)
