@@ -41,6 +41,9 @@ MAX_NAME = 500
 _Code = grpc.StatusCode
 #: The call was refused before it reached the servicer: by the policy, by the token's check, by the router.
 _NEVER_RAN = frozenset({_Code.PERMISSION_DENIED, _Code.UNAUTHENTICATED, _Code.UNIMPLEMENTED})
+_LATER = frozenset({_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED})
+#: What a buyer is told. The call's own text speaks of our addresses; it is in the trace.
+_AWAY = "a service that this order needs is not available at present"
 _R = TypeVar("_R")
 
 
@@ -171,10 +174,8 @@ async def _asked(call: Callable[[], Awaitable[_R]]) -> _R:
 def meaning(error: grpc.aio.AioRpcError) -> MeshError | OutcomeUnknown:
     """What a failed call means for the step: see the module."""
     code, text = error.code(), error.details() or ""
-    if code in (_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED):
-        return Unavailable(text)
-    if code in _NEVER_RAN:
-        return Unavailable(f"not possible at present: {text}")
+    if code in _NEVER_RAN or code in _LATER:
+        return Unavailable(_AWAY)
     status = from_wire(error.trailing_metadata())
     for packed in status.details if status else ():
         if (known := _typed(text, packed)) is not None:

@@ -56,9 +56,9 @@ class Saga:
             return await self._give_up(order, Unavailable("the order could not be placed in time"))
         try:
             lines = await self._catalogue.reserve(order.saga_key, order.lines)
-        except OutcomeUnknown as e:
+        except OutcomeUnknown:
             # Nothing is paid yet, and cancelling closes the key: no need to find out.
-            return await self._give_up(order, Unavailable(f"stock could not be reserved: {e}"))
+            return await self._give_up(order, Unavailable("the stock could not be reserved in time"))
         except MeshError as e:
             return await self._refused(order, e, buyer)
         priced = order.priced(lines)
