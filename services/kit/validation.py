@@ -7,6 +7,9 @@ from mesh.errors import FieldViolation, InvalidArgument
 from services.kit import money
 
 INT32_MAX = 2**31 - 1
+#: Violations told of one request. They travel in metadata, of which a client takes 8 KB, else it sees
+#: RESOURCE_EXHAUSTED instead.
+MAX_TOLD = 32
 
 
 class Check:
@@ -70,8 +73,11 @@ class Check:
 
     def done(self) -> None:
         """Raises InvalidArgument with everything that was noted, if anything was."""
-        if self.violations:
-            raise InvalidArgument(self.violations)
+        told, more = self.violations[:MAX_TOLD], len(self.violations) - MAX_TOLD
+        if more > 0:
+            told.append(FieldViolation("...", f"{more} more are wrong"))
+        if told:
+            raise InvalidArgument(told)
 
 
 @contextmanager

@@ -137,6 +137,13 @@ async def test_each_wrong_field_is_named(product: Any, method: str, request_: An
     assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
 
 
+async def test_a_request_that_is_wrong_all_over_is_still_answered_in_detail(product: Any) -> None:
+    refusal = await refused(product.ReserveStock(_reserve("", *[(0, 0)] * 100), metadata=ORDER))
+    assert refusal.code == Code.INVALID_ARGUMENT
+    assert {"key", "items[0].product_id", "..."} <= refusal.fields
+    assert "169 more are wrong" in refusal.message
+
+
 async def test_what_is_not_there_is_named(product: Any) -> None:
     for call in (
         product.GetProduct(pb.GetProductRequest(id=999)),
