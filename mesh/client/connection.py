@@ -95,10 +95,11 @@ class Connection:
                 await self._ask_why()
             await self.channel.wait_for_state_change(state)
 
-    def check(self) -> None:
-        """Looks at the state now: a call has just failed."""
+    def check(self) -> bool:
+        """Looks whether it is connected now, rather than when the loop comes to tell."""
         if not self.closed and self.channel.get_state() is not _READY:
             self._note(grpc.ChannelConnectivity.IDLE)
+        return self.connected
 
     def release(self) -> None:
         """A call over it has ended."""

@@ -42,6 +42,7 @@ class Core:
         self.attempts: list[Callable[[ClientCall, grpc.StatusCode], None]] = [
             x.on_attempt for x in layers if type(x).on_attempt is not ClientLayer.on_attempt
         ]
+        self.layers = layers
         #: What to run at the end, by how many of `starts` have returned.
         self.unwinds: list[list[_Hook]] = [_ends(layers[:i]) for i in (*starting, len(layers))]
 

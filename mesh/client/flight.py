@@ -149,12 +149,12 @@ class Flight:
                 waiter.set_result(None)
 
     def _attempt(self, now: float) -> None:
-        call, core = self.call, self.core
+        call = self.call
         timeout = None if call.deadline is None else call.deadline - now
         if timeout is not None and timeout <= 0:
             self._expire()
             return
-        endpoint = core.balancer.pick(self._avoid)
+        endpoint = self._pick()
         if endpoint is None:
             self._without_endpoint(timeout)
             return
@@ -174,6 +174,17 @@ class Flight:
         native.add_done_callback(self._ended)
         if self._waiters:
             self._tell()
+
+    def _pick(self) -> Endpoint | None:
+        balancer, avoid = self.core.balancer, self._avoid
+        endpoint = balancer.pick(avoid)
+        if self.spec.idempotent:
+            return endpoint
+        # A call that cannot be retried is worth a look at the connection: the news that it broke may be
+        # on its way. One that is found broken has left the rotation.
+        while endpoint is not None and not endpoint.transport.check():
+            endpoint = balancer.pick(avoid)
+        return endpoint
 
     def _without_endpoint(self, timeout: float | None) -> None:
         if self.core.should_wait(self):

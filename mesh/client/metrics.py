@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from mesh.balancer import Endpoint
 from mesh.client.core import Core
+from mesh.deadline import DeadlineLayer
 
 
 def collect(core: Core) -> Iterable[Metric]:
@@ -60,6 +61,12 @@ def _of_target(core: Core) -> Iterable[Metric]:
             len(core.pool.waiting),
         ),
     ]
+    for layer in core.layers:
+        if isinstance(layer, DeadlineLayer):
+            told = "Calls not started: their time was over."
+            values.append(
+                (CounterMetricFamily("mesh_deadline_expired", told, labels=["target"]), layer.expired)
+            )
     for family, value in values:
         family.add_metric([core.target], value)
     return [family for family, _ in values]

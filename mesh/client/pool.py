@@ -82,6 +82,8 @@ class Pool:
         """Lets calls end within so many seconds, and closes every connection."""
         if self._unsubscribe is not None:
             self._unsubscribe()
+        for run in self._runs.values():
+            run.cancel()
         await asyncio.gather(*(c.drain(grace) for c in list(self._runs)))
         await self._tasks.aclose()
 

@@ -33,6 +33,8 @@ class Tasks:
 
 
 async def stop(task: asyncio.Task[Any]) -> None:
-    """Cancels one task and waits for its end."""
+    """Cancels one task and waits for its end. Raises what the task died of, if it did."""
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()):
+        raise error

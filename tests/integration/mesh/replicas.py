@@ -93,6 +93,46 @@ async def cluster(directory: Path, replicas: int, config: MeshConfig = CONFIG) -
             await server.stop()
 
 
+class Wire:
+    """A way to a server, through a port of its own, that can be cut like that of a killed process."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listens, on the port it had before if it was cut."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Resets every connection and refuses new ones."""
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        self._writers |= {writer, server_writer}
+        await asyncio.gather(
+            self._copy(reader, server_writer), self._copy(server_reader, writer), return_exceptions=True
+        )
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.transport.abort()
+
+
 class Load:
     """Calls that follow each other until told to stop, several at a time. An async context manager."""
 

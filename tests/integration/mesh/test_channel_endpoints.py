@@ -12,7 +12,7 @@ from mesh.config import BalancerPolicy, HealthConfig
 from mesh.testing.ca import CertificateAuthority, write_atomically
 from mesh.testing.ping_pb2 import PingRequest
 from mesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.integration.mesh.replicas import CONFIG, Cluster, Load, cluster, eventually, with_balancer
+from tests.integration.mesh.replicas import CONFIG, Cluster, Load, Wire, cluster, eventually, with_balancer
 
 
 async def test_three_replicas_get_equal_shares(tmp_path: Path) -> None:
@@ -35,16 +35,26 @@ async def test_every_policy_uses_every_replica(tmp_path: Path, policy: BalancerP
 
 
 async def test_a_replica_killed_under_load_fails_no_idempotent_call(tmp_path: Path) -> None:
-    async with cluster(tmp_path, 3) as ping, Load(ping.stub) as load:
-        await load.more()
-        await ping.servers[0].stop()
-        await eventually(lambda: ping.states()[ping.servers[0].endpoint] == "failed")
-        assert "ping-1" not in await load.more()
-        assert ping.resolver.refreshes >= 1
-        await ping.servers[0].start()
-        await ping.ready(3)
-        assert (await load.more(300))["ping-1"]
-    assert load.failures == []
+    async with cluster(tmp_path, 3) as ping:
+        # A server that is stopped ends its calls in order; a wire that is cut ends them as a kill does.
+        wire = Wire(ping.servers[0].port)
+        await wire.start()
+        ping.resolver.set(wire.endpoint, *(s.endpoint for s in ping.servers[1:]))
+        await eventually(lambda: ping.states().get(wire.endpoint) == "ready")
+        async with Load(ping.stub) as load:
+            await load.more()
+            for _ in range(3):
+                wire.cut()
+                await eventually(lambda: ping.states()[wire.endpoint] == "failed")
+                assert "ping-1" not in await load.more()
+                assert ping.resolver.refreshes >= 1
+                await wire.start()
+                await ping.ready(3)
+                assert (await load.more(300))["ping-1"]
+        assert load.failures == []
+        assert ping.in_flight() == 0
+        await ping.channel.close()
+        wire.cut()
 
 
 async def test_not_serving_leaves_rotation_within_100_ms(tmp_path: Path) -> None:
