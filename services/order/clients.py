@@ -48,7 +48,7 @@ _R = TypeVar("_R")
 
 
 class ProductCatalogue:
-    """`services.order.domain.Catalogue` over ProductService.
+    """`services.order.ports.Catalogue` over ProductService.
 
     Args:
         channel: A mesh channel to `product`. It retries: both methods are declared idempotent.
@@ -76,7 +76,7 @@ class ProductCatalogue:
 
 
 class PaymentCashier:
-    """`services.order.domain.Cashier` over PaymentService.
+    """`services.order.ports.Cashier` over PaymentService.
 
     Args:
         channel: A mesh channel to `payment`.
@@ -88,7 +88,7 @@ class PaymentCashier:
         self._rng = rng or system_rng()
 
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
-        """Charges once per order; see `services.order.domain.Cashier`."""
+        """Charges once per order; see `services.order.ports.Cashier`."""
         request = _payment_request(order, instrument)
         try:
             response = await _persistently(

@@ -1,4 +1,4 @@
-"""Orders: what they are, the steps of placing and undoing one, and what the use cases need (ports).
+"""Orders: what they are, and the steps of placing and undoing one.
 
 Amounts are integer cents, times are Unix seconds. An order's `step` says what is to be done next, and is
 recorded before it is done; `version` grows with every change, and every change names the version that it
@@ -8,7 +8,6 @@ changes, so that of two replicas that work at an order only one gets its way.
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from mesh.errors import (
     FailedPrecondition,
@@ -272,61 +271,3 @@ def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
 def order_not_found(order_id: int) -> NotFound:
     """There is no such order."""
     return NotFound("Order", str(order_id))
-
-
-class Catalogue(Protocol):
-    """Stock and prices. Both methods are idempotent under the key.
-
-    Raises:
-        MeshError: it surely did not happen.
-        OutcomeUnknown: it may have.
-    """
-
-    async def reserve(self, key: str, lines: Sequence[Line]) -> tuple[Line, ...]: ...
-
-    async def release(self, key: str) -> None:
-        """Gives back what is held under the key; nothing can be reserved under it any more."""
-        ...
-
-
-class Cashier(Protocol):
-    """Money. Both methods are idempotent under the order's key; they raise as `Catalogue`'s do."""
-
-    async def charge(self, order: Order, instrument: Instrument | None) -> int:
-        """Charges the instrument, or the wallet on file; the payment's id.
-
-        Without both it answers what was charged before; Aborted, if nothing was.
-        """
-        ...
-
-    async def void(self, order: Order) -> None:
-        """Gives back what was charged; nothing can be charged under the key any more."""
-        ...
-
-
-class Store(Protocol):
-    """Where orders are recorded. Each method is one transaction."""
-
-    async def create(self, order: Order) -> tuple[Order, bool]:
-        """Records it, unless the user's key is taken: what is recorded, and whether this call did it."""
-        ...
-
-    async def get(self, order_id: int) -> Order: ...
-
-    async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
-        """Records a change of `order.version`, with an event if there is a message, and returns the next.
-
-        Raises:
-            Superseded: that version is not the latest; nothing is recorded.
-        """
-        ...
-
-    async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]: ...
-
-    async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]: ...
-
-    async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
-
-    async def stuck(self, now: float, limit: int) -> Sequence[Order]:
-        """Orders with a step to do whose lease is over."""
-        ...

@@ -13,9 +13,9 @@ from services.order.domain import (
     OutcomeUnknown,
     Status,
     Step,
-    Store,
     Superseded,
 )
+from services.order.ports import Store
 from services.order.saga import Saga
 
 #: Seconds that a call waits for an order that another call or replica is working at.

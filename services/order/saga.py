@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
-from services.order.domain import Buyer, Cashier, Catalogue, Order, OutcomeUnknown, Step, Store
+from services.order.domain import Buyer, Order, OutcomeUnknown, Step
+from services.order.ports import Cashier, Catalogue, Store
 
 #: Seconds after its creation at which recovery stops trying to finish an order, and cancels it.
 GIVE_UP_AFTER = 60.0

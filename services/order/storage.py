@@ -25,13 +25,13 @@ from services.order.tables import events, items, orders
 
 
 class SqlStore:
-    """`services.order.domain.Store` over SQLite or PostgreSQL."""
+    """`services.order.ports.Store` over SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def create(self, order: Order) -> tuple[Order, bool]:
-        """Records it, unless the user's key is taken; see `services.order.domain.Store`."""
+        """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
         if order.key is not None and (found := await self._find(order.user_id, order.key)) is not None:
             return found, False
         try:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mesh.errors import ResourceExhausted
-from services.order.domain import FINAL, Event, Order, Store
+from services.order.domain import FINAL, Event, Order
+from services.order.ports import Store
 
 #: Seconds between two looks at the versions.
 TICK = 0.2
