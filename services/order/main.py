@@ -8,6 +8,7 @@ from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
 from mesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
+from services.kit.follow import TICK, stream_max_age
 from services.kit.tokens import UserKeys
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.orders import Orders
@@ -15,7 +16,7 @@ from services.order.saga import Saga
 from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore
 from services.order.tasks import SagaTasks
-from services.order.updates import TICK, Updates
+from services.order.updates import Updates
 
 #: Seconds between two looks for orders that a dead replica left.
 RECOVERY_INTERVAL = 1.0
@@ -28,7 +29,7 @@ async def build(app: App) -> None:
     store, tasks = SqlStore(db), await app.enter(SagaTasks())
     catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
     orders = Orders(store, Saga(store, catalogue, cashier, time.time), tasks.start, time.time)
-    updates = Updates(store)
+    updates = Updates(store, stream_max_age(os.environ))
     add_OrderServiceServicer_to_server(OrderServicer(orders, updates, time.time), app.server)
     await app.enter(repeating(updates.look, TICK, "following of orders"))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import ResourceExhausted, Unavailable
+from services.kit import follow
 from services.kit.actor import Actor
 from services.kit.background import repeating
-from services.order import updates as module
 from services.order.domain import Buyer, Event, Order, Status
 from services.order.updates import Updates
 
@@ -64,7 +64,7 @@ async def test_a_stream_of_an_order_that_is_over_ends_at_once(shop: Shop) -> Non
 async def test_a_batch_smaller_than_the_history_loses_nothing(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(follow, "BATCH", 1)
     order = await _placed(shop)
     order = await shop.replica().set_status(ADMIN, order.id, Status.CANCELLED)
     seen = list[Event]()
@@ -82,7 +82,7 @@ async def test_a_stream_that_is_cancelled_is_forgotten(shop: Shop) -> None:
 
 
 async def test_streams_are_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_STREAMS", 0)
+    monkeypatch.setattr(follow, "MAX_STREAMS", 0)
     with pytest.raises(ResourceExhausted):
         await _collect(Updates(shop.store).follow(await _placed(shop), 0), [])
 
@@ -90,7 +90,7 @@ async def test_streams_are_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
 async def test_a_database_that_goes_away_for_a_while_costs_no_change(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, updates, seen = await _placed(shop), Updates(shop.store), list[Event]()
+    order, seen = await _placed(shop), list[Event]()
     versions, failures = shop.store.versions, 0
 
     async def flaky(ids: list[int]) -> object:
@@ -101,6 +101,7 @@ async def test_a_database_that_goes_away_for_a_while_costs_no_change(
         return await versions(ids)
 
     monkeypatch.setattr(shop.store, "versions", flaky)
+    updates = Updates(shop.store)
     async with asyncio.timeout(10), repeating(updates.look, 0.01, "updates"), asyncio.TaskGroup() as group:
         stream = group.create_task(_collect(updates.follow(order, 0), seen))
         await shop.replica().set_status(ADMIN, order.id, Status.CANCELLED)

@@ -1,0 +1,169 @@
+"""Streams that follow something in the database, whichever replica changes it.
+
+The queue between a change and its readers is the table itself: a reader that is slow lags there, and
+nothing grows in memory. One query a tick asks for the versions of all the keys (an order, a room, a user)
+that the process's streams follow, and wakes the streams whose key has moved.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from mesh.clock import Rng, system_rng
+from mesh.config import ConfigError
+from mesh.errors import ResourceExhausted, Unavailable
+
+#: Seconds between two looks at the versions.
+TICK = 0.2
+#: Streams that one follower holds open.
+MAX_STREAMS = 5000
+#: Items read at once, and keys asked about in one query (SQLite binds 32,766 at most).
+BATCH = 500
+#: Seconds after which a stream is ended, so that long ones find their way to new replicas.
+MAX_AGE = 3600.0
+#: The latest that a cursor can be: a signed 64-bit integer, on the wire and in the database.
+MAX_CURSOR = 2**63 - 1
+
+
+class Item(Protocol):
+    """What a stream tells. Cursors of a key grow in the order of commits."""
+
+    @property
+    def cursor(self) -> int: ...
+
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T", bound=Item)
+
+#: Items after a cursor, oldest first, at most so many.
+ReadSince = Callable[[int, int], Awaitable[Sequence[T]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    ends: float
+    version: int
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Follower(Generic[K]):
+    """The streams of a process that follow keys of one kind. `look` is to be called every `TICK`.
+
+    Args:
+        read_versions: The version of each key: the cursor of its last item, or more. Keys that are not
+            there may be left out.
+        max_age: Seconds; each stream gets up to a tenth less, so that they do not end together.
+        rng: Draws that tenth.
+    """
+
+    def __init__(
+        self,
+        read_versions: Callable[[Sequence[K]], Awaitable[Mapping[K, int]]],
+        *,
+        max_age: float = MAX_AGE,
+        rng: Rng | None = None,
+    ) -> None:
+        self._read_versions, self._max_age, self._rng = read_versions, max_age, rng or system_rng()
+        self._watches: defaultdict[K, set[_Watch]] = defaultdict(set)
+        self._streams = 0
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return self._streams
+
+    async def follow(self, key: K, after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, None]:
+        """Every item after that cursor, without end.
+
+        Args:
+            key: What to follow.
+            after: The cursor.
+            read_since: Reads the items.
+
+        Raises:
+            ResourceExhausted: too many streams are open.
+            Unavailable: the stream has reached its age; resume with the last cursor.
+        """
+        with self._watching(key, after) as watch:
+            while True:
+                watch.moved.clear()  # first: what is committed after the read sets it again
+                batch = await read_since(after, BATCH)
+                for item in batch:
+                    yield item
+                    after = item.cursor
+                watch.version = max(watch.version, after)
+                if len(batch) < BATCH:
+                    await _moved(watch)
+
+    async def look(self) -> None:
+        """Wakes the streams whose key has moved since the last look."""
+        keys = list(self._watches)
+        for start in range(0, len(keys), BATCH):
+            versions = await self._read_versions(keys[start : start + BATCH])
+            for key, version in versions.items():
+                self._wake(key, version)
+
+    def wake(self, key: K | None = None) -> None:
+        """Wakes the streams of a key (None: all) now: for a notice that something was committed."""
+        for watched in [key] if key is not None else list(self._watches):
+            for watch in self._watches.get(watched, ()):
+                watch.moved.set()
+
+    def _wake(self, key: K, version: int) -> None:
+        for watch in self._watches.get(key, ()):
+            if version > watch.version:
+                watch.version = version
+                watch.moved.set()
+
+    @contextmanager
+    def _watching(self, key: K, after: int) -> Iterator[_Watch]:
+        if self._streams >= MAX_STREAMS:
+            raise ResourceExhausted("too many streams are open here", retry_after=1.0)
+        age = self._max_age * (1 - self._rng.random() / 10)
+        watch = _Watch(asyncio.get_running_loop().time() + age, after)
+        self._watches[key].add(watch)
+        self._streams += 1
+        try:
+            yield watch
+        finally:
+            self._streams -= 1
+            self._watches[key].discard(watch)
+            if not self._watches[key]:
+                del self._watches[key]
+
+
+async def _moved(watch: _Watch) -> None:
+    """Waits until the key has moved; raises Unavailable when the stream is too old, however busy."""
+    try:
+        async with asyncio.timeout_at(watch.ends):
+            await asyncio.sleep(0)  # or a busy key would never meet the timeout
+            await watch.moved.wait()
+    except TimeoutError:
+        raise Unavailable("this stream has reached its age; resume with its cursor") from None
+
+
+async def remaining(after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, None]:
+    """Every item after that cursor that there is now."""
+    while batch := await read_since(after, BATCH):
+        for item in batch:
+            yield item
+        after = batch[-1].cursor
+
+
+def stream_max_age(environ: Mapping[str, str]) -> float:
+    """MESHMART_STREAM_MAX_AGE in seconds, or `MAX_AGE`.
+
+    Raises:
+        ConfigError: it is not a number of seconds, 1 or more.
+    """
+    text = environ.get("MESHMART_STREAM_MAX_AGE", "")
+    try:
+        age = float(text or MAX_AGE)
+    except ValueError:
+        age = 0.0
+    if not 1 <= age < float("inf"):
+        raise ConfigError([f"MESHMART_STREAM_MAX_AGE={text!r}: must be seconds, 1 or more"])
+    return age
