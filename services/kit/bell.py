@@ -1,0 +1,117 @@
+"""Notices from process to process through PostgreSQL: "something was committed, look".
+
+They only make haste: one may be lost (a crash right after the commit, a database that restarts), so whoever
+listens keeps a slow poll. That is why they are sent after the commit over a connection of their own,
+many at once, rather than in the transaction: NOTIFY there costs each a round trip, and has all commits
+of the database that notify wait for each other (https://www.postgresql.org/docs/current/sql-notify.html).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import asyncpg
+
+_log = logging.getLogger(__name__)
+
+#: Notices that wait to be sent; more are dropped.
+MAX_WAITING = 1000
+#: Seconds between two attempts to connect, and between two signs of life on an idle connection.
+RECONNECT, HEARTBEAT = 0.5, 30.0
+_SEND = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS notice (channel, payload)"
+
+Connection: TypeAlias = "asyncpg.Connection"
+Callback = Callable[[str], None]
+
+
+class Bell:
+    """One process's notices. Connects when there is something to tell or to listen to, and again if it must.
+
+    Args:
+        connect: Makes the connection.
+        prefix: Of the channels in the database, as all services share its names.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], prefix: str) -> None:
+        self._connect, self._prefix = connect, prefix
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._waiting: dict[tuple[str, str], None] = {}  # a set that keeps its order
+        self._changed = asyncio.Event()
+
+    def ring(self, channel: str, payload: str) -> None:
+        """Sends a notice soon. The same twice is one."""
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting[channel, payload] = None
+            self._changed.set()
+
+    @contextmanager
+    def listening(self, channel: str, callback: Callback) -> Iterator[None]:
+        """Calls `callback` with the payload of each notice, until the end of the block."""
+        self._callbacks.setdefault(channel, []).append(callback)
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._callbacks[channel].remove(callback)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Does its work until the end of the block."""
+        task = asyncio.create_task(self._run(), name="notices")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _run(self) -> None:
+        failing = False
+        while True:
+            await self._changed.wait()
+            try:
+                connection = await self._connect()
+                if failing:
+                    _log.warning("notices work again")
+                failing = False
+                await self._attached(connection)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+                if not failing:
+                    _log.warning("no notices: %s", e)
+                failing = True
+            self._changed.set()
+            await asyncio.sleep(RECONNECT)
+
+    async def _attached(self, connection: Connection) -> None:
+        """Tells and listens as long as the connection lives."""
+        connection.add_termination_listener(lambda _: self._changed.set())
+        heard: set[str] = set()
+        try:
+            while not connection.is_closed():
+                self._changed.clear()
+                for channel in self._callbacks.keys() - heard:
+                    await connection.add_listener(f"{self._prefix}_{channel}", self._hear)
+                    heard.add(channel)
+                await self._send(connection)
+                await self._until_changed(connection)
+        finally:
+            connection.terminate()
+
+    async def _send(self, connection: Connection) -> None:
+        if not self._waiting:
+            return
+        notices, self._waiting = list(self._waiting), {}
+        channels = [f"{self._prefix}_{channel}" for channel, _ in notices]
+        await connection.execute(_SEND, channels, [payload for _, payload in notices])
+
+    async def _until_changed(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                await self._changed.wait()
+        except TimeoutError:
+            await connection.execute("SELECT 1")  # or a server that is gone without a word stays unnoticed
+
+    def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
+        for callback in tuple(self._callbacks.get(channel.removeprefix(f"{self._prefix}_"), ())):
+            callback(str(payload))

@@ -1,0 +1,76 @@
+"""Which errors of a database pass by themselves, for both databases."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from mesh.errors import Unavailable
+
+#: Seconds after which the caller may try again.
+RETRY_AFTER = 0.1
+
+_SQLITE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+#: SQLSTATE: classes, then single states (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+#: All of them have rolled the transaction back, so a caller may begin it again.
+_POSTGRES = (
+    "08",  # connection
+    "28",  # a role or password that is being changed, or wrong; see `why_refused`
+    "3D000",  # the database is not there (yet)
+    "53",  # resources: connections, memory, disk
+    "57",  # operator: shutdown, starting up, statement timeout
+    "25P03",  # idle in a transaction for too long
+    "25006",  # read only: a standby, after a switch-over
+    "40001",  # serialization
+    "40P01",  # deadlock
+    "55P03",  # lock timeout
+)
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turns what will pass by itself into Unavailable; leaves everything else as it is."""
+    try:
+        yield
+    except PoolTimeout as e:
+        raise Unavailable("the database is busy", RETRY_AFTER) from e
+    except IntegrityError:
+        raise
+    except (DBAPIError, sqlite3.Error) as e:
+        if not is_transient(e):
+            raise
+        raise Unavailable("the database is busy or out of reach", RETRY_AFTER) from e
+    except (OSError, TimeoutError) as e:  # of connecting: the driver's own are among the DBAPIErrors
+        raise Unavailable("the database is out of reach", RETRY_AFTER) from e
+
+
+def is_transient(error: DBAPIError | sqlite3.Error) -> bool:
+    """Whether the same may succeed shortly."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE  # the low byte is the primary code
+    return _sqlstate(original).startswith(_POSTGRES)
+
+
+def why_refused(error: BaseException | None) -> str:
+    """Why PostgreSQL lets nobody in, where waiting is of no use (no such role or database), else ""."""
+    original = getattr(error, "orig", None)
+    return str(original) if _sqlstate(original).startswith(("28", "3D000")) else ""
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
