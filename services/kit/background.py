@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from mesh.clock import system_rng
 from mesh.errors import MeshError
@@ -12,13 +12,15 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def repeating(work: Callable[[], Awaitable[object]], interval: float, name: str) -> AsyncIterator[None]:
-    """Does `work` every `interval` seconds until the end of the block.
+async def repeating(
+    work: Callable[[], Awaitable[object]], interval: float, name: str, *, wake: asyncio.Event | None = None
+) -> AsyncIterator[None]:
+    """Does `work` every `interval` seconds until the end of the block, and at once when `wake` is set.
 
     An error is logged when it begins, not each time, and does not end the repetition: what could not be
     done now is due at the next turn. Turns are spread by up to a tenth, so that replicas do not keep step.
     """
-    task = asyncio.create_task(_repeat(work, interval, name), name=name)
+    task = asyncio.create_task(_repeat(work, interval, name, wake or asyncio.Event()), name=name)
     try:
         yield
     finally:
@@ -26,10 +28,15 @@ async def repeating(work: Callable[[], Awaitable[object]], interval: float, name
         await asyncio.wait({task})
 
 
-async def _repeat(work: Callable[[], Awaitable[object]], interval: float, name: str) -> None:
+async def _repeat(
+    work: Callable[[], Awaitable[object]], interval: float, name: str, wake: asyncio.Event
+) -> None:
     failing, rng = False, system_rng()
     while True:
-        await asyncio.sleep(interval * rng.uniform(0.9, 1.1))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(interval * rng.uniform(0.9, 1.1)):
+                await wake.wait()
+        wake.clear()
         try:
             await work()
         except Exception as e:  # the loop outlives whatever its work may meet

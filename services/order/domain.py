@@ -183,6 +183,11 @@ class Order:
     def final(self) -> bool:
         return self.status in FINAL
 
+    @property
+    def was_confirmed(self) -> bool:
+        """Whether it ever was. (A free order that its buyer cancels within its checkout counts, too.)"""
+        return bool(self.payment_id) or (not self.total and self.failure is None)
+
     def priced(self, lines: tuple[Line, ...]) -> "Order":
         """The stock is reserved: the catalogue's names and prices count. A free order needs no charge."""
         total = sum(line.total for line in lines)

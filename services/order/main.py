@@ -9,9 +9,13 @@ from mesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import TICK, stream_max_age
+from services.kit.outbox import SqlQueue
+from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.news import ANALYTICS, NOTIFICATIONS
 from services.order.orders import Orders
+from services.order.receivers import BuyersNotifications, ShopAnalytics
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore
@@ -26,7 +30,13 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("order", os.environ), "order"))
     app.use_keys(UserKeys(app.channel("user")))
-    store, tasks = SqlStore(db), await app.enter(SagaTasks())
+    told: dict[str, Deliver] = {
+        NOTIFICATIONS: BuyersNotifications(app.channel("notification")),
+        ANALYTICS: ShopAnalytics(app.channel("analytics")),
+    }
+    relay = await app.enter(Relay(SqlQueue(db), told, time.time))
+    app.telemetry.add(relay)
+    store, tasks = SqlStore(db, relay.wake), await app.enter(SagaTasks())
     catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
     orders = Orders(store, Saga(store, catalogue, cashier, time.time), tasks.start, time.time)
     updates = Updates(store, stream_max_age(os.environ))

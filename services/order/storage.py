@@ -1,7 +1,9 @@
-"""Orders in SQL. Every change is conditional on the version that it changes, and its event goes with it."""
+"""Orders in SQL. Every change is conditional on the version that it changes; its event goes with it, and
+what others are to be told of it.
+"""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kit import outbox
 from services.kit.db import Database
 from services.order.domain import (
     Address,
@@ -21,14 +24,20 @@ from services.order.domain import (
     Superseded,
     order_not_found,
 )
+from services.order.news import News, news_of
 from services.order.tables import events, items, orders
 
 
 class SqlStore:
-    """`services.order.ports.Store` over SQLite or PostgreSQL."""
+    """`services.order.ports.Store` over SQLite or PostgreSQL.
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    Args:
+        db: With the service's tables.
+        told: Called after the commit of something that others are to be told of; see `services.kit.relay`.
+    """
+
+    def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
+        self._db, self._told = db, told
 
     async def create(self, order: Order) -> tuple[Order, bool]:
         """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
@@ -63,6 +72,7 @@ class SqlStore:
             .where(orders.c.id == order.id, orders.c.version == order.version)
             .values(_columns(following))
         )
+        news = news_of(following) if message else []
         async with self._db.transaction() as connection:
             if (await connection.execute(statement)).rowcount == 0:
                 raise Superseded(f"order {order.id} version {order.version}")
@@ -70,6 +80,9 @@ class SqlStore:
                 await connection.execute(_PRICES, _item_rows(following, prefix="new_"))
             if message:
                 await _append(connection, following, message)
+            await outbox.add_all(connection, [_outbox_row(following, piece) for piece in news])
+        if news:
+            self._told()
         return following
 
     async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]:
@@ -136,6 +149,11 @@ async def _insert(connection: AsyncConnection, order: Order) -> Order:
 async def _append(connection: AsyncConnection, order: Order, message: str) -> None:
     event = Event(order.id, order.version, order.status, message, order.updated_at)
     await connection.execute(sa.insert(events).values(asdict(event) | {"status": event.status.value}))
+
+
+def _outbox_row(order: Order, news: News) -> dict[str, Any]:
+    # The order's row was changed first, so that its news are numbered in the order of its versions.
+    return outbox.row(news.topic, order.saga_key, news.event_id, news.payload, order.updated_at)
 
 
 async def _lines(connection: AsyncConnection, order_ids: list[int]) -> Mapping[int, list[Line]]:

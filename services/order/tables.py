@@ -2,7 +2,10 @@
 
 import sqlalchemy as sa
 
+from services.kit import outbox
+
 metadata = sa.MetaData()
+outbox.table.to_metadata(metadata)
 
 orders = sa.Table(
     "orders",

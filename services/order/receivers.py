@@ -1,0 +1,71 @@
+"""The services that are told of orders, as the relay of the outbox sees them: see `services.order.news`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+from ecommerce import analytics_pb2, notification_pb2
+from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub
+from ecommerce.notification_pb2_grpc import NotificationServiceStub
+
+from services.kit.money import from_cents
+from services.kit.relay import OutboxEvent, Undelivered
+
+#: Seconds for one delivery, below what the relay gives it.
+TIMEOUT = 4.0
+
+
+class BuyersNotifications:
+    """Tells NotificationService, which takes an event id once.
+
+    Args:
+        channel: A mesh channel to `notification`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = NotificationServiceStub(channel)
+
+    async def __call__(self, event: OutboxEvent) -> None:
+        """Raises Undelivered."""
+        request = notification_pb2.NotificationRequest(
+            event_id=event.event_id, kind=notification_pb2.NOTIFICATION_KIND_ORDER, **event.payload
+        )
+        try:
+            await self._stub.SendNotification(request, timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            raise _undelivered(e) from None
+
+
+class ShopAnalytics:
+    """Tells AnalyticsService, which counts an event id once.
+
+    Args:
+        channel: A mesh channel to `analytics`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = AnalyticsServiceStub(channel)
+
+    async def __call__(self, event: OutboxEvent) -> None:
+        """Raises Undelivered."""
+        try:
+            await self._stub.TrackEvents(_requests(event), timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            raise _undelivered(e) from None
+
+
+def _requests(event: OutboxEvent) -> Iterator[analytics_pb2.EventRequest]:
+    return (_request(counted) for counted in event.payload["events"])
+
+
+def _request(counted: Mapping[str, Any]) -> analytics_pb2.EventRequest:
+    values = dict(counted)
+    kind = f"EVENT_KIND_{values.pop('kind')}"
+    amount, at = from_cents(values.pop("cents")), values.pop("at")
+    request = analytics_pb2.EventRequest(kind=kind, amount=amount, **values)
+    request.timestamp.FromMicroseconds(round(at * 1e6))
+    return request
+
+
+def _undelivered(error: grpc.aio.AioRpcError) -> Undelivered:
+    return Undelivered(f"{error.code().name}: {error.details()}")
