@@ -4,7 +4,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -49,6 +49,7 @@ def engine(url: URL, service: str, timeout: float, pool_size: int) -> AsyncEngin
         | {"command_timeout": STATEMENT_TIMEOUT + timeout + _SILENCE},
     )
     event.listen(made.sync_engine, "checkout", _refuse_closed)
+    event.listen(made.sync_engine, "handle_error", _forget_values)
     return made
 
 
@@ -86,3 +87,13 @@ def _refuse_closed(connection: Any, *_: object) -> None:
     """
     if connection.driver_connection.is_closed():
         raise DisconnectionError("closed by the database")
+
+
+def _forget_values(context: ExceptionContext) -> None:
+    """Takes PostgreSQL's detail, which tells the values of keys and of whole rows, out of what may be logged."""
+    error: BaseException | None = context.sqlalchemy_exception
+    while error is not None:
+        error.args = tuple(str(a).partition("\nDETAIL:")[0] for a in error.args)
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None
+        error = error.__cause__ or getattr(error, "orig", None)

@@ -1,0 +1,40 @@
+"""What unit, integration and e2e tests share: a database of either kind."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.databases import Maker, PostgresMaker, SqliteMaker
+from tests.postgres import Postgres, binaries, throwaway
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server for the whole run. Skips where none is installed, but never on CI."""
+    programs = binaries()
+    if programs is None:
+        problem = "PostgreSQL is not installed (no pg_ctl and initdb); on Debian: apt install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(problem)
+    with throwaway(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_maker(postgres: Postgres) -> PostgresMaker:
+    """For `new_databases`."""
+    return PostgresMaker(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """Makes databases; whatever asks for this runs once on each kind."""
+    if request.param == "sqlite":
+        yield SqliteMaker(tmp_path)
+        return
+    maker: PostgresMaker = request.getfixturevalue("postgres_maker")
+    yield maker
+    maker.clear()

@@ -1,0 +1,115 @@
+"""Migrated databases, new for each test: made once per set of services and run, then copied."""
+
+import asyncio
+import functools
+import itertools
+import shutil
+import tempfile
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import text
+
+from services.kit.db import Database, database_url
+from services.kit.migrate import migrate
+from tests.postgres import Postgres
+
+
+@dataclass(frozen=True)
+class Databases:
+    """One test's databases, for as many replicas as it likes."""
+
+    #: What a service's process would find: MESHMART_DATABASE_URL or MESHMART_DATA_DIR.
+    environ: Mapping[str, str]
+
+    def url(self, service: str) -> str:
+        return database_url(service, self.environ)
+
+    @property
+    def on_sqlite(self) -> bool:
+        return "MESHMART_DATA_DIR" in self.environ
+
+    def examples(self, number: int) -> int:
+        """How many a property test tries: PostgreSQL gets a quarter, as the code is the same."""
+        return number if self.on_sqlite else max(5, number // 4)
+
+
+class Maker(Protocol):
+    """Makes databases that are migrated and seeded for these services; without any, empty ones."""
+
+    def __call__(self, *services: str) -> Databases: ...
+
+
+@dataclass
+class SqliteMaker:
+    """Files in a directory."""
+
+    directory: Path
+
+    def __call__(self, *services: str) -> Databases:
+        for service in services:
+            shutil.copyfile(_sqlite_template(service), self.directory / f"{service}.db")
+        return Databases({"MESHMART_DATA_DIR": str(self.directory)})
+
+
+@functools.cache
+def _sqlite_template(service: str) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="meshmart-template-")) / f"{service}.db"
+    _done(migrate(f"sqlite+aiosqlite:///{path}", service))
+    return path
+
+
+@dataclass
+class PostgresMaker:
+    """A database of its own for each call, in one server."""
+
+    server: Postgres
+    _templates: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _made: list[str] = field(default_factory=list)
+
+    def __call__(self, *services: str) -> Databases:
+        name = f"test_{next(self._numbers)}"
+        _done(self._copy(tuple(sorted(services)), name))
+        self._made.append(name)
+        return Databases({"MESHMART_DATABASE_URL": self.server.url(name)})
+
+    def clear(self) -> None:
+        """Drops what was made since."""
+        names, self._made = self._made, []
+        for name in names:
+            _done(self.server.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+    async def _copy(self, services: tuple[str, ...], name: str) -> None:
+        if services not in self._templates:
+            template = "_".join(["template", *services])
+            await self.server.execute(f"CREATE DATABASE {template}")
+            for service in services:
+                await migrate(self.server.url(template), service)
+            self._templates[services] = template
+        # Copying files: for a small database half as long as by its log.
+        await self.server.execute(
+            f"CREATE DATABASE {name} TEMPLATE {self._templates[services]} STRATEGY file_copy"
+        )
+
+
+def _done(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it in a thread, as fixtures with and without a loop of their own come here."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+async def stored_text(db: Database) -> str:
+    """Everything that a service has stored, row by row, for looking for what must not be there."""
+    async with db.session() as c:
+        if db.is_sqlite:
+            names = await c.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        else:
+            names = await c.scalars(
+                text("SELECT tablename FROM pg_tables WHERE schemaname = :s"), {"s": db.service}
+            )
+        rows = [row for name in list(names) for row in await c.execute(text(f'SELECT * FROM "{name}"'))]
+    return "\n".join(str(tuple(row)) for row in rows)

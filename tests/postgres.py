@@ -1,0 +1,109 @@
+"""A throwaway PostgreSQL of the test run's own: found, started, restarted, thrown away. Needs no network."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+#: Seconds that starting or stopping may take on a loaded machine.
+TIMEOUT = 60
+_PLACES = ("/usr/local/bin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
+#: Nobody needs what a test stored after a power cut.
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=1GB")
+
+
+def binaries() -> Path | None:
+    """The directory of initdb, pg_ctl and postgres, or None where there is none."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
+    found = shutil.which("pg_ctl", path=path)
+    return Path(found).parent if found and (Path(found).parent / "initdb").exists() else None
+
+
+class Postgres:
+    """A server on a unix socket, with settings as they come apart from its haste.
+
+    Args:
+        directory: Its own; a short path, as a socket's name is bounded.
+        programs: See `binaries`.
+    """
+
+    def __init__(self, directory: Path, programs: Path) -> None:
+        self.directory, self._programs = directory, programs
+        self._data = directory / "data"
+
+    def create(self) -> None:
+        """Makes an empty database cluster."""
+        if user := self._as_user().get("user"):
+            shutil.chown(self.directory, user)
+        self._run("initdb", "-U", "meshmart", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+        settings = [*_FAST, "listen_addresses=''", f"unix_socket_directories='{self.directory}'"]
+        with (self._data / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{line}\n" for line in settings)
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        self._run("pg_ctl", "start", "-w", "-t", str(TIMEOUT), "-l", str(self.directory / "log"))
+
+    def stop(self, mode: str = "fast") -> None:
+        """Ends every connection. `immediate` is a crash: it recovers at the next start."""
+        self._run("pg_ctl", "stop", "-w", "-t", str(TIMEOUT), "-m", mode)
+
+    def url(self, database: str) -> str:
+        """For MESHMART_DATABASE_URL."""
+        return f"postgresql://meshmart@/{database}?host={self.directory}"
+
+    async def execute(self, statement: str) -> None:
+        """Runs a statement that belongs to no database, such as CREATE DATABASE."""
+        connection = await asyncpg.connect(
+            host=str(self.directory), user="meshmart", database="postgres", timeout=TIMEOUT
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments, "-D", str(self._data)]
+        # Not a pipe: the server would keep it open.
+        with tempfile.TemporaryFile("w+") as out:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self.directory,
+                timeout=2 * TIMEOUT,
+                **self._as_user(),
+            )
+            out.seek(0)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)} exited {done.returncode}\n{out.read()}")
+
+    def _as_user(self) -> dict[str, Any]:
+        """PostgreSQL refuses to run as root."""
+        if os.geteuid() != 0:
+            return {}
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        user = pwd.getpwnam("postgres" if "postgres" in known else "nobody")
+        return {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def throwaway(programs: Path) -> Iterator[Postgres]:
+    """A running server, gone at the end of the block whatever happened."""
+    with tempfile.TemporaryDirectory(prefix="meshmart-pg-", ignore_cleanup_errors=True) as directory:
+        server = Postgres(Path(directory), programs)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(RuntimeError):  # a test may have left it stopped
+                server.stop("immediate")
