@@ -57,6 +57,33 @@ class Criteria:
     max_price: int = 0
 
 
+class Ranking(IntEnum):
+    """Which of several products that fit comes first."""
+
+    BEST = 0
+    CHEAPEST = 1
+    DEAREST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a question to the shop assistant asks for. Prices in cents; 0: no bound.
+
+    `stems` are the beginnings of the words that it is about, as `services.product.question` cuts them.
+    """
+
+    stems: tuple[str, ...] = ()
+    category: Category = Category.UNSPECIFIED
+    min_price: int = 0
+    max_price: int = 0
+    ranking: Ranking = Ranking.BEST
+
+    @property
+    def empty(self) -> bool:
+        """Whether it asks for nothing in particular."""
+        return self == Wish()
+
+
 @dataclass(frozen=True, slots=True)
 class StockItem:
     """A quantity of one product."""
@@ -107,8 +134,12 @@ class ProductStore(Protocol):
         """All matches by id, read bit by bit, so that a slow caller holds nothing up."""
         ...
 
+    async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
+        """Products within the wish's bounds that mention any of its stems, those that mention most first."""
+        ...
+
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
-        """All of them or none."""
+        """All of them or none; in the order given."""
         ...
 
     async def replace(self, product_id: int, draft: Draft) -> Product | None: ...

@@ -3,10 +3,11 @@
 import os
 
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
-from mesh.runtime import App, run
 
+from mesh.runtime import App, run
 from services.kit.db import Database, database_url
 from services.kit.tokens import UserKeys
+from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.storage import SqlProducts, SqlStock
@@ -17,7 +18,8 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("product", os.environ), "product"))
     app.use_keys(UserKeys(app.channel("user")))
-    servicer = ProductServicer(Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)))
+    products = SqlProducts(db)
+    servicer = ProductServicer(Catalogue(products), Warehouse(SqlStock(db)), Assistant(products))
     add_ProductServiceServicer_to_server(servicer, app.server)
 
 

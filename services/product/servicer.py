@@ -3,22 +3,37 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ecommerce import chat_pb2
 from ecommerce import product_pb2 as pb
 from ecommerce.product_pb2_grpc import ProductServiceServicer
 from google.protobuf.empty_pb2 import Empty
 
 from services.kit.caller import current_actor
+from services.kit.intake import batch, patiently
 from services.kit.money import from_cents
-from services.product.catalogue import Catalogue
+from services.kit.validation import checking
+from services.product.assistant import Answer, Assistant
+from services.product.catalogue import MAX_BATCH, Catalogue
 from services.product.domain import Product, ReservedItem, StockItem
 from services.product.warehouse import Warehouse
 
+#: Seconds for which the assistant waits for the next question.
+CHAT_PATIENCE = 300.0
+#: Who answers.
+ASSISTANT = "Shop assistant"
+#: A question may say which conversation it belongs to; the answer says it back.
+MAX_ROOM = 100
+
 
 class ProductServicer(ProductServiceServicer):
-    """The methods of issue A; CreateProducts and ChatWithProducts answer UNIMPLEMENTED still."""
+    """Protobuf in, protobuf out.
 
-    def __init__(self, catalogue: Catalogue, warehouse: Warehouse) -> None:
-        self._catalogue, self._warehouse = catalogue, warehouse
+    Args:
+        catalogue, warehouse, assistant: The use cases.
+    """
+
+    def __init__(self, catalogue: Catalogue, warehouse: Warehouse, assistant: Assistant) -> None:
+        self._catalogue, self._warehouse, self._assistant = catalogue, warehouse, assistant
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Any) -> pb.GetProductResponse:
         return pb.GetProductResponse(product=_product(await self._catalogue.get(request.id)))
@@ -37,6 +52,26 @@ class ProductServicer(ProductServiceServicer):
     async def CreateProduct(self, request: pb.CreateProductRequest, context: Any) -> pb.CreateProductResponse:
         product = await self._catalogue.create(current_actor(), request)
         return pb.CreateProductResponse(product=_product(product))
+
+    async def CreateProducts(
+        self, request_iterator: AsyncIterator[pb.CreateProductRequest], context: Any
+    ) -> pb.CreateProductsResponse:
+        actor = current_actor()
+        actor.require_admin()  # before anything is taken from the stream
+        products = await self._catalogue.create_all(actor, await batch(request_iterator, MAX_BATCH))
+        total = from_cents(sum(product.price for product in products))
+        return pb.CreateProductsResponse(
+            products=map(_product, products), total_price=total, count=len(products)
+        )
+
+    async def ChatWithProducts(
+        self, request_iterator: AsyncIterator[chat_pb2.ChatMessage], context: Any
+    ) -> AsyncIterator[chat_pb2.ChatMessage]:
+        async for question in patiently(request_iterator, CHAT_PATIENCE):
+            with checking() as check:
+                check.text("room_id", question.room_id, most=MAX_ROOM)
+            answer = await self._assistant.answer(question.text)
+            yield _said(answer, question.room_id)
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Any) -> pb.UpdateProductResponse:
         product = await self._catalogue.update(current_actor(), request.id, request)
@@ -67,6 +102,17 @@ def _product(product: Product) -> pb.Product:
     )
     message.created_at.FromMicroseconds(product.created_at)
     message.updated_at.FromMicroseconds(product.updated_at)
+    return message
+
+
+def _said(answer: Answer, room_id: str) -> chat_pb2.ChatMessage:
+    message = chat_pb2.ChatMessage(
+        room_id=room_id,
+        user_name=ASSISTANT,
+        text=answer.text,
+        product_ids=[product.id for product in answer.products],
+    )
+    message.sent_at.GetCurrentTime()
     return message
 
 

@@ -10,15 +10,19 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Integer,
     MetaData,
     Select,
     Table,
     Text,
     bindparam,
+    case,
     delete,
     func,
     insert,
+    literal,
+    or_,
     select,
     update,
 )
@@ -33,10 +37,12 @@ from services.product.domain import (
     Criteria,
     Draft,
     Product,
+    Ranking,
     Reservation,
     ReservedItem,
     StockUnit,
     Taken,
+    Wish,
 )
 
 metadata = MetaData()
@@ -128,13 +134,22 @@ class SqlProducts:
             last = found[-1].id
 
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
-        now, added = self._clock(), []
+        now = self._clock()
+        rows = [{**row_of(draft, now), "created_at": now} for draft in drafts]
+        statement = insert(product).returning(*_COLUMNS, sort_by_parameter_order=True)
         async with self._db.transaction() as c:
-            for draft in drafts:
-                values = {**row_of(draft, now), "created_at": now}
-                result = await c.execute(insert(product).values(values).returning(*_COLUMNS))
-                added.append(_product(result.one()))
-        return added
+            return [_product(row) for row in await c.execute(statement, rows)]
+
+    async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
+        # The database only sieves, alike on SQLite and PostgreSQL; what fits how well, the domain says.
+        hits = [_mentions(stem) for stem in wish.stems]
+        count = sum((case((hit, 1), else_=0) for hit in hits), literal(0))
+        statement = _bounded(_filtered(wish.category), wish.min_price, wish.max_price)
+        if hits:
+            statement = statement.where(or_(*hits))
+        by_price = {Ranking.CHEAPEST: product.c.price, Ranking.DEAREST: product.c.price.desc()}
+        ranking = [by_price[wish.ranking]] if wish.ranking in by_price else []
+        return await self._products(statement.order_by(count.desc(), *ranking, product.c.id).limit(limit))
 
     async def replace(self, product_id: int, draft: Draft) -> Product | None:
         change = update(product).where(product.c.id == product_id).values(row_of(draft, self._clock()))
@@ -166,11 +181,20 @@ def _matching(criteria: Criteria) -> Select[Any]:
     statement = _filtered(criteria.category).order_by(product.c.id).limit(_BATCH)
     if criteria.query:
         statement = statement.where(product.c.search_text.contains(fold(criteria.query), autoescape=True))
-    if criteria.min_price:
-        statement = statement.where(product.c.price >= criteria.min_price)
-    if criteria.max_price:
-        statement = statement.where(product.c.price <= criteria.max_price)
+    return _bounded(statement, criteria.min_price, criteria.max_price)
+
+
+def _bounded(statement: Select[Any], min_price: int, max_price: int) -> Select[Any]:
+    if min_price:
+        statement = statement.where(product.c.price >= min_price)
+    if max_price:
+        statement = statement.where(product.c.price <= max_price)
     return statement
+
+
+def _mentions(stem: str) -> ColumnElement[bool]:
+    tags = func.lower(product.c.tags)
+    return product.c.search_text.contains(stem, autoescape=True) | tags.contains(stem, autoescape=True)
 
 
 class SqlStock:

@@ -5,7 +5,7 @@ tested with the mesh.
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from services.payment.acquirer import SimulatedAcquirer
 from services.payment.payments import Payments
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
+from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.storage import SqlProducts, SqlStock
@@ -108,7 +109,9 @@ async def shop(prepared: Path, directory: Path, now: Clock) -> AsyncIterator[Sho
             url = database_url(name, {"MESHMART_DATA_DIR": str(directory)})
             dbs[name] = await stack.enter_async_context(Database.open(url, name))
         db = dbs["product"]
-        servicer: Any = ProductServicer(Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)))
+        servicer: Any = ProductServicer(
+            Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
+        )
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
         servicer = PaymentServicer(Payments(PaymentStore(db), SimulatedAcquirer(db, now), now), now)
@@ -218,3 +221,13 @@ def _fill(draw: st.DrawFn, message: Any, descriptor: Any) -> None:
         getattr(message, descriptor.name).CopyFrom(draw(values))
     else:
         setattr(message, descriptor.name, draw(values))
+
+
+def requests(stub: Any, method: str, kinds: Mapping[str, type[Message]]) -> st.SearchStrategy[Any]:
+    """Any request of a method; of one that takes a stream, an iterator over a few."""
+    one = messages(kinds[method])
+    return st.lists(one, max_size=3).map(iter) if _takes_a_stream(getattr(stub, method)) else one
+
+
+def _takes_a_stream(callable_: Any) -> bool:
+    return isinstance(callable_, grpc.aio.StreamUnaryMultiCallable | grpc.aio.StreamStreamMultiCallable)

@@ -6,18 +6,21 @@ from typing import Any
 import grpc
 import pytest
 from ecommerce import product_pb2 as pb
+from ecommerce.chat_pb2 import ChatMessage
 from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.kit.db import Database
+from services.product import servicer
+from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.storage import SqlProducts, SqlStock
 from services.product.warehouse import Warehouse
 from tests.unit.services.kit.files import fresh_url
 
-from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, messages, refused, serving
+from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, refused, requests, serving
 
 Code = grpc.StatusCode
 
@@ -30,8 +33,9 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 async def product(url: str) -> AsyncIterator[Any]:
     async with Database.open(url, "product") as db:
-        servicer = ProductServicer(Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)))
-        async with serving(add_ProductServiceServicer_to_server, servicer) as channel:
+        products = SqlProducts(db)
+        made = ProductServicer(Catalogue(products), Warehouse(SqlStock(db)), Assistant(products))
+        async with serving(add_ProductServiceServicer_to_server, made) as channel:
             yield ProductServiceStub(channel)
 
 
@@ -103,6 +107,7 @@ async def test_nobody_else_does(product: Any, who: Metadata, code: grpc.StatusCo
         product.CreateProduct(_create(), metadata=who),
         product.UpdateProduct(_update(), metadata=who),
         product.DeleteProduct(pb.DeleteProductRequest(id=1), metadata=who),
+        product.CreateProducts(iter([_create()]), metadata=who),
     ):
         assert (await refused(call)).code == code
 
@@ -175,10 +180,67 @@ async def test_stock_is_reserved_and_released_once_per_key(product: Any) -> None
     assert (spent.code, spent.reason) == (Code.FAILED_PRECONDITION, "KEY_RELEASED")
 
 
-@pytest.mark.parametrize("method", ["CreateProducts", "ChatWithProducts"])
-async def test_what_is_still_to_come_says_so(product: Any, method: str) -> None:
-    call = getattr(product, method)(iter(()), metadata=ADMIN)
-    assert (await refused(call)).code == Code.UNIMPLEMENTED
+async def test_many_products_are_made_at_once(product: Any) -> None:
+    wanted = [_create(name=f"Lamp {i}", price=i / 100) for i in range(1000)]
+    made = await product.CreateProducts(iter(wanted), metadata=ADMIN)
+    assert (made.count, len(made.products), made.total_price) == (1000, 1000, 4995.0)
+    assert [p.name for p in made.products] == [p.name for p in wanted]
+    last = (await product.GetProduct(pb.GetProductRequest(id=made.products[-1].id))).product
+    assert last == made.products[-1]
+
+
+async def test_of_many_products_all_are_made_or_none(product: Any) -> None:
+    wrong = [_create(name="Zeppelin"), _create(name="", price=-1), _create(tags=[""])]
+    refusal = await refused(product.CreateProducts(iter(wrong), metadata=ADMIN))
+    fields = {"requests[1].name", "requests[1].price", "requests[2].tags[0]"}
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+    many = await refused(product.CreateProducts(iter([_create(name="Zeppelin")] * 1001), metadata=ADMIN))
+    large = [_create(name="Zeppelin", description="d" * 10_000)] * 220
+    much = await refused(product.CreateProducts(iter(large), metadata=ADMIN))
+    for refusal in (many, much):
+        assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"requests"})
+    assert await _names(product.SearchProducts(pb.SearchProductsRequest(query="Zeppelin"))) == []
+    nothing = await product.CreateProducts(iter(()), metadata=ADMIN)
+    assert (nothing.count, nothing.total_price) == (0, 0)
+
+
+async def test_the_shop_assistant_answers_each_question_in_turn(product: Any) -> None:
+    chat = product.ChatWithProducts(metadata=NOBODY)
+
+    async def ask(text: str) -> Any:
+        await chat.write(ChatMessage(room_id="r1", user_id=2, text=text))
+        return await chat.read()
+
+    answer = await ask("Which is the cheapest book?")
+    assert (answer.room_id, answer.user_name) == ("r1", "Shop assistant")
+    assert answer.text.startswith("The cheapest is Tides and Timetables at $18.00.")
+    first = (await product.GetProduct(pb.GetProductRequest(id=answer.product_ids[0]))).product
+    assert (first.name, first.category) == ("Tides and Timetables", pb.PRODUCT_CATEGORY_BOOKS)
+    assert answer.sent_at.seconds > 0
+    assert "Über-Parka" in (await ask("an ÜBER parka?")).text
+    nothing = await ask("saddles for unicorns")
+    assert nothing.text.startswith("I am sorry")
+    assert list(nothing.product_ids) == []
+    await chat.done_writing()
+    assert await chat.read() is grpc.aio.EOF
+
+
+@pytest.mark.parametrize("wrong", [{"text": " "}, {"text": "x" * 1001}, {"text": "a\0"}])
+async def test_a_question_that_is_none_ends_the_conversation(product: Any, wrong: Any) -> None:
+    chat = product.ChatWithProducts(metadata=NOBODY)
+    await chat.write(ChatMessage(text="books"))
+    assert (await chat.read()).product_ids
+    await chat.write(ChatMessage(**wrong))
+    refusal = await refused(chat.read())
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"text"})
+
+
+async def test_who_says_nothing_for_long_is_not_waited_for(
+    product: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "CHAT_PATIENCE", 0.05)
+    chat = product.ChatWithProducts(metadata=NOBODY)
+    assert (await refused(chat)).code == Code.DEADLINE_EXCEEDED
 
 
 _METHODS: dict[str, Any] = {
@@ -190,6 +252,8 @@ _METHODS: dict[str, Any] = {
     "SearchProducts": pb.SearchProductsRequest,
     "ReserveStock": pb.ReserveStockRequest,
     "ReleaseStock": pb.ReleaseStockRequest,
+    "CreateProducts": pb.CreateProductRequest,
+    "ChatWithProducts": ChatMessage,
 }
 
 
@@ -211,7 +275,7 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(product: Any,
                 raise
 
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(request=messages(_METHODS[method]), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
+    @given(request=requests(product, method, _METHODS), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
 

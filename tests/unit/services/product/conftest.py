@@ -1,15 +1,14 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from services.kit.db import Database
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Maker
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return fresh_url("product", tmp_path)
+def url(new_databases: Maker) -> str:
+    return new_databases("product").url("product")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from services.kit.paging import Page
 from services.kit.validation import INT32_MAX
-from services.product.domain import Category, Criteria, Draft, Product, Reservation, ReservedItem, Taken
+from services.product.domain import Category, Criteria, Draft, Product, Reservation, ReservedItem, Taken, Wish
 
 
 @dataclass
@@ -28,6 +28,9 @@ class Shelf:
         for each in self.products.values():
             if criteria.query in each.name:
                 yield each
+
+    async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
+        return [p for p in self.products.values() if wish.category in (0, p.category)][:limit]
 
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
         return [self._put(len(self.products) + 1, draft) for draft in drafts]

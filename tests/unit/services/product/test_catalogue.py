@@ -101,3 +101,20 @@ async def test_an_id_is_positive(catalogue: Catalogue, product_id: int) -> None:
         await catalogue.get(product_id)
     with pytest.raises(InvalidArgument):
         await catalogue.delete(ADMIN, product_id)
+
+
+async def test_many_products_are_made_together_in_their_order(catalogue: Catalogue) -> None:
+    made = await catalogue.create_all(ADMIN, [Said(name=name) for name in ("c", "a", "b")])
+    assert [(p.id, p.name) for p in made] == [(3, "c"), (4, "a"), (5, "b")]
+    assert await catalogue.create_all(ADMIN, []) == []
+
+
+async def test_of_many_products_each_wrong_one_is_named_and_none_is_made(catalogue: Catalogue) -> None:
+    batch = [Said(), Said(name=" ", price=-1), Said(tags=("",))]
+    with pytest.raises(InvalidArgument) as caught:
+        await catalogue.create_all(ADMIN, batch)
+    fields = [v.field for v in caught.value.violations]
+    assert fields == ["requests[1].name", "requests[1].price", "requests[2].tags[0]"]
+    assert len(await catalogue.page(1, 0, 0)) == 2
+    with pytest.raises(PermissionDenied):
+        await catalogue.create_all(BOB, [Said()])
