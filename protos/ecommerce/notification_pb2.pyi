@@ -67,3 +67,13 @@ class StreamNotificationsRequest(_message.Message):
     user_id: int
     after_cursor: int
     def __init__(self, user_id: _Optional[int] = ..., after_cursor: _Optional[int] = ...) -> None: ...
+
+class ListNotificationsRequest(_message.Message):
+    __slots__ = ("user_id", "page", "page_size")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    page: int
+    page_size: int
+    def __init__(self, user_id: _Optional[int] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...

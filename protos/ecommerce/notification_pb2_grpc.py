@@ -45,6 +45,11 @@ class NotificationServiceStub:
                 request_serializer=ecommerce_dot_notification__pb2.StreamNotificationsRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_notification__pb2.Notification.FromString,
                 _registered_method=True)
+        self.ListNotifications = channel.unary_stream(
+                '/ecommerce.NotificationService/ListNotifications',
+                request_serializer=ecommerce_dot_notification__pb2.ListNotificationsRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_notification__pb2.Notification.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -65,6 +70,13 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNotifications(self, request, context):
+        """ListNotifications returns a page of a user's notifications, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +88,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
             'StreamNotifications': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamNotifications,
                     request_deserializer=ecommerce_dot_notification__pb2.StreamNotificationsRequest.FromString,
+                    response_serializer=ecommerce_dot_notification__pb2.Notification.SerializeToString,
+            ),
+            'ListNotifications': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListNotifications,
+                    request_deserializer=ecommerce_dot_notification__pb2.ListNotificationsRequest.FromString,
                     response_serializer=ecommerce_dot_notification__pb2.Notification.SerializeToString,
             ),
     }
@@ -133,6 +150,33 @@ class NotificationService:
             target,
             '/ecommerce.NotificationService/StreamNotifications',
             ecommerce_dot_notification__pb2.StreamNotificationsRequest.SerializeToString,
+            ecommerce_dot_notification__pb2.Notification.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.NotificationService/ListNotifications',
+            ecommerce_dot_notification__pb2.ListNotificationsRequest.SerializeToString,
             ecommerce_dot_notification__pb2.Notification.FromString,
             options,
             channel_credentials,

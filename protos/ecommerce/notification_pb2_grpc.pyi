@@ -19,6 +19,8 @@ class NotificationServiceStub:
     """SendNotification stores a notification and wakes the user's streams, once per event_id."""
     StreamNotifications: _aio.UnaryStreamMultiCallable[_notification_pb2.StreamNotificationsRequest, _notification_pb2.Notification]
     """StreamNotifications follows a user's notifications."""
+    ListNotifications: _aio.UnaryStreamMultiCallable[_notification_pb2.ListNotificationsRequest, _notification_pb2.Notification]
+    """ListNotifications returns a page of a user's notifications, newest first."""
 
 class NotificationServiceServicer:
     """NotificationService delivers notifications to users."""
@@ -36,5 +38,12 @@ class NotificationServiceServicer:
         context: _aio.ServicerContext[_notification_pb2.StreamNotificationsRequest, _abc.AsyncIterator[_notification_pb2.Notification]],
     ) -> _abc.AsyncIterator[_notification_pb2.Notification]:
         """StreamNotifications follows a user's notifications."""
+
+    def ListNotifications(
+        self,
+        request: _notification_pb2.ListNotificationsRequest,
+        context: _aio.ServicerContext[_notification_pb2.ListNotificationsRequest, _abc.AsyncIterator[_notification_pb2.Notification]],
+    ) -> _abc.AsyncIterator[_notification_pb2.Notification]:
+        """ListNotifications returns a page of a user's notifications, newest first."""
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

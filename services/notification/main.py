@@ -1,0 +1,28 @@
+"""The notification service: `python -m services.notification.main`."""
+
+import os
+import time
+
+from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
+
+from mesh.runtime import App, run
+from services.kit.db import Database, database_url
+from services.kit.follow import stream_max_age
+from services.kit.following import following
+from services.kit.tokens import UserKeys
+from services.notification.inbox import Inbox
+from services.notification.servicer import NotificationServicer
+from services.notification.storage import CHANNEL, SqlStore
+
+
+async def build(app: App) -> None:
+    """Puts the service together."""
+    db = await app.enter(Database.open(database_url("notification", os.environ), "notification"))
+    app.use_keys(UserKeys(app.channel("user")))
+    inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
+    add_NotificationServiceServicer_to_server(NotificationServicer(inbox), app.server)
+    await app.enter(following(db, CHANNEL, inbox, int))
+
+
+if __name__ == "__main__":
+    run("notification", build)

@@ -1,0 +1,26 @@
+"""What the use cases of notifications need of others: a place to record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from services.notification.domain import Draft, Notification
+
+
+class Store(Protocol):
+    """Where notifications are recorded. Each method is one transaction."""
+
+    async def add(self, draft: Draft, now: float) -> Notification:
+        """Records it, unless something was recorded under its event's id before: then that."""
+        ...
+
+    async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
+        """A user's notifications after a cursor, oldest first."""
+        ...
+
+    async def page(self, user_id: int, limit: int, offset: int) -> Sequence[Notification]:
+        """A user's notifications, newest first."""
+        ...
+
+    async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
+        """The last cursor of each user that was told anything."""
+        ...

@@ -1,0 +1,7 @@
+"""Notifications begin with none."""
+
+from services.kit.db import Database
+
+
+async def seed(db: Database) -> None:
+    """Nothing to seed."""

@@ -1,0 +1,92 @@
+"""Notifications in SQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kit.db import Database
+from services.notification.domain import Draft, Kind, Notification
+from services.notification.tables import notifications, users
+
+#: What is told of, from commit to streams: see `services.kit.following`.
+CHANNEL = "notifications"
+
+
+class SqlStore:
+    """`services.notification.ports.Store` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, draft: Draft, now: float) -> Notification:
+        """Records it once per event; see `services.notification.ports.Store`."""
+        if draft.event_id is not None and (found := await self._find(draft.event_id)) is not None:
+            return found
+        try:
+            async with self._db.transaction() as connection:
+                return await self._insert(connection, draft, now)
+        except IntegrityError:
+            # Somebody recorded the event since we looked, and the cursor was given back.
+            assert draft.event_id is not None
+            found = await self._find(draft.event_id)
+            assert found is not None
+            return found
+
+    async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
+        """A user's notifications after a cursor, oldest first."""
+        statement = sa.select(notifications).where(
+            notifications.c.user_id == user_id, notifications.c.cursor > cursor
+        )
+        return await self._all(statement.order_by(notifications.c.cursor).limit(limit))
+
+    async def page(self, user_id: int, limit: int, offset: int) -> Sequence[Notification]:
+        """A user's notifications, newest first."""
+        statement = sa.select(notifications).where(notifications.c.user_id == user_id)
+        return await self._all(statement.order_by(notifications.c.cursor.desc()).limit(limit).offset(offset))
+
+    async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
+        """The last cursor of each user that was told anything."""
+        statement = sa.select(users.c.id, users.c.cursor).where(users.c.id.in_(user_ids))
+        async with self._db.session() as connection:
+            return {row.id: row.cursor for row in await connection.execute(statement)}
+
+    async def _find(self, event_id: str) -> Notification | None:
+        found = await self._all(sa.select(notifications).where(notifications.c.event_id == event_id))
+        return found[0] if found else None
+
+    async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
+        async with self._db.session() as connection:
+            return [_notification(row) for row in await connection.execute(statement)]
+
+    async def _insert(self, connection: AsyncConnection, draft: Draft, now: float) -> Notification:
+        cursor = await self._next(connection, draft.user_id)
+        values = {
+            "user_id": draft.user_id,
+            "cursor": cursor,
+            "kind": draft.kind.value,
+            "title": draft.title,
+            "body": draft.body,
+            "event_id": draft.event_id,
+            "created_at": now,
+        }
+        result = await connection.execute(sa.insert(notifications).values(values).returning(notifications))
+        await self._db.notify(connection, CHANNEL, str(draft.user_id))
+        return _notification(result.one())
+
+    async def _next(self, connection: AsyncConnection, user_id: int) -> int:
+        """The user's next cursor; its row is ours from here to the commit."""
+        statement = (
+            self._db.insert(users)
+            .values(id=user_id, cursor=1)
+            .on_conflict_do_update(index_elements=["id"], set_={"cursor": users.c.cursor + 1})
+            .returning(users.c.cursor)
+        )
+        cursor: int = (await connection.execute(statement)).scalar_one()
+        return cursor
+
+
+def _notification(row: sa.Row[Any]) -> Notification:
+    return Notification(row.id, row.user_id, row.cursor, Kind(row.kind), row.title, row.body, row.created_at)

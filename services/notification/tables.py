@@ -1,0 +1,30 @@
+"""The tables of the notification service. What the database is asked for in SQL is in `storage`."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+#: The cursor is the user's last. Its row puts those who tell a user something in order, so cursors have no
+#: gaps and none is seen before a smaller one, as it might be with a sequence.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("title", sa.String(200), nullable=False),
+    sa.Column("body", sa.String(2000), nullable=False),
+    # By which an event is taken once, however often it is sent.
+    sa.Column("event_id", sa.String(200)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.UniqueConstraint("user_id", "cursor", name="notifications_cursor"),
+    sa.UniqueConstraint("event_id", name="notifications_event"),
+)
