@@ -41,6 +41,8 @@ SHOP: Catalog = {
             4,
             environment={"MESHMART_SIGNING_KEYS_DIR": "{state}/keys"},
         ),
+        ServiceSpec("notification", "services.notification.main", 5),
+        ServiceSpec("chat", "services.chat.main", 6),
         ServiceSpec("storefront", "services.storefront.main", 9, stores=False, web=True),
     )
 }

@@ -1,0 +1,1 @@
+"""Rooms in which users talk, and who is in them."""

@@ -1,0 +1,97 @@
+"""ChatService over the use cases."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from ecommerce import chat_pb2 as pb
+from ecommerce import chat_pb2_grpc, user_pb2
+from google.protobuf import empty_pb2
+
+from mesh.call import current_principal
+from mesh.errors import Unauthenticated
+from services.chat.domain import MAX_NAME, Author
+from services.chat.presence import Presence
+from services.chat.rooms import Rooms
+from services.chat.talk import Talk
+from services.chat.wire import chat_message, cursor_of, draft_of, room_of, user_message
+from services.kit.paging import page_of
+from services.kit.validation import checking
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """Protobuf in, protobuf out. Who speaks is who the token says.
+
+    Args:
+        rooms: The use cases.
+        presence: Who is where.
+    """
+
+    def __init__(self, rooms: Rooms, presence: Presence) -> None:
+        self._rooms, self._presence = rooms, presence
+
+    async def JoinRoom(self, request: pb.JoinRoomRequest, context: Any) -> AsyncIterator[pb.ChatMessage]:
+        author = _author()
+        with checking() as check:
+            room = room_of(check, request.room_id)
+            after = cursor_of(check, "after_cursor", request.after_cursor)
+        async with self._presence.staying(room, author):
+            after = after or await self._rooms.latest(room)
+            # Tells that one is in: what is said from here on will come.
+            await context.send_initial_metadata(())
+            async with aclosing(self._rooms.follow(room, after)) as messages:
+                async for message in messages:
+                    yield chat_message(message)
+
+    async def SendMessage(
+        self, request_iterator: AsyncIterator[pb.ChatMessage], context: Any
+    ) -> empty_pb2.Empty:
+        author = _author()
+        async for request in request_iterator:
+            await self._rooms.post(draft_of(author, request))
+        return empty_pb2.Empty()
+
+    async def GetRoomHistory(
+        self, request: pb.GetRoomHistoryRequest, context: Any
+    ) -> AsyncIterator[pb.ChatMessage]:
+        _author()
+        with checking() as check:
+            room = room_of(check, request.room_id)
+            page = page_of(check, request.page, request.page_size)
+        for message in await self._rooms.history(room, page):
+            yield chat_message(message)
+
+    async def GetOnlineUsers(
+        self, request: pb.GetOnlineUsersRequest, context: Any
+    ) -> AsyncIterator[user_pb2.User]:
+        _author()
+        with checking() as check:
+            room = room_of(check, request.room_id)
+        async for author in self._presence.online(room):
+            yield user_message(author)
+
+    async def Chat(
+        self, request_iterator: AsyncIterator[pb.ChatMessage], context: Any
+    ) -> AsyncIterator[pb.ChatMessage]:
+        author = _author()
+        first = await anext(request_iterator, None)
+        if first is None:
+            return
+        with checking() as check:
+            room = room_of(check, first.room_id)
+            after = cursor_of(check, "cursor", first.cursor)
+        async with self._presence.staying(room, author):
+            talk = Talk(self._rooms, room, author, after or await self._rooms.latest(room))
+            await context.send_initial_metadata(())
+            if first.text:  # without, it only joins
+                await talk.say(first)
+            async with aclosing(talk.run(request_iterator)) as messages:
+                async for message in messages:
+                    yield chat_message(message)
+
+
+def _author() -> Author:
+    principal = current_principal()
+    if principal is None:
+        raise Unauthenticated("a token is needed")
+    return Author(principal.user_id, principal.name[:MAX_NAME])

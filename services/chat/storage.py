@@ -1,0 +1,155 @@
+"""Messages and presence in SQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh.errors import ResourceExhausted
+from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
+from services.chat.tables import messages, presence, rooms
+from services.kit.db import Database
+
+
+class SqlStore:
+    """`services.chat.ports.Store` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def post(self, draft: Draft, now: float) -> Message:
+        """Records it once per key; see `services.chat.ports.Store`."""
+        if (found := await self._find(draft)) is not None:
+            return found
+        try:
+            async with self._db.transaction() as connection:
+                return await self._insert(connection, draft, now)
+        except IntegrityError:
+            # Somebody took the key since we looked, and the cursor was given back.
+            found = await self._find(draft)
+            assert found is not None
+            return found
+
+    async def since(self, room: str, cursor: int, limit: int) -> Sequence[Message]:
+        """What was said after a cursor, oldest first."""
+        statement = (
+            sa.select(messages)
+            .where(messages.c.room == room, messages.c.cursor > cursor)
+            .order_by(messages.c.cursor)
+            .limit(limit)
+        )
+        async with self._db.session() as connection:
+            return [_message(row) for row in await connection.execute(statement)]
+
+    async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """The last cursor of each room that there is."""
+        statement = sa.select(rooms.c.id, rooms.c.cursor).where(rooms.c.id.in_(ids))
+        async with self._db.session() as connection:
+            return {row.id: row.cursor for row in await connection.execute(statement)}
+
+    async def _find(self, draft: Draft) -> Message | None:
+        if draft.key is None:
+            return None
+        statement = sa.select(messages).where(
+            messages.c.room == draft.room,
+            messages.c.user_id == draft.author.user_id,
+            messages.c.key == draft.key,
+        )
+        async with self._db.session() as connection:
+            row = (await connection.execute(statement)).first()
+        if row is None:
+            return None
+        found = _message(row)
+        found.require_same(draft)
+        return found
+
+    async def _insert(self, connection: AsyncConnection, draft: Draft, now: float) -> Message:
+        cursor = await self._next(connection, draft.room)
+        values = {
+            "room": draft.room,
+            "cursor": cursor,
+            "user_id": draft.author.user_id,
+            "user_name": draft.author.name,
+            "text": draft.text,
+            "key": draft.key,
+            "sent_at": now,
+        }
+        result = await connection.execute(sa.insert(messages).values(values).returning(messages.c.id))
+        await self._db.notify(connection, "rooms", draft.room)
+        return Message(result.scalar_one(), draft.room, cursor, draft.author, draft.text, now)
+
+    async def _next(self, connection: AsyncConnection, room: str) -> int:
+        """The room's next cursor; its row is ours from here to the commit."""
+        statement = (
+            self._db.insert(rooms)
+            .values(id=room, cursor=1)
+            .on_conflict_do_update(index_elements=["id"], set_={"cursor": rooms.c.cursor + 1})
+            .returning(rooms.c.cursor)
+        )
+        cursor: int = (await connection.execute(statement)).scalar_one()
+        if cursor == 1:
+            count = await connection.scalar(sa.select(sa.func.count()).select_from(rooms))
+            if (count or 0) > MAX_ROOMS:
+                raise ResourceExhausted("there are too many rooms; speak in one that there is", None)
+        return cursor
+
+
+class SqlAttendance:
+    """`services.chat.ports.Attendance` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def enter(self, stays: Sequence[Stay], expires_at: float) -> None:
+        """Records the streams, or that they go on."""
+        insert = self._db.insert(presence)
+        statement = insert.on_conflict_do_update(
+            index_elements=["id"], set_={"expires_at": insert.excluded.expires_at}
+        )
+        # Sorted: two replicas never speak for the same stream, but expiry may meet them on the way.
+        rows = [_stay_row(stay, expires_at) for stay in sorted(stays, key=lambda stay: stay.id)]
+        async with self._db.transaction() as connection:
+            await connection.execute(statement, rows)
+
+    async def leave(self, ids: Sequence[str]) -> None:
+        """Strikes them out."""
+        async with self._db.transaction() as connection:
+            await connection.execute(sa.delete(presence).where(presence.c.id.in_(ids)))
+
+    async def expire(self, now: float) -> None:
+        """Strikes out those whose time is over. Nothing is written where there are none."""
+        over = presence.c.expires_at <= now
+        async with self._db.session() as connection:
+            ids = list(await connection.scalars(sa.select(presence.c.id).where(over).limit(1000)))
+        if ids:
+            async with self._db.transaction() as connection:
+                # Again `over`: its replica may have spoken for it since.
+                await connection.execute(sa.delete(presence).where(presence.c.id.in_(ids), over))
+
+    async def online(self, room: str, now: float, after_user: int, limit: int) -> Sequence[Author]:
+        """Users in a room, each once, by id."""
+        statement = (
+            sa.select(presence.c.user_id, sa.func.max(presence.c.user_name).label("user_name"))
+            .where(presence.c.room == room, presence.c.expires_at > now, presence.c.user_id > after_user)
+            .group_by(presence.c.user_id)
+            .order_by(presence.c.user_id)
+            .limit(limit)
+        )
+        async with self._db.session() as connection:
+            return [Author(row.user_id, row.user_name) for row in await connection.execute(statement)]
+
+
+def _stay_row(stay: Stay, expires_at: float) -> dict[str, Any]:
+    return {
+        "id": stay.id,
+        "room": stay.room,
+        "user_id": stay.author.user_id,
+        "user_name": stay.author.name,
+        "expires_at": expires_at,
+    }
+
+
+def _message(row: sa.Row[Any]) -> Message:
+    return Message(row.id, row.room, row.cursor, Author(row.user_id, row.user_name), row.text, row.sent_at)
