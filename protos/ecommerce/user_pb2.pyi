@@ -136,6 +136,31 @@ class ListUsersRequest(_message.Message):
     page_size: int
     def __init__(self, page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
 
+class UpdateProfileRequest(_message.Message):
+    __slots__ = ("id", "address", "phone_numbers", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PHONE_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    address: _common_pb2.Address
+    phone_numbers: _containers.RepeatedScalarFieldContainer[str]
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., phone_numbers: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class UpdateProfileResponse(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: User
+    def __init__(self, user: _Optional[_Union[User, _Mapping]] = ...) -> None: ...
+
 class BatchCreateUsersResponse(_message.Message):
     __slots__ = ("users", "count")
     USERS_FIELD_NUMBER: _ClassVar[int]

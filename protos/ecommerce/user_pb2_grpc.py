@@ -61,6 +61,11 @@ class UserServiceStub:
                 request_serializer=ecommerce_dot_user__pb2.ListUsersRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.UpdateProfile = channel.unary_unary(
+                '/ecommerce.UserService/UpdateProfile',
+                request_serializer=ecommerce_dot_user__pb2.UpdateProfileRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.UpdateProfileResponse.FromString,
+                _registered_method=True)
         self.BatchCreateUsers = channel.stream_unary(
                 '/ecommerce.UserService/BatchCreateUsers',
                 request_serializer=ecommerce_dot_user__pb2.CreateUserRequest.SerializeToString,
@@ -122,8 +127,15 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateProfile(self, request, context):
+        """UpdateProfile replaces what a user tells of itself: oneself, or anyone for an admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchCreateUsers(self, request_iterator, context):
-        """BatchCreateUsers registers all the users of a stream, or none. Admin only.
+        """BatchCreateUsers registers all the users of a stream, or none; at most a hundred. Admin only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +189,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ListUsers,
                     request_deserializer=ecommerce_dot_user__pb2.ListUsersRequest.FromString,
                     response_serializer=ecommerce_dot_user__pb2.User.SerializeToString,
+            ),
+            'UpdateProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProfile,
+                    request_deserializer=ecommerce_dot_user__pb2.UpdateProfileRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.UpdateProfileResponse.SerializeToString,
             ),
             'BatchCreateUsers': grpc.stream_unary_rpc_method_handler(
                     servicer.BatchCreateUsers,
@@ -335,6 +352,33 @@ class UserService:
             '/ecommerce.UserService/ListUsers',
             ecommerce_dot_user__pb2.ListUsersRequest.SerializeToString,
             ecommerce_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/UpdateProfile',
+            ecommerce_dot_user__pb2.UpdateProfileRequest.SerializeToString,
+            ecommerce_dot_user__pb2.UpdateProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,8 +26,10 @@ class UserServiceStub:
     """DeleteUser removes a user."""
     ListUsers: _aio.UnaryStreamMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.User]
     """ListUsers streams one page of users. Admin only."""
+    UpdateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.UpdateProfileResponse]
+    """UpdateProfile replaces what a user tells of itself: oneself, or anyone for an admin."""
     BatchCreateUsers: _aio.StreamUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.BatchCreateUsersResponse]
-    """BatchCreateUsers registers all the users of a stream, or none. Admin only."""
+    """BatchCreateUsers registers all the users of a stream, or none; at most a hundred. Admin only."""
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Login exchanges a password for an access token and a refresh token."""
     RefreshToken: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshTokenRequest, _user_pb2.RefreshTokenResponse]
@@ -73,12 +75,19 @@ class UserServiceServicer:
     ) -> _abc.AsyncIterator[_user_pb2.User]:
         """ListUsers streams one page of users. Admin only."""
 
+    def UpdateProfile(
+        self,
+        request: _user_pb2.UpdateProfileRequest,
+        context: _aio.ServicerContext[_user_pb2.UpdateProfileRequest, _abc.Awaitable[_user_pb2.UpdateProfileResponse]],
+    ) -> _abc.Awaitable[_user_pb2.UpdateProfileResponse]:
+        """UpdateProfile replaces what a user tells of itself: oneself, or anyone for an admin."""
+
     def BatchCreateUsers(
         self,
         request_iterator: _abc.AsyncIterator[_user_pb2.CreateUserRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_user_pb2.CreateUserRequest], _abc.Awaitable[_user_pb2.BatchCreateUsersResponse]],
     ) -> _abc.Awaitable[_user_pb2.BatchCreateUsersResponse]:
-        """BatchCreateUsers registers all the users of a stream, or none. Admin only."""
+        """BatchCreateUsers registers all the users of a stream, or none; at most a hundred. Admin only."""
 
     def Login(
         self,

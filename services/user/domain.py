@@ -1,8 +1,8 @@
 """People, their passwords and their tokens: entities and ports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -21,6 +21,27 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where letters go. Each part may be empty."""
+
+    street: str = ""
+    city: str = ""
+    state: str = ""
+    zip_code: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a user tells of itself. `created_at`: when it first did, in Unix seconds; 0 until it is kept."""
+
+    address: Address | None = None
+    phone_numbers: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A person. `age` 0: not told. `created_at` in Unix seconds."""
 
@@ -31,6 +52,7 @@ class User:
     age: int
     roles: tuple[str, ...]
     created_at: int
+    profile: Profile | None = None
 
     @property
     def is_active(self) -> bool:
@@ -94,6 +116,14 @@ class UserStore(Protocol):
 
     async def add(self, user: NewUser) -> User:
         """Raises AlreadyExists where name or email is taken, without regard to case."""
+        ...
+
+    async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
+        """All or none, in their order. Raises AlreadyExists with every name or email that is taken."""
+        ...
+
+    async def set_profile(self, user_id: int, profile: Profile) -> User | None:
+        """Replaces the profile, but for when it was made. None if there is no such user."""
         ...
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:

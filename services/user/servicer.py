@@ -1,22 +1,27 @@
 """UserService on the wire: protobuf to domain and back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict, fields
 from typing import Any
 
+from ecommerce import common_pb2
 from ecommerce import user_pb2 as pb
 from ecommerce.user_pb2_grpc import UserServiceServicer
 from google.protobuf.empty_pb2 import Empty
 
 from mesh.auth import jwk
 from services.kit.caller import current_actor
-from services.user.domain import User
+from services.kit.intake import batch
+from services.user.domain import Address, Profile, User
 from services.user.keys import SigningKeys
 from services.user.logins import Logins
-from services.user.users import Registration, Users
+from services.user.users import MAX_BATCH, Registration, Users
+
+_ADDRESS = tuple(field.name for field in fields(Address))
 
 
 class UserServicer(UserServiceServicer):
-    """The methods of issue A; BatchCreateUsers answers UNIMPLEMENTED still.
+    """Protobuf in, protobuf out.
 
     Args:
         users, logins: The use cases.
@@ -31,8 +36,28 @@ class UserServicer(UserServiceServicer):
         return pb.GetUserResponse(user=_user(await self._users.get(current_actor(), request.id)))
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
-        said = Registration(request.name, request.email, request.password, request.age, request.roles)
-        return pb.CreateUserResponse(user=_user(await self._users.register(current_actor(), said)))
+        user = await self._users.register(current_actor(), _registration(request))
+        return pb.CreateUserResponse(user=_user(user))
+
+    async def BatchCreateUsers(
+        self, request_iterator: AsyncIterator[pb.CreateUserRequest], context: Any
+    ) -> pb.BatchCreateUsersResponse:
+        actor = current_actor()
+        actor.require_admin()  # before anything is taken from the stream
+        said = [_registration(request) for request in await batch(request_iterator, MAX_BATCH)]
+        users = await self._users.register_all(actor, said)
+        return pb.BatchCreateUsersResponse(users=map(_user, users), count=len(users))
+
+    async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: Any) -> pb.UpdateProfileResponse:
+        address = Address(*(getattr(request.address, name) for name in _ADDRESS))
+        user = await self._users.set_profile(
+            current_actor(),
+            request.id,
+            address if request.HasField("address") else None,
+            request.phone_numbers,
+            request.metadata,
+        )
+        return pb.UpdateProfileResponse(user=_user(user))
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
         user = await self._users.rename(current_actor(), request.id, request.name, request.email)
@@ -67,6 +92,10 @@ class UserServicer(UserServiceServicer):
         return pb.GetVerificationKeysResponse(keys=keys, issuer=self._issuer)
 
 
+def _registration(request: pb.CreateUserRequest) -> Registration:
+    return Registration(request.name, request.email, request.password, request.age, request.roles)
+
+
 def _user(user: User) -> pb.User:
     return pb.User(
         id=user.id,
@@ -76,4 +105,18 @@ def _user(user: User) -> pb.User:
         status=user.status,  # type: ignore[arg-type]  # the domain's numbers are the contract's
         age=user.age,
         roles=user.roles,
+        profile=_profile(user, user.profile) if user.profile else None,
     )
+
+
+def _profile(user: User, profile: Profile) -> pb.UserProfile:
+    message = pb.UserProfile(
+        id=user.id,
+        name=user.name,
+        email=user.email,
+        address=common_pb2.Address(**asdict(profile.address)) if profile.address else None,
+        phone_numbers=profile.phone_numbers,
+        metadata=profile.metadata,
+    )
+    message.created_at.FromSeconds(profile.created_at)
+    return message

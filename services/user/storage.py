@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -28,7 +30,19 @@ from mesh.errors import AlreadyExists
 from services.kit.db import Database
 from services.kit.paging import Page
 from services.kit.text import fold
-from services.user.domain import Account, NewUser, RefreshToken, Status, TokenUnit, User
+from services.user.domain import (
+    Account,
+    Address,
+    NewUser,
+    Profile,
+    RefreshToken,
+    Status,
+    TokenUnit,
+    User,
+)
+
+#: Names and emails told as taken: they travel in metadata, of which a client takes 8 KB.
+MAX_TAKEN = 10
 
 metadata = MetaData()
 
@@ -47,6 +61,9 @@ account = Table(
     #: Name and email, folded; each unique.
     Column("name_key", Text),
     Column("email_key", Text),
+    #: A JSON object, and when there was first one.
+    Column("profile", Text),
+    Column("profile_at", BigInteger),
 )
 refresh_token = Table(
     "refresh_token",
@@ -66,6 +83,8 @@ _USER = (
     account.c.age,
     account.c.roles,
     account.c.created_at,
+    account.c.profile,
+    account.c.profile_at,
 )
 _TOKEN = tuple(refresh_token.c)
 _BY_ID = select(*_USER).where(account.c.id == bindparam("id"))
@@ -109,6 +128,26 @@ class SqlUsers:
         statement = insert(account).values(row_of(user, int(self._clock()))).returning(*_USER)
         async with _unique(user.name, user.email), self._db.transaction() as c:
             return _user((await c.execute(statement)).one())
+
+    async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
+        now, added = int(self._clock()), []
+        async with self._db.transaction() as c:
+            await _refuse_taken(c, users)
+            for user in users:
+                statement = insert(account).values(row_of(user, now)).returning(*_USER)
+                async with _unique(user.name, user.email):  # somebody else was quicker
+                    added.append(_user((await c.execute(statement)).one()))
+        return added
+
+    async def set_profile(self, user_id: int, profile: Profile) -> User | None:
+        values = {
+            "profile": _profile_json(profile),
+            "profile_at": func.coalesce(account.c.profile_at, int(self._clock())),
+        }
+        statement = update(account).where(account.c.id == user_id).values(values).returning(*_USER)
+        async with self._db.transaction() as c:
+            row = (await c.execute(statement)).first()
+        return _user(row) if row else None
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
         statement = update(account).where(account.c.id == user_id).values(_named(name, email))
@@ -166,8 +205,34 @@ def _named(name: str, email: str) -> dict[str, str]:
 
 
 def _user(row: Sequence[Any]) -> User:
-    user_id, name, email, status, age, roles, created_at = row
-    return User(user_id, name, email, status, age, tuple(json.loads(roles)), created_at)
+    user_id, name, email, status, age, roles, created_at, profile, profile_at = row
+    told = _profile(profile, profile_at) if profile else None
+    return User(user_id, name, email, status, age, tuple(json.loads(roles)), created_at, told)
+
+
+def _profile_json(profile: Profile) -> str:
+    values = asdict(profile)
+    del values["created_at"]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _profile(text: str, created_at: int) -> Profile:
+    values = json.loads(text)
+    address = Address(**values["address"]) if values["address"] else None
+    return Profile(address, tuple(values["phone_numbers"]), values["metadata"], created_at)
+
+
+async def _refuse_taken(c: AsyncConnection, users: Sequence[NewUser]) -> None:
+    """Raises AlreadyExists with every name or email that is taken."""
+    said = {fold(text): text for user in users for text in (user.name, user.email)}
+    keys = tuple(said)
+    statement = select(account.c.name_key, account.c.email_key).where(
+        account.c.name_key.in_(keys) | account.c.email_key.in_(keys)
+    )
+    taken = [said[key] for row in await c.execute(statement) for key in row if key in said]
+    if taken:
+        more = ["…"] if len(taken) > MAX_TAKEN else []
+        raise AlreadyExists("user", ", ".join(taken[:MAX_TAKEN] + more))
 
 
 @asynccontextmanager

@@ -1,14 +1,17 @@
 """What may be done with users, by whom, with which values."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mesh.errors import NotFound, PermissionDenied
 from services.kit.actor import Actor
+from services.kit.intake import entry
 from services.kit.paging import page_of
+from services.kit.text import fold
 from services.kit.validation import Check, checking
-from services.user.domain import ROLES, NewUser, Passwords, User, UserStore
+from services.user.domain import ROLES, Address, NewUser, Passwords, User, UserStore
+from services.user.profiles import profile_of
 
 MAX_NAME = 200
 #: RFC 5321, 4.5.3.1, less the angle brackets.
@@ -16,6 +19,8 @@ MAX_EMAIL = 254
 MIN_PASSWORD = 8
 MAX_PASSWORD = 256
 MAX_AGE = 150
+#: Users registered at once: a password takes a quarter of a second.
+MAX_BATCH = 100
 
 _LOCAL = r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -59,14 +64,47 @@ class Users:
     async def register(self, actor: Actor, said: Registration) -> User:
         """A new user; anybody may make one, an admin with roles. Raises AlreadyExists, PermissionDenied."""
         with checking() as check:
-            name, email = _name(check, said.name), _email(check, said.email)
-            _check_password(check, said.password)
-            check.integer("age", said.age, most=MAX_AGE)
-            roles = _roles(check, said.roles)
-        if set(roles) - {"user"} and not actor.is_admin:
+            user = _new(check, said)
+        if set(user.roles) - {"user"} and not actor.is_admin:
             raise PermissionDenied("only an admin gives roles", "ROLE_REQUIRED", role="admin")
-        hashed = await self._passwords.hash(said.password) if said.password else None
-        return await self._store.add(NewUser(name, email, said.age, roles, hashed))
+        return await self._store.add(await self._hashed(user, said))
+
+    async def register_all(self, actor: Actor, batch: Sequence[Registration]) -> Sequence[User]:
+        """New users, all or none, in their order.
+
+        Raises:
+            InvalidArgument: names what is wrong as `requests[INDEX].FIELD`, a name or email given twice too.
+            AlreadyExists: with every name or email that is taken.
+            PermissionDenied: the actor is no admin.
+        """
+        actor.require_admin()
+        with checking() as check:
+            users = [_entry(check, index, said) for index, said in enumerate(batch)]
+            _check_twice(check, "name", [user.name for user in users])
+            _check_twice(check, "email", [user.email for user in users])
+        # One after the other: hashing is slow on purpose, and logins want their turn.
+        hashed = [await self._hashed(user, said) for user, said in zip(users, batch, strict=True)]
+        return await self._store.add_all(hashed) if hashed else []
+
+    async def _hashed(self, user: NewUser, said: Registration) -> NewUser:
+        if not said.password:
+            return user
+        return replace(user, password_hash=await self._passwords.hash(said.password))
+
+    async def set_profile(
+        self,
+        actor: Actor,
+        user_id: int,
+        address: Address | None,
+        phone_numbers: Sequence[str],
+        metadata: Mapping[str, str],
+    ) -> User:
+        """Replaces what a user tells of itself. Raises NotFound, PermissionDenied."""
+        with checking() as check:
+            check.id("id", user_id)
+            profile = profile_of(check, address, phone_numbers, metadata)
+        actor.require_self_or_admin(user_id)
+        return _found(await self._store.set_profile(user_id, profile), user_id)
 
     async def rename(self, actor: Actor, user_id: int, name: str, email: str) -> User:
         """Replaces name and email. Raises NotFound, AlreadyExists, PermissionDenied."""
@@ -89,6 +127,28 @@ def _found(user: User | None, user_id: int) -> User:
     if user is None:
         raise NotFound("user", str(user_id))
     return user
+
+
+def _entry(check: Check, index: int, said: Registration) -> NewUser:
+    with entry(check, index) as inner:
+        return _new(inner, said)
+
+
+def _new(check: Check, said: Registration) -> NewUser:
+    """Without a hash: hashing is not for what is refused."""
+    name, email = _name(check, said.name), _email(check, said.email)
+    _check_password(check, said.password)
+    age = check.integer("age", said.age, most=MAX_AGE)
+    return NewUser(name, email, age, _roles(check, said.roles), None)
+
+
+def _check_twice(check: Check, field: str, values: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        before = first.setdefault(fold(value), index)
+        check.that(
+            before == index or not value, f"requests[{index}].{field}", f"is that of requests[{before}]"
+        )
 
 
 def _name(check: Check, value: str) -> str:

@@ -211,6 +211,9 @@ def messages(draw: st.DrawFn, kind: type[Message]) -> Any:
 
 
 def _fill(draw: st.DrawFn, message: Any, descriptor: Any) -> None:
+    if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+        getattr(message, descriptor.name).update(draw(st.dictionaries(_STRINGS, _STRINGS, max_size=3)))
+        return
     if descriptor.message_type is not None:
         values: Any = messages(descriptor.message_type._concrete_class)
     else:

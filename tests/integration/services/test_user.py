@@ -8,6 +8,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ecommerce import common_pb2
 from ecommerce import user_pb2 as pb
 from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_server
 from google.protobuf.empty_pb2 import Empty
@@ -26,7 +27,7 @@ from services.user.storage import SqlTokens, SqlUsers
 from services.user.users import Users
 from tests.unit.services.kit.files import fresh_url
 
-from .shopkit import ADMIN, BOB, NOBODY, Metadata, messages, refused, serving
+from .shopkit import ADMIN, BOB, NOBODY, Metadata, refused, requests, serving
 
 Code = grpc.StatusCode
 CONFIG = AuthConfig()
@@ -162,6 +163,11 @@ async def test_an_admin_acts_for_anyone(user: Any) -> None:
         ("CreateUser", _create("a\0", email="a@b.cc"), {"name"}),
         ("UpdateUser", pb.UpdateUserRequest(id=-1, name=" ", email="@"), {"id", "name", "email"}),
         ("DeleteUser", pb.DeleteUserRequest(), {"id"}),
+        (
+            "UpdateProfile",
+            pb.UpdateProfileRequest(phone_numbers=["1"], metadata={"": "v" * 501}),
+            {"id", "phone_numbers[0]", "metadata.key", "metadata.value"},
+        ),
         ("ListUsers", pb.ListUsersRequest(page=-1, page_size=-1), {"page", "page_size"}),
         ("Login", pb.LoginRequest(), {"login", "password"}),
         ("RefreshToken", pb.RefreshTokenRequest(), {"refresh_token"}),
@@ -172,8 +178,67 @@ async def test_each_wrong_field_is_named(user: Any, method: str, request_: Any, 
     assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
 
 
-async def test_what_is_still_to_come_says_so(user: Any) -> None:
-    assert (await refused(user.BatchCreateUsers(iter(()), metadata=ADMIN))).code == Code.UNIMPLEMENTED
+async def test_an_admin_registers_many_at_once(user: Any) -> None:
+    wanted = [_create(f"n{i}", age=i, roles=["user", "moderator"]) for i in range(99)]
+    wanted.append(_create("last", password="last-password"))
+    made = await user.BatchCreateUsers(iter(wanted), metadata=ADMIN)
+    assert made.count == 100
+    assert [u.name for u in made.users] == [w.name for w in wanted]
+    assert list(made.users[0].roles) == ["user", "moderator"]
+    login = await user.Login(pb.LoginRequest(login="last", password="last-password"))
+    assert login.user == made.users[-1]
+    assert (await user.BatchCreateUsers(iter(()), metadata=ADMIN)).count == 0
+
+
+async def test_of_many_all_are_registered_or_none(user: Any) -> None:
+    wrong = [_create("new"), _create("", email="x"), _create("New", password="short")]
+    refusal = await refused(user.BatchCreateUsers(iter(wrong), metadata=ADMIN))
+    assert refusal.code == Code.INVALID_ARGUMENT
+    assert refusal.fields == {
+        "requests[1].name",
+        "requests[1].email",
+        "requests[2].name",
+        "requests[2].email",
+        "requests[2].password",
+    }
+    taken = await refused(user.BatchCreateUsers(iter([_create("new"), _create("BOB")]), metadata=ADMIN))
+    assert (taken.code, taken.resource) == (Code.ALREADY_EXISTS, ("user", "BOB, BOB@example.com"))
+    many = await refused(user.BatchCreateUsers(iter([_create("new")] * 101), metadata=ADMIN))
+    assert (many.code, many.fields) == (Code.INVALID_ARGUMENT, {"requests"})
+    for who, code in ((BOB, Code.PERMISSION_DENIED), (NOBODY, Code.UNAUTHENTICATED)):
+        assert (await refused(user.BatchCreateUsers(iter([_create("new")]), metadata=who))).code == code
+    assert [u.name async for u in user.ListUsers(pb.ListUsersRequest(), metadata=ADMIN)] == [
+        "alice",
+        "bob",
+        "charlie",
+    ]
+
+
+async def test_a_profile_is_what_the_user_said_last(user: Any) -> None:
+    address = common_pb2.Address(street="Weg 1", city="Köln", country="DE")
+    request = pb.UpdateProfileRequest(
+        id=2, address=address, phone_numbers=["+49 221 1234"], metadata={"size": "M"}
+    )
+    told = (await user.UpdateProfile(request, metadata=BOB)).user
+    profile = told.profile
+    assert (profile.id, profile.name, profile.email, profile.address) == (
+        2,
+        "bob",
+        "bob@example.com",
+        address,
+    )
+    assert (list(profile.phone_numbers), dict(profile.metadata)) == (["+49 221 1234"], {"size": "M"})
+    assert profile.created_at.seconds > 0
+    assert (await user.GetUser(pb.GetUserRequest(id=2), metadata=BOB)).user == told
+    # A client that knows only the contract renames, and leaves the profile alone.
+    rename = pb.UpdateUserRequest(id=2, name="robert", email="r@example.com")
+    renamed = (await user.UpdateUser(rename, metadata=BOB)).user
+    assert (renamed.profile.name, renamed.profile.address) == ("robert", address)
+    emptied = (await user.UpdateProfile(pb.UpdateProfileRequest(id=2), metadata=ADMIN)).user.profile
+    assert not emptied.HasField("address")
+    assert emptied.created_at == profile.created_at
+    other = await refused(user.UpdateProfile(pb.UpdateProfileRequest(id=1), metadata=BOB))
+    assert other.code == Code.PERMISSION_DENIED
 
 
 _METHODS: dict[str, Any] = {
@@ -185,6 +250,8 @@ _METHODS: dict[str, Any] = {
     "Login": pb.LoginRequest,
     "RefreshToken": pb.RefreshTokenRequest,
     "GetVerificationKeys": Empty,
+    "UpdateProfile": pb.UpdateProfileRequest,
+    "BatchCreateUsers": pb.CreateUserRequest,
 }
 _LIKELY: dict[str, Any] = {
     "CreateUser": st.builds(
@@ -205,7 +272,7 @@ _LIKELY: dict[str, Any] = {
 async def test_no_request_whatever_is_answered_unknown_or_internal(user: Any, method: str) -> None:
     # One event loop for the server and all examples: hypothesis draws, the loop calls.
     loop = asyncio.get_running_loop()
-    requests = messages(_METHODS[method]) | _LIKELY.get(method, st.nothing())
+    drawn = requests(user, method, _METHODS) | _LIKELY.get(method, st.nothing())
 
     async def call(request: Any, metadata: Metadata) -> None:
         made: Any = getattr(user, method)(request, metadata=metadata, timeout=20)
@@ -220,7 +287,7 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(user: Any, me
                 raise
 
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(request=requests, metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
+    @given(request=drawn, metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mesh.errors import AlreadyExists
 from services.kit.paging import Page
-from services.user.domain import Account, NewUser, RefreshToken, Status, User
+from services.user.domain import Account, NewUser, Profile, RefreshToken, Status, User
 
 
 @dataclass
@@ -38,6 +38,19 @@ class People:
         made = User(user_id, user.name, user.email, Status.ACTIVE, user.age, user.roles, 0)
         self.accounts[user_id] = Account(made, user.password_hash)
         return made
+
+    async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
+        for user in users:
+            if await self.find(user.name):
+                raise AlreadyExists("user", user.name)
+        return [await self.add(user) for user in users]
+
+    async def set_profile(self, user_id: int, profile: Profile) -> User | None:
+        if user_id not in self.accounts:
+            return None
+        changed = replace(self.accounts[user_id].user, profile=profile)
+        self.accounts[user_id] = replace(self.accounts[user_id], user=changed)
+        return changed
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
         if user_id not in self.accounts:

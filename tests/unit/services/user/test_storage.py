@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
@@ -10,17 +10,17 @@ from mesh.errors import AlreadyExists, Unauthenticated
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page
-from services.user.domain import NewUser, Status
+from services.user.domain import Address, NewUser, Profile, Status
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import ScryptPasswords
 from services.user.storage import SqlTokens, SqlUsers, refresh_token
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Maker
 from tests.unit.services.user.memory import PlainIssuer
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return fresh_url("user", tmp_path)
+def url(new_databases: Maker) -> str:
+    return new_databases("user").url("user")
 
 
 @pytest.fixture
@@ -111,3 +111,34 @@ async def test_a_refresh_token_sent_to_two_replicas_at_once_is_spent_once(url: s
         (winner,) = (r for r in results if not isinstance(r, BaseException))
         with pytest.raises(Unauthenticated):  # one of the two was a thief; nobody knows which
             await logins(replicas[0]).refresh(winner.refresh)
+
+
+async def test_of_many_users_all_are_kept_or_none(db: Database) -> None:
+    users = SqlUsers(db)
+    made = await users.add_all([person("zed"), person("yan")])
+    assert [(u.id, u.name) for u in made] == [(4, "zed"), (5, "yan")]
+    with pytest.raises(AlreadyExists) as caught:
+        await users.add_all([person("new"), person("ZED", "z@example.com"), person("x", "BOB@example.com")])
+    assert set(caught.value.name.split(", ")) == {"ZED", "BOB@example.com"}
+    assert len(await users.page(Page())) == 5
+
+
+async def test_of_two_batches_at_once_that_want_the_same_name_one_gets_it_and_the_other_nothing(
+    db: Database,
+) -> None:
+    batches = [[person("new"), person(f"other {i}", f"o{i}@example.com")] for i in range(2)]
+    results = await asyncio.gather(*(SqlUsers(db).add_all(b) for b in batches), return_exceptions=True)
+    assert sorted(type(r).__name__ for r in results) == ["AlreadyExists", "list"]
+    assert len(await SqlUsers(db).page(Page())) == 5
+
+
+async def test_a_profile_is_kept_with_the_time_of_the_first(db: Database) -> None:
+    first, later = (SqlUsers(db, lambda now=now: now) for now in (1_000.0, 2_000.0))  # type: ignore[misc]
+    assert (await first.get(2)).profile is None  # type: ignore[union-attr]
+    await first.set_profile(2, Profile(phone_numbers=("123",)))
+    told = Profile(Address(city="Zürich"), ("1", "2"), {"ü": "ß"})
+    changed = await later.set_profile(2, told)
+    assert changed == await later.get(2)
+    assert changed is not None
+    assert changed.profile == replace(told, created_at=1_000)
+    assert await later.set_profile(99, told) is None

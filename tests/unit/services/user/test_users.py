@@ -4,7 +4,7 @@ import pytest
 
 from mesh.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
-from services.user.domain import User
+from services.user.domain import Address, Profile, User
 from services.user.users import Registration, Users
 from tests.unit.services.user.memory import People, PlainPasswords
 
@@ -137,3 +137,59 @@ def test_a_registration_does_not_print_its_password() -> None:
 
 def test_a_user_holds_no_password() -> None:
     assert not any("password" in name for name in User.__slots__)
+
+
+async def test_an_admin_registers_many_at_once_in_their_order(users: Users) -> None:
+    batch = [
+        Registration("dora", "dora@example.com", "dora-password"),
+        Registration("carl", "carl@example.com", roles=["moderator"]),
+    ]
+    made = await users.register_all(ADMIN, batch)
+    assert [(u.id, u.name, u.roles) for u in made] == [(3, "dora", ("user",)), (4, "carl", ("moderator",))]
+    assert await users.register_all(ADMIN, []) == []
+    with pytest.raises(PermissionDenied):
+        await users.register_all(BOB, batch)
+
+
+async def test_of_many_each_wrong_one_is_named_and_none_is_registered(users: Users) -> None:
+    batch = [
+        Registration("dora", "dora@example.com"),
+        Registration("", "carl@"),
+        Registration("DORA", "Dora@Example.com", "short"),
+    ]
+    assert await violations(users.register_all(ADMIN, batch)) == [
+        "requests[1].name",
+        "requests[1].email",
+        "requests[2].password",
+        "requests[2].name",
+        "requests[2].email",
+    ]
+    assert len(await users.page(ADMIN, 0, 0)) == 2
+
+
+async def test_a_user_tells_of_itself_what_fits(users: Users) -> None:
+    said = await users.set_profile(BOB, 2, Address(city=" Berlin "), ["+49 30 123456"], {"size": "M"})
+    assert said.profile == Profile(Address(city="Berlin"), ("+49 30 123456",), {"size": "M"})
+    assert (await users.set_profile(ADMIN, 2, None, [], {})).profile == Profile()
+    with pytest.raises(PermissionDenied):
+        await users.set_profile(BOB, 1, None, [], {})
+    with pytest.raises(NotFound):
+        await users.set_profile(ADMIN, 99, None, [], {})
+
+
+@pytest.mark.parametrize(
+    ("address", "phones", "metadata", "fields"),
+    [
+        (Address(street="s" * 201, zip_code="\0"), [], {}, ["address.street", "address.zip_code"]),
+        (None, ["123", "12", "call me", "+" + "1" * 16], {}, [f"phone_numbers[{i}]" for i in (1, 2, 3)]),
+        (None, ["٠١٢٣٤"], {}, ["phone_numbers[0]"]),
+        (None, ["12345"] * 6, {}, ["phone_numbers"]),
+        (None, [], {" ": "v", "k" * 51: "v"}, ["metadata.key", "metadata.key"]),
+        (None, [], {"k": "v" * 501}, ["metadata.value"]),
+        (None, [], {str(n): "" for n in range(21)}, ["metadata"]),
+    ],
+)
+async def test_what_does_not_fit_into_a_profile_is_named(
+    users: Users, address: Address | None, phones: list[str], metadata: dict[str, str], fields: list[str]
+) -> None:
+    assert await violations(users.set_profile(BOB, 2, address, phones, metadata)) == fields

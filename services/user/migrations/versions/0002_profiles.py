@@ -1,0 +1,15 @@
+"""What users tell of themselves."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Adds the columns; nobody has told anything yet."""
+    op.add_column("account", sa.Column("profile", sa.Text))
+    op.add_column("account", sa.Column("profile_at", sa.BigInteger))
