@@ -37,4 +37,4 @@ def new_databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ma
         return
     maker: PostgresMaker = request.getfixturevalue("postgres_maker")
     yield maker
-    maker.clear()
+    maker.release()

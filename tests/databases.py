@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import asyncpg
 from sqlalchemy import text
 
 from services.kit.db import Database, database_url
@@ -70,30 +71,34 @@ class PostgresMaker:
     _templates: dict[tuple[str, ...], str] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _made: list[str] = field(default_factory=list)
+    _used: list[str] = field(default_factory=list)
 
     def __call__(self, *services: str) -> Databases:
         name = f"test_{next(self._numbers)}"
         _done(self._copy(tuple(sorted(services)), name))
-        self._made.append(name)
         return Databases({"MESHMART_DATABASE_URL": self.server.url(name)})
 
-    def clear(self) -> None:
-        """Drops what was made since."""
-        names, self._made = self._made, []
-        for name in names:
-            _done(self.server.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    def release(self) -> None:
+        """What was made is used no more."""
+        self._used.extend(self._made)
+        self._made.clear()
 
     async def _copy(self, services: tuple[str, ...], name: str) -> None:
-        if services not in self._templates:
-            template = "_".join(["template", *services])
-            await self.server.execute(f"CREATE DATABASE {template}")
-            for service in services:
-                await migrate(self.server.url(template), service)
-            self._templates[services] = template
-        # Copying files: for a small database half as long as by its log.
-        await self.server.execute(
-            f"CREATE DATABASE {name} TEMPLATE {self._templates[services]} STRATEGY file_copy"
-        )
+        async with self.server.connected() as c:
+            while self._used:
+                await c.execute(f"DROP DATABASE {self._used.pop()} WITH (FORCE)")
+            if services not in self._templates:
+                self._templates[services] = await self._template(c, services)
+            # Copying files: for a small database half as long as by its log.
+            await c.execute(f"CREATE DATABASE {name} TEMPLATE {self._templates[services]} STRATEGY file_copy")
+        self._made.append(name)
+
+    async def _template(self, c: asyncpg.Connection, services: tuple[str, ...]) -> str:
+        template = "_".join(["template", *services])
+        await c.execute(f"CREATE DATABASE {template}")
+        for service in services:
+            await migrate(self.server.url(template), service)
+        return template
 
 
 def _done(work: Coroutine[Any, Any, None]) -> None:
@@ -103,13 +108,12 @@ def _done(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def stored_text(db: Database) -> str:
-    """Everything that a service has stored, row by row, for looking for what must not be there."""
+    """Everything that a service has stored, for looking for what must not be there."""
+    if db.is_sqlite:  # the files, with what was overwritten
+        file = Path(str(db.url.database))
+        return "".join(p.read_bytes().decode("latin-1") for p in file.parent.glob(f"{file.name}*"))
+    tables = text("SELECT tablename FROM pg_tables WHERE schemaname = :schema")
     async with db.session() as c:
-        if db.is_sqlite:
-            names = await c.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
-        else:
-            names = await c.scalars(
-                text("SELECT tablename FROM pg_tables WHERE schemaname = :s"), {"s": db.service}
-            )
-        rows = [row for name in list(names) for row in await c.execute(text(f'SELECT * FROM "{name}"'))]
-    return "\n".join(str(tuple(row)) for row in rows)
+        names = list(await c.scalars(tables, {"schema": db.service}))
+        rows = [row for name in names for row in await c.execute(text(f'TABLE "{name}"'))]
+    return "\n".join(map(str, rows))

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import asyncpg
 
 #: Seconds that starting or stopping may take on a loaded machine.
 TIMEOUT = 60
+#: Bytes that a run may take.
+ROOM = 2 << 30
 _PLACES = ("/usr/local/bin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
 #: Nobody needs what a test stored after a power cut.
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=1GB")
@@ -59,13 +61,14 @@ class Postgres:
         """For MESHMART_DATABASE_URL."""
         return f"postgresql://meshmart@/{database}?host={self.directory}"
 
-    async def execute(self, statement: str) -> None:
-        """Runs a statement that belongs to no database, such as CREATE DATABASE."""
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """For statements about databases, such as CREATE DATABASE."""
         connection = await asyncpg.connect(
             host=str(self.directory), user="meshmart", database="postgres", timeout=TIMEOUT
         )
         try:
-            await connection.execute(statement)
+            yield connection
         finally:
             await connection.close()
 
@@ -95,10 +98,18 @@ class Postgres:
         return {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
 
 
+def _place() -> str | None:
+    """Memory where there is enough of it: a database per test is some thousand files copied."""
+    memory = "/dev/shm"
+    return memory if os.path.isdir(memory) and shutil.disk_usage(memory).free > ROOM else None
+
+
 @contextlib.contextmanager
 def throwaway(programs: Path) -> Iterator[Postgres]:
     """A running server, gone at the end of the block whatever happened."""
-    with tempfile.TemporaryDirectory(prefix="meshmart-pg-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="meshmart-pg-", dir=_place(), ignore_cleanup_errors=True
+    ) as directory:
         server = Postgres(Path(directory), programs)
         server.create()
         server.start()

@@ -90,7 +90,7 @@ def _refuse_closed(connection: Any, *_: object) -> None:
 
 
 def _forget_values(context: ExceptionContext) -> None:
-    """Takes PostgreSQL's detail, which tells the values of keys and of whole rows, out of what may be logged."""
+    """Takes PostgreSQL's detail, which tells values of keys and rows, out of what may be logged."""
     error: BaseException | None = context.sqlalchemy_exception
     while error is not None:
         error.args = tuple(str(a).partition("\nDETAIL:")[0] for a in error.args)

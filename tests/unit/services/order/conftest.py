@@ -2,19 +2,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.errors import Aborted, FailedPrecondition, NotFound
-from services.kit.db import Database, database_url
-from services.kit.migrate import migrate
+from services.kit.db import Database
 from services.order.domain import Address, Instrument, Line, Order, OutcomeUnknown
 from services.order.orders import Orders
 from services.order.saga import Saga
 from services.order.storage import SqlStore
 from services.order.tasks import SagaTasks
+from tests.databases import Maker
 
 NOW = 1_767_225_600.0
 
@@ -159,9 +158,8 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    url = database_url("order", {"MESHMART_DATA_DIR": str(tmp_path)})
-    await migrate(url, "order")
+async def shop(new_databases: Maker) -> AsyncIterator[Shop]:
+    url = new_databases("order").url("order")
     async with Database.open(url, "order") as db, SagaTasks() as tasks:
         trouble = Trouble()
         warehouse = Warehouse(trouble, {1: 250, 2: 1999, 3: 0}, {1: 10, 2: 10, 3: 10})

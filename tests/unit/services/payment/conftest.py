@@ -1,15 +1,14 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from services.kit.db import Database, database_url
-from services.kit.migrate import migrate
+from services.kit.db import Database
 from services.payment.acquirer import SimulatedAcquirer
 from services.payment.domain import Acquirer, Instrument, Outcome
 from services.payment.payments import Payments
 from services.payment.storage import SqlStore
+from tests.databases import Maker
 
 #: 2026-01-01
 NOW = 1_767_225_600.0
@@ -65,9 +64,8 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    url = database_url("payment", {"MESHMART_DATA_DIR": str(tmp_path)})
-    await migrate(url, "payment")
+async def shop(new_databases: Maker) -> AsyncIterator[Shop]:
+    url = new_databases("payment").url("payment")
     async with Database.open(url, "payment") as db:
         clock = Clock()
         acquirer = CrashingAcquirer(SimulatedAcquirer(db, clock))

@@ -1,6 +1,5 @@
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -15,6 +14,7 @@ from services.product.domain import Category, Criteria, Draft, StockItem
 from services.product.seed import drafts
 from services.product.storage import SqlProducts, SqlStock, reservation_item
 from services.product.warehouse import Warehouse
+from tests.databases import Maker
 
 
 def draft(name: str, description: str = "", price: int = 100, stock: int = 10) -> Draft:
@@ -43,8 +43,8 @@ async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
     assert await SqlProducts(db).get(2) == before
 
 
-async def test_two_migrations_at_once_leave_one_catalogue(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/p.db"
+async def test_two_migrations_at_once_leave_one_catalogue(new_databases: Maker) -> None:
+    url = new_databases().url("product")
     await asyncio.gather(migrate(url, "product"), migrate(url, "product"))
     async with Database.open(url, "product") as db:
         assert len([p async for p in SqlProducts(db).search(Criteria())]) == len(drafts())
