@@ -16,7 +16,9 @@ from meshmart.options import DEFAULT, StateDirOption
 def load(
     rps: Annotated[float, typer.Option(help="Arrivals per second.")] = 50,
     duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",
-    scenario: Annotated[str, typer.Option(help="browse or checkout.")] = "browse",
+    scenario: Annotated[
+        str, typer.Option(help="mix, browse, search, buy, follow, chat, checkout or view.")
+    ] = "mix",
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
@@ -69,6 +71,7 @@ def show(summary: dict[str, Any]) -> None:
     )
     if summary["errors"]:
         console.print("by code: " + ", ".join(f"{code} {n}" for code, n in summary["codes"].items()))
+    console.print(_methods(summary["methods"]))
     table = Table("replica", "address", "calls", "share")
     for target, share in summary["shares"].items():
         for name, row in share["replicas"].items():
@@ -78,3 +81,14 @@ def show(summary: dict[str, Any]) -> None:
             f"{target}: largest / smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
         )
     console.print(table)
+
+
+def _methods(methods: dict[str, Any]) -> Any:
+    """A line a method."""
+    from rich.table import Table
+
+    table = Table("method", "calls", "errors", "p50 ms", "p95 ms", "p99 ms")
+    for name, row in methods.items():
+        latency = [f"{row['latency_ms'][p]:.1f}" for p in ("p50", "p95", "p99")]
+        table.add_row(name, str(row["calls"]), str(row["errors"]), *latency)
+    return table

@@ -22,7 +22,7 @@ def token(
 
 async def _login(state_dir: Path, user: str, password: str) -> str:
     from meshmart.operator import join
-    from services.loadgen.journeys import login
+    from services.loadgen.session import login
 
     async with join(state_dir) as joined:
         response = await login(joined.member.channel, user, password)

@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 from meshmart.cluster import Cluster, Replica
 from meshmart.tour.check import Check
+from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Load, Pressure
-from services.loadgen.journeys import ChannelSource, browse, checkout
+from services.loadgen.journeys import checkout, view
 
 T = TypeVar("T")
 
@@ -36,11 +37,11 @@ class Stage:
 
     def browsing(self, rps: float = 100) -> Load:
         """Load of idempotent reads of the product service."""
-        return Load(browse(self.channels), rps)
+        return Load(view(self.channels), rps)
 
     def pressing(self, workers: int = 6) -> Load:
         """Idempotent reads, `workers` of them in flight at every moment: whatever breaks, breaks some."""
-        return Pressure(browse(self.channels), workers)
+        return Pressure(view(self.channels), workers)
 
     async def buying(self, rps: float = 5) -> Load:
         """Load of whole checkouts."""

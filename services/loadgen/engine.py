@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from mesh.clock import Clock
 from services.loadgen.report import Report, Sample
 
 
@@ -19,15 +20,16 @@ class Recorder:
     Args:
         report: Where they go.
         intended: When the schedule wanted the arrival, in monotonic seconds.
+        clock: Monotonic.
     """
 
-    def __init__(self, report: Report, intended: float) -> None:
-        self._report, self._next = report, intended
+    def __init__(self, report: Report, intended: float, clock: Clock = time.monotonic) -> None:
+        self._report, self._next, self._clock = report, intended, clock
 
     def record(self, target: str, method: str, code: str, endpoint: str | None, attempts: int) -> None:
         """Adds a call that just ended. Later calls of the same journey count from here."""
-        now = time.monotonic()
-        self._report.samples.append(Sample(target, method, self._next, now, code, endpoint, attempts))
+        now = self._clock()
+        self._report.add(Sample(target, method, self._next, now, code, endpoint, attempts))
         self._next = now
 
 
@@ -49,19 +51,31 @@ class Load:
         rps: Arrivals per second.
         limit: Journeys in flight at most; an arrival above it is dropped and counted.
         finish: Seconds that journeys in flight may take when the load is left.
+        report: Takes the samples.
+        clock: Monotonic.
     """
 
-    def __init__(self, journey: Journey, rps: float, *, limit: int = 1000, finish: float = 10.0) -> None:
+    def __init__(
+        self,
+        journey: Journey,
+        rps: float,
+        *,
+        limit: int = 1000,
+        finish: float = 10.0,
+        report: Report | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
         if not 0 < rps <= 10_000:
             raise ValueError("rps must be in (0, 10000]")
-        self.report = Report()
+        self.report, self._clock = report or Report(), clock
         self._journey, self._interval, self._limit, self._finish = journey, 1 / rps, limit, finish
         self._running: set[asyncio.Task[None]] = set()
         self._arrivals: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
+        self._failure: asyncio.Future[BaseException] | None = None
 
     async def __aenter__(self) -> Self:
-        self.report.started = time.monotonic()
+        self.report.started = self._clock()
+        self._failure = asyncio.get_running_loop().create_future()
         self._arrivals = asyncio.create_task(self._arrive(), name="load-arrivals")
         return self
 
@@ -76,9 +90,9 @@ class Load:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        self.report.ended = time.monotonic()
-        if self._failure is not None and error is None:
-            raise self._failure
+        self.report.ended = self._clock()
+        if error is None and self._failure is not None and self._failure.done():
+            raise self._failure.result()
 
     async def run(
         self, duration: float, progress: Callable[[Report], Awaitable[None]] | None = None
@@ -86,17 +100,28 @@ class Load:
         """Loads for `duration` seconds, calling `progress` about once a second."""
         async with self:
             end = self.report.started + duration
-            while (left := end - time.monotonic()) > 0:
-                await asyncio.sleep(min(1.0, left))
-                self.report.ended = time.monotonic()
+            while (left := end - self._clock()) > 0:
+                if await self._failed_within(min(1.0, left)):
+                    break
+                self.report.ended = self._clock()
                 if progress:
                     await progress(self.report)
         return self.report
 
+    async def failed(self) -> None:
+        """Waits until a journey raises, which is a bug of the journey, and raises the same."""
+        assert self._failure is not None
+        raise await asyncio.shield(self._failure)
+
+    async def _failed_within(self, seconds: float) -> bool:
+        assert self._failure is not None
+        await asyncio.wait({self._failure}, timeout=seconds)
+        return self._failure.done()
+
     async def _arrive(self) -> None:
         intended = self.report.started
         while True:
-            now = time.monotonic()
+            now = self._clock()
             # A late wake-up starts all that is due: the schedule does not slip.
             while intended <= now:
                 self._start(intended)
@@ -107,14 +132,15 @@ class Load:
         if len(self._running) >= self._limit:
             self.report.dropped += 1
             return
-        task = asyncio.create_task(self._journey(Recorder(self.report, intended)))
+        task = asyncio.create_task(self._journey(Recorder(self.report, intended, self._clock)))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self._failure = error
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failure is not None and not self._failure.done():
+            self._failure.set_result(error)
 
 
 class Pressure(Load):
@@ -130,7 +156,7 @@ class Pressure(Load):
     async def _arrive(self) -> None:
         while True:
             await self._free.acquire()
-            self._start(time.monotonic())
+            self._start(self._clock())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         super()._ended(task)

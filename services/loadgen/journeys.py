@@ -1,53 +1,27 @@
-"""What buyers do. Each journey is one arrival of the load; issue B adds more of them."""
+"""What visitors of the shop do. Each journey is one arrival of the load."""
 
 import random
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-import grpc
-from ecommerce import common_pb2, order_pb2, product_pb2, user_pb2
-from ecommerce.order_pb2_grpc import OrderServiceStub
+from ecommerce import chat_pb2, order_pb2, product_pb2
 from ecommerce.product_pb2_grpc import ProductServiceStub
-from ecommerce.user_pb2_grpc import UserServiceStub
 
+from services.loadgen import steps
+from services.loadgen.calls import ChannelSource, measured, measured_list
 from services.loadgen.engine import Journey, Recorder
+from services.loadgen.session import login
+from services.loadgen.shop import Shop
 
-#: What `ChannelSource` gives: the mesh's `Member.channel`, or anything else that makes grpc.aio channels.
-ChannelSource = Callable[[str], grpc.aio.Channel]
-
-
-class _Call(Protocol):
-    def __await__(self) -> Any: ...
-
-    async def trailing_metadata(self) -> Any: ...
+PAGE_SIZE = 12
+#: How often each journey is made in a `mix`: most visitors look, some buy.
+WEIGHTS = {"browse": 40, "search": 25, "buy": 15, "follow": 10, "chat": 10}
 
 
-async def measured(recorder: Recorder, target: str, method: str, call: _Call) -> Any:
-    """Awaits a call and records it; None where it failed."""
-    code, response = "OK", None
-    try:
-        response = await call
-    except grpc.aio.AioRpcError as e:
-        code = e.code().name
-    recorder.record(target, method, code, await _answered_by(call), getattr(call, "attempts", 1))
-    return response
-
-
-async def _answered_by(call: _Call) -> str | None:
-    """The endpoint of a mesh call; what the server says of itself where the client is plain grpc."""
-    if hasattr(call, "endpoint"):
-        return str(call.endpoint) if call.endpoint else None
-    for key, value in await call.trailing_metadata() or ():
-        if key == "mesh-replica":
-            return str(value)
-    return None
-
-
-def browse(channels: ChannelSource, products: int = 20, rng: random.Random | None = None) -> Journey:
-    """Looks at one product of the first `products`."""
+def view(channels: ChannelSource, products: int = 20, rng: random.Random | None = None) -> Journey:
+    """Looks at one product of the first `products`: a single cheap read, for measuring the mesh."""
     rng = rng or random.Random()
-    stub = ProductServiceStub(channels("product"))
+    stub: Any = ProductServiceStub(channels("product"))
 
     async def journey(recorder: Recorder) -> None:
         request = product_pb2.GetProductRequest(id=rng.randint(1, products))
@@ -56,44 +30,130 @@ def browse(channels: ChannelSource, products: int = 20, rng: random.Random | Non
     return journey
 
 
-async def login(channels: ChannelSource, name: str, password: str) -> user_pb2.LoginResponse:
-    """Logs in; raises grpc.aio.AioRpcError where that fails."""
-    request = user_pb2.LoginRequest(login=name, password=password)
-    return await UserServiceStub(channels("user")).Login(request)
-
-
 async def checkout(channels: ChannelSource, rng: random.Random | None = None) -> Journey:
-    """Looks at a product and buys it, as bob."""
-    rng = rng or random.Random()
+    """Looks at a product and buys it, as bob, who logs in once at the beginning."""
+    shop = Shop(channels, rng)
     session = await login(channels, "bob", "bob-password")
-    products, orders = ProductServiceStub(channels("product")), OrderServiceStub(channels("order"))
     metadata = (("authorization", f"Bearer {session.access_token}"),)
 
     async def journey(recorder: Recorder) -> None:
-        product_id = rng.randint(1, 10)
-        seen = products.GetProduct(product_pb2.GetProductRequest(id=product_id))
-        if await measured(recorder, "product", "GetProduct", seen) is None:
-            return
-        request = order_pb2.CreateOrderRequest(
-            user_id=session.user.id,
-            items=[order_pb2.OrderItem(product_id=product_id, quantity=1)],
-            shipping_address=common_pb2.Address(
-                street="1 Mesh Lane", city="Loopback", zip_code="12700", country="NL"
-            ),
-            idempotency_key=uuid.uuid4().hex,
-        )
-        call = orders.CreateOrder(request, metadata=metadata, timeout=10)
-        await measured(recorder, "order", "CreateOrder", call)
+        product_id = shop.rng.randint(1, 10)
+        if await steps.look(shop, recorder, product_id) is not None:
+            await steps.order(shop, recorder, session.user.id, [(product_id, 1)], metadata)
 
     return journey
 
 
-async def _browse(channels: ChannelSource) -> Journey:
-    return browse(channels)
+def browse(shop: Shop) -> Journey:
+    """Opens a page of the catalogue, and looks at one to three of its products."""
 
+    async def journey(recorder: Recorder) -> None:
+        request = product_pb2.ListProductsRequest(page=shop.rng.randint(1, 2), page_size=PAGE_SIZE)
+        call = shop.products.ListProducts(request)
+        page = await measured_list(recorder, "product", "ListProducts", call)
+        await steps.look_at_some(shop, recorder, page or [])
+
+    return journey
+
+
+def search(shop: Shop) -> Journey:
+    """Looks for a word, and at one to three of the products found."""
+
+    async def journey(recorder: Recorder) -> None:
+        await steps.look_at_some(shop, recorder, await steps.search(shop, recorder))
+
+    return journey
+
+
+def buy(shop: Shop) -> Journey:
+    """Searches, looks, fills a cart with one to three things, checks out, and waits for the confirmation."""
+
+    async def journey(recorder: Recorder) -> None:
+        looked_at = await steps.look_at_some(shop, recorder, await steps.search(shop, recorder))
+        cart = [(p.id, shop.rng.randint(1, 2)) for p in looked_at if p.stock > 1]
+        buyer = shop.buyer()
+        metadata = await buyer.metadata(recorder) if cart else None
+        if metadata is None:
+            return
+        order = await steps.order(shop, recorder, buyer.user_id, cart, metadata)
+        if order is not None:
+            await steps.until_settled(shop, recorder, order.id, metadata)
+
+    return journey
+
+
+def follow(shop: Shop) -> Journey:
+    """Opens one of the latest orders and stays on its page, which follows it, for a while."""
+
+    async def journey(recorder: Recorder) -> None:
+        buyer = shop.buyer()
+        metadata = await buyer.metadata(recorder)
+        if metadata is None:
+            return
+        request = order_pb2.ListOrdersRequest(user_id=buyer.user_id, page_size=PAGE_SIZE)
+        call = shop.orders.ListOrders(request, metadata=metadata)
+        orders = await measured_list(recorder, "order", "ListOrders", call)
+        if orders:
+            await steps.watch(shop, recorder, shop.rng.choice(orders).id, metadata)
+
+    return journey
+
+
+def chat(shop: Shop) -> Journey:
+    """Reads what was said in the lobby, says something, and sees it said."""
+
+    async def journey(recorder: Recorder) -> None:
+        buyer = shop.buyer()
+        metadata = await buyer.metadata(recorder)
+        if metadata is None:
+            return
+        request = chat_pb2.GetRoomHistoryRequest(room_id=steps.ROOM, page_size=PAGE_SIZE)
+        call = shop.chat.GetRoomHistory(request, metadata=metadata)
+        if await measured_list(recorder, "chat", "GetRoomHistory", call) is not None:
+            await steps.talk(shop, recorder, metadata)
+
+    return journey
+
+
+def mix(journeys: Mapping[str, Journey], weights: Mapping[str, int], rng: random.Random) -> Journey:
+    """One of the journeys at each arrival, as often as its weight says."""
+    names = list(weights)
+    shares = [weights[name] for name in names]
+
+    async def journey(recorder: Recorder) -> None:
+        await journeys[rng.choices(names, shares)[0]](recorder)
+
+    return journey
+
+
+def _alone(make: Callable[[Shop], Journey]) -> Callable[[ChannelSource], Awaitable[Journey]]:
+    async def made(channels: ChannelSource) -> Journey:
+        return make(Shop(channels))
+
+    return made
+
+
+async def _mix(channels: ChannelSource) -> Journey:
+    shop = Shop(channels)
+    return mix({name: make(shop) for name, make in _JOURNEYS.items()}, WEIGHTS, shop.rng)
+
+
+async def _view(channels: ChannelSource) -> Journey:
+    return view(channels)
+
+
+_JOURNEYS: Mapping[str, Callable[[Shop], Journey]] = {
+    "browse": browse,
+    "search": search,
+    "buy": buy,
+    "follow": follow,
+    "chat": chat,
+}
 
 #: By the name that `meshmart load --scenario` takes.
-SCENARIOS: dict[str, Callable[[ChannelSource], Awaitable[Journey]]] = {
-    "browse": _browse,
+SCENARIOS: Mapping[str, Callable[[ChannelSource], Awaitable[Journey]]] = {
+    "mix": _mix,
+    **{name: _alone(make) for name, make in _JOURNEYS.items()},
     "checkout": checkout,
+    "view": _view,
 }

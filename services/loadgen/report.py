@@ -50,6 +50,10 @@ class Report:
     started: float = 0.0
     ended: float = 0.0
 
+    def add(self, sample: Sample) -> None:
+        """Takes in a call that has ended."""
+        self.samples.append(sample)
+
     @property
     def errors(self) -> int:
         return self.dropped + sum(s.code != "OK" for s in self.samples)
@@ -91,8 +95,23 @@ class Report:
             "dropped": self.dropped,
             "codes": dict(sorted(self.codes().items())),
             "retried": sum(s.attempts > 1 for s in self.samples),
-            "latency_ms": {f"p{round(q * 100)}": round(self.latency(q) * 1000, 3) for q in (0.5, 0.95, 0.99)},
+            "latency_ms": _latencies(self.samples),
+            "methods": self.methods(),
             "shares": {target: self._shares(target, names or {}) for target in self.targets()},
+        }
+
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """Calls, errors and latencies of each method, `order/CreateOrder`."""
+        by_method: dict[str, list[Sample]] = {}
+        for sample in self.samples:
+            by_method.setdefault(f"{sample.target}/{sample.method}", []).append(sample)
+        return {
+            name: {
+                "calls": len(samples),
+                "errors": sum(s.code != "OK" for s in samples),
+                "latency_ms": _latencies(samples),
+            }
+            for name, samples in sorted(by_method.items())
         }
 
     def _shares(self, target: str, names: Mapping[str, str]) -> dict[str, Any]:
@@ -105,6 +124,12 @@ class Report:
             },
             "max_over_min": round(spread(counts), 4) if counts else None,
         }
+
+
+def _latencies(samples: list[Sample]) -> dict[str, float]:
+    """Percentiles in milliseconds."""
+    rising = sorted(s.latency for s in samples)
+    return {f"p{round(q * 100)}": round(percentile(rising, q) * 1000, 3) for q in (0.5, 0.95, 0.99)}
 
 
 def spread(counts: Mapping[str, int]) -> float:

@@ -40,3 +40,15 @@ def test_the_summary_names_replicas_and_adds_up() -> None:
     assert shares["replicas"]["product/1"] == {"address": "a", "calls": 2, "share": 0.5}
     assert shares["replicas"]["b"]["share"] == 0.5
     assert shares["max_over_min"] == 1.0
+
+
+def test_the_summary_has_a_line_for_each_method() -> None:
+    other = Sample("order", "CreateOrder", 0.0, 0.2, "UNAVAILABLE", None, 1)
+    methods = Report([sample(latency=0.01), sample(latency=0.03), other]).methods()
+    assert list(methods) == ["order/CreateOrder", "product/GetProduct"]
+    assert methods["product/GetProduct"] == {
+        "calls": 2,
+        "errors": 0,
+        "latency_ms": {"p50": 10.0, "p95": 30.0, "p99": 30.0},
+    }
+    assert methods["order/CreateOrder"]["errors"] == 1
