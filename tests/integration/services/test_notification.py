@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from services.notification.servicer import NotificationServicer
 from services.notification.storage import CHANNEL, SqlStore
 from tests.databases import Databases, Maker
 
-from .meshkit import Metadata, Replicas
+from .replicakit import Fleet, Metadata, Replica, fleet
 from .shopkit import messages, refused
 
 Code = grpc.StatusCode
@@ -32,51 +32,39 @@ NOW = 1_767_225_600.0
 
 
 class Post:
-    """Two replicas of the notification service and those who call them."""
+    """Two replicas of the notification service, and those who call them."""
 
-    def __init__(self, directory: Path, databases: Databases) -> None:
-        self.databases = databases
-        self.replicas = Replicas(directory, "notification")
-        self.bob, self.charlie = self.replicas.user(2), self.replicas.user(3)
-        self.admin = self.replicas.user(1, ("user", "admin"))
-        self._stack = AsyncExitStack()
+    def __init__(self, made: Fleet, databases: Databases) -> None:
+        self.fleet, self.databases = made, databases
+        self.bob, self.charlie = made.token(2, "bob"), made.token(3, "charlie")
+        self.admin = made.token(1, "alice", "user", "admin")
+        self.order, self.client = self.of("order"), self.of("client")
 
-    async def __aenter__(self) -> "Post":
-        await self._stack.__aenter__()
-        self._stack.push_async_callback(self.replicas.stop)
-        for _ in range(2):
-            await self.add()
-        self.order = NotificationServiceStub(self.replicas.channel("order"))
-        self.client = NotificationServiceStub(self.replicas.channel("client"))
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
-
-    async def add(self) -> MeshServer:
-        """One more replica."""
-        url = self.databases.url("notification")
-        db = await self._stack.enter_async_context(Database.open(url, "notification"))
-        inbox = Inbox(SqlStore(db), lambda: NOW)
-        await self._stack.enter_async_context(following(db, CHANNEL, inbox, int))
-        return await self.replicas.start(
-            add_NotificationServiceServicer_to_server, NotificationServicer(inbox)
-        )
-
-    async def at(self, server: MeshServer) -> NotificationServiceStub:
-        """A client of one replica only."""
-        channel = self.replicas.direct("client", server)
-        await self._stack.enter_async_context(channel)
-        return NotificationServiceStub(channel)
+    def of(self, workload: str, *replicas: Replica) -> NotificationServiceStub:
+        """A workload's stub."""
+        return NotificationServiceStub(self.fleet.channel(replicas, workload))
 
     async def tell(self, user_id: int, *titles: str) -> None:
         for title in titles:
             await self.order.SendNotification(_request(user_id=user_id, title=title))
 
 
+@asynccontextmanager
+async def _post(directory: Path, databases: Databases) -> AsyncIterator[Post]:
+    async def make(resources: AsyncExitStack, server: MeshServer) -> None:
+        url = databases.url("notification")
+        db = await resources.enter_async_context(Database.open(url, "notification"))
+        inbox = Inbox(SqlStore(db), lambda: NOW)
+        add_NotificationServiceServicer_to_server(NotificationServicer(inbox), server)
+        await resources.enter_async_context(following(db, CHANNEL, inbox, int))
+
+    async with fleet("notification", directory, make) as made:
+        yield Post(made, databases)
+
+
 @pytest.fixture
 async def post(tmp_path: Path, new_databases: Maker) -> AsyncIterator[Post]:
-    async with Post(tmp_path / "mesh", new_databases("notification")) as post:
+    async with _post(tmp_path / "mesh", new_databases("notification")) as post:
         yield post
 
 
@@ -122,8 +110,7 @@ async def test_only_the_order_service_and_admins_tell(post: Post) -> None:
     for metadata, code in ((post.bob, Code.PERMISSION_DENIED), ((), Code.UNAUTHENTICATED)):
         assert (await refused(post.client.SendNotification(_request(), metadata=metadata))).code is code
     for workload in ("storefront", "loadgen", "product"):
-        stub = NotificationServiceStub(post.replicas.channel(workload))
-        refusal = await refused(stub.SendNotification(_request(), metadata=post.admin))
+        refusal = await refused(post.of(workload).SendNotification(_request(), metadata=post.admin))
         assert refusal.code is Code.PERMISSION_DENIED
 
 
@@ -174,7 +161,7 @@ async def test_a_list_is_paged_newest_first(post: Post) -> None:
 
 async def test_streams_at_both_replicas_see_what_either_was_told(post: Post) -> None:
     await post.tell(2, "before")
-    streams = [await _follow(await post.at(server), post.bob) for server in post.replicas.servers]
+    streams = [await _follow(post.of("client", replica), post.bob) for replica in post.fleet.replicas]
     await post.tell(3, "not bob's")
     await post.tell(2, *"abcdef")  # the channel spreads them over both replicas
     for stream in streams:
@@ -234,21 +221,21 @@ async def _told_at_last(post: Post, title: str, event_id: str = "") -> None:
 
 
 async def _restart_rolling(post: Post) -> None:
-    for server in list(post.replicas.servers):
-        await post.add()
-        await post.replicas.leave(server)
+    for replica in list(post.fleet.replicas):
+        await post.fleet.start()
+        await post.fleet.leave(replica)
 
 
 async def test_a_stream_resumes_by_its_cursor_after_everything_was_down(
     tmp_path: Path, new_databases: Maker
 ) -> None:
     databases = new_databases("notification")
-    async with Post(tmp_path / "one", databases) as post:
+    async with _post(tmp_path / "one", databases) as post:
         stream = await _follow(post.client, post.bob)
         await post.tell(2, "a", "b", "c")
         cursor = [(await stream.read()).cursor for _ in range(2)][-1]
         stream.cancel()
-    async with Post(tmp_path / "two", databases) as post:
+    async with _post(tmp_path / "two", databases) as post:
         stream = await _follow(post.client, post.bob, after=cursor)
         await post.tell(2, "d")
         assert await _titles(stream, 2) == ["c", "d"]
