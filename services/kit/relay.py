@@ -9,7 +9,7 @@ an event once by its id.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -23,8 +23,9 @@ from services.kit.background import repeating
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks for what is due; what this process added itself is looked for at once.
-TICK = 1.0
+#: Seconds between two looks for what is due; for what this process added itself it looks at once, or as
+#: good as that: what is added within GATHER seconds goes together, as each round costs two transactions.
+TICK, GATHER = 1.0, 0.05
 #: Seconds between two counts of what waits.
 COUNT_INTERVAL = 5.0
 #: Seconds that one delivery may take.
@@ -153,32 +154,37 @@ class Relay:
     ) -> None:
         self._leaving.set()
         try:
-            async with asyncio.timeout(GRACE):
-                for line in self._lines.values():
-                    await line.busy.acquire()
-        except TimeoutError:
-            pass  # the leases end by themselves, and others deliver it
+            # What takes longer is given up: its lease ends by itself, and others deliver it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    for line in self._lines.values():
+                        await line.busy.acquire()
         finally:
             await self._stack.aclose()
 
     async def _relay(self, line: _Line) -> None:
         """Everything of a topic that is due."""
-        async with line.busy:
-            while not self._leaving.is_set() and await self._round(line):
-                pass
+        pause = GATHER
+        while not await self._left_within(pause):
+            async with line.busy:
+                width = line.width
+                taken = await self._round(line)
+            if not taken:
+                return
+            pause = 0.0 if taken == width else GATHER
 
-    async def _round(self, line: _Line) -> bool:
-        """As many keys as are delivered at the same time; whether there may be more."""
+    async def _round(self, line: _Line) -> int:
+        """As many keys as are delivered at the same time; returns how many were due."""
         now = self._now()
         taken = await self._queue.take(line.topic, now, now + LEASE, line.width)
         if not taken:
-            return False
+            return 0
         delivered = list[OutboxEvent]()
         failed = list[tuple[OutboxEvent, float]]()
         await asyncio.gather(*(self._key(line, events, now, delivered, failed) for events in taken))
         await self._queue.settle(delivered, failed)
         await self._adapt(line, bool(delivered))
-        return True
+        return len(taken)
 
     async def _key(
         self,
@@ -220,11 +226,14 @@ class Relay:
         # The receiver is away: find out with one event whether it is back, and ever less often.
         line.width = 1
         pause, line.pause = line.pause, min(2 * line.pause, LAST_PAUSE)
-        try:
-            async with asyncio.timeout(self._jittered(pause, 0, LAST_PAUSE)):
+        await self._left_within(self._jittered(pause, 0, LAST_PAUSE))
+
+    async def _left_within(self, seconds: float) -> bool:
+        """Waits so long, or until the relay is to leave: whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._leaving.wait()
-        except TimeoutError:
-            pass
+        return self._leaving.is_set()
 
     def _jittered(self, first: float, attempts: int, last: float) -> float:
         return float(min(first * 2.0 ** min(attempts, 20), last)) * (0.5 + self._rng.random() / 2)
