@@ -8,7 +8,8 @@ from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
 from mesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
-from services.kit.follow import TICK, stream_max_age
+from services.kit.follow import stream_max_age
+from services.kit.following import following
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
@@ -18,7 +19,7 @@ from services.order.orders import Orders
 from services.order.receivers import BuyersNotifications, ShopAnalytics
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
-from services.order.storage import SqlStore
+from services.order.storage import CHANGES, SqlStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
 
@@ -41,7 +42,7 @@ async def build(app: App) -> None:
     orders = Orders(store, Saga(store, catalogue, cashier, time.time), tasks.start, time.time)
     updates = Updates(store, stream_max_age(os.environ))
     add_OrderServiceServicer_to_server(OrderServicer(orders, updates, time.time), app.server)
-    await app.enter(repeating(updates.look, TICK, "following of orders"))
+    await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
 
 

@@ -27,6 +27,9 @@ from services.order.domain import (
 from services.order.news import News, news_of
 from services.order.tables import events, items, orders
 
+#: Where a change of an order is told, as its id; see `services.kit.following`.
+CHANGES = "orders"
+
 
 class SqlStore:
     """`services.order.ports.Store` over SQLite or PostgreSQL.
@@ -80,6 +83,7 @@ class SqlStore:
                 await connection.execute(_PRICES, _item_rows(following, prefix="new_"))
             if message:
                 await _append(connection, following, message)
+                await self._db.notify(connection, CHANGES, str(order.id))
             await outbox.add_all(connection, [_outbox_row(following, piece) for piece in news])
         if news:
             self._told()

@@ -4,11 +4,9 @@ The stack above the servicers is the mesh's own: parsing, error mapping, streams
 tested with the mesh.
 """
 
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,8 +25,7 @@ from mesh.health.servicer import HealthServicer
 from mesh.server import MeshServer
 from mesh.status import from_wire
 from services.kit.background import repeating
-from services.kit.db import Database, database_url
-from services.kit.migrate import migrate
+from services.kit.db import Database
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.orders import Orders
 from services.order.saga import Saga
@@ -37,6 +34,8 @@ from services.order.storage import SqlStore as OrderStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
 from services.payment.acquirer import SimulatedAcquirer
+from services.payment.batches import Batches
+from services.payment.feed import Feed
 from services.payment.payments import Payments
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
@@ -45,8 +44,9 @@ from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.storage import SqlProducts, SqlStock
 from services.product.warehouse import Warehouse
+from tests.databases import Databases
 
-_SERVICES = ("product", "payment", "order")
+SERVICES = ("product", "payment", "order")
 Metadata = tuple[tuple[str, str], ...]
 ADMIN: Metadata = (("x-user", "1"), ("x-roles", "user,admin"), ("x-workload", "client"))
 BOB: Metadata = (("x-user", "2"), ("x-roles", "user"), ("x-workload", "client"))
@@ -69,7 +69,7 @@ class Said(ServerLayer):
 class Shop:
     """A shop with one order replica and clients of its services."""
 
-    directory: Path
+    databases: Databases
     product: ProductServiceStub
     payment: PaymentServiceStub
     order: OrderServiceStub
@@ -93,28 +93,25 @@ async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
         await server.stop(0)
 
 
-async def prepare(directory: Path) -> None:
-    """Makes and seeds the three databases."""
-    for name in _SERVICES:
-        await migrate(database_url(name, {"MESHMART_DATA_DIR": str(directory)}), name)
-
-
 @asynccontextmanager
-async def shop(prepared: Path, directory: Path, now: Clock) -> AsyncIterator[Shop]:
-    """All three services over copies of the `prepared` databases in `directory`."""
-    shutil.copytree(prepared, directory, dirs_exist_ok=True)
+async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
+    """All three `SERVICES` over these databases."""
     dbs = {}
     async with AsyncExitStack() as stack:
-        for name in _SERVICES:
-            url = database_url(name, {"MESHMART_DATA_DIR": str(directory)})
-            dbs[name] = await stack.enter_async_context(Database.open(url, name))
+        for name in SERVICES:
+            dbs[name] = await stack.enter_async_context(Database.open(databases.url(name), name))
         db = dbs["product"]
         servicer: Any = ProductServicer(
             Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
         )
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
-        servicer = PaymentServicer(Payments(PaymentStore(db), SimulatedAcquirer(db, now), now), now)
+        paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, now)
+        feed = Feed(paid)
+        servicer = PaymentServicer(
+            Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now
+        )
+        await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
         store = OrderStore(dbs["order"])
         tasks = await stack.enter_async_context(SagaTasks())
@@ -126,7 +123,7 @@ async def shop(prepared: Path, directory: Path, now: Clock) -> AsyncIterator[Sho
         order = await stack.enter_async_context(serving(add_OrderServiceServicer_to_server, servicer))
         await stack.enter_async_context(repeating(updates.look, 0.02, "updates"))
         yield Shop(
-            directory,
+            databases,
             ProductServiceStub(product),
             PaymentServiceStub(payment),
             OrderServiceStub(order),

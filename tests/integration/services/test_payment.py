@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,23 +9,23 @@ from google.protobuf.empty_pb2 import Empty
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, messages, prepare, refused, shop
+from tests.databases import Databases, Maker
+
+from .shopkit import ADMIN, BOB, NOBODY, ORDER, SERVICES, Metadata, messages, refused, shop
 
 #: 2026-01-01
 NOW = 1_767_225_600.0
 Code = grpc.StatusCode
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("prepared")
-    asyncio.run(prepare(directory))
-    return directory
+@pytest.fixture
+def databases(new_databases: Maker) -> Databases:
+    return new_databases(*SERVICES)
 
 
 @pytest.fixture
-async def payment(prepared: Path, tmp_path: Path) -> AsyncIterator[Any]:
-    async with shop(prepared, tmp_path, lambda: NOW) as made:
+async def payment(databases: Databases) -> AsyncIterator[Any]:
+    async with shop(databases, lambda: NOW) as made:
         yield made.payment
 
 
@@ -174,7 +173,9 @@ _METHODS = {
 
 
 @pytest.mark.parametrize("method", _METHODS)
-async def test_no_request_whatever_is_answered_unknown_or_internal(payment: Any, method: str) -> None:
+async def test_no_request_whatever_is_answered_unknown_or_internal(
+    payment: Any, databases: Databases, method: str
+) -> None:
     # One event loop for the server and all examples: hypothesis draws, the loop calls.
     loop = asyncio.get_running_loop()
 
@@ -190,7 +191,12 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(payment: Any,
             if e.code() in (Code.UNKNOWN, Code.INTERNAL):
                 raise
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=databases.examples(60),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(request=messages(_METHODS[method]), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(20)

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,7 +17,7 @@ from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.storage import SqlProducts, SqlStock
 from services.product.warehouse import Warehouse
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Databases, Maker
 
 from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, refused, requests, serving
 
@@ -26,13 +25,13 @@ Code = grpc.StatusCode
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return fresh_url("product", tmp_path)
+def databases(new_databases: Maker) -> Databases:
+    return new_databases("product")
 
 
 @pytest.fixture
-async def product(url: str) -> AsyncIterator[Any]:
-    async with Database.open(url, "product") as db:
+async def product(databases: Databases) -> AsyncIterator[Any]:
+    async with Database.open(databases.url("product"), "product") as db:
         products = SqlProducts(db)
         made = ProductServicer(Catalogue(products), Warehouse(SqlStock(db)), Assistant(products))
         async with serving(add_ProductServiceServicer_to_server, made) as channel:
@@ -258,7 +257,9 @@ _METHODS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("method", _METHODS)
-async def test_no_request_whatever_is_answered_unknown_or_internal(product: Any, method: str) -> None:
+async def test_no_request_whatever_is_answered_unknown_or_internal(
+    product: Any, databases: Databases, method: str
+) -> None:
     # One event loop for the server and all examples: hypothesis draws, the loop calls.
     loop = asyncio.get_running_loop()
 
@@ -274,7 +275,12 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(product: Any,
             if e.code() in (Code.UNKNOWN, Code.INTERNAL):
                 raise
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=databases.examples(60),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(request=requests(product, method, _METHODS), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)

@@ -25,7 +25,7 @@ from services.user.passwords import Cost, ScryptPasswords
 from services.user.servicer import UserServicer
 from services.user.storage import SqlTokens, SqlUsers
 from services.user.users import Users
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Databases, Maker
 
 from .shopkit import ADMIN, BOB, NOBODY, Metadata, refused, requests, serving
 
@@ -40,19 +40,19 @@ class Running:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return fresh_url("user", tmp_path)
+def databases(new_databases: Maker) -> Databases:
+    return new_databases("user")
 
 
 @pytest.fixture
-async def running(tmp_path: Path, url: str) -> AsyncIterator[Running]:
+async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running]:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "k1.pem").write_bytes(pem)
     keys = SigningKeys(tmp_path, CONFIG, lambda: 0.0)
     keys.load()
-    async with Database.open(url, "user") as db:
+    async with Database.open(databases.url("user"), "user") as db:
         users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
         logins = Logins(users, SqlTokens(db), passwords, keys, lambda: 1_000.0, Lifetimes())
         servicer = UserServicer(Users(users, passwords), logins, keys, CONFIG.issuer)
@@ -269,7 +269,9 @@ _LIKELY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("method", _METHODS)
-async def test_no_request_whatever_is_answered_unknown_or_internal(user: Any, method: str) -> None:
+async def test_no_request_whatever_is_answered_unknown_or_internal(
+    user: Any, databases: Databases, method: str
+) -> None:
     # One event loop for the server and all examples: hypothesis draws, the loop calls.
     loop = asyncio.get_running_loop()
     drawn = requests(user, method, _METHODS) | _LIKELY.get(method, st.nothing())
@@ -286,7 +288,12 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(user: Any, me
             if e.code() in (Code.UNKNOWN, Code.INTERNAL):
                 raise
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=databases.examples(60),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(request=drawn, metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
