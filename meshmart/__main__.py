@@ -5,7 +5,7 @@ import sys
 import typer
 
 from local.errors import ClusterError, describe
-from meshmart import call, down, kill, load, logs, restart, rotate, scale, status, token, up
+from meshmart import audit, call, down, kill, load, logs, restart, rotate, scale, status, token, up
 from meshmart.errors import CommandError
 from meshmart.tour import command as tour
 
@@ -27,6 +27,7 @@ app.command("restart")(restart.restart)
 app.command("kill")(kill.kill)
 app.command("rotate-certs")(rotate.rotate)
 app.command("load")(load.load)
+app.command("audit")(audit.audit)
 app.command("tour")(tour.tour)
 app.command("token")(token.token)
 app.command("call")(call.call)

@@ -1,0 +1,80 @@
+"""`meshmart audit`: checks the shop's books and prints the sums."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from local.options import parse_duration
+from meshmart.ask import parsed
+from meshmart.options import DEFAULT, StateDirOption
+
+if TYPE_CHECKING:
+    from meshmart.books.model import Books
+    from meshmart.books.verdict import Verdict
+
+#: Seconds between two looks at books that are not settled.
+_GLANCE = 0.5
+
+
+def audit(
+    settle: Annotated[
+        str, typer.Option(help="Wait so long until nothing is unfinished; then unfinished is wrong.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON.")] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Holds orders, payments, the acquirer's ledger, stock and notifications against each other; fails
+    where they do not add up. Reads STATE_DIR/data, or MESHMART_DATABASE_URL; the shop may run or not."""
+    patience = parsed(parse_duration, settle) if settle else None
+    verdict, _ = asyncio.run(audited(state_dir / "data", os.environ, patience or 0.0))
+    if as_json:
+        typer.echo(json.dumps(verdict.as_dict(), indent=2))
+    else:
+        show(verdict)
+    if not (verdict.balanced if patience is None else verdict.settled):
+        raise typer.Exit(1)
+
+
+async def audited(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "tuple[Verdict, Books]":
+    """The verdict on the books, and the books.
+
+    Args:
+        data: Where the SQLite files lie.
+        environ: MESHMART_DATABASE_URL goes before them.
+        patience: Seconds for which books that are not settled are read again.
+
+    Raises:
+        CommandError: they cannot be read.
+    """
+    from meshmart.books.check import audit
+    from meshmart.books.read import read
+
+    end = time.monotonic() + patience
+    while True:
+        books = await read(data, environ)
+        verdict = audit(books)
+        if verdict.settled or time.monotonic() >= end:
+            return verdict, books
+        await asyncio.sleep(_GLANCE)
+
+
+def show(verdict: "Verdict") -> None:
+    """Prints the sums, what is wrong and what is unfinished, for a person."""
+    from meshmart.books.verdict import first
+
+    counted = ", ".join(f"{count:,} {status}" for status, count in verdict.orders.items())
+    typer.echo(f"       {sum(verdict.orders.values()):,} orders: {counted or 'none yet'}")
+    for each in verdict.sums:
+        mark, colour = ("ok", typer.colors.GREEN) if each.even else ("WRONG", typer.colors.RED)
+        typer.echo(typer.style(f"{mark:<6}", fg=colour) + f" {each}")
+    for problem in first(verdict.problems):
+        typer.echo(typer.style("WRONG ", fg=typer.colors.RED) + f" {problem}")
+    for line in first(verdict.unfinished):
+        typer.echo(typer.style("open  ", fg=typer.colors.YELLOW) + f" {line}")
+    typer.echo("the books add up" if verdict.balanced else "the books do NOT add up")

@@ -1,0 +1,1 @@
+"""The shop's books: read from the services' databases, and checked against each other."""

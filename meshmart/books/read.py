@@ -1,0 +1,171 @@
+"""Reads the books: straight from the services' databases, as an auditor may and nobody else does."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from meshmart.books import model
+from meshmart.books.model import Books
+from meshmart.errors import CommandError
+from services.notification import tables as notification_tables
+from services.order import tables as order_tables
+from services.order.news import NOTIFICATIONS
+from services.payment import tables as payment_tables
+from services.product import storage as product_tables
+from services.product.seed import drafts
+
+#: In the order of reading: what an order's books refer to is read after them, so it is there.
+_SERVICES = ("order", "payment", "product", "notification")
+_OPTIONAL = frozenset({"notification"})
+_TIMEOUT = 10.0
+
+
+async def read(data: Path, environ: Mapping[str, str]) -> Books:
+    """The books of a shop that runs or not.
+
+    Args:
+        data: Where the SQLite files lie.
+        environ: MESHMART_DATABASE_URL, where it is set, goes before them.
+
+    Raises:
+        CommandError: there are no books, or they cannot be read.
+    """
+    engine, present = _engine(data, environ)
+    try:
+        async with engine.connect() as connection, connection.begin():
+            return await _Reader(connection, present).books()
+    except (DBAPIError, OSError, TimeoutError) as e:
+        raise CommandError(f"the books cannot be read: {getattr(e, 'orig', None) or e}") from None
+    finally:
+        await engine.dispose()
+
+
+def _engine(data: Path, environ: Mapping[str, str]) -> tuple[AsyncEngine, Sequence[str]]:
+    """One connection that sees each service's tables in a schema of the service's name."""
+    url = environ.get("MESHMART_DATABASE_URL", "")
+    if not url:
+        present = [name for name in _SERVICES if (data / f"{name}.db").exists()]
+        if missing := [n for n in _SERVICES if n not in present and n not in _OPTIONAL]:
+            raise CommandError(f"there are no books of {', '.join(missing)} in {data}")
+        return _sqlite(data, present), present
+    try:
+        return _postgres(url), _SERVICES
+    except ArgumentError:  # its text may hold the password
+        raise CommandError("MESHMART_DATABASE_URL must be postgresql://…") from None
+
+
+def _sqlite(data: Path, present: Sequence[str]) -> AsyncEngine:
+    engine = create_async_engine(
+        "sqlite+aiosqlite:///file::memory:?uri=true",
+        poolclass=NullPool,
+        connect_args={"timeout": _TIMEOUT, "isolation_level": None},
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def attach(connection: Any, _: object) -> None:
+        for name in present:
+            location = (data / f"{name}.db").resolve().as_uri() + "?mode=ro"
+            connection.execute(f'ATTACH DATABASE ? AS "{name}"', (location,))
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")  # a snapshot of each file, from its first read on
+
+    return engine
+
+
+def _postgres(url: str) -> AsyncEngine:
+    from services.kit.postgres import with_driver
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise CommandError("MESHMART_DATABASE_URL must be postgresql://…")
+    return create_async_engine(
+        with_driver(parsed)[0],
+        poolclass=NullPool,
+        isolation_level="REPEATABLE READ",  # one snapshot of all services
+        connect_args={"timeout": _TIMEOUT},
+    )
+
+
+class _Reader:
+    """One transaction's view."""
+
+    def __init__(self, connection: AsyncConnection, present: Sequence[str]) -> None:
+        self._connection, self._present = connection, present
+
+    async def books(self) -> Books:
+        orders = await self._all("order", order_tables.orders, model.Order)
+        items = await self._all("order", order_tables.items, model.Item)
+        history = await self._all("order", order_tables.events, model.Change)
+        outbox = await self._outbox()
+        payments = await self._all("payment", payment_tables.payments, model.Payment)
+        refunds = await self._all("payment", payment_tables.refunds, model.Refund)
+        ledger = await self._all("payment", payment_tables.ledger, model.Entry)
+        reservations, reserved = await self._reservations()
+        return Books(
+            orders=orders,
+            items=items,
+            history=history,
+            outbox=outbox,
+            payments=payments,
+            refunds=refunds,
+            ledger=ledger,
+            products=await self._products(),
+            reservations=reservations,
+            reserved=reserved,
+            seeded={number: draft.stock for number, draft in enumerate(drafts(), 1)},
+            notifications=await self._notifications(),
+        )
+
+    async def _outbox(self) -> list[str]:
+        table = order_tables.metadata.tables["outbox"]
+        statement = sa.select(table.c.event_id).where(table.c.topic == NOTIFICATIONS)
+        return [row.event_id for row in await self._rows("order", statement)]
+
+    async def _products(self) -> list[model.Product]:
+        columns = product_tables.product.c
+        # Taking and giving back stock leaves `updated_at` alone; an admin's change does not.
+        edited = (columns.updated_at != columns.created_at).label("edited")
+        statement = sa.select(columns.id, columns.stock, edited)
+        return [model.Product(*row) for row in await self._rows("product", statement)]
+
+    async def _reservations(self) -> tuple[dict[str, bool], dict[str, Counter[int]]]:
+        table, item = product_tables.reservation, product_tables.reservation_item
+        # The items first: those of a reservation that comes between are of no consequence.
+        statement = sa.select(item.c.key, item.c.product_id, item.c.quantity)
+        reserved: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        for row in await self._rows("product", statement):
+            reserved[row.key][row.product_id] += row.quantity
+        rows = await self._rows("product", sa.select(table.c.key, table.c.released))
+        return {row.key: bool(row.released) for row in rows}, dict(reserved)
+
+    async def _notifications(self) -> list[str] | None:
+        if "notification" not in self._present:
+            return None
+        table = notification_tables.notifications
+        there = await self._connection.run_sync(
+            lambda c: sa.inspect(c).has_table(table.name, schema="notification")
+        )
+        if not there:
+            return None
+        statement = sa.select(table.c.event_id).where(table.c.event_id.is_not(None))
+        return [row.event_id for row in await self._rows("notification", statement)]
+
+    async def _all(self, service: str, table: sa.Table, kind: Any) -> list[Any]:
+        """A dataclass a row; its fields are named as the columns."""
+        columns = [table.c[field.name] for field in fields(kind)]
+        return [kind(*row) for row in await self._rows(service, sa.select(*columns))]
+
+    async def _rows(self, service: str, statement: sa.Select[Any]) -> Sequence[Any]:
+        options = {"schema_translate_map": {None: service}}
+        result = await self._connection.execute(statement, execution_options=options)
+        return list(result)

@@ -1,0 +1,90 @@
+"""What an audit comes to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.kit.money import from_cents
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Two figures that come from different places and have to be the same."""
+
+    section: str
+    left: str
+    left_value: int
+    right: str
+    right_value: int
+    cents: bool = False
+
+    @property
+    def even(self) -> bool:
+        return self.left_value == self.right_value
+
+    def figure(self, value: int) -> str:
+        """As a person reads it."""
+        return f"{from_cents(value):,.2f}" if self.cents else f"{value:,}"
+
+    def __str__(self) -> str:
+        relation = "=" if self.even else "is not"
+        left, right = self.figure(self.left_value), self.figure(self.right_value)
+        return f"{self.section}: {self.left} {left} {relation} {self.right} {right}"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The sums, what is wrong, and what is not finished yet and so is not wrong."""
+
+    sums: list[Sum] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    #: Orders by status.
+    orders: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the books add up, as far as they are finished."""
+        return not self.problems and all(s.even for s in self.sums)
+
+    @property
+    def settled(self) -> bool:
+        """Whether they add up and nothing is under way."""
+        return self.balanced and not self.unfinished
+
+    def expect(self, holds: bool, problem: str) -> bool:
+        """Notes a problem unless it holds; says whether it does."""
+        if not holds:
+            self.problems.append(problem)
+        return holds
+
+    def add(
+        self, section: str, left: tuple[str, int], right: tuple[str, int], *, cents: bool = False
+    ) -> None:
+        """Notes two figures that have to be the same."""
+        self.sums.append(Sum(section, *left, *right, cents))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`. Amounts are in cents."""
+        return {
+            "balanced": self.balanced,
+            "settled": self.settled,
+            "orders": self.orders,
+            "sums": [
+                {
+                    "section": s.section,
+                    s.left: s.left_value,
+                    s.right: s.right_value,
+                    "unit": "cents" if s.cents else "",
+                    "even": s.even,
+                }
+                for s in self.sums
+            ],
+            "problems": self.problems,
+            "unfinished": self.unfinished,
+        }
+
+
+def first(lines: Sequence[str], most: int = 20) -> list[str]:
+    """The first of them, and how many there are more."""
+    return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else list(lines)
