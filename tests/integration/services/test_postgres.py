@@ -1,0 +1,286 @@
+"""What only PostgreSQL does: it restarts, notifies, waits in circles, and ends what takes too long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from local.catalog import SHOP
+from mesh.config import ConfigError
+from mesh.errors import Unavailable
+from services.kit.db import Database
+from services.kit.migrate import migrate
+from services.kit.postgres import POOL_SIZE
+from tests.databases import PostgresMaker
+from tests.postgres import Postgres
+
+Pair = tuple[Database, Database]
+
+
+@pytest.fixture
+def url(postgres_maker: PostgresMaker) -> Iterator[str]:
+    yield postgres_maker().url("shop")
+    postgres_maker.release()
+
+
+@pytest.fixture
+async def pair(url: str) -> AsyncIterator[Pair]:
+    """Two replicas' connections."""
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(Database.open(url, "shop", lock_timeout=1.0)) for _ in "ab"
+        ]
+        async with one.transaction() as c:
+            await c.execute(text("CREATE SCHEMA shop"))
+            await c.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"))
+            await c.execute(text("INSERT INTO t VALUES (1, 0), (2, 0)"))
+        yield one, two
+
+
+@contextmanager
+def _away(server: Postgres, mode: str = "fast") -> Iterator[None]:
+    """Without the server; at the end of the block it is there again."""
+    with ExitStack() as stack:
+        stack.callback(server.start)
+        server.stop(mode)
+        yield
+
+
+async def _add(c: AsyncConnection, row: int = 1) -> None:
+    await c.execute(text("UPDATE t SET n = n + 1 WHERE id = :id"), {"id": row})
+
+
+async def _n(db: Database, row: int = 1) -> int:
+    async with db.session() as c:
+        return int(await c.scalar(text("SELECT n FROM t WHERE id = :id"), {"id": row}) or 0)
+
+
+def test_seven_services_of_three_replicas_fit_a_server_as_it_comes() -> None:
+    storing = [spec for spec in SHOP.values() if spec.stores]
+    assert len(storing) <= 7
+    with_notices = POOL_SIZE + 1
+    reserved_for_superuser, migrations_and_stand_ins = 3, 10
+    assert 7 * 3 * with_notices + reserved_for_superuser + migrations_and_stand_ins <= 100
+
+
+async def test_a_process_takes_no_more_than_its_pool_and_is_known_by_its_service(pair: Pair) -> None:
+    async def hold() -> None:
+        async with pair[0].session() as c:
+            await c.execute(text("SELECT pg_sleep(0.05)"))
+
+    await asyncio.gather(*(hold() for _ in range(20)))
+    count = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshmart-shop'")
+    async with pair[0].session() as c:
+        assert await c.scalar(count) <= 2 * POOL_SIZE
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_after_a_restart_everything_goes_on_at_once(pair: Pair, postgres: Postgres, mode: str) -> None:
+    await asyncio.gather(*(_n(pair[0]) for _ in range(POOL_SIZE)))  # each connection of the pool
+    with _away(postgres, mode):
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await _n(pair[0])
+    await asyncio.gather(*(_n(pair[0]) for _ in range(POOL_SIZE)))
+    async with pair[0].transaction() as c:
+        await _add(c)
+    assert await _n(pair[1]) == 1
+
+
+async def test_a_transaction_that_a_restart_breaks_is_unavailable_and_leaves_nothing(
+    pair: Pair, postgres: Postgres
+) -> None:
+    async def broken() -> None:
+        async with pair[0].transaction() as c:
+            await _add(c)
+            with _away(postgres):
+                pass
+            await _add(c)
+
+    with pytest.raises(Unavailable):
+        await broken()
+    assert await _n(pair[0]) == 0
+
+
+async def test_a_restart_between_the_last_statement_and_the_commit_is_unavailable(
+    pair: Pair, postgres: Postgres
+) -> None:
+    async def broken() -> None:
+        async with pair[0].transaction() as c:
+            await _add(c)
+            with _away(postgres):
+                pass
+
+    with pytest.raises(Unavailable):
+        await broken()
+    assert await _n(pair[0]) == 0
+
+
+async def test_a_service_starts_without_its_database_and_migrations_wait_for_it(
+    url: str, postgres: Postgres
+) -> None:
+    async with Database.open(url, "order") as db:
+        with _away(postgres):
+            with pytest.raises(Unavailable):
+                async with db.session() as c:
+                    await c.execute(text("SELECT 1"))
+            migrating = asyncio.create_task(migrate(url, "order"))
+            await asyncio.sleep(0.1)  # it has met the closed door, or is about to
+        await migrating
+        async with db.session() as c:
+            assert await c.scalar(text("SELECT count(*) FROM orders")) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [("/nowhere?", 'database "nowhere" does not exist'), ("//eve@/", 'role "eve" does not exist')],
+)
+async def test_a_url_that_nobody_gets_in_with_is_told_at_once(url: str, wrong: str, problem: str) -> None:
+    part = url[url.rindex("/test") : url.index("?") + 1] if "nowhere" in wrong else "//meshmart@/"
+    bad = url.replace(part, wrong)
+    with pytest.raises(ConfigError, match=problem):
+        await migrate(bad, "order")
+    async with Database.open(bad, "order") as db:
+        with pytest.raises(Unavailable):
+            async with db.session() as c:
+                await c.execute(text("SELECT 1"))
+
+
+async def test_two_that_wait_for_each_other_are_told_apart_and_one_may_start_over(pair: Pair) -> None:
+    async def both(db: Database, first: int, second: int, met: asyncio.Barrier) -> None:
+        async with db.transaction() as c:
+            await _add(c, first)
+            await met.wait()
+            await c.execute(text("SET LOCAL lock_timeout = '10s'"))  # or that would end it
+            await _add(c, second)
+
+    met = asyncio.Barrier(2)
+    ends = await asyncio.gather(both(pair[0], 1, 2, met), both(pair[1], 2, 1, met), return_exceptions=True)
+    assert [type(end) for end in ends if end] == [Unavailable]
+    assert [await _n(pair[0], 1), await _n(pair[0], 2)] == [1, 1]
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_a_serialization_failure_is_unavailable(pair: Pair, isolation: str) -> None:
+    async def broken() -> None:
+        async with pair[0].transaction() as c:
+            await c.execute(text(f"SET TRANSACTION ISOLATION LEVEL {isolation}"))
+            await c.scalar(text("SELECT n FROM t WHERE id = 1"))
+            async with pair[1].transaction() as other:
+                await _add(other)
+            await _add(c)
+
+    with pytest.raises(Unavailable):
+        await broken()
+    assert await _n(pair[0]) == 1
+
+
+async def test_a_statement_and_a_silence_that_take_too_long_are_ended_and_their_lock_is_free(
+    pair: Pair,
+) -> None:
+    async def broken() -> None:
+        async with pair[0].transaction() as c:
+            await c.execute(text("SET LOCAL statement_timeout = '50ms'"))
+            await c.execute(text("SELECT pg_sleep(20)"))
+
+    with pytest.raises(Unavailable):
+        await broken()
+
+    async def silent() -> None:
+        async with pair[0].transaction() as c:
+            await c.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+            await _add(c)
+            async with pair[1].transaction() as other:  # waits for the lock until the silence is over
+                await _add(other)
+            await _add(c)
+
+    with pytest.raises(Unavailable):
+        await silent()
+    assert await _n(pair[0]) == 1
+
+
+@pytest.fixture
+async def heard(pair: Pair) -> AsyncIterator["asyncio.Queue[str]"]:
+    """What the second replica hears of the first, once it does hear."""
+    notices: asyncio.Queue[str] = asyncio.Queue()
+    async with pair[1].listen("things", notices.put_nowait):
+        await _told(pair[0], notices, "ready")
+        yield notices
+
+
+async def _tell(db: Database, *payloads: str) -> None:
+    async with db.transaction() as c:
+        for payload in payloads:
+            await db.notify(c, "things", payload)
+
+
+async def _told(db: Database, notices: "asyncio.Queue[str]", word: str) -> None:
+    """Says a word until it is heard: a notice may be lost while there is no connection."""
+    async with asyncio.timeout(20):
+        while True:
+            await _tell(db, word)
+            try:
+                async with asyncio.timeout(0.2):
+                    while await notices.get() != word:
+                        pass
+            except TimeoutError:
+                continue
+            return
+
+
+async def _next(notices: "asyncio.Queue[str]", but: str = "ready") -> str:
+    """The next notice but one that was said several times."""
+    async with asyncio.timeout(20):
+        while (notice := await notices.get()) == but:
+            pass
+        return notice
+
+
+async def test_a_commit_is_heard_and_a_rollback_is_not(pair: Pair, heard: "asyncio.Queue[str]") -> None:
+    async def broken() -> None:
+        async with pair[0].transaction() as c:
+            await pair[0].notify(c, "things", "never")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await broken()
+    await _tell(pair[0], "1", "1", "2")
+    assert {await _next(heard), await _next(heard)} == {"1", "2"}
+    await _tell(pair[1], "its own")
+    assert await _next(heard) == "its own"
+
+
+async def test_services_of_one_database_do_not_hear_each_other(
+    url: str, pair: Pair, heard: "asyncio.Queue[str]"
+) -> None:
+    async with Database.open(url, "another") as other:
+        await _tell(other, "not for you")
+        await asyncio.gather(*(_tell(pair[0], "for you") for _ in range(3)))
+        assert await _next(heard) == "for you"
+
+
+async def test_notices_come_again_after_a_restart(
+    pair: Pair, postgres: Postgres, heard: "asyncio.Queue[str]"
+) -> None:
+    with _away(postgres):
+        pass
+    await _told_after(pair[0], heard)
+
+
+async def _told_after(db: Database, notices: "asyncio.Queue[str]") -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await _told(db, notices, "again")
+            except Unavailable:
+                continue
+            return
+
+
+async def test_a_flood_of_notices_is_bounded_and_ends(pair: Pair, heard: "asyncio.Queue[str]") -> None:
+    for i in range(5):
+        await _tell(pair[0], *(f"{i}-{j}" for j in range(1000)))
+    await _told(pair[0], heard, "the end")
