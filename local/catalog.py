@@ -43,6 +43,7 @@ SHOP: Catalog = {
         ),
         ServiceSpec("notification", "services.notification.main", 5),
         ServiceSpec("chat", "services.chat.main", 6),
+        ServiceSpec("analytics", "services.analytics.main", 7),
         # None runs until it is asked for: `MESHMART_LOAD_RPS=20 meshmart up --replicas loadgen=1`.
         ServiceSpec("loadgen", "services.loadgen.main", 8, replicas=0, stores=False),
         ServiceSpec("storefront", "services.storefront.main", 9, stores=False, web=True),

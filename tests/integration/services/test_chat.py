@@ -392,7 +392,9 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(chat: Fleet, 
             else:
                 await pending
         except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
+            # grpcio's client says INTERNAL itself, without our status, where it is still sending as it comes.
+            ours = e.details() != "Internal error from Core"
+            if ours and e.code() in (Code.UNKNOWN, Code.INTERNAL):
                 raise
 
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))

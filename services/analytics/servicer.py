@@ -1,0 +1,109 @@
+"""AnalyticsService over the use cases."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from ecommerce import analytics_pb2 as pb
+from ecommerce import analytics_pb2_grpc
+
+from mesh.call import current_workload
+from mesh.clock import Clock
+from mesh.errors import PermissionDenied
+from services.analytics.domain import BOOKED, Event
+from services.analytics.figures import Figures
+from services.analytics.wire import (
+    dashboard_message,
+    event_of,
+    metric_message,
+    minutes_of,
+    name_of,
+    names_of,
+    range_of,
+)
+from services.kit.caller import current_actor
+from services.kit.intake import entry
+from services.kit.validation import checking
+
+#: Events counted in one transaction.
+BATCH = 500
+#: Workloads that pass on what users do, and keep no books: of orders and payments they are not believed.
+HEARSAY = frozenset({"storefront", "loadgen"})
+
+
+class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
+    """Protobuf in, protobuf out.
+
+    Args:
+        figures: The use cases.
+        now: Unix seconds.
+    """
+
+    def __init__(self, figures: Figures, now: Clock) -> None:
+        self._figures, self._now = figures, now
+
+    async def TrackEvent(self, request: pb.EventRequest, context: Any) -> pb.EventResponse:
+        with checking() as check:
+            event = event_of(check, request, self._now())
+        _require_honest(event, request.user_id)
+        return pb.EventResponse(accepted=await self._figures.record([event]))
+
+    async def TrackEvents(
+        self, request_iterator: AsyncIterator[pb.EventRequest], context: Any
+    ) -> pb.EventResponse:
+        accepted, batch, place = 0, list[pb.EventRequest](), 0
+        async for request in request_iterator:
+            batch.append(request)
+            if len(batch) == BATCH:
+                accepted += await self._record(batch, place)
+                place += len(batch)
+                batch.clear()
+        accepted += await self._record(batch, place)
+        return pb.EventResponse(accepted=accepted)
+
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: Any) -> pb.GetMetricsResponse:
+        current_actor().require_admin()
+        with checking() as check:
+            name = name_of(check, "name", request.name)
+            start, end = range_of(check, request, self._now())
+        found = await self._figures.series(name, start, end)
+        return pb.GetMetricsResponse(metrics=[metric_message(metric) for metric in found])
+
+    async def StreamMetrics(self, request: pb.StreamMetricsRequest, context: Any) -> AsyncIterator[pb.Metric]:
+        current_actor().require_admin()
+        with checking() as check:
+            names = names_of(check, list(request.names))
+            check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
+        after = request.after_cursor or await self._figures.latest()
+        await context.send_initial_metadata(())  # tells that changes from here on will come
+        async with aclosing(self._figures.follow(names, after)) as metrics:
+            async for metric in metrics:
+                yield metric_message(metric)
+
+    async def GetDashboard(self, request: pb.DashboardRequest, context: Any) -> pb.DashboardResponse:
+        current_actor().require_admin()
+        with checking() as check:
+            minutes = minutes_of(check, request.minutes)
+        return dashboard_message(await self._figures.dashboard(minutes))
+
+    async def _record(self, requests: list[pb.EventRequest], place: int) -> int:
+        """Counts a batch, all of it or nothing; `place` is its first event's in the stream."""
+        events: list[Event] = []
+        with checking() as check:
+            for number, request in enumerate(requests, place):
+                with entry(check, number) as inner:
+                    events.append(event_of(inner, request, self._now()))
+        for event, request in zip(events, requests, strict=True):
+            _require_honest(event, request.user_id)
+        return await self._figures.record(events)
+
+
+def _require_honest(event: Event, user_id: int) -> None:
+    """Raises PermissionDenied where the caller cannot know, or tells of somebody else."""
+    workload, actor = current_workload(), current_actor()
+    if event.kind in BOOKED and workload is not None and workload.service in HEARSAY:
+        raise PermissionDenied(
+            f"{workload.service} keeps no books", "WORKLOAD_NOT_ALLOWED", kind=event.kind.value
+        )
+    if user_id and actor.user_id:
+        actor.require_self_or_admin(user_id)

@@ -1,0 +1,140 @@
+"""Figures in SQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.analytics.domain import (
+    ORDERS,
+    REVENUE,
+    REVENUE_BY_PRODUCT,
+    UNITS_BY_PRODUCT,
+    VIEWS,
+    Dashboard,
+    Event,
+    Kind,
+    Metric,
+    Place,
+    Sales,
+    tally,
+)
+from services.analytics.tables import metrics, placed_orders, progress, seen
+from services.kit.db import Database
+
+#: The channel of notices.
+CHANNEL = "figures"
+
+
+class SqlStore:
+    """`services.analytics.ports.Store` over SQLite or PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def record(self, events: Sequence[Event]) -> int:
+        """Counts those that have not been counted; how many they were."""
+        async with self._db.transaction() as connection:
+            # Takes the row first: those who count come one after the other, and none waits for two.
+            cursor = await connection.scalar(_LOCK)
+            fresh = await self._fresh(connection, events)
+            orders = await self._new_orders(connection, fresh)
+            added = tally(fresh, orders)
+            if added:
+                await self._add(connection, added, cursor or 0)
+                await self._db.notify(connection, CHANNEL)
+        return len(fresh)
+
+    async def series(self, name: str, start: int, end: int, limit: int) -> Sequence[Metric]:
+        """A metric's figures of the minutes in [start, end), in their order."""
+        within = (metrics.c.name == name, metrics.c.minute >= start, metrics.c.minute < end)
+        order = (metrics.c.minute, metrics.c.product_id)
+        return await self._metrics(sa.select(metrics).where(*within).order_by(*order).limit(limit))
+
+    async def dashboard(self, start: int, end: int, top: int) -> Dashboard:
+        """Sums over the minutes in [start, end)."""
+        within = sa.and_(metrics.c.minute >= start, metrics.c.minute < end)
+        shown = within & metrics.c.name.in_([ORDERS, REVENUE, VIEWS])
+        by_minute = await self._metrics(
+            sa.select(metrics).where(shown).order_by(metrics.c.minute, metrics.c.name)
+        )
+        totals: dict[str, int] = {}
+        for metric in by_minute:
+            totals[metric.place.name] = totals.get(metric.place.name, 0) + metric.value
+        return Dashboard(totals, await self._top(within, top), by_minute)
+
+    async def since(self, names: Sequence[str], cursor: int, limit: int) -> Sequence[Metric]:
+        """Figures that changed after a cursor, in the order of their last changes."""
+        changed = (metrics.c.cursor > cursor, metrics.c.name.in_(names))
+        return await self._metrics(sa.select(metrics).where(*changed).order_by(metrics.c.cursor).limit(limit))
+
+    async def version(self) -> int:
+        """The cursor of the last change."""
+        async with self._db.session() as connection:
+            return await connection.scalar(sa.select(progress.c.cursor)) or 0
+
+    async def forget(self, before: float) -> None:
+        """Drops what is older than that."""
+        old = (seen.c.at < before, placed_orders.c.at < before, metrics.c.minute < before)
+        for table, is_old in zip((seen, placed_orders, metrics), old, strict=True):
+            async with self._db.transaction() as connection:
+                await connection.execute(sa.delete(table).where(is_old))
+
+    async def _fresh(self, connection: AsyncConnection, events: Sequence[Event]) -> list[Event]:
+        by_id = {event.event_id: event for event in reversed(events)}  # of two with one id, the first
+        rows = [{"event_id": event.event_id, "at": event.at} for event in by_id.values()]
+        statement = self._db.insert(seen).values(rows).on_conflict_do_nothing().returning(seen.c.event_id)
+        new = set(await connection.scalars(statement))
+        return [event for event in by_id.values() if event.event_id in new]
+
+    async def _new_orders(self, connection: AsyncConnection, events: Sequence[Event]) -> set[int]:
+        placed = {e.order_id: e.at for e in events if e.kind is Kind.ORDER_PLACED and e.order_id}
+        if not placed:
+            return set()
+        rows = [{"order_id": order_id, "at": at} for order_id, at in placed.items()]
+        insert = self._db.insert(placed_orders).values(rows)
+        return set(
+            await connection.scalars(insert.on_conflict_do_nothing().returning(placed_orders.c.order_id))
+        )
+
+    async def _add(self, connection: AsyncConnection, added: Mapping[Place, int], cursor: int) -> None:
+        insert = self._db.insert(metrics)
+        more = {"value": metrics.c.value + insert.excluded.value, "cursor": insert.excluded.cursor}
+        rows = [
+            {
+                "name": place.name,
+                "minute": place.minute,
+                "product_id": place.product_id,
+                "value": value,
+                "cursor": number,
+            }
+            for number, (place, value) in enumerate(sorted(added.items()), cursor + 1)
+        ]
+        key = ["name", "minute", "product_id"]
+        await connection.execute(insert.on_conflict_do_update(index_elements=key, set_=more), rows)
+        await connection.execute(sa.update(progress).values(cursor=cursor + len(rows)))
+
+    async def _top(self, within: sa.ColumnElement[bool], limit: int) -> list[Sales]:
+        def total(name: str) -> sa.ColumnElement[Any]:
+            return sa.func.sum(sa.case((metrics.c.name == name, metrics.c.value), else_=0))
+
+        units, revenue = total(UNITS_BY_PRODUCT).label("units"), total(REVENUE_BY_PRODUCT).label("revenue")
+        statement = (
+            sa.select(metrics.c.product_id, units, revenue)
+            .where(within, metrics.c.product_id > 0)
+            .group_by(metrics.c.product_id)
+            .order_by(revenue.desc(), metrics.c.product_id)
+            .limit(limit)
+        )
+        async with self._db.session() as connection:
+            rows = await connection.execute(statement)
+            return [Sales(row.product_id, int(row.units), int(row.revenue)) for row in rows]
+
+    async def _metrics(self, statement: sa.Select[Any]) -> list[Metric]:
+        async with self._db.session() as connection:
+            rows = await connection.execute(statement)
+            return [Metric(Place(r.name, r.minute, r.product_id), r.value, r.cursor) for r in rows]
+
+
+_LOCK = sa.update(progress).values(cursor=progress.c.cursor).returning(progress.c.cursor)
