@@ -1,4 +1,4 @@
-"""The ports of `domain`, served by the product, order and user services through the mesh."""
+"""The ports of `domain`, served by the product, order, user and notification services through the mesh."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
-from ecommerce import common_pb2, order_pb2, product_pb2, user_pb2
+from ecommerce import common_pb2, notification_pb2, order_pb2, product_pb2, user_pb2
+from ecommerce.notification_pb2_grpc import NotificationServiceStub
 from ecommerce.order_pb2_grpc import OrderServiceStub
 from ecommerce.product_pb2_grpc import ProductServiceStub
 from ecommerce.user_pb2_grpc import UserServiceStub
@@ -17,6 +18,7 @@ from services.storefront.domain import (
     Address,
     Card,
     Category,
+    Notice,
     Order,
     Product,
     Shop,
@@ -161,6 +163,19 @@ class Accounts:
         await self._caller.unary("user", "CreateUser", call)
 
 
+class Notices:
+    """`domain.Notices` over NotificationService."""
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
+        self._stub, self._caller = NotificationServiceStub(channel), caller
+
+    async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
+        request = notification_pb2.ListNotificationsRequest(user_id=user_id, page_size=size)
+        call = self._stub.ListNotifications(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        found = await self._caller.collect("notification", "ListNotifications", call, size)
+        return [convert.notice(n) for n in found]
+
+
 def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
     """All ports over the mesh.
 
@@ -172,6 +187,7 @@ def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
         Catalogue(channel("product"), caller),
         Orders(channel("order"), caller),
         Accounts(channel("user"), caller),
+        Notices(channel("notification"), caller),
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import grpc
-from ecommerce import common_pb2, order_pb2, payment_pb2, product_pb2
+from ecommerce import common_pb2, notification_pb2, order_pb2, payment_pb2, product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
@@ -14,6 +14,7 @@ from services.storefront.domain import (
     Card,
     Category,
     Line,
+    Notice,
     Order,
     Problem,
     Product,
@@ -105,6 +106,10 @@ def order(wire: order_pb2.Order) -> Order:
 
 def update(wire: order_pb2.OrderUpdate) -> Update:
     return Update(wire.order_id, status(wire.status), wire.message, _time(wire.timestamp), wire.cursor)
+
+
+def notice(wire: notification_pb2.Notification) -> Notice:
+    return Notice(wire.title, wire.body, _time(wire.created_at))
 
 
 def card_to_wire(card: Card) -> payment_pb2.PaymentInstrument:

@@ -131,6 +131,15 @@ class Tokens:
     refresh: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the shop told a user."""
+
+    title: str
+    body: str
+    at: datetime
+
+
 class Problem(enum.Enum):
     """How a call to a service can fail, as a visitor sees it."""
 
@@ -233,6 +242,14 @@ class Accounts(Protocol):
     async def register(self, name: str, email: str, password: str) -> None: ...
 
 
+class Notices(Protocol):
+    """What the shop has told a user."""
+
+    async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
+        """Newest first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Shop:
     """The ports together: all that the pages call."""
@@ -240,3 +257,4 @@ class Shop:
     catalogue: Catalogue
     orders: Orders
     accounts: Accounts
+    notices: Notices

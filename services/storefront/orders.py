@@ -1,7 +1,7 @@
 """A user's orders: the list, one of them, what may be done with it, and its live updates."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -10,7 +10,16 @@ from starlette.routing import Route
 
 from services.storefront import art
 from services.storefront.cart_pages import priced
-from services.storefront.domain import ADMIN_ACTIONS, BUYER_ACTIONS, STEPS, Order, Problem, ShopError, Status
+from services.storefront.domain import (
+    ADMIN_ACTIONS,
+    BUYER_ACTIONS,
+    STEPS,
+    Notice,
+    Order,
+    Problem,
+    ShopError,
+    Status,
+)
 from services.storefront.forms import Form, form_route, integer
 from services.storefront.live import LiveOrders
 from services.storefront.sessions import Session
@@ -20,6 +29,8 @@ from services.storefront.visit import visit_of
 PAGE_SIZE = 10
 #: The user id by which an admin lists all orders.
 EVERYONE = 0
+#: What the shop told lately, on the list of orders: how many, and seconds that they may take.
+MAX_NOTICES, NOTICES_TIMEOUT = 5, 1.0
 #: Lines of an order that get the picture of their product, and seconds that these may take.
 MAX_PICTURES, PICTURE_TIMEOUT = 12, 1.0
 _MAX_PAGE = 10_000
@@ -44,8 +55,21 @@ class OrderPages:
         whose = EVERYONE if everyone else visit.user_id
         found = await self._site.shop.orders.page(visit.token, whose, page, PAGE_SIZE)
         return self._site.page(
-            request, "orders.html", orders=found, page=page, more=len(found) == PAGE_SIZE, everyone=everyone
+            request,
+            "orders.html",
+            orders=found,
+            page=page,
+            more=len(found) == PAGE_SIZE,
+            everyone=everyone,
+            notices=[] if everyone or page > 1 else await self._notices(visit.token, visit.user_id),
         )
+
+    async def _notices(self, token: str, user_id: int) -> Sequence[Notice]:
+        """What the shop told the user lately. Without the notification service, the page does without."""
+        with suppress(ShopError, TimeoutError):
+            async with asyncio.timeout(NOTICES_TIMEOUT):
+                return await self._site.shop.notices.latest(token, user_id, MAX_NOTICES)
+        return []
 
     async def order(self, request: Request) -> Response:
         visit = visit_of(request)

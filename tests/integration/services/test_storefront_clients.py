@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ecommerce import order_pb2, product_pb2, user_pb2
+from ecommerce import notification_pb2, order_pb2, product_pb2, user_pb2
+from ecommerce.notification_pb2_grpc import (
+    NotificationServiceServicer,
+    add_NotificationServiceServicer_to_server,
+)
 from ecommerce.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from ecommerce.product_pb2_grpc import ProductServiceServicer, add_ProductServiceServicer_to_server
 from ecommerce.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
@@ -84,6 +88,14 @@ class Users(UserServiceServicer):
         raise Unauthenticated("no")
 
 
+class Notifications(NotificationServiceServicer):
+    async def ListNotifications(
+        self, request: notification_pb2.ListNotificationsRequest, context: Any
+    ) -> AsyncIterator[notification_pb2.Notification]:
+        for n in range(request.page_size):
+            yield notification_pb2.Notification(title=f"{n} for {request.user_id}", body="b")
+
+
 class Mesh:
     """Scripted services behind mesh servers, and the storefront's adapters on channels to them."""
 
@@ -102,6 +114,7 @@ class Mesh:
             ("product", add_ProductServiceServicer_to_server, self.products, 2),
             ("order", add_OrderServiceServicer_to_server, self.orders, 1),
             ("user", add_UserServiceServicer_to_server, Users(), 1),
+            ("notification", add_NotificationServiceServicer_to_server, Notifications(), 1),
         ):
             endpoints = [await self._serve(name, n, add, servicer) for n in range(1, replicas + 1)]
             resolver = FakeResolver(*endpoints)
@@ -271,3 +284,9 @@ async def test_a_service_that_cannot_be_reached_is_unavailable_within_the_deadli
 def _product(number: int) -> product_pb2.Product:
     category = product_pb2.PRODUCT_CATEGORY_BOOKS
     return product_pb2.Product(id=number, name="Book", price=19.99, stock=3, category=category)
+
+
+async def test_the_latest_news_of_a_user_are_read(mesh: Mesh) -> None:
+    assert [n.title for n in await mesh.shop.notices.latest("token", 2, 3)] == [
+        f"{n} for 2" for n in range(3)
+    ]

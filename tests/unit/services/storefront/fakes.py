@@ -17,6 +17,7 @@ from services.storefront.domain import (
     Card,
     Category,
     Line,
+    Notice,
     Order,
     Problem,
     Product,
@@ -222,18 +223,31 @@ class FakeAccounts:
         self.people[email.partition("@")[0]] = (password, jwt(9, name))
 
 
+class FakeNotices:
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        self.fails: ShopError | None = None
+
+    async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
+        _called("notification", "ListNotifications")
+        if self.fails:
+            raise self.fails
+        return self.notices[:size]
+
+
 def _replica(endpoint: str) -> str:
     return {"127.0.2.1:50051": "order-1"}.get(endpoint, endpoint)
 
 
 class FakeShop:
-    """The three ports and an HTTP client of the application on top of them."""
+    """The ports and an HTTP client of the application on top of them."""
 
     def __init__(self, products: Sequence[Product], traces_url: str = "http://traces.test") -> None:
         self.catalogue = FakeCatalogue(products)
         self.orders, self.accounts, self.log = FakeOrders(self.catalogue), FakeAccounts(), FakeLog()
         self.closing = asyncio.Event()
-        self.shop = Shop(self.catalogue, self.orders, self.accounts)
+        self.notices = FakeNotices()
+        self.shop = Shop(self.catalogue, self.orders, self.accounts, self.notices)
         self.site = Site(self.shop, Settings(traces_url=traces_url), "storefront-1", _replica)
         self.app = build_app(self.site, self.log, self.closing)
 

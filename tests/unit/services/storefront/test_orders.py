@@ -1,8 +1,8 @@
 import httpx
 import pytest
 
-from services.storefront.domain import Address, Problem, ShopError, Status
-from tests.unit.services.storefront.fakes import BOB, FakeShop, send
+from services.storefront.domain import Address, Notice, Problem, ShopError, Status
+from tests.unit.services.storefront.fakes import BEGINNING, BOB, FakeShop, send
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +69,20 @@ async def test_somebody_elses_order_is_not_shown(shop: FakeShop, bob: httpx.Asyn
 async def test_orders_need_a_log_in(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/orders/1")).headers["location"] == "/login?next=/orders/1"
     assert (await browser.get("/orders")).headers["location"] == "/login?next=/orders"
+
+
+async def test_the_list_tells_what_the_shop_told_lately(shop: FakeShop, bob: httpx.AsyncClient) -> None:
+    shop.notices.notices = [Notice("Order 1 is shipped", "<It> is on its way.", BEGINNING)] * 9
+    page = (await bob.get("/orders")).text
+    assert page.count("Order 1 is shipped") == 5
+    assert "&lt;It&gt; is on its way." in page
+    assert "Order 1 is shipped" not in (await bob.get("/orders?page=2")).text
+
+
+async def test_orders_are_listed_without_the_notification_service(
+    shop: FakeShop, bob: httpx.AsyncClient
+) -> None:
+    shop.notices.fails = ShopError(Problem.UNAVAILABLE)
+    response = await bob.get("/orders")
+    assert response.status_code == 200
+    assert "Order 1" in response.text
