@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 PROTOS := $(sort $(wildcard protos/ecommerce/*.proto))
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint test test-e2e test-browser bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-browser bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test: $(VENV)/.dev ## unit and integration tests
 	@$(PYTEST) tests/unit
 	$(call say,"integration tests (loopback, mTLS, real processes)")
 	@$(PYTEST) tests/integration
+
+test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on PostgreSQL
+	@$(PYTEST) tests/unit tests/integration -k postgres
 
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
 	@$(PYTEST) tests/e2e -m "not browser"
