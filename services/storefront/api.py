@@ -28,7 +28,7 @@ _MAX_PAGE, _MAX_SIZE, _MAX_ITEMS, _INT32 = 10_000, 100, 100, 2**31 - 1
 
 class Api:
     def __init__(self, site: Site) -> None:
-        self._shop = site.shop
+        self._shop, self._tracking = site.shop, site.tracking
 
     def routes(self) -> list[Route]:
         return [
@@ -51,7 +51,9 @@ class Api:
         return JSONResponse({"products": [_product(p) for p in found], "page": page, "page_size": size})
 
     async def product(self, request: Request) -> Response:
-        return JSONResponse(_product(await self._shop.catalogue.product(path_id(request))))
+        product = await self._shop.catalogue.product(path_id(request))
+        self._tracking.viewed(product.id)
+        return JSONResponse(_product(product))
 
     async def cart(self, request: Request) -> Response:
         """The cart of the browser that asks."""

@@ -49,6 +49,7 @@ class BrowsePages:
         low, high = cents(params.get("min", "")), cents(params.get("max", ""))
         swapped = (high, low) if high and low > high else (low, high)
         products = await self._site.shop.catalogue.search(query, category, *swapped, SEARCH_LIMIT)
+        self._site.tracking.searched()
         return self._site.page(
             request,
             "search.html",
@@ -63,6 +64,7 @@ class BrowsePages:
     async def product(self, request: Request) -> Response:
         """A product, and some of the same shelf."""
         product = await self._site.shop.catalogue.product(path_id(request))
+        self._site.tracking.viewed(product.id)
         shelf = await self._site.shop.catalogue.page(1, 5, product.category)
         related = [p for p in shelf if p.id != product.id][:4]
         return self._site.page(request, "product.html", product=product, related=related)

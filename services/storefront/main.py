@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from functools import partial
 
 from starlette.middleware import Middleware
@@ -18,6 +19,7 @@ from services.storefront.clients import shop
 from services.storefront.server import HttpServer
 from services.storefront.settings import Settings
 from services.storefront.site import Site
+from services.storefront.tracking import Analytics, Tracking
 
 
 async def build(settings: Settings, app: App) -> None:
@@ -28,7 +30,9 @@ async def build(settings: Settings, app: App) -> None:
         return str(Workload(mesh.identity.trust_domain, mesh.namespace, service))
 
     caller, closing = Caller(monotonic), asyncio.Event()
-    site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity)
+    tracking = Tracking(Analytics(app.channel("analytics")), time.time)
+    site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity, tracking)
+    await app.enter(tracking.running())
     traced = Middleware(TraceMiddleware, tracer=telemetry.tracer, force=always_traced)
     web = build_app(site, telemetry.log, closing, (traced,), lambda: app.server.draining)
     http = await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))

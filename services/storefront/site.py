@@ -1,7 +1,8 @@
 """What every page shares: the ports, the templates, the assets, and how an answer is rendered."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from services.storefront import art
 from services.storefront.domain import Category, Problem, Shop, ShopError
 from services.storefront.settings import Settings
+from services.storefront.tracking import Note, Tracking
 from services.storefront.visit import visit_of
 
 _HERE = Path(__file__).parent
@@ -73,6 +75,7 @@ class Site:
         replica: This process's name, `storefront-1`.
         name_of: The replica behind an endpoint's address.
         identity: The SPIFFE id of a service.
+        tracking: Is told what is looked at.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class Site:
         replica: str,
         name_of: Callable[[str], str] = str,
         identity: Callable[[str], str] = str,
+        tracking: Tracking | None = None,
     ) -> None:
+        self.tracking = tracking or Tracking(_nobody, time.time)
         self.shop, self.settings, self.replica, self.name_of = shop, settings, replica, name_of
         self.assets = Assets()
         self._templates = jinja2.Environment(
@@ -119,6 +124,10 @@ class Site:
         """Off to the log-in page, and back here afterwards."""
         back = request.url.path if request.method == "GET" else "/checkout"
         return RedirectResponse(f"/login?next={back}", 303)
+
+
+async def _nobody(notes: Sequence[Note]) -> None:
+    """Nobody wants to know."""
 
 
 def see(path: str) -> Response:

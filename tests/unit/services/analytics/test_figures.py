@@ -46,7 +46,8 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     clock = Clock()
     async with AsyncExitStack() as stack:
         stores = [
-            SqlStore(await stack.enter_async_context(Database.open(url, "analytics"))) for _ in range(2)
+            SqlStore(await stack.enter_async_context(Database.open(url, "analytics", lock_timeout=60)))
+            for _ in range(2)
         ]
         yield Shop(Figures(stores[0], clock), Figures(stores[1], clock), stores[1], clock)
 
@@ -159,7 +160,7 @@ async def test_cursors_are_gapless_in_the_order_of_commits_under_concurrent_writ
         figures.record([_line(n, 0, n, at=NOW + n % 3 * 60), _view(n)])
         for n, figures in enumerate([shop.one, shop.two] * 30, 1)
     ]
-    async with asyncio.timeout(20), repeating(shop.two.look, 0.01, "look"), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), repeating(shop.two.look, 0.01, "look"), asyncio.TaskGroup() as group:
         group.create_task(follow())
         await asyncio.gather(*writers)
         await shop.one.record([Event("last", Kind.PRODUCT_SEARCHED, NOW)])

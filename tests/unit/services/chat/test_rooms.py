@@ -26,7 +26,10 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     url = await asyncio.to_thread(fresh_url, "chat", tmp_path)
     async with AsyncExitStack() as stack:
         one, two = [
-            Rooms(SqlStore(await stack.enter_async_context(Database.open(url, "chat"))), lambda: NOW)
+            Rooms(
+                SqlStore(await stack.enter_async_context(Database.open(url, "chat", lock_timeout=60))),
+                lambda: NOW,
+            )
             for _ in "ab"
         ]
         yield one, two
@@ -46,7 +49,7 @@ async def test_cursors_have_no_gaps_and_readers_miss_nothing_under_concurrent_wr
                 if len(heard) == 100:
                     return
 
-    async with asyncio.timeout(20), repeating(pair[1].look, 0.01, "look"), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), repeating(pair[1].look, 0.01, "look"), asyncio.TaskGroup() as group:
         group.create_task(listen())
         for n in range(100):
             group.create_task(pair[n % 2].post(_said(str(n))))

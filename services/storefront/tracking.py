@@ -1,0 +1,111 @@
+"""Tells the analytics service what is looked at and searched for, beside the pages and never in their way.
+
+A page leaves a note in a bounded queue; a task sends what has gathered, once a second. While the service is
+away the newest notes wait, as many as there is room for: they are statistics, not books.
+"""
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from ecommerce import analytics_pb2 as pb
+from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub
+
+from mesh.clock import Clock
+from mesh.errors import MeshError
+from services.kit.background import repeating
+
+#: Notes that wait; notes sent at once; seconds between two batches; seconds that one may take.
+MAX_WAITING, BATCH, INTERVAL, TIMEOUT = 2000, 500, 1.0, 5.0
+#: Answers that the same batch would get again.
+_HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A product was viewed; or, where there is none, a search was made. Who did it is not told."""
+
+    at: float
+    product_id: int = 0
+    #: Names it for good, so that it is counted once.
+    event_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+#: Delivers notes. Raises MeshError where it is worth trying again.
+Send = Callable[[Sequence[Note]], Awaitable[None]]
+
+
+class Tracking:
+    """The queue.
+
+    Args:
+        send: Empties it.
+        now: Unix seconds.
+    """
+
+    def __init__(self, send: Send, now: Clock) -> None:
+        self._send, self._now = send, now
+        self._waiting: deque[Note] = deque(maxlen=MAX_WAITING)  # the oldest fall out
+
+    def viewed(self, product_id: int) -> None:
+        """Somebody looked at a product. Takes no time."""
+        self._waiting.append(Note(self._now(), product_id))
+
+    def searched(self) -> None:
+        """Somebody searched. Takes no time."""
+        self._waiting.append(Note(self._now()))
+
+    async def flush(self) -> None:
+        """Sends what waits; what is not taken waits on."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            try:
+                await self._send(batch)
+            except (MeshError, asyncio.CancelledError):
+                self._put_back(batch)
+                raise
+
+    def _put_back(self, batch: Sequence[Note]) -> None:
+        room = MAX_WAITING - len(self._waiting)
+        self._waiting.extendleft(reversed(batch[-room:] if room else []))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sends now and then until the end of the block, and once more there."""
+        async with repeating(self.flush, INTERVAL, "tracking"):
+            yield
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self.flush()
+        except (MeshError, TimeoutError):
+            pass  # the process leaves; it need not wait for statistics
+
+
+class Analytics:
+    """`Send` over AnalyticsService.
+
+    Args:
+        channel: A mesh channel to `analytics`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = AnalyticsServiceStub(channel)
+
+    async def __call__(self, notes: Sequence[Note]) -> None:
+        """Raises MeshError where it is worth trying again."""
+        try:
+            await self._stub.TrackEvents(iter([_request(note) for note in notes]), timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            if e.code() not in _HOPELESS:
+                raise MeshError(f"analytics: {e.code().name}") from None
+
+
+def _request(note: Note) -> pb.EventRequest:
+    kind = pb.EVENT_KIND_PRODUCT_VIEWED if note.product_id else pb.EVENT_KIND_PRODUCT_SEARCHED
+    request = pb.EventRequest(event_id=note.event_id, kind=kind, product_id=note.product_id)
+    request.timestamp.FromMicroseconds(round(note.at * 1e6))
+    return request
