@@ -18,7 +18,7 @@ class Wakeable(Protocol[K_contra]):
     @property
     def look(self) -> Callable[[], Awaitable[None]]: ...
     @property
-    def wake(self) -> Callable[[K_contra], None]: ...
+    def wake(self) -> Callable[[K_contra | None], None]: ...
 
 
 @asynccontextmanager
@@ -29,12 +29,13 @@ async def following(
 
     Args:
         db: Whose changes.
-        channel: Named by `db.notify(session, channel, str(key))` in each transaction that changes something.
+        channel: Named by `db.notify(session, channel, str(key))` in each transaction that changes something;
+            without a key it wakes all streams.
         follower: To wake.
         key: Reads a key from a notice's payload, such as `int`.
     """
     async with (
         repeating(follower.look, db.tick(TICK), f"following of {channel}"),
-        db.listen(channel, lambda payload: follower.wake(key(payload))),
+        db.listen(channel, lambda payload: follower.wake(key(payload) if payload else None)),
     ):
         yield

@@ -1,8 +1,9 @@
 """What only PostgreSQL does: it restarts, notifies, waits in circles, and ends what takes too long."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import text
@@ -12,12 +13,19 @@ from local.catalog import SHOP
 from mesh.config import ConfigError
 from mesh.errors import Unavailable
 from services.kit.db import Database
+from services.kit.follow import Follower
+from services.kit.following import following
 from services.kit.migrate import migrate
 from services.kit.postgres import POOL_SIZE
 from tests.databases import PostgresMaker
 from tests.postgres import Postgres
 
 Pair = tuple[Database, Database]
+
+
+@dataclass(frozen=True)
+class Happening:
+    cursor: int
 
 
 @pytest.fixture
@@ -284,3 +292,27 @@ async def test_a_flood_of_notices_is_bounded_and_ends(pair: Pair, heard: "asynci
     for i in range(5):
         await _tell(pair[0], *(f"{i}-{j}" for j in range(1000)))
     await _told(pair[0], heard, "the end")
+
+
+@pytest.mark.parametrize("payload", ["7", ""], ids=["by key", "all"])
+async def test_a_notice_wakes_a_stream_without_a_poll(pair: Pair, payload: str) -> None:
+    made: list[Happening] = []
+
+    async def see_nothing(_: Sequence[int]) -> dict[int, int]:
+        return {}  # so what the stream learns, it does not learn by the poll
+
+    async def since(after: int, limit: int) -> list[Happening]:
+        return made[after : after + limit]
+
+    follower = Follower[int](see_nothing)
+    async with following(pair[1], "happenings", follower, int), asyncio.timeout(20):
+        stream = follower.follow(7, 0, since)
+        for cursor in range(1, 4):
+            waiting = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)  # it has found nothing
+            made.append(Happening(cursor))
+            while not waiting.done():  # again, as the first notices come before the listener
+                async with pair[0].transaction() as c:
+                    await pair[0].notify(c, "happenings", payload)
+                await asyncio.wait({waiting}, timeout=0.2)
+            assert waiting.result().cursor == cursor
