@@ -108,6 +108,8 @@ class Stack:
             raise error  # told already, or nobody is left to tell
         if call.code is grpc.StatusCode.INTERNAL:
             _log.error("unexpected error in %s", call.method.full_name, exc_info=error)
+        if stream is not None:
+            await stream.hear_out()
         code, message, trailing = status.to_wire(error)
         if isinstance(error, Unimplemented):
             code, message = call.code, error.message

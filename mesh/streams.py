@@ -1,6 +1,7 @@
 """Streams being served: counted, parsed and serialized message by message, and ended early by a drain."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from mesh.errors import Unavailable
 
 Parse = Callable[[bytes], Any]
 Serialize = Callable[[Any], bytes]
+
+#: Seconds without a request after which a caller has paused, and the longest that one is heard out.
+_LULL, _HEARD_OUT = 0.05, 0.5
 
 _ENDING = "this replica is leaving; resume at another"
 
@@ -72,6 +76,19 @@ class Stream:
         if self._task is not None and self._task.cancelling():
             self._task.uncancel()
         return Unavailable(_ENDING)
+
+    async def hear_out(self) -> None:
+        """Takes, and drops, what the caller is sending right now, before it is told that the call has failed.
+
+        A send that fails because the call is over hides from a grpc.aio client why it is: it sees INTERNAL.
+        """
+        if not self.call.method.kind.request_streaming:
+            return
+        # Whatever goes wrong with reading, the caller is told next what went wrong with its call.
+        with contextlib.suppress(TimeoutError, grpc.aio.BaseError, grpc.aio.UsageError):
+            async with asyncio.timeout(_HEARD_OUT):
+                while await asyncio.wait_for(self._context.read(), _LULL) is not grpc.aio.EOF:
+                    pass
 
     async def _reading(self, read: Callable[[], Any]) -> Any:
         if self.ending:

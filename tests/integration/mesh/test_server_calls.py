@@ -1,5 +1,6 @@
 """The four kinds of call through the stack, and every way in which one can fail, seen from the wire."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -102,6 +103,26 @@ async def invoke(stub: PingServiceStub, kind: str) -> Any:
     if kind == "Sum":
         return await stub.Sum(requests())
     return await collect(stub.Count(PingRequest()) if kind == "Count" else stub.Echo(requests()))
+
+
+async def test_a_caller_that_is_still_sending_is_told_why_its_stream_failed(tmp_path: Path) -> None:
+    # A send that fails hides the status from a grpc.aio client, so the server hears the caller out first.
+    servicer = Raising(lambda: errors.Unauthenticated("a token is needed"))
+    async with serve(tmp_path, servicer) as served, served.channel() as channel:
+        stub = PingServiceStub(channel)
+        codes = {(await failure(collect(stub.Echo(requests(20))))).code() for _ in range(20)}
+    assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+async def test_a_caller_that_waits_is_told_at_once_and_one_without_end_all_the_same(tmp_path: Path) -> None:
+    async def endless() -> AsyncIterator[PingRequest]:
+        yield PingRequest()
+        await asyncio.Event().wait()
+
+    servicer = Raising(lambda: errors.Unauthenticated("a token is needed"))
+    async with asyncio.timeout(5), serve(tmp_path, servicer) as served, served.channel() as channel:
+        error = await failure(collect(PingServiceStub(channel).Echo(endless())))
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_pushback_says_when_to_retry(tmp_path: Path) -> None:
