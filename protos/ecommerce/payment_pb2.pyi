@@ -2,10 +2,11 @@ import datetime
 
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -129,14 +130,18 @@ class PaymentRequest(_message.Message):
     def __init__(self, order_id: _Optional[int] = ..., amount: _Optional[float] = ..., method: _Optional[_Union[PaymentMethod, str]] = ..., card_number: _Optional[str] = ..., expiry_date: _Optional[str] = ..., cvv: _Optional[str] = ..., credit_card: _Optional[_Union[CreditCard, _Mapping]] = ..., bank_account: _Optional[_Union[BankAccount, _Mapping]] = ..., digital_wallet: _Optional[_Union[DigitalWallet, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., user_id: _Optional[int] = ...) -> None: ...
 
 class PaymentResponse(_message.Message):
-    __slots__ = ("payment", "success", "message")
+    __slots__ = ("payment", "success", "message", "cursor", "payments")
     PAYMENT_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PAYMENTS_FIELD_NUMBER: _ClassVar[int]
     payment: Payment
     success: bool
     message: str
-    def __init__(self, payment: _Optional[_Union[Payment, _Mapping]] = ..., success: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+    cursor: int
+    payments: _containers.RepeatedCompositeFieldContainer[Payment]
+    def __init__(self, payment: _Optional[_Union[Payment, _Mapping]] = ..., success: _Optional[bool] = ..., message: _Optional[str] = ..., cursor: _Optional[int] = ..., payments: _Optional[_Iterable[_Union[Payment, _Mapping]]] = ...) -> None: ...
 
 class RefundRequest(_message.Message):
     __slots__ = ("payment_id", "amount", "reason", "idempotency_key")

@@ -107,21 +107,29 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamPayments(self, request, context):
-        """StreamPayments follows payments as they are made. Admin only.
+        """StreamPayments follows payments as they are settled, approved or declined, whichever replica settles them.
+        Each answer carries a cursor. The request metadata `x-after-cursor` resumes after one (0: from the first);
+        without it the stream begins with the next payment, and the initial metadata `x-cursor` tells the cursor
+        that it begins after. Admin only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProcessPaymentStream(self, request_iterator, context):
-        """ProcessPaymentStream settles a batch as one.
+        """ProcessPaymentStream settles a batch of at most a hundred as one: all are charged, or none is. The first that is
+        declined ends it: what was charged before is given back, the answer says success=false and which one it was.
+        The answer's payment stands for the batch (the sum; what all have in common; the batch's own transaction_id, and
+        no id); its payments are those of the batch. Idempotency keys: each request has one of its own, or none has.
+        The same batch again is answered as before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BidirectionalPaymentStream(self, request_iterator, context):
-        """BidirectionalPaymentStream settles and answers each payment in turn.
+        """BidirectionalPaymentStream settles and answers each payment in turn, at most a thousand. A decline is answered
+        with success=false and the stream goes on; a request that is wrong ends it, and what was settled before stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,11 +27,22 @@ class PaymentServiceStub:
     GetPaymentHistory: _aio.UnaryStreamMultiCallable[_payment_pb2.GetPaymentHistoryRequest, _payment_pb2.Payment]
     """GetPaymentHistory streams one page of a user's payments, newest first."""
     StreamPayments: _aio.UnaryStreamMultiCallable[_empty_pb2.Empty, _payment_pb2.PaymentResponse]
-    """StreamPayments follows payments as they are made. Admin only."""
+    """StreamPayments follows payments as they are settled, approved or declined, whichever replica settles them.
+    Each answer carries a cursor. The request metadata `x-after-cursor` resumes after one (0: from the first);
+    without it the stream begins with the next payment, and the initial metadata `x-cursor` tells the cursor
+    that it begins after. Admin only.
+    """
     ProcessPaymentStream: _aio.StreamUnaryMultiCallable[_payment_pb2.PaymentRequest, _payment_pb2.PaymentResponse]
-    """ProcessPaymentStream settles a batch as one."""
+    """ProcessPaymentStream settles a batch of at most a hundred as one: all are charged, or none is. The first that is
+    declined ends it: what was charged before is given back, the answer says success=false and which one it was.
+    The answer's payment stands for the batch (the sum; what all have in common; the batch's own transaction_id, and
+    no id); its payments are those of the batch. Idempotency keys: each request has one of its own, or none has.
+    The same batch again is answered as before.
+    """
     BidirectionalPaymentStream: _aio.StreamStreamMultiCallable[_payment_pb2.PaymentRequest, _payment_pb2.PaymentResponse]
-    """BidirectionalPaymentStream settles and answers each payment in turn."""
+    """BidirectionalPaymentStream settles and answers each payment in turn, at most a thousand. A decline is answered
+    with success=false and the stream goes on; a request that is wrong ends it, and what was settled before stands.
+    """
 
 class PaymentServiceServicer:
     """PaymentService charges and refunds. It keeps a token and four digits, never a card."""
@@ -71,20 +82,31 @@ class PaymentServiceServicer:
         request: _empty_pb2.Empty,
         context: _aio.ServicerContext[_empty_pb2.Empty, _abc.AsyncIterator[_payment_pb2.PaymentResponse]],
     ) -> _abc.AsyncIterator[_payment_pb2.PaymentResponse]:
-        """StreamPayments follows payments as they are made. Admin only."""
+        """StreamPayments follows payments as they are settled, approved or declined, whichever replica settles them.
+        Each answer carries a cursor. The request metadata `x-after-cursor` resumes after one (0: from the first);
+        without it the stream begins with the next payment, and the initial metadata `x-cursor` tells the cursor
+        that it begins after. Admin only.
+        """
 
     def ProcessPaymentStream(
         self,
         request_iterator: _abc.AsyncIterator[_payment_pb2.PaymentRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_payment_pb2.PaymentRequest], _abc.Awaitable[_payment_pb2.PaymentResponse]],
     ) -> _abc.Awaitable[_payment_pb2.PaymentResponse]:
-        """ProcessPaymentStream settles a batch as one."""
+        """ProcessPaymentStream settles a batch of at most a hundred as one: all are charged, or none is. The first that is
+        declined ends it: what was charged before is given back, the answer says success=false and which one it was.
+        The answer's payment stands for the batch (the sum; what all have in common; the batch's own transaction_id, and
+        no id); its payments are those of the batch. Idempotency keys: each request has one of its own, or none has.
+        The same batch again is answered as before.
+        """
 
     def BidirectionalPaymentStream(
         self,
         request_iterator: _abc.AsyncIterator[_payment_pb2.PaymentRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_payment_pb2.PaymentRequest], _abc.AsyncIterator[_payment_pb2.PaymentResponse]],
     ) -> _abc.AsyncIterator[_payment_pb2.PaymentResponse]:
-        """BidirectionalPaymentStream settles and answers each payment in turn."""
+        """BidirectionalPaymentStream settles and answers each payment in turn, at most a thousand. A decline is answered
+        with success=false and the stream goes on; a request that is wrong ends it, and what was settled before stands.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

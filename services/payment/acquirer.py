@@ -44,7 +44,7 @@ def decline(instrument: Instrument) -> str | None:
 
 
 class SimulatedAcquirer:
-    """`services.payment.domain.Acquirer` over a table.
+    """`services.payment.ports.Acquirer` over a table.
 
     Args:
         db: Where its ledger is.

@@ -1,13 +1,11 @@
-"""Payments: what they are, what may be done with them, and what the use cases need (ports).
+"""Payments: what they are, and what may be done with them.
 
 Amounts are integer cents, times are Unix seconds. Nothing here holds on to a card: an instrument
 lives as long as the call that brought it.
 """
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from mesh.errors import FailedPrecondition, NotFound, PermissionDenied
 from services.kit.actor import Actor
@@ -31,13 +29,18 @@ class Method(enum.Enum):
 
 
 class Status(enum.Enum):
-    """Where a payment is in its life. VOIDED: its key was closed before anything was charged."""
+    """Where a payment is in its life.
+
+    VOIDED: its key was closed before anything was charged. UNDONE: it was charged, and given back because
+    its batch failed.
+    """
 
     PROCESSING = "PROCESSING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     REFUNDED = "REFUNDED"
     VOIDED = "VOIDED"
+    UNDONE = "UNDONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,15 @@ class Payment:
     message: str = ""
     refunded: int = 0
     processed_at: float = 0.0
+    #: The batch that it is settled with.
+    batch: str | None = None
+    #: Its place among all settled payments; 0 until it is settled.
+    cursor: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the money was taken and, if it was given back since, for a reason of its own."""
+        return self.status in (Status.COMPLETED, Status.REFUNDED)
 
     @property
     def reference(self) -> str:
@@ -171,13 +183,15 @@ class Payment:
         Raises:
             FailedPrecondition: KEY_REUSED, where the charge differs from the one recorded.
         """
-        if self.status is Status.VOIDED:
-            return
+        if self.status is not Status.VOIDED and (self.batch is not None or not self.is_of(charge)):
+            raise key_reused()
+
+    def is_of(self, charge: Charge) -> bool:
+        """Whether the charge, as far as anything of it is recorded, is that of this payment."""
         same = (self.user_id, self.order_id, self.amount) == (charge.user_id, charge.order_id, charge.amount)
         if charge.instrument is not None:
             same &= (self.method, self.last_four) == (charge.instrument.method, charge.instrument.last_four)
-        if not same:
-            raise key_reused()
+        return same
 
     def refuse_refund(self, amount: int) -> FailedPrecondition:
         """Why `amount` cannot be given back."""
@@ -223,47 +237,3 @@ def key_reused() -> FailedPrecondition:
 def payment_not_found(payment_id: int) -> NotFound:
     """There is no such payment."""
     return NotFound("Payment", str(payment_id))
-
-
-class Acquirer(Protocol):
-    """The processor behind us. Each method is idempotent under its reference."""
-
-    async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome: ...
-
-    async def inquire(self, reference: str) -> Outcome:
-        """What became of a charge. One that was never made can no longer be made after this."""
-        ...
-
-    async def refund(self, reference: str, transaction_id: str, amount: int) -> None: ...
-
-
-class Store(Protocol):
-    """Where payments are recorded. Each method is one transaction."""
-
-    async def begin(self, payment: Payment) -> Payment:
-        """Records it, unless its key is taken: returns what is recorded under the key."""
-        ...
-
-    async def get(self, payment_id: int) -> Payment: ...
-
-    async def find(self, key: str) -> Payment | None: ...
-
-    async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
-        """Records the acquirer's answer, unless one is recorded; returns what is."""
-        ...
-
-    async def open_refund(self, refund: Refund) -> Refund:
-        """Sets the amount aside, never more than is left; returns what is recorded under the key.
-
-        Raises:
-            NotFound, FailedPrecondition: as `Payment.refuse_refund` says, or KEY_REUSED.
-        """
-        ...
-
-    async def settle_refund(self, refund_id: str) -> None: ...
-
-    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]: ...
-
-    async def unfinished(self, before: float, limit: int) -> Sequence[Payment]: ...
-
-    async def unsettled(self, before: float, limit: int) -> Sequence[Refund]: ...

@@ -1,7 +1,8 @@
 """Checks an instrument before anybody is asked to charge it.
 
 Card numbers carry a check digit (ISO/IEC 7812-1, Luhn) and 12 to 19 digits; an expiry is MM/YY, good
-to the end of its month. Spaces and hyphens in numbers are how people write them, and are dropped.
+to the end of its month; a CVV has three digits, with American Express four. The routing number of an
+account carries a check digit too. Spaces and hyphens in numbers are how people write them, and are dropped.
 """
 
 import time
@@ -14,6 +15,7 @@ _METHODS: dict[type[Card | BankAccount | Wallet], tuple[Method, ...]] = {
     BankAccount: (Method.BANK_TRANSFER,),
     Wallet: (Method.DIGITAL_WALLET, Method.PAYPAL),
 }
+_AMEX = ("34", "37")
 #: Field paths of a card in a request: number, expiry, CVV.
 CARD_FIELDS = ("credit_card.number", "credit_card.expiry", "credit_card.cvv")
 FLAT_FIELDS = ("card_number", "expiry_date", "cvv")
@@ -65,7 +67,8 @@ def _card(check: Check, card: Card, now: float, fields: tuple[str, str, str]) ->
     check.that(_digits(card.number, 12, 19) and luhn(card.number), number, "is not a card number")
     if problem := _expiry(card.expiry, now):
         check.fail(expiry, problem)
-    check.that(_digits(card.cvv, 3, 4), cvv, "must be 3 or 4 digits")
+    length = 4 if card.number.startswith(_AMEX) else 3
+    check.that(_digits(card.cvv, length, length), cvv, f"must be {length} digits")
 
 
 def _expiry(expiry: str, now: float) -> str | None:
@@ -82,7 +85,13 @@ def _account(check: Check, account: BankAccount) -> None:
     check.that(
         _digits(account.account_number, 4, 17), "bank_account.account_number", "must be 4 to 17 digits"
     )
-    check.that(_digits(account.routing_number, 9, 9), "bank_account.routing_number", "must be 9 digits")
+    check.that(_aba(account.routing_number), "bank_account.routing_number", "is not a routing number")
+
+
+def _aba(number: str) -> bool:
+    """Nine digits that add up, weighted, to tens (ABA routing numbers)."""
+    weighted = zip(number, (3, 7, 1) * 3, strict=False)
+    return _digits(number, 9, 9) and sum(int(digit) * weight for digit, weight in weighted) % 10 == 0
 
 
 def _plain(number: str) -> str:

@@ -8,11 +8,15 @@ from ecommerce.payment_pb2_grpc import add_PaymentServiceServicer_to_server
 from mesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
+from services.kit.follow import stream_max_age
+from services.kit.following import following
 from services.kit.tokens import UserKeys
 from services.payment.acquirer import SimulatedAcquirer
+from services.payment.batches import Batches
+from services.payment.feed import Feed
 from services.payment.payments import Payments
 from services.payment.servicer import PaymentServicer
-from services.payment.storage import SqlStore
+from services.payment.storage import CHANNEL, SqlStore
 
 #: Seconds between two looks for payments that a dead replica left.
 SWEEP_INTERVAL = 10.0
@@ -22,9 +26,14 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
     app.use_keys(UserKeys(app.channel("user")))
-    payments = Payments(SqlStore(db), SimulatedAcquirer(db, time.time), time.time)
-    add_PaymentServiceServicer_to_server(PaymentServicer(payments, time.time), app.server)
+    store, acquirer = SqlStore(db), SimulatedAcquirer(db, time.time)
+    payments, batches = Payments(store, acquirer, time.time), Batches(store, acquirer, time.time)
+    feed = Feed(store, stream_max_age(os.environ))
+    servicer = PaymentServicer(payments, batches, feed, time.time)
+    add_PaymentServiceServicer_to_server(servicer, app.server)
+    await app.enter(following(db, CHANNEL, feed, str))
     await app.enter(repeating(payments.sweep, SWEEP_INTERVAL, "sweep of payments"))
+    await app.enter(repeating(batches.sweep, SWEEP_INTERVAL, "sweep of batches"))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ ours. So whatever happens in between, asking again gives the same answer and mov
 """
 
 import contextlib
-import uuid
 from collections.abc import Sequence
 
 from mesh.clock import Clock
 from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
-from services.payment.domain import Acquirer, Caller, Charge, Method, Payment, Refund, Status, Store
+from services.payment.domain import Caller, Charge, Payment, Refund, Status
+from services.payment.drafts import payment_draft, refund_draft, settle
+from services.payment.ports import Acquirer, Store
 
 #: Seconds after which a payment in PROCESSING is nobody's: longer than any call may take.
 ABANDONED_AFTER = 30.0
@@ -38,7 +39,7 @@ class Payments:
         """
         if charge.instrument is None:
             return await self._recorded(charge)
-        payment = await self._store.begin(self._draft(charge))
+        payment = await self._store.begin(payment_draft(charge, self._now()))
         payment.require_same(charge)
         if payment.status is not Status.PROCESSING:
             return payment
@@ -73,18 +74,11 @@ class Payments:
         return await self._refund(payment_id, amount, reason, key)
 
     async def _refund(self, payment_id: int, amount: int, reason: str, key: str | None) -> Refund:
-        draft = Refund(f"re_{uuid.uuid4().hex}", payment_id, amount, reason, key, self._now())
+        draft = refund_draft(payment_id, amount, reason, key, self._now())
         refund = await self._store.open_refund(draft)
         refund.require_same(draft)
-        await self._settle(refund)
+        await settle(self._store, self._acquirer, refund)
         return refund
-
-    async def _settle(self, refund: Refund) -> None:
-        if refund.settled:
-            return
-        payment = await self._store.get(refund.payment_id)
-        await self._acquirer.refund(refund.id, payment.transaction_id, refund.amount)
-        await self._store.settle_refund(refund.id)
 
     async def void(self, caller: Caller, key: str, reason: str) -> Payment | None:
         """Closes a key: gives back what was charged under it, and lets nothing be charged any more.
@@ -122,22 +116,5 @@ class Payments:
             await self._conclude(payment)
         refunds = await self._store.unsettled(before, SWEEP_LIMIT)
         for refund in refunds:
-            await self._settle(refund)
+            await settle(self._store, self._acquirer, refund)
         return len(payments) + len(refunds)
-
-    def _draft(self, charge: Charge) -> Payment:
-        instrument = charge.instrument
-        method: Method | None = instrument.method if instrument else None
-        return Payment(
-            id=0,
-            user_id=charge.user_id,
-            order_id=charge.order_id,
-            amount=charge.amount,
-            method=method,
-            status=Status.PROCESSING,
-            key=charge.key,
-            # Random, not derived: a hash of a card number can be undone by trying them all.
-            token=f"tok_{uuid.uuid4().hex}",
-            last_four=instrument.last_four if instrument else "",
-            created_at=self._now(),
-        )

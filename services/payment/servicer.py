@@ -1,40 +1,96 @@
-"""PaymentService over the use cases. What issue B adds (the streams) answers UNIMPLEMENTED until then."""
+"""PaymentService over the use cases."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 from ecommerce import payment_pb2 as pb
 from ecommerce import payment_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
 
 from mesh.call import current_workload
 from mesh.clock import Clock
+from mesh.errors import ResourceExhausted
 from services.kit.caller import current_actor
+from services.kit.intake import batch, patiently
 from services.kit.paging import page_of
 from services.kit.validation import checking
-from services.payment.domain import MAX_AMOUNT, MAX_KEY, MAX_REASON, Caller, Payment, Status
+from services.payment.batches import MAX_BATCH, Batches
+from services.payment.domain import MAX_AMOUNT, MAX_KEY, MAX_REASON, Caller
+from services.payment.feed import Feed
 from services.payment.payments import Payments
-from services.payment.wire import charge_of, payment_message
+from services.payment.wire import (
+    CURSOR_KEY,
+    after_cursor,
+    batch_message,
+    batch_of,
+    charge_of,
+    payment_message,
+    response_message,
+)
+
+#: Payments of one BidirectionalPaymentStream, and the seconds for which it waits for the next.
+MAX_STREAM = 1000
+STREAM_PATIENCE = 60.0
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
     """Protobuf in, protobuf out.
 
     Args:
-        payments: The use cases.
+        payments, batches, feed: The use cases.
         now: Unix seconds, for the expiry of cards.
     """
 
-    def __init__(self, payments: Payments, now: Clock) -> None:
-        self._payments, self._now = payments, now
+    def __init__(self, payments: Payments, batches: Batches, feed: Feed, now: Clock) -> None:
+        self._payments, self._batches, self._feed, self._now = payments, batches, feed, now
 
     async def ProcessPayment(self, request: pb.PaymentRequest, context: Any) -> pb.PaymentResponse:
         caller = _caller()
         caller.require_known()
+        return await self._process(caller, request)
+
+    async def ProcessPaymentStream(
+        self, request_iterator: AsyncIterator[pb.PaymentRequest], context: Any
+    ) -> pb.PaymentResponse:
+        caller = _caller()
+        caller.require_known()
+        requests = await batch(request_iterator, MAX_BATCH)
+        with checking() as check:
+            charges = batch_of(check, requests, caller, self._now())
+        charges = [replace(charge, user_id=caller.payer(charge.user_id)) for charge in charges]
+        return batch_message(await self._batches.process(charges))
+
+    async def BidirectionalPaymentStream(
+        self, request_iterator: AsyncIterator[pb.PaymentRequest], context: Any
+    ) -> AsyncIterator[pb.PaymentResponse]:
+        caller = _caller()
+        caller.require_known()
+        settled = 0
+        async for request in patiently(request_iterator, STREAM_PATIENCE):
+            if settled == MAX_STREAM:
+                raise ResourceExhausted(f"{MAX_STREAM} payments a stream; open another", retry_after=1.0)
+            yield await self._process(caller, request)
+            settled += 1
+
+    async def StreamPayments(self, request: Empty, context: Any) -> AsyncIterator[pb.PaymentResponse]:
+        current_actor().require_admin()
+        with checking() as check:
+            after = after_cursor(check, context.invocation_metadata())
+        if after is None:
+            after = await self._feed.last_cursor()
+        # So that a client can resume that was cut before the first payment came.
+        await context.send_initial_metadata(((CURSOR_KEY, str(after)),))
+        async with aclosing(self._feed.follow(after)) as payments:  # type: ignore[type-var] # a generator
+            async for payment in payments:
+                yield response_message(payment)
+
+    async def _process(self, caller: Caller, request: pb.PaymentRequest) -> pb.PaymentResponse:
         with checking() as check:
             charge = charge_of(check, request, caller, self._now())
         charge = replace(charge, user_id=caller.payer(charge.user_id))
-        return _response(await self._payments.process(charge))
+        return response_message(await self._payments.process(charge))
 
     async def RefundPayment(self, request: pb.RefundRequest, context: Any) -> pb.RefundResponse:
         caller = _caller()
@@ -73,9 +129,3 @@ def _caller() -> Caller:
     workload = current_workload()
     # Any other workload only carries a user's token; the order service acts after its user has left.
     return Caller(current_actor(), order_service=workload is not None and workload.service == "order")
-
-
-def _response(payment: Payment) -> pb.PaymentResponse:
-    success = payment.status in (Status.COMPLETED, Status.REFUNDED)
-    message = "the payment was voided" if payment.status is Status.VOIDED else payment.message
-    return pb.PaymentResponse(payment=payment_message(payment), success=success, message=message)

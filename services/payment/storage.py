@@ -1,5 +1,6 @@
 """Payments and refunds in SQL: every rule that a race could break is a condition of the statement."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,11 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.payment.domain import Method, Outcome, Payment, Refund, Status, payment_not_found
-from services.payment.tables import payments, refunds
+from services.payment.tables import feed, payments, refunds
+
+#: What is told of, from commit to streams: see `services.kit.following`.
+CHANNEL = "payments"
 
 
 class SqlStore:
-    """`services.payment.domain.Store` over SQLite or PostgreSQL."""
+    """`services.payment.ports.Store` over SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -45,25 +49,57 @@ class SqlStore:
             row = (await connection.execute(sa.select(payments).where(payments.c.key == key))).first()
         return None if row is None else _payment(row)
 
+    async def begin_all(self, batch: Sequence[Payment]) -> Sequence[Payment] | None:
+        """Records the payments of a batch; None where a key of theirs is taken."""
+        statement = sa.insert(payments).returning(payments, sort_by_parameter_order=True)
+        try:
+            async with self._db.transaction() as connection:
+                rows = await connection.execute(statement, [_columns(payment) for payment in batch])
+                return [_payment(row) for row in rows]
+        except IntegrityError:
+            return None
+
+    async def of_batch(self, batch: str) -> Sequence[Payment]:
+        """The payments of a batch, in its order."""
+        statement = sa.select(payments).where(payments.c.batch == batch)
+        return await self._payments(statement.order_by(payments.c.id))
+
     async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
         """Records the acquirer's answer, unless one is recorded; returns what is."""
-        status = Status.COMPLETED if outcome.approved else Status.FAILED
-        statement = (
-            sa.update(payments)
-            .where(payments.c.id == payment_id, payments.c.status == Status.PROCESSING.value)
-            .values(
-                status=status.value,
-                transaction_id=outcome.transaction_id,
-                message=outcome.message,
-                processed_at=now,
-            )
-        )
-        async with self._db.transaction() as connection:
-            await connection.execute(statement)
-            return await _get(connection, payment_id)
+        with contextlib.suppress(_Recorded):
+            async with self._db.transaction() as connection:
+                cursor = await self._next_cursor(connection)
+                values = _outcome(_status(outcome, undone=False), outcome, now) | {"cursor": cursor}
+                return await _finish(connection, payment_id, values)
+        return await self.get(payment_id)
+
+    async def finish_all(
+        self, batch: Sequence[Payment], outcomes: Sequence[Outcome], undo: Sequence[Refund], now: float
+    ) -> bool:
+        """Records the acquirer's answers to a batch; see `services.payment.ports.Store`."""
+        undone = {refund.payment_id: refund.amount for refund in undo}
+        with contextlib.suppress(_Recorded):
+            async with self._db.transaction() as connection:
+                cursor = await self._next_cursor(connection, len(batch)) - len(batch)
+                for place, (payment, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
+                    values = _outcome(_status(outcome, payment.id in undone), outcome, now)
+                    values |= {"cursor": cursor + place, "refunded": undone.get(payment.id, 0)}
+                    await _finish(connection, payment.id, values)
+                if undo:
+                    rows = [asdict(refund) for refund in undo]
+                    await connection.execute(sa.insert(refunds), rows)
+                return True
+        return False
+
+    async def _next_cursor(self, connection: AsyncConnection, number: int = 1) -> int:
+        """The last of so many new cursors. They are ours from here to the commit, or nobody's."""
+        change = sa.update(feed).values(cursor=feed.c.cursor + number)
+        cursor: int = (await connection.execute(change.returning(feed.c.cursor))).scalar_one()
+        await self._db.notify(connection, CHANNEL)
+        return cursor
 
     async def open_refund(self, refund: Refund) -> Refund:
-        """Sets the amount aside; see `services.payment.domain.Store`."""
+        """Sets the amount aside; see `services.payment.ports.Store`."""
         if refund.key is not None and (found := await self._find_refund(refund.key)) is not None:
             return found
         try:
@@ -117,25 +153,89 @@ class SqlStore:
             .limit(limit)
             .offset(offset)
         )
-        return [_payment(row) for row in await self._rows(statement)]
+        return await self._payments(statement)
 
     async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
-        """Payments in PROCESSING since before that time."""
+        """Payments in PROCESSING since before that time, those of batches left out."""
         statement = (
             sa.select(payments)
-            .where(payments.c.status == Status.PROCESSING.value, payments.c.created_at < before)
+            .where(
+                payments.c.status == Status.PROCESSING.value,
+                payments.c.created_at < before,
+                payments.c.batch.is_(None),
+            )
             .limit(limit)
         )
-        return [_payment(row) for row in await self._rows(statement)]
+        return await self._payments(statement)
+
+    async def unfinished_batches(self, before: float, limit: int) -> Sequence[str]:
+        """Batches in PROCESSING since before that time."""
+        statement = (
+            sa.select(payments.c.batch)
+            .distinct()
+            .where(
+                payments.c.status == Status.PROCESSING.value,
+                payments.c.created_at < before,
+                payments.c.batch.is_not(None),
+            )
+            .limit(limit)
+        )
+        return [row.batch for row in await self._rows(statement)]
+
+    async def settled(self, after: int, limit: int) -> Sequence[Payment]:
+        """What was settled after a cursor, oldest first."""
+        statement = sa.select(payments).where(payments.c.cursor > after)
+        return await self._payments(statement.order_by(payments.c.cursor).limit(limit))
+
+    async def last_cursor(self) -> int:
+        """Of the payment that was settled last."""
+        (row,) = await self._rows(sa.select(feed.c.cursor))
+        return int(row.cursor)
 
     async def unsettled(self, before: float, limit: int) -> Sequence[Refund]:
         """Refunds that the acquirer may not have, opened before that time."""
         statement = sa.select(refunds).where(~refunds.c.settled, refunds.c.created_at < before).limit(limit)
         return [_refund(row) for row in await self._rows(statement)]
 
+    async def _payments(self, statement: sa.Select[Any]) -> list[Payment]:
+        return [_payment(row) for row in await self._rows(statement)]
+
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         async with self._db.session() as connection:
             return list(await connection.execute(statement))
+
+
+class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
+    """There is an outcome already: the transaction, and with it the cursors, is taken back."""
+
+
+async def _finish(connection: AsyncConnection, payment_id: int, values: dict[str, Any]) -> Payment:
+    """Raises _Recorded."""
+    statement = (
+        sa.update(payments)
+        .where(payments.c.id == payment_id, payments.c.status == Status.PROCESSING.value)
+        .values(values)
+        .returning(payments)
+    )
+    row = (await connection.execute(statement)).first()
+    if row is None:
+        raise _Recorded
+    return _payment(row)
+
+
+def _status(outcome: Outcome, undone: bool) -> Status:
+    if undone:
+        return Status.UNDONE
+    return Status.COMPLETED if outcome.approved else Status.FAILED
+
+
+def _outcome(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
+    return {
+        "status": status.value,
+        "transaction_id": outcome.transaction_id,
+        "message": outcome.message,
+        "processed_at": now,
+    }
 
 
 async def _get(connection: AsyncConnection, payment_id: int) -> Payment:
@@ -151,6 +251,7 @@ def _columns(payment: Payment) -> dict[str, Any]:
     return columns | {
         "status": payment.status.value,
         "method": payment.method.value if payment.method else None,
+        "cursor": payment.cursor or None,
     }
 
 
@@ -158,6 +259,7 @@ def _payment(row: sa.Row[Any]) -> Payment:
     values = dict(row._mapping)
     values["status"] = Status(row.status)
     values["method"] = Method(row.method) if row.method else None
+    values["cursor"] = row.cursor or 0
     return Payment(**values)
 
 

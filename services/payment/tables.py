@@ -21,7 +21,11 @@ payments = sa.Table(
     sa.Column("refunded", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("processed_at", sa.Double, nullable=False),
+    sa.Column("batch", sa.String(40)),
+    sa.Column("cursor", sa.BigInteger),
     sa.Index("payments_by_user", "user_id", "id"),
+    sa.Index("payments_by_batch", "batch", "id"),
+    sa.Index("payments_by_cursor", "cursor", unique=True),
     sa.Index(
         "payments_unfinished",
         "created_at",
@@ -30,6 +34,15 @@ payments = sa.Table(
     ),
     # An id, and so the acquirer's reference, is never used twice.
     sqlite_autoincrement=True,
+)
+
+#: One row: the cursor of the payment that was settled last. Its lock, held to the commit, is what makes the
+#: order of cursors that of commits; a sequence would let a later number be seen first.
+feed = sa.Table(
+    "payments_feed",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
 )
 
 refunds = sa.Table(

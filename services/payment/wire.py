@@ -1,8 +1,12 @@
 """Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
 
+from collections.abc import Iterable, Sequence
+
 from ecommerce import payment_pb2 as pb
 from google.protobuf import timestamp_pb2
 
+from services.kit.follow import MAX_CURSOR
+from services.kit.intake import entry
 from services.kit.money import from_cents
 from services.kit.validation import Check
 from services.payment.domain import (
@@ -35,6 +39,17 @@ _STATUS_NUMBERS = {
     Status.REFUNDED: pb.PAYMENT_STATUS_REFUNDED,
     # A fence reaches the wire only as the answer to a charge that came too late for its key.
     Status.VOIDED: pb.PAYMENT_STATUS_FAILED,
+    Status.UNDONE: pb.PAYMENT_STATUS_REFUNDED,
+}
+
+
+#: Metadata keys of StreamPayments: what to resume after, and what the stream begins after.
+AFTER_CURSOR_KEY, CURSOR_KEY = "x-after-cursor", "x-cursor"
+_CURSOR_DIGITS = len(str(MAX_CURSOR))
+#: What is said of a payment instead of what the acquirer said.
+_MESSAGES = {
+    Status.VOIDED: "the payment was voided",
+    Status.UNDONE: "given back, as its batch failed",
 }
 
 
@@ -51,6 +66,38 @@ def charge_of(check: Check, request: pb.PaymentRequest, caller: Caller, now: flo
     if charge.instrument is None:
         check.that(charge.key is not None, "payment_method", "must be given")
     return charge
+
+
+def batch_of(check: Check, requests: Sequence[pb.PaymentRequest], caller: Caller, now: float) -> list[Charge]:
+    """The charges of a batch, with `check` told what is wrong, as `requests[INDEX].FIELD`."""
+    check.that(bool(requests), "requests", "must not be empty")
+    charges = [_entry(check, index, request, caller, now) for index, request in enumerate(requests)]
+    keys: dict[str | None, int] = {}
+    for index, charge in enumerate(charges):
+        field = f"requests[{index}].idempotency_key"
+        check.that((charge.key is None) == (charges[0].key is None), field, "must be given in all or in none")
+        first = keys.setdefault(charge.key, index)
+        check.that(charge.key is None or first == index, field, f"is that of requests[{first}]")
+    return charges
+
+
+def _entry(check: Check, index: int, request: pb.PaymentRequest, caller: Caller, now: float) -> Charge:
+    with entry(check, index) as inner:
+        charge = charge_of(inner, request, caller, now)
+        # With a key alone a single request asks for what is recorded; a batch charges.
+        if charge.instrument is None and charge.key is not None:
+            inner.that(request.method != pb.PAYMENT_METHOD_UNSPECIFIED, "payment_method", "must be given")
+    return charge
+
+
+def after_cursor(check: Check, metadata: Iterable[tuple[str, str | bytes]]) -> int | None:
+    """What a stream is to resume after, as the request's metadata says; None: with the next payment."""
+    text = dict(metadata).get(AFTER_CURSOR_KEY)
+    if text is None:
+        return None
+    fits = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _CURSOR_DIGITS
+    check.that(fits and int(text) <= MAX_CURSOR, AFTER_CURSOR_KEY, f"must be from 0 to {MAX_CURSOR}")
+    return int(text) if fits else None
 
 
 def _instrument(check: Check, request: pb.PaymentRequest, now: float) -> Instrument | None:
@@ -96,6 +143,40 @@ def payment_message(payment: Payment) -> pb.Payment:
     if payment.processed_at:
         message.processed_at.CopyFrom(_timestamp(payment.processed_at))
     return message
+
+
+def response_message(payment: Payment) -> pb.PaymentResponse:
+    """The answer that tells of a payment."""
+    return pb.PaymentResponse(
+        payment=payment_message(payment),
+        success=payment.succeeded,
+        message=_MESSAGES.get(payment.status, payment.message),
+        cursor=payment.cursor,
+    )
+
+
+def batch_message(payments: Sequence[Payment]) -> pb.PaymentResponse:
+    """The answer that tells of a batch: its payment stands for all."""
+    success = all(payment.succeeded for payment in payments)
+    messages = [payment_message(payment) for payment in payments]
+    whole = pb.Payment(
+        amount=from_cents(sum(payment.amount for payment in payments)),
+        refunded_amount=from_cents(sum(payment.refunded for payment in payments)),
+        status=pb.PAYMENT_STATUS_COMPLETED if success else pb.PAYMENT_STATUS_FAILED,
+        transaction_id=payments[0].batch or "",
+        processed_at=messages[0].processed_at,
+    )
+    for name in ("order_id", "method", "user_id", "last_four"):
+        if len(values := {getattr(message, name) for message in messages}) == 1:
+            setattr(whole, name, values.pop())
+    message = "approved" if success else _why_failed(payments)
+    return pb.PaymentResponse(payment=whole, success=success, message=message, payments=messages)
+
+
+def _why_failed(payments: Sequence[Payment]) -> str:
+    # Those before it were charged and given back, those after it were not charged.
+    index, failed = next((i, p) for i, p in enumerate(payments) if p.status is Status.FAILED)
+    return f"requests[{index}]: {failed.message}; nothing was charged"
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:

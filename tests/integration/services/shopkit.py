@@ -108,9 +108,7 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         db = dbs["payment"]
         paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, now)
         feed = Feed(paid)
-        servicer = PaymentServicer(
-            Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now
-        )
+        servicer = PaymentServicer(Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now)
         await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
         store = OrderStore(dbs["order"])

@@ -9,9 +9,10 @@ from google.protobuf.empty_pb2 import Empty
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.payment import servicer
 from tests.databases import Databases, Maker
 
-from .shopkit import ADMIN, BOB, NOBODY, ORDER, SERVICES, Metadata, messages, refused, shop
+from .shopkit import ADMIN, BOB, NOBODY, ORDER, SERVICES, Metadata, refused, requests, shop
 
 #: 2026-01-01
 NOW = 1_767_225_600.0
@@ -156,12 +157,130 @@ async def test_voiding_is_for_the_order_service_only(payment: Any) -> None:
     assert (late.success, late.message) == (False, "the payment was voided")
 
 
-async def test_what_a_later_issue_brings_is_unimplemented(payment: Any) -> None:
-    assert (await refused(payment.StreamPayments(Empty(), metadata=ADMIN))).code is Code.UNIMPLEMENTED
-    batch = payment.ProcessPaymentStream(iter([_request()]), metadata=BOB)
-    assert (await refused(batch)).code is Code.UNIMPLEMENTED
-    both = payment.BidirectionalPaymentStream(iter([_request()]), metadata=BOB)
-    assert (await refused(both)).code is Code.UNIMPLEMENTED
+async def test_a_batch_is_settled_as_one(payment: Any) -> None:
+    requests = [
+        _request(idempotency_key=f"k{i}", amount=amount) for i, amount in enumerate((0.1, 0.2, 19.99))
+    ]
+    whole = await payment.ProcessPaymentStream(iter(requests), metadata=BOB)
+    assert (whole.success, whole.message) == (True, "approved")
+    batch = whole.payment
+    assert (batch.id, batch.amount, batch.status) == (0, 20.29, pb.PAYMENT_STATUS_COMPLETED)
+    # What all have in common is the batch's too.
+    assert (batch.order_id, batch.user_id, batch.last_four) == (5, 2, "4242")
+    assert batch.transaction_id.startswith("batch_")
+    assert [p.amount for p in whole.payments] == [0.1, 0.2, 19.99]
+    assert await payment.ProcessPaymentStream(iter(requests), metadata=BOB) == whole
+    history = [p async for p in payment.GetPaymentHistory(pb.GetPaymentHistoryRequest(), metadata=BOB)]
+    assert history == list(whole.payments)[::-1]
+
+
+async def test_of_a_batch_with_a_decline_all_is_given_back(payment: Any) -> None:
+    requests = [_request(), _request(order_id=6, card_number="4000000000000002"), _request()]
+    whole = await payment.ProcessPaymentStream(iter(requests), metadata=BOB)
+    assert (whole.success, whole.message) == (False, "requests[1]: card declined; nothing was charged")
+    assert (whole.payment.status, whole.payment.order_id) == (pb.PAYMENT_STATUS_FAILED, 0)
+    assert [(p.status, p.refunded_amount) for p in whole.payments] == [
+        (pb.PAYMENT_STATUS_REFUNDED, 19.99),
+        (pb.PAYMENT_STATUS_FAILED, 0),
+        (pb.PAYMENT_STATUS_FAILED, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requests", "fields"),
+    [
+        ([], {"requests"}),
+        ([_request()] * 101, {"requests"}),
+        (
+            [_request(), _request(order_id=0, cvv="x"), _request(amount=-1)],
+            {"requests[1].order_id", "requests[1].cvv", "requests[2].amount"},
+        ),
+        ([_request(idempotency_key="k"), _request()], {"requests[1].idempotency_key"}),
+        ([_request(idempotency_key="k")] * 2, {"requests[1].idempotency_key"}),
+        (
+            [
+                pb.PaymentRequest(order_id=1, amount=1, idempotency_key="k"),
+                pb.PaymentRequest(order_id=1, amount=1),
+            ],
+            {"requests[0].payment_method", "requests[1].payment_method", "requests[1].idempotency_key"},
+        ),
+    ],
+)
+async def test_of_a_wrong_batch_each_wrong_entry_is_named(
+    payment: Any, requests: list[pb.PaymentRequest], fields: set[str]
+) -> None:
+    refusal = await refused(payment.ProcessPaymentStream(iter(requests), metadata=BOB))
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+    assert [p async for p in payment.GetPaymentHistory(pb.GetPaymentHistoryRequest(), metadata=BOB)] == []
+
+
+async def test_a_batch_is_for_ones_own_and_for_an_admin_anybodys(payment: Any) -> None:
+    other = [_request(), _request(user_id=1)]
+    refusal = await refused(payment.ProcessPaymentStream(iter(other), metadata=BOB))
+    assert refusal.code is Code.PERMISSION_DENIED
+    refusal = await refused(payment.ProcessPaymentStream(iter([_request()]), metadata=NOBODY))
+    assert refusal.code is Code.UNAUTHENTICATED
+    whole = await payment.ProcessPaymentStream(iter([_request(user_id=2), _request()]), metadata=ADMIN)
+    assert ([p.user_id for p in whole.payments], whole.payment.user_id) == ([2, 1], 0)
+
+
+async def test_each_payment_of_a_stream_is_answered_in_turn(payment: Any) -> None:
+    call = payment.BidirectionalPaymentStream(metadata=BOB)
+
+    async def pay(**kwargs: Any) -> pb.PaymentResponse:
+        await call.write(_request(**kwargs))
+        return await call.read()
+
+    assert (await pay(order_id=1)).payment.order_id == 1
+    declined = await pay(order_id=2, card_number="4000000000000069")
+    assert (declined.success, declined.message, declined.payment.order_id) == (False, "expired card", 2)
+    assert (await pay(order_id=3)).success
+    await call.write(_request(order_id=0))
+    refusal = await refused(call.read())
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"order_id"})
+    history = [p async for p in payment.GetPaymentHistory(pb.GetPaymentHistoryRequest(), metadata=BOB)]
+    assert [p.order_id for p in history] == [3, 2, 1]
+
+
+async def test_a_stream_of_payments_is_bounded(payment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servicer, "MAX_STREAM", 2)
+    call = payment.BidirectionalPaymentStream(iter([_request()] * 3), metadata=BOB)
+    assert (await refused(call)).code is Code.RESOURCE_EXHAUSTED
+    history = [p async for p in payment.GetPaymentHistory(pb.GetPaymentHistoryRequest(), metadata=BOB)]
+    assert len(history) == 2
+    monkeypatch.setattr(servicer, "STREAM_PATIENCE", 0.05)
+    call = payment.BidirectionalPaymentStream(metadata=BOB)
+    assert (await refused(call)).code is Code.DEADLINE_EXCEEDED
+    nobody = payment.BidirectionalPaymentStream(iter([_request()]), metadata=NOBODY)
+    assert (await refused(nobody)).code is Code.UNAUTHENTICATED
+
+
+async def test_an_admin_follows_payments_as_they_are_made(payment: Any) -> None:
+    await payment.ProcessPayment(_request(order_id=1), metadata=BOB)
+    following = payment.StreamPayments(Empty(), metadata=ADMIN)
+    assert dict(await following.initial_metadata())["x-cursor"] == "1"
+    made = await payment.ProcessPayment(_request(order_id=2), metadata=BOB)
+    await payment.ProcessPayment(_request(order_id=3, card_number="4000000000000127"), metadata=BOB)
+    first, second = await following.read(), await following.read()
+    following.cancel()
+    assert first == made
+    assert (first.cursor, second.cursor) == (2, 3)
+    assert (second.success, second.message) == (False, "incorrect CVV")
+    resumed = payment.StreamPayments(Empty(), metadata=(*ADMIN, ("x-after-cursor", "0")))
+    assert [(await resumed.read()).payment.order_id for _ in range(3)] == [1, 2, 3]
+    resumed.cancel()
+
+
+@pytest.mark.parametrize("cursor", ["", "-1", "1.5", "x", str(2**63), "9" * 5000])
+async def test_a_cursor_that_is_none_is_named(payment: Any, cursor: str) -> None:
+    call = payment.StreamPayments(Empty(), metadata=(*ADMIN, ("x-after-cursor", cursor)))
+    refusal = await refused(call)
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"x-after-cursor"})
+
+
+async def test_only_an_admin_follows_payments(payment: Any) -> None:
+    assert (await refused(payment.StreamPayments(Empty(), metadata=BOB))).code is Code.PERMISSION_DENIED
+    assert (await refused(payment.StreamPayments(Empty(), metadata=NOBODY))).code is Code.UNAUTHENTICATED
 
 
 _METHODS = {
@@ -169,6 +288,8 @@ _METHODS = {
     "RefundPayment": pb.RefundRequest,
     "VoidPayment": pb.VoidPaymentRequest,
     "GetPaymentHistory": pb.GetPaymentHistoryRequest,
+    "ProcessPaymentStream": pb.PaymentRequest,
+    "BidirectionalPaymentStream": pb.PaymentRequest,
 }
 
 
@@ -182,7 +303,7 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(
     async def call(request: Any, metadata: Metadata) -> None:
         made: Any = getattr(payment, method)(request, metadata=metadata, timeout=10)
         try:
-            if method == "GetPaymentHistory":
+            if hasattr(made, "__aiter__"):
                 async for _ in made:
                     pass
             else:
@@ -197,7 +318,7 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(request=messages(_METHODS[method]), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
+    @given(request=requests(payment, method, _METHODS), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
     def check(request: Any, metadata: Metadata) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(20)
 

@@ -5,8 +5,10 @@ import pytest
 
 from services.kit.db import Database
 from services.payment.acquirer import SimulatedAcquirer
-from services.payment.domain import Acquirer, Instrument, Outcome
+from services.payment.batches import Batches
+from services.payment.domain import Instrument, Outcome
 from services.payment.payments import Payments
+from services.payment.ports import Acquirer
 from services.payment.storage import SqlStore
 from tests.databases import Maker
 
@@ -61,6 +63,7 @@ class Shop:
     store: SqlStore
     acquirer: CrashingAcquirer
     payments: Payments
+    batches: Batches
 
 
 @pytest.fixture
@@ -70,4 +73,5 @@ async def shop(new_databases: Maker) -> AsyncIterator[Shop]:
         clock = Clock()
         acquirer = CrashingAcquirer(SimulatedAcquirer(db, clock))
         store = SqlStore(db)
-        yield Shop(db, clock, store, acquirer, Payments(store, acquirer, clock))
+        payments, batches = Payments(store, acquirer, clock), Batches(store, acquirer, clock)
+        yield Shop(db, clock, store, acquirer, payments, batches)

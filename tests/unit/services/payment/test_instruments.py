@@ -46,9 +46,14 @@ def test_a_card_number_has_its_digits_and_its_check(number: str) -> None:
     assert _wrong(None, Card(number, "01/26", "123")) == {"credit_card.number"}
 
 
-@pytest.mark.parametrize("cvv", ["", "12", "12345", "abc"])
-def test_a_cvv_has_three_or_four_digits(cvv: str) -> None:
+@pytest.mark.parametrize("cvv", ["", "12", "1234", "12345", "abc", "١٢٣"])
+def test_a_cvv_has_three_digits(cvv: str) -> None:
     assert _wrong(None, Card("4242424242424242", "01/26", cvv)) == {"credit_card.cvv"}
+
+
+def test_a_cvv_of_american_express_has_four() -> None:
+    assert _wrong(None, Card("3782 822463 10005", "01/26", "1234")) == set()
+    assert _wrong(None, Card("378282246310005", "01/26", "123")) == {"credit_card.cvv"}
 
 
 def test_every_wrong_field_is_named_as_the_request_names_it() -> None:
@@ -63,6 +68,7 @@ def test_accounts_and_wallets_are_checked_too() -> None:
         "bank_account.account_number",
         "bank_account.routing_number",
     }
+    assert _wrong(None, BankAccount("1234567890", "110000001")) == {"bank_account.routing_number"}
     assert _wrong(Method.PAYPAL, Wallet("alice", "paypal")) == set()
     assert _wrong(None, Wallet(" ", "")) == {"digital_wallet.wallet_id", "digital_wallet.provider"}
 

@@ -1,0 +1,103 @@
+"""A batch of charges, settled as one: all of them or none.
+
+All are recorded before the first is made, and their outcomes in one transaction when the last is known.
+Before it no payment of the batch counts; it is where the batch is settled or has failed. What was
+charged in vain leaves that transaction as refunds that are owed, which any replica pays.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from mesh.clock import Clock
+from services.payment.domain import Charge, Outcome, Payment, Refund, Status, key_reused
+from services.payment.drafts import payment_draft, refund_draft, settle
+from services.payment.payments import ABANDONED_AFTER
+from services.payment.ports import Acquirer, Store
+
+#: Charges of one batch.
+MAX_BATCH = 100
+#: How many abandoned batches one sweep takes up.
+SWEEP_LIMIT = 10
+
+
+class Batches:
+    """Settles batches.
+
+    Args:
+        store: Where payments are recorded.
+        acquirer: Who moves the money.
+        now: Unix seconds.
+    """
+
+    def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
+        self._store, self._acquirer, self._now = store, acquirer, now
+
+    async def process(self, charges: Sequence[Charge]) -> Sequence[Payment]:
+        """The payments of the batch, in its order: all succeeded, or none did.
+
+        Args:
+            charges: Each with an instrument; each with a key of its own, or none with any.
+
+        Raises:
+            FailedPrecondition: KEY_REUSED, where a key was used, and not for this batch.
+        """
+        payments = await self._begin(charges)
+        if all(payment.status is not Status.PROCESSING for payment in payments):
+            return payments
+        return await self._finish(payments, await self._charge(payments, charges))
+
+    async def _begin(self, charges: Sequence[Charge]) -> Sequence[Payment]:
+        batch, now = f"batch_{uuid.uuid4().hex}", self._now()
+        begun = await self._store.begin_all([payment_draft(charge, now, batch) for charge in charges])
+        return begun if begun is not None else await self._begun_before(charges)
+
+    async def _begun_before(self, charges: Sequence[Charge]) -> Sequence[Payment]:
+        """The batch that a client sends again."""
+        key = charges[0].key
+        first = await self._store.find(key) if key else None
+        found = await self._store.of_batch(first.batch) if first and first.batch else ()
+        if [payment.key for payment in found] != [charge.key for charge in charges]:
+            raise key_reused()
+        if not all(payment.is_of(charge) for payment, charge in zip(found, charges, strict=True)):
+            raise key_reused()
+        return found
+
+    async def _charge(self, payments: Sequence[Payment], charges: Sequence[Charge]) -> list[Outcome]:
+        """Makes one charge after the other; after one that is declined, no more."""
+        outcomes: list[Outcome] = []
+        for index, (payment, charge) in enumerate(zip(payments, charges, strict=True)):
+            assert charge.instrument is not None  # required
+            outcomes.append(await self._acquirer.charge(payment.reference, payment.amount, charge.instrument))
+            if not outcomes[-1].approved:
+                spared = Outcome(False, "", f"not charged, as requests[{index}] was declined")
+                return outcomes + [spared] * (len(payments) - len(outcomes))
+        return outcomes
+
+    async def _finish(self, payments: Sequence[Payment], outcomes: Sequence[Outcome]) -> Sequence[Payment]:
+        undo = [] if all(outcome.approved for outcome in outcomes) else self._undo(payments, outcomes)
+        if await self._store.finish_all(payments, outcomes, undo, self._now()):
+            for refund in undo:
+                await settle(self._store, self._acquirer, refund)
+        batch = payments[0].batch
+        assert batch is not None  # it is one
+        return await self._store.of_batch(batch)
+
+    def _undo(self, payments: Sequence[Payment], outcomes: Sequence[Outcome]) -> list[Refund]:
+        return [
+            refund_draft(payment.id, payment.amount, "the batch failed", None, self._now())
+            for payment, outcome in zip(payments, outcomes, strict=True)
+            if outcome.approved
+        ]
+
+    async def sweep(self) -> int:
+        """Finishes the batches that a crashed replica left; returns how many.
+
+        Asking the acquirer what became of a charge closes it for good, so a batch of which not everything
+        was charged fails. Any replica may do it at any time: the transaction at the end is done once.
+        """
+        batches = await self._store.unfinished_batches(self._now() - ABANDONED_AFTER, SWEEP_LIMIT)
+        for batch in batches:
+            payments = await self._store.of_batch(batch)
+            outcomes = [await self._acquirer.inquire(payment.reference) for payment in payments]
+            await self._finish(payments, outcomes)
+        return len(batches)

@@ -1,0 +1,45 @@
+"""Payments and refunds as they are begun, and how a refund is settled: for single charges and batches."""
+
+import uuid
+
+from services.payment.domain import Charge, Payment, Refund, Status
+from services.payment.ports import Acquirer, Store
+
+
+def payment_draft(charge: Charge, now: float, batch: str | None = None) -> Payment:
+    """The payment of a charge, to be recorded before anybody is asked to make it.
+
+    Args:
+        charge: With or without an instrument.
+        now: Unix seconds.
+        batch: The batch that it is settled with.
+    """
+    instrument = charge.instrument
+    return Payment(
+        id=0,
+        user_id=charge.user_id,
+        order_id=charge.order_id,
+        amount=charge.amount,
+        method=instrument.method if instrument else None,
+        status=Status.PROCESSING,
+        key=charge.key,
+        # Random, not derived: a hash of a card number can be undone by trying them all.
+        token=f"tok_{uuid.uuid4().hex}",
+        last_four=instrument.last_four if instrument else "",
+        created_at=now,
+        batch=batch,
+    )
+
+
+def refund_draft(payment_id: int, amount: int, reason: str, key: str | None, now: float) -> Refund:
+    """A refund that the acquirer does not have yet. `amount` in cents, `now` in Unix seconds."""
+    return Refund(f"re_{uuid.uuid4().hex}", payment_id, amount, reason, key, now)
+
+
+async def settle(store: Store, acquirer: Acquirer, refund: Refund) -> None:
+    """Has the acquirer give the money back, once however often it is done."""
+    if refund.settled:
+        return
+    payment = await store.get(refund.payment_id)
+    await acquirer.refund(refund.id, payment.transaction_id, refund.amount)
+    await store.settle_refund(refund.id)

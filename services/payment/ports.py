@@ -1,0 +1,83 @@
+"""What the use cases need: somebody who moves the money, and somewhere to record it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.payment.domain import Instrument, Outcome, Payment, Refund
+
+
+class Acquirer(Protocol):
+    """The processor behind us. Each method is idempotent under its reference."""
+
+    async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome: ...
+
+    async def inquire(self, reference: str) -> Outcome:
+        """What became of a charge. One that was never made can no longer be made after this."""
+        ...
+
+    async def refund(self, reference: str, transaction_id: str, amount: int) -> None: ...
+
+
+class Store(Protocol):
+    """Where payments are recorded. Each method is one transaction."""
+
+    async def begin(self, payment: Payment) -> Payment:
+        """Records it, unless its key is taken: returns what is recorded under the key."""
+        ...
+
+    async def get(self, payment_id: int) -> Payment: ...
+
+    async def find(self, key: str) -> Payment | None: ...
+
+    async def begin_all(self, batch: Sequence[Payment]) -> Sequence[Payment] | None:
+        """Records the payments of a batch; None, and nothing is recorded, where a key of theirs is taken."""
+        ...
+
+    async def of_batch(self, batch: str) -> Sequence[Payment]:
+        """In the order of the batch."""
+        ...
+
+    async def finish_all(
+        self, batch: Sequence[Payment], outcomes: Sequence[Outcome], undo: Sequence[Refund], now: float
+    ) -> bool:
+        """Records the acquirer's answers to a whole batch, unless they are recorded; whether it did.
+
+        Args:
+            batch: All of its payments.
+            outcomes: One for each.
+            undo: For each that was charged in vain, the refund that gives it back.
+            now: Unix seconds.
+        """
+        ...
+
+    async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
+        """Records the acquirer's answer, unless one is recorded; returns what is."""
+        ...
+
+    async def open_refund(self, refund: Refund) -> Refund:
+        """Sets the amount aside, never more than is left; returns what is recorded under the key.
+
+        Raises:
+            NotFound, FailedPrecondition: as `Payment.refuse_refund` says, or KEY_REUSED.
+        """
+        ...
+
+    async def settle_refund(self, refund_id: str) -> None: ...
+
+    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]: ...
+
+    async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
+        """Payments in PROCESSING since before that time, those of batches left out."""
+        ...
+
+    async def unfinished_batches(self, before: float, limit: int) -> Sequence[str]: ...
+
+    async def unsettled(self, before: float, limit: int) -> Sequence[Refund]: ...
+
+    async def settled(self, after: int, limit: int) -> Sequence[Payment]:
+        """What was settled after a cursor, oldest first."""
+        ...
+
+    async def last_cursor(self) -> int:
+        """Of the payment that was settled last; 0 where none was."""
+        ...
