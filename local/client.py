@@ -34,7 +34,7 @@ class ControlClient:
         """Makes one request and returns its result.
 
         Args:
-            verb: `status`, `scale`, `restart`, `kill`, `rotate`, `down`.
+            verb: `status`, `scale`, `restart`, `kill`, `pause`, `resume`, `rotate`, `down`.
             report: Takes the lines of progress.
             arguments: Of the verb.
 

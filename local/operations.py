@@ -1,6 +1,7 @@
 """The verbs of the control socket, done on a running supervisor."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE
@@ -54,6 +55,10 @@ class Operations:
                 return await self._deployment(service).restart(report)
             case {"verb": "kill", "service": str(service), "replica": int(replica)}:
                 return await self._kill(self._deployment(service).replica(replica))
+            case {"verb": "pause", "service": str(service), "replica": int(replica)}:
+                return _process_of(self._deployment(service).replica(replica), Replica.pause)
+            case {"verb": "resume", "service": str(service), "replica": int(replica)}:
+                return _process_of(self._deployment(service).replica(replica), Replica.resume)
             case {"verb": "rotate"}:
                 return await self._rotate(report)
         raise ClusterError(f"not a request: {request}")
@@ -79,9 +84,7 @@ class Operations:
 
     async def _kill(self, replica: Replica) -> int:
         restarts = replica.restarts
-        pid = replica.kill()
-        if pid is None:
-            raise ClusterError(f"{replica.name} has no process just now: it waits for its restart")
+        pid = _process_of(replica, Replica.kill)
         await self._supervisor.changes.until(lambda: replica.restarts > restarts, _KILL_TIMEOUT)
         return pid
 
@@ -117,6 +120,14 @@ class Operations:
         if service not in deployments:
             raise ClusterError(f"there is no service {service!r}; there are {', '.join(deployments)}")
         return deployments[service]
+
+
+def _process_of(replica: Replica, act: Callable[[Replica], int | None]) -> int:
+    """Does something to a replica's process; returns its id."""
+    pid = act(replica)
+    if pid is None:
+        raise ClusterError(f"{replica.name} has no process just now: it waits for its restart")
+    return pid
 
 
 def _service(deployment: Deployment, http_port: int) -> dict[str, Any]:

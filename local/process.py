@@ -56,6 +56,14 @@ class Process:
         """SIGKILL, which also ends a stopped process."""
         self._signal(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its sockets open and says nothing any more."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
     def _signal(self, number: signal.Signals) -> None:
         if self.exit_code is None:
             with suppress(ProcessLookupError):
@@ -66,7 +74,8 @@ class Process:
         return await self._process.wait()
 
     async def stop(self, grace: float) -> int:
-        """SIGTERM, and SIGKILL for one that still runs after `grace` seconds."""
+        """SIGTERM, and SIGKILL for one that still runs after `grace` seconds. One that was paused goes on."""
+        self.resume()
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):

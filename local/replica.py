@@ -67,6 +67,8 @@ class Replica:
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._unpaused = asyncio.Event()
+        self._unpaused.set()
         self._running = False
 
     @property
@@ -115,6 +117,24 @@ class Replica:
             self._process.kill()
         return self.pid
 
+    def pause(self) -> int | None:
+        """Makes the process hang without anybody noticing: it is not probed until `resume`.
+
+        Returns:
+            Its id; None where there is none just now.
+        """
+        if self._process:
+            self._unpaused.clear()
+            self._process.pause()
+        return self.pid
+
+    def resume(self) -> int | None:
+        """Lets it go on."""
+        self._unpaused.set()
+        if self._process:
+            self._process.resume()
+        return self.pid
+
     async def _live(self) -> str:
         """One process from start to end; says how it ended."""
         try:
@@ -128,6 +148,7 @@ class Replica:
                     code = await self._end(process)
                 finally:
                     self._set_ready(False)
+                    self._unpaused.set()
                     process.kill()
                     watch.cancel()
             return describe_exit(code)
@@ -143,7 +164,11 @@ class Replica:
     async def _watch(self, process: Process) -> None:
         probe = Probe(self._probes, self._clock)
         while True:
-            verdict = probe.observe(await self._prober.check())
+            await self._unpaused.wait()
+            answer = await self._prober.check()
+            if not self._unpaused.is_set():
+                continue  # it was paused while it was asked
+            verdict = probe.observe(answer)
             self._set_ready(probe.ready and process.exit_code is None)
             if verdict is Verdict.KILL:
                 self._tell(f"{self.name} does not answer its probes: killed", notable=True)

@@ -37,6 +37,12 @@ class Cluster(Protocol):
     async def kill(self, service: str, replica: int) -> None:
         """kill -9; returns when the process is gone."""
 
+    async def pause(self, service: str, replica: int) -> None:
+        """Makes a replica hang: it takes connections and calls, and answers none. It stays listed."""
+
+    async def resume(self, service: str, replica: int) -> None:
+        """Lets it go on."""
+
     async def restart(self, service: str) -> None:
         """Replaces every replica, one after another; returns when the last is ready."""
 

@@ -43,6 +43,12 @@ class EmbeddedCluster:
     async def kill(self, service: str, replica: int) -> None:
         await self._client.request("kill", service=service, replica=replica)
 
+    async def pause(self, service: str, replica: int) -> None:
+        await self._client.request("pause", service=service, replica=replica)
+
+    async def resume(self, service: str, replica: int) -> None:
+        await self._client.request("resume", service=service, replica=replica)
+
     async def restart(self, service: str) -> None:
         await self._client.request("restart", service=service)
 

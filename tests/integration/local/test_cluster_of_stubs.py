@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from local.certs import OPERATOR
 from local.errors import ClusterError
 from local.presented import presented_serial
+from local.probes import Answer, HealthClient
 from tests.integration.local.helpers import PRODUCT, alive, cluster, environ, eventually
+from tests.integration.local.stub_cluster import PROBES, ROLLOUT
 
 
 async def test_a_cluster_comes_up_is_found_in_dns_and_leaves_nothing(tmp_path: Path) -> None:
@@ -43,6 +46,34 @@ async def test_a_replica_that_hangs_is_taken_out_then_killed_and_restarted(tmp_p
         await eventually(lambda: not victim.ready)
         await eventually(lambda: victim.restarts == 1)
         await eventually(lambda: victim.ready)
+
+
+async def test_a_paused_replica_hangs_and_stays_listed_until_it_is_resumed(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        victim = c.replicas()[0]
+        pid = await c.do("pause", service="product", replica=1)
+        # What would get one that hangs by itself killed.
+        await asyncio.sleep(PROBES.live_failures * (PROBES.failure_period + PROBES.timeout))
+        assert victim.ready
+        assert victim.pid == pid
+        async with aclosing(HealthClient(victim.place.at(victim.place.health), 0.5)) as health:
+            assert await health.check() is Answer.NONE
+            await c.do("resume", service="product", replica=1)
+            async with asyncio.timeout(15):
+                while await health.check() is not Answer.SERVING:
+                    pass
+        assert victim.restarts == 0
+
+
+async def test_a_paused_replica_can_be_killed_and_can_drain(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as c:
+        victim, other = c.replicas()
+        await c.do("pause", service="product", replica=1)
+        await c.do("kill", service="product", replica=1)
+        await eventually(lambda: victim.ready)
+        await c.do("pause", service="product", replica=2)
+        async with asyncio.timeout(ROLLOUT.grace):
+            await other.stop(ROLLOUT.grace)
 
 
 async def test_replicas_that_are_not_serving_leave_dns_but_live(tmp_path: Path) -> None:
