@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -81,44 +83,72 @@ async def _play(scenes: "list[Scene]", state_dir: Path, plain: bool, voice: Voic
 
 async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
     """Plays one scene; what keeps it from being played is its problem, not the end of the tour."""
-    from grpc.aio import AioRpcError
-
-    from meshmart.tour.stage import SceneError
-
     started = time.monotonic()
     checks: tuple[Check, ...] = ()
     problem = ""
     try:
         async with asyncio.timeout(_SCENE_TIMEOUT):
             checks = tuple(await scene.play(stage))
-    except (SceneError, ClusterError) as e:
-        problem = str(e)
-    except AioRpcError as e:
-        problem = f"{e.code().name}: {e.details()}"
-    except TimeoutError:
-        problem = f"not over after {_SCENE_TIMEOUT:g} s"
+    except Exception as e:
+        problem = _problem(e)
+        if not problem:
+            raise
     return Outcome(scene.NAME, checks, problem, time.monotonic() - started)
+
+
+def _problem(error: Exception) -> str:
+    """What kept a scene from being played; nothing for a bug."""
+    from grpc.aio import AioRpcError
+
+    from meshmart.tour.stage import SceneError
+
+    match error:
+        case SceneError() | ClusterError() | CommandError():
+            return str(error)
+        case AioRpcError():
+            return f"{error.code().name}: {error.details()}"
+        case TimeoutError():
+            return f"not over after {_SCENE_TIMEOUT:g} s"
+        case ExceptionGroup(exceptions=[*inner]):
+            return next((told for e in inner if (told := _problem(e))), "")
+    return ""
 
 
 @contextlib.asynccontextmanager
 async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "AsyncIterator[Stage]":
     from local.dns import TTL
+    from meshmart.audit import audited
     from meshmart.embedded import EmbeddedCluster
     from meshmart.operator import OPERATOR, join
     from meshmart.plain import PlainChannels
     from meshmart.tour.stage import Stage
 
     async with join(state_dir) as joined:
-        cluster = EmbeddedCluster(state_dir)
+        identity, cluster = joined.member.identity, EmbeddedCluster(state_dir)
+        audit = functools.partial(audited, state_dir / "data", os.environ)
         if not plain:
-            identity = joined.member.identity
             yield Stage(
-                cluster, joined.member.channel, joined.certificates, lambda: identity.current.serial, TTL, say
+                cluster,
+                joined.member.channel,
+                joined.certificates,
+                lambda: identity.current.serial,
+                TTL,
+                say,
+                audit,
             )
             return
         channels = PlainChannels(joined.status["dns"], joined.certificates / OPERATOR)
         try:
-            yield Stage(cluster, channels, joined.certificates, lambda: channels.serial, TTL, say)
+            yield Stage(
+                cluster,
+                channels,
+                joined.certificates,
+                lambda: channels.serial,
+                TTL,
+                say,
+                audit,
+                careful=False,
+            )
         finally:
             await channels.aclose()
 

@@ -3,10 +3,30 @@
 from types import ModuleType
 from typing import cast
 
-from meshmart.tour import balance, intruder, kill, rolling_restart, rotate_certs, scale_up
+from meshmart.tour import (
+    balance,
+    intruder,
+    kill,
+    no_lost_orders,
+    rolling_restart,
+    rotate_certs,
+    scale_up,
+    slow_dependency,
+    streams,
+)
 from meshmart.tour.stage import Scene
 
-_IN_ORDER: tuple[ModuleType, ...] = (balance, scale_up, rolling_restart, kill, rotate_certs, intruder)
+_IN_ORDER: tuple[ModuleType, ...] = (
+    balance,
+    scale_up,
+    rolling_restart,
+    kill,
+    slow_dependency,
+    rotate_certs,
+    intruder,
+    streams,
+    no_lost_orders,
+)
 
 #: By name. A module is a scene: it has NAME, SHOWS and play().
 SCENES: dict[str, Scene] = {module.NAME: cast(Scene, module) for module in _IN_ORDER}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from meshmart.books.model import Books
+from meshmart.books.verdict import Verdict
 from meshmart.cluster import Cluster, Replica
 from meshmart.tour.check import Check
 from services.loadgen.calls import ChannelSource
@@ -34,6 +36,10 @@ class Stage:
     #: The TTL of the cluster's DNS answers, in seconds.
     dns_ttl: float
     say: Callable[[str], None]
+    #: Reads and checks the shop's books, for as many seconds as they may take to settle.
+    audit: Callable[[float], Awaitable[tuple[Verdict, Books]]]
+    #: False with `--plain`: a client that knows neither idempotency keys nor cursors.
+    careful: bool = True
 
     def browsing(self, rps: float = 100) -> Load:
         """Load of idempotent reads of the product service."""

@@ -48,6 +48,11 @@ class Shop:
         """Any of them."""
         return self.rng.choice(self._sessions)
 
+    @property
+    def buyers(self) -> Sequence[Session]:
+        """All of them."""
+        return self._sessions
+
 
 def order_request(user_id: int, cart: Sequence[tuple[int, int]], key: str) -> order_pb2.CreateOrderRequest:
     """An order of products and quantities, paid from the wallet on file."""

@@ -1,0 +1,159 @@
+"""Orders while replicas are killed: for the scene, the test and the bench of that name."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from local.errors import ClusterError
+from meshmart.books.model import Books
+from meshmart.cluster import Cluster
+from services.loadgen.calls import ChannelSource
+from services.loadgen.persistent import Asked, PersistentBuyer, random_cart
+from services.loadgen.shop import Shop
+
+#: Whom the killer visits unless told otherwise. The storefront takes no part in these orders.
+VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "chat")
+
+
+class Killer:
+    """Kills a random replica every now and then (kill -9), until it is left.
+
+    Args:
+        cluster: Whose replicas.
+        services: Of which services; those that the cluster does not have are left out.
+        every: Seconds between two kills on average, evenly spread from half of it to one and a half.
+        rng: Chooses.
+        say: Told of each kill.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        services: Sequence[str],
+        every: float,
+        rng: random.Random | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._cluster, self._services, self._every = cluster, services, every
+        self._rng, self._say = rng or random.Random(), say
+        #: By service.
+        self.kills: Counter[str] = Counter()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._go_on(), name="killer")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
+        if error is None and isinstance(ended, Exception):
+            raise ended
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._every)
+            await self._kill_one()
+
+    async def _kill_one(self) -> None:
+        service = self._rng.choice(self._services)
+        ready = [r.id for r in await self._cluster.endpoints(service) if r.ready]
+        if not ready:
+            return
+        victim = self._rng.choice(ready)
+        try:
+            await self._cluster.kill(service, victim)
+        except ClusterError:
+            return  # it ended by itself in between
+        self.kills[service] += 1
+        self._say(f"kill -9 of {service}/{victim}")
+
+
+@dataclass(slots=True)
+class Storm:
+    """What came of it, as the buyers know it."""
+
+    wanted: int
+    asked: list[Asked] = field(default_factory=list)
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+    @property
+    def accepted(self) -> list[Asked]:
+        return [a for a in self.asked if a.accepted]
+
+    def astray(self, books: Books) -> list[str]:
+        """Orders that are not in the books as often as they were accepted: each once, or not at all."""
+        confirmed: Counter[str] = Counter()
+        for order in books.orders:
+            if order.key is not None and order.status == "CONFIRMED":
+                confirmed[order.key] += 1
+        return [line for asked in self.asked if (line := _astray(asked, confirmed))]
+
+
+def _astray(asked: Asked, confirmed: Counter[str]) -> str:
+    keys = [asked.key, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
+    count = sum(confirmed[key] for key in keys)
+    return "" if count == asked.accepted else f"{asked.key}: answered {asked.answer!r}, {count} in the books"
+
+
+async def order_many(
+    channels: ChannelSource,
+    count: int,
+    *,
+    workers: int = 5,
+    by_key: bool = True,
+    rng: random.Random | None = None,
+    progress: Callable[[Storm], None] = lambda _: None,
+) -> Storm:
+    """Places orders, `workers` at a time, each until there is an answer.
+
+    Args:
+        channels: Into the mesh.
+        count: How many.
+        workers: How many at a time.
+        by_key: Whether attempts at an order are made under one key.
+        rng: Fills the carts.
+        progress: Called after each order.
+    """
+    shop, run = Shop(channels, rng), uuid.uuid4().hex[:12]
+    storm = Storm(count, started=time.monotonic())
+    numbers = iter(range(count))
+
+    async def work(number: int) -> None:
+        session = shop.buyers[number % len(shop.buyers)]
+        buyer = PersistentBuyer(shop, session, by_key=by_key)
+        for order in numbers:
+            storm.asked.append(await buyer.order(f"chaos-{run}-{order}", random_cart(shop.rng)))
+            progress(storm)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(workers):
+            group.create_task(work(number))
+    storm.ended = time.monotonic()
+    return storm
+
+
+async def victims(cluster: Cluster, wanted: Sequence[str] = VICTIMS) -> list[str]:
+    """Those of the services that the cluster has, with at least one replica."""
+    found = []
+    for service in wanted:
+        try:
+            if await cluster.endpoints(service):
+                found.append(service)
+        except ClusterError:
+            continue
+    return found
