@@ -34,8 +34,14 @@ methods = ["mesh.testing.PingService/*"]
 class Served:
     """One running server, and what a test needs around it."""
 
-    def __init__(self, directory: Path, servicer: PingServiceServicer | None = None, **drain: float) -> None:
-        self.directory, self.ca = directory, CertificateAuthority()
+    def __init__(
+        self,
+        directory: Path,
+        servicer: PingServiceServicer | None = None,
+        ca: CertificateAuthority | None = None,
+        **drain: float,
+    ) -> None:
+        self.directory, self.ca = directory, ca or CertificateAuthority()
         self.servicer = servicer or PingServicer("ping-1")
         self.write_certificate(self.ca.issue("ping"))
         self.write_policy(POLICY)
@@ -97,10 +103,13 @@ CHANNEL_OPTIONS = (
 
 @contextlib.asynccontextmanager
 async def serve(
-    directory: Path, servicer: PingServiceServicer | None = None, **drain: float
+    directory: Path,
+    servicer: PingServiceServicer | None = None,
+    ca: CertificateAuthority | None = None,
+    **drain: float,
 ) -> AsyncIterator[Served]:
     """Runs a server until the end of the block."""
-    served = Served(directory, servicer, **drain)
+    served = Served(directory, servicer, ca, **drain)
     add_PingServiceServicer_to_server(served.servicer, served.server)
     await served.server.start()
     served.health.set_all(True)
