@@ -3,8 +3,8 @@
 import os
 
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
-from mesh.runtime import App, run
 
+from mesh.runtime import App, run
 from services.kit.db import Database, database_url
 from services.kit.tokens import UserKeys
 from services.product.catalogue import Catalogue
