@@ -116,7 +116,10 @@ class Stack:
     def _finish(self, call: ServerCall, ends: tuple[Hook, ...]) -> None:
         call.ended = time.monotonic()
         for hook in ends:
-            hook(call)
+            try:
+                hook(call)
+            except Exception:  # the call is over: its outcome stands, and the other layers hear of it
+                _log.exception("a layer failed at the end of %s", call.method.full_name)
 
 
 def _translate(error: BaseException, stream: Stream | None) -> BaseException:
