@@ -29,6 +29,8 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(RUN)
 	$(call say,"installing the locked packages (a minute the first time)")
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Eleven processes start at once: none should have to compile first.
+	@$(RUN) -m compileall -q mesh services local meshmart protos
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
