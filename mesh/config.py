@@ -206,11 +206,15 @@ class TelemetryConfig:
     """OTLP over gRPC; empty: OTEL_EXPORTER_OTLP_ENDPOINT; none: spans are not exported."""
     access_log: Literal["all", "errors", "off"] = "all"
     """Which served calls get a line."""
+    load_report_interval: float = 0.0
+    """How often a server renews the load report that its answers carry, for callers that balance by
+    weighted_round_robin; 0: they carry none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Of everything else."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
+        _require(self.load_report_interval >= 0, "telemetry.load_report_interval: must not be negative")
 
 
 @dataclass(frozen=True)

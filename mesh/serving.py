@@ -53,6 +53,12 @@ class Unimplemented(MeshError):  # noqa: N818 - named as those of mesh.errors
     """The method is in the contract and not in this server."""
 
 
+class _Own(tuple[tuple[str, str | bytes], ...]):
+    """Trailing metadata of the stack's own, told apart from what a servicer sets."""
+
+    __slots__ = ()
+
+
 class Stack:
     """Layers as calls run through them: bound hooks, without those that do nothing.
 
@@ -62,7 +68,8 @@ class Stack:
     """
 
     def __init__(self, layers: Sequence[ServerLayer], replica: str = "") -> None:
-        self._trailing = ((REPLICA_KEY, replica),) if replica else ()
+        self._replica: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
+        self._trailing = _Own(self._replica)
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, tuple[Hook, ...]]] = []
         for layer in layers:
@@ -74,6 +81,10 @@ class Stack:
         self.starts = tuple(starts)
         #: Innermost first.
         self.ends = ends
+
+    def tell(self, *metadata: tuple[str, str | bytes]) -> None:
+        """Calls that begin from now on carry this, too, until the next `tell`."""
+        self._trailing = _Own((*self._replica, *metadata))
 
     def begin(self, method: Method, context: Any) -> ServerCall:
         """The call, before any layer has seen it."""
@@ -90,7 +101,7 @@ class Stack:
         """After the servicer returned, be it with `context.set_code`."""
         context: Any = call.context
         trailing = context.trailing_metadata()
-        if trailing is not self._trailing:
+        if type(trailing) is not _Own:
             context.set_trailing_metadata((*trailing, *self._trailing))
         code = context.code()
         if code:

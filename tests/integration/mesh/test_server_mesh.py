@@ -14,8 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.auth import StaticKeys, TokenIssuer
+from mesh.balancer import LOAD_KEY, LoadReport
 from mesh.channel import MeshChannel
-from mesh.config import AdminConfig, BalancerConfig, IdentityConfig, MeshConfig
+from mesh.config import AdminConfig, BalancerConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from mesh.identity import IdentityStore
 from mesh.member import Member
 from mesh.testing.ca import CertificateAuthority, write_atomically
@@ -198,3 +199,24 @@ async def test_a_member_that_cannot_start_leaves_nothing_behind(tmp_path: Path) 
         with pytest.raises(OSError, match="in use"):
             await other.__aenter__()
         assert len(asyncio.all_tasks()) < 10
+
+
+async def test_a_server_tells_its_load_and_the_weighted_balancer_reads_it(tmp_path: Path) -> None:
+    telemetry = TelemetryConfig(load_report_interval=0.05)
+    ca = CertificateAuthority()
+    async with serve(tmp_path, PingServicer("ping-1"), ca=ca, telemetry=telemetry) as server:
+        config = MeshConfig("client", balancer=BalancerConfig("weighted_round_robin", slow_start=0))
+        resolver = FakeResolver()
+        resolver.set(server.endpoint)
+        store = identity(tmp_path / "client", ca)
+        async with MeshChannel("ping", config, identity=store, resolver=resolver) as channel:
+            stub, reports = PingServiceStub(channel), []
+            async with asyncio.timeout(5):
+                while not reports or not reports[-1].qps:
+                    call = stub.Ping(PingRequest())
+                    await call
+                    trailing = [*await call.trailing_metadata()]
+                    assert [k for k, _ in trailing].count("mesh-replica") == 1
+                    reports += [LoadReport.decode(v) for k, v in trailing if k == LOAD_KEY]
+            assert reports[-1].cpu_utilization > 0
+            assert reports[-1].weight() > 0
