@@ -53,12 +53,6 @@ class Unimplemented(MeshError):  # noqa: N818 - named as those of mesh.errors
     """The method is in the contract and not in this server."""
 
 
-class _Own(tuple[tuple[str, str | bytes], ...]):
-    """Trailing metadata of the stack's own, told apart from what a servicer sets."""
-
-    __slots__ = ()
-
-
 class Stack:
     """Layers as calls run through them: bound hooks, without those that do nothing.
 
@@ -69,7 +63,7 @@ class Stack:
 
     def __init__(self, layers: Sequence[ServerLayer], replica: str = "") -> None:
         self._replica: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
-        self._trailing = _Own(self._replica)
+        self._trailing: tuple[tuple[str, str | bytes], ...] = self._replica
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, tuple[Hook, ...]]] = []
         for layer in layers:
@@ -84,7 +78,7 @@ class Stack:
 
     def tell(self, *metadata: tuple[str, str | bytes]) -> None:
         """Calls that begin from now on carry this, too, until the next `tell`."""
-        self._trailing = _Own((*self._replica, *metadata))
+        self._trailing = (*self._replica, *metadata)
 
     def begin(self, method: Method, context: Any) -> ServerCall:
         """The call, before any layer has seen it."""
@@ -94,15 +88,16 @@ class Stack:
         if remaining is not None:
             call.deadline = started + remaining
         current_call.set(call)  # each call has a task of its own, so nothing needs restoring
-        context.set_trailing_metadata(self._trailing)
+        call.trailing = self._trailing
+        context.set_trailing_metadata(call.trailing)
         return call
 
     def succeed(self, call: ServerCall) -> None:
         """After the servicer returned, be it with `context.set_code`."""
         context: Any = call.context
         trailing = context.trailing_metadata()
-        if type(trailing) is not _Own:
-            context.set_trailing_metadata((*trailing, *self._trailing))
+        if trailing is not call.trailing:
+            context.set_trailing_metadata((*trailing, *call.trailing))
         code = context.code()
         if code:
             call.code = code
@@ -122,7 +117,7 @@ class Stack:
         code, message, trailing = status.to_wire(error)
         if isinstance(error, Unimplemented):
             code, message = call.code, error.message
-        await call.context.abort(code, message, (*trailing, *self._trailing))
+        await call.context.abort(code, message, (*trailing, *call.trailing))
 
     def _finish(self, call: ServerCall, ends: tuple[Hook, ...]) -> None:
         call.ended = time.monotonic()
