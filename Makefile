@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PYTEST := $(BIN)/pytest
 PROTOS := $(sort $(wildcard protos/ecommerce/*.proto))
+generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
+  --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
 .PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-browser bench demo lock clean
@@ -27,6 +29,8 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(RUN)
 	$(call say,"installing the locked packages (a minute the first time)")
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Eleven processes start at once: none should have to compile first.
+	@$(RUN) -m compileall -q mesh services local meshmart protos
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
@@ -40,9 +44,10 @@ setup-dev: $(VENV)/.dev ## installs what tests and linters need too
 demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
 	@exec $(BIN)/meshmart up
 
-proto: $(VENV)/.dev ## generates the code of protos/ beside them
-	@$(RUN) -m grpc_tools.protoc -Iprotos --python_out=protos --pyi_out=protos --grpc_python_out=protos \
-	  --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:protos $(PROTOS)
+# OUT: where the code goes instead, for comparing.
+proto: $(VENV)/.dev ## generates the code of the protos beside them
+	@$(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
+	@$(RUN) -m grpc_tools.protoc -I. $(call generated,$(or $(OUT),.)) mesh/testing/ping.proto
 
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .

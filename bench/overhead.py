@@ -353,15 +353,13 @@ def summary(running: dict[str, Variant]) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     print(f"{'variant':<12} {'CPU/call':>9} {'p50':>8} {'p99':>8}  what it is")
     for name, row in result["variants"].items():
-        print(
-            f"{name:<12} {row['cpu_us']:>6.1f} us {row['p50_us']:>5} us {row['p99_us']:>5} us  {VARIANTS[name]}"
-        )
+        cpu, p50, p99 = f"{row['cpu_us']:.1f} us", f"{row['p50_us']} us", f"{row['p99_us']} us"
+        print(f"{name:<12} {cpu:>9} {p50:>8} {p99:>8}  {VARIANTS[name]}")
     print(f"\n{'CPU ratio':<34} {'median':>7} {'quartiles':>15} {'budget':>7}")
     for name, row in result["ratios"].items():
         budget = f"{row['budget']:.2f}" if row["budget"] else "-"
-        print(
-            f"{name:<34} {row['ratio']:>7.3f} {row['quartiles'][0]:>7.3f}-{row['quartiles'][1]:.3f} {budget:>7}"
-        )
+        quartiles = "{:.3f}-{:.3f}".format(*row["quartiles"])
+        print(f"{name:<34} {row['ratio']:>7.3f} {quartiles:>15} {budget:>7}")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class Verdict(enum.Enum):
 class ProbeConfig:
     """When a replica counts as ready, and when as hung. Durations in seconds."""
 
-    startup_period: float = 0.1
+    startup_period: float = 0.2
     """Between probes until the first SERVING."""
     period: float = 0.5
     """Between probes of a replica that answers."""
@@ -140,7 +140,7 @@ def _open(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(
         address,
         options=[
-            # A fresh process is looked at ten times a second: do not back off from its closed port.
+            # A fresh process is looked at several times a second: do not back off from its closed port.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 100),

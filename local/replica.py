@@ -89,6 +89,7 @@ class Replica:
                 started = self._clock()
                 how = await self._live()
                 if self._stopping.is_set():
+                    self._tell(f"{self.name} {how}")
                     break
                 self.restarts += 1
                 wait = self._backoff.after(self._clock() - started)

@@ -137,6 +137,8 @@ class ServerCall:
     span: Any = None
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: BaseException | None = None
+    #: The stack's own trailing metadata.
+    trailing: tuple[tuple[str, str | bytes], ...] = ()
     received: int = 0
     sent: int = 0
     #: Monotonic seconds; set before `on_end`.

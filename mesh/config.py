@@ -47,7 +47,9 @@ class ResolverConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.port < 65536, f"resolver.port: {self.port} is not a port")
-        _require(0 < self.min_interval <= self.max_interval, "resolver.min_interval: must be in (0, max_interval]")
+        _require(
+            0 < self.min_interval <= self.max_interval, "resolver.min_interval: must be in (0, max_interval]"
+        )
         _require(self.timeout > 0, "resolver.timeout: must be positive")
         _require(0 <= self.jitter < 1, "resolver.jitter: must be in [0, 1)")
 
@@ -78,8 +80,8 @@ class BalancerConfig:
 
     def __post_init__(self) -> None:
         known = typing.get_args(BalancerPolicy)
-        for name in (self.policy, *self.targets.values()):
-            _require(name in known, f"balancer.policy: {name!r} is none of {', '.join(known)}")
+        for policy in (self.policy, *self.targets.values()):
+            _require(policy in known, f"balancer.policy: {policy!r} is none of {', '.join(known)}")
         for name in ("slow_start", "ewma_decay", "connect_timeout", "max_backoff", "drain_timeout"):
             _require(getattr(self, name) >= 0, f"balancer.{name}: must not be negative")
 
@@ -204,11 +206,15 @@ class TelemetryConfig:
     """OTLP over gRPC; empty: OTEL_EXPORTER_OTLP_ENDPOINT; none: spans are not exported."""
     access_log: Literal["all", "errors", "off"] = "all"
     """Which served calls get a line."""
+    load_report_interval: float = 0.0
+    """How often a server renews the load report that its answers carry, for callers that balance by
+    weighted_round_robin; 0: they carry none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Of everything else."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
+        _require(self.load_report_interval >= 0, "telemetry.load_report_interval: must not be negative")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ EX_CONFIG, EX_FAILED = 2, 1
 #: Seconds for which the start waits for the keys that verify tokens; without them it goes on.
 KEYS_TIMEOUT = 5.0
 
+#: Seconds that resources have to be left, beyond the grace that one of them may give its own calls.
+RESOURCES_TIMEOUT = 5.0
+
 _T = TypeVar("_T")
 #: What is told in one line.
 _TOLD = (ConfigError, IdentityError, PolicyError, StartError, MeshError, OSError)
@@ -95,7 +98,11 @@ class App:
             await self.server.drain()
         await self.server.stop(0)
         await self._health_port.stop()
-        await self._resources.aclose()
+        try:
+            async with asyncio.timeout(self.config.drain.grace + RESOURCES_TIMEOUT):
+                await self._resources.aclose()
+        except TimeoutError:
+            self.telemetry.log.error("resources were not left in time")
 
     def state(self) -> Mapping[str, Any]:
         """For the admin page."""

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from mesh import connections
 from mesh.auth import TokenVerifier, UserLayer
 from mesh.authz import AuthzLayer, PolicyStore
+from mesh.balancer import LoadReporter
 from mesh.call import EXEMPT_SERVICES, Method, ServerLayer, exempt
 from mesh.config import MeshConfig
 from mesh.handlers import UNKNOWN_METHOD, Handlers
@@ -50,10 +51,12 @@ def server_layers(
 ) -> list[ServerLayer]:
     """The stack, outermost first. Innermost, in `mesh.serving`, stands the mapping of errors."""
     domain, namespace = config.identity.trust_domain, config.namespace
+    reporter = [LoadReporter()] if config.telemetry.load_report_interval else []
     return [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
         telemetry.access_log,  # the same; written at the end, when the layers below know who called
+        *reporter,  # what callers balance by, where they ask for it: refusals are load, too
         IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
         UserLayer(verifier, policy.user_rule),  # and on whose behalf
@@ -94,7 +97,7 @@ class MeshServer(grpc.aio.Server):
         self._streams: set[Stream] = set()
         self._handlers = Handlers(self._stack_for, self._streams)
         self._server: grpc.aio.Server | None = None
-        self._monitor: asyncio.Task[None] | None = None
+        self._watches: set[asyncio.Task[None]] = set()
         self._streams_ended = 0
 
     @property
@@ -137,8 +140,10 @@ class MeshServer(grpc.aio.Server):
         if self._identity is not None:
             mine = max(await connections.server_ids() - before)
             watch = self._identity.handshakes.run(functools.partial(connections.peers, mine))
-            self._monitor = asyncio.create_task(watch, name="handshakes")
-            self._monitor.add_done_callback(_log_failure)
+            self._watch(watch, "counting of failed handshakes")
+        for layer in self._layers:
+            if isinstance(layer, LoadReporter):
+                self._watch(self._report_load(layer), "load reports")
 
     async def drain(self) -> None:
         """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
@@ -169,10 +174,11 @@ class MeshServer(grpc.aio.Server):
         self.draining = True
         if self._server is not None:
             await self._server.stop(grace)
-        if self._monitor is not None:
-            self._monitor.cancel()
-            await asyncio.wait({self._monitor})
-            self._monitor = None
+        for watch in self._watches:
+            watch.cancel()
+        if self._watches:
+            await asyncio.wait(self._watches)
+        self._watches.clear()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """As `grpc.aio.Server`."""
@@ -192,6 +198,16 @@ class MeshServer(grpc.aio.Server):
         for layer in self._layers:
             if isinstance(layer, IdentityLayer | AuthzLayer):
                 yield from layer.collect()
+
+    def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_log_failure)
+        self._watches.add(task)
+
+    async def _report_load(self, reporter: LoadReporter) -> None:
+        while True:
+            await asyncio.sleep(self._config.telemetry.load_report_interval)
+            self._stack.tell(reporter.metadata())
 
     def _stack_for(self, method: Method) -> Stack:
         passes_by = exempt(method) or method.service == UNKNOWN_METHOD.service
@@ -237,7 +253,7 @@ class HealthPort:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception():
-        _log.error("failed handshakes are no longer counted", exc_info=task.exception())
+        _log.error("%s has ended", task.get_name(), exc_info=task.exception())
 
 
 def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None) -> int:

@@ -62,7 +62,8 @@ class Stack:
     """
 
     def __init__(self, layers: Sequence[ServerLayer], replica: str = "") -> None:
-        self._trailing = ((REPLICA_KEY, replica),) if replica else ()
+        self._replica: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
+        self._trailing: tuple[tuple[str, str | bytes], ...] = self._replica
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, tuple[Hook, ...]]] = []
         for layer in layers:
@@ -75,6 +76,10 @@ class Stack:
         #: Innermost first.
         self.ends = ends
 
+    def tell(self, *metadata: tuple[str, str | bytes]) -> None:
+        """Calls that begin from now on carry this, too, until the next `tell`."""
+        self._trailing = (*self._replica, *metadata)
+
     def begin(self, method: Method, context: Any) -> ServerCall:
         """The call, before any layer has seen it."""
         started = time.monotonic()
@@ -83,15 +88,16 @@ class Stack:
         if remaining is not None:
             call.deadline = started + remaining
         current_call.set(call)  # each call has a task of its own, so nothing needs restoring
-        context.set_trailing_metadata(self._trailing)
+        call.trailing = self._trailing
+        context.set_trailing_metadata(call.trailing)
         return call
 
     def succeed(self, call: ServerCall) -> None:
         """After the servicer returned, be it with `context.set_code`."""
         context: Any = call.context
         trailing = context.trailing_metadata()
-        if trailing is not self._trailing:
-            context.set_trailing_metadata((*trailing, *self._trailing))
+        if trailing is not call.trailing:
+            context.set_trailing_metadata((*trailing, *call.trailing))
         code = context.code()
         if code:
             call.code = code
@@ -113,12 +119,15 @@ class Stack:
         code, message, trailing = status.to_wire(error)
         if isinstance(error, Unimplemented):
             code, message = call.code, error.message
-        await call.context.abort(code, message, (*trailing, *self._trailing))
+        await call.context.abort(code, message, (*trailing, *call.trailing))
 
     def _finish(self, call: ServerCall, ends: tuple[Hook, ...]) -> None:
         call.ended = time.monotonic()
         for hook in ends:
-            hook(call)
+            try:
+                hook(call)
+            except Exception:  # the call is over: its outcome stands, and the other layers hear of it
+                _log.exception("a layer failed at the end of %s", call.method.full_name)
 
 
 def _translate(error: BaseException, stream: Stream | None) -> BaseException:

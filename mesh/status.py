@@ -24,9 +24,7 @@ def _bad_request(e: errors.InvalidArgument) -> list[Message]:
 
 
 def _resource(e: errors.NotFound | errors.AlreadyExists) -> list[Message]:
-    return [
-        details.ResourceInfo(resource_type=e.resource_type, resource_name=e.name, description=e.message)
-    ]
+    return [details.ResourceInfo(resource_type=e.resource_type, resource_name=e.name, description=e.message)]
 
 
 def _reason(e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied) -> list[Message]:

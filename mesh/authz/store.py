@@ -22,6 +22,7 @@ class PolicyStore:
         self._config = config
         self._seen: bytes | None = None
         self._problem = ""
+        self._rules: dict[str, UserRule] = {}
         self._reloads = {"success": 0, "error": 0}
         self.current = Policy()
         #: Goes up with each policy taken: what was decided under an older one is void.
@@ -58,7 +59,10 @@ class PolicyStore:
 
     def user_rule(self, method: Method) -> UserRule:
         """What the policy in force asks of the method's user."""
-        return self.current.user_rule(method)
+        rule = self._rules.get(method.path)
+        if rule is None:
+            rule = self._rules[method.path] = self.current.user_rule(method)  # of this server: few
+        return rule
 
     async def watch(self) -> None:
         """Polls until cancelled."""
@@ -81,6 +85,7 @@ class PolicyStore:
         except (PolicyError, UnicodeDecodeError) as e:
             raise PolicyError(f"{self._config.policy_file}: {e}") from e
         self.current = policy
+        self._rules.clear()
         self.generation += 1
 
 

@@ -3,5 +3,6 @@
 from mesh.balancer.balancer import Balancer, Verdict
 from mesh.balancer.endpoint import Endpoint, State
 from mesh.balancer.orca import LOAD_KEY, LoadReport
+from mesh.balancer.reporter import LoadReporter
 
-__all__ = ["LOAD_KEY", "Balancer", "Endpoint", "LoadReport", "State", "Verdict"]
+__all__ = ["LOAD_KEY", "Balancer", "Endpoint", "LoadReport", "LoadReporter", "State", "Verdict"]

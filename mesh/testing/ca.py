@@ -90,7 +90,9 @@ class CertificateAuthority:
         self.certificate = self._self_signed(lifetime)
 
     @classmethod
-    def load(cls, certificate: bytes, key: bytes, trust_domain: str, namespace: str) -> "CertificateAuthority":
+    def load(
+        cls, certificate: bytes, key: bytes, trust_domain: str, namespace: str
+    ) -> "CertificateAuthority":
         """A CA whose PEM files were kept (`pem`, `key_pem`)."""
         ca = cls.__new__(cls)
         ca.trust_domain, ca.namespace, ca.generation = trust_domain, namespace, 0
@@ -137,7 +139,10 @@ class CertificateAuthority:
         names = dns_names if dns_names is not None else self._dns_names(service)
         alternative = [
             *(x509.DNSName(n) for n in names),
-            *(x509.UniformResourceIdentifier(u) for u in (uris if uris is not None else [self.spiffe_id(service)])),
+            *(
+                x509.UniformResourceIdentifier(u)
+                for u in (uris if uris is not None else [self.spiffe_id(service)])
+            ),
         ]
         builder = (
             x509.CertificateBuilder()
@@ -171,7 +176,9 @@ class CertificateAuthority:
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Meshmart"),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"{self.namespace} mesh CA generation {self.generation}"),
+                x509.NameAttribute(
+                    NameOID.COMMON_NAME, f"{self.namespace} mesh CA generation {self.generation}"
+                ),
             ]
         )
         now = datetime.datetime.now(datetime.UTC)

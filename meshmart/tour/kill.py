@@ -2,8 +2,10 @@
 
 import time
 
+from meshmart.cluster import Replica
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, no_failed_calls
+from services.loadgen.engine import Load
 from services.loadgen.report import Report
 
 NAME = "kill"
@@ -14,20 +16,28 @@ async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas("product", 3)
     async with stage.pressing() as load:
         await stage.settle(load, 1000)
-        victim = replicas[0]
-        stage.say(f"kill -9 of product/{victim.id} at {victim.address}")
-        killed = time.monotonic()
-        await stage.cluster.kill("product", victim.id)
-        await stage.settle(load, 1000)
-        await stage.all_ready("product", 3)
-    disturbed = _last_disturbed(load.report, killed)
-    retried = sum(s.attempts > 1 for s in load.report.samples)
+        longest = 0.0
+        for victim in replicas:
+            longest = max(longest, await _kill(stage, victim, load))
+            await stage.all_ready("product", 3)
+            if retried := sum(s.attempts > 1 for s in load.report.samples):
+                break
+            stage.say("nobody was being served there: once more")
     return [
         no_failed_calls(load, "reads"),
         # Without one the kill hit nobody, and the figure above would show nothing.
         Check("calls retried on another replica", retried, 1, relation=">="),
-        Check("until no call is disturbed any more", disturbed - killed, 1.0, " s"),
+        Check("until no call is disturbed any more", longest, 1.0, " s"),
     ]
+
+
+async def _kill(stage: Stage, victim: Replica, load: Load) -> float:
+    """Kills a replica; returns for how many seconds calls that started later were disturbed."""
+    stage.say(f"kill -9 of product/{victim.id} at {victim.address}")
+    killed = time.monotonic()
+    await stage.cluster.kill("product", victim.id)
+    await stage.settle(load, 1000)
+    return _last_disturbed(load.report, killed) - killed
 
 
 def _last_disturbed(report: Report, killed: float) -> float:

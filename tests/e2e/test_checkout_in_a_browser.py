@@ -158,6 +158,27 @@ def test_an_open_order_page_follows_what_somebody_else_does(shop: Shop) -> None:
     assert shop.complaints == []
 
 
+def test_an_open_order_page_outlives_every_replica_behind_it(shop: Shop, cluster: RunningCluster) -> None:
+    bobs = shop.visitor()
+    order_id = buy(bobs)
+    expect(bobs.locator("#live")).to_have_attribute("data-state", "on", timeout=PATIENCE)
+    bobs.evaluate("window.neverReloaded = true")
+    cluster.meshmart("restart", "order")
+    cluster.meshmart("restart", "storefront")
+
+    alices = shop.visitor()
+    alices.goto(f"/login?next=/orders/{order_id}")
+    log_in(alices, "alice")
+    alices.get_by_role("button", name="Mark as shipped").click()
+    expect(alices.locator("#status")).to_have_text("Shipped")
+    alices.get_by_role("button", name="Mark as delivered").click()
+
+    expect(bobs.locator("#status")).to_have_text("Delivered", timeout=PATIENCE)
+    told = bobs.locator("#log li").all_inner_texts()
+    assert [re.findall("Shipped|Delivered", line)[0] for line in told] == ["Delivered", "Shipped"]
+    assert bobs.evaluate("window.neverReloaded")
+
+
 def test_a_declined_card_says_so_and_keeps_the_cart(shop: Shop) -> None:
     page = shop.visitor()
     find_and_add(page)

@@ -28,11 +28,17 @@ function draw(update) {
   }
 }
 
+// "Shipped: shipped" would say it twice.
+function told(update) {
+  const same = update.message.toLowerCase() === update.label.toLowerCase();
+  return same || !update.message ? update.label : `${update.label}: ${update.message}`;
+}
+
 function note(update) {
   const item = document.createElement("li");
   item.className = "fresh";
   for (const [name, text] of [["time", new Date(update.at).toLocaleTimeString()],
-                              ["span", `${update.label}: ${update.message}`],
+                              ["span", told(update)],
                               ["span", update.via ? `via ${update.via}` : ""]]) {
     const part = document.createElement(name);
     part.textContent = text;

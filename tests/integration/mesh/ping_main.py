@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from mesh.config import ConfigError
 from mesh.runtime import App, run
 from mesh.testing.ping import PingServicer
 from mesh.testing.ping_pb2_grpc import add_PingServiceServicer_to_server
@@ -30,6 +31,8 @@ async def build(app: App) -> None:
         await asyncio.Event().wait()
     if mode == "broken":
         raise RuntimeError("build has failed")
+    if mode == "misconfigured":
+        raise ConfigError(["PING_MODE: is wrong", "PING_COLOUR: is missing"])
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
     if mode != "edge":

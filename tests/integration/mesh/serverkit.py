@@ -13,7 +13,7 @@ import grpc
 
 from mesh.auth import TokenVerifier
 from mesh.authz import PolicyStore
-from mesh.config import AuthzConfig, DrainConfig, IdentityConfig, MeshConfig
+from mesh.config import AuthzConfig, DrainConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from mesh.health.servicer import HealthServicer
 from mesh.identity import IdentityStore
 from mesh.server import MeshServer, server_layers
@@ -34,8 +34,15 @@ methods = ["mesh.testing.PingService/*"]
 class Served:
     """One running server, and what a test needs around it."""
 
-    def __init__(self, directory: Path, servicer: PingServiceServicer | None = None, **drain: float) -> None:
-        self.directory, self.ca = directory, CertificateAuthority()
+    def __init__(
+        self,
+        directory: Path,
+        servicer: PingServiceServicer | None = None,
+        ca: CertificateAuthority | None = None,
+        telemetry: TelemetryConfig | None = None,
+        **drain: float,
+    ) -> None:
+        self.directory, self.ca = directory, ca or CertificateAuthority()
         self.servicer = servicer or PingServicer("ping-1")
         self.write_certificate(self.ca.issue("ping"))
         self.write_policy(POLICY)
@@ -46,6 +53,7 @@ class Served:
             identity=IdentityConfig(directory / "certs", poll_interval=0.02),
             authz=AuthzConfig(directory / "policy.toml", poll_interval=0.02),
             drain=dataclasses.replace(DrainConfig(delay=0.05, grace=5, stream_grace=0.1), **drain),
+            telemetry=telemetry or TelemetryConfig(),
         )
         self.identity, self.policy = IdentityStore(self.config.identity), PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
@@ -97,10 +105,14 @@ CHANNEL_OPTIONS = (
 
 @contextlib.asynccontextmanager
 async def serve(
-    directory: Path, servicer: PingServiceServicer | None = None, **drain: float
+    directory: Path,
+    servicer: PingServiceServicer | None = None,
+    ca: CertificateAuthority | None = None,
+    telemetry: TelemetryConfig | None = None,
+    **drain: float,
 ) -> AsyncIterator[Served]:
     """Runs a server until the end of the block."""
-    served = Served(directory, servicer, **drain)
+    served = Served(directory, servicer, ca, telemetry, **drain)
     add_PingServiceServicer_to_server(served.servicer, served.server)
     await served.server.start()
     served.health.set_all(True)

@@ -187,6 +187,13 @@ async def test_a_failing_build_is_told_and_leaves_what_it_entered(tmp_path: Path
         assert "leave first" in p.lines()
 
 
+async def test_a_configuration_that_build_refuses_is_told_like_any_other(tmp_path: Path) -> None:
+    async with process(tmp_path, PING_MODE="misconfigured") as p:
+        assert await p.code() == 2
+        told = ["ping: PING_MODE: is wrong", "ping: PING_COLOUR: is missing"]
+        assert [line for line in p.lines() if line.startswith("ping:")] == told
+
+
 async def test_a_signal_during_the_start_ends_it_with_0(tmp_path: Path) -> None:
     async with process(tmp_path, PING_MODE="stuck") as p:
         await until(lambda: "enter second" in p.text(), 30)

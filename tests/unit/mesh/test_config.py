@@ -55,6 +55,7 @@ DEFAULTS = {
     "telemetry.sample_ratio": 0.01,
     "telemetry.otlp_endpoint": "",
     "telemetry.access_log": "all",
+    "telemetry.load_report_interval": 0.0,
     "telemetry.log_level": "INFO",
     "admin.address": "127.0.0.1:9090",
 }

@@ -87,6 +87,17 @@ async def test_a_bug_in_a_layer_is_internal() -> None:
     assert notes == ["a start", "a end INTERNAL"]
 
 
+async def test_a_bug_in_a_layer_at_the_end_changes_no_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(ServerLayer):
+        def on_end(self, call: ServerCall) -> None:
+            raise KeyError("a secret")
+
+    notes: list[str] = []
+    assert await serve([Noting("a", notes), Broken(), Noting("b", notes)]) == b"x"
+    assert notes == ["a start", "b start", "b end OK", "a end OK"]
+    assert len(caplog.records) == 1
+
+
 async def test_who_answered_is_told_with_every_outcome() -> None:
     context = FakeContext()
     await serve([], context=context)

@@ -9,7 +9,14 @@ from meshmart.tour.check import Check, Outcome
 
 @pytest.mark.parametrize(
     ("relation", "measured", "passed"),
-    [("<=", 1.0, True), ("<=", 1.1, False), (">=", 0.9, False), (">=", 1.0, True), ("==", 1.0, True), ("==", 0.0, False)],
+    [
+        ("<=", 1.0, True),
+        ("<=", 1.1, False),
+        (">=", 0.9, False),
+        (">=", 1.0, True),
+        ("==", 1.0, True),
+        ("==", 0.0, False),
+    ],
 )
 def test_a_check_compares_the_measured_with_the_bound(relation: str, measured: float, passed: bool) -> None:
     assert Check("x", measured, 1.0, relation=relation).passed is passed  # type: ignore[arg-type]
