@@ -102,6 +102,10 @@ def test_status_tells_every_replica_in_the_shape_that_programs_rely_on(meshmart:
         "order": 2,
         "payment": 2,
         "user": 2,
+        "notification": 2,
+        "chat": 2,
+        "analytics": 2,
+        "loadgen": 0,
         "storefront": 2,
     }
     assert status["services"]["product"]["port"] == 50051
