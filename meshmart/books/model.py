@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 #: Statuses of orders whose goods have left the shelf, and of those that are paid.
 SOLD = frozenset({"CONFIRMED", "SHIPPED", "DELIVERED", "REFUNDED"})
 PAID = frozenset({"CONFIRMED", "SHIPPED", "DELIVERED"})
-#: Statuses of payments that the acquirer has charged.
-CHARGED = frozenset({"COMPLETED", "REFUNDED"})
+#: Statuses of payments that the acquirer has charged. UNDONE: and paid back, as its batch failed.
+CHARGED = frozenset({"COMPLETED", "REFUNDED", "UNDONE"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,17 @@ def test_good_books_add_up() -> None:
     assert figures["notifications", "events"] == (3, 3)
 
 
+def test_what_was_paid_back_with_its_batch_was_charged_all_the_same() -> None:
+    undone = payment(9, status="UNDONE", refunded=500, key=None)
+    books = replace(
+        GOOD,
+        payments=(*GOOD.payments, undone),
+        refunds=(*GOOD.refunds, Refund("re_9", 9, 500, True)),
+        ledger=(*GOOD.ledger, charge(9), Entry("re_9", "refund", 500, True)),
+    )
+    assert audit(books).problems == []
+
+
 def test_no_books_add_up_too() -> None:
     assert audit(Books()).settled
 
