@@ -83,7 +83,7 @@ async def expire(state_dir: Path, meshmart: Meshmart) -> None:
     bob, room = _bearer(meshmart("token", "--user", "bob")), f"e2e-{os.urandom(4).hex()}"
     async with join(state_dir) as joined:
         stub = ChatServiceStub(joined.member.channel("chat"))
-        stream = stub.JoinRoom(chat_pb2.JoinRoomRequest(room_id=room), metadata=bob)
+        stream: Any = stub.JoinRoom(chat_pb2.JoinRoomRequest(room_id=room), metadata=bob)
         await stream.initial_metadata()
 
         async def online() -> list[str]:

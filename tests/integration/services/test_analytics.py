@@ -17,10 +17,10 @@ from mesh.server import MeshServer
 from services.analytics.domain import METRICS
 from services.analytics.figures import Figures
 from services.analytics.servicer import AnalyticsServicer
-from services.analytics.storage import SqlStore
-from services.kit.background import repeating
+from services.analytics.storage import CHANNEL, SqlStore
 from services.kit.db import Database
-from tests.unit.services.kit.files import fresh_url
+from services.kit.following import following
+from tests.databases import Maker
 
 from .replicakit import Fleet, fleet, resumed
 from .shopkit import messages, refused
@@ -36,14 +36,14 @@ VIEWED, PLACED, SEARCHED = (
 
 
 @pytest.fixture
-async def analytics(tmp_path: Path) -> AsyncIterator[Fleet]:
-    url = await asyncio.to_thread(fresh_url, "analytics", tmp_path)
+async def analytics(new_databases: Maker, tmp_path: Path) -> AsyncIterator[Fleet]:
+    url = new_databases("analytics").url("analytics")
 
     async def make(resources: AsyncExitStack, server: MeshServer) -> None:
         db = await resources.enter_async_context(Database.open(url, "analytics"))
         figures = Figures(SqlStore(db), lambda: NOW)
         add_AnalyticsServiceServicer_to_server(AnalyticsServicer(figures, lambda: NOW), server)
-        await resources.enter_async_context(repeating(figures.look, 0.05, "figures"))
+        await resources.enter_async_context(following(db, CHANNEL, figures, str))
 
     async with fleet("analytics", tmp_path, make) as made:
         yield made
@@ -208,11 +208,11 @@ async def test_every_wrong_field_of_an_event_is_named(
     office: Office, event: pb.EventRequest, fields: set[str]
 ) -> None:
     refusal = await refused(office.order.TrackEvent(event))
-    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, frozenset(fields))
     refusal = await refused(office.order.TrackEvents(iter([_view(7), event])))
     assert (refusal.code, refusal.fields) == (
         Code.INVALID_ARGUMENT,
-        {f"requests[1].{field}" for field in fields},
+        frozenset({f"requests[1].{field}" for field in fields}),
     )
     assert (await office.order.TrackEvent(_view(7))).accepted == 1  # nothing of that batch was counted
 
@@ -241,7 +241,7 @@ async def test_every_wrong_question_is_refused_by_its_field(
     office: Office, method: str, request_: Any, fields: set[str]
 ) -> None:
     refusal = await refused(getattr(office.admin, method)(request_, metadata=office.metadata))
-    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, frozenset(fields))
 
 
 async def test_figures_are_for_admins(analytics: Fleet, office: Office) -> None:

@@ -21,7 +21,8 @@ from services.chat.servicer import ChatServicer
 from services.chat.storage import SqlAttendance, SqlStore
 from services.kit.background import repeating
 from services.kit.db import Database
-from tests.unit.services.kit.files import fresh_url
+from services.kit.following import following
+from tests.databases import Maker
 
 from .replicakit import Fleet, eventually, fleet, resumed
 from .shopkit import messages, refused
@@ -30,14 +31,14 @@ Code = grpc.StatusCode
 
 
 @pytest.fixture
-async def chat(tmp_path: Path) -> AsyncIterator[Fleet]:
-    url = await asyncio.to_thread(fresh_url, "chat", tmp_path)
+async def chat(new_databases: Maker, tmp_path: Path) -> AsyncIterator[Fleet]:
+    url = new_databases("chat").url("chat")
 
     async def make(resources: AsyncExitStack, server: MeshServer) -> None:
         db = await resources.enter_async_context(Database.open(url, "chat"))
         rooms, presence = Rooms(SqlStore(db), time.time), Presence(SqlAttendance(db), time.time)
         add_ChatServiceServicer_to_server(ChatServicer(rooms, presence), server)
-        await resources.enter_async_context(repeating(rooms.look, 0.05, "rooms"))
+        await resources.enter_async_context(following(db, "rooms", rooms, str))
         await resources.enter_async_context(leaving(presence))
         await resources.enter_async_context(repeating(presence.keep, 0.05, "presence"))
 
@@ -118,7 +119,8 @@ async def test_a_key_is_said_once_whoever_else_has_it(chat: Fleet) -> None:
 
 async def test_a_chat_joins_and_talks_on_one_stream(chat: Fleet) -> None:
     bob, charlie = Person(chat, 2, "bob", 0), Person(chat, 3, "charlie", 1)
-    one, two = (who.stub.Chat(metadata=who.metadata, timeout=30) for who in (bob, charlie))
+    calls: list[Any] = [who.stub.Chat(metadata=who.metadata, timeout=30) for who in (bob, charlie)]
+    one, two = calls
     await one.write(pb.ChatMessage(room_id="tea"))  # only joins
     await one.initial_metadata()
     await two.write(pb.ChatMessage(room_id="tea", text="hello"))
@@ -147,7 +149,7 @@ async def test_a_chat_that_is_told_all_at_once_is_answered_with_all_of_it(chat: 
 async def test_what_was_said_before_a_bad_message_of_a_chat_is_said(chat: Fleet) -> None:
     bob = Person(chat, 2, "bob")
     said = [pb.ChatMessage(room_id="tea", text="good"), pb.ChatMessage(text=" ")]
-    call = bob.stub.Chat(iter(said), metadata=bob.metadata, timeout=30)
+    call: Any = bob.stub.Chat(iter(said), metadata=bob.metadata, timeout=30)
     assert (await call.read()).text == "good"
     assert (await refused(call)).code is Code.INVALID_ARGUMENT
     assert [m.text for m in await bob.history()] == ["good"]
@@ -172,7 +174,7 @@ async def test_every_wrong_field_of_a_message_is_named(
 ) -> None:
     bob = Person(chat, 2, "bob")
     refusal = await refused(bob.stub.SendMessage(iter([message]), metadata=bob.metadata))
-    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, frozenset(fields))
 
 
 async def test_every_wrong_request_is_refused_by_its_field(chat: Fleet) -> None:
@@ -203,7 +205,7 @@ async def test_every_wrong_request_is_refused_by_its_field(chat: Fleet) -> None:
     ]
     for call, fields in calls:
         refusal = await refused(call)
-        assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, fields)
+        assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, frozenset(fields))
 
 
 async def test_nobody_speaks_without_a_token_or_in_the_name_of_another(chat: Fleet) -> None:

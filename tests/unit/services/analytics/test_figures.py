@@ -2,7 +2,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from services.analytics.figures import Figures
 from services.analytics.storage import SqlStore
 from services.kit.background import repeating
 from services.kit.db import Database
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Maker
 
 #: 2026-01-01, the start of a minute.
 NOW = 1_767_225_600.0
@@ -41,8 +40,8 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    url = await asyncio.to_thread(fresh_url, "analytics", tmp_path)
+async def shop(new_databases: Maker) -> AsyncIterator[Shop]:
+    url = new_databases("analytics").url("analytics")
     clock = Clock()
     async with AsyncExitStack() as stack:
         stores = [

@@ -1,8 +1,6 @@
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,7 @@ from services.chat.domain import Author
 from services.chat.presence import REFRESH, TTL, Presence, leaving
 from services.chat.storage import SqlAttendance
 from services.kit.db import Database
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Maker
 
 BOB, CHARLIE = Author(2, "bob"), Author(3, "charlie")
 
@@ -42,8 +40,8 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    url = await asyncio.to_thread(fresh_url, "chat", tmp_path)
+async def house(new_databases: Maker) -> AsyncIterator[House]:
+    url = new_databases("chat").url("chat")
     clock = Clock()
     async with AsyncExitStack() as stack:
         one, two = [SqlAttendance(await stack.enter_async_context(Database.open(url, "chat"))) for _ in "ab"]

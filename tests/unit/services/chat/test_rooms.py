@@ -1,7 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from services.chat.storage import SqlStore
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.paging import Page
-from tests.unit.services.kit.files import fresh_url
+from tests.databases import Maker
 
 NOW = 1_767_225_600.0
 BOB, CHARLIE = Author(2, "bob"), Author(3, "charlie")
@@ -21,9 +20,9 @@ Pair = tuple[Rooms, Rooms]
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(new_databases: Maker) -> AsyncIterator[Pair]:
     """Two replicas with connections of their own."""
-    url = await asyncio.to_thread(fresh_url, "chat", tmp_path)
+    url = new_databases("chat").url("chat")
     async with AsyncExitStack() as stack:
         one, two = [
             Rooms(
