@@ -24,10 +24,13 @@ from services.loadgen.shop import Shop
 NAME = "streams"
 SHOWS = "orders and a chat room are followed while order and chat are restarted; nothing is lost or doubled"
 
-#: Seconds between two changes, and for which the last ones may be on their way.
-PACE = 0.25
+#: Seconds between two changes of orders, and between two messages: shorter than any stream is cut for.
+PACE, CHAT_PACE = 0.25, 0.05
+#: Seconds for which the last of them may be on their way.
 LAST = 30.0
 LISTENERS = 4
+#: Orders that nothing happens to before the restart is over, so that their streams outlast it.
+LASTING = 4
 #: What happens to an order after its confirmation.
 NEXT = {
     order_pb2.ORDER_STATUS_CONFIRMED: order_pb2.ORDER_STATUS_SHIPPED,
@@ -46,12 +49,15 @@ async def play(stage: Stage) -> list[Check]:
 async def _orders(stage: Stage, shop: Shop) -> list[Check]:
     alice, watchers = shop.buyers[0], dict[int, Watcher]()
     async with asyncio.TaskGroup() as group:
+        for _ in range(LASTING):
+            order_id = await _ordered(stage, shop, alice)
+            watchers[order_id] = await _watch(stage, shop, group, alice, order_id)
         restart = group.create_task(_restart(stage, "order"))
-        while not restart.done() or len(watchers) < len(NEXT):
+        while not restart.done():
             # Each round one more order is followed, and the youngest move on in their lives.
             order_id = await _ordered(stage, shop, alice)
             watchers[order_id] = await _watch(stage, shop, group, alice, order_id)
-            await _move_on(shop, alice, list(watchers)[-len(NEXT) :])
+            await _move_on(shop, alice, list(watchers)[LASTING:][-len(NEXT) :])
             await asyncio.sleep(PACE)
         for _ in NEXT:
             await _move_on(shop, alice, list(watchers))
@@ -140,7 +146,7 @@ async def _chat(stage: Stage, shop: Shop) -> list[Check]:
         while not restart.done():
             said += 1
             await _say(shop, metadata, room, f"number {said}")
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(CHAT_PACE)
         await _say(shop, metadata, room, "last")
         await ended(watchers, LAST)
     # A room counts from 1 without gaps, so these are the cursors of all that was said.
@@ -158,4 +164,4 @@ async def _say(shop: Shop, metadata: Any, room: str, text: str) -> None:
         except grpc.aio.AioRpcError as e:
             if e.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
-        await asyncio.sleep(PACE)
+        await asyncio.sleep(CHAT_PACE)

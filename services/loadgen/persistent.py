@@ -56,6 +56,7 @@ class PersistentBuyer:
         shop: Where.
         session: Who.
         by_key: False: each attempt under a key of its own, as a client does that knows of none.
+        patience: Seconds after which it does not ask again; 0: it asks once.
         clock: Monotonic.
         sleep: Waits between attempts.
     """
@@ -66,26 +67,26 @@ class PersistentBuyer:
         session: Session,
         *,
         by_key: bool = True,
+        patience: float = PATIENCE,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._shop, self._session, self._by_key = shop, session, by_key
-        self._clock, self._sleep = clock, sleep
+        self._patience, self._clock, self._sleep = patience, clock, sleep
 
     async def order(self, key: str, cart: Sequence[tuple[int, int]]) -> Asked:
         """Asks until the order is confirmed or refused, or patience is at an end."""
         asked, began = Asked(key), self._clock()
-        while not asked.accepted and self._clock() - began < PATIENCE:
-            if asked.attempts:
-                await self._sleep(PAUSE)
-            asked.attempts += 1
-            if not await self._ask(asked, cart):
+        while await self._ask(asked, cart) and not asked.accepted:
+            if self._clock() - began >= self._patience:
                 break
+            await self._sleep(PAUSE)
         asked.seconds = self._clock() - began
         return asked
 
     async def _ask(self, asked: Asked, cart: Sequence[tuple[int, int]]) -> bool:
         """Whether to ask again, unless it is accepted."""
+        asked.attempts += 1
         metadata = await self._session.metadata(Recorder(Report(), self._clock()))
         if metadata is None:
             asked.answer = "nobody can log in"
