@@ -2,7 +2,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,25 @@ from tests.databases import Maker
 
 @pytest.fixture
 async def pair(new_databases: Maker) -> AsyncIterator[tuple[Database, Database]]:
-    """Two processes' worth of connections to one database."""
+    """Two processes' worth of connections to one database; they do not wait long for a lock."""
+    async with _opened(new_databases, lock_timeout=0.3) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def patient_pair(new_databases: Maker) -> AsyncIterator[tuple[Database, Database]]:
+    """The same, but they wait as long as a loaded machine may need."""
+    async with _opened(new_databases, lock_timeout=60) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def _opened(new_databases: Maker, lock_timeout: float) -> AsyncIterator[tuple[Database, Database]]:
     url = new_databases().url("shop")
     async with AsyncExitStack() as stack:
         one, two = [
-            await stack.enter_async_context(Database.open(url, "shop", lock_timeout=0.3)) for _ in "ab"
+            await stack.enter_async_context(Database.open(url, "shop", lock_timeout=lock_timeout))
+            for _ in "ab"
         ]
         async with one.transaction() as c:
             if not one.is_sqlite:
@@ -47,9 +61,9 @@ async def _increment(db: Database) -> None:
         await c.execute(text("UPDATE t SET n = :n WHERE id = 1"), {"n": n + 1})
 
 
-async def test_writers_of_two_processes_take_turns(pair: tuple[Database, Database]) -> None:
-    await asyncio.gather(*(_increment(pair[i % 2]) for i in range(40)))
-    assert await _n(pair[0]) == 40
+async def test_writers_of_two_processes_take_turns(patient_pair: tuple[Database, Database]) -> None:
+    await asyncio.gather(*(_increment(patient_pair[i % 2]) for i in range(40)))
+    assert await _n(patient_pair[0]) == 40
 
 
 async def test_a_reader_does_not_wait_for_a_writer_and_sees_the_last_commit(
