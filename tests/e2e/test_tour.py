@@ -9,28 +9,45 @@ import pytest
 
 from tests.e2e.conftest import RunningCluster, up
 
-SCENES = ["balance", "scale-up", "rolling-restart", "kill", "rotate-certs", "intruder"]
+SCENES = [
+    "balance",
+    "scale-up",
+    "rolling-restart",
+    "kill",
+    "slow-dependency",
+    "rotate-certs",
+    "intruder",
+    "streams",
+    "no-lost-orders",
+]
 
 #: What the scenes show, switched off on the servers' side. The client's side goes with `--plain`: gRPC's
-#: own client, which has no balancer, no retry and no certificate reload.
+#: own client, which has no balancer, no retry and no certificate reload; nor does that client resume streams
+#: by their cursors (streams) or ask again under an idempotency key (no-lost-orders).
 FEATURES_OFF = {
     "MESH_DRAIN_DELAY": "0",  # rolling-restart
     "MESH_DRAIN_GRACE": "0",
     "MESH_IDENTITY_POLL_INTERVAL": "86400",  # rotate-certs
+    "MESHMART_TOUR_HANG": "payment",  # slow-dependency: a service that a checkout waits for
     "MESHMART_LOOPBACK": "127.43",  # beside the other cluster
 }
 #: intruder: whoever is a member may call anything.
 ALLOW_EVERYONE = """
 [[allow]]
-from = ["client", "storefront", "loadgen", "product", "order", "payment", "user"]
+from = [
+  "client", "storefront", "loadgen", "product", "order", "payment", "user", "notification", "chat", "analytics",
+]
 methods = [
-  "ecommerce.ProductService/*", "ecommerce.OrderService/*",
-  "ecommerce.PaymentService/*", "ecommerce.UserService/*",
+  "ecommerce.ProductService/*", "ecommerce.OrderService/*", "ecommerce.PaymentService/*",
+  "ecommerce.UserService/*", "ecommerce.NotificationService/*", "ecommerce.ChatService/*",
+  "ecommerce.AnalyticsService/*",
 ]
 [users]
 "ecommerce.ProductService/*" = "anyone"
 "ecommerce.PaymentService/*" = "anyone"
 "ecommerce.UserService/*" = "anyone"
+"ecommerce.NotificationService/*" = "anyone"
+"ecommerce.AnalyticsService/*" = "anyone"
 """
 
 
