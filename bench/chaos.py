@@ -24,13 +24,14 @@ from meshmart.audit import audited, show
 from meshmart.chaos import Killer, Storm, order_many, victims
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
+from services.loadgen.shop import Shop
 
 #: Seconds that the books may take to settle after the last kill.
 SETTLE = 120.0
 
 
 @contextlib.contextmanager
-def shop(state_dir: Path | None) -> Iterator[Path]:
+def running(state_dir: Path | None) -> Iterator[Path]:
     """The state directory of a running cluster: the one given, or a new one that is gone at the end."""
     if state_dir is not None:
         yield state_dir
@@ -68,7 +69,8 @@ async def run(state_dir: Path, orders: int, kill_every: float, workers: int, see
             )
 
     async with join(state_dir) as joined, killer:
-        storm = await order_many(joined.member.channel, orders, workers=workers, rng=rng, progress=progress)
+        shop = Shop(joined.member.channel, rng)
+        storm = await order_many(shop, orders, workers=workers, progress=progress)
     verdict, books = await audited(state_dir / "data", os.environ, SETTLE)
     tell(storm, killer)
     show(verdict)
@@ -102,7 +104,7 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, help="of a cluster that runs")
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    with shop(options.state_dir) as state_dir:
+    with running(options.state_dir) as state_dir:
         work = run(state_dir, options.orders, options.kill_every, options.workers, options.seed)
         return 0 if asyncio.run(work) else 1
 

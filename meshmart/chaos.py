@@ -13,7 +13,6 @@ from typing import Self
 from local.errors import ClusterError
 from meshmart.books.model import Books
 from meshmart.cluster import Cluster
-from services.loadgen.calls import ChannelSource
 from services.loadgen.persistent import Asked, PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
 
@@ -111,25 +110,23 @@ def _astray(asked: Asked, confirmed: Counter[str]) -> str:
 
 
 async def order_many(
-    channels: ChannelSource,
+    shop: Shop,
     count: int,
     *,
     workers: int = 5,
     by_key: bool = True,
-    rng: random.Random | None = None,
     progress: Callable[[Storm], None] = lambda _: None,
 ) -> Storm:
     """Places orders, `workers` at a time, each until there is an answer.
 
     Args:
-        channels: Into the mesh.
+        shop: Where; its buyers take turns, its chance fills the carts.
         count: How many.
         workers: How many at a time.
         by_key: Whether attempts at an order are made under one key.
-        rng: Fills the carts.
         progress: Called after each order.
     """
-    shop, run = Shop(channels, rng), uuid.uuid4().hex[:12]
+    run = uuid.uuid4().hex[:12]
     storm = Storm(count, started=time.monotonic())
     numbers = iter(range(count))
 

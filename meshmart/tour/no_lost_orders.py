@@ -6,6 +6,7 @@ Switched off: with `--plain` the buyer asks again without the key of the first a
 from meshmart.chaos import Killer, Storm, order_many, victims
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage
+from services.loadgen.shop import Shop
 
 NAME = "no-lost-orders"
 SHOWS = "a random replica of any service is killed every 2 s; each accepted order is there once, paid once"
@@ -17,12 +18,12 @@ KILLS = 5
 
 async def play(stage: Stage) -> list[Check]:
     killer = Killer(stage.cluster, await victims(stage.cluster), 2.0, say=stage.say)
-    accepted, astray = 0, 0
-    orders = ORDERS
+    shop, orders = Shop(stage.channels), ORDERS
+    accepted = astray = 0
     async with killer:
         storms = list[Storm]()
         while killer.kills.total() < KILLS or not storms:
-            storms.append(await order_many(stage.channels, orders, by_key=stage.careful))
+            storms.append(await order_many(shop, orders, by_key=stage.careful))
             orders = ORDERS // 3  # a fast machine is done before the killer is
     stage.say("auditing the books")
     verdict, books = await stage.audit(60.0)

@@ -13,6 +13,7 @@ from meshmart.audit import audited
 from meshmart.chaos import Killer, order_many, victims
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
+from services.loadgen.shop import Shop
 from tests.e2e.conftest import RunningCluster, up
 
 ORDERS, WORKERS, KILL_EVERY = 150, 5, 2.0
@@ -36,7 +37,8 @@ async def _storm(shop: RunningCluster) -> None:
     cluster = EmbeddedCluster(shop.state_dir)
     killer = Killer(cluster, await victims(cluster), KILL_EVERY, random.Random(1))
     async with join(shop.state_dir) as joined, killer:
-        storm = await order_many(joined.member.channel, ORDERS, workers=WORKERS, rng=random.Random(2))
+        buyers = Shop(joined.member.channel, random.Random(2))
+        storm = await order_many(buyers, ORDERS, workers=WORKERS)
     verdict, books = await audited(shop.state_dir / "data", shop.environment, SETTLE)
     assert killer.kills.total() >= 3
     assert [a for a in storm.asked if not a.accepted] == []
