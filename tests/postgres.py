@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -17,6 +16,7 @@ TIMEOUT = 60
 #: Bytes that a run may take.
 ROOM = 2 << 30
 _PLACES = ("/usr/local/bin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
+_PREFIX = "meshmart-pg-"
 #: Nobody needs what a test stored after a power cut; it survives a crash of the server nevertheless.
 _FAST = ("fsync=off", "full_page_writes=off", "max_wal_size=1GB")
 
@@ -25,7 +25,7 @@ def binaries() -> Path | None:
     """The directory of initdb, pg_ctl and postgres, or None where there is none."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
     found = shutil.which("pg_ctl", path=path)
-    return Path(found).parent if found and (Path(found).parent / "initdb").exists() else None
+    return Path(found).parent if found and (Path(found).parent / "initdb").exists() else tempfile.gettempdir()
 
 
 class Postgres:
@@ -39,10 +39,12 @@ class Postgres:
     def __init__(self, directory: Path, programs: Path) -> None:
         self.directory, self._programs = directory, programs
         self._data = directory / "data"
+        #: Holds the id of the process that it is for.
+        self.owner = directory / "owner"
 
     def create(self) -> None:
         """Makes an empty database cluster."""
-        if user := self._as_user().get("user"):
+        if user := _user():
             shutil.chown(self.directory, user)
         self._run("initdb", "-U", "meshmart", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
         settings = [*_FAST, "listen_addresses=''", f"unix_socket_directories='{self.directory}'"]
@@ -73,7 +75,7 @@ class Postgres:
             await connection.close()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments, "-D", str(self._data)]
+        command = [*_as(_user()), str(self._programs / program), *arguments, "-D", str(self._data)]
         # Not a pipe: the server would keep it open.
         with tempfile.TemporaryFile("w+") as out:
             done = subprocess.run(
@@ -83,34 +85,43 @@ class Postgres:
                 stderr=out,
                 cwd=self.directory,
                 timeout=2 * TIMEOUT,
-                **self._as_user(),
             )
             out.seek(0)
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)} exited {done.returncode}\n{out.read()}")
 
-    def _as_user(self) -> dict[str, Any]:
-        """PostgreSQL refuses to run as root."""
-        if os.geteuid() != 0:
-            return {}
-        known = {entry.pw_name for entry in pwd.getpwall()}
-        user = pwd.getpwnam("postgres" if "postgres" in known else "nobody")
-        return {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
+
+def _user() -> str | None:
+    """Whom to be instead of root, as whom PostgreSQL refuses to run."""
+    if os.geteuid() != 0:
+        return None
+    return "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
 
 
-def _place() -> str | None:
+def _as(user: str | None) -> list[str]:
+    """Becomes that user. Not with subprocess's `user`: that forks, which gRPC's threads may not survive."""
+    if user is None:
+        return []
+    entry = pwd.getpwnam(user)
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+
+
+def _place() -> str:
     """Memory where there is enough of it: a database per test is some thousand files copied."""
     memory = "/dev/shm"
-    return memory if os.path.isdir(memory) and shutil.disk_usage(memory).free > ROOM else None
+    return (
+        memory if os.path.isdir(memory) and shutil.disk_usage(memory).free > ROOM else tempfile.gettempdir()
+    )
 
 
 @contextlib.contextmanager
 def throwaway(programs: Path) -> Iterator[Postgres]:
-    """A running server, gone at the end of the block whatever happened."""
-    with tempfile.TemporaryDirectory(
-        prefix="meshmart-pg-", dir=_place(), ignore_cleanup_errors=True
-    ) as directory:
+    """A running server, gone at the end of the block whatever happened; after a kill -9, at the next run."""
+    place = _place()
+    _sweep(Path(place), programs)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True) as directory:
         server = Postgres(Path(directory), programs)
+        server.owner.write_text(str(os.getpid()))
         server.create()
         server.start()
         try:
@@ -118,3 +129,14 @@ def throwaway(programs: Path) -> Iterator[Postgres]:
         finally:
             with contextlib.suppress(RuntimeError):  # a test may have left it stopped
                 server.stop("immediate")
+
+
+def _sweep(place: Path, programs: Path) -> None:
+    """Ends the servers of runs that were killed."""
+    for directory in place.glob(f"{_PREFIX}*"):
+        server = Postgres(directory, programs)
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # another sweep, somebody else's
+            if not Path(f"/proc/{int(server.owner.read_text())}").exists() and Path("/proc/self").exists():
+                with contextlib.suppress(RuntimeError):
+                    server.stop("immediate")
+                shutil.rmtree(directory)
