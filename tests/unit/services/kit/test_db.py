@@ -18,7 +18,7 @@ from tests.databases import Maker
 @pytest.fixture
 async def pair(new_databases: Maker) -> AsyncIterator[tuple[Database, Database]]:
     """Two processes' worth of connections to one database; they do not wait long for a lock."""
-    async with _opened(new_databases, lock_timeout=1.0) as pair:
+    async with _opened(new_databases, lock_timeout=0.3) as pair:
         yield pair
 
 
