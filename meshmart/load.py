@@ -17,8 +17,9 @@ def load(
     rps: Annotated[float, typer.Option(help="Arrivals per second.")] = 50,
     duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",
     scenario: Annotated[
-        str, typer.Option(help="mix, browse, search, buy, follow, chat, checkout or view.")
-    ] = "mix",
+        str,
+        typer.Option(help="view (one read an arrival), browse, search, buy, follow, chat, checkout or mix."),
+    ] = "view",
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
