@@ -189,13 +189,13 @@ def _unary(behavior: Any, parse: Parse, serialize: Serialize, method: Method, st
 
     async def run(raw: Any, context: Any) -> Any:
         call, ends = stack.begin(method, context), _NO_HOOKS
+        stream = Stream(call, context, parse, serialize) if request_streaming else None
         try:
             for hook, ends in stack.starts:  # noqa: B007 - `ends` is read where a hook raises
                 hook(call)
             ends = stack.ends
             _check_deadline(call)
-            if request_streaming:
-                stream = Stream(call, context, parse, serialize)
+            if stream is not None:
                 response = serialize(await behavior(stream.requests(raw), stream))
             else:
                 request = parse(raw)
@@ -203,7 +203,7 @@ def _unary(behavior: Any, parse: Parse, serialize: Serialize, method: Method, st
                 response = serialize(await behavior(request, context))
             call.sent = 1
         except BaseException as e:
-            await stack.fail(call, e, ends)
+            await stack.fail(call, e, ends, stream)
             raise
         stack.succeed(call)
         return response
