@@ -59,7 +59,7 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 	@$(BIN)/mypy
 	$(call say,"import-linter")
 	@$(BIN)/lint-imports
-	$(call say,"buf lint, buf breaking")
+	$(call say,"buf lint and buf breaking")
 	@PATH=$(CURDIR)/$(BIN):$$PATH tools/check-protos
 
 test: $(VENV)/.dev ## unit and integration tests
