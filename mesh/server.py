@@ -189,6 +189,8 @@ class MeshServer(grpc.aio.Server):
         return self._handlers.methods()
 
     def collect(self) -> Iterable[Metric]:
+        serving = self._health.statuses()[""]
+        yield GaugeMetricFamily("mesh_serving", "1 while health says SERVING.", value=int(serving))
         yield GaugeMetricFamily("mesh_draining", "1 while this process is leaving.", value=int(self.draining))
         yield CounterMetricFamily(
             "mesh_drain_streams_ended",

@@ -14,6 +14,7 @@ from mesh.errors import PermissionDenied
 _CACHE_SIZE = 4096
 #: Callers that get a label of their own in the metric; the rest share `other`.
 _MOST_LABELS = 500
+_OTHER = ("other", "other")
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class AuthzLayer(ServerLayer):
         self._trust_domain, self._namespace = trust_domain, namespace
         self._generation = -1
         self._decisions: dict[tuple[str, Workload | None], bool] = {}
-        self._denials: dict[tuple[str, str], int] = {}
+        # With a 0 from the start: a sum over callers that begins at nothing has no increase.
+        self._denials: dict[tuple[str, str], int] = {_OTHER: 0}
 
     def on_start(self, call: ServerCall) -> None:
         if self._generation != self._store.generation or len(self._decisions) > _CACHE_SIZE:
@@ -64,8 +66,8 @@ class AuthzLayer(ServerLayer):
     def _deny(self, call: ServerCall) -> None:
         caller = str(call.workload) if call.workload else "none"
         label = (caller, call.method.full_name)
-        if label not in self._denials and len(self._denials) >= _MOST_LABELS:
-            label = ("other", "other")
+        if label not in self._denials and len(self._denials) > _MOST_LABELS:
+            label = _OTHER
         self._denials[label] = self._denials.get(label, 0) + 1
         _log.warning("denied: %s may not call %s", caller, call.method.full_name)
         raise PermissionDenied(

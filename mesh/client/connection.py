@@ -107,8 +107,8 @@ class Connection:
         if self._idle is not None and not self.in_flight:
             self._idle.set()
 
-    async def drain(self, timeout: float) -> None:
-        """Lets its calls end, for so many seconds at most, and closes it."""
+    async def drain(self, timeout: float) -> bool:
+        """Lets its calls end, for so many seconds at most, and closes it. Whether all had ended."""
         self._idle = asyncio.Event()
         if self.in_flight:
             try:
@@ -116,7 +116,9 @@ class Connection:
                     await self._idle.wait()
             except TimeoutError:
                 pass
+        finished = not self.in_flight
         await self.close()
+        return finished
 
     async def close(self) -> None:
         """Closes it at once; calls that still run are cancelled."""

@@ -18,6 +18,7 @@ def collect(core: Core) -> Iterable[Metric]:
     return [
         *_of_endpoints(core.target, [*endpoints, *leaving.values()]),
         *_of_target(core),
+        _drains(core),
         *core.resolver.collect(),
     ]
 
@@ -45,7 +46,7 @@ def _label(code: str) -> str:
 
 
 def _of_target(core: Core) -> Iterable[Metric]:
-    values: list[tuple[CounterMetricFamily | GaugeMetricFamily, int]] = [
+    values: list[tuple[CounterMetricFamily | GaugeMetricFamily, float]] = [
         (
             CounterMetricFamily("mesh_retries", "Attempts after the first.", labels=["target"]),
             core.retry.retries,
@@ -60,6 +61,24 @@ def _of_target(core: Core) -> Iterable[Metric]:
             GaugeMetricFamily("mesh_calls_waiting", "Calls that wait for an endpoint.", labels=["target"]),
             len(core.pool.waiting),
         ),
+        (
+            GaugeMetricFamily(
+                "mesh_endpoints_in_rotation", "Endpoints that are picked from.", labels=["target"]
+            ),
+            len(core.balancer.rotation),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_retry_budget_spent", "Retries of the last ten seconds.", labels=["target"]
+            ),
+            core.budget.spent(core.clock()),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_retry_budget_allowed", "Retries that ten seconds may hold now.", labels=["target"]
+            ),
+            core.budget.allowed,
+        ),
     ]
     for layer in core.layers:
         if isinstance(layer, DeadlineLayer):
@@ -70,3 +89,11 @@ def _of_target(core: Core) -> Iterable[Metric]:
     for family, value in values:
         family.add_metric([core.target], value)
     return [family for family, _ in values]
+
+
+def _drains(core: Core) -> Metric:
+    told = "Connections given up, by whether their calls had all ended."
+    drains = CounterMetricFamily("mesh_drains", told, labels=["target", "outcome"])
+    for outcome, count in core.pool.drains.items():
+        drains.add_metric([core.target, outcome], count)
+    return drains

@@ -70,6 +70,9 @@ class Pool:
         self._change = asyncio.Event()
         #: Endpoints that are no longer resolved, by the connection that still has calls.
         self.draining: dict[Connection, Endpoint] = {}
+        #: Connections that were given up, for an endpoint that left or for new certificates: those whose
+        #: calls had all ended, and those whose last calls were cut off.
+        self.drains = {"finished": 0, "cut": 0}
 
     def start(self) -> None:
         """Begins to resolve and connect. Raises IdentityError where there is no certificate."""
@@ -145,7 +148,8 @@ class Pool:
 
     async def _drain(self, connection: Connection) -> None:
         try:
-            await connection.drain(self._config.balancer.drain_timeout)
+            finished = await connection.drain(self._config.balancer.drain_timeout)
+            self.drains["finished" if finished else "cut"] += 1
         finally:
             del self.draining[connection], self._runs[connection]
 

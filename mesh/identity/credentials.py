@@ -24,7 +24,8 @@ class Credentials:
     private_key: bytes
     ca: bytes
     serial: int
-    #: Unix seconds at which the certificate ends.
+    #: Unix seconds at which the certificate begins, and ends.
+    not_before: float
     not_after: float
     workload: Workload
 
@@ -52,7 +53,8 @@ class Credentials:
         not_after = leaf.not_valid_after_utc.timestamp()
         if not_after <= (time.time() if now is None else now):
             raise IdentityError(f"tls.crt: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC")
-        return cls(cert_chain, private_key, ca, leaf.serial_number, not_after, _workload(leaf))
+        not_before = leaf.not_valid_before_utc.timestamp()
+        return cls(cert_chain, private_key, ca, leaf.serial_number, not_before, not_after, _workload(leaf))
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """For a client: proves this identity, trusts only this bundle."""

@@ -100,18 +100,23 @@ class IdentityStore:
         )
 
     def collect(self) -> Iterable[Metric]:
-        """Expiry and reloads, and the handshakes of the server that uses this identity."""
+        """Lifetime and reloads, and the handshakes of the server that uses this identity."""
+        begin = GaugeMetricFamily(
+            "mesh_certificate_not_before_timestamp_seconds",
+            "When the certificate in use begins (Unix seconds).",
+        )
         expiry = GaugeMetricFamily(
             "mesh_certificate_expiry_timestamp_seconds", "When the certificate in use ends (Unix seconds)."
         )
         if self._current:
+            begin.add_metric([], self._current.not_before)
             expiry.add_metric([], self._current.not_after)
         reloads = CounterMetricFamily(
             "mesh_certificate_reloads", "Changes of the certificate directory, by result.", labels=["result"]
         )
         for result, count in self._reloads.items():
             reloads.add_metric([result], count)
-        return [expiry, reloads, *self.handshakes.collect()]
+        return [begin, expiry, reloads, *self.handshakes.collect()]
 
     def _tell(self, error: IdentityError, content: object) -> None:
         """Once for each bad content, though it is tried at each poll: time may make it good."""

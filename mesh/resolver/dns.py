@@ -37,7 +37,7 @@ class DnsResolver:
         self._schedule = Schedule(config, rng or system_rng())
         self._wanted = asyncio.Event()
         self._last: frozenset[Address] = frozenset()
-        self._results: Counter[str] = Counter()
+        self._results: Counter[str] = Counter({"timeout": 0, "error": 0})  # alerts look at their increase
 
     async def watch(self) -> AsyncGenerator[frozenset[Address]]:
         loop = asyncio.get_running_loop()

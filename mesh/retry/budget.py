@@ -29,10 +29,20 @@ class RetryBudget:
         second = int(now)
         if second != self._second:
             self._turn(second)
-        if sum(self._retries) >= self.allowed:
+        if self._spent >= self.allowed:
             return False
         self._retries[second % _SLOTS] += 1
         return True
+
+    def spent(self, now: float) -> int:
+        """Retries of the ten seconds before `now`."""
+        if int(now) != self._second:
+            self._turn(int(now))
+        return self._spent
+
+    @property
+    def _spent(self) -> int:
+        return sum(self._retries)
 
     @property
     def allowed(self) -> float:
@@ -45,4 +55,4 @@ class RetryBudget:
         self._second = second
 
     def __repr__(self) -> str:
-        return f"<RetryBudget {sum(self._retries)} of {self.allowed:.0f} in {_SLOTS} s>"
+        return f"<RetryBudget {self._spent} of {self.allowed:.0f} in {_SLOTS} s>"

@@ -30,6 +30,11 @@ CODE_NAMES = {
     for code in grpc.StatusCode
 }
 
+#: Codes that are the callee's failing, not the caller's: what the error rates of dashboards and alerts
+#: count. Each is shown with 0 from the start, or `rate()` would miss the first burst of errors.
+FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+_NO_FAULTS = dict.fromkeys(FAULTS, 0)
+
 _Call = ServerCall | ClientCall
 
 
@@ -70,7 +75,7 @@ class Series:
     def handled(self) -> Iterator[tuple[str, int]]:
         """Finished calls by `grpc_code`."""
         yield "OK", self.ok
-        for name, count in self.codes.items():
+        for name, count in (_NO_FAULTS | self.codes).items():
             yield CODE_NAMES[name], count
 
     def cumulative(self) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:

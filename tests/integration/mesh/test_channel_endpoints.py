@@ -105,6 +105,7 @@ async def test_a_replica_that_leaves_dns_finishes_its_calls(tmp_path: Path) -> N
         assert {(await ping.stub.Ping(PingRequest())).replica for _ in range(4)} == {staying.servicer.replica}
         assert {(await c).replica for c in calls} == {"ping-1", "ping-2"}
         await eventually(lambda: leaving.endpoint not in ping.states())
+        assert ping.channel._core.pool.drains == {"finished": 1, "cut": 0}
 
 
 async def test_a_drain_ends_at_its_timeout(tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ async def test_a_drain_ends_at_its_timeout(tmp_path: Path) -> None:
         ping.resolve(staying)
         await eventually(lambda: leaving.endpoint not in ping.states())
         assert sum(call.done() for call in calls) == 1
+        assert ping.channel._core.pool.drains == {"finished": 0, "cut": 1}
         for call in calls:
             call.cancel()
 
@@ -281,6 +283,9 @@ async def test_metrics_tell_of_endpoints_that_are_there_and_forget_the_others(tm
         assert samples["mesh_endpoint_state", one, None] == 1
         assert sum(v for (name, _, code), v in samples.items() if code == "Aborted") == 1
         assert samples["mesh_retries_total", None, None] == 0
+        assert samples["mesh_endpoints_in_rotation", None, None] == 2
+        assert samples["mesh_retry_budget_spent", None, None] == 0
+        assert samples["mesh_retry_budget_allowed", None, None] == 100
         ping.resolve(ping.servers[1])
         await eventually(lambda: one not in ping.states())
         assert one not in {s.labels.get("endpoint") for f in ping.channel.collect() for s in f.samples}

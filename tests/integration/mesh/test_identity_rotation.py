@@ -49,6 +49,8 @@ async def test_new_handshakes_see_the_new_certificate_and_no_call_fails(tmp_path
             assert await served_serial(served, client) == leaf.certificate.serial_number
             expiry = leaf.certificate.not_valid_after_utc.timestamp()
             assert served.metric("mesh_certificate_expiry_timestamp_seconds") == expiry
+            begin = leaf.certificate.not_valid_before_utc.timestamp()
+            assert served.metric("mesh_certificate_not_before_timestamp_seconds") == begin
         done.set()
         assert await calling > 0
 

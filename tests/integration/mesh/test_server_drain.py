@@ -50,6 +50,7 @@ async def test_a_drain_loses_no_call(tmp_path: Path) -> None:
         assert sum(made) == served.servicer.calls["Ping"]
         assert served.metric("grpc_server_handled_total", grpc_method="Ping", grpc_code="OK") == sum(made)
         assert served.metric("mesh_draining") == 1
+        assert served.metric("mesh_serving") == 0
         for channel in channels:
             await channel.close()
 

@@ -174,6 +174,10 @@ def test_an_unchanged_file_is_no_reload(tmp_path: Path) -> None:
     assert enforced.store.generation == generation
 
 
+def test_the_sum_of_denials_is_there_before_the_first(tmp_path: Path) -> None:
+    assert samples(Enforced(tmp_path).layer) == {"mesh_authz_denials_total{caller=other,method=other}": 0}
+
+
 def test_denials_are_counted_by_caller_and_method_with_bounded_labels(tmp_path: Path) -> None:
     enforced = Enforced(tmp_path)
     for number in range(600):

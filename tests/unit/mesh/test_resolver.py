@@ -80,7 +80,7 @@ def test_a_failed_look_up_yields_nothing_and_is_tried_again() -> None:
     assert script.times == [0, 5, 6]
     assert resolver.error == ""
     samples = {s.labels.get("result"): s.value for f in resolver.collect() for s in f.samples}
-    assert samples == {"found": 2, "timeout": 1, None: 2}
+    assert samples == {"found": 2, "timeout": 1, "error": 0, None: 2}
 
 
 def test_a_refresh_asks_at_once_but_no_faster_than_every_second() -> None:

@@ -131,3 +131,9 @@ def test_a_budget_shows_what_is_left() -> None:
     tested = RetryBudget(RetryConfig())
     tested.spend(0.0)
     assert repr(tested) == "<RetryBudget 1 of 100 in 10 s>"
+
+
+def test_what_a_budget_has_spent_is_forgotten_after_ten_seconds() -> None:
+    tested = RetryBudget(RetryConfig())
+    assert [tested.spend(0.0), tested.spend(5.0)] == [True, True]
+    assert [tested.spent(now) for now in (5.0, 9.9, 10.0, 15.0)] == [2, 2, 1, 0]

@@ -60,6 +60,19 @@ def test_a_code_is_written_as_public_dashboards_expect(code: grpc.StatusCode, la
     assert values(metrics, "grpc_server_handled_total", grpc_code=label) == [1]
 
 
+def test_faults_are_shown_with_zeros_before_the_first_and_other_codes_are_not() -> None:
+    metrics = ServerMetrics()
+    served(metrics, code=grpc.StatusCode.UNAVAILABLE)
+    shown = {
+        s.labels["grpc_code"]: s.value
+        for f in metrics.collect()
+        for s in f.samples
+        if "grpc_code" in s.labels
+    }
+    zeros = ("OK", "Unknown", "DeadlineExceeded", "ResourceExhausted", "Internal", "DataLoss")
+    assert shown == {"Unavailable": 1} | dict.fromkeys(zeros, 0)
+
+
 def test_names_and_labels_are_those_of_the_design() -> None:
     for side, metrics in (("server", ServerMetrics()), ("client", ClientMetrics())):
         metrics.declare([GET])
