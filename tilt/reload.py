@@ -1,0 +1,78 @@
+"""PID 1 of a container under Tilt: runs `python ARGUMENTS`, and runs it anew at SIGHUP.
+
+    python reload.py FROM TO ARGUMENTS…
+
+Tilt copies an edit into the running container and sends SIGHUP. The program gets SIGTERM, so it drains as it
+would in any rollout, and starts again in the same container, where the edit is. SIGTERM and SIGINT end both.
+
+The root of the container cannot be written to, under Tilt as anywhere. So the sources are copied to TO, a
+place in the pod's /tmp that stands before FROM in PYTHONPATH, and edits land there.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+
+class Reloader:
+    """Runs one program at a time.
+
+    Args:
+        command: What to run.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._child: subprocess.Popen[bytes] | None = None
+        self._again = False
+        self._ending = False
+
+    def run(self) -> int:
+        """Runs the program until it ends without being asked to start again; returns its exit status."""
+        signal.signal(signal.SIGHUP, self._reload)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        while True:
+            self._again = False
+            self._child = subprocess.Popen(self._command)
+            if self._ending:  # a signal that came while there was no child to tell
+                self._stop_child()
+            status = self._child.wait()
+            if self._ending or not self._again:
+                # As a shell tells it: 137 for what SIGKILL ended.
+                return status if status >= 0 else 128 - status
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._again = True
+        self._stop_child()
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ending = True
+        self._stop_child()
+
+    def _stop_child(self) -> None:
+        if self._child is not None:
+            self._child.terminate()
+
+
+def fill(source: str, target: str) -> None:
+    """Copies what the target lacks; what is there may be an edit, and outlives the container."""
+
+    def copy(each: str, to: str) -> None:
+        if not os.path.exists(to):
+            shutil.copyfile(each, to)
+
+    shutil.copytree(source, target, copy_function=copy, dirs_exist_ok=True)
+
+
+def main(source: str, target: str, *arguments: str) -> int:
+    """Fills the target and runs the program."""
+    fill(source, target)
+    return Reloader([sys.executable, *arguments]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
