@@ -1,0 +1,88 @@
+{{- /* Names, labels, images: what every template shares. Arguments are dicts: root, name, component. */ -}}
+
+{{- define "meshmart.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "meshmart.labels" -}}
+{{ include "meshmart.selector" . }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: meshmart
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* Of pods: no version, or every upgrade of the chart would replace them all. */ -}}
+{{- define "meshmart.podLabels" -}}
+{{ include "meshmart.selector" . }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: meshmart
+{{- end }}
+
+{{- define "meshmart.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- /* The services that are installed, `default` under each: a map as YAML. */ -}}
+{{- define "meshmart.services" -}}
+{{- $services := dict -}}
+{{- range $name, $own := .Values.services -}}
+{{- $spec := mergeOverwrite (deepCopy $.Values.default) (deepCopy ($own | default dict)) -}}
+{{- if $spec.enabled -}}
+{{- $_ := set $services $name $spec -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $services -}}
+{{- end }}
+
+{{- /* Workloads with a certificate: the services, the operator, and an outsider whom the policy lets call nothing. */ -}}
+{{- define "meshmart.workloads" -}}
+{{- $names := keys (include "meshmart.services" . | fromYaml) | sortAlpha -}}
+{{- toYaml (dict "names" (concat $names (list "client" "outsider"))) -}}
+{{- end }}
+
+{{- define "meshmart.tlsSecret" -}}
+{{- $own := dig .name "tlsSecret" "" (.root.Values.services | default dict) -}}
+{{- if and $own (eq .root.Values.tls.mode "existing-secret") }}{{ $own }}{{ else }}{{ .name }}-tls{{ end -}}
+{{- end }}
+
+{{- define "meshmart.certificateLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: meshmart
+app.kubernetes.io/component: certificate
+{{- end }}
+
+{{- define "meshmart.databaseSecret" -}}
+{{ .Values.database.existingSecret | default "meshmart-database" }}
+{{- end }}
+
+{{- define "meshmart.bundledDatabase" -}}
+{{- if not .Values.database.existingSecret }}true{{ end -}}
+{{- end }}
+
+{{- define "meshmart.signingKeysSecret" -}}
+{{ .Values.signingKeys.existingSecret | default "user-signing-keys" }}
+{{- end }}
+
+{{- define "meshmart.otlpEndpoint" -}}
+{{- if .Values.otlp.endpoint -}}
+{{ .Values.otlp.endpoint }}
+{{- else if .Values.jaeger.enabled -}}
+http://jaeger.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:4317
+{{- end -}}
+{{- end }}
+
+{{- define "meshmart.pagesUrl" -}}
+{{- if .Values.otlp.pagesUrl -}}
+{{ .Values.otlp.pagesUrl }}
+{{- else if and .Values.jaeger.enabled (not .Values.otlp.endpoint) -}}
+http://127.0.0.1:16686
+{{- end -}}
+{{- end }}

@@ -1,0 +1,132 @@
+{{- /* Parts of pods. The restricted Pod Security Standard holds for all of them, and is no value. */ -}}
+
+{{- define "meshmart.podSecurity" -}}
+runAsNonRoot: true
+{{- with .user }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "meshmart.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* Of a pod: argument root. */ -}}
+{{- define "meshmart.podBasics" -}}
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A container of our image: image, pull policy, security. */ -}}
+{{- define "meshmart.ours" -}}
+image: {{ include "meshmart.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "meshmart.containerSecurity" . | nindent 2 }}
+{{- end }}
+
+{{- /* MESH_* of every member of the mesh, arguments: root, name. */ -}}
+{{- define "meshmart.meshEnv" -}}
+{{- $values := .root.Values -}}
+MESH_SERVICE: {{ .name }}
+MESH_NAMESPACE: {{ .root.Release.Namespace }}
+MESH_CLUSTER_DOMAIN: {{ $values.clusterDomain }}
+MESH_IDENTITY_TRUST_DOMAIN: {{ $values.trustDomain }}
+# Asked this often although CoreDNS says 30 s: a new pod is used within five seconds.
+MESH_RESOLVER_MAX_INTERVAL: "5"
+MESH_TELEMETRY_SAMPLE_RATIO: {{ $values.otlp.sampleRatio | quote }}
+{{- with include "meshmart.otlpEndpoint" .root }}
+MESH_TELEMETRY_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if include "meshmart.bundleKey" .root }}
+MESH_IDENTITY_BUNDLE: /var/run/mesh/bundle/{{ $values.tls.trustBundle.key }}
+{{- end }}
+{{- end }}
+
+{{- /* A map as `env` entries, in the order of the names. */ -}}
+{{- define "meshmart.env" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "meshmart.databaseEnv" -}}
+- name: MESHMART_DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ include "meshmart.databaseSecret" . }}, key: url}}
+{{- end }}
+
+{{- define "meshmart.replicaEnv" -}}
+- name: MESH_REPLICA
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- end }}
+
+{{- define "meshmart.bundleKey" -}}
+{{- with .Values.tls.trustBundle }}{{ if or .configMap .secret }}{{ .key }}{{ end }}{{ end -}}
+{{- end }}
+
+{{- define "meshmart.bundleVolume" -}}
+{{- with .Values.tls.trustBundle }}
+{{- if .configMap }}
+- name: bundle
+  configMap: {name: {{ .configMap }}}
+{{- else if .secret }}
+- name: bundle
+  secret: {secretName: {{ .secret }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "meshmart.bundleMount" -}}
+{{- if include "meshmart.bundleKey" . }}
+- {name: bundle, mountPath: /var/run/mesh/bundle, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- /* A native gRPC probe, argument: periods and thresholds. */ -}}
+{{- define "meshmart.grpcProbe" -}}
+grpc: {port: 50052}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+
+{{- /* What an exit may take: preStop, NOT_SERVING, running calls, then again the pages' or a resource's grace. */ -}}
+{{- define "meshmart.terminationGrace" -}}
+{{- $needed := int (ceil (addf .spec.preStopSleep .spec.drain.delay .spec.drain.grace .spec.drain.grace 10.0)) -}}
+{{- $given := .spec.terminationGracePeriodSeconds -}}
+{{- if not $given -}}
+{{ $needed }}
+{{- else if lt (int $given) $needed -}}
+{{- fail (printf "services.%s.terminationGracePeriodSeconds: %d is less than the %d seconds that an exit may take (preStopSleep + drain.delay + 2 x drain.grace + 10)" .name (int $given) $needed) -}}
+{{- else -}}
+{{ int $given }}
+{{- end -}}
+{{- end }}
+
+{{- /* Startup, readiness and liveness over HTTP, for images that are not ours: path, port. */ -}}
+{{- define "meshmart.httpProbes" -}}
+startupProbe:
+  httpGet: {path: {{ .path }}, port: {{ .port }}}
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 120
+readinessProbe:
+  httpGet: {path: {{ .path }}, port: {{ .port }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+livenessProbe:
+  httpGet: {path: {{ .path }}, port: {{ .port }}}
+  periodSeconds: 20
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end }}

@@ -1,0 +1,24 @@
+{{- /* Environment of a service, arguments: root, spec. `env` of the values wins over it. */ -}}
+{{- define "meshmart.serviceEnv" -}}
+{{- $bind := .root.Values.bindAddress -}}
+MESH_ADDRESS: "{{ $bind }}:50051"
+MESH_HEALTH_ADDRESS: "{{ $bind }}:50052"
+MESH_ADMIN_ADDRESS: "{{ $bind }}:9090"
+MESH_IDENTITY_DIRECTORY: /var/run/mesh/tls
+MESH_AUTHZ_POLICY_FILE: /etc/mesh/policy.toml
+MESH_DRAIN_DELAY: {{ .spec.drain.delay | quote }}
+MESH_DRAIN_GRACE: {{ .spec.drain.grace | quote }}
+MESH_DRAIN_STREAM_GRACE: {{ .spec.drain.streamGrace | quote }}
+{{- if .spec.web }}
+MESHMART_HTTP_ADDRESS: "{{ $bind }}:8080"
+{{- with include "meshmart.pagesUrl" .root }}
+MESHMART_TRACES_URL: {{ . }}
+{{- end }}
+{{- if and .root.Values.ingress.enabled .root.Values.ingress.tlsSecret }}
+MESHMART_SECURE_COOKIES: "true"
+{{- end }}
+{{- end }}
+{{- if .spec.signingKeys }}
+MESHMART_SIGNING_KEYS_DIR: /var/run/meshmart/keys
+{{- end }}
+{{- end }}

@@ -1,0 +1,138 @@
+"""What `helm test` runs inside the cluster: `python -m meshmart.smoke calls|refusals|order`.
+
+The process is the operator's workload, as `MESH_*` says; the outsider's certificate lies beside its own.
+"""
+
+import asyncio
+import os
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from ecommerce import order_pb2, product_pb2
+from ecommerce.order_pb2_grpc import OrderServiceStub
+from ecommerce.product_pb2_grpc import ProductServiceStub
+
+from mesh.config import ConfigError, MeshConfig
+from mesh.identity import IdentityError
+from mesh.member import Member
+from mesh.testing.ca import CertificateAuthority
+from services.loadgen.session import login
+from services.loadgen.shop import order_request
+
+#: Seconds that a call may take, and an order until it is confirmed.
+TIMEOUT = 20.0
+_POLL = 0.2
+_PATH = "/ecommerce.ProductService/GetProduct"
+_Code = grpc.StatusCode
+
+
+class CheckError(Exception):
+    """The shop does not do as it should; the message is one line."""
+
+
+async def calls(member: Member) -> str:
+    """A read, and a stream of several, that must succeed."""
+    stub: Any = ProductServiceStub(member.channel("product"))
+    found = [p async for p in stub.ListProducts(product_pb2.ListProductsRequest(), timeout=TIMEOUT)]
+    if not found:
+        raise CheckError("the catalogue is empty: have the migrations run?")
+    response = await stub.GetProduct(product_pb2.GetProductRequest(id=found[0].id), timeout=TIMEOUT)
+    return f"{len(found)} products, the first is {response.product.name!r}"
+
+
+async def refusals(member: Member) -> str:
+    """The same call without a certificate, with a foreign one, and by a workload that may not."""
+    await calls(member)  # or a service that is down would pass for one that refuses
+    own = member.config.identity
+    ca = (own.bundle or own.directory / "ca.crt").read_bytes()
+    outsider = own.directory.with_name("outsider")
+    foreign = CertificateAuthority(own.trust_domain, member.config.namespace).issue("client")
+    attempts: list[tuple[str, _Code, tuple[bytes, ...]]] = [
+        ("no certificate", _Code.UNAVAILABLE, ()),
+        ("a certificate of a foreign CA", _Code.UNAVAILABLE, (foreign.tls_key, foreign.tls_crt)),
+        ("a workload that may not", _Code.PERMISSION_DENIED, _pair(outsider)),
+    ]
+    for who, expected, pair in attempts:
+        code = await _code(member.config, grpc.ssl_channel_credentials(ca, *pair))
+        if code is not expected:
+            raise CheckError(f"{who}: {code.name} instead of {expected.name}")
+    return ", ".join(f"{who}: {expected.name}" for who, expected, _ in attempts)
+
+
+async def order(member: Member) -> str:
+    """An order by the user whom SMOKE_USER names, followed until it is confirmed."""
+    started = time.monotonic()
+    user, password = os.environ["SMOKE_USER"], os.environ["SMOKE_PASSWORD"]
+    session = await login(member.channel, user, password)
+    metadata = (("authorization", f"Bearer {session.access_token}"),)
+    stub: Any = OrderServiceStub(member.channel("order"))
+    request = order_request(session.user.id, [(1, 1)], uuid.uuid4().hex)
+    made = (await stub.CreateOrder(request, metadata=metadata, timeout=TIMEOUT)).order
+    while made.status == order_pb2.ORDER_STATUS_PENDING and time.monotonic() - started < TIMEOUT:
+        await asyncio.sleep(_POLL)
+        answer = await stub.GetOrder(order_pb2.GetOrderRequest(id=made.id), metadata=metadata)
+        made = answer.order
+    if made.status != order_pb2.ORDER_STATUS_CONFIRMED:
+        raise CheckError(f"order {made.id} is {order_pb2.OrderStatus.Name(made.status)}")
+    return (
+        f"order {made.id} of {user}, {made.total_amount:.2f}: confirmed in {time.monotonic() - started:.2f} s"
+    )
+
+
+CHECKS: Mapping[str, Callable[[Member], Awaitable[str]]] = {
+    "calls": calls,
+    "refusals": refusals,
+    "order": order,
+}
+
+
+def _pair(directory: Path) -> tuple[bytes, bytes]:
+    return (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()
+
+
+async def _code(config: MeshConfig, credentials: grpc.ChannelCredentials) -> grpc.StatusCode:
+    """The status of one empty call to the product service with these credentials."""
+    name = config.dns_name("product")
+    options = [("grpc.ssl_target_name_override", name.rstrip(".")), ("grpc.enable_http_proxy", 0)]
+    target = f"dns:///{name}:{config.resolver.port}"
+    async with grpc.aio.secure_channel(target, credentials, options) as channel:
+        try:
+            await channel.unary_unary(_PATH, bytes, bytes)(b"", timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            return e.code()
+        return grpc.StatusCode.OK
+
+
+async def _check(name: str, config: MeshConfig) -> str:
+    async with Member(config, sockets=False) as member:
+        return await CHECKS[name](member)
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: 0, 1 where the check fails, 2 for a wrong argument or setting."""
+    if len(arguments) != 1 or arguments[0] not in CHECKS:
+        return _fail(2, f"one argument is needed: {', '.join(CHECKS)}")
+    try:
+        told = asyncio.run(_check(arguments[0], MeshConfig.from_env(os.environ, service="client")))
+    except (ConfigError, KeyError) as e:
+        return _fail(2, str(e))
+    except grpc.aio.AioRpcError as e:
+        return _fail(1, f"{e.code().name}: {e.details()}")
+    except (CheckError, IdentityError, OSError) as e:
+        return _fail(1, str(e))
+    sys.stdout.write(f"{arguments[0]}: {told}\n")
+    return 0
+
+
+def _fail(status: int, problem: str) -> int:
+    sys.stderr.write(f"smoke: {problem}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
