@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 
 MESH_PORT, HEALTH_PORT, ADMIN_PORT = 50051, 50052, 9090
 NAMESPACE, CLUSTER_DOMAIN = "meshmart", "cluster.local"
+OPERATOR = "client"
+"""The workload whose certificate people and programs outside use."""
+OUTSIDER = "outsider"
+"""A member that the policy lets call nothing: the tour's intruder."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from local.catalog import CLUSTER_DOMAIN, NAMESPACE
+from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR, OUTSIDER
 from local.errors import ClusterError
 from local.state import StateDir
 from mesh.testing.ca import CertificateAuthority, Leaf, write_atomically
 
-OPERATOR = "client"
-"""The workload whose certificate people and programs outside use."""
 _STAMP = re.compile(r"\.\.\d{4}_")
 
 
@@ -41,7 +39,7 @@ class Certificates:
 
     Args:
         state: Where.
-        workloads: For whom, beside the operator.
+        workloads: For whom, beside the operator and the outsider.
         rotate_every: Seconds after which a certificate is replaced; it lives half as long again.
         now: Unix time.
     """
@@ -54,7 +52,7 @@ class Certificates:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._state, self._now = state, now
-        self._workloads = [*workloads, OPERATOR]
+        self._workloads = [*workloads, OPERATOR, OUTSIDER]
         self._rotate_every = rotate_every
         self._ca: CertificateAuthority | None = None
         self._issued: dict[str, Issued] = {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local.addresses import Place
-from local.catalog import ServiceSpec
+from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
 
 # Enough that a visitor's few clicks leave a trace, little enough that a load test does not fill the store.
@@ -57,18 +57,21 @@ class Surroundings:
         return self._shared()
 
 
-def client_environment(state: StateDir, nameserver: str, resolver_kind: str) -> dict[str, str]:
-    """`MESH_*` of a program outside that joins the mesh as the operator.
+def client_environment(
+    state: StateDir, nameserver: str, resolver_kind: str, identity: str = OPERATOR
+) -> dict[str, str]:
+    """`MESH_*` of a program outside that joins the mesh, as the operator unless told otherwise.
 
     Args:
         state: Of the running cluster.
         nameserver: From its status.
         resolver_kind: Likewise.
+        identity: The workload whose certificate is presented.
     """
     return {
         "MESH_SERVICE": "client",
         "MESH_RESOLVER_NAMESERVER": nameserver,
         "MESH_RESOLVER_KIND": resolver_kind,
-        "MESH_IDENTITY_DIRECTORY": str(state.certs / "client"),
+        "MESH_IDENTITY_DIRECTORY": str(state.certs / identity),
         "MESH_ADMIN_ADDRESS": "",
     }

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE
-from local.certs import OPERATOR, Issued
+from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE, OPERATOR
+from local.certs import Issued
 from local.deployment import Deployment
 from local.errors import ClusterError
 from local.events import Report

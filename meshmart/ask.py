@@ -1,24 +1,32 @@
-"""Asks the supervisor, and shows its progress."""
+"""Has the running cluster do something, and shows its progress."""
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from local.client import ControlClient
 from meshmart.errors import CommandError
+from meshmart.running import running
+
+if TYPE_CHECKING:
+    from meshmart.cluster import Cluster
 
 T = TypeVar("T")
 
 
-def ask(state_dir: Path, verb: str, **arguments: Any) -> Any:
-    """One request to the running cluster; progress goes to standard error.
+def ask(state_dir: Path, operation: "Callable[[Cluster], Awaitable[T]]") -> T:
+    """What the operation returns; progress goes to standard error.
 
     Raises:
-        ClusterError: when no cluster runs, or the request failed.
+        ClusterError: when no cluster runs, or the operation failed.
     """
-    return asyncio.run(ControlClient(state_dir).request(verb, say, **arguments))
+
+    async def asked() -> T:
+        async with running(state_dir, say) as cluster:
+            return await operation(cluster)
+
+    return asyncio.run(asked())
 
 
 def say(text: str) -> None:

@@ -3,14 +3,18 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from local.catalog import OPERATOR
 from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption
+
+if TYPE_CHECKING:
+    from meshmart.cluster import Cluster
 
 #: `--as none`: a client without a certificate.
 NOBODY = "none"
@@ -33,18 +37,16 @@ async def _call(
     state_dir: Path, name: str, text: str, identity: str, token: str, timeout: float, verbose: bool
 ) -> None:
     from meshmart import methods
-    from meshmart.operator import OPERATOR, join
+    from meshmart.operator import join
 
     method = methods.find(name)
     messages = methods.requests(method, text)
     target = methods.target(method)
     metadata = [("authorization", f"Bearer {token}")] if token else []
-    if identity != NOBODY and not (state_dir / "certs" / identity / "tls.crt").exists():
-        raise CommandError(f"there is no certificate of {identity!r} in {state_dir / 'certs'}")
     async with join(state_dir, identity=OPERATOR if identity == NOBODY else identity) as joined:
         channel = joined.member.channel(target)
         if identity == NOBODY:
-            channel = _anonymous(joined.status, joined.certificates, target)
+            channel = await _anonymous(joined.cluster, target)
         answers = methods.invoke(channel, method, messages, metadata=metadata, timeout=timeout)
         async for answer in answers:
             typer.echo(methods.to_json(answer))
@@ -52,11 +54,11 @@ async def _call(
             typer.echo(json.dumps(joined.member.state()["targets"]), err=True)
 
 
-def _anonymous(status: dict[str, Any], certificates: Path, target: str) -> Any:
+async def _anonymous(cluster: "Cluster", target: str) -> Any:
     """A channel to the first replica that presents no certificate."""
     from meshmart.tour.peer import anonymous_channel
 
-    replicas = status["services"][target]["replicas"]
+    replicas = [r for r in await cluster.endpoints(target) if r.host]
     if not replicas:
         raise CommandError(f"{target} has no replica")
-    return anonymous_channel(replicas[0]["address"], replicas[0]["port"], target, certificates)
+    return anonymous_channel(replicas[0], cluster.certificates)

@@ -1,20 +1,23 @@
 """The Cluster port on the embedded cluster."""
 
 import asyncio
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
 from local.client import ControlClient
 from local.environment import client_environment
 from local.errors import ClusterError
+from local.events import Report
 from meshmart.cluster import Replica
+from meshmart.scrape import samples
 
-_TIMEOUT = 5.0
+
+def _quiet(_: str) -> None:
+    return
 
 
 class EmbeddedCluster:
@@ -22,74 +25,73 @@ class EmbeddedCluster:
 
     Args:
         state_dir: `.meshmart`.
+        report: Takes lines of progress.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        self._client = ControlClient(state_dir)
+    def __init__(self, state_dir: Path, report: Report = _quiet) -> None:
+        self._client, self._report = ControlClient(state_dir), report
 
     @property
     def certificates(self) -> Path:
-        """Holds a directory for each workload, `client` among them."""
         return self._client.state.certs
 
-    async def status(self) -> dict[str, Any]:
-        """What `meshmart status --json` prints."""
-        told: dict[str, Any] = await self._client.request("status")
-        return told
-
     async def scale(self, service: str, replicas: int) -> None:
-        await self._client.request("scale", service=service, replicas=replicas)
+        await self._request("scale", service=service, replicas=replicas)
 
     async def kill(self, service: str, replica: int) -> None:
-        await self._client.request("kill", service=service, replica=replica)
+        await self._request("kill", service=service, replica=replica)
 
     async def pause(self, service: str, replica: int) -> None:
-        await self._client.request("pause", service=service, replica=replica)
+        await self._request("pause", service=service, replica=replica)
 
     async def resume(self, service: str, replica: int) -> None:
-        await self._client.request("resume", service=service, replica=replica)
+        await self._request("resume", service=service, replica=replica)
 
     async def restart(self, service: str) -> None:
-        await self._client.request("restart", service=service)
+        await self._request("restart", service=service)
 
-    async def rotate(self) -> None:
-        await self._client.request("rotate")
+    async def rotate(self) -> Mapping[str, str]:
+        serials: dict[str, str] = await self._request("rotate")
+        return serials
 
     async def endpoints(self, service: str) -> list[Replica]:
         services = (await self.status())["services"]
         if service not in services:
             raise ClusterError(f"there is no service {service!r}; there are {', '.join(services)}")
-        return [_replica(r) for r in services[service]["replicas"]]
+        return [_replica(service, r) for r in services[service]["replicas"]]
 
     async def metrics(self, service: str, replica: int) -> Sequence[Sample]:
         for endpoint in await self.endpoints(service):
             if endpoint.id == replica:
-                text = await asyncio.to_thread(_fetch, endpoint.metrics)
-                return [s for family in text_string_to_metric_families(text) for s in family.samples]
+                return await asyncio.to_thread(samples, endpoint.metrics)
         raise ClusterError(f"there is no {service}/{replica}")
 
-    async def environment(self) -> Mapping[str, str]:
+    async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         status = await self.status()
-        return client_environment(self._client.state, status["dns"], status["resolver"])
+        return client_environment(self._client.state, status["dns"], status["resolver"], identity)
+
+    async def dns_ttl(self) -> float:
+        from local.dns import TTL
+
+        return TTL
+
+    async def status(self) -> dict[str, Any]:
+        told: dict[str, Any] = await self._request("status")
+        return told
+
+    async def _request(self, verb: str, **arguments: Any) -> Any:
+        return await self._client.request(verb, self._report, **arguments)
 
 
-def _replica(told: dict[str, Any]) -> Replica:
+def _replica(service: str, told: dict[str, Any]) -> Replica:
     return Replica(
         id=told["id"],
+        name=f"{service}-{told['id']}",
         host=told["address"],
         port=told["port"],
-        pid=told["pid"],
+        server_name=f"{service}.{NAMESPACE}.svc.{CLUSTER_DOMAIN}",
+        incarnation=str(told["pid"] or ""),
         ready=told["ready"],
         restarts=told["restarts"],
         metrics=told["metrics"],
     )
-
-
-def _fetch(url: str) -> str:
-    # Without proxies: it is a loopback address.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=_TIMEOUT) as reply:
-            return str(reply.read().decode())
-    except OSError as e:
-        raise ClusterError(f"no metrics from {url}: {e}") from e

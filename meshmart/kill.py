@@ -15,5 +15,5 @@ def kill(
 ) -> None:
     """Kills a replica's process (kill -9); the cluster starts it again."""
     service, number = parsed(parse_replica, replica)
-    pid = ask(state_dir, "kill", service=service, replica=number)
-    typer.echo(f"{service}/{number} killed (process {pid})")
+    ask(state_dir, lambda cluster: cluster.kill(service, number))
+    typer.echo(f"{service}/{number} killed")

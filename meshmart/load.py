@@ -46,7 +46,7 @@ async def _load(state_dir: Path, scenario: str, rps: float, seconds: float) -> d
     async with join(state_dir) as joined:
         journey = await SCENARIOS[scenario](joined.member.channel)
         report = await Load(journey, rps).run(seconds, _progress(seconds))
-        return report.summary(joined.replica_names())
+        return report.summary(await joined.replica_names())
 
 
 def _progress(seconds: float) -> Any:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,56 +11,59 @@ from typing import Any
 import grpc
 from google.protobuf import json_format
 
-from local.client import ControlClient
-from local.environment import client_environment
-from local.state import StateDir
+from local.catalog import OPERATOR
 from mesh.config import ConfigError, MeshConfig
 from mesh.identity import IdentityError
 from mesh.member import Member
 from mesh.status import from_wire
+from meshmart.cluster import Cluster
 from meshmart.errors import CommandError
-
-OPERATOR = "client"
+from meshmart.running import running
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A member, and what the cluster said of itself when it joined."""
+    """A member, and the cluster that it joined."""
 
     member: Member
-    status: dict[str, Any]
-    certificates: Path
+    cluster: Cluster
 
-    def replica_names(self) -> dict[str, str]:
+    async def replica_names(self) -> dict[str, str]:
         """`product/1` by `127.0.1.1:50051`."""
         return {
             f"{r['address']}:{r['port']}": f"{name}/{r['id']}"
-            for name, service in self.status["services"].items()
+            for name, service in (await self.cluster.status())["services"].items()
             for r in service["replicas"]
         }
 
 
 @contextlib.asynccontextmanager
 async def join(state_dir: Path, *, identity: str = OPERATOR, **settings: Any) -> AsyncIterator[Joined]:
-    """Joins the embedded cluster of a state directory.
+    """Joins the running cluster.
 
     Args:
-        state_dir: `.meshmart`.
+        state_dir: `.meshmart`, of an embedded cluster.
         identity: The workload whose certificate is presented.
         settings: Fields of `MeshConfig` that differ from its defaults.
 
     Raises:
-        ClusterError: where no cluster runs there.
+        ClusterError: where no cluster runs.
         CommandError: where the membership or a call within it fails.
     """
-    status = await ControlClient(state_dir).request("status")
-    state = StateDir(state_dir)
-    environment = {k: v for k, v in os.environ.items() if k.startswith("MESH_")}
-    environment |= client_environment(state, status["dns"], status["resolver"])
-    environment["MESH_IDENTITY_DIRECTORY"] = str(state.certs / identity)
+    async with running(state_dir) as cluster:
+        environment = {k: v for k, v in os.environ.items() if k.startswith("MESH_")}
+        environment |= await cluster.environment(identity)
+        if not (cluster.certificates / identity / "tls.crt").exists():
+            raise CommandError(f"there is no certificate of {identity!r} in {cluster.certificates}")
+        async with _member(environment, settings) as member:
+            yield Joined(member, cluster)
+
+
+@contextlib.asynccontextmanager
+async def _member(environment: Mapping[str, str], settings: dict[str, Any]) -> AsyncIterator[Member]:
     try:
         async with Member(MeshConfig.from_env(environment, **settings), sockets=False) as member:
-            yield Joined(member, status, state.certs)
+            yield member
     except grpc.aio.AioRpcError as e:
         raise CommandError(describe(e)) from None
     except (ConfigError, IdentityError) as e:

@@ -4,23 +4,22 @@ mTLS with the same certificates and the same DNS, but grpc's own name resolution
 `pick_first`, certificates read once, and no retries beyond its transparent ones.
 """
 
-from pathlib import Path
-
 import grpc
 from cryptography import x509
+
+from mesh.config import MeshConfig
 
 
 class PlainChannels:
     """Makes one native channel a target.
 
     Args:
-        dns: `host:port` of the cluster's DNS server.
-        directory: The operator's certificates.
-        namespace: Of the services' names.
+        config: Of the membership that this stands in for: DNS server, names, certificates.
     """
 
-    def __init__(self, dns: str, directory: Path, namespace: str = "meshmart") -> None:
-        self._dns, self._namespace = dns, namespace
+    def __init__(self, config: MeshConfig) -> None:
+        self._config = config
+        directory = config.identity.directory
         self._credentials = grpc.ssl_channel_credentials(
             *((directory / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
         )
@@ -30,8 +29,9 @@ class PlainChannels:
 
     def __call__(self, target: str) -> grpc.aio.Channel:
         if target not in self._channels:
-            name = f"{target}.{self._namespace}.svc.cluster.local"
-            uri = f"dns://{self._dns}/{name}:50051"
+            resolver = self._config.resolver
+            name = self._config.dns_name(target).rstrip(".")
+            uri = f"dns://{resolver.nameserver}/{name}:{resolver.port}"
             options = [("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0)]
             self._channels[target] = grpc.aio.secure_channel(uri, self._credentials, options)
         return self._channels[target]

@@ -1,11 +1,14 @@
 """`meshmart restart product`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meshmart.ask import ask
 from meshmart.options import DEFAULT, StateDirOption
+
+if TYPE_CHECKING:
+    from meshmart.cluster import Cluster
 
 
 def restart(
@@ -13,6 +16,10 @@ def restart(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Replaces every replica of a service, one after another, while the others serve."""
-    for service in services:
-        ask(state_dir, "restart", service=service)
-        typer.echo(f"{service} restarted")
+
+    async def operation(cluster: "Cluster") -> None:
+        for service in services:
+            await cluster.restart(service)
+            typer.echo(f"{service} restarted")
+
+    ask(state_dir, operation)

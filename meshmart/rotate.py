@@ -8,6 +8,5 @@ from meshmart.options import DEFAULT, StateDirOption
 
 def rotate(state_dir: StateDirOption = DEFAULT) -> None:
     """Renews every certificate; returns when each replica presents its new one."""
-    serials: dict[str, str] = ask(state_dir, "rotate")
-    for workload, serial in serials.items():
+    for workload, serial in ask(state_dir, lambda cluster: cluster.rotate()).items():
         typer.echo(f"{workload:<12} serial {serial}")

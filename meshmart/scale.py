@@ -1,6 +1,6 @@
 """`meshmart scale product=5`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,12 +8,20 @@ from local.options import parse_count
 from meshmart.ask import ask, parsed
 from meshmart.options import DEFAULT, StateDirOption
 
+if TYPE_CHECKING:
+    from meshmart.cluster import Cluster
+
 
 def scale(
     counts: Annotated[list[str], typer.Argument(metavar="SERVICE=NUMBER…")],
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Runs another number of replicas; returns when they are ready, or drained."""
-    for service, replicas in [parsed(parse_count, text) for text in counts]:
-        ask(state_dir, "scale", service=service, replicas=replicas)
-        typer.echo(f"{service} has {replicas} replicas")
+    wanted = [parsed(parse_count, text) for text in counts]
+
+    async def operation(cluster: "Cluster") -> None:
+        for service, replicas in wanted:
+            await cluster.scale(service, replicas)
+            typer.echo(f"{service} has {replicas} replicas")
+
+    ask(state_dir, operation)

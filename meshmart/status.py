@@ -14,7 +14,7 @@ def status(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Shows every replica: where it listens, whether it is ready, how often it restarted."""
-    told = ask(state_dir, "status")
+    told = ask(state_dir, lambda cluster: cluster.status())
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:

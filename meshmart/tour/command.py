@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,39 +116,26 @@ def _problem(error: Exception) -> str:
 
 @contextlib.asynccontextmanager
 async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "AsyncIterator[Stage]":
-    from local.dns import TTL
     from meshmart.audit import audited
-    from meshmart.embedded import EmbeddedCluster
-    from meshmart.operator import OPERATOR, join
+    from meshmart.operator import join
     from meshmart.plain import PlainChannels
     from meshmart.tour.stage import Stage
 
     async with join(state_dir) as joined:
-        identity, cluster = joined.member.identity, EmbeddedCluster(state_dir)
-        audit = functools.partial(audited, state_dir / "data", os.environ)
+        member = joined.member
+        stage = Stage(
+            joined.cluster,
+            member.channel,
+            lambda: member.identity.current.serial,
+            say,
+            functools.partial(audited, state_dir / "data", os.environ),
+        )
         if not plain:
-            yield Stage(
-                cluster,
-                joined.member.channel,
-                joined.certificates,
-                lambda: identity.current.serial,
-                TTL,
-                say,
-                audit,
-            )
+            yield stage
             return
-        channels = PlainChannels(joined.status["dns"], joined.certificates / OPERATOR)
+        channels = PlainChannels(member.config)
         try:
-            yield Stage(
-                cluster,
-                channels,
-                joined.certificates,
-                lambda: channels.serial,
-                TTL,
-                say,
-                audit,
-                careful=False,
-            )
+            yield replace(stage, channels=channels, client_serial=lambda: channels.serial, careful=False)
         finally:
             await channels.aclose()
 

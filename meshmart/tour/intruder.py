@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 
+from local.catalog import OPERATOR, OUTSIDER
 from mesh.testing.ca import CertificateAuthority
 from meshmart.cluster import Replica
 from meshmart.tour.check import Check
@@ -15,7 +16,6 @@ NAME = "intruder"
 SHOWS = "no certificate, a foreign CA, an old TLS and a workload that may not: refused and counted"
 
 PATH = "/ecommerce.ProductService/GetProduct"
-OUTSIDER = "payment"  # a member of the mesh that has no business with the catalogue
 
 
 async def play(stage: Stage) -> list[Check]:
@@ -23,7 +23,7 @@ async def play(stage: Stage) -> list[Check]:
     checks: list[Check] = []
     async with stage.browsing() as load:
         await stage.settle(load, 50)
-        for what, metric, attempt in _attempts(stage.certificates, replica):
+        for what, metric, attempt in _attempts(stage.cluster.certificates, replica):
             stage.say(what)
             checks += await _refused(stage, replica, what, metric, attempt)
         await stage.settle(load, 50)
@@ -35,7 +35,7 @@ Attempt = Callable[[], Awaitable[bool]]
 
 def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Attempt]]:
     """What is tried, the metric that must count it, and the attempt: did it end as it should?"""
-    ca = _read(certificates, "client", "ca.crt")
+    ca = _read(certificates, OPERATOR, "ca.crt")
     foreign = CertificateAuthority().issue("storefront")
     outsider = grpc.ssl_channel_credentials(
         ca, _read(certificates, OUTSIDER, "tls.key"), _read(certificates, OUTSIDER, "tls.crt")
@@ -49,7 +49,7 @@ def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Atte
         return await _ends(credentials, replica, grpc.StatusCode.UNAVAILABLE)
 
     async def with_old_tls() -> bool:
-        return not await call_with_old_tls(replica, "product", PATH, certificates)
+        return not await call_with_old_tls(replica, PATH, certificates)
 
     async def without_permission() -> bool:
         return await _ends(outsider, replica, grpc.StatusCode.PERMISSION_DENIED)
@@ -63,7 +63,7 @@ def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Atte
 
 
 async def _ends(credentials: grpc.ChannelCredentials, replica: Replica, expected: grpc.StatusCode) -> bool:
-    return await call_with(credentials, replica, "product", PATH) is expected
+    return await call_with(credentials, replica, PATH) is expected
 
 
 async def _refused(stage: Stage, replica: Replica, what: str, metric: str, attempt: Attempt) -> list[Check]:

@@ -9,23 +9,19 @@ from pathlib import Path
 import grpc
 from cryptography import x509
 
+from local.catalog import OPERATOR
 from meshmart.cluster import Replica
 
 _TIMEOUT = 5.0
 
 
-def dns_name(service: str) -> str:
-    """The name in the service's certificate."""
-    return f"{service}.meshmart.svc.cluster.local"
-
-
 @contextlib.asynccontextmanager
 async def _tls(
-    replica: Replica, service: str, context: ssl.SSLContext
+    replica: Replica, context: ssl.SSLContext
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     context.set_alpn_protocols(["h2"])
     reader, writer = await asyncio.wait_for(
-        asyncio.open_connection(replica.host, replica.port, ssl=context, server_hostname=dns_name(service)),
+        asyncio.open_connection(replica.host, replica.port, ssl=context, server_hostname=replica.server_name),
         _TIMEOUT,
     )
     try:
@@ -37,14 +33,15 @@ async def _tls(
 
 
 def _client_context(certificates: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(certificates / "client" / "ca.crt"))
-    context.load_cert_chain(certificates / "client" / "tls.crt", certificates / "client" / "tls.key")
+    own = certificates / OPERATOR
+    context = ssl.create_default_context(cafile=str(own / "ca.crt"))
+    context.load_cert_chain(own / "tls.crt", own / "tls.key")
     return context
 
 
-async def server_serial(replica: Replica, service: str, certificates: Path) -> int:
+async def server_serial(replica: Replica, certificates: Path) -> int:
     """The serial number of the certificate that a replica presents to a new connection."""
-    async with _tls(replica, service, _client_context(certificates)) as (_, writer):
+    async with _tls(replica, _client_context(certificates)) as (_, writer):
         encoded = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return x509.load_der_x509_certificate(encoded).serial_number
 
@@ -53,7 +50,7 @@ async def server_serial(replica: Replica, service: str, certificates: Path) -> i
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
-async def call_with_old_tls(replica: Replica, service: str, path: str, certificates: Path) -> bool:
+async def call_with_old_tls(replica: Replica, path: str, certificates: Path) -> bool:
     """Makes a call over TLS 1.2 with a good certificate (grpc itself cannot be told to use an old one).
 
     Returns:
@@ -62,8 +59,8 @@ async def call_with_old_tls(replica: Replica, service: str, path: str, certifica
     context = _client_context(certificates)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     try:
-        async with _tls(replica, service, context) as (reader, writer):
-            writer.write(_PREFACE + _request(path, dns_name(service)))
+        async with _tls(replica, context) as (reader, writer):
+            writer.write(_PREFACE + _request(path, replica.server_name))
             await writer.drain()
             return await asyncio.wait_for(_answered(reader), _TIMEOUT)
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -112,12 +109,9 @@ async def _answered(reader: asyncio.StreamReader) -> bool:
             return False
 
 
-async def call_with(
-    credentials: grpc.ChannelCredentials, replica: Replica, service: str, path: str
-) -> grpc.StatusCode:
+async def call_with(credentials: grpc.ChannelCredentials, replica: Replica, path: str) -> grpc.StatusCode:
     """One empty call with these credentials straight to a replica; its status code."""
-    options = [("grpc.ssl_target_name_override", dns_name(service)), ("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.secure_channel(f"{replica.host}:{replica.port}", credentials, options) as channel:
+    async with _channel(credentials, replica) as channel:
         try:
             await channel.unary_unary(path, bytes, bytes)(b"", timeout=_TIMEOUT)
         except grpc.aio.AioRpcError as e:
@@ -125,8 +119,12 @@ async def call_with(
         return grpc.StatusCode.OK
 
 
-def anonymous_channel(host: str, port: int, service: str, certificates: Path) -> grpc.aio.Channel:
+def anonymous_channel(replica: Replica, certificates: Path) -> grpc.aio.Channel:
     """A channel that trusts the mesh's CA and presents no certificate of its own."""
-    roots = (certificates / "client" / "ca.crt").read_bytes()
-    options = [("grpc.ssl_target_name_override", dns_name(service)), ("grpc.enable_http_proxy", 0)]
-    return grpc.aio.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(roots), options)
+    roots = (certificates / OPERATOR / "ca.crt").read_bytes()
+    return _channel(grpc.ssl_channel_credentials(roots), replica)
+
+
+def _channel(credentials: grpc.ChannelCredentials, replica: Replica) -> grpc.aio.Channel:
+    options = [("grpc.ssl_target_name_override", replica.server_name), ("grpc.enable_http_proxy", 0)]
+    return grpc.aio.secure_channel(replica.address, credentials, options)

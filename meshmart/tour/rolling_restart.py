@@ -11,7 +11,7 @@ async def play(stage: Stage) -> list[Check]:
     services = {"product": 3, "order": 2}
     before = {}
     for service, count in services.items():
-        before[service] = {r.pid for r in await stage.with_replicas(service, count)}
+        before[service] = {r.incarnation for r in await stage.with_replicas(service, count)}
     async with stage.pressing(3) as reading, await stage.buying() as writing:
         await stage.settle(reading, 100)
         for service in services:
@@ -20,7 +20,7 @@ async def play(stage: Stage) -> list[Check]:
         await stage.settle(reading, 100)
     replaced = 0
     for service, count in services.items():
-        now = {r.pid for r in await stage.all_ready(service, count)}
+        now = {r.incarnation for r in await stage.all_ready(service, count)}
         replaced += len(now - before[service])
     return [
         Check("replicas replaced", replaced, sum(services.values()), relation="=="),

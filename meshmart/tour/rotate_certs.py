@@ -32,7 +32,7 @@ async def _serials(stage: Stage) -> dict[str, int]:
     serials = {}
     for service in SERVICES:
         for replica in await stage.cluster.endpoints(service):
-            serials[f"{service}/{replica.id}"] = await server_serial(replica, service, stage.certificates)
+            serials[f"{service}/{replica.id}"] = await server_serial(replica, stage.cluster.certificates)
     return serials
 
 

@@ -17,6 +17,7 @@ WINDOW = 50
 
 async def play(stage: Stage) -> list[Check]:
     before = {r.id for r in await stage.with_replicas("product", 2)}
+    ttl = await stage.cluster.dns_ttl()
     async with stage.browsing() as load:
         await stage.settle(load, 200)
         stage.say("scaling product to 3")
@@ -25,13 +26,13 @@ async def play(stage: Stage) -> list[Check]:
             replicas = await stage.all_ready("product", 3)
             ready = time.monotonic()
             stage.say("the new replica is ready")
-            new = {name for r in replicas if r.id not in before for name in (r.address, f"product-{r.id}")}
+            new = {name for r in replicas if r.id not in before for name in (r.address, r.name)}
             shared = await _shared(stage, load.report, new)
         finally:
             await scaling
         await stage.settle(load, 100)
     return [
-        Check("from ready to its share", shared - ready, 2 * stage.dns_ttl, " s"),
+        Check("from ready to its share", shared - ready, 2 * ttl, " s"),
         no_failed_calls(load),
     ]
 

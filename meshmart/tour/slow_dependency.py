@@ -58,7 +58,7 @@ async def _hanging(stage: Stage, service: str) -> AsyncIterator[None]:
     replicas = await stage.cluster.endpoints(service)
     try:
         for replica in replicas:
-            stage.say(f"{service}/{replica.id} hangs (SIGSTOP)")
+            stage.say(f"{service}/{replica.id} hangs")
             await stage.cluster.pause(service, replica.id)
         yield
     finally:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from meshmart.books.model import Books
@@ -29,12 +28,8 @@ class Stage:
     cluster: Cluster
     #: Makes the client's channels: the mesh's own, or with `--plain` what grpc gives by itself.
     channels: ChannelSource
-    #: Where the operator's certificates lie; each service's are beside them.
-    certificates: Path
     #: The serial number of the certificate that the client presents now.
     client_serial: Callable[[], int]
-    #: The TTL of the cluster's DNS answers, in seconds.
-    dns_ttl: float
     say: Callable[[str], None]
     #: Reads and checks the shop's books, for as many seconds as they may take to settle.
     audit: Callable[[float], Awaitable[tuple[Verdict, Books]]]

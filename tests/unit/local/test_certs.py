@@ -34,9 +34,9 @@ def serial(state: StateDir, workload: str) -> int:
     return x509.load_pem_x509_certificate((state.certs / workload / "tls.crt").read_bytes()).serial_number
 
 
-def test_the_first_start_writes_a_directory_for_each_workload_and_the_operator(state: StateDir) -> None:
-    assert Certificates(state, ["product", "order"], DAY).prepare() == 3
-    for workload in ("product", "order", "client"):
+def test_the_first_start_writes_a_directory_for_each_workload_operator_and_outsider(state: StateDir) -> None:
+    assert Certificates(state, ["product", "order"], DAY).prepare() == 4
+    for workload in ("product", "order", "client", "outsider"):
         files = {p.name for p in (state.certs / workload).iterdir() if not p.name.startswith("..")}
         assert files == {"tls.crt", "tls.key", "ca.crt"}
 
@@ -69,7 +69,7 @@ def test_the_certificate_is_renewed_when_its_time_has_come_and_not_before(state:
     now.now += DAY - 10
     assert certificates.renew_due() == []
     now.now += 20
-    assert {i.workload for i in certificates.renew_due()} == {"product", "client"}
+    assert {i.workload for i in certificates.renew_due()} == {"product", "client", "outsider"}
     assert serial(state, "product") != before
 
 
@@ -84,7 +84,7 @@ def test_a_shorter_rotation_applies_to_certificates_that_are_there(state: StateD
     now = Now()
     Certificates(state, ["product"], DAY, now).prepare()
     now.now += 120
-    assert Certificates(state, ["product"], 60, now).prepare() == 2
+    assert Certificates(state, ["product"], 60, now).prepare() == 3
 
 
 def test_rotating_renews_all_under_the_same_authority(state: StateDir) -> None:
@@ -114,7 +114,7 @@ def test_certificates_of_a_former_authority_are_replaced(state: StateDir) -> Non
     for path in sorted(state.ca.iterdir()):
         if path.is_symlink():
             path.unlink()
-    assert Certificates(state, ["product"], DAY).prepare() == 2
+    assert Certificates(state, ["product"], DAY).prepare() == 3
 
 
 def test_a_broken_authority_is_named_and_left_alone(state: StateDir) -> None:

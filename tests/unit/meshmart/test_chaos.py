@@ -27,7 +27,20 @@ class FakeCluster:
     async def endpoints(self, service: str) -> list[Replica]:
         if service not in self.services:
             raise ClusterError(f"there is no service {service!r}")
-        return [Replica(n, "127.0.1.1", 50051, 100 + n, n == 1, 0, "") for n in (1, 2)]
+        return [self._replica(service, n) for n in (1, 2)]
+
+    def _replica(self, service: str, number: int) -> Replica:
+        return Replica(
+            id=number,
+            name=f"{service}-{number}",
+            host="127.0.1.1",
+            port=50051,
+            server_name=service,
+            incarnation=str(100 + number),
+            ready=number == 1,
+            restarts=0,
+            metrics="",
+        )
 
     async def kill(self, service: str, replica: int) -> None:
         self.killed.append((service, replica))

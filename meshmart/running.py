@@ -1,0 +1,38 @@
+"""The cluster that a verb works on."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from local.events import Report
+from meshmart.cluster import Cluster
+from meshmart.errors import CommandError
+
+VARIABLE = "MESHMART_CLUSTER"
+"""`embedded` (the default), or in the toolbox's pod `kubernetes`."""
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+@contextlib.asynccontextmanager
+async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Cluster]:
+    """The embedded cluster of a state directory, or the Kubernetes whose pod this is.
+
+    Args:
+        state_dir: `.meshmart`; of no consequence on Kubernetes.
+        report: Takes lines of progress.
+
+    Raises:
+        CommandError: MESHMART_CLUSTER names neither.
+        ClusterError: the cluster cannot be reached.
+    """
+    match os.environ.get(VARIABLE, "embedded"):
+        case "embedded":
+            from meshmart.embedded import EmbeddedCluster
+
+            yield EmbeddedCluster(state_dir, report)
+        case other:
+            raise CommandError(f"{VARIABLE} is {other!r}: must be embedded or kubernetes")

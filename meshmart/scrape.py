@@ -1,0 +1,41 @@
+"""Reads a replica's pages over HTTP. Blocking: for `asyncio.to_thread`."""
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from local.errors import ClusterError
+
+_TIMEOUT = 5.0
+
+
+def samples(url: str) -> Sequence[Sample]:
+    """Every sample of a metrics page.
+
+    Raises:
+        ClusterError: where it does not answer.
+    """
+    return [s for family in text_string_to_metric_families(_fetch(url)) for s in family.samples]
+
+
+def document(url: str) -> Any:
+    """A page of JSON.
+
+    Raises:
+        ClusterError: where it does not answer.
+    """
+    return json.loads(_fetch(url))
+
+
+def _fetch(url: str) -> str:
+    # Without proxies: a replica is on loopback, or in the pods' network.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_TIMEOUT) as reply:
+            return str(reply.read().decode())
+    except OSError as e:
+        raise ClusterError(f"no answer from {url}: {e}") from e
