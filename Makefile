@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-browser test-tilt bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-browser test-tilt image bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 test-tilt: $(VENV)/.dev ## the Tiltfile and k8s/ (needs helm, and kustomize or kubectl)
 	@$(PYTEST) tests/tilt
 
+image: ## builds the image; BASE=debian where no registry is in reach (tools/image: more options)
+	@tools/image
+
 bench: $(VENV)/.dev ## CPU and latency per call against bare grpc.aio, alternating
 	@$(RUN) bench/overhead.py
 
@@ -88,6 +91,8 @@ lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)
 	  --extra build pyproject.toml -o requirements.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 	  --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	  --group sbom -o requirements-sbom.lock
 
 clean: ## removes what was built and the demo's state
 	@[ ! -e .meshmart ] || $(BIN)/meshmart down >/dev/null 2>&1 || true
