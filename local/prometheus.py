@@ -1,5 +1,8 @@
 """A real Prometheus beside the embedded cluster, where its binary is installed.
 
+Job and target labels are those of helm/meshmart/files/prometheus.yaml: one set of dashboards and rules
+serves both.
+
 Targets come from a file that the supervisor rewrites as replicas come and go (file_sd), so Prometheus
 itself is never restarted or reloaded.
 """
@@ -11,13 +14,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.catalog import NAMESPACE
+
 #: Seconds between scrapes: a demo is watched live.
 SCRAPE_INTERVAL = 2
+#: Seconds between evaluations of the rules.
+EVALUATION_INTERVAL = 5
+
+#: The chart's recording and alert rules. An installed wheel is without them, and without the chart.
+RULES = Path(__file__).parents[1] / "helm" / "meshmart" / "rules"
 
 _CONFIG = """\
 global:
   scrape_interval: {interval}s
   scrape_timeout: {interval}s
+  evaluation_interval: {evaluation}s
+rule_files: [{rules}]
 scrape_configs:
   - job_name: meshmart
     file_sd_configs:
@@ -45,20 +57,30 @@ def write_config(directory: Path, targets_file: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
     # JSON's strings are YAML's.
-    targets = json.dumps(str(targets_file.resolve()))
-    _replace(config, _CONFIG.format(interval=SCRAPE_INTERVAL, targets=targets))
+    text = _CONFIG.format(
+        interval=SCRAPE_INTERVAL,
+        evaluation=EVALUATION_INTERVAL,
+        rules=json.dumps(str(RULES / "*.yaml")),
+        targets=json.dumps(str(targets_file.resolve())),
+    )
+    _replace(config, text)
     return config
 
 
 def write_targets(targets_file: Path, targets: Iterable[Target]) -> None:
-    """Writes the replicas to scrape, in one step; each gets the labels `service` and `replica`.
+    """Writes the replicas to scrape, in one step; each gets the labels `namespace`, `service` and `replica`.
 
     `instance` is the replica too: on a laptop the address says nothing to a person.
     """
     groups = [
         {
             "targets": [target.address],
-            "labels": {"service": target.service, "replica": target.replica, "instance": target.replica},
+            "labels": {
+                "namespace": NAMESPACE,
+                "service": target.service,
+                "replica": target.replica,
+                "instance": target.replica,
+            },
         }
         for target in sorted(targets, key=lambda t: (t.service, t.replica))
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.prometheus import Target, command, write_config, write_targets
+from local.prometheus import RULES, Target, command, write_config, write_targets
 
 TARGETS = [Target("product", "product-2", "127.0.1.2:9090"), Target("order", "order-1", "127.0.2.1:9090")]
 
@@ -17,7 +17,9 @@ def test_each_replica_is_a_target_with_its_service_and_name(tmp_path: Path) -> N
     write_targets(file, TARGETS)
     groups = json.loads(file.read_text())
     assert [g["targets"] for g in groups] == [["127.0.2.1:9090"], ["127.0.1.2:9090"]]
-    assert groups[1]["labels"] == {"service": "product", "replica": "product-2", "instance": "product-2"}
+    assert groups[1]["labels"] == {
+        "namespace": "meshmart", "service": "product", "replica": "product-2", "instance": "product-2",
+    }  # fmt: skip
     assert [p.name for p in file.parent.iterdir()] == ["targets.json"]
 
 
@@ -25,6 +27,11 @@ def test_the_command_names_config_data_and_address(tmp_path: Path) -> None:
     line = command("prometheus", tmp_path / "p.yml", tmp_path / "data", "127.0.0.1:0")
     assert f"--config.file={tmp_path}/p.yml" in line
     assert "--web.listen-address=127.0.0.1:0" in line
+
+
+def test_it_evaluates_the_rules_of_the_chart(tmp_path: Path) -> None:
+    assert str(RULES / "*.yaml") in write_config(tmp_path, tmp_path / "targets.json").read_text()
+    assert sorted(file.stem for file in RULES.glob("*.yaml")) == ["identity", "mesh", "shop", "slo"]
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
