@@ -74,6 +74,9 @@ test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on Postg
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
 	@$(PYTEST) tests/e2e -m "not browser"
 
+test-dashboards: $(VENV)/.dev ## rules by promtool; dashboards on a real Prometheus that scrapes the shop
+	@$(PYTEST) tests/observability
+
 test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 	@$(PYTEST) tests/e2e -m browser
 
