@@ -47,7 +47,7 @@ demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
 # OUT: where the code goes instead, for comparing.
 proto: $(VENV)/.dev ## generates the code of the protos beside them
 	@$(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
-	@$(RUN) -m grpc_tools.protoc -I. $(call generated,$(or $(OUT),.)) mesh/testing/ping.proto
+	@$(RUN) -m grpc_tools.protoc -I. $(call generated,$(or $(OUT),.)) mesh/testing/ping.proto mesh/fault/fault.proto
 
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .

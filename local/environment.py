@@ -30,6 +30,8 @@ class Surroundings:
         """All variables of one replica's process."""
         return {
             "MESH_TELEMETRY_SAMPLE_RATIO": _SAMPLE_RATIO,
+            # Here everything may be broken on purpose: that is what it is for.
+            "MESH_FAULT_ENABLED": "true",
             **self._shared(),
             "MESH_SERVICE": spec.name,
             "MESH_REPLICA": f"{spec.name}-{number}",

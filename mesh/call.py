@@ -7,7 +7,7 @@ once after. Hooks are plain functions, because an await per layer costs more tha
 
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,10 @@ EXEMPT_SERVICES = frozenset(
         "grpc.channelz.v1.Channelz",
     }
 )
+
+
+#: Services that steer a process: authorized like any other, but no fault may keep one from being called.
+CONTROL_SERVICES = frozenset({"mesh.fault.v1.FaultService"})
 
 
 def exempt(method: Method) -> bool:
@@ -135,6 +139,8 @@ class ServerCall:
     trace: TraceContext | None = None
     #: The sampled server span, where there is one (an OpenTelemetry span).
     span: Any = None
+    #: Awaited once the layers have let the call in, before the servicer; raising a MeshError ends it.
+    hold: Callable[[], Awaitable[None]] | None = None
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: BaseException | None = None
     #: The stack's own trailing metadata.
@@ -172,7 +178,8 @@ class ClientCall:
 class ServerLayer:
     """A concern of the server stack. Override what you need.
 
-    `on_start` runs outermost layer first; raising a `mesh.errors.MeshError` refuses the call.
+    `on_start` runs outermost layer first; raising a `mesh.errors.MeshError` refuses the call. A layer that
+    has to wait sets `call.hold`.
     `on_end` runs in reverse, for each layer whose `on_start` returned.
     """
 

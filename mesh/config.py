@@ -181,6 +181,14 @@ class AuthConfig:
 
 
 @dataclass(frozen=True)
+class FaultConfig:
+    """Faults on purpose."""
+
+    enabled: bool = False
+    """Whether this process can be broken by `mesh.fault.v1.FaultService`; without, it does not serve that."""
+
+
+@dataclass(frozen=True)
 class DrainConfig:
     """How a process leaves."""
 
@@ -247,6 +255,7 @@ class MeshConfig:
     identity: IdentityConfig = field(default_factory=IdentityConfig)
     authz: AuthzConfig = field(default_factory=AuthzConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    fault: FaultConfig = field(default_factory=FaultConfig)
     drain: DrainConfig = field(default_factory=DrainConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     admin: AdminConfig = field(default_factory=AdminConfig)

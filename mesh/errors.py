@@ -108,3 +108,14 @@ class Unavailable(MeshError):
 
 class DeadlineExceeded(MeshError):
     """The time given for the call is over."""
+
+
+class Injected(MeshError):
+    """A fault that somebody has set on purpose. `code` is the name of the status code that it wants."""
+
+    code = "UNKNOWN"
+
+    def __init__(self, code: str) -> None:
+        super().__init__("a fault has been set here on purpose")
+        self.code = code
+        self.reason = Reason("FAULT_INJECTED")

@@ -17,7 +17,8 @@ from mesh.errors import MeshError
 from mesh.health.servicer import HealthServicer
 from mesh.identity import IdentityError
 from mesh.member import Member
-from mesh.server import HealthPort, MeshServer, StartError, server_layers
+from mesh.ports import HealthPort, StartError
+from mesh.server import MeshServer, server_layers
 
 if TYPE_CHECKING:
     from mesh.channel import MeshChannel
@@ -110,6 +111,7 @@ class App:
             "health": self.health.statuses(),
             "draining": self.server.draining,
             "policy_generation": self.policy.generation,
+            **({"faults": self.server.faults()} if self.config.fault.enabled else {}),
         }
 
 

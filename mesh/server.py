@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import socket
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,15 @@ from mesh import connections
 from mesh.auth import TokenVerifier, UserLayer
 from mesh.authz import AuthzLayer, PolicyStore
 from mesh.balancer import LoadReporter
-from mesh.call import EXEMPT_SERVICES, Method, ServerLayer, exempt
+from mesh.call import CONTROL_SERVICES, EXEMPT_SERVICES, Method, ServerLayer, exempt
+from mesh.clock import monotonic, system_rng
 from mesh.config import MeshConfig
+from mesh.fault import FaultLayer, Faults, FaultServicer
+from mesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
 from mesh.handlers import UNKNOWN_METHOD, Handlers
 from mesh.health.servicer import HealthServicer
 from mesh.identity import IdentityLayer, IdentityStore
+from mesh.ports import OPTIONS, listen
 from mesh.serving import Stack
 from mesh.streams import Stream
 
@@ -30,16 +33,6 @@ if TYPE_CHECKING:
     from mesh.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
-
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
-    ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # what notices a peer that stands still
-    ("grpc.server_handshake_timeout_ms", 5_000),
-    ("grpc.enable_channelz", 1),
-)
 
 
 def server_layers(
@@ -52,6 +45,7 @@ def server_layers(
     """The stack, outermost first. Innermost, in `mesh.serving`, stands the mapping of errors."""
     domain, namespace = config.identity.trust_domain, config.namespace
     reporter = [LoadReporter()] if config.telemetry.load_report_interval else []
+    faults = [FaultLayer(Faults(monotonic, system_rng()))] if config.fault.enabled else []
     return [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
@@ -60,11 +54,8 @@ def server_layers(
         IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
         UserLayer(verifier, policy.user_rule),  # and on whose behalf
+        *faults,  # last: only what would have been served is broken, and what is refused stays refused
     ]
-
-
-class StartError(Exception):
-    """The process cannot start; the message is one line."""
 
 
 class MeshServer(grpc.aio.Server):
@@ -91,9 +82,12 @@ class MeshServer(grpc.aio.Server):
         self._config, self._identity, self._health = config, identity, health
         self._layers = layers
         self._stack = Stack(layers, config.replica)
-        # Here, and only here, the mesh's own services pass by policy and user, and what does not exist too.
-        passing = [layer for layer in layers if not isinstance(layer, AuthzLayer | UserLayer)]
-        self._passing_stack = Stack(passing, config.replica)
+        self._faults = next((layer for layer in layers if isinstance(layer, FaultLayer)), None)
+        # Here, and only here, what steers the process passes by the faults; the mesh's own services pass by
+        # policy and user, too, and so does what does not exist.
+        control = [layer for layer in layers if layer is not self._faults]
+        passing = [layer for layer in control if not isinstance(layer, AuthzLayer | UserLayer)]
+        self._control_stack, self._passing_stack = (Stack(s, config.replica) for s in (control, passing))
         self._streams: set[Stream] = set()
         self._handlers = Handlers(self._stack_for, self._streams)
         self._server: grpc.aio.Server | None = None
@@ -103,7 +97,7 @@ class MeshServer(grpc.aio.Server):
     @property
     def services(self) -> frozenset[str]:
         """Full names of the services that were added, without the mesh's own."""
-        return frozenset(self._handlers.services - EXEMPT_SERVICES)
+        return frozenset(self._handlers.services - EXEMPT_SERVICES - CONTROL_SERVICES)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """As `grpc.aio.Server`."""
@@ -133,7 +127,7 @@ class MeshServer(grpc.aio.Server):
         for service in sorted(self.services):
             self._health.set(service, False)
         before = await connections.server_ids()
-        server = grpc.aio.server(handlers=[self._handlers], options=_OPTIONS)
+        server = grpc.aio.server(handlers=[self._handlers], options=OPTIONS)
         self.port = listen(server, self._config.address, self._identity)
         await server.start()
         self._server = server
@@ -168,6 +162,8 @@ class MeshServer(grpc.aio.Server):
         for stream in list(self._streams):
             self._streams_ended += 1
             stream.interrupt()
+        if self._faults is not None:
+            self._faults.leave()
 
     async def stop(self, grace: float | None) -> None:
         """Refuses new calls; those that run are cancelled after `grace` seconds."""
@@ -188,6 +184,10 @@ class MeshServer(grpc.aio.Server):
         """Those that were added."""
         return self._handlers.methods()
 
+    def faults(self) -> Mapping[str, str]:
+        """What is set, for the admin page."""
+        return self._faults.state() if self._faults else {}
+
     def collect(self) -> Iterable[Metric]:
         serving = self._health.statuses()[""]
         yield GaugeMetricFamily("mesh_serving", "1 while health says SERVING.", value=int(serving))
@@ -198,7 +198,7 @@ class MeshServer(grpc.aio.Server):
             value=self._streams_ended,
         )
         for layer in self._layers:
-            if isinstance(layer, IdentityLayer | AuthzLayer):
+            if isinstance(layer, IdentityLayer | AuthzLayer | FaultLayer):
                 yield from layer.collect()
 
     def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -211,78 +211,23 @@ class MeshServer(grpc.aio.Server):
             await asyncio.sleep(self._config.telemetry.load_report_interval)
             self._stack.tell(reporter.metadata())
 
+    def _breakable(self) -> list[Method]:
+        return [m for m in self.methods() if m.service in self.services]
+
     def _stack_for(self, method: Method) -> Stack:
         passes_by = exempt(method) or method.service == UNKNOWN_METHOD.service
-        return self._passing_stack if passes_by else self._stack
+        if passes_by:
+            return self._passing_stack
+        return self._control_stack if method.service in CONTROL_SERVICES else self._stack
 
     def _add_own_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self)
         channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self)
+        if self._faults is not None:
+            add_FaultServiceServicer_to_server(FaultServicer(self._faults, self._breakable), self)
         reflection.enable_server_reflection(sorted({*self._handlers.services, reflection.SERVICE_NAME}), self)
-
-
-class HealthPort:
-    """The plaintext port for probes: health, and nothing else.
-
-    Args:
-        address: Where it listens.
-        health: Shared with the mesh server.
-    """
-
-    def __init__(self, address: str, health: HealthServicer) -> None:
-        self.port = 0
-        self._address, self._health = address, health
-        self._streams: set[Stream] = set()
-        self._server: grpc.aio.Server | None = None
-
-    async def start(self) -> None:
-        """Listens. Raises StartError."""
-        stack = Stack(())
-        handlers: Any = Handlers(lambda method: stack, self._streams)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
-        server = grpc.aio.server(handlers=[handlers], options=_OPTIONS)
-        self.port = listen(server, self._address, None)
-        await server.start()
-        self._server = server
-
-    async def stop(self) -> None:
-        """Stops it; watchers are told to go."""
-        for stream in list(self._streams):
-            stream.interrupt()
-        if self._server is not None:
-            await self._server.stop(0.5)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception():
         _log.error("%s has ended", task.get_name(), exc_info=task.exception())
-
-
-def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None) -> int:
-    """Opens a port; returns it.
-
-    Raises:
-        StartError: with the address and the reason.
-    """
-    _probe(address)
-    try:
-        if identity is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, identity.server_credentials())
-    except RuntimeError as e:
-        raise StartError(f"cannot listen on {address}") from e
-
-
-def _probe(address: str) -> None:
-    """grpc does not say why it cannot bind; a socket does."""
-    host, _, port = address.rpartition(":")
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            probe.listen(1)
-    except (OSError, ValueError) as e:
-        raise StartError(f"cannot listen on {address}: {getattr(e, 'strerror', None) or e}") from e

@@ -15,14 +15,8 @@ import grpc
 
 from mesh import status
 from mesh.call import Kind, Method, ServerCall, ServerLayer, current_call
-from mesh.errors import (
-    DeadlineExceeded,
-    FieldViolation,
-    InvalidArgument,
-    MeshError,
-    ResourceExhausted,
-    Unavailable,
-)
+from mesh.errors import DeadlineExceeded, FieldViolation, Injected, InvalidArgument
+from mesh.outcome import Unimplemented, code_of, translate
 from mesh.streams import Parse, Serialize, Stream
 
 Hook = Callable[[ServerCall], None]
@@ -30,27 +24,9 @@ Hook = Callable[[ServerCall], None]
 #: Trailing metadata key: which replica answered.
 REPLICA_KEY = "mesh-replica"
 
-#: A call that the servicer made and that failed -> what its own caller is told. Anything else is
-#: INTERNAL: NOT_FOUND, say, speaks of a thing that our caller never named. Details are not passed on.
-DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
-    grpc.StatusCode.UNAVAILABLE: lambda: Unavailable("a service needed for this is unavailable"),
-    grpc.StatusCode.CANCELLED: lambda: Unavailable("a service needed for this went away"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: lambda: DeadlineExceeded("a service needed for this took too long"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: lambda: ResourceExhausted(
-        "a service needed for this is overloaded", None
-    ),
-}
-
 _NO_HOOKS: tuple[Hook, ...] = ()
 
-#: Caller and server reckon the deadline apart: a cancellation this close to it is the deadline's.
-_DEADLINE_TOLERANCE = 0.02
-
 _log = logging.getLogger("mesh.server")
-
-
-class Unimplemented(MeshError):  # noqa: N818 - named as those of mesh.errors
-    """The method is in the contract and not in this server."""
 
 
 class Stack:
@@ -107,12 +83,12 @@ class Stack:
         self, call: ServerCall, raised: BaseException, ends: tuple[Hook, ...], stream: Stream | None = None
     ) -> None:
         """After anything was raised: runs the end hooks, tells the caller, raises what grpc expects."""
-        error = call.error = _translate(raised, stream)
-        call.code = _code(call, error)
+        error = call.error = translate(raised, stream)
+        call.code = code_of(call, error)
         self._finish(call, ends)
         if isinstance(error, asyncio.CancelledError | grpc.aio.BaseError):
             raise error  # told already, or nobody is left to tell
-        if call.code is grpc.StatusCode.INTERNAL:
+        if call.code is grpc.StatusCode.INTERNAL and not isinstance(error, Injected):
             _log.error("unexpected error in %s", call.method.full_name, exc_info=error)
         if stream is not None:
             await stream.hear_out()
@@ -128,28 +104,6 @@ class Stack:
                 hook(call)
             except Exception:  # the call is over: its outcome stands, and the other layers hear of it
                 _log.exception("a layer failed at the end of %s", call.method.full_name)
-
-
-def _translate(error: BaseException, stream: Stream | None) -> BaseException:
-    if isinstance(error, asyncio.CancelledError) and stream is not None and stream.ending:
-        return stream.leaving()
-    if isinstance(error, grpc.aio.AioRpcError) and error.code() in DOWNSTREAM:
-        return DOWNSTREAM[error.code()]()
-    if isinstance(error, TimeoutError):
-        return DeadlineExceeded("this took too long")
-    return error
-
-
-def _code(call: ServerCall, error: BaseException) -> grpc.StatusCode:
-    if isinstance(error, grpc.aio.AbortError):
-        code: grpc.StatusCode = call.context.code()
-        return code
-    if isinstance(error, asyncio.CancelledError | grpc.aio.InternalError):
-        expired = call.deadline is not None and time.monotonic() >= call.deadline - _DEADLINE_TOLERANCE
-        return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
-    if isinstance(error, Unimplemented):
-        return grpc.StatusCode.UNIMPLEMENTED
-    return status.code_of(error)
 
 
 def wrap(
@@ -195,6 +149,8 @@ def _unary(behavior: Any, parse: Parse, serialize: Serialize, method: Method, st
                 hook(call)
             ends = stack.ends
             _check_deadline(call)
+            if call.hold is not None:
+                await call.hold()
             if stream is not None:
                 response = serialize(await behavior(stream.requests(raw), stream))
             else:
@@ -227,6 +183,8 @@ def _streaming(
                 hook(call)
             ends = stack.ends
             _check_deadline(call)
+            if call.hold is not None:
+                await call.hold()
             request = stream.requests(raw) if request_streaming else stream.take(raw)
             if generates:
                 await _forward(behavior(request, stream), stream)

@@ -27,7 +27,9 @@ def _resource(e: errors.NotFound | errors.AlreadyExists) -> list[Message]:
     return [details.ResourceInfo(resource_type=e.resource_type, resource_name=e.name, description=e.message)]
 
 
-def _reason(e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied) -> list[Message]:
+def _reason(
+    e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied | errors.Injected,
+) -> list[Message]:
     r = e.reason
     return [details.ErrorInfo(reason=r.reason, domain=r.domain, metadata=dict(r.metadata))]
 
@@ -56,6 +58,8 @@ _CODES: dict[type[errors.MeshError], grpc.StatusCode] = {
 
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The status code of an error; INTERNAL for one that has no place on the wire."""
+    if isinstance(error, errors.Injected):
+        return grpc.StatusCode[error.code]
     for cls in type(error).__mro__:
         if cls in _CODES:
             return _CODES[cls]
@@ -69,7 +73,7 @@ def details_of(error: errors.MeshError) -> list[Message]:
             return _bad_request(error)
         case errors.NotFound() | errors.AlreadyExists():
             return _resource(error)
-        case errors.FailedPrecondition() | errors.Aborted() | errors.PermissionDenied():
+        case errors.FailedPrecondition() | errors.Aborted() | errors.PermissionDenied() | errors.Injected():
             return _reason(error)
         case errors.ResourceExhausted() | errors.Unavailable():
             return _retry_info(error)
@@ -83,7 +87,8 @@ def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str
     An error outside the table becomes INTERNAL with a fixed message: its text may hold anything.
     """
     code = code_of(error)
-    if not isinstance(error, errors.MeshError) or code is grpc.StatusCode.INTERNAL:
+    unknown = code is grpc.StatusCode.INTERNAL and not isinstance(error, errors.Injected)
+    if unknown or not isinstance(error, errors.MeshError):
         return grpc.StatusCode.INTERNAL, "internal error", ()
     packed = [_pack(d) for d in details_of(error)]
     if not packed:

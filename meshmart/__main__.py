@@ -5,7 +5,7 @@ import sys
 import typer
 
 from local.errors import ClusterError, describe
-from meshmart import audit, call, down, kill, load, logs, restart, rotate, scale, status, token, up
+from meshmart import audit, call, down, fault, kill, load, logs, restart, rotate, scale, status, token, up
 from meshmart.errors import CommandError
 from meshmart.tour import command as tour
 
@@ -26,6 +26,7 @@ app.command("scale")(scale.scale)
 app.command("restart")(restart.restart)
 app.command("kill")(kill.kill)
 app.command("rotate-certs")(rotate.rotate)
+app.add_typer(fault.app, name="fault")
 app.command("load")(load.load)
 app.command("audit")(audit.audit)
 app.command("tour")(tour.tour)

@@ -45,9 +45,18 @@ def services() -> list[str]:
     return sorted(s.full_name for module in load() for s in module.DESCRIPTOR.services_by_name.values())
 
 
+def targets() -> dict[str, str]:
+    """The full name of each service by the mesh's name of who serves it."""
+    return {_target(name): name for name in services()}
+
+
 def target(method: MethodDescriptor) -> str:
     """The mesh's name of who serves it: `ProductService` is `product`."""
-    return str(method.containing_service.name).removesuffix("Service").lower()
+    return _target(method.containing_service.full_name)
+
+
+def _target(full_name: str) -> str:
+    return full_name.rpartition(".")[2].removesuffix("Service").lower()
 
 
 def requests(method: MethodDescriptor, text: str) -> list[Message]:

@@ -13,7 +13,7 @@ import grpc
 
 from mesh.auth import TokenVerifier
 from mesh.authz import PolicyStore
-from mesh.config import AuthzConfig, DrainConfig, IdentityConfig, MeshConfig, TelemetryConfig
+from mesh.config import AuthzConfig, DrainConfig, FaultConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from mesh.health.servicer import HealthServicer
 from mesh.identity import IdentityStore
 from mesh.server import MeshServer, server_layers
@@ -30,6 +30,12 @@ methods = ["mesh.testing.PingService/*"]
 "mesh.testing.PingService/*" = "anyone"
 """
 
+#: The same, and `client` may break the server.
+BREAKABLE = (
+    POLICY.replace('/*"]', '/*", "mesh.fault.v1.FaultService/*"]')
+    + '"mesh.fault.v1.FaultService/*" = "anyone"\n'
+)
+
 
 class Served:
     """One running server, and what a test needs around it."""
@@ -40,6 +46,7 @@ class Served:
         servicer: PingServiceServicer | None = None,
         ca: CertificateAuthority | None = None,
         telemetry: TelemetryConfig | None = None,
+        fault: FaultConfig | None = None,
         **drain: float,
     ) -> None:
         self.directory, self.ca = directory, ca or CertificateAuthority()
@@ -54,6 +61,7 @@ class Served:
             authz=AuthzConfig(directory / "policy.toml", poll_interval=0.02),
             drain=dataclasses.replace(DrainConfig(delay=0.05, grace=5, stream_grace=0.1), **drain),
             telemetry=telemetry or TelemetryConfig(),
+            fault=fault or FaultConfig(),
         )
         self.identity, self.policy = IdentityStore(self.config.identity), PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
@@ -109,10 +117,11 @@ async def serve(
     servicer: PingServiceServicer | None = None,
     ca: CertificateAuthority | None = None,
     telemetry: TelemetryConfig | None = None,
+    fault: FaultConfig | None = None,
     **drain: float,
 ) -> AsyncIterator[Served]:
     """Runs a server until the end of the block."""
-    served = Served(directory, servicer, ca, telemetry, **drain)
+    served = Served(directory, servicer, ca, telemetry, fault, **drain)
     add_PingServiceServicer_to_server(served.servicer, served.server)
     await served.server.start()
     served.health.set_all(True)

@@ -17,10 +17,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mesh.fault import fault_pb2 as pb
+from mesh.fault.fault_pb2_grpc import FaultServiceStub
 from mesh.testing.ca import CertificateAuthority, write_atomically
 from mesh.testing.ping_pb2 import PingRequest
 from mesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.integration.mesh.serverkit import CHANNEL_OPTIONS, POLICY, failure, free_port, until
+from tests.integration.mesh.serverkit import BREAKABLE, CHANNEL_OPTIONS, POLICY, failure, free_port, until
 
 MAIN = Path(__file__).with_name("ping_main.py")
 ROOT = MAIN.parents[3]
@@ -29,11 +31,11 @@ ROOT = MAIN.parents[3]
 class Process:
     """One run of ping_main.py."""
 
-    def __init__(self, directory: Path, **environ: str) -> None:
+    def __init__(self, directory: Path, policy: str = POLICY, **environ: str) -> None:
         self.ca = CertificateAuthority()
         self.ports = {name: free_port() for name in ("mesh", "health", "admin")}
         write_atomically(directory / "certs", self.ca.issue("ping").files())
-        (directory / "policy.toml").write_text(POLICY)
+        (directory / "policy.toml").write_text(policy)
         self.output = directory / "output"
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("MESH_", "OTEL_"))},
@@ -77,8 +79,8 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(directory: Path, **environ: str) -> AsyncIterator[Process]:
-    started = Process(directory, **environ)
+async def process(directory: Path, policy: str = POLICY, **environ: str) -> AsyncIterator[Process]:
+    started = Process(directory, policy, **environ)
     try:
         yield started
     finally:
@@ -135,6 +137,21 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         await until(lambda: '"msg":"draining"' in p.text())
         p.popen.send_signal(signal.SIGTERM)
         assert await p.code(2) == 128 + signal.SIGTERM
+
+
+async def test_a_crash_is_as_a_kill_9_without_drain_or_answer(tmp_path: Path) -> None:
+    async with process(tmp_path, BREAKABLE, MESH_FAULT_ENABLED="true", MESH_DRAIN_DELAY="60") as p:
+        await p.ready()
+        async with p.channel() as channel:
+            stub = FaultServiceStub(channel)
+            await stub.SetFault(pb.SetFaultRequest(fault=pb.Fault(method="*", abort="INTERNAL")))
+            state = json.loads(await fetch(f"http://{p.address('admin')}/state.json"))
+            assert state["server"]["faults"] == {"*": "abort INTERNAL, share 1 (0 hits)"}
+            await until(lambda: "fault set by spiffe://cluster.local/ns/meshmart/sa/client" in p.text())
+            error = await failure(stub.Crash(pb.CrashRequest()))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert await p.code() == 137
+        assert p.lines() == ["enter first", "enter second"]
 
 
 async def test_every_bad_variable_is_told_at_once_with_2(tmp_path: Path) -> None:

@@ -97,6 +97,14 @@ def test_the_policy_of_the_shop_is_readable() -> None:
     assert policy.user_rule(method("ecommerce.ProductService/CreateProduct")).roles == {"admin"}
 
 
+def test_only_the_operator_may_break_a_replica_of_the_shop_and_needs_no_user() -> None:
+    policy = Policy.parse((Path(__file__).parents[3] / "services" / "policy.toml").read_text())
+    may = {c for names in policy.workloads.values() for c in names}
+    may = {c for c in may if policy.allows(workload(c), method("mesh.fault.v1.FaultService/Crash"), *DOMAIN)}
+    assert may == {"client"}
+    assert policy.user_rule(method("mesh.fault.v1.FaultService/Crash")).optional
+
+
 class Enforced:
     """A layer over a file."""
 

@@ -49,6 +49,7 @@ DEFAULTS = {
     "auth.leeway": 5.0,
     "auth.refresh_interval": 60.0,
     "auth.cache_size": 4096,
+    "fault.enabled": False,
     "drain.delay": 1.0,
     "drain.grace": 20.0,
     "drain.stream_grace": 1.0,

@@ -7,8 +7,9 @@ import pytest
 from mesh.auth import UserLayer
 from mesh.authz import AuthzLayer, PolicyStore
 from mesh.call import Kind, Method, ServerCall, ServerLayer
-from mesh.config import AuthzConfig, MeshConfig
+from mesh.config import AuthzConfig, FaultConfig, MeshConfig
 from mesh.errors import PermissionDenied
+from mesh.fault import FaultLayer
 from mesh.identity import IdentityLayer
 from mesh.server import server_layers
 from mesh.serving import Stack, wrap
@@ -152,6 +153,12 @@ def test_the_stack_has_this_order() -> None:
     layers = server_layers(config, Telemetry(config), PolicyStore(AuthzConfig()), None)
     assert [type(layer) for layer in layers[-3:]] == [IdentityLayer, AuthzLayer, UserLayer]
     assert [type(layer).__name__ for layer in layers[:3]] == ["ServerTrace", "ServerMetrics", "AccessLog"]
+
+
+def test_only_a_process_that_may_be_broken_has_the_layer_that_breaks_calls() -> None:
+    config = MeshConfig("shop", fault=FaultConfig(enabled=True))
+    layers = server_layers(config, Telemetry(config), PolicyStore(AuthzConfig()), None)
+    assert [type(layer) for layer in layers[-2:]] == [UserLayer, FaultLayer]
 
 
 def stream(kind: Kind, cancelled: list[bool]) -> Stream:

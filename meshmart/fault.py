@@ -1,0 +1,211 @@
+"""`meshmart fault set | list | clear`: breaks replicas on purpose, and mends them."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from local.errors import ClusterError
+from local.options import parse_duration
+from meshmart.ask import parsed
+from meshmart.errors import CommandError
+from meshmart.options import DEFAULT, StateDirOption
+
+if TYPE_CHECKING:
+    from mesh.member import Member
+    from meshmart.cluster import Cluster, Replica
+
+T = TypeVar("T")
+#: Done to one replica of a service.
+Act = Callable[["Member", str, "Replica"], Awaitable[T]]
+#: Whom it is done to, and what came of it: each replica, in order.
+Outcome = Sequence[tuple[str, "Replica", T | ClusterError]]
+
+app = typer.Typer(
+    help="Breaks replicas on purpose: slow, failing, hanging. A restarted replica is whole again.",
+    no_args_is_help=True,
+)
+
+HEAD = ("replica", "method", "delay", "abort", "share", "ends in", "hits", "held")
+
+ServiceArgument = Annotated[str, typer.Argument(help="Such as product; nothing: every service.")]
+MethodOption = Annotated[str, typer.Option(help="Such as GetProduct; nothing: every method.")]
+ReplicaOption = Annotated[int, typer.Option(help="One replica, by its number; 0: all.", min=0)]
+
+
+@app.command("set")
+def set_(
+    service: Annotated[str, typer.Argument(help="Such as product.")],
+    method: MethodOption = "",
+    delay: Annotated[str, typer.Option(help="Held for so long, such as 300ms; 1h is a hang.")] = "0s",
+    abort: Annotated[str, typer.Option(help="The status code to fail with, such as UNAVAILABLE.")] = "",
+    share: Annotated[float, typer.Option(help="Of the calls, from 0 to 1.", min=0, max=1)] = 1.0,
+    replica: ReplicaOption = 0,
+    lasts: Annotated[str, typer.Option("--for", help="Ends by itself after so long.")] = "",
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Sets a fault on the replicas that a service has now, in the place of the one that the method had."""
+    from mesh.fault import Fault
+    from meshmart.faults import set_fault
+
+    seconds, ends = _seconds(delay), _seconds(lasts) if lasts else None
+    if not seconds and not abort:
+        raise CommandError("a fault needs --delay, --abort, or both")
+    fault = Fault(_pattern(service, method), share, seconds, abort.upper())
+    outcome = _each(state_dir, [service], replica, lambda m, s, r: set_fault(m, s, r, fault, ends))
+    _tell(outcome, lambda _: f"{fault.method}: {fault}")
+
+
+@app.command("list")
+def list_(
+    service: ServiceArgument = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Shows the faults that are set, and how many calls each has met."""
+    from meshmart.faults import list_faults
+
+    outcome = _each(state_dir, _services(service), 0, list_faults)
+    rows = [
+        _row(s, r.id, fault) for s, r, told in outcome if not isinstance(told, ClusterError) for fault in told
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _show(rows)
+    _tell(outcome)
+
+
+@app.command("clear")
+def clear(
+    service: ServiceArgument = "",
+    method: MethodOption = "",
+    replica: ReplicaOption = 0,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Ends faults; the calls that they hold are served at once."""
+    from meshmart.faults import clear_faults
+
+    pattern = _pattern(service, method) if method else ""
+    outcome = _each(state_dir, _services(service), replica, lambda m, s, r: clear_faults(m, s, r, pattern))
+    _tell([o for o in outcome if o[2] != 0], lambda count: f"{count} cleared")
+
+
+def _each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") -> "Outcome[T]":
+    return asyncio.run(_on_each(state_dir, services, number, act))
+
+
+async def _on_each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") -> "Outcome[T]":
+    from meshmart.embedded import EmbeddedCluster
+    from meshmart.operator import join
+
+    async with join(state_dir) as joined:
+        return await on_each(joined.member, EmbeddedCluster(state_dir), services, number, act)
+
+
+async def on_each(
+    member: "Member", cluster: "Cluster", services: Sequence[str], number: int, act: "Act[T]"
+) -> "Outcome[T]":
+    """Does something to the replicas of services, all at once.
+
+    Args:
+        member: The operator's membership.
+        cluster: Knows the replicas.
+        services: By name.
+        number: Of the one replica that is meant; 0: all of them.
+        act: What is done. Where it raises a ClusterError, that is what came of it.
+    """
+    found = [(s, r) for s in services for r in await cluster.endpoints(s) if number in (0, r.id)]
+    if number and not found:
+        raise CommandError(f"there is no {'/'.join([*services[:1], str(number)])}")
+    results = await asyncio.gather(*(act(member, s, r) for s, r in found), return_exceptions=True)
+    outcome: list[tuple[str, Replica, T | ClusterError]] = []
+    for (service, replica), result in zip(found, results, strict=True):
+        if isinstance(result, BaseException) and not isinstance(result, ClusterError):
+            raise result
+        outcome.append((service, replica, result))
+    return outcome
+
+
+def _tell(outcome: "Outcome[T]", say: Callable[[T], str] | None = None) -> None:
+    """A line a replica; those that failed on standard error, and then the exit status is 1."""
+    failed = False
+    for service, replica, result in outcome:
+        if isinstance(result, ClusterError):
+            failed = True
+            sys.stderr.write(f"meshmart: {result}\n")
+        elif say is not None:
+            typer.echo(f"{service}/{replica.id}  {say(result)}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _services(service: str) -> list[str]:
+    from meshmart import methods
+
+    services = methods.targets()
+    if service and service not in services:
+        raise CommandError(f"there is no service {service!r} with methods; there are {', '.join(services)}")
+    return [service] if service else list(services)
+
+
+def _pattern(service: str, method: str) -> str:
+    """`ecommerce.ProductService/GetProduct` of `product` and `GetProduct`; whole names stay."""
+    from mesh.fault.rules import EVERY_METHOD
+    from meshmart import methods
+
+    _services(service)
+    if not method or "/" in method or method == EVERY_METHOD:
+        return method or EVERY_METHOD
+    found = methods.find(f"{methods.targets()[service]}/{method}")
+    return f"{found.containing_service.full_name}/{found.name}"
+
+
+def _seconds(text: str) -> float:
+    seconds = parsed(parse_duration, text)
+    if not 0 <= seconds <= 86_400:
+        raise CommandError(f"{text!r} is not between 0 and 24h")
+    return seconds
+
+
+def _row(service: str, number: int, active: Any) -> dict[str, Any]:
+    fault = active.fault
+    return {
+        "service": service,
+        "replica": number,
+        "method": fault.method,
+        "delay": fault.delay.ToNanoseconds() / 1e9,
+        "abort": fault.abort,
+        "share": fault.share,
+        "remaining": active.remaining.ToNanoseconds() / 1e9 if active.HasField("remaining") else None,
+        "hits": active.hits,
+        "held": active.held,
+        "set_by": active.set_by,
+    }
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        typer.echo("no faults are set")
+        return
+    table = [HEAD, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        typer.echo("  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['service']}/{row['replica']}",
+        row["method"],
+        f"{row['delay']:g} s" if row["delay"] else "-",
+        row["abort"] or "-",
+        f"{row['share']:g}",
+        "-" if row["remaining"] is None else f"{row['remaining']:.0f} s",
+        str(row["hits"]),
+        str(row["held"]),
+    )
