@@ -100,11 +100,10 @@ def _each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") 
 
 
 async def _on_each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") -> "Outcome[T]":
-    from meshmart.embedded import EmbeddedCluster
     from meshmart.operator import join
 
     async with join(state_dir) as joined:
-        return await on_each(joined.member, EmbeddedCluster(state_dir), services, number, act)
+        return await on_each(joined.member, joined.cluster, services, number, act)
 
 
 async def on_each(

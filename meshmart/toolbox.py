@@ -9,7 +9,7 @@ import signal
 
 from mesh.config import MeshConfig
 from mesh.health.servicer import HealthServicer
-from mesh.server import HealthPort
+from mesh.ports import HealthPort
 
 
 async def _serve() -> None:
