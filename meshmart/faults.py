@@ -23,7 +23,7 @@ from mesh.member import Member
 from mesh.resolver import Address, StaticResolver
 from meshmart.cluster import Replica
 
-_TIMEOUT = 5.0
+_TIMEOUT = 10.0
 #: Seconds for which a hang lasts that nobody ends.
 HANG = 3600.0
 

@@ -6,6 +6,7 @@ MESH_HEALTH_ADDRESS: "{{ $bind }}:50052"
 MESH_ADMIN_ADDRESS: "{{ $bind }}:9090"
 MESH_IDENTITY_DIRECTORY: /var/run/mesh/tls
 MESH_AUTHZ_POLICY_FILE: /etc/mesh/policy.toml
+MESH_FAULT_ENABLED: {{ .root.Values.faults.enabled | quote }}
 MESH_DRAIN_DELAY: {{ .spec.drain.delay | quote }}
 MESH_DRAIN_GRACE: {{ .spec.drain.grace | quote }}
 MESH_DRAIN_STREAM_GRACE: {{ .spec.drain.streamGrace | quote }}
