@@ -17,13 +17,13 @@
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS installed
-# Both are optional, for a machine that reaches its package index in a way of its own; tools/image fills them.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 # Two environments, so that the one which ships never holds pip.
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/meshmart
 COPY requirements.lock /src/
+# The secrets are optional: how a machine reaches its package index, which tools/image takes from its own pip.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    /build/bin/pip --python /opt/meshmart/bin/python install -q --require-hashes --only-binary :all: \
+    /build/bin/pip --python /opt/meshmart/bin/python install -q --no-compile --require-hashes --only-binary :all: \
       -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY mesh /src/mesh
@@ -31,17 +31,17 @@ COPY services /src/services
 COPY local /src/local
 COPY meshmart /src/meshmart
 COPY protos /src/protos
-RUN /build/bin/pip --python /opt/meshmart/bin/python install -q --no-deps --no-build-isolation --no-index /src \
+RUN /build/bin/pip --python /opt/meshmart/bin/python install -q --no-compile --no-deps --no-build-isolation --no-index /src \
  && /build/bin/pip --python /opt/meshmart/bin/python uninstall -q -y setuptools \
  && rm -rf /src/build /src/*.egg-info
 
-# For Tilt: a shell, tar, and sources that its user may overwrite, which come before the installed ones.
+# For Tilt: with a shell and tar, and with room before the sources for those that it copies in (tilt/reload.py).
 FROM installed AS dev
-RUN chown -R 65532:65532 /src
-ENV PATH=/opt/meshmart/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/src:/src/protos \
+COPY tilt/reload.py /src/tilt/
+ENV PATH=/opt/meshmart/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/tmp/src:/tmp/src/protos:/src:/src/protos \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER 65532:65532
-WORKDIR /src
+WORKDIR /tmp
 ENTRYPOINT ["python"]
 
 FROM installed AS root
@@ -51,6 +51,10 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
 COPY tools/image-root tools/image-sbom /build/
 RUN /opt/meshmart/bin/python /build/image-root /root-fs \
  && /build/bin/python /build/image-sbom /opt/meshmart/bin/python /root-fs
+
+# To be taken out: `--target sbom --output DIRECTORY`.
+FROM scratch AS sbom
+COPY --from=root /root-fs/usr/share/sbom/ /
 
 FROM scratch
 COPY --from=root /root-fs /
