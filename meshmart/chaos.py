@@ -13,7 +13,7 @@ from typing import Self
 from local.errors import ClusterError
 from meshmart.books.model import Books
 from meshmart.cluster import Cluster
-from services.loadgen.persistent import Asked, PersistentBuyer, random_cart
+from services.loadgen.persistent import PATIENCE, Asked, PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
 
 #: Whom the killer visits unless told otherwise. The storefront takes no part in these orders.
@@ -23,9 +23,11 @@ VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "
 class Killer:
     """Kills a random replica every now and then (kill -9), until it is left.
 
+    It visits every service, in random order, before any of them a second time.
+
     Args:
         cluster: Whose replicas.
-        services: Of which services; those that the cluster does not have are left out.
+        services: Of which services.
         every: Seconds between two kills on average, evenly spread from half of it to one and a half.
         rng: Chooses.
         say: Told of each kill.
@@ -60,11 +62,11 @@ class Killer:
 
     async def _go_on(self) -> None:
         while True:
-            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._every)
-            await self._kill_one()
+            for service in self._rng.sample(self._services, len(self._services)):
+                await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._every)
+                await self._kill_one(service)
 
-    async def _kill_one(self) -> None:
-        service = self._rng.choice(self._services)
+    async def _kill_one(self, service: str) -> None:
         ready = [r.id for r in await self._cluster.endpoints(service) if r.ready]
         if not ready:
             return
@@ -102,10 +104,22 @@ class Storm:
                 confirmed[order.key] += 1
         return [line for asked in self.asked if (line := _astray(asked, confirmed))]
 
+    def in_vain(self, books: Books) -> list[Asked]:
+        """Orders asked for again after an attempt that placed them and whose answer was lost.
+
+        These are what a key is for: without one each of them is placed twice.
+        """
+        placed = {o.key: o.created_at for o in books.orders if o.key and o.status == "CONFIRMED"}
+        return [a for a in self.asked if any(placed.get(k, a.last_asked) < a.last_asked for k in _keys(a))]
+
+
+def _keys(asked: Asked) -> list[str]:
+    """Under which it may be in the books, whether or not its buyer knows of keys."""
+    return [asked.key, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
+
 
 def _astray(asked: Asked, confirmed: Counter[str]) -> str:
-    keys = [asked.key, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
-    count = sum(confirmed[key] for key in keys)
+    count = sum(confirmed[key] for key in _keys(asked))
     return "" if count == asked.accepted else f"{asked.key}: answered {asked.answer!r}, {count} in the books"
 
 
@@ -115,6 +129,7 @@ async def order_many(
     *,
     workers: int = 5,
     by_key: bool = True,
+    patience: float = PATIENCE,
     progress: Callable[[Storm], None] = lambda _: None,
 ) -> Storm:
     """Places orders, `workers` at a time, each until there is an answer.
@@ -124,6 +139,7 @@ async def order_many(
         count: How many.
         workers: How many at a time.
         by_key: Whether attempts at an order are made under one key.
+        patience: Seconds after which an order that has no answer is given up.
         progress: Called after each order.
     """
     run = uuid.uuid4().hex[:12]
@@ -132,7 +148,7 @@ async def order_many(
 
     async def work(number: int) -> None:
         session = shop.buyers[number % len(shop.buyers)]
-        buyer = PersistentBuyer(shop, session, by_key=by_key)
+        buyer = PersistentBuyer(shop, session, by_key=by_key, patience=patience)
         for order in numbers:
             storm.asked.append(await buyer.order(f"chaos-{run}-{order}", random_cart(shop.rng)))
             progress(storm)

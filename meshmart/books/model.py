@@ -24,6 +24,8 @@ class Order:
     payment_id: int
     attempts: int
     version: int
+    created_at: float
+    """Unix seconds, by the clock of the replica that took it."""
 
     @property
     def done(self) -> bool:

@@ -42,6 +42,8 @@ class Asked:
     #: CONFIRMED, or why not.
     answer: str = "no answer"
     attempts: int = 0
+    #: When the last attempt began, in Unix seconds.
+    last_asked: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -58,6 +60,7 @@ class PersistentBuyer:
         by_key: False: each attempt under a key of its own, as a client does that knows of none.
         patience: Seconds after which it does not ask again; 0: it asks once.
         clock: Monotonic.
+        now: Unix seconds.
         sleep: Waits between attempts.
     """
 
@@ -69,10 +72,11 @@ class PersistentBuyer:
         by_key: bool = True,
         patience: float = PATIENCE,
         clock: Clock = time.monotonic,
+        now: Clock = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._shop, self._session, self._by_key = shop, session, by_key
-        self._patience, self._clock, self._sleep = patience, clock, sleep
+        self._patience, self._clock, self._now, self._sleep = patience, clock, now, sleep
 
     async def order(self, key: str, cart: Sequence[tuple[int, int]]) -> Asked:
         """Asks until the order is confirmed or refused, or patience is at an end."""
@@ -87,6 +91,7 @@ class PersistentBuyer:
     async def _ask(self, asked: Asked, cart: Sequence[tuple[int, int]]) -> bool:
         """Whether to ask again, unless it is accepted."""
         asked.attempts += 1
+        asked.last_asked = self._now()
         metadata = await self._session.metadata(Recorder(Report(), self._clock()))
         if metadata is None:
             asked.answer = "nobody can log in"

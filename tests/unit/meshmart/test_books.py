@@ -12,7 +12,9 @@ from meshmart.books.model import Books, Change, Entry, Item, Order, Payment, Pro
 
 def order(number: int, status: str = "CONFIRMED", **different: Any) -> Order:
     values = {"key": f"key-{number}", "step": "DONE", "total": 500, "payment_id": number, "attempts": 0}
-    return Order(id=number, user_id=2, status=status, **values | {"version": 3} | different)
+    return Order(
+        id=number, user_id=2, status=status, **values | {"version": 3, "created_at": 0.0} | different
+    )
 
 
 def payment(number: int, **different: Any) -> Payment:

@@ -59,13 +59,29 @@ def test_the_killer_takes_ready_replicas_of_any_service_about_as_often_as_it_is_
     assert set(cluster.killed) == {("product", 1), ("order", 1)}
 
 
+def test_the_killer_visits_every_service_before_any_a_second_time() -> None:
+    services = ["product", "order", "payment", "chat"]
+    cluster: Any = FakeCluster(*services)
+
+    async def run() -> None:
+        async with Killer(cluster, services, 2.0, random.Random(1)):
+            await asyncio.sleep(100)
+
+    run_in_virtual_time(run())
+    visited = [service for service, _ in cluster.killed]
+    rounds = [visited[start : start + 4] for start in range(0, len(visited) - 3, 4)]
+    assert len(rounds) >= 8
+    assert all(set(each) == set(services) for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 1
+
+
 def test_services_that_the_cluster_lacks_are_no_victims() -> None:
     cluster: Any = FakeCluster("product")
     assert asyncio.run(victims(cluster, ["product", "chat"])) == ["product"]
 
 
-def order(number: int, key: str | None, status: str = "CONFIRMED") -> Order:
-    return Order(number, 2, key, status, "DONE", 500, number, 0, 3)
+def order(number: int, key: str | None, status: str = "CONFIRMED", created_at: float = 0.0) -> Order:
+    return Order(number, 2, key, status, "DONE", 500, number, 0, 3, created_at)
 
 
 def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> None:
@@ -91,6 +107,31 @@ def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> No
     )
     assert [line.partition(":")[0] for line in storm.astray(books)] == ["lost", "doubled", "taken"]
     assert len(storm.accepted) == 3
+
+
+def test_an_order_is_asked_for_in_vain_if_an_earlier_attempt_had_placed_it() -> None:
+    storm = Storm(
+        5,
+        [
+            Asked("at once", 1, "CONFIRMED", 1, last_asked=100.0),
+            Asked("by key", 2, "CONFIRMED", 2, last_asked=100.0),
+            Asked("without", 4, "CONFIRMED", 2, last_asked=100.0),
+            Asked("cut too early", 5, "CONFIRMED", 2, last_asked=100.0),
+            Asked("called off", 7, "CONFIRMED", 2, last_asked=100.0),
+        ],
+    )
+    books = Books(
+        orders=(
+            order(1, "at once", created_at=100.1),
+            order(2, "by key", created_at=99.0),
+            order(3, "without-1", created_at=99.0),
+            order(4, "without-2", created_at=100.1),
+            order(5, "cut too early", created_at=100.1),
+            order(6, "called off-1", "CANCELLED", created_at=99.0),
+            order(7, "called off-2", created_at=100.1),
+        )
+    )
+    assert [asked.key for asked in storm.in_vain(books)] == ["by key", "without"]
 
 
 def test_a_watcher_tells_what_was_lost_and_what_was_doubled() -> None:
