@@ -1,6 +1,7 @@
 """Orders while replicas are killed: for the scene, the test and the bench of that name."""
 
 import asyncio
+import math
 import random
 import time
 import uuid
@@ -30,6 +31,7 @@ class Killer:
         services: Of which services.
         every: Seconds between two kills on average, evenly spread from half of it to one and a half.
         rng: Chooses.
+        limit: Kills at most.
         say: Told of each kill.
     """
 
@@ -39,10 +41,11 @@ class Killer:
         services: Sequence[str],
         every: float,
         rng: random.Random | None = None,
+        limit: float = math.inf,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._cluster, self._services, self._every = cluster, services, every
-        self._rng, self._say = rng or random.Random(), say
+        self._rng, self.limit, self._say = rng or random.Random(), limit, say
         #: By service.
         self.kills: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -61,10 +64,11 @@ class Killer:
             raise ended
 
     async def _go_on(self) -> None:
-        while True:
-            for service in self._rng.sample(self._services, len(self._services)):
-                await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._every)
-                await self._kill_one(service)
+        round_ = list[str]()
+        while self.kills.total() < self.limit:
+            round_ = round_ or self._rng.sample(self._services, len(self._services))
+            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._every)
+            await self._kill_one(round_.pop())
 
     async def _kill_one(self, service: str) -> None:
         ready = [r.id for r in await self._cluster.endpoints(service) if r.ready]

@@ -75,6 +75,17 @@ def test_the_killer_visits_every_service_before_any_a_second_time() -> None:
     assert len({tuple(each) for each in rounds}) > 1
 
 
+def test_the_killer_has_a_limit() -> None:
+    cluster: Any = FakeCluster("product", "order")
+
+    async def run() -> None:
+        async with Killer(cluster, ["product", "order"], 2.0, random.Random(1), limit=3):
+            await asyncio.sleep(100)
+
+    run_in_virtual_time(run())
+    assert len(cluster.killed) == 3
+
+
 def test_services_that_the_cluster_lacks_are_no_victims() -> None:
     cluster: Any = FakeCluster("product")
     assert asyncio.run(victims(cluster, ["product", "chat"])) == ["product"]
