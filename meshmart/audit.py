@@ -12,7 +12,7 @@ import typer
 
 from local.options import parse_duration
 from meshmart.ask import parsed
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
     from meshmart.books.model import Books
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _GLANCE = 0.5
 
 
+@here_or_there
 def audit(
     settle: Annotated[
         str, typer.Option(help="Wait so long until nothing is unfinished; then unfinished is wrong.")

@@ -11,7 +11,7 @@ from local.catalog import OPERATOR
 from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
     from meshmart.cluster import Cluster
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NOBODY = "none"
 
 
+@here_or_there
 def call(
     method: Annotated[str, typer.Argument(help="ecommerce.ProductService/GetProduct")],
     request: Annotated[str, typer.Argument(help="JSON; a list of requests for a client stream.")] = "{}",

@@ -6,9 +6,10 @@ import typer
 
 from local.options import parse_replica
 from meshmart.ask import ask, parsed
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 
+@here_or_there
 def kill(
     replica: Annotated[str, typer.Argument(metavar="SERVICE/NUMBER")],
     state_dir: StateDirOption = DEFAULT,

@@ -10,9 +10,10 @@ import typer
 from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 
+@here_or_there
 def load(
     rps: Annotated[float, typer.Option(help="Arrivals per second.")] = 50,
     duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",

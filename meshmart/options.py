@@ -1,10 +1,15 @@
 """Options that several verbs share."""
 
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from local.catalog import NAMESPACE
 from local.options import DEFAULT_STATE_DIR
 
 StateDirOption = Annotated[
@@ -17,3 +22,47 @@ StateDirOption = Annotated[
     ),
 ]
 DEFAULT = DEFAULT_STATE_DIR
+
+ContextOption = Annotated[
+    str, typer.Option("--context", help="Of the kubeconfig: on that Kubernetes instead of this machine.")
+]
+NamespaceOption = Annotated[str, typer.Option("--namespace", help="Of the release, with --context.")]
+
+
+def here_or_there(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb `--context` and `--namespace`: with a context, it runs in the toolbox of that Kubernetes,
+    with the same arguments, and ends as it ends there."""
+
+    @functools.wraps(verb)
+    def either(*, context: str, namespace: str, **arguments: Any) -> None:
+        if not context:
+            return verb(**arguments)
+        from meshmart.kubernetes.bridge import run
+
+        raise typer.Exit(run(context, namespace, without_place(sys.argv[1:])))
+
+    place = {"context": (ContextOption, ""), "namespace": (NamespaceOption, NAMESPACE)}
+    signature = inspect.signature(verb, eval_str=True)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in place.items()
+    ]
+    either.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), *more]
+    )
+    either.__annotations__ = verb.__annotations__ | {name: each[0] for name, each in place.items()}
+    return either
+
+
+def without_place(arguments: Sequence[str]) -> list[str]:
+    """A command line without `--context` and `--namespace`."""
+    kept, rest = list[str](), iter(arguments)
+    for word in rest:
+        if word == "--":
+            return [*kept, word, *rest]
+        option, separator, _ = word.partition("=")
+        if option not in ("--context", "--namespace"):
+            kept.append(word)
+        elif not separator:
+            next(rest, "")
+    return kept

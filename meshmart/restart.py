@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meshmart.ask import ask
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
     from meshmart.cluster import Cluster
 
 
+@here_or_there
 def restart(
     services: Annotated[list[str], typer.Argument(metavar="SERVICE…")],
     state_dir: StateDirOption = DEFAULT,

@@ -3,9 +3,10 @@
 import typer
 
 from meshmart.ask import ask
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 
+@here_or_there
 def rotate(state_dir: StateDirOption = DEFAULT) -> None:
     """Renews every certificate; returns when each replica presents its new one."""
     for workload, serial in ask(state_dir, lambda cluster: cluster.rotate()).items():

@@ -34,5 +34,10 @@ async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Clu
             from meshmart.embedded import EmbeddedCluster
 
             yield EmbeddedCluster(state_dir, report)
+        case "kubernetes":
+            from meshmart.kubernetes.cluster import KubernetesCluster
+
+            async with KubernetesCluster.of_this_pod(report) as cluster:
+                yield cluster
         case other:
             raise CommandError(f"{VARIABLE} is {other!r}: must be embedded or kubernetes")

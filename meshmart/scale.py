@@ -6,12 +6,13 @@ import typer
 
 from local.options import parse_count
 from meshmart.ask import ask, parsed
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
     from meshmart.cluster import Cluster
 
 
+@here_or_there
 def scale(
     counts: Annotated[list[str], typer.Argument(metavar="SERVICE=NUMBER…")],
     state_dir: StateDirOption = DEFAULT,

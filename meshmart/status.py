@@ -1,31 +1,47 @@
 """`meshmart status`."""
 
+import asyncio
 import json
 from typing import Annotated, Any
 
 import typer
 
+from local.catalog import NAMESPACE
 from meshmart.ask import ask
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, ContextOption, NamespaceOption, StateDirOption
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     state_dir: StateDirOption = DEFAULT,
+    context: ContextOption = "",
+    namespace: NamespaceOption = NAMESPACE,
 ) -> None:
     """Shows every replica: where it listens, whether it is ready, how often it restarted."""
-    told = ask(state_dir, lambda cluster: cluster.status())
+    if context:
+        told = asyncio.run(_of_context(context, namespace))
+    else:
+        told = ask(state_dir, lambda cluster: cluster.status())
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
         _show(told)
 
 
+async def _of_context(context: str, namespace: str) -> dict[str, Any]:
+    """Asked of the API itself: works where the toolbox does not."""
+    from meshmart.kubernetes.api import Api
+    from meshmart.kubernetes.cluster import KubernetesCluster
+
+    async with await Api.of_context(context, namespace) as api:
+        return await KubernetesCluster(api).status()
+
+
 def _show(told: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("replica", "address", "ready", "restarts", "process", box=None, pad_edge=False)
+    table = Table("replica", "address", "ready", "restarts", "process or pod", box=None, pad_edge=False)
     for service, about in told["services"].items():
         for replica in about["replicas"]:
             table.add_row(*_row(service, replica))
@@ -44,5 +60,5 @@ def _row(service: str, replica: dict[str, Any]) -> list[str]:
         f"{replica['address']}:{replica['port']}",
         "[green]yes[/]" if replica["ready"] else "[red]no[/]",
         str(replica["restarts"]),
-        str(replica["pid"] or "-"),
+        str(replica.get("pod") or replica["pid"] or "-"),
     ]

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 
+@here_or_there
 def token(
     user: Annotated[str, typer.Option(help="alice (admin), bob or charlie.")],
     password: Annotated[

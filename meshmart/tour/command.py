@@ -15,7 +15,7 @@ import typer
 
 from local.errors import ClusterError
 from meshmart.errors import CommandError
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 from meshmart.tour.check import Check, Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SCENE_TIMEOUT = 300.0
 
 
+@here_or_there
 def tour(
     scenes: Annotated[
         list[str] | None, typer.Argument(metavar="[SCENE]…", help="All of them by default.")

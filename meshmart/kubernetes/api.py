@@ -1,0 +1,199 @@
+"""The API of a Kubernetes, as JSON.
+
+The official client knows kubeconfigs, tokens and TLS. Its thousand generated models take seconds to import
+and are left aside: what is read here are single fields of objects that everybody knows.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+
+import aiohttp
+
+from local.errors import ClusterError
+
+_TIMEOUT = 15.0
+#: Seconds between two signs of life on an exec's connection.
+_HEARTBEAT = 15.0
+#: Where each kind of object lives.
+_GROUPS = {
+    "pods": "/api/v1",
+    "services": "/api/v1",
+    "deployments": "/apis/apps/v1",
+    "horizontalpodautoscalers": "/apis/autoscaling/v2",
+    "certificates": "/apis/cert-manager.io/v1",
+}
+Object = Mapping[str, Any]
+"""As the API tells it."""
+
+
+class ApiError(ClusterError):
+    """The API refused; `code` is the HTTP status."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Api:
+    """One namespace of a Kubernetes. Every method raises ClusterError where the API does not answer, and
+    ApiError where it refuses.
+
+    Args:
+        configuration: Of the official client.
+        namespace: Whose objects.
+    """
+
+    def __init__(self, configuration: Any, namespace: str) -> None:
+        from kubernetes.aio.client.api_client import ApiClient
+
+        self.namespace = namespace
+        self._configuration = configuration
+        self._client = ApiClient(configuration)
+
+    @classmethod
+    async def of_context(cls, context: str, namespace: str) -> Self:
+        """With a context of the kubeconfig ($KUBECONFIG, or ~/.kube/config).
+
+        Raises:
+            ClusterError: there is no such context.
+        """
+        from kubernetes.aio.client.configuration import Configuration
+        from kubernetes.aio.config import ConfigException, load_kube_config
+
+        configuration = Configuration()
+        try:
+            await load_kube_config(context=context, client_configuration=configuration, persist_config=False)
+        except (ConfigException, OSError) as e:
+            raise ClusterError(f"the kubeconfig's context {context!r} cannot be used: {e}") from None
+        return cls(configuration, namespace)
+
+    @classmethod
+    def in_pod(cls, namespace: str) -> Self:
+        """With the ServiceAccount of the pod that this runs in.
+
+        Raises:
+            ClusterError: it runs in none, or the pod has no token.
+        """
+        from kubernetes.aio.client.configuration import Configuration
+        from kubernetes.aio.config import ConfigException, load_incluster_config
+
+        configuration = Configuration()
+        try:
+            load_incluster_config(client_configuration=configuration)
+        except ConfigException as e:
+            raise ClusterError(f"this is no pod with a token for the Kubernetes API: {e}") from None
+        return cls(configuration, namespace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def get(self, kind: str, name: str) -> Object:
+        """One object."""
+        return await self._request("GET", self._path(kind, name))
+
+    async def list(self, kind: str, selector: str = "") -> list[Object]:
+        """The objects of the namespace whose labels match."""
+        query = [("labelSelector", selector)] if selector else []
+        found: list[Object] = (await self._request("GET", self._path(kind), query))["items"]
+        return found
+
+    async def patch(self, kind: str, name: str, body: Object, part: str = "") -> Object:
+        """Merges `body` into an object, or into a part of it such as `scale` or `status`."""
+        return await self._request("PATCH", self._path(kind, name, part), body=body)
+
+    async def delete(self, kind: str, name: str, grace: int) -> None:
+        """Deletes an object; one that is not there is no error.
+
+        Args:
+            grace: Seconds that a pod has; 0: it is gone at once.
+        """
+        try:
+            await self._request("DELETE", self._path(kind, name), body={"gracePeriodSeconds": grace})
+        except ApiError as e:
+            if e.code != 404:
+                raise
+
+    @contextlib.asynccontextmanager
+    async def exec(
+        self, pod: str, container: str, command: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Runs a command in a pod, with standard input, output and error on one WebSocket: the first byte of
+        each binary message is the channel (0, 1, 2; 3 is the Status at the end)."""
+        from kubernetes.aio.stream import WsApiClient
+
+        flags = [(name, "true") for name in ("stdin", "stdout", "stderr")]
+        query = [("container", container), *flags, *(("command", word) for word in command)]
+        client = WsApiClient(self._configuration, heartbeat=_HEARTBEAT)
+        try:
+            method, url, headers, *_ = await self._serialized(
+                client, "GET", self._path("pods", pod, "exec"), query
+            )
+            opening = await client.request(method, url, headers=headers, _preload_content=False)
+            async with opening as socket:
+                yield socket
+        except aiohttp.WSServerHandshakeError as e:
+            raise ApiError(e.status, f"exec into pod {pod}: {e.status} {e.message}") from None
+        except (aiohttp.ClientError, OSError) as e:
+            raise self._silent(e) from None
+        finally:
+            await client.close()
+
+    def _path(self, kind: str, name: str = "", part: str = "") -> str:
+        parts = [_GROUPS[kind], "namespaces", self.namespace, kind, name, part]
+        return "/".join(p for p in parts if p)
+
+    async def _request(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: Object | None = None
+    ) -> Object:
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                method, url, headers, body, _ = await self._serialized(
+                    self._client, method, path, query, body
+                )
+                response = await self._client.call_api(method, url, headers, body)
+                text = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise self._silent(e) from None
+        if not 200 <= response.status < 300:
+            raise ApiError(response.status, refusal(response.status, text))
+        told: Object = json.loads(text)
+        return told
+
+    async def _serialized(
+        self,
+        client: Any,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: Object | None = None,
+    ) -> Any:
+        headers = {"Accept": "application/json"}
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        return await client.param_serialize(
+            method,
+            path,
+            query_params=list(query),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+
+    def _silent(self, error: Exception) -> ClusterError:
+        what = str(error) or type(error).__name__
+        return ClusterError(f"the Kubernetes API at {self._configuration.host} does not answer: {what}")
+
+
+def refusal(status: int, text: bytes) -> str:
+    """One line for an answer that is an error: the message of its Status object."""
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = text.decode(errors="replace").strip() or "no reason given"
+    return f"Kubernetes refuses ({status}): {message}"

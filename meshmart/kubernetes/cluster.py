@@ -1,0 +1,219 @@
+"""The Cluster port on Kubernetes, from inside a pod of it: the toolbox."""
+
+import asyncio
+import contextlib
+import datetime
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
+from local.errors import ClusterError
+from local.events import Report
+from meshmart import scrape
+from meshmart.cluster import Replica
+from meshmart.kubernetes import objects
+from meshmart.kubernetes.api import Api, ApiError, Object
+from meshmart.kubernetes.status import status
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
+
+    from mesh.member import Member
+
+T = TypeVar("T")
+
+#: Seconds that Kubernetes has for an operation: images, probes and drains included.
+_PATIENCE = 240.0
+_POLL = 0.2
+_RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+class KubernetesCluster:
+    """A release in a namespace. Reads through the API alone; what makes replicas suffer goes through their own
+    fault service, as the operator.
+
+    Args:
+        api: Of the namespace.
+        environ: Of this process; tells the domain, and in the toolbox where the certificates lie.
+        report: Takes lines of progress.
+    """
+
+    def __init__(self, api: Api, environ: Mapping[str, str] = os.environ, report: Report = _quiet) -> None:
+        self._api, self._environ, self._report = api, environ, report
+        domain = environ.get("MESH_CLUSTER_DOMAIN", CLUSTER_DOMAIN)
+        self._domain, self._zone = f"{api.namespace}.svc.{domain}", f"{domain}."
+        self._numbers = objects.Numbers()
+        self._stack = contextlib.AsyncExitStack()
+        self._member: Member | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def of_this_pod(cls, report: Report = _quiet) -> "AsyncIterator[KubernetesCluster]":
+        """The release whose toolbox this is.
+
+        Raises:
+            ClusterError: this is no pod.
+        """
+        async with Api.in_pod(os.environ.get("MESH_NAMESPACE", NAMESPACE)) as api:
+            cluster = cls(api, report=report)
+            async with cluster._stack:
+                yield cluster
+
+    @property
+    def certificates(self) -> Path:
+        return Path(self._environ.get("MESH_IDENTITY_DIRECTORY", "/var/run/mesh/certs/client")).parent
+
+    async def scale(self, service: str, replicas: int) -> None:
+        if name := objects.autoscaler(await self._api.list("horizontalpodautoscalers"), service):
+            raise ClusterError(
+                f"the HorizontalPodAutoscaler {name} decides how many replicas {service} has; "
+                f"install with services.{service}.autoscaling.enabled=false to scale by hand"
+            )
+        await self._change(service, {"spec": {"replicas": replicas}}, part="scale")
+
+        async def look() -> bool:
+            pods = await self._pods(service)
+            return len(pods) == replicas and all(objects.ready(p) for p in pods)
+
+        await self._until(look, f"{service} has {replicas} ready replicas and no other")
+
+    async def kill(self, service: str, replica: int) -> None:
+        """Deletes the pod after its process: left to restart in place, it would run into CrashLoopBackOff."""
+        from meshmart.faults import crash
+
+        victim = await self._replica(service, replica)
+        if (
+            victim.server_name
+        ):  # without a mesh server it has no fault service: SIGKILL comes from the kubelet
+            await crash(await self._operator(), service, victim)
+        await self._api.delete("pods", victim.name, grace=0)
+
+        async def look() -> bool:
+            return victim.incarnation not in [p["metadata"]["uid"] for p in await self._pods(service)]
+
+        await self._until(look, f"{service}/{replica} is gone")
+
+    async def pause(self, service: str, replica: int) -> None:
+        from meshmart.faults import hang
+
+        await hang(await self._operator(), service, await self._replica(service, replica))
+
+    async def resume(self, service: str, replica: int) -> None:
+        from meshmart.faults import unhang
+
+        await unhang(await self._operator(), service, await self._replica(service, replica))
+
+    async def restart(self, service: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        await self._change(
+            service, {"spec": {"template": {"metadata": {"annotations": {_RESTARTED_AT: now}}}}}
+        )
+
+        async def look() -> bool:
+            done = objects.rolled_out(await self._api.get("deployments", service))
+            return done and not any(objects.leaving(p) for p in await self._pods(service))
+
+        await self._until(look, f"every replica of {service} is replaced")
+
+    async def rotate(self) -> Mapping[str, str]:
+        from meshmart.kubernetes.renewal import Renewal
+
+        return await Renewal(self._api, self.certificates, self._report).run()
+
+    async def endpoints(self, service: str) -> list[Replica]:
+        pods = [p for p in await self._pods(service) if not objects.leaving(p)]
+        if not pods:
+            await self._deployment(service)
+        return [
+            objects.replica(pod, number, self._server_name(service, pod))
+            for number, pod in self._numbers.numbered(service, pods)
+        ]
+
+    async def metrics(self, service: str, replica: int) -> "Sequence[Sample]":
+        found = await self._replica(service, replica)
+        return await asyncio.to_thread(scrape.samples, found.metrics)
+
+    async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
+        return {
+            "MESH_SERVICE": OPERATOR,
+            "MESH_NAMESPACE": self._api.namespace,
+            "MESH_IDENTITY_DIRECTORY": str(self.certificates / identity),
+            "MESH_ADMIN_ADDRESS": "",
+        }
+
+    async def dns_ttl(self) -> float:
+        """CoreDNS tells the TTL of its zone as the SOA's minimum; an answer of its cache has less left."""
+        import dns.asyncresolver
+        import dns.exception
+
+        try:
+            answer = await dns.asyncresolver.resolve(self._zone, "SOA", search=False, lifetime=5.0)
+        except dns.exception.DNSException as e:
+            raise ClusterError(f"DNS does not tell the TTL of {self._zone}: {e}") from None
+        return float(answer[0].minimum)
+
+    async def status(self) -> dict[str, Any]:
+        deployments, pods, services = await asyncio.gather(
+            self._api.list("deployments", objects.SERVICES),
+            self._api.list("pods", objects.SERVICES),
+            self._api.list("services"),
+        )
+        names = [objects.name(d) for d in deployments]
+        stay = [p for p in pods if not objects.leaving(p)]
+        numbered = {
+            n: self._numbers.numbered(n, [p for p in stay if objects.service_of(p) == n]) for n in names
+        }
+        return status(deployments, numbered, services, self._domain)
+
+    def _server_name(self, service: str, pod: Object) -> str:
+        return f"{service}.{self._domain}" if objects.port(pod, "grpc") else ""
+
+    async def _pods(self, service: str) -> list[Object]:
+        """All of them, those that are leaving included."""
+        return await self._api.list("pods", objects.selector(service))
+
+    async def _replica(self, service: str, number: int) -> Replica:
+        for replica in await self.endpoints(service):
+            if replica.id == number:
+                return replica
+        raise ClusterError(f"there is no {service}/{number}")
+
+    async def _deployment(self, service: str) -> Object:
+        return await self._known(service, self._api.get("deployments", service))
+
+    async def _change(self, service: str, body: Object, part: str = "") -> None:
+        await self._known(service, self._api.patch("deployments", service, body, part))
+
+    async def _known(self, service: str, asked: Awaitable[T]) -> T:
+        try:
+            return await asked
+        except ApiError as e:
+            if e.code != 404:
+                raise
+        names = [objects.name(d) for d in await self._api.list("deployments", objects.SERVICES)]
+        raise ClusterError(f"there is no service {service!r}; there are {', '.join(sorted(names)) or 'none'}")
+
+    async def _operator(self) -> "Member":
+        """This process as a member of the mesh, from the first time that it is needed."""
+        if self._member is None:
+            from mesh.config import MeshConfig
+            from mesh.member import Member
+
+            environment = {k: v for k, v in self._environ.items() if k.startswith("MESH_")}
+            config = MeshConfig.from_env(environment | dict(await self.environment()))
+            self._member = await self._stack.enter_async_context(Member(config, sockets=False))
+        return self._member
+
+    async def _until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not await look():
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise ClusterError(f"waited {_PATIENCE:g} s and it was not so: {what}") from None

@@ -1,0 +1,125 @@
+"""What pods and Deployments say of themselves. Pure: API objects in, facts out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from local.errors import ClusterError
+from meshmart.cluster import Replica
+from meshmart.kubernetes.api import Object
+
+PART_OF = "app.kubernetes.io/part-of=meshmart"
+#: What runs the shop: no database, no telemetry, no toolbox.
+SERVICES = f"{PART_OF},app.kubernetes.io/component in (service,web,load)"
+NAME = "app.kubernetes.io/name"
+
+
+def selector(service: str) -> str:
+    """Of a service's pods."""
+    return f"{SERVICES},{NAME}={service}"
+
+
+def name(thing: Object) -> str:
+    """Of any object."""
+    return str(thing["metadata"]["name"])
+
+
+def service_of(thing: Object) -> str:
+    """The service that an object belongs to; empty where it says of none."""
+    return str(thing["metadata"].get("labels", {}).get(NAME, ""))
+
+
+def leaving(pod: Object) -> bool:
+    """Whether it is being deleted, or has ended for good."""
+    return bool(pod["metadata"].get("deletionTimestamp")) or phase(pod) in ("Succeeded", "Failed")
+
+
+def phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase", ""))
+
+
+def ready(pod: Object) -> bool:
+    """Whether it gets calls: an endpoint of its Service."""
+    return not leaving(pod) and condition(pod, "Ready").get("status") == "True"
+
+
+def condition(thing: Object, kind: str) -> Object:
+    """A condition of an object's status; empty where it has none of that kind."""
+    conditions = thing.get("status", {}).get("conditions") or ()
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def port(pod: Object, *names: str) -> int:
+    """The number of the first of these ports that its containers have; 0: of none."""
+    ports = {
+        p.get("name"): int(p["containerPort"])
+        for container in pod["spec"]["containers"]
+        for p in container.get("ports", ())
+    }
+    return next((ports[n] for n in names if n in ports), 0)
+
+
+def restarts(pod: Object) -> int:
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    return sum(int(s.get("restartCount", 0)) for s in statuses)
+
+
+def bracketed(host: str) -> str:
+    """As it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def replica(pod: Object, number: int, server_name: str) -> Replica:
+    """A pod as a replica of its service."""
+    host = bracketed(str(pod.get("status", {}).get("podIP", "")))
+    return Replica(
+        id=number,
+        name=name(pod),
+        host=host,
+        port=port(pod, "grpc", "http"),
+        server_name=server_name,
+        incarnation=str(pod["metadata"]["uid"]),
+        ready=ready(pod),
+        restarts=restarts(pod),
+        metrics=f"http://{host}:{port(pod, 'admin')}/metrics",
+    )
+
+
+class Numbers:
+    """Numbers the pods of each service, the oldest first; a pod keeps its number as long as this lives, and
+    no other gets it."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, dict[str, int]] = {}
+
+    def numbered(self, service: str, pods: Sequence[Object]) -> list[tuple[int, Object]]:
+        """The pods with their numbers, in their order."""
+        given = self._given.setdefault(service, {})
+        for pod in sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], name(p))):
+            given.setdefault(name(pod), len(given) + 1)
+        return sorted(((given[name(p)], p) for p in pods), key=lambda pair: pair[0])
+
+
+def rolled_out(deployment: Object) -> bool:
+    """Whether every replica is of the latest template, and available.
+
+    Raises:
+        ClusterError: Kubernetes has given up on it.
+    """
+    status = deployment.get("status", {})
+    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"]["generation"]):
+        return False
+    progressing = condition(deployment, "Progressing")
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        raise ClusterError(f"{name(deployment)} does not roll out: {progressing.get('message', '')}")
+    wanted = int(deployment["spec"].get("replicas", 1))
+    counts = [int(status.get(key, 0)) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+    return all(count == wanted for count in counts)
+
+
+def autoscaler(autoscalers: Sequence[Object], service: str) -> str:
+    """The HorizontalPodAutoscaler that decides over a service's replicas; empty: none does."""
+    for each in autoscalers:
+        target: Any = each["spec"]["scaleTargetRef"]
+        if target["kind"] == "Deployment" and target["name"] == service:
+            return name(each)
+    return ""
