@@ -1,6 +1,6 @@
 """What runs in the toolbox's pod.
 
-    python -m meshmart.toolbox                       waits until the pod is deleted
+    python -m meshmart.toolbox                       waits, its health green, until the pod is deleted
     python -m meshmart.toolbox [NAME=VALUE]… VERB …  runs `meshmart VERB …` for somebody outside
 
 An exec has no signals, and a command outlives the connection that started it. So the verb is on a leash:
@@ -12,6 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from local.catalog import OPERATOR
+
+if TYPE_CHECKING:
+    from mesh.runtime import App
 
 #: Seconds that an interrupted verb has to mend what it broke.
 _ENDING = 15.0
@@ -30,7 +36,8 @@ def settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def leash(fd: int = 0) -> None:
-    """Interrupts this process when something can be read, or will never be; ends it when that was not enough."""
+    """Interrupts this process when something can be read, or nothing ever will; should that not be enough,
+    ends it."""
     with open(fd, "rb", buffering=0, closefd=False) as stdin:
         stdin.read(1)
     os.kill(os.getpid(), signal.SIGINT)
@@ -39,13 +46,17 @@ def leash(fd: int = 0) -> None:
     ended.start()
 
 
+async def _nothing(_: "App") -> None:
+    """A service that serves nothing but its health."""
+
+
 def main() -> None:
     """Waits, or runs a verb."""
     found, arguments = settings(sys.argv[1:])
     if not arguments:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        while True:
-            signal.pause()
+        from mesh.runtime import run as serve
+
+        serve(OPERATOR, _nothing)
     os.environ.update(found)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
 from local.errors import ClusterError
 from local.events import Report
+from local.tasks import until
 from meshmart import scrape
 from meshmart.cluster import Replica
 from meshmart.kubernetes import objects
@@ -35,8 +36,8 @@ def _quiet(_: str) -> None:
 
 
 class KubernetesCluster:
-    """A release in a namespace. Reads through the API alone; what makes replicas suffer goes through their own
-    fault service, as the operator.
+    """A release in a namespace. What makes a replica suffer goes through its own fault service, as the
+    operator; all else through the API.
 
     Args:
         api: Of the namespace.
@@ -213,7 +214,6 @@ class KubernetesCluster:
     async def _until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                while not await look():
-                    await asyncio.sleep(_POLL)
+                await until(look, _POLL)
         except TimeoutError:
             raise ClusterError(f"waited {_PATIENCE:g} s and it was not so: {what}") from None

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from local.errors import ClusterError
 from local.events import Report
+from local.tasks import until
 from meshmart import scrape
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, ApiError, Object
@@ -136,8 +137,7 @@ class Renewal:
     async def _until(self, look: Callable[[], Awaitable[bool]], what: str, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
-                while not await look():
-                    await asyncio.sleep(_POLL)
+                await until(look, _POLL)
         except TimeoutError:
             raise ClusterError(f"waited {timeout:g} s and it was not so: {what}") from None
 

@@ -1,0 +1,134 @@
+"""The way of a verb into the toolbox: what is run there, on its leash, and what comes back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from local.errors import ClusterError
+from meshmart.kubernetes.bridge import command, exit_status, toolbox
+from meshmart.options import here_or_there, without_place
+from meshmart.toolbox import settings
+from tests.unit.meshmart.api_objects import pod
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("tour balance --context kind-shop --json", "tour balance --json"),
+        ("load --context=kind-shop --namespace=shop --rps 5", "load --rps 5"),
+        ("call x.Y/Z -- --context", "call x.Y/Z -- --context"),
+        ("load --context", "load"),
+        ("audit --contextual x", "audit --contextual x"),
+    ],
+)
+def test_where_a_verb_runs_is_no_argument_of_it_there(given: str, kept: str) -> None:
+    assert without_place(given.split()) == kept.split()
+
+
+def test_a_verb_keeps_its_own_options_beside_the_two_of_the_place() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @here_or_there
+    def verb(name: str, times: int = 1) -> None:
+        """Says it."""
+        typer.echo(name * times)
+
+    assert CliRunner().invoke(app, ["ab", "--times", "2"]).output == "abab\n"
+    told = CliRunner().invoke(app, ["--help"]).output
+    assert "--context" in told
+    assert "--namespace" in told
+    assert "--times" in told
+
+
+def test_a_verb_takes_the_width_and_the_token_along_and_nothing_else() -> None:
+    environ = {"COLUMNS": "132", "MESHMART_TOKEN": "t.o.k", "HOME": "/home/me", "KUBECONFIG": "x"}
+    assert command(["tour", "balance"], environ) == [
+        *("python", "-m", "meshmart.toolbox"),
+        *("COLUMNS=132", "MESHMART_TOKEN=t.o.k"),
+        *("tour", "balance"),
+    ]
+
+
+def test_settings_end_where_the_verb_begins() -> None:
+    assert settings(["COLUMNS=80", "load", "--rps=5"]) == ({"COLUMNS": "80"}, ["load", "--rps=5"])
+    assert settings(["scale", "product=5"]) == ({}, ["scale", "product=5"])
+    assert settings([]) == ({}, [])
+
+
+def test_a_ready_toolbox_is_taken_and_its_absence_told() -> None:
+    pods = [pod("client-a", service="client", deleted=True), pod("client-b", service="client")]
+    assert toolbox(pods, "meshmart") == "client-b"
+    with pytest.raises(ClusterError, match="of namespace shop is not ready: there is no pod of it"):
+        toolbox([], "shop")
+    with pytest.raises(ClusterError, match="client-a is Pending"):
+        toolbox([pod("client-a", service="client", ready=False, phase="Pending")], "meshmart")
+
+
+def test_the_exit_status_is_the_verbs() -> None:
+    causes = {"causes": [{"reason": "ExitCode", "message": "3"}]}
+    failed = {"status": "Failure", "reason": "NonZeroExitCode", "details": causes}
+    assert exit_status(b'{"metadata":{},"status":"Success"}') == 0
+    assert exit_status(json.dumps(failed).encode()) == 3
+
+
+def test_a_verb_that_could_not_be_run_is_an_error() -> None:
+    status = {"status": "Failure", "message": 'exec: "python": executable file not found in $PATH'}
+    with pytest.raises(ClusterError, match="executable file not found"):
+        exit_status(json.dumps(status).encode())
+
+
+#: Stands in for a verb that mends what it broke: a task that needs a moment when it is cancelled.
+MENDING = """
+import asyncio, sys, threading
+from meshmart.toolbox import leash
+async def verb():
+    print("begun", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.2)
+        print("mended", flush=True)
+threading.Thread(target=leash, daemon=True).start()
+try:
+    asyncio.run(verb())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("pull", [b"\n", None])
+def test_a_leash_that_is_pulled_or_let_go_interrupts_the_verb(pull: bytes | None) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", MENDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        if pull:
+            process.stdin.write(pull)
+            process.stdin.flush()
+        else:
+            process.stdin.close()
+        assert process.stdout.readline() == b"mended\n"
+        assert process.wait(10) == 130
+
+
+def test_an_idle_toolbox_without_a_certificate_ends_with_a_clear_line() -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
+    environ |= {"MESH_IDENTITY_DIRECTORY": "/nonexistent", "MESH_ADMIN_ADDRESS": ""}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "meshmart.toolbox"], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("client: ")
+    assert time.monotonic() - started < 60
+    assert done.returncode != -signal.SIGTERM
