@@ -13,7 +13,7 @@ from local.errors import ClusterError
 from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
-from meshmart.options import DEFAULT, StateDirOption
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
     from mesh.member import Member
@@ -38,6 +38,7 @@ ReplicaOption = Annotated[int, typer.Option(help="One replica, by its number; 0:
 
 
 @app.command("set")
+@here_or_there
 def set_(
     service: Annotated[str, typer.Argument(help="Such as product.")],
     method: MethodOption = "",
@@ -61,6 +62,7 @@ def set_(
 
 
 @app.command("list")
+@here_or_there
 def list_(
     service: ServiceArgument = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -81,6 +83,7 @@ def list_(
 
 
 @app.command("clear")
+@here_or_there
 def clear(
     service: ServiceArgument = "",
     method: MethodOption = "",

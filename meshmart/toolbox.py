@@ -7,17 +7,14 @@ An exec has no signals, and a command outlives the connection that started it. S
 its standard input. A byte there is Ctrl-C; so is its end, when the person outside is gone.
 """
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from local.catalog import OPERATOR
-
-if TYPE_CHECKING:
-    from mesh.runtime import App
 
 #: Seconds that an interrupted verb has to mend what it broke.
 _ENDING = 15.0
@@ -46,17 +43,29 @@ def leash(fd: int = 0) -> None:
     ended.start()
 
 
-async def _nothing(_: "App") -> None:
-    """A service that serves nothing but its health."""
+async def wait() -> None:
+    """Answers the kubelet's probes until SIGTERM."""
+    from mesh.config import MeshConfig
+    from mesh.health.servicer import HealthServicer
+    from mesh.ports import HealthPort
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    health = HealthServicer()
+    health.set_all(True)
+    port = HealthPort(MeshConfig.from_env(os.environ, service=OPERATOR).health.address, health)
+    await port.start()
+    await stop.wait()
+    await port.stop()
 
 
 def main() -> None:
     """Waits, or runs a verb."""
     found, arguments = settings(sys.argv[1:])
     if not arguments:
-        from mesh.runtime import run as serve
-
-        serve(OPERATOR, _nothing)
+        asyncio.run(wait())
+        return
     os.environ.update(found)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
