@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from mesh.balancer import Endpoint
+from mesh.balancer import Endpoint, State
 from mesh.client.core import Core
 from mesh.deadline import DeadlineLayer
 
@@ -25,17 +25,21 @@ def collect(core: Core) -> Iterable[Metric]:
 
 def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
     labels = ["target", "endpoint"]
-    state = GaugeMetricFamily("mesh_endpoint_state", "1 for the endpoint's state.", labels=[*labels, "state"])
+    state = GaugeMetricFamily(
+        "mesh_endpoint_state", "1 for the endpoint's state, 0 for others.", labels=[*labels, "state"]
+    )
     requests = CounterMetricFamily(
         "mesh_endpoint_requests", "Attempts that ended, by endpoint and code.", labels=[*labels, "grpc_code"]
     )
     in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts that run.", labels=labels)
     picks = CounterMetricFamily("mesh_picks", "How often the balancer picked it.", labels=labels)
     for e in endpoints:
-        state.add_metric([target, e.address, e.state.value], 1)
+        for each in State:
+            state.add_metric([target, e.address, each.value], int(e.state is each))
         in_flight.add_metric([target, e.address], e.in_flight)
         picks.add_metric([target, e.address], e.picks)
-        for code, count in {"OK": e.successes, **e.failures}.items():
+        # What an endpoint that dies answers is there from the start, so that its first burst has a rate.
+        for code, count in {"OK": e.successes, "UNAVAILABLE": 0, **e.failures}.items():
             requests.add_metric([target, e.address, _label(code)], count)
     return state, requests, in_flight, picks
 

@@ -265,6 +265,9 @@ async def test_no_task_outlives_the_channel(tmp_path: Path) -> None:
         assert left == set()
 
 
+_STATE = "mesh_endpoint_state"
+
+
 async def test_metrics_tell_of_endpoints_that_are_there_and_forget_the_others(tmp_path: Path) -> None:
     async with cluster(tmp_path, 2) as ping:
         for _ in range(4):
@@ -272,7 +275,7 @@ async def test_metrics_tell_of_endpoints_that_are_there_and_forget_the_others(tm
         with pytest.raises(grpc.aio.AioRpcError):
             await ping.stub.Poke(PingRequest(fail_code="ABORTED"))
         samples = {
-            (s.name, s.labels.get("endpoint"), s.labels.get("grpc_code")): s.value
+            (s.name, s.labels.get("endpoint"), s.labels.get("grpc_code") or s.labels.get("state")): s.value
             for family in ping.channel.collect()
             for s in family.samples
         }
@@ -280,7 +283,8 @@ async def test_metrics_tell_of_endpoints_that_are_there_and_forget_the_others(tm
         assert samples["mesh_endpoint_requests_total", one, "OK"] == 2
         assert samples["mesh_picks_total", one, None] + samples["mesh_picks_total", two, None] == 5
         assert samples["mesh_endpoint_in_flight", one, None] == 0
-        assert samples["mesh_endpoint_state", one, None] == 1
+        states = {state: v for (name, at, state), v in samples.items() if (name, at) == (_STATE, one)}
+        assert states == {"ready": 1, "connecting": 0, "unhealthy": 0, "failed": 0, "draining": 0}
         assert sum(v for (name, _, code), v in samples.items() if code == "Aborted") == 1
         assert samples["mesh_retries_total", None, None] == 0
         assert samples["mesh_endpoints_in_rotation", None, None] == 2

@@ -1,0 +1,128 @@
+"""Every expression of every panel and rule has data on a real Prometheus that scraped the shop under load."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningCluster, up
+from tests.observability.prom import Expression, Prometheus, expressions, fetch, without_thresholds
+from tests.observability.rules import Rule, rules
+
+EXPRESSIONS = expressions()
+#: Recorded by the rules that are true for as long as they are evaluated, and what each alert looks at.
+LOOKED_AT = [
+    (f"{rule.get('alert') or rule['record']} {i}", expr)
+    for rule in rules()
+    for i, expr in enumerate(without_thresholds(rule["expr"]))
+]
+#: Seconds of load before, between and after what happens, for scrapes (2 s) and evaluations (5 s).
+SETTLE = 15.0
+#: Loopback addresses beside those of other clusters; a load in the mesh, and traces of it.
+ENVIRONMENT = {
+    "MESHMART_LOOPBACK": "127.44",
+    "MESHMART_LOAD_RPS": "10",
+    "MESHMART_LOAD_SCENARIO": "mix",
+    "MESH_TELEMETRY_SAMPLE_RATIO": "0.25",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """The shop under load, to which everything has happened that the dashboards tell of."""
+    if shutil.which("prometheus") is None:
+        problem = "Prometheus is not installed; on Debian: apt install prometheus"
+        pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
+    running = RunningCluster(tmp_path_factory.mktemp("cluster") / "state", ENVIRONMENT)
+    with up(running, "--replicas", "product=3", "--replicas", "loadgen=1"):
+        time.sleep(SETTLE)
+        running.run("tour", "intruder")  # what it shows is counted, which is looked at below
+        running.meshmart("kill", "product/1")
+        running.meshmart("rotate-certs")
+        running.meshmart("load", "--rps", "10", "--duration", "10s", "--scenario", "checkout", check=False)
+        time.sleep(SETTLE)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def status(cluster: RunningCluster) -> dict[str, Any]:
+    return cluster.status()
+
+
+@pytest.fixture(scope="module")
+def prometheus(status: dict[str, Any]) -> Prometheus:
+    return Prometheus(status["prometheus"], since=time.time() - 300)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda e: e.id)
+def test_a_panel_has_data_and_the_labels_of_its_legend(
+    prometheus: Prometheus, expression: Expression
+) -> None:
+    series = prometheus.graph(expression.text)
+    assert series, expression.text
+    wanted = set(re.findall(r"{{(\w+)}}", expression.legend))
+    assert all(wanted <= s["metric"].keys() for s in series), (expression.text, series[0]["metric"])
+
+
+@pytest.mark.parametrize(("name", "expr"), LOOKED_AT, ids=[name for name, _ in LOOKED_AT])
+def test_what_a_rule_looks_at_is_there(prometheus: Prometheus, name: str, expr: str) -> None:
+    assert prometheus.graph(expr), expr
+
+
+def test_prometheus_evaluates_every_rule_without_an_error(prometheus: Prometheus) -> None:
+    loaded = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+    assert sorted(r["name"] for r in loaded) == sorted(_name(r) for r in rules())
+    assert {r["name"]: r.get("lastError") for r in loaded if r["health"] != "ok"} == {}
+
+
+def _name(rule: Rule) -> str:
+    name: str = rule.get("alert") or rule["record"]
+    return name
+
+
+@pytest.mark.parametrize("variable", ["namespace", "service"])
+def test_the_variables_offer_what_there_is(prometheus: Prometheus, variable: str) -> None:
+    match = 'mesh_serving{job="meshmart", namespace="meshmart"}'
+    assert {"namespace": "meshmart", "service": "order"}[variable] in prometheus.get(
+        f"label/{variable}/values", **{"match[]": match}
+    )
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        'sum(mesh_authz_denials_total{service="product", caller!="other"})',
+        'increase(replica:authz_denials:sum{service="product"}[5m])',
+        'increase(mesh_tls_handshake_failures_total{service="product"}[5m])',
+        'increase(mesh_identity_refused_total{service="product", reason="tls_version"}[5m])',
+        'increase(mesh_certificate_reloads_total{service="order", result="success"}[5m])',
+        'increase(mesh_drains_total{target="product", outcome="finished"}[5m])',
+        'increase(loadgen_calls_total{code="OK"}[5m])',
+    ],
+)
+def test_what_happened_is_seen(prometheus: Prometheus, expr: str) -> None:
+    assert prometheus.peak(expr) > 0
+
+
+@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if e.exemplars], ids=lambda e: e.id)
+def test_an_exemplar_leads_to_its_trace(
+    status: dict[str, Any], prometheus: Prometheus, expression: Expression
+) -> None:
+    found = prometheus.exemplars(expression.text)
+    assert found, expression.text
+    # A span may have been dropped or evicted; that of the last calls is there.
+    assert any(fetch(f"{status['traces']}/api/traces/{trace}")[0] == 200 for trace in found)
+
+
+def test_exemplars_are_exposed_to_whoever_asks_for_openmetrics_and_to_no_one_else(
+    status: dict[str, Any],
+) -> None:
+    metrics = status["services"]["product"]["replicas"][-1]["metrics"]
+    _, openmetrics = fetch(metrics, "application/openmetrics-text; version=1.0.0")
+    assert openmetrics.endswith("# EOF\n")
+    assert "# {trace_id=" in openmetrics
+    assert "trace_id" not in fetch(metrics)[1]

@@ -1,0 +1,1 @@
+"""The Grafana dashboards, described in Python and written as JSON: `python -m tools.dashboards`."""

@@ -1,0 +1,31 @@
+"""Writes the dashboards; with `--check` only says whether they are current (exit status 1: they are not)."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tools.dashboards.identity import IDENTITY
+from tools.dashboards.mesh import MESH
+from tools.dashboards.render import render
+from tools.dashboards.service import SERVICE
+from tools.dashboards.shop import SHOP
+
+TARGET = Path(__file__).parents[2] / "helm" / "meshmart" / "dashboards"
+BOARDS = {"mesh": MESH, "service": SERVICE, "identity": IDENTITY, "shop": SHOP}
+
+
+def files() -> Mapping[Path, str]:
+    """What each file should hold."""
+    return {TARGET / f"{name}.json": render(board) for name, board in BOARDS.items()}
+
+
+def stale() -> list[Path]:
+    """Files that do not hold it."""
+    return [p for p, text in files().items() if not p.exists() or p.read_text(encoding="utf-8") != text]
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(f"run python -m tools.dashboards: {', '.join(p.name for p in stale())}" if stale() else 0)
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")

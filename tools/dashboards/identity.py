@@ -1,0 +1,119 @@
+"""Who is who: certificates, the policy, users' tokens, and who was refused."""
+
+from tools.dashboards.model import ALL, Board, Panel, Query, Row, increase, rate
+
+_HERE = '{namespace="$namespace"}'
+
+_CERTIFICATES = Row(
+    "Certificates",
+    [
+        Panel(
+            "Lifetime left",
+            "The least of a service's replicas. Renewal is due at a third; below a fifth it is late.",
+            "percentunit",
+            [Query(f"min by (service) (replica:certificate_left:ratio{_HERE})", "{{service}}")],
+        ),
+        Panel(
+            "Expires in",
+            "The first of a service's replicas.",
+            "s",
+            [
+                Query(
+                    f"min by (service) (mesh_certificate_expiry_timestamp_seconds{{{ALL}}}) - time()",
+                    "{{service}}",
+                )
+            ],
+        ),
+        Panel(
+            "Reloads",
+            "Taken by the running processes, or refused by them.",
+            "short",
+            [Query(increase("mesh_certificate_reloads_total", "service, result"), "{{service}} {{result}}")],
+        ),
+        Panel(
+            "Handshakes",
+            "TLS connections that clients began.",
+            "cps",
+            [Query(rate("mesh_tls_handshakes_total", "service"), "{{service}}")],
+            width=12,
+        ),
+        Panel(
+            "Failed handshakes",
+            "No certificate, a foreign CA, a scan.",
+            "short",
+            [Query(increase("mesh_tls_handshake_failures_total", "service"), "{{service}}")],
+            width=12,
+        ),
+    ],
+)
+
+_REFUSED = Row(
+    "Refused workloads",
+    [
+        Panel(
+            "Refused for what they are",
+            "Certified by our CA and still none of ours, or an old TLS.",
+            "short",
+            [Query(increase("mesh_identity_refused_total", "service, reason"), "{{service}} {{reason}}")],
+        ),
+        Panel(
+            "Denied by the policy",
+            "A second, over five minutes.",
+            "reqps",
+            [Query(f"sum by (service) (rate(replica:authz_denials:sum{_HERE}[5m]))", "{{service}}")],
+        ),
+        Panel(
+            "Policy reloads",
+            "Taken, or refused: then the last good one stays.",
+            "short",
+            [Query(increase("mesh_policy_reloads_total", "service, result"), "{{service}} {{result}}")],
+        ),
+        Panel(
+            "Who was denied what",
+            "Since the processes started.",
+            "short",
+            [
+                Query(
+                    f'sum by (service, caller, method) (mesh_authz_denials_total{{{ALL}, caller!="other"}})',
+                    "",
+                )
+            ],
+            kind="table",
+            width=24,
+        ),
+    ],
+)
+
+_USERS = Row(
+    "Users",
+    [
+        Panel(
+            "Tokens",
+            "Verified, known already, rejected, or without a key to verify them.",
+            "reqps",
+            [Query(rate("mesh_auth_tokens_total", "result"), "{{result}}")],
+        ),
+        Panel(
+            "Rejected tokens by service",
+            "",
+            "reqps",
+            [Query(rate("mesh_auth_tokens_total", "service", f'{ALL}, result="rejected"'), "{{service}}")],
+        ),
+        Panel(
+            "Keys, and how they are fetched",
+            "Verification keys that services hold.",
+            "short",
+            [
+                Query(f"min by (service) (mesh_auth_keys{{{ALL}}})", "{{service}} keys"),
+                Query(increase("mesh_auth_key_fetches_total", "result"), "fetches {{result}}"),
+            ],
+        ),
+    ],
+)
+
+IDENTITY = Board(
+    "meshmart-identity",
+    "Meshmart: identity",
+    "Certificates, the policy, users' tokens, and who was refused.",
+    [_CERTIFICATES, _REFUSED, _USERS],
+)

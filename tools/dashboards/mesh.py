@@ -1,0 +1,249 @@
+"""The whole mesh: who calls whom, how it goes, and what the mesh does about it."""
+
+from tools.dashboards.model import (
+    ALL,
+    BAD,
+    OURS,
+    Board,
+    Panel,
+    Query,
+    Row,
+    fault_share,
+    increase,
+    quantile,
+    quantiles,
+    rate,
+)
+
+_UNARY = f'{OURS}, grpc_type="unary"'
+_SERVED = rate("grpc_server_handling_seconds_count", "service, replica", _UNARY)
+_FAULTS = rate("grpc_client_handled_total", "grpc_service, grpc_method, grpc_code", f"{OURS}, {BAD}")
+_FAILED = rate("mesh_endpoint_requests_total", "target, endpoint, grpc_code", f"{ALL}, {BAD}")
+#: Recorded by helm/meshmart/rules/slo.yaml.
+_BURN = 'grpc_service:client_{what}:ratio1h{{namespace="$namespace"}} / (1 - scalar(slo:{slo}:objective))'
+
+_CALLS = Row(
+    "Calls, as their callers see them: after retries",
+    [
+        Panel(
+            "Rate by service",
+            "What is called how often.",
+            "reqps",
+            [Query(rate("grpc_client_handling_seconds_count", "grpc_service", OURS), "{{grpc_service}}")],
+        ),
+        Panel(
+            "Errors by service",
+            "The share of calls that ended in a fault of the callee.",
+            "percentunit",
+            [Query(fault_share("client", "grpc_service", OURS), "{{grpc_service}}")],
+        ),
+        Panel(
+            "Latency by service",
+            "Unary calls. A point is a call that was traced: it opens its trace.",
+            "s",
+            quantiles("grpc_client_handling_seconds", "grpc_service", _UNARY),
+            exemplars=True,
+        ),
+        Panel(
+            "Rate by method",
+            "The same, method by method.",
+            "reqps",
+            [
+                Query(
+                    rate("grpc_client_handling_seconds_count", "grpc_service, grpc_method", OURS),
+                    "{{grpc_service}}/{{grpc_method}}",
+                )
+            ],
+        ),
+        Panel(
+            "Errors by method and code",
+            "The ten worst.",
+            "reqps",
+            [
+                Query(
+                    f"topk(10, {_FAULTS})",
+                    "{{grpc_service}}/{{grpc_method}} {{grpc_code}}",
+                )
+            ],
+        ),
+        Panel(
+            "p99 by method",
+            "Unary calls.",
+            "s",
+            [
+                Query(
+                    quantile(0.99, "grpc_client_handling_seconds", "grpc_service, grpc_method", _UNARY),
+                    "{{grpc_service}}/{{grpc_method}}",
+                )
+            ],
+            exemplars=True,
+        ),
+        Panel(
+            "Error budget burnt",
+            "By the rate of the last hour; 1 uses up just the month's, 14.4 wakes somebody.",
+            "short",
+            [Query(_BURN.format(what="faults", slo="availability"), "{{grpc_service}}")],
+            width=12,
+        ),
+        Panel(
+            "Latency budget burnt",
+            "The same for calls slower than 250 ms.",
+            "short",
+            [Query(_BURN.format(what="slow", slo="latency"), "{{grpc_service}}")],
+            width=12,
+        ),
+    ],
+)
+
+_BALANCE = Row(
+    "Balance",
+    [
+        Panel(
+            "Share of each replica",
+            "Of its service's unary calls. Lines of one service lie on each other.",
+            "percentunit",
+            [Query(f"{_SERVED} / on (service) group_left () sum by (service) ({_SERVED})", "{{replica}}")],
+        ),
+        Panel(
+            "Busiest to idlest replica",
+            "1 is even; MeshUnevenShare fires at 1.5.",
+            "short",
+            [Query(f"max by (service) ({_SERVED}) / min by (service) ({_SERVED})", "{{service}}")],
+        ),
+        Panel(
+            "Picks by endpoint",
+            "What the callers' balancers chose.",
+            "reqps",
+            [Query(rate("mesh_picks_total", "target, endpoint"), "{{target}} {{endpoint}}")],
+        ),
+        Panel(
+            "In flight by endpoint",
+            "Attempts that run, over all callers.",
+            "short",
+            [
+                Query(
+                    f"sum by (target, endpoint) (mesh_endpoint_in_flight{{{ALL}}})", "{{target}} {{endpoint}}"
+                )
+            ],
+        ),
+        Panel(
+            "Calls that wait",
+            "For an endpoint, in their callers.",
+            "short",
+            [Query(f"sum by (service, target) (mesh_calls_waiting{{{ALL}}})", "{{service}} → {{target}}")],
+        ),
+        Panel(
+            "Calls not begun",
+            "Their time was over before they were sent.",
+            "short",
+            [Query(increase("mesh_deadline_expired_total", "service, target"), "{{service}} → {{target}}")],
+        ),
+    ],
+)
+
+_ENDPOINTS = Row(
+    "Endpoints",
+    [
+        Panel(
+            "Endpoints by state",
+            "Over all callers: two callers of three replicas have six.",
+            "short",
+            [Query(f"sum by (target, state) (mesh_endpoint_state{{{ALL}}})", "{{target}} {{state}}")],
+            kind="stacked",
+        ),
+        Panel(
+            "In rotation",
+            "The fewest that any caller picks from. At 0 its calls fail.",
+            "short",
+            [
+                Query(
+                    f"min by (service, target) (mesh_endpoints_in_rotation{{{ALL}}})",
+                    "{{service}} → {{target}}",
+                )
+            ],
+        ),
+        Panel(
+            "DNS set size",
+            "Addresses in the last answer.",
+            "short",
+            [
+                Query(f"max by (name) (mesh_resolver_endpoints{{{ALL}}})", "{{name}} most"),
+                Query(f"min by (name) (mesh_resolver_endpoints{{{ALL}}})", "{{name}} least"),
+            ],
+        ),
+        Panel(
+            "DNS look-ups",
+            "By result.",
+            "reqps",
+            [Query(rate("mesh_dns_lookups_total", "result"), "{{result}}")],
+        ),
+        Panel(
+            "Drains",
+            "Connections given up, for a replica that left or for new certificates.",
+            "short",
+            [Query(increase("mesh_drains_total", "target, outcome"), "{{target}} {{outcome}}")],
+        ),
+        Panel(
+            "Replicas that leave",
+            "And streams that they told to resume elsewhere.",
+            "short",
+            [
+                Query(f"sum by (service) (mesh_draining{{{ALL}}})", "{{service}} draining"),
+                Query(increase("mesh_drain_streams_ended_total", "service"), "{{service}} streams ended"),
+            ],
+        ),
+    ],
+)
+
+_RETRIES = Row(
+    "Retries",
+    [
+        Panel(
+            "Retries",
+            "Attempts after the first.",
+            "reqps",
+            [Query(rate("mesh_retries_total", "service, target"), "{{service}} → {{target}}")],
+        ),
+        Panel(
+            "Failed attempts by endpoint",
+            "The ten worst: one sick replica stands out.",
+            "reqps",
+            [
+                Query(
+                    f"topk(10, {_FAILED})",
+                    "{{target}} {{endpoint}} {{grpc_code}}",
+                )
+            ],
+        ),
+        Panel(
+            "Retry budget used",
+            "Retries of ten seconds, of those that may be.",
+            "percentunit",
+            [
+                Query(
+                    f"sum by (service, target) (mesh_retry_budget_spent{{{ALL}}})"
+                    f" / sum by (service, target) (mesh_retry_budget_allowed{{{ALL}}})",
+                    "{{service}} → {{target}}",
+                )
+            ],
+        ),
+        Panel(
+            "Retries that the budget forbade",
+            "The calls failed instead.",
+            "short",
+            [
+                Query(
+                    increase("mesh_retry_budget_exhausted_total", "service, target"),
+                    "{{service}} → {{target}}",
+                )
+            ],
+        ),
+    ],
+)
+
+MESH = Board(
+    "meshmart-mesh",
+    "Meshmart: mesh",
+    "Who calls whom, how it goes, and what the mesh does about it.",
+    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES],
+)

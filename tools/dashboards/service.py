@@ -1,0 +1,190 @@
+"""One service: what it is asked, what it asks of others, its replicas, and how full it is."""
+
+from tools.dashboards.model import (
+    RATE,
+    Board,
+    Panel,
+    Query,
+    Row,
+    fault_share,
+    in_flight,
+    quantile,
+    quantiles,
+    rate,
+)
+
+_ONE = 'job="meshmart", namespace="$namespace", service="$service"'
+_CALLS = f'{_ONE}, grpc_service!~"grpc[.].+"'
+_UNARY = f'{_CALLS}, grpc_type="unary"'
+
+
+def _red(side: str, title: str, method: str) -> Row:
+    metric = f"grpc_{side}_handling_seconds"
+    by = "grpc_method" if side == "server" else "grpc_service, grpc_method"
+    return Row(
+        title,
+        [
+            Panel(
+                "Rate by method",
+                "Calls that ended.",
+                "reqps",
+                [Query(rate(f"{metric}_count", by, _CALLS), method)],
+            ),
+            Panel(
+                "Errors by method",
+                "The share that ended in a fault.",
+                "percentunit",
+                [Query(fault_share(side, by, _CALLS), method)],
+            ),
+            Panel(
+                "Latency",
+                "Unary calls. A point opens the trace of a call.",
+                "s",
+                quantiles(metric, "", _UNARY),
+                exemplars=True,
+            ),
+            Panel(
+                "Calls by code",
+                "Also the callers' own mistakes: NotFound, InvalidArgument, PermissionDenied …",
+                "reqps",
+                [Query(rate(f"grpc_{side}_handled_total", "grpc_code", _CALLS), "{{grpc_code}}")],
+                kind="stacked",
+            ),
+            Panel(
+                "p99 by method",
+                "Unary calls.",
+                "s",
+                [Query(quantile(0.99, metric, by, _UNARY), method)],
+                exemplars=True,
+            ),
+            Panel(
+                "Messages",
+                "Of streams as they pass, not when the stream ends.",
+                "mps",
+                [
+                    Query(
+                        rate(f"grpc_{side}_msg_received_total", "", _CALLS).replace("by () ", ""), "received"
+                    ),
+                    Query(rate(f"grpc_{side}_msg_sent_total", "", _CALLS).replace("by () ", ""), "sent"),
+                ],
+            ),
+        ],
+    )
+
+
+_REPLICAS = Row(
+    "Replicas",
+    [
+        Panel(
+            "Rate by replica",
+            "Calls served.",
+            "reqps",
+            [Query(rate("grpc_server_handling_seconds_count", "replica", _CALLS), "{{replica}}")],
+        ),
+        Panel(
+            "Errors by replica",
+            "The share that ended in a fault.",
+            "percentunit",
+            [Query(fault_share("server", "replica", _CALLS), "{{replica}}")],
+        ),
+        Panel(
+            "p99 by replica",
+            "Unary calls.",
+            "s",
+            [Query(quantile(0.99, "grpc_server_handling_seconds", "replica", _UNARY), "{{replica}}")],
+        ),
+        Panel(
+            "Up, serving, draining",
+            "1 is yes.",
+            "short",
+            [
+                Query(f"up{{{_ONE}}}", "{{replica}} up"),
+                Query(f"mesh_serving{{{_ONE}}}", "{{replica}} serving"),
+                Query(f"mesh_draining{{{_ONE}}}", "{{replica}} draining"),
+            ],
+        ),
+        Panel(
+            "Age",
+            "Since the process started: a fall is a restart.",
+            "s",
+            [Query(f"time() - process_start_time_seconds{{{_ONE}}}", "{{replica}}")],
+        ),
+        Panel(
+            "Certificate left",
+            "Of its lifetime; it is renewed at a third.",
+            "percentunit",
+            [
+                Query(
+                    'replica:certificate_left:ratio{namespace="$namespace", service="$service"}',
+                    "{{replica}}",
+                )
+            ],
+        ),
+    ],
+)
+
+_SATURATION = Row(
+    "Saturation",
+    [
+        Panel(
+            "CPU",
+            "Cores used. A process has one event loop: at 1 it is full.",
+            "short",
+            [Query(f"rate(process_cpu_seconds_total{{{_ONE}}}[{RATE}])", "{{replica}}")],
+        ),
+        Panel(
+            "Memory", "Resident.", "bytes", [Query(f"process_resident_memory_bytes{{{_ONE}}}", "{{replica}}")]
+        ),
+        Panel(
+            "Event loop lag",
+            "The longest delay of the last ten seconds.",
+            "s",
+            [Query(f"mesh_event_loop_lag_seconds{{{_ONE}}}", "{{replica}}")],
+        ),
+        Panel(
+            "In flight",
+            "Calls that are served now, streams among them.",
+            "short",
+            [Query(in_flight("replica, grpc_type", _CALLS), "{{replica}} {{grpc_type}}")],
+        ),
+        Panel(
+            "Waiting to call",
+            "Calls without an endpoint.",
+            "short",
+            [Query(f"sum by (replica, target) (mesh_calls_waiting{{{_ONE}}})", "{{replica}} → {{target}}")],
+        ),
+        Panel(
+            "Open files",
+            "Of those allowed.",
+            "percentunit",
+            [Query(f"process_open_fds{{{_ONE}}} / process_max_fds{{{_ONE}}}", "{{replica}}")],
+        ),
+        Panel(
+            "Spans",
+            "By whether the collector took them.",
+            "short",
+            [Query(rate("mesh_spans_exported_total", "outcome", _ONE), "{{outcome}}")],
+            width=12,
+        ),
+        Panel(
+            "Log lines lost",
+            "Nobody read standard error.",
+            "short",
+            [Query(rate("mesh_log_lines_dropped_total", "replica", _ONE), "{{replica}}")],
+            width=12,
+        ),
+    ],
+)
+
+SERVICE = Board(
+    "meshmart-service",
+    "Meshmart: one service",
+    "What it is asked, what it asks of others, its replicas, and how full they are.",
+    [
+        _red("server", "Served", "{{grpc_method}}"),
+        _red("client", "Called", "{{grpc_service}}/{{grpc_method}}"),
+        _REPLICAS,
+        _SATURATION,
+    ],
+    service=True,
+)

@@ -1,0 +1,131 @@
+"""The shop that runs on the mesh: orders and what follows from them, and the load upon it."""
+
+from tools.dashboards.model import ALL, Board, Panel, Query, Row, in_flight, quantiles, rate
+
+
+def _method(service: str, method: str) -> str:
+    return f'{ALL}, grpc_service="ecommerce.{service}", grpc_method="{method}"'
+
+
+def _by_code(service: str, method: str) -> list[Query]:
+    return [Query(rate("grpc_server_handled_total", "grpc_code", _method(service, method)), "{{grpc_code}}")]
+
+
+_ORDERS = Row(
+    "Orders",
+    [
+        Panel(
+            "Orders",
+            "Placed, by how it ended: FailedPrecondition is the customer's, such as no stock.",
+            "reqps",
+            _by_code("OrderService", "CreateOrder"),
+            kind="stacked",
+        ),
+        Panel(
+            "Time to order",
+            "A point opens the trace of an order.",
+            "s",
+            quantiles("grpc_server_handling_seconds", "", _method("OrderService", "CreateOrder")),
+            exemplars=True,
+        ),
+        Panel(
+            "Payments",
+            "By how it ended.",
+            "reqps",
+            _by_code("PaymentService", "ProcessPayment"),
+            kind="stacked",
+        ),
+        Panel("Log-ins", "By how it ended.", "reqps", _by_code("UserService", "Login"), kind="stacked"),
+        Panel(
+            "Looks at products",
+            "By method.",
+            "reqps",
+            [
+                Query(
+                    rate(
+                        "grpc_server_handling_seconds_count",
+                        "grpc_method",
+                        f'{ALL}, grpc_service="ecommerce.ProductService"',
+                    ),
+                    "{{grpc_method}}",
+                )
+            ],
+        ),
+        Panel(
+            "Open streams",
+            "Pages that follow an order, chats, feeds.",
+            "short",
+            [
+                Query(
+                    in_flight(
+                        "grpc_method", f'{ALL}, grpc_service=~"ecommerce[.].+", grpc_type=~".*_stream"'
+                    ),
+                    "{{grpc_method}}",
+                )
+            ],
+        ),
+    ],
+)
+
+_OUTBOX = Row(
+    "What follows from them: the outbox",
+    [
+        Panel(
+            "Waiting",
+            "Events not delivered yet.",
+            "short",
+            [Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}")],
+        ),
+        Panel(
+            "Oldest",
+            "How late it is.",
+            "s",
+            [
+                Query(
+                    f"max by (service, topic) (shop_outbox_oldest_seconds{{{ALL}}})",
+                    "{{service}} → {{topic}}",
+                )
+            ],
+        ),
+        Panel(
+            "Delivered, and failed",
+            "A failed delivery is repeated.",
+            "reqps",
+            [
+                Query(rate("shop_outbox_delivered_total", "service, topic"), "{{service}} → {{topic}}"),
+                Query(rate("shop_outbox_failures_total", "service, topic"), "{{service}} → {{topic}} failed"),
+            ],
+        ),
+    ],
+)
+
+_LOAD = Row(
+    "Load generator (where it runs)",
+    [
+        Panel(
+            "Calls",
+            "By code.",
+            "reqps",
+            [Query(rate("loadgen_calls_total", "target, code"), "{{target}} {{code}}")],
+        ),
+        Panel(
+            "Latency",
+            "From when the schedule wanted a call to its end: also what a stall holds up.",
+            "s",
+            quantiles("loadgen_latency_seconds", "target", ALL),
+        ),
+        Panel(
+            "Dropped",
+            "Arrivals above the limit of journeys in flight.",
+            "reqps",
+            [Query(rate("loadgen_dropped_total", "replica"), "{{replica}}")],
+        ),
+    ],
+)
+
+SHOP = Board(
+    "meshmart-shop",
+    "Meshmart: shop",
+    "Orders, what follows from them, and the load upon the shop.",
+    [_ORDERS, _OUTBOX, _LOAD],
+)
