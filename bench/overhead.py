@@ -237,6 +237,15 @@ class Variant:
         self.cpu.append((after - before) / len(latencies))
         self.latencies += latencies
 
+    def summary(self) -> dict[str, float]:
+        """Medians over the rounds, in microseconds."""
+        cuts = statistics.quantiles(self.latencies, n=100)
+        return {
+            "cpu_us": round(statistics.median(self.cpu) * 1e6, 1),
+            "p50_us": round(cuts[49] * 1e6),
+            "p99_us": round(cuts[98] * 1e6),
+        }
+
 
 REQUEST = product_pb2.GetProductRequest(id=1)
 
@@ -317,27 +326,25 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         prepare(directory)
         running = await variants(directory, args.loop, stack)
-        for v in running.values():  # connections, caches
-            await v.round(200, args.concurrency)
-            v.cpu.clear()
-            v.latencies.clear()
-        for n in range(args.rounds):
-            for v in running.values():
-                await v.round(args.calls, args.concurrency)
-            print(f"\rround {n + 1} of {args.rounds}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
+        await alternate(running, args.rounds, args.calls, args.concurrency)
         return summary(running)
 
 
+async def alternate(running: dict[str, Variant], rounds: int, calls: int, concurrency: int) -> None:
+    """Plays the rounds, each over all variants, after one that does not count."""
+    for v in running.values():  # connections, caches
+        await v.round(200, concurrency)
+        v.cpu.clear()
+        v.latencies.clear()
+    for n in range(rounds):
+        for v in running.values():
+            await v.round(calls, concurrency)
+        print(f"\rround {n + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
 def summary(running: dict[str, Variant]) -> dict[str, Any]:
-    rows = {}
-    for name, v in running.items():
-        cuts = statistics.quantiles(v.latencies, n=100)
-        rows[name] = {
-            "cpu_us": round(statistics.median(v.cpu) * 1e6, 1),
-            "p50_us": round(cuts[49] * 1e6),
-            "p99_us": round(cuts[98] * 1e6),
-        }
+    rows = {name: v.summary() for name, v in running.items()}
     ratios = {}
     for name, (of, to, budget) in RATIOS.items():
         paired = sorted(a / b for a, b in zip(running[of].cpu, running[to].cpu, strict=True))
@@ -362,8 +369,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"{name:<34} {row['ratio']:>7.3f} {quartiles:>15} {budget:>7}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of every comparison."""
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=1000, help="per variant and round")
     parser.add_argument("--concurrency", type=int, default=8)
@@ -371,6 +378,11 @@ def main() -> None:
         "--loop", choices=["uvloop", "asyncio"], default="uvloop", help="on both sides, all variants"
     )
     parser.add_argument("--json", action="store_true")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    add_options(parser)
     parser.add_argument("--serve", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
