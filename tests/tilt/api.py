@@ -51,6 +51,28 @@ class Api:
     def os__path__join(self, path: str, *paths: str) -> str:
         return os.path.join(path, *paths)
 
+    def os__path__exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def watch_file(self, file_path: str) -> None:
+        if not os.path.isabs(file_path):
+            raise TiltError(f"watch_file: {file_path} is not absolute")
+
+    def decode_json(self, json: str) -> Any:
+        return yaml.safe_load(json)
+
+    def local(
+        self,
+        command: Strings,
+        quiet: bool = False,
+        command_bat: Strings = "",
+        echo_off: bool = False,
+        env: dict[str, str] = {},
+        dir: str = "",
+        stdin: str | None = None,
+    ) -> str:
+        return _output(command if isinstance(command, list) else ["sh", "-c", command], dir or None)
+
     def k8s_context(self) -> str:
         return self._context
 
@@ -237,8 +259,8 @@ def _installed(program: str) -> bool:
     return any(os.access(os.path.join(each, program), os.X_OK) for each in os.get_exec_path())
 
 
-def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _output(command: list[str], directory: str | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
     if done.returncode:
         raise TiltError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
