@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-browser test-tilt test-image image bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-cluster test-browser test-tilt test-image image bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
 
 test-dashboards: $(VENV)/.dev ## rules by promtool; dashboards on a real Prometheus that scrapes the shop
 	@$(PYTEST) tests/observability
+
+test-cluster: $(VENV)/.dev ## the command on a real Kubernetes: MESHMART_TEST_CONTEXT names the kubeconfig's context
+	@$(PYTEST) tests/cluster -rs
 
 test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 	@$(PYTEST) tests/e2e -m browser

@@ -41,7 +41,8 @@ def _show(told: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("replica", "address", "ready", "restarts", "process or pod", box=None, pad_edge=False)
+    table = Table("replica", "address", "ready", "restarts", box=None, pad_edge=False)
+    table.add_column("process or pod", overflow="fold")
     for service, about in told["services"].items():
         for replica in about["replicas"]:
             table.add_row(*_row(service, replica))

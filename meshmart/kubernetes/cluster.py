@@ -165,6 +165,8 @@ class KubernetesCluster:
             self._api.list("pods", objects.SERVICES),
             self._api.list("services"),
         )
+        if not deployments:
+            raise ClusterError(f"there is no release of meshmart in namespace {self._api.namespace}")
         names = [objects.name(d) for d in deployments]
         stay = [p for p in pods if not objects.leaving(p)]
         numbered = {
