@@ -173,7 +173,7 @@ class Api:
         query: Sequence[tuple[str, str]],
         body: Object | None = None,
     ) -> Any:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "*/*"}  # an exec refuses to be asked for JSON; the rest is told in it anyway
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         return await client.param_serialize(
