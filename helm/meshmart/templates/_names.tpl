@@ -33,9 +33,20 @@ app.kubernetes.io/part-of: meshmart
 {{- /* The services that are installed, `default` under each: a map as YAML. */ -}}
 {{- define "meshmart.services" -}}
 {{- $services := dict -}}
+{{- $taken := list "client" "outsider" "test" "postgres" "jaeger" "prometheus" "grafana" "migrations" "certificates" "certificate-renewal" "cleanup" -}}
 {{- range $name, $own := .Values.services -}}
+{{- if has $name $taken -}}
+{{- fail (printf "services.%s: the chart itself has an object of this name" $name) -}}
+{{- else if not (regexMatch "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
+{{- fail (printf "services.%s: must be a DNS label, such as order or gift-card" $name) -}}
+{{- end -}}
 {{- $spec := mergeOverwrite (deepCopy $.Values.default) (deepCopy ($own | default dict)) -}}
 {{- if $spec.enabled -}}
+{{- range $spec.calls -}}
+{{- if not (hasKey $.Values.services .) -}}
+{{- fail (printf "services.%s.calls: there is no service %s" $name .) -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := set $services $name $spec -}}
 {{- end -}}
 {{- end -}}

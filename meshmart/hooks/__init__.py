@@ -1,0 +1,1 @@
+"""What the chart's hook jobs run in the cluster."""

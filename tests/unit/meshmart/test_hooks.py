@@ -1,0 +1,144 @@
+"""The chart's hook jobs: certificates without cert-manager, and what an uninstall would leave."""
+
+import datetime
+from collections.abc import Iterator
+
+import pytest
+from cryptography import x509
+
+from mesh.call import Workload
+from mesh.identity.credentials import Credentials
+from meshmart.hooks import certificates, cleanup
+from meshmart.hooks.api import ApiError, Secrets
+from meshmart.hooks.certificates import Issuer, Wanted, seconds
+from tests.unit.meshmart.secrets_api import secrets_api
+
+NOW = datetime.datetime.now(datetime.UTC)
+LABELS = {"app.kubernetes.io/component": "certificate", "app.kubernetes.io/instance": "spring"}
+SELECTOR = ",".join(f"{k}={v}" for k, v in LABELS.items())
+WANTED = Wanted("example.org", "cluster.test", 24 * 3600, 8 * 3600, 3650 * 86400, LABELS)
+
+
+@pytest.fixture
+def secrets() -> Iterator[Secrets]:
+    with secrets_api() as client:
+        yield client
+
+
+def issuer(secrets: Secrets, after_hours: float = 0) -> Issuer:
+    return Issuer(secrets, WANTED, lambda: NOW + datetime.timedelta(hours=after_hours))
+
+
+def credentials(secrets: Secrets, workload: str) -> Credentials:
+    kept = secrets.read(f"{workload}-tls")
+    assert kept is not None
+    return Credentials.parse(kept["tls.crt"], kept["tls.key"], kept["ca.crt"])
+
+
+def test_each_workload_gets_an_identity_that_the_mesh_takes(secrets: Secrets) -> None:
+    assert issuer(secrets).issue(["product", "order"]) == ["product", "order"]
+    assert credentials(secrets, "order").workload == Workload("example.org", "shop", "order")
+    certificate = x509.load_pem_x509_certificate(credentials(secrets, "order").cert_chain)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    dns = names.get_values_for_type(x509.DNSName)
+    assert dns == ["order.shop.svc.cluster.test", "order.shop.svc"]
+
+
+def test_what_is_not_due_is_left_alone(secrets: Secrets) -> None:
+    issuer(secrets).issue(["product"])
+    assert issuer(secrets, after_hours=15).issue(["product", "user"]) == ["user"]
+
+
+def test_what_is_due_is_renewed_by_the_same_ca(secrets: Secrets) -> None:
+    issuer(secrets).issue(["product"])
+    before = credentials(secrets, "product")
+    assert issuer(secrets, after_hours=17).issue(["product"]) == ["product"]
+    after = credentials(secrets, "product")
+    assert after.serial != before.serial
+    assert after.ca == before.ca
+
+
+def test_what_another_ca_signed_is_replaced(secrets: Secrets) -> None:
+    issuer(secrets).issue(["product"])
+    secrets.delete("meshmart-ca")
+    assert issuer(secrets).issue(["product"]) == ["product"]
+    chain = x509.load_pem_x509_certificate(credentials(secrets, "product").cert_chain)
+    chain.verify_directly_issued_by(x509.load_pem_x509_certificate(credentials(secrets, "product").ca))
+
+
+def test_a_broken_secret_is_replaced(secrets: Secrets) -> None:
+    secrets.write("product-tls", {"tls.crt": b"rubbish", "tls.key": b""}, LABELS)
+    assert issuer(secrets).issue(["product"]) == ["product"]
+    assert credentials(secrets, "product").workload.service == "product"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("24h", 86400), ("1h30m", 5400), ("1.5h", 5400), ("90s", 90)])
+def test_durations_are_those_of_go(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "24", "1 day", "h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        seconds(text)
+
+
+def test_an_uninstall_leaves_no_certificates_and_touches_nothing_else(secrets: Secrets) -> None:
+    issuer(secrets).issue(["product", "order"])
+    secrets.write("someone-else", {"tls.crt": b"", "tls.key": b""}, {"app.kubernetes.io/instance": "spring"})
+    clock = Time()
+    assert cleanup.clean(secrets, SELECTOR, clock.now, clock.sleep) == 3
+    assert secrets.names("app.kubernetes.io/instance=spring") == ["someone-else"]
+
+
+def test_a_secret_that_cert_manager_writes_late_is_deleted_too(secrets: Secrets) -> None:
+    issuer(secrets).issue(["product"])
+    clock = Time()
+
+    def sleep(duration: float) -> None:
+        clock.sleep(duration)
+        if clock.now() == 2:
+            secrets.write("product-tls", {"tls.crt": b"", "tls.key": b""}, LABELS)
+
+    assert cleanup.clean(secrets, SELECTOR, clock.now, sleep) == 3
+    assert secrets.names(SELECTOR) == []
+
+
+def test_secrets_that_come_again_and_again_are_told(secrets: Secrets) -> None:
+    clock = Time()
+
+    def sleep(duration: float) -> None:
+        clock.sleep(duration)
+        secrets.write("product-tls", {"tls.crt": b"", "tls.key": b""}, LABELS)
+
+    with pytest.raises(TimeoutError, match="again and again"):
+        cleanup.clean(secrets, SELECTOR, clock.now, sleep)
+
+
+def test_a_refusal_of_the_api_is_told_in_its_words() -> None:
+    with (
+        secrets_api("another token") as client,
+        pytest.raises(ApiError, match="403 forbidden"),
+    ):
+        client.names(SELECTOR)
+
+
+def test_outside_of_a_cluster_the_hooks_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cleanup.main([SELECTOR]) == 1
+    assert "no pod with a service account" in capsys.readouterr().err
+    durations = ["--lifetime", "24h", "--renew-before", "8h", "--ca-lifetime", "87600h"]
+    domains = ["--trust-domain", "example.org", "--cluster-domain", "cluster.test"]
+    assert certificates.main([*durations, *domains, "product"]) == 1
+
+
+class Time:
+    """Seconds that pass only by sleeping."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def sleep(self, duration: float) -> None:
+        self._now += duration
