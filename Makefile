@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-cluster test-browser test-tilt test-image image bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ test-cluster: $(VENV)/.dev ## the command on a real Kubernetes: MESHMART_TEST_CO
 
 test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 	@$(PYTEST) tests/e2e -m browser
+
+test-chart: $(VENV)/.dev ## lints and renders the chart (needs Helm 3 and 4: tools/install-helm)
+	@$(PYTEST) tests/chart
 
 test-tilt: $(VENV)/.dev ## the Tiltfile and k8s/ (needs helm, and kustomize or kubectl)
 	@$(PYTEST) tests/tilt

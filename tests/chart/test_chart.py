@@ -1,0 +1,127 @@
+"""The chart as a whole: lint, and every object against Kubernetes' schemas."""
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from local.catalog import ADMIN_PORT, HEALTH_PORT, MESH_PORT, SHOP
+from tests.chart import schemas
+from tests.chart.conftest import MATRIX
+from tests.chart.helm import CHART, NAMESPACE, RELEASE, ROOT, VERSIONS, Helm, Rendered
+
+
+def test_lint_finds_nothing(each_helm: Helm) -> None:
+    done = each_helm.run("lint", "--strict", "--kube-version", VERSIONS[0], str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_of_every_mode_is_valid(each_helm: Helm, version: str) -> None:
+    for name, settings in MATRIX.items():
+        for o in each_helm.render(*settings).objects:
+            assert not schemas.problems(o, version), f"{name}: {o['kind']} {o['metadata']['name']}"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_rendered_does_not_depend_on_the_cluster(each_helm: Helm, version: str) -> None:
+    kinds = sorted((o["kind"], o["metadata"]["name"]) for o in each_helm.render(version=version).objects)
+    assert kinds == sorted((o["kind"], o["metadata"]["name"]) for o in each_helm.render().objects)
+    templates = [*CHART.glob("templates/**/*.yaml"), *CHART.glob("templates/*.tpl")]
+    assert not [t.name for t in templates if ".Capabilities" in t.read_text()]
+
+
+def test_an_older_kubernetes_is_refused(each_helm: Helm) -> None:
+    refused = each_helm.template(version="1.29.9")
+    assert refused.returncode != 0
+    assert "kubeVersion" in refused.stderr
+
+
+def test_every_object_is_of_the_release_and_its_namespace(rendered: Rendered) -> None:
+    for o in rendered.objects:
+        assert o["metadata"]["namespace"] == NAMESPACE, o["metadata"]
+        labels = o["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "meshmart"
+        assert labels["app.kubernetes.io/instance"] == RELEASE
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_no_object_is_there_twice(rendered: Rendered) -> None:
+    names = [(o["kind"], o["metadata"]["name"]) for o in rendered.objects]
+    assert len(names) == len(set(names))
+
+
+def test_services_and_ports_are_those_of_the_embedded_cluster(defaults: Rendered) -> None:
+    assert defaults.services().keys() == SHOP.keys()
+    for name, deployment in defaults.services().items():
+        assert deployment["spec"]["replicas"] == SHOP[name].replicas
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert container["name"] == name
+        assert container["args"] == ["-m", SHOP[name].module]
+        ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+        web = {"http": 8080} if SHOP[name].web else {}
+        assert ports == {"grpc": MESH_PORT, "health": HEALTH_PORT, "admin": ADMIN_PORT, **web}
+        stores = any(e["name"] == "MESHMART_DATABASE_URL" for e in container["env"])
+        assert stores == SHOP[name].stores
+
+
+def test_services_of_the_mesh_are_headless_and_the_shops_pages_are_not(defaults: Rendered) -> None:
+    headless = {n for n, s in defaults.of("Service").items() if s["spec"].get("clusterIP") == "None"}
+    assert headless == {*SHOP, "postgres"} - {"storefront"}
+
+
+def test_the_policy_is_the_one_that_the_embedded_cluster_runs_with(defaults: Rendered) -> None:
+    ours = (ROOT / "services" / "policy.toml").read_text()
+    assert (CHART / "files" / "policy.toml").read_text() == ours, (
+        "cp services/policy.toml helm/meshmart/files/"
+    )
+    mounted = defaults.of("ConfigMap")["meshmart-policy"]["data"]["policy.toml"]
+    assert tomllib.loads(mounted) == tomllib.loads(ours)
+
+
+def test_a_policy_of_ones_own_replaces_it(each_helm: Helm) -> None:
+    policy = each_helm.render('policy.text="[[allow]]\\nfrom = [\\"client\\"]\\nmethods = []\\n"')
+    mounted = policy.of("ConfigMap")["meshmart-policy"]["data"]["policy.toml"]
+    assert tomllib.loads(mounted) == {"allow": [{"from": ["client"], "methods": []}]}
+
+
+def test_a_changed_policy_restarts_nothing(each_helm: Helm, defaults: Rendered) -> None:
+    # The processes poll the file. Other objects hold random keys, so only the Deployments are compared.
+    changed = each_helm.render('policy.text="[[allow]]\\nfrom = []\\nmethods = []\\n"')
+    assert changed.services() == defaults.services()
+
+
+def test_dashboards_and_rules_are_all_there(each_helm: Helm) -> None:
+    rendered = each_helm.render(*MATRIX["own telemetry"])
+    dashboards = {p.name for p in CHART.glob("dashboards/*.json")}
+    if dashboards:
+        assert rendered.of("ConfigMap")["meshmart-dashboards"]["data"].keys() == dashboards
+    rules = {f"meshmart-{p.stem}": yaml.safe_load(p.read_text()) for p in CHART.glob("rules/*.yaml")}
+    assert {n: o["spec"] for n, o in rendered.of("PrometheusRule").items()} == rules
+
+
+def test_the_bundled_prometheus_evaluates_every_rule(defaults: Rendered) -> None:
+    files = defaults.of("ConfigMap")["prometheus"]["data"]
+    config = yaml.safe_load(files.pop("prometheus.yml"))
+    assert files == {p.name: p.read_text() for p in CHART.glob("rules/*.yaml")}
+    assert config["rule_files"] == ["/etc/prometheus/*.yaml"]
+
+
+def test_notes_tell_what_to_open_next(each_helm: Helm, tmp_path: Path) -> None:
+    # `helm template` leaves the notes out, `helm install` wants a cluster: another template includes them.
+    chart = shutil.copytree(CHART, tmp_path / "meshmart")
+    shown = '{{ $notes := include "meshmart/templates/NOTES.txt" . }}notes: {{ $notes | toJson }}\n'
+    (chart / "templates" / "shown.yaml").write_text(shown)
+    where = ["--namespace", NAMESPACE, "--kube-version", VERSIONS[0], "--show-only", "templates/shown.yaml"]
+    done = each_helm.run("template", RELEASE, str(chart), *where)
+    notes = yaml.safe_load(done.stdout)["notes"]
+    for told in (
+        "storefront 8080",
+        "jaeger 16686",
+        "grafana 3000",
+        "prometheus 9090",
+        "helm test spring -n shop",
+    ):
+        assert told in notes
