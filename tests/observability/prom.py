@@ -77,7 +77,7 @@ class Prometheus:
 
     Args:
         url: From `meshmart status --json`.
-        since: Unix seconds: the left edge of the graphs.
+        since: Unix seconds: the left edge of the graphs, before there was anything to see.
     """
 
     def __init__(self, url: str, since: float) -> None:

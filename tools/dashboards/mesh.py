@@ -241,9 +241,29 @@ _RETRIES = Row(
     ],
 )
 
+_FAULTS_ON_PURPOSE = Row(
+    "Faults on purpose",
+    [
+        Panel(
+            "Faults that are set",
+            "By whom the policy lets; a fault that is forgotten is an outage.",
+            "short",
+            [Query(f"sum by (service) (mesh_faults_active{{{ALL}}})", "{{service}}")],
+            width=12,
+        ),
+        Panel(
+            "Calls that met one",
+            "By kind.",
+            "reqps",
+            [Query(rate("mesh_faults_injected_total", "service, kind"), "{{service}} {{kind}}")],
+            width=12,
+        ),
+    ],
+)
+
 MESH = Board(
     "meshmart-mesh",
     "Meshmart: mesh",
     "Who calls whom, how it goes, and what the mesh does about it.",
-    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES],
+    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, _FAULTS_ON_PURPOSE],
 )

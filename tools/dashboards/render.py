@@ -11,7 +11,12 @@ from grafana_foundation_sdk.models.common import (
     StackingMode,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableRefresh, VariableSort
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DashboardLinkType,
+    VariableRefresh,
+    VariableSort,
+)
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from tools.dashboards.model import Board, Panel, Query
@@ -33,7 +38,12 @@ def render(board: Board) -> str:
         .time("now-30m", "now")
         .refresh("10s")
         .tooltip(DashboardCursorSync.CROSSHAIR)
-        .link(dashboard.DashboardLink("Meshmart").type("dashboards").tags(["meshmart"]).keep_time(True))
+        .link(
+            dashboard.DashboardLink("Meshmart")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags(["meshmart"])
+            .keep_time(True)
+        )
         .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(_variable("namespace", "Namespace", _NAMESPACES))
     )
