@@ -84,8 +84,9 @@ class SqlStore:
     async def _fresh(self, connection: AsyncConnection, events: Sequence[Event]) -> list[Event]:
         by_id = {event.event_id: event for event in reversed(events)}  # of two with one id, the first
         rows = [{"event_id": event.event_id, "at": event.at} for event in by_id.values()]
-        statement = self._db.insert(seen).values(rows).on_conflict_do_nothing().returning(seen.c.event_id)
-        new = set(await connection.scalars(statement))
+        # The rows beside the statement, not in it: with them in it, it is compiled anew each time.
+        statement = self._db.insert(seen).on_conflict_do_nothing().returning(seen.c.event_id)
+        new = set(await connection.scalars(statement, rows))
         return [event for event in by_id.values() if event.event_id in new]
 
     async def _new_orders(self, connection: AsyncConnection, events: Sequence[Event]) -> set[int]:
@@ -93,10 +94,8 @@ class SqlStore:
         if not placed:
             return set()
         rows = [{"order_id": order_id, "at": at} for order_id, at in placed.items()]
-        insert = self._db.insert(placed_orders).values(rows)
-        return set(
-            await connection.scalars(insert.on_conflict_do_nothing().returning(placed_orders.c.order_id))
-        )
+        insert = self._db.insert(placed_orders).on_conflict_do_nothing()
+        return set(await connection.scalars(insert.returning(placed_orders.c.order_id), rows))
 
     async def _add(self, connection: AsyncConnection, added: Mapping[Place, int], cursor: int) -> None:
         insert = self._db.insert(metrics)

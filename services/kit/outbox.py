@@ -110,6 +110,28 @@ _FIRST = (
     .limit(sa.bindparam("most"))
 )
 
+_THESE = table.c.position.in_(sa.bindparam("these", expanding=True))
+_DUE = (
+    sa.select(table.c.position, table.c.key)
+    .where(_THESE, table.c.due <= sa.bindparam("now"))
+    .with_for_update(skip_locked=True)
+)
+_LEASE = sa.update(table).where(_THESE).values(due=sa.bindparam("until"))
+_DONE = sa.delete(table).where(_THESE)
+
+
+def _of_keys() -> sa.Select[Any]:
+    """The first events of some keys, in their order."""
+    columns = [c for c in table.c if c.name != "due"]
+    place = sa.func.row_number().over(partition_by=table.c.key, order_by=table.c.position).label("place")
+    in_keys = table.c.key.in_(sa.bindparam("keys", expanding=True))
+    those = sa.select(*columns, place).where(table.c.topic == sa.bindparam("of"), in_keys).subquery()
+    first = sa.select(*(those.c[c.name] for c in columns)).where(those.c.place <= PER_KEY)
+    return first.order_by(those.c.position)
+
+
+_OF_KEYS = _of_keys()
+
 
 class SqlQueue:
     """`services.kit.relay.Queue` over SQLite or PostgreSQL."""
@@ -137,8 +159,7 @@ class SqlQueue:
             return
         async with self._db.transaction() as session:
             if delivered:
-                done = table.c.position.in_([event.position for event in delivered])
-                await session.execute(sa.delete(table).where(done))
+                await session.execute(_DONE, {"these": [event.position for event in delivered]})
             for event, due in failed:
                 # The rows behind it too, or each look would find them and pass them over.
                 key = (table.c.topic == event.topic, table.c.key == event.key)
@@ -156,27 +177,16 @@ class SqlQueue:
 
 async def _lease(session: AsyncConnection, positions: Sequence[int], now: float, until: float) -> list[str]:
     """The keys of those rows that are still due; another replica's relay may have been faster."""
-    ours = (
-        sa.select(table.c.position, table.c.key)
-        .where(table.c.position.in_(positions), table.c.due <= now)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await session.execute(ours)).all()
+    rows = (await session.execute(_DUE, {"these": positions, "now": now})).all()
     if rows:
-        first = table.c.position.in_([row.position for row in rows])
-        await session.execute(sa.update(table).where(first).values(due=until))
+        await session.execute(_LEASE, {"these": [row.position for row in rows], "until": until})
     return [row.key for row in rows]
 
 
 async def _events(session: AsyncConnection, topic: str, keys: Sequence[str]) -> list[list[OutboxEvent]]:
     if not keys:
         return []
-    columns = [c for c in table.c if c.name != "due"]
-    place = sa.func.row_number().over(partition_by=table.c.key, order_by=table.c.position).label("place")
-    of_keys = sa.select(*columns, place).where(table.c.topic == topic, table.c.key.in_(keys)).subquery()
-    names = [of_keys.c[c.name] for c in columns]
-    statement = sa.select(*names).where(of_keys.c.place <= PER_KEY).order_by(of_keys.c.position)
     by_key = defaultdict[str, list[OutboxEvent]](list)
-    for found in await session.execute(statement):
+    for found in await session.execute(_OF_KEYS, {"of": topic, "keys": keys}):
         by_key[found.key].append(OutboxEvent(**found._mapping))
     return list(by_key.values())

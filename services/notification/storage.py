@@ -1,10 +1,10 @@
 """Notifications in SQL."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
@@ -23,17 +23,13 @@ class SqlStore:
 
     async def add(self, draft: Draft, now: float) -> Notification:
         """Records it once per event; see `services.notification.ports.Store`."""
-        if draft.event_id is not None and (found := await self._find(draft.event_id)) is not None:
-            return found
-        try:
+        # No look before: nearly every event is new, and the constraint knows best.
+        with contextlib.suppress(_Recorded):
             async with self._db.transaction() as connection:
                 return await self._insert(connection, draft, now)
-        except IntegrityError:
-            # Somebody recorded the event since we looked, and the cursor was given back.
-            assert draft.event_id is not None
-            found = await self._find(draft.event_id)
-            assert found is not None
-            return found
+        assert draft.event_id is not None  # without an event nothing is unique
+        statement = sa.select(notifications).where(notifications.c.event_id == draft.event_id)
+        return (await self._all(statement))[0]
 
     async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
         """A user's notifications after a cursor, oldest first."""
@@ -53,10 +49,6 @@ class SqlStore:
         async with self._db.session() as connection:
             return {row.id: row.cursor for row in await connection.execute(statement)}
 
-    async def _find(self, event_id: str) -> Notification | None:
-        found = await self._all(sa.select(notifications).where(notifications.c.event_id == event_id))
-        return found[0] if found else None
-
     async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
         async with self._db.session() as connection:
             return [_notification(row) for row in await connection.execute(statement)]
@@ -72,9 +64,12 @@ class SqlStore:
             "event_id": draft.event_id,
             "created_at": now,
         }
-        result = await connection.execute(sa.insert(notifications).values(values).returning(notifications))
+        insert = self._db.insert(notifications).on_conflict_do_nothing(index_elements=["event_id"])
+        row = (await connection.execute(insert.returning(notifications), values)).first()
+        if row is None:
+            raise _Recorded
         await self._db.notify(connection, CHANNEL, str(draft.user_id))
-        return _notification(result.one())
+        return _notification(row)
 
     async def _next(self, connection: AsyncConnection, user_id: int) -> int:
         """The user's next cursor; its row is ours from here to the commit."""
@@ -86,6 +81,10 @@ class SqlStore:
         )
         cursor: int = (await connection.execute(statement)).scalar_one()
         return cursor
+
+
+class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
+    """The event is recorded already: the transaction, and with it the cursor, is taken back."""
 
 
 def _notification(row: sa.Row[Any]) -> Notification:

@@ -4,11 +4,10 @@ what others are to be told of it.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit import outbox
@@ -44,17 +43,20 @@ class SqlStore:
 
     async def create(self, order: Order) -> tuple[Order, bool]:
         """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
-        if order.key is not None and (found := await self._find(order.user_id, order.key)) is not None:
-            return found, False
-        try:
-            async with self._db.transaction() as connection:
-                return await _insert(connection, order), True
-        except IntegrityError:
-            # Somebody took the key since we looked; without a key nothing else is unique.
-            assert order.key is not None
-            found = await self._find(order.user_id, order.key)
-            assert found is not None
-            return found, False
+        async with self._db.transaction() as connection:
+            # No look before: nearly every order is new, and the constraint knows best.
+            insert = self._db.insert(orders).on_conflict_do_nothing(index_elements=["user_id", "key"])
+            order_id = await connection.scalar(insert.returning(orders.c.id), _columns(order))
+            if order_id is not None:
+                order = replace(order, id=order_id)
+                await connection.execute(sa.insert(items), _item_rows(order))
+                await _append(connection, order, "received")
+                return order, True
+        assert order.key is not None  # without a key nothing is unique
+        found = await self._orders(
+            sa.select(orders).where(orders.c.user_id == order.user_id, orders.c.key == order.key)
+        )
+        return found[0], False
 
     async def get(self, order_id: int) -> Order:
         """Raises NotFound."""
@@ -63,21 +65,13 @@ class SqlStore:
             raise order_not_found(order_id)
         return found[0]
 
-    async def _find(self, user_id: int, key: str) -> Order | None:
-        found = await self._orders(sa.select(orders).where(orders.c.user_id == user_id, orders.c.key == key))
-        return found[0] if found else None
-
     async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
         """Records a change of `order.version`, or raises Superseded."""
         following = replace(order, version=order.version + 1)
-        statement = (
-            sa.update(orders)
-            .where(orders.c.id == order.id, orders.c.version == order.version)
-            .values(_columns(following))
-        )
+        changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
         news = news_of(following) if message else []
         async with self._db.transaction() as connection:
-            if (await connection.execute(statement)).rowcount == 0:
+            if (await connection.execute(_SAVE, changed)).rowcount == 0:
                 raise Superseded(f"order {order.id} version {order.version}")
             if prices:
                 await connection.execute(_PRICES, _item_rows(following, prefix="new_"))
@@ -135,6 +129,10 @@ class SqlStore:
         return [_order(row, tuple(lines[row.id])) for row in rows]
 
 
+# Constants: SQLAlchemy takes longer to put such statements together than SQLite to execute them.
+_SAVE = sa.update(orders).where(
+    orders.c.id == sa.bindparam("of_id"), orders.c.version == sa.bindparam("of_version")
+)
 _PRICES = (
     sa.update(items)
     .where(items.c.order_id == sa.bindparam("new_order_id"), items.c.position == sa.bindparam("new_position"))
@@ -142,17 +140,15 @@ _PRICES = (
 )
 
 
-async def _insert(connection: AsyncConnection, order: Order) -> Order:
-    result = await connection.execute(sa.insert(orders).values(_columns(order)).returning(orders.c.id))
-    order = replace(order, id=result.scalar_one())
-    await connection.execute(sa.insert(items), _item_rows(order))
-    await _append(connection, order, "received")
-    return order
-
-
 async def _append(connection: AsyncConnection, order: Order, message: str) -> None:
-    event = Event(order.id, order.version, order.status, message, order.updated_at)
-    await connection.execute(sa.insert(events).values(asdict(event) | {"status": event.status.value}))
+    event = {
+        "order_id": order.id,
+        "cursor": order.version,
+        "status": order.status.value,
+        "message": message,
+        "at": order.updated_at,
+    }
+    await connection.execute(sa.insert(events), event)
 
 
 def _outbox_row(order: Order, news: News) -> dict[str, Any]:
@@ -178,11 +174,22 @@ def _item_rows(order: Order, prefix: str = "") -> list[dict[str, Any]]:
     return [{prefix + name: value for name, value in row.items()} for row in rows]
 
 
+#: Fields that are stored as they are.
+_PLAIN = [
+    field.name
+    for field in fields(Order)
+    if field.name not in {"id", "lines", "status", "step", "address", "failure"}
+]
+
+
 def _columns(order: Order) -> dict[str, Any]:
-    columns = asdict(order)
-    for name in ("id", "lines"):
-        del columns[name]
-    return columns | {"status": order.status.value, "step": order.step.value}
+    columns: dict[str, Any] = {name: getattr(order, name) for name in _PLAIN}
+    return columns | {
+        "status": order.status.value,
+        "step": order.step.value,
+        "address": asdict(order.address),
+        "failure": asdict(order.failure) if order.failure else None,
+    }
 
 
 def _order(row: sa.Row[Any], lines: tuple[Line, ...]) -> Order:

@@ -15,7 +15,6 @@ It declines by documented test data and approves everything else:
 import uuid
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from mesh.clock import Clock
 from services.kit.db import Database
@@ -71,8 +70,6 @@ class SimulatedAcquirer:
 
     async def _once(self, reference: str, kind: str, amount: int, outcome: Outcome) -> Outcome:
         """Enters the outcome unless the reference is in the books; returns what is in the books."""
-        if (entry := await self._entry(reference)) is not None:
-            return entry
         values = {
             "reference": reference,
             "kind": kind,
@@ -82,14 +79,13 @@ class SimulatedAcquirer:
             "message": outcome.message,
             "created_at": self._now(),
         }
-        try:
-            async with self._db.transaction() as connection:
-                await connection.execute(sa.insert(ledger).values(values))
-            return outcome
-        except IntegrityError:
-            entry = await self._entry(reference)
-            assert entry is not None  # the books are never shortened
-            return entry
+        insert = self._db.insert(ledger).on_conflict_do_nothing(index_elements=["reference"])
+        async with self._db.transaction() as connection:
+            if (await connection.execute(insert, values)).rowcount:
+                return outcome
+        entry = await self._entry(reference)
+        assert entry is not None  # the books are never shortened
+        return entry
 
     async def _entry(self, reference: str) -> Outcome | None:
         async with self._db.session() as connection:

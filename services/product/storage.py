@@ -209,13 +209,22 @@ class SqlStock:
             yield _Unit(self._db, connection, self._clock())
 
 
+#: One conditional statement: no other transaction can come between looking and taking.
+_TAKE = (
+    update(product)
+    .where(product.c.id == bindparam("of_id"), product.c.stock >= bindparam("taken"))
+    .values(stock=product.c.stock - bindparam("taken"))
+    .returning(product.c.name, product.c.price, product.c.category)
+)
+
+
 class _Unit:
     def __init__(self, db: Database, connection: AsyncConnection, now: int) -> None:
         self._db, self._c, self._now = db, connection, now
 
     async def claim(self, key: str, *, released: bool) -> bool:
         row = {"key": key, "released": released, "created_at": self._now}
-        result = await self._c.execute(self._db.insert(reservation).values(row).on_conflict_do_nothing())
+        result = await self._c.execute(self._db.insert(reservation).on_conflict_do_nothing(), row)
         return result.rowcount > 0
 
     async def find(self, key: str) -> Reservation:
@@ -226,11 +235,7 @@ class _Unit:
         return Reservation(key, bool(released), tuple(ReservedItem(*row) for row in rows))
 
     async def take(self, product_id: int, quantity: int) -> Taken | None:
-        # One conditional statement: no other transaction can come between looking and taking.
-        enough = (product.c.id == product_id) & (product.c.stock >= quantity)
-        change = update(product).where(enough).values(stock=product.c.stock - quantity)
-        columns = product.c.name, product.c.price, product.c.category
-        row = (await self._c.execute(change.returning(*columns))).first()
+        row = (await self._c.execute(_TAKE, {"of_id": product_id, "taken": quantity})).first()
         return Taken(*row) if row else None
 
     async def in_stock(self, product_id: int) -> int | None:
