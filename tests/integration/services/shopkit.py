@@ -4,7 +4,8 @@ The stack above the servicers is the mesh's own: parsing, error mapping, streams
 tested with the mesh.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceSer
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.call import Principal, ServerCall, ServerLayer, Workload
@@ -229,3 +231,43 @@ def requests(stub: Any, method: str, kinds: Mapping[str, type[Message]]) -> st.S
 
 def _takes_a_stream(callable_: Any) -> bool:
     return isinstance(callable_, grpc.aio.StreamUnaryMultiCallable | grpc.aio.StreamStreamMultiCallable)
+
+
+async def answers_whatever_it_is_asked(
+    method: Any, requests: Any, callers: Sequence[Any], databases: Databases, timeout: float = 20
+) -> None:
+    """Calls a method with random requests: none is answered UNKNOWN or INTERNAL.
+
+    Args:
+        method: Of a stub.
+        requests: A strategy that draws what it is called with.
+        callers: Metadata; each may be the caller's.
+        databases: Say how many examples to try.
+        timeout: Seconds of a call; short for a stream that follows something.
+    """
+    # One event loop for the server and all examples: hypothesis draws, the loop calls.
+    loop = asyncio.get_running_loop()
+
+    async def call(request: Any, metadata: Any) -> None:
+        pending: Any = method(request, metadata=metadata, timeout=timeout)
+        try:
+            if hasattr(pending, "__aiter__"):
+                async for _ in pending:
+                    pass
+            else:
+                await pending
+        except grpc.aio.AioRpcError as e:
+            if e.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
+                raise
+
+    @settings(
+        max_examples=databases.examples(60),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(request=requests, metadata=st.sampled_from(list(callers)))
+    def check(request: Any, metadata: Any) -> None:
+        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
+
+    await asyncio.to_thread(check)

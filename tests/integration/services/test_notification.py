@@ -13,8 +13,6 @@ from ecommerce.notification_pb2_grpc import (
     NotificationServiceStub,
     add_NotificationServiceServicer_to_server,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mesh.server import MeshServer
 from services.kit.db import Database
@@ -25,7 +23,7 @@ from services.notification.storage import CHANNEL, SqlStore
 from tests.databases import Databases, Maker
 
 from .replicakit import Fleet, Metadata, Replica, fleet
-from .shopkit import messages, refused
+from .shopkit import answers_whatever_it_is_asked, messages, refused
 
 Code = grpc.StatusCode
 NOW = 1_767_225_600.0
@@ -251,29 +249,6 @@ _METHODS = {
 
 @pytest.mark.parametrize("method", _METHODS)
 async def test_no_request_whatever_is_answered_unknown_or_internal(post: Post, method: str) -> None:
-    loop = asyncio.get_running_loop()
-
-    async def call(request: Any, metadata: Metadata) -> None:
-        timeout = 0.1 if method == "StreamNotifications" else 10
-        pending: Any = getattr(post.client, method)(request, metadata=metadata, timeout=timeout)
-        try:
-            if hasattr(pending, "__aiter__"):
-                async for _ in pending:
-                    pass
-            else:
-                await pending
-        except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
-                raise
-
-    @settings(
-        max_examples=post.databases.examples(60),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(request=messages(_METHODS[method]), metadata=st.sampled_from([post.admin, post.bob, ()]))
-    def check(request: Any, metadata: Metadata) -> None:
-        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(20)
-
-    await asyncio.to_thread(check)
+    drawn, callers = messages(_METHODS[method]), [post.admin, post.bob, ()]
+    timeout = 0.1 if method == "StreamNotifications" else 10
+    await answers_whatever_it_is_asked(getattr(post.client, method), drawn, callers, post.databases, timeout)

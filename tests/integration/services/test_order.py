@@ -7,12 +7,22 @@ import grpc
 import pytest
 from ecommerce import common_pb2, payment_pb2, product_pb2
 from ecommerce import order_pb2 as pb
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.databases import Maker, stored_text
 
-from .shopkit import ADMIN, BOB, CHARLIE, NOBODY, SERVICES, Metadata, Shop, messages, refused, shop
+from .shopkit import (
+    ADMIN,
+    BOB,
+    CHARLIE,
+    NOBODY,
+    SERVICES,
+    Metadata,
+    Shop,
+    answers_whatever_it_is_asked,
+    messages,
+    refused,
+    shop,
+)
 
 #: 2026-01-01
 NOW = 1_767_225_600.0
@@ -255,32 +265,7 @@ _METHODS = {
 
 @pytest.mark.parametrize("method", _METHODS)
 async def test_no_request_whatever_is_answered_unknown_or_internal(made: Shop, method: str) -> None:
-    loop = asyncio.get_running_loop()
     await made.order.CreateOrder(_request((1, 1)), metadata=BOB)
-
-    async def call(request: Any, metadata: Metadata) -> None:
-        streaming = method == "StreamOrderUpdates"
-        pending: Any = getattr(made.order, method)(
-            request, metadata=metadata, timeout=0.1 if streaming else 10
-        )
-        try:
-            if hasattr(pending, "__aiter__"):
-                async for _ in pending:
-                    pass
-            else:
-                await pending
-        except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
-                raise
-
-    @settings(
-        max_examples=made.databases.examples(60),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(request=messages(_METHODS[method]), metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
-    def check(request: Any, metadata: Metadata) -> None:
-        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(20)
-
-    await asyncio.to_thread(check)
+    drawn, callers = messages(_METHODS[method]), [ADMIN, BOB, NOBODY]
+    timeout = 0.1 if method == "StreamOrderUpdates" else 10
+    await answers_whatever_it_is_asked(getattr(made.order, method), drawn, callers, made.databases, timeout)

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -6,13 +5,22 @@ import grpc
 import pytest
 from ecommerce import payment_pb2 as pb
 from google.protobuf.empty_pb2 import Empty
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from services.payment import servicer
 from tests.databases import Databases, Maker
 
-from .shopkit import ADMIN, BOB, NOBODY, ORDER, SERVICES, Metadata, refused, requests, shop
+from .shopkit import (
+    ADMIN,
+    BOB,
+    NOBODY,
+    ORDER,
+    SERVICES,
+    Metadata,
+    answers_whatever_it_is_asked,
+    refused,
+    requests,
+    shop,
+)
 
 #: 2026-01-01
 NOW = 1_767_225_600.0
@@ -297,29 +305,6 @@ _METHODS = {
 async def test_no_request_whatever_is_answered_unknown_or_internal(
     payment: Any, databases: Databases, method: str
 ) -> None:
-    # One event loop for the server and all examples: hypothesis draws, the loop calls.
-    loop = asyncio.get_running_loop()
-
-    async def call(request: Any, metadata: Metadata) -> None:
-        made: Any = getattr(payment, method)(request, metadata=metadata, timeout=10)
-        try:
-            if hasattr(made, "__aiter__"):
-                async for _ in made:
-                    pass
-            else:
-                await made
-        except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
-                raise
-
-    @settings(
-        max_examples=databases.examples(60),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(request=requests(payment, method, _METHODS), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
-    def check(request: Any, metadata: Metadata) -> None:
-        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(20)
-
-    await asyncio.to_thread(check)
+    drawn = requests(payment, method, _METHODS)
+    callers = [ADMIN, BOB, NOBODY, ORDER]
+    await answers_whatever_it_is_asked(getattr(payment, method), drawn, callers, databases)

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,8 +6,6 @@ import pytest
 from ecommerce import product_pb2 as pb
 from ecommerce.chat_pb2 import ChatMessage
 from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from services.kit.db import Database
 from services.product import servicer
@@ -19,7 +16,17 @@ from services.product.storage import SqlProducts, SqlStock
 from services.product.warehouse import Warehouse
 from tests.databases import Databases, Maker
 
-from .shopkit import ADMIN, BOB, NOBODY, ORDER, Metadata, refused, requests, serving
+from .shopkit import (
+    ADMIN,
+    BOB,
+    NOBODY,
+    ORDER,
+    Metadata,
+    answers_whatever_it_is_asked,
+    refused,
+    requests,
+    serving,
+)
 
 Code = grpc.StatusCode
 
@@ -260,29 +267,6 @@ _METHODS: dict[str, Any] = {
 async def test_no_request_whatever_is_answered_unknown_or_internal(
     product: Any, databases: Databases, method: str
 ) -> None:
-    # One event loop for the server and all examples: hypothesis draws, the loop calls.
-    loop = asyncio.get_running_loop()
-
-    async def call(request: Any, metadata: Metadata) -> None:
-        made: Any = getattr(product, method)(request, metadata=metadata, timeout=20)
-        try:
-            if hasattr(made, "__aiter__"):
-                async for _ in made:
-                    pass
-            else:
-                await made
-        except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
-                raise
-
-    @settings(
-        max_examples=databases.examples(60),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(request=requests(product, method, _METHODS), metadata=st.sampled_from([ADMIN, BOB, NOBODY, ORDER]))
-    def check(request: Any, metadata: Metadata) -> None:
-        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
-
-    await asyncio.to_thread(check)
+    drawn = requests(product, method, _METHODS)
+    callers = [ADMIN, BOB, NOBODY, ORDER]
+    await answers_whatever_it_is_asked(getattr(product, method), drawn, callers, databases)

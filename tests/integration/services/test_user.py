@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from ecommerce import common_pb2
 from ecommerce import user_pb2 as pb
 from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_server
 from google.protobuf.empty_pb2 import Empty
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.auth import TokenVerifier
@@ -27,7 +25,7 @@ from services.user.storage import SqlTokens, SqlUsers
 from services.user.users import Users
 from tests.databases import Databases, Maker
 
-from .shopkit import ADMIN, BOB, NOBODY, Metadata, refused, requests, serving
+from .shopkit import ADMIN, BOB, NOBODY, answers_whatever_it_is_asked, refused, requests, serving
 
 Code = grpc.StatusCode
 CONFIG = AuthConfig()
@@ -272,30 +270,5 @@ _LIKELY: dict[str, Any] = {
 async def test_no_request_whatever_is_answered_unknown_or_internal(
     user: Any, databases: Databases, method: str
 ) -> None:
-    # One event loop for the server and all examples: hypothesis draws, the loop calls.
-    loop = asyncio.get_running_loop()
     drawn = requests(user, method, _METHODS) | _LIKELY.get(method, st.nothing())
-
-    async def call(request: Any, metadata: Metadata) -> None:
-        made: Any = getattr(user, method)(request, metadata=metadata, timeout=20)
-        try:
-            if hasattr(made, "__aiter__"):
-                async for _ in made:
-                    pass
-            else:
-                await made
-        except grpc.aio.AioRpcError as e:
-            if e.code() in (Code.UNKNOWN, Code.INTERNAL):
-                raise
-
-    @settings(
-        max_examples=databases.examples(60),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(request=drawn, metadata=st.sampled_from([ADMIN, BOB, NOBODY]))
-    def check(request: Any, metadata: Metadata) -> None:
-        asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
-
-    await asyncio.to_thread(check)
+    await answers_whatever_it_is_asked(getattr(user, method), drawn, [ADMIN, BOB, NOBODY], databases)
