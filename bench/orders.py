@@ -1,11 +1,12 @@
 """Orders per second and CPU per order, by database, and where the time of an order goes.
 
-    python bench/orders.py [--rounds 5] [--orders 100] [--workers 8] [--postgres URL] [--json]
+    python bench/orders.py [--rounds 5] [--orders 100] [--workers 8] [--postgres URL] [--against DIR] [--json]
 
 A shop on SQLite and one on PostgreSQL run at the same time, with one replica of each service, and take
 turns, so that a noisy machine is noisy for both. Orders per second is the median over the rounds; CPU is
 user plus system time of all replicas and of PostgreSQL, over all rounds. Without --postgres it starts a
-server of its own, where PostgreSQL is installed; without that, SQLite is measured alone.
+server of its own, where PostgreSQL is installed; without that, SQLite is measured alone. With --against
+the shop of another checkout of this repository takes turns with it, to compare before and after.
 
 The breakdown comes from the spans of sampled orders: `self` is a span's time without that of the spans
 within it, so the column adds up to what the buyer waits, but for steps that are done side by side.
@@ -42,6 +43,7 @@ from tests.postgres import binaries, throwaway
 SAMPLED = 0.1
 #: Seconds after which every span has been sent.
 FLUSHED = 8.0
+HERE = Path(__file__).resolve().parents[1]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _TRACES = 400
 
@@ -173,10 +175,11 @@ def _get(url: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(name: str, url: str) -> Iterator[Shop]:
+def running(name: str, url: str, checkout: Path = HERE) -> Iterator[Shop]:
     """A shop with one replica of each service; MESHMART_DATABASE_URL is `url` where that is given."""
     with tempfile.TemporaryDirectory(prefix="meshmart-bench-") as directory:
         environ = {**os.environ, "MESHMART_LOOPBACK": f"127.{random.randrange(100, 250)}"}
+        environ["PYTHONPATH"] = os.pathsep.join([str(checkout), str(checkout / "protos")])
         environ.pop("MESHMART_DATABASE_URL", None)
         if url:
             environ["MESHMART_DATABASE_URL"] = url
@@ -185,10 +188,11 @@ def running(name: str, url: str) -> Iterator[Shop]:
         own = ["--state-dir", directory]
         up = [*command, "up", "--detach", "--port", str(_free_port()), *counts, *own]
         try:
-            subprocess.run(up, check=True, env=environ, stdout=subprocess.DEVNULL)
+            subprocess.run(up, check=True, env=environ, cwd=checkout, stdout=subprocess.DEVNULL)
             yield Shop(name, Path(directory), bool(url))
         finally:
-            subprocess.run([*command, "down", *own], check=False, stderr=subprocess.DEVNULL)
+            down = [*command, "down", *own]
+            subprocess.run(down, check=False, env=environ, cwd=checkout, stderr=subprocess.DEVNULL)
 
 
 def _free_port() -> int:
@@ -252,13 +256,16 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=100, help="of a round")
     parser.add_argument("--workers", type=int, default=8, help="orders at a time")
     parser.add_argument("--postgres", default="", help="postgresql://…, an empty database")
+    parser.add_argument("--against", type=Path, help="another checkout; PostgreSQL must be ours")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    checkouts = {"": HERE} | ({" of the other": options.against.resolve()} if options.against else {})
     with ExitStack() as stack:
-        url = stack.enter_context(postgres(options.postgres))
-        shops = [stack.enter_context(running("SQLite", ""))]
-        if url:
-            shops.append(stack.enter_context(running("PostgreSQL", url)))
+        shops = []
+        for whose, checkout in checkouts.items():
+            shops.append(stack.enter_context(running(f"SQLite{whose}", "", checkout)))
+            if url := stack.enter_context(postgres(options.postgres)):
+                shops.append(stack.enter_context(running(f"PostgreSQL{whose}", url, checkout)))
         asyncio.run(measure(shops, options.rounds, options.orders, options.workers))
         results = {shop.name: shop.figures() for shop in shops}
         time.sleep(FLUSHED)

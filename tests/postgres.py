@@ -25,7 +25,7 @@ def binaries() -> Path | None:
     """The directory of initdb, pg_ctl and postgres, or None where there is none."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
     found = shutil.which("pg_ctl", path=path)
-    return Path(found).parent if found and (Path(found).parent / "initdb").exists() else tempfile.gettempdir()
+    return Path(found).parent if found and (Path(found).parent / "initdb").exists() else None
 
 
 class Postgres:
