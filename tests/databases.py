@@ -59,7 +59,7 @@ class SqliteMaker:
 @functools.cache
 def _sqlite_template(service: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="meshmart-template-")) / f"{service}.db"
-    _done(migrate(f"sqlite:///{path}", service))
+    _done(migrate(f"sqlite+aiosqlite:///{path}", service))
     return path
 
 

@@ -15,7 +15,6 @@ from sqlalchemy.pool import NullPool
 from meshmart.books import model
 from meshmart.books.model import Books
 from meshmart.errors import CommandError
-from services.kit.sqlite import inline_engine
 from services.notification import tables as notification_tables
 from services.order import tables as order_tables
 from services.order.news import NOTIFICATIONS
@@ -64,8 +63,8 @@ def _engine(data: Path, environ: Mapping[str, str]) -> tuple[AsyncEngine, Sequen
 
 
 def _sqlite(data: Path, present: Sequence[str]) -> AsyncEngine:
-    engine = inline_engine(
-        make_url("sqlite:///file::memory:?uri=true"),
+    engine = create_async_engine(
+        "sqlite+aiosqlite:///file::memory:?uri=true",
         poolclass=NullPool,
         connect_args={"timeout": _TIMEOUT, "isolation_level": None},
     )
