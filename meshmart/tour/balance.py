@@ -1,7 +1,11 @@
 """Three replicas share the load."""
 
+import contextlib
+
+from meshmart.cluster import Replica
 from meshmart.tour.check import Check
-from meshmart.tour.stage import Stage, no_failed_calls
+from meshmart.tour.stage import SceneError, Stage, no_failed_calls
+from services.loadgen.engine import Load
 from services.loadgen.report import spread
 
 NAME = "balance"
@@ -13,7 +17,10 @@ CALLS = 900
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas("product", 3)
     async with stage.browsing() as load:
-        await stage.settle(load, 200)  # connections and slow start are another scene's subject
+        await _all_answer(
+            stage, load, replicas
+        )  # DNS, connections and slow start are another scene's subject
+        await stage.settle(load, 200)
         warm = load.report.samples[-1].intended
         stage.say(f"counting {CALLS} calls")
         await stage.settle(load, CALLS)
@@ -25,3 +32,14 @@ async def play(stage: Stage) -> list[Check]:
         Check("largest share over smallest", spread(counts), 1.05),
         no_failed_calls(load),
     ]
+
+
+async def _all_answer(stage: Stage, load: Load, replicas: list[Replica]) -> None:
+    """Waits until each replica has had a call. One that has none after two TTLs is counted so."""
+
+    async def look() -> bool | None:
+        answered = {s.endpoint for s in load.report.samples}
+        return True if all({r.address, r.name} & answered for r in replicas) else None
+
+    with contextlib.suppress(SceneError):
+        await stage.until(look, "each replica answers", 2 * await stage.cluster.dns_ttl())
