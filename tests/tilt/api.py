@@ -45,6 +45,9 @@ class Api:
     def decode_yaml_stream(self, yaml: str) -> list[Any]:
         return _documents(yaml)
 
+    def encode_yaml_stream(self, objs: list[Any]) -> str:
+        return yaml.safe_dump_all(objs)
+
     def os__getenv(self, key: str, default: Any = None) -> Any:
         return os.environ.get(key, default)
 

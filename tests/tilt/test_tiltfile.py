@@ -76,6 +76,17 @@ def test_nothing_that_is_rendered_changes_from_one_evaluation_to_the_next(up: Se
     }
 
 
+def test_of_helm_s_hooks_only_those_of_an_installation_are_applied(up: Session) -> None:
+    hooks = {
+        f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["annotations"]["helm.sh/hook"]
+        for resource in up.resources.values()
+        for each in resource.objects
+        if "helm.sh/hook" in (each["metadata"].get("annotations") or {})
+    }
+    assert "Job/migrations" in hooks
+    assert not [name for name, when in hooks.items() if "delete" in when or "test" in when]
+
+
 def test_one_image_is_built_for_all_of_ours(up: Session) -> None:
     (build,) = up.builds
     ours = [*SERVICES, "client", "migrations"]
