@@ -1,12 +1,16 @@
 """Containers of it, over a read-only root."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from local.catalog import SHOP
+from local.keys import ensure_signing_key
+from local.state import StateDir
 from tests.image.conftest import MakeContainer
+from tests.image.container import USER
 
 CHECK = """
 import grpc
@@ -40,7 +44,7 @@ def member(service: str, host: str) -> dict[str, str]:
         "MESH_AUTHZ_POLICY_FILE": "/mesh/policy.toml",
         "MESHMART_HTTP_ADDRESS": f"{host}:8080",
         "MESHMART_DATA_DIR": "/data",
-        "MESHMART_SIGNING_KEYS_DIR": "/data",
+        "MESHMART_SIGNING_KEYS_DIR": "/data/keys",
     }
 
 
@@ -72,11 +76,19 @@ def test_it_has_what_asyncio_threads_tls_and_sqlite_load(container: MakeContaine
     assert done.returncode == 0, done.stderr
 
 
+def test_the_command_can_speak_to_kubernetes(container: MakeContainer) -> None:
+    done = container("kubernetes").run("-m", "meshmart", "status", "--context", "nowhere")
+    assert "the kubeconfig's context 'nowhere' cannot be used" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("service", SHOP)
 def test_a_service_serves_on_every_address_and_drains(
     service: str, container: MakeContainer, certificates: Callable[[str], Path], data: Path, policy: Path
 ) -> None:
     host = "[::]" if service == "product" else "0.0.0.0"
+    key = ensure_signing_key(StateDir(data))
+    for path in (key.parent, key):
+        os.chown(path, USER, USER)
     here = {"tls": certificates(service), "data": data, "mesh": policy}
     if SHOP[service].stores:
         done = container("migrate", member(service, host), **here).run("-m", "services.migrate", service)
