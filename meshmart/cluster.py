@@ -49,8 +49,9 @@ class Cluster(Protocol):
     async def scale(self, service: str, replicas: int) -> None:
         """Returns when the new replicas are ready, or the surplus ones drained."""
 
-    async def kill(self, service: str, replica: int) -> None:
-        """kill -9; returns when the process is gone."""
+    async def kill(self, service: str, replica: int) -> str:
+        """kill -9; returns when the process is gone, and what it was: `process 4242`, or the pod's name."""
+        ...
 
     async def pause(self, service: str, replica: int) -> None:
         """Makes a replica hang: it takes connections and calls, and answers none. It stays listed."""

@@ -38,8 +38,8 @@ class EmbeddedCluster:
     async def scale(self, service: str, replicas: int) -> None:
         await self._request("scale", service=service, replicas=replicas)
 
-    async def kill(self, service: str, replica: int) -> None:
-        await self._request("kill", service=service, replica=replica)
+    async def kill(self, service: str, replica: int) -> str:
+        return f"process {await self._request('kill', service=service, replica=replica)}"
 
     async def pause(self, service: str, replica: int) -> None:
         await self._request("pause", service=service, replica=replica)

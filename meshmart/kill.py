@@ -16,5 +16,5 @@ def kill(
 ) -> None:
     """Kills a replica's process (kill -9); the cluster starts it again."""
     service, number = parsed(parse_replica, replica)
-    ask(state_dir, lambda cluster: cluster.kill(service, number))
-    typer.echo(f"{service}/{number} killed")
+    killed = ask(state_dir, lambda cluster: cluster.kill(service, number))
+    typer.echo(f"{service}/{number} killed ({killed})")

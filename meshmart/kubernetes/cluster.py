@@ -84,7 +84,7 @@ class KubernetesCluster:
 
         await self._until(look, f"{service} has {replicas} ready replicas and no other")
 
-    async def kill(self, service: str, replica: int) -> None:
+    async def kill(self, service: str, replica: int) -> str:
         """Deletes the pod after its process: left to restart in place, it would run into CrashLoopBackOff."""
         from meshmart.faults import crash
 
@@ -99,6 +99,7 @@ class KubernetesCluster:
             return victim.incarnation not in [p["metadata"]["uid"] for p in await self._pods(service)]
 
         await self._until(look, f"{service}/{replica} is gone")
+        return victim.name
 
     async def pause(self, service: str, replica: int) -> None:
         from meshmart.faults import hang
