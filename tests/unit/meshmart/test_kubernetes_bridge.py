@@ -89,8 +89,9 @@ def test_a_verb_that_could_not_be_run_is_an_error() -> None:
 
 #: Stands in for a verb that mends what it broke: a task that needs a moment when it is cancelled.
 MENDING = """
-import asyncio, sys, threading
+import asyncio, signal, sys, threading
 from meshmart.toolbox import leash
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 async def verb():
     print("begun", flush=True)
     try:
