@@ -94,7 +94,7 @@ async def expire(state_dir: Path, meshmart: Meshmart) -> None:
             return await online() == []
 
         assert await online() == ["bob"]
-        victim = joined.replica_names()[str(stream.endpoint)]
+        victim = (await joined.replica_names())[str(stream.endpoint)]
         await asyncio.to_thread(meshmart, "kill", victim)
         await eventually(empty, 20)
 

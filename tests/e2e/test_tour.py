@@ -35,7 +35,8 @@ FEATURES_OFF = {
 ALLOW_EVERYONE = """
 [[allow]]
 from = [
-  "client", "storefront", "loadgen", "product", "order", "payment", "user", "notification", "chat",
+  "client", "outsider", "storefront", "loadgen", "product", "order", "payment", "user", "notification",
+  "chat",
   "analytics",
 ]
 methods = [
