@@ -180,16 +180,8 @@ class Peer:
 
     @classmethod
     def start(cls, variant: str, directory: Path, loop: str) -> "Peer":
-        command = [
-            sys.executable,
-            __file__,
-            "--serve",
-            variant,
-            "--directory",
-            str(directory),
-            "--loop",
-            loop,
-        ]
+        command = [sys.executable, __file__, "--serve", variant, "--directory", str(directory)]
+        command += ["--loop", loop]
         log = (directory / f"{variant}.log").open("w")
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
