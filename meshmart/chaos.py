@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from local.errors import ClusterError
 from meshmart.books.model import Books
@@ -19,6 +19,9 @@ from services.loadgen.shop import Shop
 
 #: Whom the killer visits unless told otherwise. The storefront takes no part in these orders.
 VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "chat")
+
+#: How often orders are placed once more while the killer is not done.
+MORE_ROUNDS = 30
 
 
 class Killer:
@@ -49,6 +52,11 @@ class Killer:
         #: By service.
         self.kills: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it reached its limit, or failed."""
+        return self._task is not None and self._task.done()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._go_on(), name="killer")
@@ -162,6 +170,26 @@ async def order_many(
             group.create_task(work(number))
     storm.ended = time.monotonic()
     return storm
+
+
+async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any) -> list[Storm]:
+    """Places so many orders, and a third of them more each time until the killer has reached its limit.
+
+    A fast machine is done with any number of orders before the replicas are killed.
+
+    Args:
+        shop: Where.
+        killer: Has a limit; is started here and left at the end.
+        count: How many orders at first.
+        how: As `order_many` takes it.
+    """
+    async with killer:
+        storms = [await order_many(shop, count, **how)]
+        for _ in range(MORE_ROUNDS):
+            if killer.done:
+                break
+            storms.append(await order_many(shop, max(1, count // 3), **how))
+    return storms
 
 
 async def victims(cluster: Cluster, wanted: Sequence[str] = VICTIMS) -> list[str]:

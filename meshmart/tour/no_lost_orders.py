@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
-from meshmart.chaos import Killer, Storm, order_many, victims
+from meshmart.chaos import Killer, Storm, order_until_killed, victims
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage
 from services.loadgen.persistent import PATIENCE
@@ -44,13 +44,8 @@ def _killer(stage: Stage, services: Sequence[str]) -> Killer:
 
 
 async def _storms(stage: Stage, shop: Shop, killer: Killer, orders: int) -> list[Storm]:
-    """Places so many orders, and more of them until the killer is done."""
-    patience, storms = PATIENCE if stage.careful else PLAIN_PATIENCE, list[Storm]()
-    async with killer:
-        while not storms or killer.kills.total() < killer.limit:
-            count = ORDERS // 3 if storms else orders  # a fast machine is done before the killer is
-            storms.append(await order_many(shop, count, by_key=stage.careful, patience=patience))
-    return storms
+    patience = PATIENCE if stage.careful else PLAIN_PATIENCE
+    return await order_until_killed(shop, killer, orders, by_key=stage.careful, patience=patience)
 
 
 async def _audited(stage: Stage) -> tuple[Verdict, Books]:

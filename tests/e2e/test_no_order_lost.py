@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshmart.audit import audited
-from meshmart.chaos import Killer, order_many, victims
+from meshmart.chaos import VICTIMS, Killer, order_until_killed, victims
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
 from services.loadgen.shop import Shop
@@ -35,18 +35,20 @@ def test_no_accepted_order_is_lost_or_doubled_whatever_is_killed(shop: RunningCl
 
 async def _storm(shop: RunningCluster) -> None:
     cluster = EmbeddedCluster(shop.state_dir)
-    killer = Killer(cluster, await victims(cluster), KILL_EVERY, random.Random(1))
-    async with join(shop.state_dir) as joined, killer:
+    services = await victims(cluster)
+    killer = Killer(cluster, services, KILL_EVERY, random.Random(1), limit=len(services))
+    async with join(shop.state_dir) as joined:
         buyers = Shop(joined.member.channel, random.Random(2))
-        storm = await order_many(buyers, ORDERS, workers=WORKERS)
+        storms = await order_until_killed(buyers, killer, ORDERS, workers=WORKERS)
     verdict, books = await audited(shop.state_dir / "data", shop.environment, SETTLE)
-    assert killer.kills.total() >= 3
-    assert [a for a in storm.asked if not a.accepted] == []
-    assert storm.astray(books) == []
+    assert services == list(VICTIMS)
+    assert killer.kills.total() == len(services)
+    assert [a for storm in storms for a in storm.asked if not a.accepted] == []
+    assert [line for storm in storms for line in storm.astray(books)] == []
     assert verdict.problems == []
     assert verdict.unfinished == []
     assert verdict.settled
-    assert verdict.orders["CONFIRMED"] == ORDERS
+    assert verdict.orders["CONFIRMED"] == sum(storm.wanted for storm in storms)
 
 
 def test_the_command_prints_the_sums(shop: RunningCluster) -> None:
