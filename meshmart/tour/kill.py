@@ -34,15 +34,17 @@ async def play(stage: Stage) -> list[Check]:
 async def _kill(stage: Stage, victim: Replica, load: Load) -> float:
     """Kills a replica; returns for how many seconds calls that started later were disturbed."""
     stage.say(f"kill -9 of product/{victim.id} at {victim.address}")
-    killed = time.monotonic()
+    asked = time.monotonic()
     await stage.cluster.kill("product", victim.id)
     await stage.settle(load, 1000)
-    return _last_disturbed(load.report, killed) - killed
+    return disturbance(load.report, asked)
 
 
-def _last_disturbed(report: Report, killed: float) -> float:
-    """When the last call that failed or needed another attempt had started; `killed` if none did."""
-    starts = [
-        s.intended for s in report.samples if s.intended > killed and (s.code != "OK" or s.attempts > 1)
-    ]
-    return max(starts, default=killed)
+def disturbance(report: Report, asked: float) -> float:
+    """Seconds from the first to the last start of a call since `asked` that failed or took another attempt.
+
+    Not counted from `asked`: until the process dies, a cluster may take seconds to find and to reach it. The
+    first call that is disturbed was in flight when it died, so it tells when that was.
+    """
+    starts = [s.intended for s in report.samples if s.intended > asked and (s.code != "OK" or s.attempts > 1)]
+    return max(starts) - min(starts) if starts else 0.0

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from meshmart.tour.check import Check, Outcome
+from meshmart.tour.kill import disturbance
+from services.loadgen.report import Report, Sample
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,16 @@ def test_a_scene_without_checks_has_not_passed() -> None:
 def test_a_check_reads_as_a_sentence() -> None:
     assert str(Check("failed calls", 0, 0, "", "==")) == "failed calls: 0 (== 0)"
     assert str(Check("share", 1.0234, 1.05)) == "share: 1.023 (<= 1.050)"
+
+
+def _call(start: float, code: str = "OK", attempts: int = 1) -> Sample:
+    return Sample("product", "GetProduct", start, start + 0.01, code, "127.0.0.1:50051", attempts)
+
+
+def test_a_kill_disturbs_from_the_first_call_that_it_hit_however_long_the_cluster_took_to_kill() -> None:
+    calls = [_call(9.0, attempts=2), _call(10.5), _call(12.0, attempts=2), _call(12.25, "UNAVAILABLE", 3)]
+    assert disturbance(Report([*calls, _call(14.0)]), asked=10.0) == 0.25
+
+
+def test_a_kill_that_hit_nobody_disturbed_nobody() -> None:
+    assert disturbance(Report([_call(10.5), _call(11.0)]), asked=10.0) == 0.0
