@@ -39,7 +39,7 @@ def build_app(
         site: The shop.
         log: For one line a request.
         closing: Set when the process leaves: streams then end.
-        outermost: Goes around everything: tracing.
+        outermost: Goes around everything: tracing, metrics.
         draining: Whether connections should no longer be kept; by default whether `closing` is set.
     """
     errors = ErrorPages(site)

@@ -12,7 +12,7 @@ from mesh.call import Workload
 from mesh.clock import monotonic
 from mesh.config import ConfigError
 from mesh.runtime import App, run
-from mesh.telemetry.http import TraceMiddleware
+from mesh.telemetry import HttpMetrics, MetricsMiddleware, TraceMiddleware
 from services.storefront.app import always_traced, build_app
 from services.storefront.calls import Caller
 from services.storefront.clients import shop
@@ -34,7 +34,10 @@ async def build(settings: Settings, app: App) -> None:
     site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity, tracking)
     await app.enter(tracking.running())
     traced = Middleware(TraceMiddleware, tracer=telemetry.tracer, force=always_traced)
-    web = build_app(site, telemetry.log, closing, (traced,), lambda: app.server.draining)
+    metrics = HttpMetrics()
+    telemetry.add(metrics)
+    counted = Middleware(MetricsMiddleware, metrics=metrics, clock=monotonic)
+    web = build_app(site, telemetry.log, closing, (traced, counted), lambda: app.server.draining)
     http = await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))
     app.spawn(http.watch(), "http")
     telemetry.log.info("serving pages", host=settings.host, port=http.port)

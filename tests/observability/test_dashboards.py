@@ -49,8 +49,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         for command in (("tour", "intruder"), ("kill", "product/3"), ("rotate-certs",)):
             running.run(*command)
         running.run("load", "--rps", "10", "--duration", "10s", "--scenario", "checkout")
+        _browse(running.status()["storefront"])
         time.sleep(SETTLE)
         yield running
+
+
+def _browse(storefront: str) -> None:
+    """A few pages, for longer than from one scrape to the next."""
+    for path in ("/", "/products/1", "/search?q=lamp", "/no-such-page") * 5:
+        fetch(storefront + path)
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""The shop that runs on the mesh: orders and what follows from them, and the load upon it."""
+"""The shop that runs on the mesh: pages, orders and what follows from them, and the load upon it."""
 
-from tools.dashboards.model import ALL, Board, Panel, Query, Row, in_flight, quantiles, rate
+from tools.dashboards.model import ALL, Board, Panel, Query, Row, in_flight, quantile, quantiles, rate
 
 
 def _method(service: str, method: str) -> str:
@@ -10,6 +10,41 @@ def _method(service: str, method: str) -> str:
 def _by_code(service: str, method: str) -> list[Query]:
     return [Query(rate("grpc_server_handled_total", "grpc_code", _method(service, method)), "{{grpc_code}}")]
 
+
+_HTTP = "http_server_request_duration_seconds"
+#: A page that follows an order lives for minutes: how long it takes says nothing.
+_PAGES = f'{ALL}, http_route!~"/static/.*|.*/events|/healthz"'
+
+_STOREFRONT = Row(
+    "Storefront",
+    [
+        Panel(
+            "Requests",
+            "By status: 5xx is ours.",
+            "reqps",
+            [
+                Query(
+                    rate(f"{_HTTP}_count", "http_response_status_code"),
+                    "{{http_response_status_code}}",
+                )
+            ],
+            kind="stacked",
+        ),
+        Panel(
+            "Time to a page",
+            "All routes. A point opens the trace of a request, with every call that it made.",
+            "s",
+            quantiles(_HTTP, "", _PAGES),
+            exemplars=True,
+        ),
+        Panel(
+            "Slowest routes",
+            "p95 by route.",
+            "s",
+            [Query(quantile(0.95, _HTTP, "http_route", _PAGES), "{{http_route}}")],
+        ),
+    ],
+)
 
 _ORDERS = Row(
     "Orders",
@@ -126,6 +161,6 @@ _LOAD = Row(
 SHOP = Board(
     "meshmart-shop",
     "Meshmart: shop",
-    "Orders, what follows from them, and the load upon the shop.",
-    [_ORDERS, _OUTBOX, _LOAD],
+    "Pages, orders, what follows from them, and the load upon the shop.",
+    [_STOREFRONT, _ORDERS, _OUTBOX, _LOAD],
 )
