@@ -108,9 +108,10 @@ class Prometheus:
         return {e["labels"]["trace_id"] for series in found for e in series["exemplars"]}
 
 
-def fetch(url: str, accept: str = "*/*") -> tuple[int, str]:
+def fetch(url: str, accept: str = "*/*", traceparent: str = "") -> tuple[int, str]:
     """Status and body."""
-    request = urllib.request.Request(url, headers={"Accept": accept})
+    headers = {"Accept": accept} | ({"traceparent": traceparent} if traceparent else {})
+    request = urllib.request.Request(url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return reply.status, reply.read().decode()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -55,9 +56,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 
 def _browse(storefront: str) -> None:
-    """A few pages, for longer than from one scrape to the next."""
+    """A few pages, each traced, for longer than from one scrape to the next."""
     for path in ("/", "/products/1", "/search?q=lamp", "/no-such-page") * 5:
-        fetch(storefront + path)
+        fetch(storefront + path, traceparent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01")
         time.sleep(0.2)
 
 

@@ -12,8 +12,8 @@ def _by_code(service: str, method: str) -> list[Query]:
 
 
 _HTTP = "http_server_request_duration_seconds"
-#: A page that follows an order lives for minutes: how long it takes says nothing.
-_PAGES = f'{ALL}, http_route!~"/static/.*|.*/events|/healthz"'
+#: Without what matched no route, and pages that follow an order: those live for minutes.
+_PAGES = f'{ALL}, http_route!~"|/static/.*|.*/events|/healthz"'
 
 _STOREFRONT = Row(
     "Storefront",
