@@ -13,8 +13,7 @@ class Store(Protocol):
         """Records it under the room's next cursor; what is recorded already, if its key is taken.
 
         Raises:
-            FailedPrecondition: KEY_REUSED.
-            ResourceExhausted: it would open one room too many.
+            FailedPrecondition: KEY_REUSED; TOO_MANY_ROOMS, where it would open one.
         """
         ...
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mesh.errors import ResourceExhausted
+from mesh.errors import FailedPrecondition
 from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
@@ -92,7 +92,10 @@ class SqlStore:
         if cursor == 1:
             count = await connection.scalar(sa.select(sa.func.count()).select_from(rooms))
             if (count or 0) > MAX_ROOMS:
-                raise ResourceExhausted("there are too many rooms; speak in one that there is", None)
+                # No RESOURCE_EXHAUSTED: trying again later does not help.
+                raise FailedPrecondition(
+                    "no more rooms can be opened; speak in one that is", "TOO_MANY_ROOMS"
+                )
         return cursor
 
 

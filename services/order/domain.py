@@ -231,15 +231,19 @@ class Order:
         """Changed now, and worked at for another lease."""
         return replace(self, updated_at=now, lease_until=now + LEASE)
 
-    def require_same(self, lines: Sequence[Line]) -> None:
+    def require_same(self, asked: "Order") -> None:
         """A key stands for one order: what was asked for must be what is asked for.
+
+        An instrument cannot be compared, as none is kept; only whether there was one.
 
         Raises:
             FailedPrecondition: KEY_REUSED.
         """
-        ordered = [(line.product_id, line.quantity) for line in self.lines]
-        if ordered != [(line.product_id, line.quantity) for line in lines]:
+        if self._asked() != asked._asked():
             raise FailedPrecondition("the idempotency key was used for another order", "KEY_REUSED")
+
+    def _asked(self) -> tuple[Sequence[tuple[int, int]], Address, bool]:
+        return [(line.product_id, line.quantity) for line in self.lines], self.address, self.on_file
 
     def require_transition(self, status: Status) -> None:
         """Raises FailedPrecondition, ILLEGAL_STATUS_CHANGE."""
@@ -275,4 +279,4 @@ def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 def order_not_found(order_id: int) -> NotFound:
     """There is no such order."""
-    return NotFound("Order", str(order_id))
+    return NotFound("order", str(order_id))

@@ -58,7 +58,7 @@ class Orders:
         if created:
             recorded = await self._drive(recorded, buyer)
         else:
-            recorded.require_same(order.lines)
+            recorded.require_same(order)
             recorded = await self._settled(recorded, buyer)
         if recorded.failure is not None:
             raise recorded.failure.error()

@@ -225,7 +225,7 @@ class Refund:
         Raises:
             FailedPrecondition: KEY_REUSED, where `other` is not this refund again.
         """
-        if (self.payment_id, self.amount) != (other.payment_id, other.amount):
+        if (self.payment_id, self.amount, self.reason) != (other.payment_id, other.amount, other.reason):
             raise key_reused()
 
 
@@ -236,4 +236,4 @@ def key_reused() -> FailedPrecondition:
 
 def payment_not_found(payment_id: int) -> NotFound:
     """There is no such payment."""
-    return NotFound("Payment", str(payment_id))
+    return NotFound("payment", str(payment_id))

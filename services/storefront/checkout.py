@@ -31,6 +31,8 @@ _ADDRESS = ("street", "city", "state", "zip_code", "country")
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 #: After these the order may exist: the next attempt must use the same key.
 _UNDECIDED = frozenset({Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BUSY, Problem.BROKEN})
+#: Reason of the order service: the form was sent before, and was changed since.
+_KEY_REUSED = "KEY_REUSED"
 _UNDECIDED_TEXT = (
     "We could not make sure that your order went through. Press the button again: "
     "it will not be placed or charged twice."
@@ -80,6 +82,10 @@ class CheckoutPages:
         """The form again, with what is wrong and all that was typed but the card."""
         if error.problem in (Problem.LOGIN, Problem.FORBIDDEN):
             raise error
+        if error.reason == _KEY_REUSED:
+            # Never a fresh key: the order may stand as it was first sent, and would then be placed twice.
+            visit_of(request).notify("sent-before")
+            return see("/orders")
         if error.problem in _UNDECIDED:
             status = FACES[error.problem].status
             return await self._form(request, form, {"form": _UNDECIDED_TEXT}, key, status)

@@ -27,6 +27,10 @@ NOTICES: Mapping[str, tuple[str, str]] = {
     "cart-full": ("bad", "Your cart is full: remove something first."),
     "updated": ("good", "Your cart is up to date."),
     "removed": ("good", "Removed from your cart."),
+    "sent-before": (
+        "bad",
+        "This order was sent before, with other details. Here is what came of it.",
+    ),
     "placed": ("good", "Thank you! Your order is placed."),
     "changed": ("good", "The order has been changed."),
     "logged-in": ("good", "Welcome back."),

@@ -160,7 +160,7 @@ async def test_a_user_acts_for_itself_and_an_admin_for_anyone(made: Shop) -> Non
         assert (await refused(call(get, metadata=CHARLIE))).code is Code.PERMISSION_DENIED
         assert (await refused(call(get, metadata=NOBODY))).code is Code.UNAUTHENTICATED
         missing = await refused(call(pb.GetOrderRequest(id=777), metadata=BOB))
-        assert (missing.code, missing.resource) == (Code.NOT_FOUND, ("Order", "777"))
+        assert (missing.code, missing.resource) == (Code.NOT_FOUND, ("order", "777"))
         assert (await refused(call(pb.GetOrderRequest(), metadata=BOB))).fields == {"id"}
 
 
@@ -169,8 +169,14 @@ async def test_a_key_orders_and_pays_once(made: Shop) -> None:
     orders = [response.order for response in await asyncio.gather(*calls)]
     assert len({order.id for order in orders}) == 1
     assert len(await _payments(made)) == 1
-    other = await refused(made.order.CreateOrder(_request((2, 1), idempotency_key="k"), metadata=BOB))
-    assert (other.code, other.reason) == (Code.FAILED_PRECONDITION, "KEY_REUSED")
+    elsewhere = common_pb2.Address(city="elsewhere")
+    for another in (
+        _request((2, 1), idempotency_key="k"),
+        _request((1, 1), idempotency_key="k", shipping_address=elsewhere),
+        _request((1, 1), idempotency_key="k", payment=_card("4242424242424242")),
+    ):
+        other = await refused(made.order.CreateOrder(another, metadata=BOB))
+        assert (other.code, other.reason) == (Code.FAILED_PRECONDITION, "KEY_REUSED")
 
 
 async def test_cancelling_gives_back_stock_and_money(made: Shop) -> None:

@@ -137,7 +137,7 @@ async def test_a_wrong_refund_is_told_what_is_wrong(payment: Any) -> None:
     refusal = await refused(payment.RefundPayment(pb.RefundRequest(amount=-1), metadata=ADMIN))
     assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"payment_id", "amount"})
     refusal = await refused(payment.RefundPayment(pb.RefundRequest(payment_id=9, amount=1), metadata=ADMIN))
-    assert (refusal.code, refusal.resource) == (Code.NOT_FOUND, ("Payment", "9"))
+    assert (refusal.code, refusal.resource) == (Code.NOT_FOUND, ("payment", "9"))
 
 
 async def test_a_history_is_ones_own_and_paged(payment: Any) -> None:

@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 
 from mesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
-from services.order.domain import TRANSITIONS, Buyer, Line, Order, Status, Step, Superseded, merged
+from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, Superseded, merged
 from services.order.tables import metadata
 
 from .conftest import Crash, Shop, unknown
@@ -35,9 +35,16 @@ async def test_a_key_is_one_users_own(shop: Shop) -> None:
 
 async def test_a_key_stands_for_one_order(shop: Shop) -> None:
     await _placed(shop, key="k")
-    with pytest.raises(FailedPrecondition) as refused:
-        await shop.replica().place(shop.draft(Line(1, 3), key="k"), Buyer())
-    assert refused.value.reason.reason == "KEY_REUSED"
+    same = shop.draft(key="k")
+    others = (
+        shop.draft(Line(1, 3), key="k"),
+        replace(same, address=Address(city="elsewhere")),
+        replace(same, on_file=False),
+    )
+    for other in others:
+        with pytest.raises(FailedPrecondition) as refused:
+            await shop.replica().place(other, Buyer())
+        assert refused.value.reason.reason == "KEY_REUSED"
 
 
 async def test_a_retry_is_told_why_the_order_failed(shop: Shop) -> None:

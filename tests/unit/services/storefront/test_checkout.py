@@ -77,6 +77,17 @@ async def test_when_the_outcome_is_unknown_the_form_keeps_its_key(
     assert ready.cookies["cart"] == "2x2"
 
 
+async def test_a_form_that_was_changed_after_it_was_sent_shows_what_came_of_it_and_orders_nothing(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    shop.orders.fails = ShopError(Problem.RULE, "used for another order", reason="KEY_REUSED")
+    response = await send(ready, "/checkout", key=await form_key(ready), **ADDRESS, **CARD)
+    assert (response.status_code, response.headers["location"]) == (303, "/orders")
+    shop.orders.fails = None
+    assert "This order was sent before" in (await ready.get("/orders")).text
+    assert ready.cookies["cart"] == "2x2"
+
+
 async def test_a_declined_card_gets_a_new_key_and_keeps_the_address(
     shop: FakeShop, ready: httpx.AsyncClient
 ) -> None:
