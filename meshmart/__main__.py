@@ -5,7 +5,22 @@ import sys
 import typer
 
 from local.errors import ClusterError, describe
-from meshmart import audit, call, down, fault, kill, load, logs, restart, rotate, scale, status, token, up
+from meshmart import (
+    audit,
+    call,
+    down,
+    fault,
+    kill,
+    load,
+    logs,
+    redeliver,
+    restart,
+    rotate,
+    scale,
+    status,
+    token,
+    up,
+)
 from meshmart.errors import CommandError
 from meshmart.tour import command as tour
 
@@ -29,6 +44,7 @@ app.command("rotate-certs")(rotate.rotate)
 app.add_typer(fault.app, name="fault")
 app.command("load")(load.load)
 app.command("audit")(audit.audit)
+app.command("redeliver")(redeliver.redeliver)
 app.command("tour")(tour.tour)
 app.command("token")(token.token)
 app.command("call")(call.call)

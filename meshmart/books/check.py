@@ -32,6 +32,7 @@ def _list_unfinished(books: Books, verdict: Verdict) -> None:
     listed += [f"payment {p.id}: PROCESSING" for p in books.payments if p.status == "PROCESSING"]
     listed += [f"refund {r.id}: the acquirer does not have it yet" for r in books.refunds if not r.settled]
     listed += [f"event {event_id}: to be notified of" for event_id in books.outbox]
+    listed += [f"dead letter {event}" for event in books.dead_letters]
 
 
 def _check_orders(books: Books, verdict: Verdict) -> None:

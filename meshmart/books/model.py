@@ -107,6 +107,8 @@ class Books:
     history: Sequence[Change] = ()
     #: Ids of the events that are still to be told to the notification service.
     outbox: Sequence[str] = ()
+    #: What a receiver refused for good, such as `order-7-3 for analytics: INVALID_ARGUMENT: …`.
+    dead_letters: Sequence[str] = ()
     payments: Sequence[Payment] = ()
     refunds: Sequence[Refund] = ()
     ledger: Sequence[Entry] = ()

@@ -106,7 +106,7 @@ class _Reader:
         orders = await self._all("order", order_tables.orders, model.Order)
         items = await self._all("order", order_tables.items, model.Item)
         history = await self._all("order", order_tables.events, model.Change)
-        outbox = await self._outbox()
+        outbox, dead_letters = await self._outbox()
         payments = await self._all("payment", payment_tables.payments, model.Payment)
         refunds = await self._all("payment", payment_tables.refunds, model.Refund)
         ledger = await self._all("payment", payment_tables.ledger, model.Entry)
@@ -116,6 +116,7 @@ class _Reader:
             items=items,
             history=history,
             outbox=outbox,
+            dead_letters=dead_letters,
             payments=payments,
             refunds=refunds,
             ledger=ledger,
@@ -126,10 +127,11 @@ class _Reader:
             notifications=await self._notifications(),
         )
 
-    async def _outbox(self) -> list[str]:
+    async def _outbox(self) -> tuple[list[str], list[str]]:
         table = order_tables.metadata.tables["outbox"]
-        statement = sa.select(table.c.event_id).where(table.c.topic == NOTIFICATIONS)
-        return [row.event_id for row in await self._rows("order", statement)]
+        rows = await self._rows("order", sa.select(table.c.topic, table.c.event_id, table.c.refused))
+        dead = [f"{row.event_id} for {row.topic}: {row.refused}" for row in rows if row.refused is not None]
+        return [row.event_id for row in rows if row.topic == NOTIFICATIONS], dead
 
     async def _products(self) -> list[model.Product]:
         columns = product_tables.product.c

@@ -1,7 +1,8 @@
 """The outbox of a service: events written with the change that they tell of, delivered later by a relay.
 
 One table in the service's own schema. A row is deleted when its event has been delivered; until then its
-key's later rows wait for it. `services.kit.relay` delivers.
+key's later rows wait for it. One that its receiver refuses for good stays as a dead letter, with the
+reason, and nothing waits for it. `services.kit.relay` delivers.
 """
 
 from collections import defaultdict
@@ -12,11 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
-from services.kit.relay import OutboxEvent, Waiting
+from services.kit.relay import OutboxEvent, Outcome, Waiting
 
 #: Events of one key that are taken at once.
 PER_KEY = 20
 MAX_TOPIC, MAX_KEY, MAX_EVENT_ID = 50, 100, 200
+#: Characters that are kept of why an event was refused for good.
+MAX_REFUSED = 500
 
 table = sa.Table(
     "outbox",
@@ -30,6 +33,8 @@ table = sa.Table(
     # Of a key's first row: not before then, because it failed or because a replica is at it.
     sa.Column("due", sa.Double, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    # Why it is a dead letter; of those that are to be delivered NULL.
+    sa.Column("refused", sa.String(MAX_REFUSED)),
     sa.Index("outbox_due", "topic", "due"),
     sa.Index("outbox_key", "topic", "key", "position"),
     # A late settlement by position must never meet another event.
@@ -53,6 +58,11 @@ def create(op: Any) -> None:
     )
     op.create_index("outbox_due", "outbox", ["topic", "due"])
     op.create_index("outbox_key", "outbox", ["topic", "key", "position"])
+
+
+def add_refused(op: Any) -> None:
+    """For a migration: `add_refused(alembic.op)` brings the table from its first version to its second."""
+    op.add_column("outbox", sa.Column("refused", sa.String(500)))
 
 
 def row(topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -94,16 +104,19 @@ async def add_all(session: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -
 
 
 _earlier = table.alias("earlier")
+_ALIVE = table.c.refused.is_(None)
 #: The first rows of keys, those due longest first.
 _FIRST = (
     sa.select(table.c.position)
     .where(
         table.c.topic == sa.bindparam("of"),
         table.c.due <= sa.bindparam("now"),
+        _ALIVE,
         ~sa.exists().where(
             _earlier.c.topic == table.c.topic,
             _earlier.c.key == table.c.key,
             _earlier.c.position < table.c.position,
+            _earlier.c.refused.is_(None),
         ),
     )
     .order_by(table.c.due)
@@ -118,14 +131,33 @@ _DUE = (
 )
 _LEASE = sa.update(table).where(_THESE).values(due=sa.bindparam("until"))
 _DONE = sa.delete(table).where(_THESE)
+_DEAD = (
+    sa.update(table)
+    .where(table.c.position == sa.bindparam("this"))
+    .values(refused=sa.bindparam("why"), due=sa.bindparam("never"))
+)
+#: When a dead letter is due: no look finds it.
+_NEVER = 1e18
+_DEAD_LETTERS = (
+    sa.select(table.c.topic, table.c.key, table.c.event_id, table.c.created_at, table.c.refused)
+    .where(~_ALIVE)
+    .order_by(table.c.position)
+)
+_WAITING = sa.select(
+    table.c.topic,
+    sa.func.sum(sa.case((_ALIVE, 1), else_=0)),
+    sa.func.min(sa.case((_ALIVE, table.c.created_at))),
+    sa.func.sum(sa.case((_ALIVE, 0), else_=1)),
+).group_by(table.c.topic)
 
 
 def _of_keys() -> sa.Select[Any]:
     """The first events of some keys, in their order."""
-    columns = [c for c in table.c if c.name != "due"]
+    columns = [c for c in table.c if c.name not in ("due", "refused")]
     place = sa.func.row_number().over(partition_by=table.c.key, order_by=table.c.position).label("place")
     in_keys = table.c.key.in_(sa.bindparam("keys", expanding=True))
-    those = sa.select(*columns, place).where(table.c.topic == sa.bindparam("of"), in_keys).subquery()
+    wanted = (table.c.topic == sa.bindparam("of"), in_keys, _ALIVE)
+    those = sa.select(*columns, place).where(*wanted).subquery()
     first = sa.select(*(those.c[c.name] for c in columns)).where(those.c.place <= PER_KEY)
     return first.order_by(those.c.position)
 
@@ -151,28 +183,38 @@ class SqlQueue:
             keys = await _lease(session, positions, now, until)
             return await _events(session, topic, keys)
 
-    async def settle(
-        self, delivered: Sequence[OutboxEvent], failed: Sequence[tuple[OutboxEvent, float]]
-    ) -> None:
+    async def settle(self, outcome: Outcome) -> None:
         """See `services.kit.relay.Queue`."""
-        if not delivered and not failed:
-            return
         async with self._db.transaction() as session:
-            if delivered:
-                await session.execute(_DONE, {"these": [event.position for event in delivered]})
-            for event, due in failed:
+            if outcome.delivered:
+                await session.execute(_DONE, {"these": [event.position for event in outcome.delivered]})
+            for event, why in outcome.dead:
+                values = {"this": event.position, "why": why[:MAX_REFUSED], "never": _NEVER}
+                await session.execute(_DEAD, values)
+            for event, due in outcome.failed:
                 # The rows behind it too, or each look would find them and pass them over.
-                key = (table.c.topic == event.topic, table.c.key == event.key)
+                key = (table.c.topic == event.topic, table.c.key == event.key, _ALIVE)
                 later = {"due": due, "attempts": event.attempts + 1}
                 await session.execute(sa.update(table).where(*key).values(later))
 
     async def waiting(self) -> Mapping[str, Waiting]:
         """See `services.kit.relay.Queue`."""
-        oldest = sa.func.min(table.c.created_at)
-        statement = sa.select(table.c.topic, sa.func.count(), oldest).group_by(table.c.topic)
         async with self._db.session() as session:
-            rows = await session.execute(statement)
-            return {topic: Waiting(count, since) for topic, count, since in rows}
+            rows = await session.execute(_WAITING)
+            return {topic: Waiting(count, since or 0.0, dead) for topic, count, since, dead in rows}
+
+
+async def dead_letters(db: Database) -> Sequence[sa.Row[Any]]:
+    """Those of a service, oldest first: `topic`, `key`, `event_id`, `created_at`, and why, as `refused`."""
+    async with db.session() as session:
+        return list(await session.execute(_DEAD_LETTERS))
+
+
+async def put_back(db: Database, now: float) -> int:
+    """Has dead letters delivered after all, because their receiver takes them now; how many there were."""
+    again = sa.update(table).where(~_ALIVE).values(refused=None, due=now, attempts=0)
+    async with db.transaction() as session:
+        return (await session.execute(again)).rowcount
 
 
 async def _lease(session: AsyncConnection, positions: Sequence[int], now: float, until: float) -> list[str]:

@@ -3,7 +3,7 @@
 Each topic has a loop of its own, so that a receiver that hangs holds up nobody else's events. Within a
 topic events go out in order per key, keys side by side. Of several replicas' relays one at a time has a
 key, by a lease in the database. A delivery whose outcome was not recorded is repeated: the receiver takes
-an event once by its id.
+an event once by its id. What it refuses for good is set aside: a dead letter, which holds up nothing.
 """
 
 import asyncio
@@ -39,12 +39,19 @@ WIDTH = 16
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 60.0
 #: Seconds that a topic pauses when nothing at all could be delivered: bounds, as above.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
+#: Failed deliveries (about a quarter of an hour) after which an event that is refused is a dead letter. Not
+#: at the first: in a rolling upgrade an old replica may refuse what the new ones take.
+PATIENCE = 20
 #: Seconds that deliveries under way get at exit.
 GRACE = 3.0
 
 
 class Undelivered(Exception):  # noqa: N818
     """An event could not be delivered; the text says why."""
+
+
+class Refused(Undelivered):
+    """The receiver is well, and will not take this event however often it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +79,25 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What of a topic is not delivered yet: how many events, and since when (Unix seconds) the oldest."""
+    """What of a topic is not delivered yet: how many events, and since when (Unix seconds) the oldest; and
+    how many dead letters there are beside them."""
 
     count: int
     oldest: float
+    dead: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a round: what was delivered, what failed and is due again at a time, and what is dead, and
+    why."""
+
+    delivered: list[OutboxEvent] = field(default_factory=list)
+    failed: list[tuple[OutboxEvent, float]] = field(default_factory=list)
+    dead: list[tuple[OutboxEvent, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.delivered or self.failed or self.dead)
 
 
 class Queue(Protocol):
@@ -85,10 +107,9 @@ class Queue(Protocol):
         """Leases up to `limit` due keys of a topic until then; their events, in order."""
         ...
 
-    async def settle(
-        self, delivered: Sequence[OutboxEvent], failed: Sequence[tuple[OutboxEvent, float]]
-    ) -> None:
-        """Forgets what was delivered; the key of an event that failed is due again at the time given."""
+    async def settle(self, outcome: Outcome) -> None:
+        """Forgets what was delivered; the key of an event that failed is due again at the time given; what is
+        dead is kept, and never taken again."""
         ...
 
     async def waiting(self) -> Mapping[str, Waiting]:
@@ -179,32 +200,33 @@ class Relay:
         taken = await self._queue.take(line.topic, now, now + LEASE, line.width)
         if not taken:
             return 0
-        delivered = list[OutboxEvent]()
-        failed = list[tuple[OutboxEvent, float]]()
-        await asyncio.gather(*(self._key(line, events, now, delivered, failed) for events in taken))
-        await self._queue.settle(delivered, failed)
-        await self._adapt(line, bool(delivered))
+        outcome = Outcome()
+        await asyncio.gather(*(self._key(line, events, now, outcome) for events in taken))
+        if outcome:
+            await self._queue.settle(outcome)
+        await self._adapt(line, bool(outcome.delivered or outcome.dead))
         return len(taken)
 
     async def _key(
-        self,
-        line: _Line,
-        events: Sequence[OutboxEvent],
-        taken_at: float,
-        delivered: list[OutboxEvent],
-        failed: list[tuple[OutboxEvent, float]],
+        self, line: _Line, events: Sequence[OutboxEvent], taken_at: float, outcome: Outcome
     ) -> None:
-        """A key's events, in order, up to the first that fails."""
+        """A key's events, in order, up to the first that fails; a dead letter is passed over."""
         for event in events:
             if self._leaving.is_set() or self._now() > taken_at + BEGIN_WITHIN:
                 return
-            if not await self._told(line, event):
+            error = await self._told(line, event)
+            if error is None:
+                outcome.delivered.append(event)
+            elif isinstance(error, Refused) and event.attempts + 1 >= PATIENCE:
+                _log.error("%s: %s is a dead letter: %s", line.topic, event.event_id, error)
+                outcome.dead.append((event, str(error)))
+            else:
                 backoff = self._jittered(FIRST_BACKOFF, event.attempts, LAST_BACKOFF)
-                failed.append((event, self._now() + backoff))
+                outcome.failed.append((event, self._now() + backoff))
                 return
-            delivered.append(event)
 
-    async def _told(self, line: _Line, event: OutboxEvent) -> bool:
+    async def _told(self, line: _Line, event: OutboxEvent) -> Exception | None:
+        """Why it could not be delivered, or None."""
         try:
             async with asyncio.timeout(DEADLINE):
                 await line.deliver(event)
@@ -213,9 +235,9 @@ class Relay:
             if not line.failing:
                 _log.warning("%s: %s cannot be delivered: %s", line.topic, event.event_id, _why(e))
             line.failing = True
-            return False
+            return e
         line.delivered += 1
-        return True
+        return None
 
     async def _adapt(self, line: _Line, success: bool) -> None:
         if success:
@@ -247,6 +269,9 @@ class Relay:
         oldest = GaugeMetricFamily(
             "shop_outbox_oldest_seconds", "Age of the oldest of these events.", labels=["topic"]
         )
+        dead = GaugeMetricFamily(
+            "shop_outbox_dead", "Events that their receiver refused for good.", labels=["topic"]
+        )
         delivered = CounterMetricFamily("shop_outbox_delivered", "Events delivered.", labels=["topic"])
         failures = CounterMetricFamily(
             "shop_outbox_failures", "Deliveries that failed and are repeated.", labels=["topic"]
@@ -254,10 +279,12 @@ class Relay:
         for line in self._lines.values():
             waiting, now = self._waiting.get(line.topic), self._now()
             pending.add_metric([line.topic], waiting.count if waiting else 0)
-            oldest.add_metric([line.topic], max(now - waiting.oldest, 0.0) if waiting else 0.0)
+            late = now - waiting.oldest if waiting and waiting.count else 0.0
+            oldest.add_metric([line.topic], max(late, 0.0))
+            dead.add_metric([line.topic], waiting.dead if waiting else 0)
             delivered.add_metric([line.topic], line.delivered)
             failures.add_metric([line.topic], line.failures)
-        yield from (pending, oldest, delivered, failures)
+        yield from (pending, oldest, dead, delivered, failures)
 
 
 def _why(error: Exception) -> str:

@@ -9,7 +9,7 @@ from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub
 from ecommerce.notification_pb2_grpc import NotificationServiceStub
 
 from services.kit.money import from_cents
-from services.kit.relay import OutboxEvent, Undelivered
+from services.kit.relay import OutboxEvent, Refused, Undelivered
 
 #: Seconds for one delivery, below what the relay gives it.
 TIMEOUT = 4.0
@@ -68,4 +68,7 @@ def _request(counted: Mapping[str, Any]) -> analytics_pb2.EventRequest:
 
 
 def _undelivered(error: grpc.aio.AioRpcError) -> Undelivered:
-    return Undelivered(f"{error.code().name}: {error.details()}")
+    # Of all codes the one that means "whatever the state of the system"; what a policy denies, for one, may
+    # be allowed once that is mended.
+    refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    return (Refused if refused else Undelivered)(f"{error.code().name}: {error.details()}")

@@ -107,9 +107,12 @@ _OUTBOX = Row(
     [
         Panel(
             "Waiting",
-            "Events not delivered yet.",
+            "Events not delivered yet, and dead letters: refused for good.",
             "short",
-            [Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}")],
+            [
+                Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}"),
+                Query(f"max by (service, topic) (shop_outbox_dead{{{ALL}}})", "{{service}} → {{topic}} dead"),
+            ],
         ),
         Panel(
             "Oldest",

@@ -18,6 +18,7 @@ from mesh.server import MeshServer
 from services.analytics.figures import Figures
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.storage import SqlStore as AnalyticsStore
+from services.kit import outbox, relay
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import OutboxEvent, Relay
@@ -118,8 +119,8 @@ async def _shop(directory: Path, databases: Databases) -> AsyncIterator[Shop]:
                 NOTIFICATIONS: BuyersNotifications(letters.channel(workload="order")),
                 ANALYTICS: ShopAnalytics(shop.analytics.channel(workload="order")),
             }
-            relay = await stack.enter_async_context(Relay(SqlQueue(db), receivers, time.time))
-            shop.stores.append(OrderStore(db, relay.wake))
+            running = await stack.enter_async_context(Relay(SqlQueue(db), receivers, time.time))
+            shop.stores.append(OrderStore(db, running.wake))
         yield shop
 
 
@@ -162,6 +163,20 @@ async def test_a_notification_service_that_hangs_delays_neither_orders_nor_figur
     await shop.delivered(NOTIFICATIONS)
     assert set(Counter(await shop.titles()).values()) == {1}
     assert len(await shop.titles()) == 10
+
+
+async def test_an_event_that_is_wrong_is_set_aside_and_what_follows_it_is_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "PATIENCE", 2)
+    async with shop.order_db.transaction() as session:
+        for version, user_id in ((2, -1), (3, 2)):
+            payload = {"user_id": user_id, "title": str(version), "body": ""}
+            await outbox.add(session, NOTIFICATIONS, "order-1", f"order-1-{version}", payload, time.time())
+    await shop.delivered(NOTIFICATIONS)
+    (dead,) = await outbox.dead_letters(shop.order_db)
+    assert (dead.event_id, dead.refused) == ("order-1-2", "INVALID_ARGUMENT: user_id: must be positive")
+    assert await shop.titles() == ["3"]
 
 
 async def test_an_answer_that_is_lost_is_asked_for_again_and_the_buyer_told_once(shop: Shop) -> None:

@@ -167,6 +167,9 @@ UNFINISHED = {
         "outbox": ("order-2-5",),
         "notifications": GOOD.notifications[:2],  # type: ignore[index]
     },
+    "dead letter order-2-5 for analytics: INVALID_ARGUMENT: no": {
+        "dead_letters": ("order-2-5 for analytics: INVALID_ARGUMENT: no",),
+    },
 }
 
 

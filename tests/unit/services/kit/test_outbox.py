@@ -11,7 +11,7 @@ import pytest
 from services.kit import outbox
 from services.kit.db import Database
 from services.kit.outbox import PER_KEY, SqlQueue
-from services.kit.relay import OutboxEvent, Relay, Waiting
+from services.kit.relay import OutboxEvent, Outcome, Relay, Waiting
 from tests.databases import Maker
 
 NOW = 1_767_225_600.0
@@ -79,7 +79,7 @@ async def test_two_replicas_that_look_at_once_share_the_keys(pair: tuple[Databas
 async def test_what_was_delivered_is_gone_and_what_failed_waits(pair: tuple[Database, Database]) -> None:
     await _add(pair[0], "x", "x0", "x1", "x2")
     first, second, _ = await _take(pair[0])
-    await SqlQueue(pair[0]).settle([first], [(second, NOW + 100)])
+    await SqlQueue(pair[0]).settle(Outcome([first], [(second, NOW + 100)]))
     await _add(pair[0], "x", "x3")
     assert await _take(pair[1], NOW + 99) == []
     left = await _take(pair[1], NOW + 100)
@@ -87,12 +87,38 @@ async def test_what_was_delivered_is_gone_and_what_failed_waits(pair: tuple[Data
     assert left[0].attempts == 1
 
 
+async def test_a_dead_letter_is_kept_with_its_reason_and_nothing_waits_for_it(
+    pair: tuple[Database, Database],
+) -> None:
+    await _add(pair[0], "x", "x0", "x1", "x2")
+    first, second, third = await _take(pair[0])
+    outcome = Outcome([first], [(third, NOW + 5)], [(second, "INVALID_ARGUMENT: " + "no " * 500)])
+    await SqlQueue(pair[0]).settle(outcome)
+    await _add(pair[0], "x", "x3")
+    assert await SqlQueue(pair[1]).waiting() == {"a": Waiting(2, NOW, 1)}
+    assert _names(await _take(pair[1], NOW + 5)) == ["x2", "x3"]
+    assert _names(await _take(pair[1], NOW + 10**9)) == ["x2", "x3"]
+    (dead,) = await outbox.dead_letters(pair[1])
+    assert (dead.event_id, dead.topic, dead.key) == ("x1", "a", "x")
+    assert dead.refused.startswith("INVALID_ARGUMENT: no no")
+
+
+async def test_a_dead_letter_that_is_put_back_is_delivered_next(pair: tuple[Database, Database]) -> None:
+    await _add(pair[0], "x", "x0")
+    await SqlQueue(pair[0]).settle(Outcome(dead=[(e, "no") for e in await _take(pair[0])]))
+    assert await SqlQueue(pair[0]).waiting() == {"a": Waiting(0, 0.0, 1)}
+    assert await outbox.put_back(pair[1], NOW) == 1
+    assert await outbox.dead_letters(pair[1]) == []
+    assert [(e.event_id, e.attempts) for e in await _take(pair[0])] == [("x0", 0)]
+    assert await outbox.put_back(pair[1], NOW) == 0
+
+
 async def test_a_late_settlement_takes_nothing_new_away(pair: tuple[Database, Database]) -> None:
     await _add(pair[0], "x", "x0")
     late = await _take(pair[0])
-    await SqlQueue(pair[1]).settle(await _take(pair[1], NOW + 10), [])
+    await SqlQueue(pair[1]).settle(Outcome(await _take(pair[1], NOW + 10)))
     await _add(pair[1], "x", "x1")
-    await SqlQueue(pair[0]).settle(late, [])
+    await SqlQueue(pair[0]).settle(Outcome(late))
     assert _names(await _take(pair[1], NOW + 10)) == ["x1"]
 
 
@@ -101,7 +127,7 @@ async def test_a_key_with_many_events_is_taken_in_pieces(pair: tuple[Database, D
     await _add(pair[0], "x", *names)
     piece = await _take(pair[0])
     assert _names(piece) == names[:PER_KEY]
-    await SqlQueue(pair[0]).settle(piece, [])
+    await SqlQueue(pair[0]).settle(Outcome(piece))
     assert _names(await _take(pair[0])) == names[PER_KEY:]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from mesh.errors import Unavailable
 from mesh.testing.clock import run_in_virtual_time
 from services.kit import relay as module
-from services.kit.relay import DEADLINE, LEASE, OutboxEvent, Relay, Undelivered, Waiting
+from services.kit.relay import DEADLINE, LEASE, OutboxEvent, Outcome, Refused, Relay, Undelivered, Waiting
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Memory:
     due: dict[int, float] = field(default_factory=dict)
     #: Settlements that are lost: the process died before it, or the database was away.
     crashes: int = 0
+    dead: list[str] = field(default_factory=list)
     widest: int = 0
 
     def add(self, topic: str, key: str, *names: str) -> None:
@@ -40,21 +41,22 @@ class Memory:
         self.widest = max(self.widest, len(free))
         return [[e for e in self.rows if e.topic == topic and e.key == head.key] for head in free]
 
-    async def settle(
-        self, delivered: Sequence[OutboxEvent], failed: Sequence[tuple[OutboxEvent, float]]
-    ) -> None:
+    async def settle(self, outcome: Outcome) -> None:
         if self.crashes:
             self.crashes -= 1
             raise Unavailable("the database is away")
-        done = {event.position for event in delivered}
+        self.dead += [event.event_id for event, _ in outcome.dead]
+        done = {event.position for event in outcome.delivered} | {e.position for e, _ in outcome.dead}
         self.rows = [e for e in self.rows if e.position not in done]
-        for event, due in failed:
+        for event, due in outcome.failed:
             self.due[event.position] = due
-            self.rows = [replace(e, attempts=e.attempts + (e.position == event.position)) for e in self.rows]
+            later = event.attempts + 1
+            self.rows = [replace(e, attempts=later) if e.key == event.key else e for e in self.rows]
 
     async def waiting(self) -> Mapping[str, Waiting]:
         counts = Counter(event.topic for event in self.rows)
-        return {topic: Waiting(n, min(e.created_at for e in self.rows)) for topic, n in counts.items()}
+        dead = len(self.dead)
+        return {topic: Waiting(n, min(e.created_at for e in self.rows), dead) for topic, n in counts.items()}
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Receiver:
     away: bool = False
     hangs: set[str] = field(default_factory=set)
     refuses: set[str] = field(default_factory=set)
+    poison: set[str] = field(default_factory=set)
     seconds: float = 0.01
     at_once: int = 0
 
@@ -79,6 +82,8 @@ class Receiver:
             await asyncio.sleep(self.seconds)
         finally:
             self.at_once -= 1
+        if event.event_id in self.poison:
+            raise Refused("INVALID_ARGUMENT: never")
         if self.away or event.event_id in self.refuses:
             raise Undelivered("UNAVAILABLE: away")
         self.taken.setdefault(event.event_id)
@@ -183,6 +188,24 @@ def test_an_event_that_is_refused_holds_up_its_key_only_and_ever_less_often() ->
             receiver.refuses.clear()
             await _until(lambda: not queue.rows, 100)
         assert [e for e in receiver.taken if e.startswith("bad")] == ["bad0", "bad1", "bad2"]
+
+    _in_virtual_time(run())
+
+
+def test_an_event_that_is_refused_for_good_is_a_dead_letter_after_a_while_and_holds_up_nothing_more() -> None:
+    async def run() -> None:
+        queue = Memory()
+        receiver = Receiver(queue, poison={"bad1", "bad3"})
+        async with _relay(queue, a=receiver) as relay:
+            queue.add("a", "bad", "bad0", "bad1", "bad2")
+            took = await _until(lambda: queue.dead == ["bad1"], 3600)
+            assert len(receiver.times("bad1")) == module.PATIENCE
+            assert 5 * 60 < took < 20 * 60  # a rolling upgrade is over by then
+            queue.add("a", "bad", "bad3", "bad4")
+            relay.wake()
+            await _until(lambda: not queue.rows, 3600)
+        assert queue.dead == ["bad1", "bad3"]
+        assert [*receiver.taken] == ["bad0", "bad2", "bad4"]
 
     _in_virtual_time(run())
 

@@ -1,0 +1,42 @@
+"""`meshmart redeliver`: has dead letters of the orders' outbox delivered after all."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from meshmart.errors import CommandError
+from meshmart.options import DEFAULT, StateDirOption, here_or_there
+
+
+@here_or_there
+def redeliver(state_dir: StateDirOption = DEFAULT) -> None:
+    """Puts back what a receiver refused for good (docs/outbox.md), once that is mended; prints each.
+    Writes to STATE_DIR/data, or MESHMART_DATABASE_URL; the shop may run or not."""
+    for line in asyncio.run(put_back(state_dir / "data", os.environ)) or ["no dead letters"]:
+        typer.echo(line)
+
+
+async def put_back(data: Path, environ: Mapping[str, str]) -> list[str]:
+    """Puts them back; what they were, and why they were refused.
+
+    Raises:
+        CommandError: there is no outbox, or it is out of reach.
+    """
+    from mesh.errors import MeshError
+    from services.kit import outbox
+    from services.kit.db import Database, database_url
+
+    if not environ.get("MESHMART_DATABASE_URL") and not (data / "order.db").exists():
+        raise CommandError(f"there is no outbox of orders in {data}")
+    url = database_url("order", dict(environ) | {"MESHMART_DATA_DIR": str(data)})
+    try:
+        async with Database.open(url, "order") as db:
+            dead = await outbox.dead_letters(db)
+            await outbox.put_back(db, time.time())
+    except MeshError as e:
+        raise CommandError(str(e)) from None
+    return [f"{event.event_id} for {event.topic}: {event.refused}" for event in dead]

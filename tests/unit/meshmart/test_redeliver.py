@@ -1,0 +1,41 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from meshmart.books.read import read
+from meshmart.errors import CommandError
+from meshmart.redeliver import put_back
+from services.kit import outbox
+from services.kit.db import Database
+from services.kit.outbox import SqlQueue
+from services.kit.relay import Outcome
+from tests.databases import Databases, Maker
+
+NOW = 1_767_225_600.0
+
+
+@pytest.fixture
+def databases(new_databases: Maker) -> Databases:
+    return new_databases("order", "payment", "product", "notification")
+
+
+async def test_a_dead_letter_is_in_the_books_until_it_is_put_back(databases: Databases) -> None:
+    data = Path(databases.environ.get("MESHMART_DATA_DIR", ""))
+    async with Database.open(databases.url("order"), "order") as db:
+        async with db.transaction() as session:
+            await outbox.add(session, "analytics", "order-1", "order-1-2", {}, NOW)
+        ((event,),) = await SqlQueue(db).take("analytics", NOW, NOW + 10, 1)
+        await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
+        told = "order-1-2 for analytics: INVALID_ARGUMENT: no"
+        assert (await read(data, databases.environ)).dead_letters == [told]
+        assert await put_back(data, databases.environ) == [told]
+        assert (await read(data, databases.environ)).dead_letters == []
+        assert await put_back(data, databases.environ) == []
+        assert (await SqlQueue(db).waiting())["analytics"].count == 1
+
+
+def test_where_there_is_no_outbox_none_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="there is no outbox"):
+        asyncio.run(put_back(tmp_path, {}))
+    assert list(tmp_path.iterdir()) == []
