@@ -32,6 +32,7 @@ class Api:
 
     def __init__(self, session: Session, config: Config, context: str) -> None:
         self._session, self._context = session, context
+        self.config__define_string = config.define_string
         self.config__define_string_list = config.define_string_list
         self.config__parse = config.parse
 
@@ -52,7 +53,7 @@ class Api:
         return os.environ.get(key, default)
 
     def os__path__join(self, path: str, *paths: str) -> str:
-        return os.path.join(path, *paths)
+        return os.path.normpath("/".join([path, *paths]))  # as Go's filepath.Join does
 
     def os__path__exists(self, path: str) -> bool:
         return os.path.exists(path)

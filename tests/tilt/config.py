@@ -15,8 +15,13 @@ class Config:
     def __init__(self, args: list[str]) -> None:
         self._args = args
         self._names: list[str] = []
+        self._single: set[str] = set()
         self._positional: str | None = None
         self._parsed = False
+
+    def define_string(self, name: str, args: bool = False, usage: str = "") -> None:
+        self.define_string_list(name, args, usage)
+        self._single.add(name)
 
     def define_string_list(self, name: str, args: bool = False, usage: str = "") -> None:
         if self._parsed:
@@ -30,15 +35,18 @@ class Config:
         if self._parsed:
             raise TiltError("config.parse was called twice")
         self._parsed = True
-        found: dict[str, list[str]] = {}
+        found: dict[str, Any] = {}
         for each in self._args:
             name, _, value = each.removeprefix("--").partition("=")
             if each.startswith("--"):
                 if name not in self._names or name == self._positional:
                     raise TiltError(f"unknown flag: --{name}")
-                found.setdefault(name, []).append(value)
+                if name in self._single:
+                    found[name] = value  # the last one counts
+                else:
+                    found.setdefault(name, []).append(value)
             elif self._positional is None:
                 raise TiltError(f"positional args were specified, but none were expected: {each}")
             else:
                 found.setdefault(self._positional, []).append(each)
-        return dict(found)
+        return found

@@ -86,8 +86,17 @@ def test_what_runs_is_what_is_enabled_and_what_that_depends_on(tmp_path: Path) -
 def test_arguments_are_read_as_tilt_reads_them(tmp_path: Path) -> None:
     text = (
         "config.define_string_list('names', args=True)\nconfig.define_string_list('more')\n"
-        "[local_resource(k + '-' + v) for k, vs in config.parse().items() for v in vs]"
+        "config.define_string('one')\n"
+        "given = config.parse()\n"
+        "one = given.pop('one', '')\n"
+        "[local_resource(k + '-' + v) for k, vs in given.items() for v in vs]\n"
+        "[local_resource(each) for each in [one] if each]"
     )
     assert set(evaluated(tmp_path, text, "x", "--more=y", "z").resources) == {"names-x", "more-y", "names-z"}
+    assert set(evaluated(tmp_path, text, "--one=a", "--one=b").resources) == {"b"}
     with pytest.raises(starlark.StarlarkError, match="unknown flag"):
         evaluated(tmp_path, text, "--less=1")
+
+
+def test_to_join_nothing_is_absolute_but_the_first(tmp_path: Path) -> None:
+    assert set(evaluated(tmp_path, "local_resource(os.path.join('/a', '/b', '../c'))").resources) == {"/a/c"}

@@ -76,6 +76,19 @@ def test_nothing_that_is_rendered_changes_from_one_evaluation_to_the_next(up: Se
     }
 
 
+def test_no_secret_is_a_word_that_tilt_would_blot_out_of_its_log(up: Session) -> None:
+    secrets = [
+        value
+        for resource in up.resources.values()
+        for each in resource.objects
+        if each["kind"] == "Secret"
+        for value in each.get("stringData", {}).values()
+    ]
+    assert secrets
+    ordinary = (ROOT / "Dockerfile").read_text() + " ".join(up.resources)
+    assert not [each for each in secrets if each in ordinary]
+
+
 def test_of_helm_s_hooks_only_those_of_an_installation_are_applied(up: Session) -> None:
     hooks = {
         f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["annotations"]["helm.sh/hook"]
@@ -141,6 +154,51 @@ def test_it_deploys_to_the_cluster_of_k8s_and_to_contexts_that_are_named(up: Ses
     assert up.settings["allow_k8s_contexts"]["contexts"] == [cluster["name"]]
     more = evaluate(ROOT, ["--allow-context=other"])
     assert more.settings["allow_k8s_contexts"]["contexts"] == [cluster["name"], "other"]
+
+
+def test_the_shop_goes_to_the_namespace_that_is_named(up: Session) -> None:
+    need("helm")
+    session = evaluate(ROOT, ["--namespace=mine"])
+    assert session.resources.keys() == up.resources.keys()
+    found = {
+        each["metadata"]["name"] if each["kind"] == "Namespace" else each["metadata"].get("namespace")
+        for resource in session.resources.values()
+        for each in resource.objects
+    }
+    assert found == {"mine", "cert-manager"}
+    for button in session.buttons:
+        assert button["env"]["KUBE_NAMESPACE"] == "mine"
+    assert session.resources["signing-key"].how["cmd"][-1] == "mine"
+
+
+def test_only_kind_gets_what_kind_lacks(up: Session) -> None:
+    need("helm")
+    other = evaluate(ROOT, ["--allow-context=other"], context="other")
+    assert up.resources["storefront"].kinds.count("Service") == 2
+    assert other.resources["storefront"].kinds.count("Service") == 1
+
+
+def test_values_of_one_s_own_are_laid_over_tilt_s(tmp_path: Path) -> None:
+    need("helm")
+    own = tmp_path / "own.yaml"
+    own.write_text("grafana: {enabled: false}\ndefault: {minReadySeconds: 3}\n")
+    session = evaluate(ROOT, [f"--values={own}"])
+    assert "grafana" not in session.resources
+    assert session.resources["product"].objects[0]["spec"]["minReadySeconds"] == 3
+
+
+def test_a_cluster_s_own_cert_manager_is_looked_for_and_left_alone() -> None:
+    need("helm")
+    session = evaluate(ROOT, ["--cert-manager=none"])
+    assert "crd/certificates.cert-manager.io" in session.resources["cert-manager"].how["cmd"]
+    assert [each["metadata"]["name"] for each in session.resources["namespaces"].objects] == ["meshmart"]
+
+
+def test_cert_manager_s_chart_may_come_from_elsewhere_in_the_same_version() -> None:
+    need("helm")
+    how = evaluate(ROOT, ["--cert-manager=/charts/cert-manager.tgz"]).resources["cert-manager"].how
+    assert how["chart"] == "/charts/cert-manager.tgz"
+    assert how["flags"][:2] == ["--version", VERSIONS["certManager"]["version"]]
 
 
 def test_tilt_ci_places_orders_and_audits_the_books_and_tilt_up_waits_for_a_click(up: Session) -> None:
