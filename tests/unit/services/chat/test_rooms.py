@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from mesh.errors import FailedPrecondition, ResourceExhausted
+from mesh.errors import FailedPrecondition
 from services.chat import storage
 from services.chat.domain import Author, Draft
 from services.chat.rooms import Rooms
@@ -81,8 +81,9 @@ async def test_a_room_too_many_is_refused_and_leaves_nothing(
     monkeypatch.setattr(storage, "MAX_ROOMS", 2)
     for room in ("a", "b", "a"):
         await pair[0].post(_said("x", room=room))
-    with pytest.raises(ResourceExhausted):
+    with pytest.raises(FailedPrecondition) as refused:
         await pair[1].post(_said("x", room="c"))
+    assert refused.value.reason.reason == "TOO_MANY_ROOMS"
     assert [await pair[0].latest(room) for room in "abc"] == [2, 1, 0]
 
 
