@@ -32,6 +32,7 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 from ecommerce.user_pb2_grpc import UserServiceStub
 
 from services.kit.db import Database
+from services.loadgen.following import Following
 from services.order.domain import Address, Line, Order
 from services.order.storage import SqlStore as OrderStore
 from tests.databases import Databases, Maker
@@ -64,24 +65,46 @@ async def start(databases: Databases, tmp_path: Path) -> AsyncIterator[Start]:
         yield started
 
 
+class Restart:
+    """All replicas are replaced, one after the other. It waits for the test, which calls `step` after each
+    round of what it does: so there is one before, between and after them, however slow the machine is."""
+
+    def __init__(self, service: Fleet) -> None:
+        self._service, self._round = service, asyncio.Event()
+        self.task = asyncio.create_task(self._replace_all())
+
+    @property
+    def over(self) -> bool:
+        return self.task.done()
+
+    def step(self) -> None:
+        """A round is done."""
+        self._round.set()
+
+    async def _replace_all(self) -> None:
+        for old in list(self._service.replicas):
+            await self._one_round()
+            await self._service.start()
+            await self._one_round()
+            await self._service.leave(old)
+        await self._one_round()
+
+    async def _one_round(self) -> None:
+        for _ in "ab":  # the first may have begun before
+            self._round.clear()
+            await self._round.wait()
+
+
 @asynccontextmanager
-async def restarting(service: Fleet) -> AsyncIterator["asyncio.Task[None]"]:
-    """Replaces all replicas, one after the other; the block ends when that has."""
-
-    async def replace_all() -> None:
-        for old in list(service.replicas):
-            await asyncio.sleep(0.3)
-            await service.start()
-            await service.leave(old)
-        await asyncio.sleep(0.3)
-
-    async with asyncio.timeout(90):
-        task = asyncio.create_task(replace_all())
+async def restarting(service: Fleet) -> AsyncIterator[Restart]:
+    """Replaces all replicas; the block ends when that has."""
+    async with asyncio.timeout(150):
+        restart = Restart(service)
         try:
-            yield task
-            await task
+            yield restart
+            await restart.task
         finally:
-            task.cancel()
+            restart.task.cancel()
 
 
 async def again(send: Callable[[], Awaitable[Any]]) -> Any:
@@ -122,12 +145,10 @@ async def reads_the_same_throughout(service: Fleet, open_page: Callable[[int], A
     reader = Reader(open_page)
     before = await reader.everything()
     assert len(before) == wanted
-    rounds = 0
-    async with restarting(service) as task:
-        while not task.done():
+    async with restarting(service) as restart:
+        while not restart.over:
             assert await reader.everything() == before
-            rounds += 1
-    assert rounds > 2
+            restart.step()
     assert len(reader.answered_by) > 2  # old ones and new ones
 
 
@@ -156,11 +177,11 @@ async def test_many_products_are_made_all_or_none_of_a_batch(start: Start) -> No
 
     async def requests(batch: int) -> AsyncIterator[product_pb2.CreateProductRequest]:
         for n in range(3):
-            yield product_pb2.CreateProductRequest(name=f"batch-{batch} {n}", price=1)
+            yield product_pb2.CreateProductRequest(name=f"batch ({batch}) {n}", price=1)
             await asyncio.sleep(0.01)
 
     async def made(batch: int) -> int:
-        request = product_pb2.SearchProductsRequest(query=f"batch-{batch} ")
+        request = product_pb2.SearchProductsRequest(query=f"batch ({batch})")
         return len([p async for p in stub.SearchProducts(request, timeout=10)])
 
     async def make(batch: int) -> None:
@@ -172,9 +193,10 @@ async def test_many_products_are_made_all_or_none_of_a_batch(start: Start) -> No
                 assert e.code() in AGAIN  # noqa: PT017
 
     numbers = itertools.count()
-    async with restarting(product) as task:
-        while not task.done():
+    async with restarting(product) as restart:
+        while not restart.over:
             await make(next(numbers))
+            restart.step()
     for batch in range(next(numbers)):
         assert await made(batch) == 3
 
@@ -186,22 +208,22 @@ async def test_a_conversation_with_the_assistant_goes_on_elsewhere(start: Start)
     answers: list[list[int]] = []
     ends = list[Code]()
 
-    async def talk(task: "asyncio.Task[None]") -> None:
+    async def talk(restart: Restart) -> None:
         call = stub.ChatWithProducts(timeout=60)
         try:
-            while not task.done():
+            while not restart.over:
                 question = questions[len(answers) % len(questions)]
                 await call.write(chat_pb2.ChatMessage(text=question))
                 answers.append(list((await call.read()).product_ids))
+                restart.step()
         except grpc.aio.AioRpcError as e:
             ends.append(e.code())
         finally:
             call.cancel()
 
-    async with restarting(product) as task:
-        while not task.done():
-            await talk(task)
-    assert len(answers) > 10
+    async with restarting(product) as restart:
+        while not restart.over:
+            await talk(restart)
     assert all(answers)
     assert len({tuple(a) for a in answers}) == len(questions)
     assert [a for n, a in enumerate(answers) if a != answers[n % len(questions)]] == []
@@ -225,28 +247,38 @@ async def test_orders_are_listed_whole(start: Start, databases: Databases) -> No
 async def test_an_order_is_followed_with_nothing_lost_or_doubled(start: Start, databases: Databases) -> None:
     order = await start("order")
     stub, bob, seen = OrderServiceStub(order.channel()), order.token(2, "bob"), list[Any]()
-    total = 150
     async with Database.open(databases.url("order"), "order") as db:
         store = OrderStore(db)
-        followed, _ = await store.create(_draft())
+        changed, _ = await store.create(_draft())
+        first = changed.version + 1
 
         def follow(after: int) -> Any:
-            request = order_pb2.GetOrderRequest(id=followed.id, after_cursor=after)
+            request = order_pb2.GetOrderRequest(id=changed.id, after_cursor=after)
             return stub.StreamOrderUpdates(request, metadata=bob, timeout=60)
 
-        async def change() -> None:
-            changed = followed
-            for n in range(total):
-                changed = await store.save(replace(changed, updated_at=NOW + n), str(n))
-                await asyncio.sleep(0.01)
+        async def listen() -> None:
+            async for update in following.messages():
+                seen.append(update)
 
-        async with asyncio.TaskGroup() as group, restarting(order):
-            following = group.create_task(resumed(follow, seen, total, followed.version))
-            await change()
-    assert [update.message for update in seen] == [str(n) for n in range(total)]
-    first = followed.version + 1
-    assert [update.cursor for update in seen] == list(range(first, first + total))
-    assert set(following.result()) == {Code.UNAVAILABLE}
+        async def all_seen() -> bool:
+            return bool(seen) and seen[-1].cursor == changed.version
+
+        following = Following(follow, changed.version)
+        listening = asyncio.create_task(listen())
+        try:
+            async with restarting(order) as restart:
+                while not restart.over:
+                    changed = await store.save(replace(changed, updated_at=NOW), f"{changed.version}")
+                    await eventually(all_seen)
+                    restart.step()
+            for _ in range(20):
+                changed = await store.save(replace(changed, updated_at=NOW), f"{changed.version}")
+            await eventually(all_seen)
+        finally:
+            listening.cancel()
+    assert [update.cursor for update in seen] == list(range(first, changed.version + 1))
+    assert [update.message for update in seen] == [str(n - 1) for n in range(first, changed.version + 1)]
+    assert following.resumed
 
 
 def _draft() -> Order:
@@ -284,11 +316,12 @@ async def test_a_batch_of_payments_that_is_sent_again_pays_once(start: Start) ->
         return response
 
     numbers = itertools.count()
-    async with restarting(payment) as task:
-        while not task.done():
+    async with restarting(payment) as restart:
+        while not restart.over:
             batch = next(numbers)
             assert (await again(lambda batch=batch: pay(batch))).success
             assert (await again(lambda batch=batch: pay(batch))).success  # as if the answer had been lost
+            restart.step()
     paid = await Reader(
         lambda page: stub.GetPaymentHistory(
             payment_pb2.GetPaymentHistoryRequest(page=page, page_size=100), metadata=bob
@@ -333,10 +366,11 @@ async def test_a_batch_of_users_that_is_sent_again_registers_once(start: Start) 
                 raise
 
     numbers = itertools.count()
-    async with restarting(user) as task:
-        while not task.done():
+    async with restarting(user) as restart:
+        while not restart.over:
             batch = next(numbers)
             await again(lambda batch=batch: register(batch))
+            restart.step()
     users = await Reader(
         lambda page: stub.ListUsers(user_pb2.ListUsersRequest(page=page, page_size=100), metadata=admin)
     ).everything()
@@ -396,9 +430,10 @@ async def test_who_stays_in_a_room_is_online_at_the_new_replicas(start: Start) -
     staying = asyncio.create_task(resumed(join, [], 1))
     try:
         await eventually(is_online)
-        async with restarting(chat) as task:
-            while not task.done():
+        async with restarting(chat) as restart:
+            while not restart.over:
                 assert await again(online) in (["bob"], [])  # on the way from one replica to the next
+                restart.step()
         await eventually(is_online)
     finally:
         staying.cancel()

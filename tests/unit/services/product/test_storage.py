@@ -34,6 +34,25 @@ async def test_the_seeded_catalogue_is_believable(db: Database) -> None:
     assert sum(p.stock >= 8_000 for p in products) > 40 > 0 < sum(p.stock < 20 for p in products)
 
 
+async def test_reservations_that_were_released_are_forgotten_and_those_that_hold_stock_are_not(
+    db: Database,
+) -> None:
+    now = 1_767_225_600_000_000
+    stock = SqlStock(db, lambda: now)
+    warehouse = Warehouse(stock)
+    for key in ("held", "given back"):
+        await warehouse.reserve(key, [StockItem(2, 5), StockItem(3, 1)])
+    await warehouse.release("given back")
+    await warehouse.release("never held")
+    assert await stock.forget(60) == 0
+    now += 61_000_000
+    assert await stock.forget(60) == 2
+    async with db.session() as connection:
+        kept = set(await connection.scalars(select(reservation_item.c.key)))
+    assert kept == {"held"}
+    assert await warehouse.release("held")
+
+
 async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
     await SqlProducts(db).remove(1)
     await Warehouse(SqlStock(db)).reserve("k", [StockItem(2, 5)])
@@ -116,7 +135,9 @@ async def test_pages_follow_each_other(db: Database) -> None:
 
 async def test_concurrent_reservations_of_two_processes_never_oversell(url: str) -> None:
     async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(Database.open(url, "product")) for _ in range(2)]
+        replicas = [
+            await stack.enter_async_context(Database.open(url, "product", lock_timeout=60)) for _ in range(2)
+        ]
         (made,) = await SqlProducts(replicas[0]).add([draft("scarce", stock=20)])
 
         async def reserve(i: int) -> bool:
@@ -134,7 +155,9 @@ async def test_concurrent_reservations_of_two_processes_never_oversell(url: str)
 
 async def test_the_same_key_at_two_replicas_at_once_reserves_once(url: str) -> None:
     async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(Database.open(url, "product")) for _ in range(2)]
+        replicas = [
+            await stack.enter_async_context(Database.open(url, "product", lock_timeout=60)) for _ in range(2)
+        ]
         before = await SqlProducts(replicas[0]).get(1)
         warehouses = [Warehouse(SqlStock(r)) for r in replicas]
         answers = await asyncio.gather(
