@@ -7,7 +7,7 @@ neither right nor wrong yet.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from meshmart.books.model import SOLD, Books, Order
+from meshmart.books.model import SOLD, Books, Change, Order
 from meshmart.books.money import check_ledger, check_payments
 from meshmart.books.verdict import Verdict
 
@@ -116,13 +116,14 @@ def _units(quantities: Counter[int]) -> str:
 def _check_notifications(books: Books, notifications: Sequence[str], verdict: Verdict) -> None:
     """One for each time that an order came to rest in a status."""
     told = Counter(notifications)
-    waiting, expected = set(books.outbox), _told_of(books)
+    waiting, ever = set(books.outbox), _told_of(books)
+    expected = {event_id for event_id, at in ever.items() if at >= books.notified_since}
     for event_id, count in told.items():
         verdict.expect(count == 1, f"{event_id}: {count} notifications")
     for event_id in sorted(expected - waiting):
         verdict.expect(event_id in told, f"{event_id}: no notification, and none under way")
     versions = {order.id: order.version for order in books.orders}
-    stray = [e for e in told if e not in expected and _known(e, versions)]
+    stray = [e for e in told if e not in ever and _known(e, versions)]
     verdict.problems += [f"{event_id}: a notification of nothing" for event_id in stray]
     delivered = sum(event_id in told for event_id in expected)
     still = len(expected & waiting - told.keys())
@@ -130,14 +131,14 @@ def _check_notifications(books: Books, notifications: Sequence[str], verdict: Ve
     verdict.add("notifications", events, ("delivered and waiting", delivered + still))
 
 
-def _told_of(books: Books) -> set[str]:
-    """`order-ID-VERSION` of the change that brought each order into each of its statuses."""
-    first: dict[tuple[int, str], int] = {}
+def _told_of(books: Books) -> dict[str, float]:
+    """`order-ID-VERSION` of the change that brought each order into each of its statuses, and its time."""
+    first: dict[tuple[int, str], Change] = {}
     for change in books.history:
-        if change.status != "PENDING":
-            place = (change.order_id, change.status)
-            first[place] = min(change.cursor, first.get(place, change.cursor))
-    return {f"order-{order_id}-{cursor}" for (order_id, _), cursor in first.items()}
+        place = (change.order_id, change.status)
+        if change.status != "PENDING" and (place not in first or change.cursor < first[place].cursor):
+            first[place] = change
+    return {f"order-{change.order_id}-{change.cursor}": change.at for change in first.values()}
 
 
 def _known(event_id: str, versions: dict[int, int]) -> bool:

@@ -55,6 +55,8 @@ class Change:
     order_id: int
     cursor: int
     status: str
+    #: Unix seconds.
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class Books:
     seeded: Mapping[int, int] = field(default_factory=dict)
     #: Event ids; None where the shop has no notifications.
     notifications: Sequence[str] | None = None
+    #: Notifications of what happened before that (Unix seconds) may have been dropped.
+    notified_since: float = 0.0
 
     @property
     def last_order(self) -> int:

@@ -26,6 +26,8 @@ from services.product.seed import drafts
 _SERVICES = ("order", "payment", "product", "notification")
 _OPTIONAL = frozenset({"notification"})
 _TIMEOUT = 10.0
+#: Seconds by which the clocks of order and notification may differ.
+_SKEW = 300.0
 
 
 async def read(data: Path, environ: Mapping[str, str]) -> Books:
@@ -111,6 +113,7 @@ class _Reader:
         refunds = await self._all("payment", payment_tables.refunds, model.Refund)
         ledger = await self._all("payment", payment_tables.ledger, model.Entry)
         reservations, reserved = await self._reservations()
+        notifications, since = await self._notifications()
         return Books(
             orders=orders,
             items=items,
@@ -124,7 +127,8 @@ class _Reader:
             reservations=reservations,
             reserved=reserved,
             seeded={number: draft.stock for number, draft in enumerate(drafts(), 1)},
-            notifications=await self._notifications(),
+            notifications=notifications,
+            notified_since=since,
         )
 
     async def _outbox(self) -> tuple[list[str], list[str]]:
@@ -150,17 +154,21 @@ class _Reader:
         rows = await self._rows("product", sa.select(table.c.key, table.c.released))
         return {row.key: bool(row.released) for row in rows}, dict(reserved)
 
-    async def _notifications(self) -> list[str] | None:
+    async def _notifications(self) -> tuple[list[str] | None, float]:
+        """Event ids, and the time since which all are there."""
         if "notification" not in self._present:
-            return None
+            return None, 0.0
         table = notification_tables.notifications
         there = await self._connection.run_sync(
             lambda c: sa.inspect(c).has_table(table.name, schema="notification")
         )
         if not there:
-            return None
+            return None, 0.0
         statement = sa.select(table.c.event_id).where(table.c.event_id.is_not(None))
-        return [row.event_id for row in await self._rows("notification", statement)]
+        told = [row.event_id for row in await self._rows("notification", statement)]
+        # Afterwards: what was dropped meanwhile is known to be.
+        dropped = await self._rows("notification", sa.select(notification_tables.forgotten.c.before))
+        return told, max((row.before + _SKEW for row in dropped), default=0.0)
 
     async def _all(self, service: str, table: sa.Table, kind: Any) -> list[Any]:
         """A dataclass a row; its fields are named as the columns."""

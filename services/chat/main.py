@@ -14,6 +14,7 @@ from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 
 
@@ -26,6 +27,8 @@ async def build(app: App) -> None:
     add_ChatServiceServicer_to_server(ChatServicer(rooms, presence), app.server)
     await app.enter(following(db, "rooms", rooms, str))
     await app.enter(leaving(presence))
+    kept = kept_for(os.environ)
+    await app.enter(repeating(lambda: rooms.forget(kept), INTERVAL, "forgetting of messages"))
     await app.enter(repeating(presence.keep, TURN, "presence"))
 
 

@@ -21,6 +21,14 @@ class Store(Protocol):
         """What was said after a cursor, oldest first."""
         ...
 
+    async def history(self, room: str, offset: int, limit: int) -> Sequence[Message]:
+        """What was said, oldest first, of what is kept."""
+        ...
+
+    async def forget(self, before: float) -> int:
+        """Drops what was said before that (Unix seconds); how many messages that were."""
+        ...
+
     async def versions(self, rooms: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""
         ...

@@ -32,7 +32,11 @@ class Rooms:
 
     async def history(self, room: str, page: Page) -> Sequence[Message]:
         """A page of what was said, oldest first, so that a page keeps its place as others speak."""
-        return await self._store.since(room, page.offset, page.limit)
+        return await self._store.history(room, page.offset, page.limit)
+
+    async def forget(self, kept: float) -> int:
+        """Drops what is older than so many seconds; how many messages that were."""
+        return await self._store.forget(self._now() - kept)
 
     async def latest(self, room: str) -> int:
         """The cursor of the last message; 0 where nothing was said."""

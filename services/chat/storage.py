@@ -11,6 +11,7 @@ from mesh.errors import FailedPrecondition
 from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
+from services.kit.retention import in_pieces
 
 
 class SqlStore:
@@ -42,6 +43,23 @@ class SqlStore:
         )
         async with self._db.session() as connection:
             return [_message(row) for row in await connection.execute(statement)]
+
+    async def history(self, room: str, offset: int, limit: int) -> Sequence[Message]:
+        """A page of what is kept. Cursors have no gaps, so none need be counted."""
+        first = sa.select(sa.func.min(messages.c.cursor)).where(messages.c.room == room)
+        async with self._db.session() as connection:
+            kept_from = await connection.scalar(first)
+        return await self.since(room, (kept_from or 1) - 1 + offset, limit)
+
+    async def forget(self, before: float) -> int:
+        """Drops what was said before that. The room's cursor goes on from where it is."""
+
+        async def drop(most: int) -> int:
+            old = sa.select(messages.c.id).where(messages.c.sent_at < before).limit(most)
+            async with self._db.transaction() as connection:
+                return (await connection.execute(sa.delete(messages).where(messages.c.id.in_(old)))).rowcount
+
+        return await in_pieces(drop)
 
     async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""

@@ -27,6 +27,7 @@ messages = sa.Table(
     sa.Column("sent_at", sa.Double, nullable=False),
     sa.UniqueConstraint("room", "cursor", name="messages_cursor"),
     sa.UniqueConstraint("room", "user_id", "key", name="messages_key"),
+    sa.Index("messages_by_age", "sent_at"),
 )
 
 presence = sa.Table(

@@ -51,6 +51,10 @@ class Inbox:
         actor.require_self_or_admin(user_id)
         return (await self._store.versions([user_id])).get(user_id, 0)
 
+    async def forget(self, kept: float) -> int:
+        """Drops what is older than so many seconds; how many that were. Cursors go on from where they are."""
+        return await self._store.forget(self._now() - kept)
+
     def follow(self, user_id: int, after: int) -> AsyncGenerator[Notification, None]:
         """Every notification after that cursor, without end; for an actor that may see `latest`."""
         return self._follower.follow(user_id, after, partial(self._store.since, user_id))

@@ -6,9 +6,11 @@ import time
 from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
 
 from mesh.runtime import App, run
+from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 from services.notification.inbox import Inbox
 from services.notification.servicer import NotificationServicer
@@ -22,6 +24,8 @@ async def build(app: App) -> None:
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
     add_NotificationServiceServicer_to_server(NotificationServicer(inbox), app.server)
     await app.enter(following(db, CHANNEL, inbox, int))
+    kept = kept_for(os.environ)
+    await app.enter(repeating(lambda: inbox.forget(kept), INTERVAL, "forgetting of notifications"))
 
 
 if __name__ == "__main__":

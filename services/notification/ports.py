@@ -21,6 +21,10 @@ class Store(Protocol):
         """A user's notifications, newest first."""
         ...
 
+    async def forget(self, before: float) -> int:
+        """Drops what was told before that (Unix seconds); how many that were."""
+        ...
+
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
         """The last cursor of each user that was told anything."""
         ...

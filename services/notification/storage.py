@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
+from services.kit.retention import in_pieces
 from services.notification.domain import Draft, Kind, Notification
-from services.notification.tables import notifications, users
+from services.notification.tables import forgotten, notifications, users
 
 #: What is told of, from commit to streams: see `services.kit.following`.
 CHANNEL = "notifications"
+_ID = notifications.c.id
 
 
 class SqlStore:
@@ -48,6 +50,20 @@ class SqlStore:
         statement = sa.select(users.c.id, users.c.cursor).where(users.c.id.in_(user_ids))
         async with self._db.session() as connection:
             return {row.id: row.cursor for row in await connection.execute(statement)}
+
+    async def forget(self, before: float) -> int:
+        """Drops what was told before that, and writes down that it did."""
+        mark = self._db.insert(forgotten)
+        latest = sa.case((forgotten.c.before > mark.excluded.before, forgotten.c.before), else_=before)
+        mark = mark.on_conflict_do_update(index_elements=["id"], set_={"before": latest})
+
+        async def drop(most: int) -> int:
+            old = sa.select(notifications.c.id).where(notifications.c.created_at < before).limit(most)
+            async with self._db.transaction() as connection:
+                await connection.execute(mark, {"id": 1, "before": before})
+                return (await connection.execute(sa.delete(notifications).where(_ID.in_(old)))).rowcount
+
+        return await in_pieces(drop)
 
     async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
         async with self._db.session() as connection:

@@ -27,4 +27,13 @@ notifications = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.UniqueConstraint("user_id", "cursor", name="notifications_cursor"),
     sa.UniqueConstraint("event_id", name="notifications_event"),
+    sa.Index("notifications_by_age", "created_at"),
+)
+
+#: One row, once something was dropped: what was told before that (Unix seconds) may be gone. For the audit.
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("before", sa.Double, nullable=False),
 )

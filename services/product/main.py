@@ -5,7 +5,9 @@ import os
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 
 from mesh.runtime import App, run
+from services.kit.background import repeating
 from services.kit.db import Database, database_url
+from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
@@ -18,9 +20,10 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("product", os.environ), "product"))
     app.use_keys(UserKeys(app.channel("user")))
-    products = SqlProducts(db)
-    servicer = ProductServicer(Catalogue(products), Warehouse(SqlStock(db)), Assistant(products))
+    products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)
+    servicer = ProductServicer(Catalogue(products), Warehouse(stock), Assistant(products))
     add_ProductServiceServicer_to_server(servicer, app.server)
+    await app.enter(repeating(lambda: stock.forget(kept), INTERVAL, "forgetting of reservations"))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.kit.paging import Page
+from services.kit.retention import in_pieces
 from services.kit.text import fold
 from services.kit.validation import INT32_MAX
 from services.product.domain import (
@@ -207,6 +208,21 @@ class SqlStock:
     async def unit(self) -> AsyncIterator[StockUnit]:
         async with self._db.transaction() as connection:
             yield _Unit(self._db, connection, self._clock())
+
+    async def forget(self, kept: float) -> int:
+        """Drops reservations that were released and are older than so many seconds, long after any call could
+        ask for them; how many that were."""
+        before = self._clock() - round(kept * 1e6)
+        old = (reservation.c.released.is_(True), reservation.c.created_at < before)
+
+        async def drop(most: int) -> int:
+            keys = select(reservation.c.key).where(*old).limit(most)
+            async with self._db.transaction() as c:
+                spent = list(await c.scalars(keys))
+                await c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
+                return (await c.execute(delete(reservation).where(reservation.c.key.in_(spent)))).rowcount
+
+        return await in_pieces(drop)
 
 
 #: One conditional statement: no other transaction can come between looking and taking.

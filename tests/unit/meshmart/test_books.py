@@ -201,6 +201,16 @@ def test_an_event_that_was_delivered_and_is_still_in_the_outbox_counts_once() ->
     assert verdict.balanced
 
 
+def test_notifications_that_were_dropped_for_their_age_are_not_missed() -> None:
+    history = tuple(replace(change, at=float(change.cursor)) for change in GOOD.history)
+    old = replace(GOOD, history=history, notifications=("order-1-3", "order-2-5"), notified_since=4.0)
+    assert audit(old).settled
+    assert audit(replace(old, notifications=("order-2-5",))).settled
+    assert audit(replace(old, notifications=("order-1-3",))).problems == [
+        "order-2-5: no notification, and none under way"
+    ]
+
+
 def test_a_product_that_an_admin_edited_has_no_known_beginning() -> None:
     assert audit(replace(GOOD, products=(Product(7, 5, edited=True),))).balanced
 

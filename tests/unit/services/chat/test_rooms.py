@@ -56,6 +56,23 @@ async def test_cursors_have_no_gaps_and_readers_miss_nothing_under_concurrent_wr
     assert {text for _, text in heard} == {str(n) for n in range(100)}
 
 
+async def test_what_is_old_is_forgotten_and_pages_and_cursors_go_on(
+    new_databases: Maker,
+) -> None:
+    now = NOW
+    async with Database.open(new_databases("chat").url("chat"), "chat") as db:
+        rooms = Rooms(SqlStore(db), lambda: now)
+        for n in range(10):
+            await rooms.post(_said(str(n), key=f"k{n}"))
+            now += 1
+        assert await rooms.forget(6) == 4
+        assert await rooms.forget(6) == 0
+        pages = [await rooms.history("tea", Page(4, offset)) for offset in (0, 4, 8)]
+        assert [[m.text for m in page] for page in pages] == [list("4567"), list("89"), []]
+        assert (await rooms.post(_said("0", key="k0"))).cursor == 11  # its key went with it
+        assert await rooms.latest("tea") == 11
+
+
 async def test_a_retry_at_another_replica_leaves_no_gap(pair: Pair) -> None:
     drafts = [_said(str(n), key=f"k{n}") for n in range(20)]
     posted = await asyncio.gather(*(rooms.post(draft) for draft in drafts for rooms in pair))

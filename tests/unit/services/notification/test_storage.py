@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from services.kit.db import Database
 from services.notification.domain import Draft, Kind
 from services.notification.storage import SqlStore
-from services.notification.tables import metadata
+from services.notification.tables import forgotten, metadata
 from tests.databases import Maker
 
 NOW = 1_767_225_600.25
@@ -22,7 +23,9 @@ async def dbs(new_databases: Maker) -> AsyncIterator[tuple[Database, Database]]:
     """Two replicas' connections to one database."""
     url = new_databases("notification").url("notification")
     async with AsyncExitStack() as stack:
-        one, two = [await stack.enter_async_context(Database.open(url, "notification")) for _ in "ab"]
+        one, two = [
+            await stack.enter_async_context(Database.open(url, "notification", lock_timeout=60)) for _ in "ab"
+        ]
         yield one, two
 
 
@@ -65,6 +68,18 @@ async def test_a_list_is_newest_first_and_a_continuation_oldest_first(dbs: tuple
         await store.add(_draft(), NOW)
     assert [n.cursor for n in await store.page(2, 2, 1)] == [4, 3]
     assert [n.cursor for n in await store.since(2, 2, 2)] == [3, 4]
+
+
+async def test_what_is_old_is_forgotten_and_cursors_go_on(dbs: tuple[Database, Database]) -> None:
+    store, other = (SqlStore(db) for db in dbs)
+    for n in range(5):
+        await store.add(_draft(f"e{n}"), NOW + n)
+    assert sorted(await asyncio.gather(store.forget(NOW + 3), other.forget(NOW + 2))) in ([0, 3], [1, 2])
+    assert [n.cursor for n in await store.page(2, 10, 0)] == [5, 4]
+    assert [n.cursor for n in await store.since(2, 0, 10)] == [4, 5]
+    assert (await store.add(_draft("e9"), NOW)).cursor == 6
+    async with dbs[0].session() as connection:
+        assert await connection.scalar(sa.select(forgotten.c.before)) == NOW + 3
 
 
 async def test_the_migrations_make_the_tables_that_the_code_speaks_of(
