@@ -132,6 +132,7 @@ class Api:
                 "objects": [each.lower() for each in objects],
                 "links": links,
                 "labels": _labels(labels),
+                "trigger_mode": trigger_mode,
             }
         )
 

@@ -26,7 +26,7 @@ class Resource:
     deps: list[str] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
     forwards: list[dict[str, Any]] = field(default_factory=list)
-    #: How it is updated: {} for objects, else what local_resource or helm_resource was given.
+    #: How it is updated: of objects the trigger mode, else what local_resource or helm_resource was given.
     how: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -114,6 +114,7 @@ class Session:
         resource.deps += options["resource_deps"]
         resource.links += options["links"]
         resource.forwards += options["port_forwards"]
+        resource.how["trigger_mode"] = options["trigger_mode"]
         for fragment in options["objects"]:
             resource.objects.append(_take(fragment, left, self.objects))
 

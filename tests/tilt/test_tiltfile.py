@@ -117,6 +117,11 @@ def test_a_live_update_covers_every_package_and_then_restarts(up: Session) -> No
     assert set(build["only"]) == {each["local"] for each in syncs} | set(first["files"])
 
 
+def test_an_edit_builds_no_image_for_a_job_that_is_done(up: Session) -> None:
+    manual = {name for name, each in up.resources.items() if each.how.get("trigger_mode") == "manual"}
+    assert manual == {"migrations", "orders", "audit"}
+
+
 def test_the_image_s_dev_stage_is_what_a_live_update_expects(up: Session) -> None:
     (build,) = up.builds
     assert build["target"] == "dev"
