@@ -17,7 +17,7 @@ FUNCTIONS = runpy.run_path(str(RELOAD))
 PATIENT = """
 import os, signal, sys
 def end(*_):
-    os.write(1, b"asked\n")  # print may be at it, and cannot be entered twice
+    os.write(1, b"asked" + os.linesep.encode())  # print may be at it, and cannot be entered twice
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print(os.getpid(), flush=True)
