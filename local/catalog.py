@@ -25,6 +25,8 @@ class ServiceSpec:
     """How many run unless `--replicas` says otherwise."""
     stores: bool = True
     """Has a database: starts after the migrations."""
+    first: bool = False
+    """The shop's first page needs it: it has the machine to itself until it is ready."""
     web: bool = False
     """Speaks HTTP instead of gRPC; people reach its ready replicas through the forwarder."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -36,13 +38,14 @@ Catalog = Mapping[str, ServiceSpec]
 SHOP: Catalog = {
     spec.name: spec
     for spec in (
-        ServiceSpec("product", "services.product.main", 1),
+        ServiceSpec("product", "services.product.main", 1, first=True),
         ServiceSpec("order", "services.order.main", 2),
         ServiceSpec("payment", "services.payment.main", 3),
         ServiceSpec(
             "user",
             "services.user.main",
             4,
+            first=True,  # product has it verify tokens
             environment={"MESHMART_SIGNING_KEYS_DIR": "{state}/keys"},
         ),
         ServiceSpec("notification", "services.notification.main", 5),
@@ -50,6 +53,6 @@ SHOP: Catalog = {
         ServiceSpec("analytics", "services.analytics.main", 7),
         # None runs until it is asked for: `MESHMART_LOAD_RPS=20 meshmart up --replicas loadgen=1`.
         ServiceSpec("loadgen", "services.loadgen.main", 8, replicas=0, stores=False),
-        ServiceSpec("storefront", "services.storefront.main", 9, stores=False, web=True),
+        ServiceSpec("storefront", "services.storefront.main", 9, stores=False, first=True, web=True),
     )
 }

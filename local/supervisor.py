@@ -136,17 +136,17 @@ class Supervisor:
         self.surroundings = self._surround()
         self.deployments = {s.name: self._deployment(s) for s in self.catalog.values()}
         await self.forwarder.start()
-        stores = [s for s in self.catalog.values() if s.stores]
-        self._launch([s for s in self.catalog.values() if not s.stores], counts)
+        first = [s for s in self.catalog.values() if s.first]
+        self._launch([s for s in first if not s.stores], counts)
         await self._run_migrations()
-        self._launch(stores, counts)
+        self._launch([s for s in first if s.stores], counts)
         self._keep(keep_bounded(self.state.logs))
         self._keep(self._renew())
         self._keep(self._scrape())
-        waits = [
-            d.wait_ready(range(1, counts[n] + 1), self.step) for n, d in self.deployments.items() if counts[n]
-        ]
-        await all_of(*waits, self.auxiliaries.wait_ready(self._rollout.ready_timeout))
+        await self._ready(first, counts)
+        later = [s for s in self.catalog.values() if not s.first]
+        self._launch(later, counts)
+        await all_of(self._ready(later, counts), self.auxiliaries.wait_ready(self._rollout.ready_timeout))
 
     def _check_addresses(self, counts: Mapping[str, int]) -> None:
         places = [
@@ -177,6 +177,11 @@ class Supervisor:
     def _launch(self, specs: list[ServiceSpec], counts: Mapping[str, int]) -> None:
         for spec in specs:
             self.deployments[spec.name].start(counts[spec.name])
+
+    async def _ready(self, specs: list[ServiceSpec], counts: Mapping[str, int]) -> None:
+        """Returns when all replicas of these services are ready."""
+        waiting = [(self.deployments[s.name], counts[s.name]) for s in specs if counts[s.name]]
+        await all_of(*(d.wait_ready(range(1, count + 1), self.step) for d, count in waiting))
 
     async def _run_migrations(self) -> None:
         if not self._migrate:

@@ -13,7 +13,7 @@ from local.supervisor import Supervisor
 
 STUB = "tests.integration.local.stub"
 STUBS: Catalog = {
-    "product": ServiceSpec("product", STUB, 1),
+    "product": ServiceSpec("product", STUB, 1, first=True),
     "storefront": ServiceSpec("storefront", STUB, 9, replicas=1, stores=False, web=True),
 }
 PROBES = ProbeConfig(period=0.1, failure_period=0.2, timeout=0.3, live_failures=5)

@@ -98,6 +98,16 @@ async def test_a_replica_that_crashes_at_start_fails_the_start_with_its_last_wor
     assert "told to crash" in failure.value.detail
 
 
+async def test_nothing_else_is_started_before_what_the_first_page_needs_is_ready(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "crash").touch()
+    with pytest.raises(ClusterError, match="product-1 does not become ready"):
+        async with cluster(tmp_path):
+            pass
+    assert (tmp_path / "logs" / "product-1.log").exists()
+    assert not (tmp_path / "logs" / "storefront-1.log").exists()
+
+
 async def test_scaling_adds_and_drains(tmp_path: Path) -> None:
     async with cluster(tmp_path, product=1) as c:
         await c.do("scale", service="product", replicas=3)
