@@ -55,6 +55,14 @@ async def test_the_state_is_there_as_json(client: httpx.AsyncClient) -> None:
     assert (await client.get("/state.json")).json() == STATE
 
 
+async def test_nothing_else_is_there_and_nothing_can_be_changed(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/metrics/x")).status_code == 404
+    refused = await client.post("/metrics")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    head = await client.head("/state.json")
+    assert (head.status_code, head.content) == (200, b"")
+
+
 async def test_the_page_shows_targets_endpoints_and_certificate(client: httpx.AsyncClient) -> None:
     page = (await client.get("/")).text
     for text in (
