@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import uvloop
@@ -178,12 +179,27 @@ async def _live(member: Member, policy: PolicyStore, build: Build, stopping: asy
         ready = await _until(stopping, member, _start(app, build))
         if ready:
             log.info("ready", port=app.server.port)
-            await _until(stopping, member, asyncio.Event().wait())
+            with started_for_good():
+                await _until(stopping, member, asyncio.Event().wait())
             log.info("draining")
     finally:
         await app.stop(drain=ready)
     log.info("stopped")
     return EX_FAILED if member.tasks.error else 0
+
+
+@contextlib.contextmanager
+def started_for_good() -> Iterator[None]:
+    """What the start has made stays until the end: the garbage collector is spared from walking over it.
+
+    It is some 80,000 objects, and each full collection held up all calls for 25 to 50 ms. At the end they
+    are collected as ever, or grpc's server might outlive its event loop.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def _start(app: App, build: Build) -> None:
