@@ -5,18 +5,21 @@ import functools
 import itertools
 import shutil
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
 
 from services.kit.db import Database, database_url
 from services.kit.migrate import migrate
 from tests.postgres import Postgres
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class SqliteMaker:
 @functools.cache
 def _sqlite_template(service: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="meshmart-template-")) / f"{service}.db"
-    _done(migrate(f"sqlite+aiosqlite:///{path}", service))
+    _done(migrate(f"sqlite:///{path}", service))
     return path
 
 
@@ -113,7 +116,17 @@ async def stored_text(db: Database) -> str:
         file = Path(str(db.url.database))
         return "".join(p.read_bytes().decode("latin-1") for p in file.parent.glob(f"{file.name}*"))
     tables = text("SELECT tablename FROM pg_tables WHERE schemaname = :schema")
-    async with db.session() as c:
-        names = list(await c.scalars(tables, {"schema": db.service}))
-        rows = [row for name in names for row in await c.execute(text(f'TABLE "{name}"'))]
-    return "\n".join(map(str, rows))
+
+    def everything(c: Connection) -> list[object]:
+        names = c.scalars(tables, {"schema": db.service}).all()
+        return [row for name in names for row in c.execute(text(f'TABLE "{name}"'))]
+
+    return "\n".join(map(str, await db.read(everything)))
+
+
+def meanwhile(db: Database) -> Callable[[Coroutine[Any, Any, T]], T]:
+    """What a transaction calls, which awaits nothing otherwise, to let a coroutine run to its end."""
+    if not db.is_sqlite:
+        return await_only
+    loop = asyncio.get_running_loop()
+    return lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()

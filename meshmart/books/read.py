@@ -1,5 +1,6 @@
 """Reads the books: straight from the services' databases, as an auditor may and nobody else does."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -9,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from meshmart.books import model
@@ -40,44 +41,49 @@ async def read(data: Path, environ: Mapping[str, str]) -> Books:
     Raises:
         CommandError: there are no books, or they cannot be read.
     """
-    engine, present = _engine(data, environ)
+    url = environ.get("MESHMART_DATABASE_URL", "")
     try:
-        async with engine.connect() as connection, connection.begin():
-            return await _Reader(connection, present).books()
+        return await (_on_postgres(url) if url else asyncio.to_thread(_on_sqlite, data))
+    except ArgumentError:  # its text may hold the password
+        raise CommandError("MESHMART_DATABASE_URL must be postgresql://…") from None
     except (DBAPIError, OSError, TimeoutError) as e:
         raise CommandError(f"the books cannot be read: {getattr(e, 'orig', None) or e}") from None
+
+
+def _on_sqlite(data: Path) -> Books:
+    present = [name for name in _SERVICES if (data / f"{name}.db").exists()]
+    if missing := [n for n in _SERVICES if n not in present and n not in _OPTIONAL]:
+        raise CommandError(f"there are no books of {', '.join(missing)} in {data}")
+    with _sqlite(data, present).begin() as connection:
+        return _Reader(connection, present).books()
+
+
+async def _on_postgres(url: str) -> Books:
+    engine = _postgres(url)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(lambda c: _Reader(c, _SERVICES).books())
     finally:
         await engine.dispose()
 
 
-def _engine(data: Path, environ: Mapping[str, str]) -> tuple[AsyncEngine, Sequence[str]]:
-    """One connection that sees each service's tables in a schema of the service's name."""
-    url = environ.get("MESHMART_DATABASE_URL", "")
-    if not url:
-        present = [name for name in _SERVICES if (data / f"{name}.db").exists()]
-        if missing := [n for n in _SERVICES if n not in present and n not in _OPTIONAL]:
-            raise CommandError(f"there are no books of {', '.join(missing)} in {data}")
-        return _sqlite(data, present), present
-    try:
-        return _postgres(url), _SERVICES
-    except ArgumentError:  # its text may hold the password
-        raise CommandError("MESHMART_DATABASE_URL must be postgresql://…") from None
+# Either is one connection that sees each service's tables in a schema of the service's name.
 
 
-def _sqlite(data: Path, present: Sequence[str]) -> AsyncEngine:
-    engine = create_async_engine(
-        "sqlite+aiosqlite:///file::memory:?uri=true",
+def _sqlite(data: Path, present: Sequence[str]) -> sa.Engine:
+    engine = sa.create_engine(
+        "sqlite:///file::memory:?uri=true",
         poolclass=NullPool,
         connect_args={"timeout": _TIMEOUT, "isolation_level": None},
     )
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
+    @sa.event.listens_for(engine, "connect")
     def attach(connection: Any, _: object) -> None:
         for name in present:
             location = (data / f"{name}.db").resolve().as_uri() + "?mode=ro"
             connection.execute(f'ATTACH DATABASE ? AS "{name}"', (location,))
 
-    @sa.event.listens_for(engine.sync_engine, "begin")
+    @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN")  # a snapshot of each file, from its first read on
 
@@ -101,19 +107,19 @@ def _postgres(url: str) -> AsyncEngine:
 class _Reader:
     """One transaction's view."""
 
-    def __init__(self, connection: AsyncConnection, present: Sequence[str]) -> None:
+    def __init__(self, connection: sa.Connection, present: Sequence[str]) -> None:
         self._connection, self._present = connection, present
 
-    async def books(self) -> Books:
-        orders = await self._all("order", order_tables.orders, model.Order)
-        items = await self._all("order", order_tables.items, model.Item)
-        history = await self._all("order", order_tables.events, model.Change)
-        outbox, dead_letters = await self._outbox()
-        payments = await self._all("payment", payment_tables.payments, model.Payment)
-        refunds = await self._all("payment", payment_tables.refunds, model.Refund)
-        ledger = await self._all("payment", payment_tables.ledger, model.Entry)
-        reservations, reserved = await self._reservations()
-        notifications, since = await self._notifications()
+    def books(self) -> Books:
+        orders = self._all("order", order_tables.orders, model.Order)
+        items = self._all("order", order_tables.items, model.Item)
+        history = self._all("order", order_tables.events, model.Change)
+        outbox, dead_letters = self._outbox()
+        payments = self._all("payment", payment_tables.payments, model.Payment)
+        refunds = self._all("payment", payment_tables.refunds, model.Refund)
+        ledger = self._all("payment", payment_tables.ledger, model.Entry)
+        reservations, reserved = self._reservations()
+        notifications, since = self._notifications()
         return Books(
             orders=orders,
             items=items,
@@ -123,7 +129,7 @@ class _Reader:
             payments=payments,
             refunds=refunds,
             ledger=ledger,
-            products=await self._products(),
+            products=self._products(),
             reservations=reservations,
             reserved=reserved,
             seeded={number: draft.stock for number, draft in enumerate(drafts(), 1)},
@@ -131,51 +137,47 @@ class _Reader:
             notified_since=since,
         )
 
-    async def _outbox(self) -> tuple[list[str], list[str]]:
+    def _outbox(self) -> tuple[list[str], list[str]]:
         table = order_tables.metadata.tables["outbox"]
-        rows = await self._rows("order", sa.select(table.c.topic, table.c.event_id, table.c.refused))
+        rows = self._rows("order", sa.select(table.c.topic, table.c.event_id, table.c.refused))
         dead = [f"{row.event_id} for {row.topic}: {row.refused}" for row in rows if row.refused is not None]
         return [row.event_id for row in rows if row.topic == NOTIFICATIONS], dead
 
-    async def _products(self) -> list[model.Product]:
+    def _products(self) -> list[model.Product]:
         columns = product_tables.product.c
         # Taking and giving back stock leaves `updated_at` alone; an admin's change does not.
         edited = (columns.updated_at != columns.created_at).label("edited")
         statement = sa.select(columns.id, columns.stock, edited)
-        return [model.Product(*row) for row in await self._rows("product", statement)]
+        return [model.Product(*row) for row in self._rows("product", statement)]
 
-    async def _reservations(self) -> tuple[dict[str, bool], dict[str, Counter[int]]]:
+    def _reservations(self) -> tuple[dict[str, bool], dict[str, Counter[int]]]:
         table, item = product_tables.reservation, product_tables.reservation_item
         # The items first: those of a reservation that comes between are of no consequence.
         statement = sa.select(item.c.key, item.c.product_id, item.c.quantity)
         reserved: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        for row in await self._rows("product", statement):
+        for row in self._rows("product", statement):
             reserved[row.key][row.product_id] += row.quantity
-        rows = await self._rows("product", sa.select(table.c.key, table.c.released))
+        rows = self._rows("product", sa.select(table.c.key, table.c.released))
         return {row.key: bool(row.released) for row in rows}, dict(reserved)
 
-    async def _notifications(self) -> tuple[list[str] | None, float]:
+    def _notifications(self) -> tuple[list[str] | None, float]:
         """Event ids, and the time since which all are there."""
         if "notification" not in self._present:
             return None, 0.0
         table = notification_tables.notifications
-        there = await self._connection.run_sync(
-            lambda c: sa.inspect(c).has_table(table.name, schema="notification")
-        )
-        if not there:
+        if not sa.inspect(self._connection).has_table(table.name, schema="notification"):
             return None, 0.0
         statement = sa.select(table.c.event_id).where(table.c.event_id.is_not(None))
-        told = [row.event_id for row in await self._rows("notification", statement)]
+        told = [row.event_id for row in self._rows("notification", statement)]
         # Afterwards: what was dropped meanwhile is known to be.
-        dropped = await self._rows("notification", sa.select(notification_tables.forgotten.c.before))
+        dropped = self._rows("notification", sa.select(notification_tables.forgotten.c.before))
         return told, max((row.before + _SKEW for row in dropped), default=0.0)
 
-    async def _all(self, service: str, table: sa.Table, kind: Any) -> list[Any]:
+    def _all(self, service: str, table: sa.Table, kind: Any) -> list[Any]:
         """A dataclass a row; its fields are named as the columns."""
         columns = [table.c[field.name] for field in fields(kind)]
-        return [kind(*row) for row in await self._rows(service, sa.select(*columns))]
+        return [kind(*row) for row in self._rows(service, sa.select(*columns))]
 
-    async def _rows(self, service: str, statement: sa.Select[Any]) -> Sequence[Any]:
+    def _rows(self, service: str, statement: sa.Select[Any]) -> Sequence[Any]:
         options = {"schema_translate_map": {None: service}}
-        result = await self._connection.execute(statement, execution_options=options)
-        return list(result)
+        return self._connection.execute(statement, execution_options=options).all()

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.analytics.domain import (
     ORDERS,
@@ -35,15 +34,17 @@ class SqlStore:
 
     async def record(self, events: Sequence[Event]) -> int:
         """Counts those that have not been counted; how many they were."""
-        async with self._db.transaction() as connection:
-            # Takes the row first: those who count come one after the other, and none waits for two.
-            cursor = await connection.scalar(_LOCK)
-            fresh = await self._fresh(connection, events)
-            orders = await self._new_orders(connection, fresh)
-            added = tally(fresh, orders)
-            if added:
-                await self._add(connection, added, cursor or 0)
-                await self._db.notify(connection, CHANNEL)
+        return await self._db.write(lambda connection: self._record(connection, events))
+
+    def _record(self, connection: sa.Connection, events: Sequence[Event]) -> int:
+        # Takes the row first: those who count come one after the other, and none waits for two.
+        cursor = connection.scalar(_LOCK)
+        fresh = self._fresh(connection, events)
+        orders = self._new_orders(connection, fresh)
+        added = tally(fresh, orders)
+        if added:
+            self._add(connection, added, cursor or 0)
+            self._db.notify(connection, CHANNEL)
         return len(fresh)
 
     async def series(self, name: str, start: int, end: int, limit: int) -> Sequence[Metric]:
@@ -71,33 +72,37 @@ class SqlStore:
 
     async def version(self) -> int:
         """The cursor of the last change."""
-        async with self._db.session() as connection:
-            return await connection.scalar(sa.select(progress.c.cursor)) or 0
+        return await self._db.read(lambda connection: connection.scalar(sa.select(progress.c.cursor))) or 0
 
     async def forget(self, before: float) -> None:
         """Drops what is older than that."""
-        old = (seen.c.at < before, placed_orders.c.at < before, metrics.c.minute < before)
-        for table, is_old in zip((seen, placed_orders, metrics), old, strict=True):
-            async with self._db.transaction() as connection:
-                await connection.execute(sa.delete(table).where(is_old))
+        for statement in (
+            sa.delete(seen).where(seen.c.at < before),
+            sa.delete(placed_orders).where(placed_orders.c.at < before),
+            sa.delete(metrics).where(metrics.c.minute < before),
+        ):
+            await self._delete(statement)
 
-    async def _fresh(self, connection: AsyncConnection, events: Sequence[Event]) -> list[Event]:
+    async def _delete(self, statement: sa.Delete) -> None:
+        await self._db.write(lambda connection: connection.execute(statement))
+
+    def _fresh(self, connection: sa.Connection, events: Sequence[Event]) -> list[Event]:
         by_id = {event.event_id: event for event in reversed(events)}  # of two with one id, the first
         rows = [{"event_id": event.event_id, "at": event.at} for event in by_id.values()]
         # The rows beside the statement, not in it: with them in it, it is compiled anew each time.
         statement = self._db.insert(seen).on_conflict_do_nothing().returning(seen.c.event_id)
-        new = set(await connection.scalars(statement, rows))
+        new = set(connection.scalars(statement, rows))
         return [event for event in by_id.values() if event.event_id in new]
 
-    async def _new_orders(self, connection: AsyncConnection, events: Sequence[Event]) -> set[int]:
+    def _new_orders(self, connection: sa.Connection, events: Sequence[Event]) -> set[int]:
         placed = {e.order_id: e.at for e in events if e.kind is Kind.ORDER_PLACED and e.order_id}
         if not placed:
             return set()
         rows = [{"order_id": order_id, "at": at} for order_id, at in placed.items()]
         insert = self._db.insert(placed_orders).on_conflict_do_nothing()
-        return set(await connection.scalars(insert.returning(placed_orders.c.order_id), rows))
+        return set(connection.scalars(insert.returning(placed_orders.c.order_id), rows))
 
-    async def _add(self, connection: AsyncConnection, added: Mapping[Place, int], cursor: int) -> None:
+    def _add(self, connection: sa.Connection, added: Mapping[Place, int], cursor: int) -> None:
         insert = self._db.insert(metrics)
         more = {"value": metrics.c.value + insert.excluded.value, "cursor": insert.excluded.cursor}
         rows = [
@@ -111,8 +116,8 @@ class SqlStore:
             for number, (place, value) in enumerate(sorted(added.items()), cursor + 1)
         ]
         key = ["name", "minute", "product_id"]
-        await connection.execute(insert.on_conflict_do_update(index_elements=key, set_=more), rows)
-        await connection.execute(sa.update(progress).values(cursor=cursor + len(rows)))
+        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=more), rows)
+        connection.execute(sa.update(progress).values(cursor=cursor + len(rows)))
 
     async def _top(self, within: sa.ColumnElement[bool], limit: int) -> list[Sales]:
         def total(name: str) -> sa.ColumnElement[Any]:
@@ -126,14 +131,12 @@ class SqlStore:
             .order_by(revenue.desc(), metrics.c.product_id)
             .limit(limit)
         )
-        async with self._db.session() as connection:
-            rows = await connection.execute(statement)
-            return [Sales(row.product_id, int(row.units), int(row.revenue)) for row in rows]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [Sales(row.product_id, int(row.units), int(row.revenue)) for row in rows]
 
     async def _metrics(self, statement: sa.Select[Any]) -> list[Metric]:
-        async with self._db.session() as connection:
-            rows = await connection.execute(statement)
-            return [Metric(Place(r.name, r.minute, r.product_id), r.value, r.cursor) for r in rows]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [Metric(Place(r.name, r.minute, r.product_id), r.value, r.cursor) for r in rows]
 
 
 _LOCK = sa.update(progress).values(cursor=progress.c.cursor).returning(progress.c.cursor)

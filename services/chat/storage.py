@@ -5,7 +5,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition
 from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
@@ -25,8 +24,7 @@ class SqlStore:
         if (found := await self._find(draft)) is not None:
             return found
         try:
-            async with self._db.transaction() as connection:
-                return await self._insert(connection, draft, now)
+            return await self._db.write(lambda connection: self._insert(connection, draft, now))
         except IntegrityError:
             # Somebody took the key since we looked, and the cursor was given back.
             found = await self._find(draft)
@@ -41,14 +39,13 @@ class SqlStore:
             .order_by(messages.c.cursor)
             .limit(limit)
         )
-        async with self._db.session() as connection:
-            return [_message(row) for row in await connection.execute(statement)]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [_message(row) for row in rows]
 
     async def history(self, room: str, offset: int, limit: int) -> Sequence[Message]:
         """A page of what is kept. Cursors have no gaps, so none need be counted."""
         first = sa.select(sa.func.min(messages.c.cursor)).where(messages.c.room == room)
-        async with self._db.session() as connection:
-            kept_from = await connection.scalar(first)
+        kept_from = await self._db.read(lambda connection: connection.scalar(first))
         return await self.since(room, (kept_from or 1) - 1 + offset, limit)
 
     async def forget(self, before: float) -> int:
@@ -56,16 +53,16 @@ class SqlStore:
 
         async def drop(most: int) -> int:
             old = sa.select(messages.c.id).where(messages.c.sent_at < before).limit(most)
-            async with self._db.transaction() as connection:
-                return (await connection.execute(sa.delete(messages).where(messages.c.id.in_(old)))).rowcount
+            statement = sa.delete(messages).where(messages.c.id.in_(old))
+            return await self._db.write(lambda connection: connection.execute(statement).rowcount)
 
         return await in_pieces(drop)
 
     async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""
         statement = sa.select(rooms.c.id, rooms.c.cursor).where(rooms.c.id.in_(ids))
-        async with self._db.session() as connection:
-            return {row.id: row.cursor for row in await connection.execute(statement)}
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return {row.id: row.cursor for row in rows}
 
     async def _find(self, draft: Draft) -> Message | None:
         if draft.key is None:
@@ -75,16 +72,15 @@ class SqlStore:
             messages.c.user_id == draft.author.user_id,
             messages.c.key == draft.key,
         )
-        async with self._db.session() as connection:
-            row = (await connection.execute(statement)).first()
+        row = await self._db.read(lambda connection: connection.execute(statement).first())
         if row is None:
             return None
         found = _message(row)
         found.require_same(draft)
         return found
 
-    async def _insert(self, connection: AsyncConnection, draft: Draft, now: float) -> Message:
-        cursor = await self._next(connection, draft.room)
+    def _insert(self, connection: sa.Connection, draft: Draft, now: float) -> Message:
+        cursor = self._next(connection, draft.room)
         values = {
             "room": draft.room,
             "cursor": cursor,
@@ -94,11 +90,11 @@ class SqlStore:
             "key": draft.key,
             "sent_at": now,
         }
-        result = await connection.execute(sa.insert(messages).values(values).returning(messages.c.id))
-        await self._db.notify(connection, "rooms", draft.room)
+        result = connection.execute(sa.insert(messages).values(values).returning(messages.c.id))
+        self._db.notify(connection, "rooms", draft.room)
         return Message(result.scalar_one(), draft.room, cursor, draft.author, draft.text, now)
 
-    async def _next(self, connection: AsyncConnection, room: str) -> int:
+    def _next(self, connection: sa.Connection, room: str) -> int:
         """The room's next cursor; its row is ours from here to the commit."""
         statement = (
             self._db.insert(rooms)
@@ -106,9 +102,9 @@ class SqlStore:
             .on_conflict_do_update(index_elements=["id"], set_={"cursor": rooms.c.cursor + 1})
             .returning(rooms.c.cursor)
         )
-        cursor: int = (await connection.execute(statement)).scalar_one()
+        cursor: int = connection.execute(statement).scalar_one()
         if cursor == 1:
-            count = await connection.scalar(sa.select(sa.func.count()).select_from(rooms))
+            count = connection.scalar(sa.select(sa.func.count()).select_from(rooms))
             if (count or 0) > MAX_ROOMS:
                 # No RESOURCE_EXHAUSTED: trying again later does not help.
                 raise FailedPrecondition(
@@ -131,23 +127,22 @@ class SqlAttendance:
         )
         # Sorted: two replicas never speak for the same stream, but expiry may meet them on the way.
         rows = [_stay_row(stay, expires_at) for stay in sorted(stays, key=lambda stay: stay.id)]
-        async with self._db.transaction() as connection:
-            await connection.execute(statement, rows)
+        await self._db.write(lambda connection: connection.execute(statement, rows))
 
     async def leave(self, ids: Sequence[str]) -> None:
         """Strikes them out."""
-        async with self._db.transaction() as connection:
-            await connection.execute(sa.delete(presence).where(presence.c.id.in_(ids)))
+        statement = sa.delete(presence).where(presence.c.id.in_(ids))
+        await self._db.write(lambda connection: connection.execute(statement))
 
     async def expire(self, now: float) -> None:
         """Strikes out those whose time is over. Nothing is written where there are none."""
         over = presence.c.expires_at <= now
-        async with self._db.session() as connection:
-            ids = list(await connection.scalars(sa.select(presence.c.id).where(over).limit(1000)))
+        look = sa.select(presence.c.id).where(over).limit(1000)
+        ids = await self._db.read(lambda connection: connection.scalars(look).all())
         if ids:
-            async with self._db.transaction() as connection:
-                # Again `over`: its replica may have spoken for it since.
-                await connection.execute(sa.delete(presence).where(presence.c.id.in_(ids), over))
+            # Again `over`: its replica may have spoken for it since.
+            statement = sa.delete(presence).where(presence.c.id.in_(ids), over)
+            await self._db.write(lambda connection: connection.execute(statement))
 
     async def online(self, room: str, now: float, after_user: int, limit: int) -> Sequence[Author]:
         """Users in a room, each once, by id."""
@@ -158,8 +153,8 @@ class SqlAttendance:
             .order_by(presence.c.user_id)
             .limit(limit)
         )
-        async with self._db.session() as connection:
-            return [Author(row.user_id, row.user_name) for row in await connection.execute(statement)]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [Author(row.user_id, row.user_name) for row in rows]
 
 
 def _stay_row(stay: Stay, expires_at: float) -> dict[str, Any]:

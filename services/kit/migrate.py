@@ -33,15 +33,7 @@ async def migrate(url: str, service: str, *, seed: bool = True) -> None:
     """
     async with Database.open(url, service, lock_timeout=LOCK_TIMEOUT) as db:
         await _reach(db)
-        async with db.transaction() as connection:
-            if not db.is_sqlite:
-                # BEGIN IMMEDIATE locks the SQLite file; PostgreSQL needs to be told, and may take its time.
-                await connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT:.0f}s'"))
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": service}
-                )
-                await connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{service}"'))
-            await connection.run_sync(_upgrade, service)
+        await db.write(lambda connection: _upgrade(connection, db))
         if seed:
             await importlib.import_module(f"services.{service}.seed").seed(db)
 
@@ -51,8 +43,7 @@ async def _reach(db: Database) -> None:
     give_up = asyncio.get_running_loop().time() + REACH_TIMEOUT
     while True:
         try:
-            async with db.session() as connection:
-                await connection.execute(text("SELECT 1"))
+            await db.read(lambda connection: connection.execute(text("SELECT 1")))
             return
         except Unavailable as e:
             if problem := why_refused(e.__cause__):
@@ -62,10 +53,15 @@ async def _reach(db: Database) -> None:
             await asyncio.sleep(REACH_INTERVAL)
 
 
-def _upgrade(connection: Connection, service: str) -> None:
+def _upgrade(connection: Connection, db: Database) -> None:
+    if not db.is_sqlite:
+        # BEGIN IMMEDIATE locks the SQLite file; PostgreSQL needs to be told, and may take its time.
+        connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT:.0f}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": db.service})
+        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
     config = Config()
     config.set_main_option("script_location", str(_KIT))
-    versions = Path(services.__path__[0]) / service / "migrations" / "versions"
+    versions = Path(services.__path__[0]) / db.service / "migrations" / "versions"
     config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "newline")  # a path may hold any other character
     config.attributes["connection"] = connection

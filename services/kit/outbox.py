@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.kit.relay import OutboxEvent, Outcome, Waiting
@@ -78,8 +77,8 @@ def row(topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: fl
     }
 
 
-async def add(
-    session: AsyncConnection, topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float
+def add(
+    connection: sa.Connection, topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float
 ) -> None:
     """Writes an event in the caller's transaction; call `Relay.wake` after the commit.
 
@@ -87,20 +86,20 @@ async def add(
     each of them first change the row that the key stands for.
 
     Args:
-        session: The transaction.
+        connection: Of the transaction.
         topic: Which receiver.
         key: What it is about.
         event_id: Unique; by it the receiver takes the event once.
         payload: JSON, for the receiver's adapter.
         now: Unix seconds.
     """
-    await add_all(session, [row(topic, key, event_id, payload, now)])
+    add_all(connection, [row(topic, key, event_id, payload, now)])
 
 
-async def add_all(session: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+def add_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Several at once, each as `row` makes it."""
     if rows:
-        await session.execute(sa.insert(table), rows)
+        connection.execute(sa.insert(table), rows)
 
 
 _earlier = table.alias("earlier")
@@ -138,7 +137,7 @@ _DEAD = (
 )
 #: When a dead letter is due: no look finds it.
 _NEVER = 1e18
-_DEAD_LETTERS = (
+_DEAD_LETTERS: sa.Select[Any] = (
     sa.select(table.c.topic, table.c.key, table.c.event_id, table.c.created_at, table.c.refused)
     .where(~_ALIVE)
     .order_by(table.c.position)
@@ -173,62 +172,63 @@ class SqlQueue:
 
     async def take(self, topic: str, now: float, until: float, limit: int) -> Sequence[Sequence[OutboxEvent]]:
         """See `services.kit.relay.Queue`."""
-        async with self._db.session() as session:
-            # A look that finds nothing, as most do, takes no lock.
-            found = await session.execute(_FIRST, {"of": topic, "now": now, "most": limit})
-            positions = list(found.scalars())
+        # A look that finds nothing, as most do, takes no lock.
+        first = {"of": topic, "now": now, "most": limit}
+        positions = await self._db.read(lambda connection: connection.scalars(_FIRST, first).all())
         if not positions:
             return []
-        async with self._db.transaction() as session:
-            keys = await _lease(session, positions, now, until)
-            return await _events(session, topic, keys)
+
+        def take(connection: sa.Connection) -> list[list[OutboxEvent]]:
+            return _events(connection, topic, _lease(connection, positions, now, until))
+
+        return await self._db.write(take)
 
     async def settle(self, outcome: Outcome) -> None:
         """See `services.kit.relay.Queue`."""
-        async with self._db.transaction() as session:
-            if outcome.delivered:
-                await session.execute(_DONE, {"these": [event.position for event in outcome.delivered]})
-            for event, why in outcome.dead:
-                values = {"this": event.position, "why": why[:MAX_REFUSED], "never": _NEVER}
-                await session.execute(_DEAD, values)
-            for event, due in outcome.failed:
-                # The rows behind it too, or each look would find them and pass them over.
-                key = (table.c.topic == event.topic, table.c.key == event.key, _ALIVE)
-                later = {"due": due, "attempts": event.attempts + 1}
-                await session.execute(sa.update(table).where(*key).values(later))
+        await self._db.write(lambda connection: _settle(connection, outcome))
 
     async def waiting(self) -> Mapping[str, Waiting]:
         """See `services.kit.relay.Queue`."""
-        async with self._db.session() as session:
-            rows = await session.execute(_WAITING)
-            return {topic: Waiting(count, since or 0.0, dead) for topic, count, since, dead in rows}
+        rows = await self._db.read(lambda connection: connection.execute(_WAITING).all())
+        return {topic: Waiting(count, since or 0.0, dead) for topic, count, since, dead in rows}
 
 
 async def dead_letters(db: Database) -> Sequence[sa.Row[Any]]:
     """Those of a service, oldest first: `topic`, `key`, `event_id`, `created_at`, and why, as `refused`."""
-    async with db.session() as session:
-        return list(await session.execute(_DEAD_LETTERS))
+    return await db.read(lambda connection: connection.execute(_DEAD_LETTERS).all())
 
 
 async def put_back(db: Database, now: float) -> int:
     """Has dead letters delivered after all, because their receiver takes them now; how many there were."""
     again = sa.update(table).where(~_ALIVE).values(refused=None, due=now, attempts=0)
-    async with db.transaction() as session:
-        return (await session.execute(again)).rowcount
+    return await db.write(lambda connection: connection.execute(again).rowcount)
 
 
-async def _lease(session: AsyncConnection, positions: Sequence[int], now: float, until: float) -> list[str]:
+def _settle(connection: sa.Connection, outcome: Outcome) -> None:
+    if outcome.delivered:
+        connection.execute(_DONE, {"these": [event.position for event in outcome.delivered]})
+    for event, why in outcome.dead:
+        values = {"this": event.position, "why": why[:MAX_REFUSED], "never": _NEVER}
+        connection.execute(_DEAD, values)
+    for event, due in outcome.failed:
+        # The rows behind it too, or each look would find them and pass them over.
+        key = (table.c.topic == event.topic, table.c.key == event.key, _ALIVE)
+        later = {"due": due, "attempts": event.attempts + 1}
+        connection.execute(sa.update(table).where(*key).values(later))
+
+
+def _lease(connection: sa.Connection, positions: Sequence[int], now: float, until: float) -> list[str]:
     """The keys of those rows that are still due; another replica's relay may have been faster."""
-    rows = (await session.execute(_DUE, {"these": positions, "now": now})).all()
+    rows = connection.execute(_DUE, {"these": positions, "now": now}).all()
     if rows:
-        await session.execute(_LEASE, {"these": [row.position for row in rows], "until": until})
+        connection.execute(_LEASE, {"these": [row.position for row in rows], "until": until})
     return [row.key for row in rows]
 
 
-async def _events(session: AsyncConnection, topic: str, keys: Sequence[str]) -> list[list[OutboxEvent]]:
+def _events(connection: sa.Connection, topic: str, keys: Sequence[str]) -> list[list[OutboxEvent]]:
     if not keys:
         return []
     by_key = defaultdict[str, list[OutboxEvent]](list)
-    for found in await session.execute(_OF_KEYS, {"of": topic, "keys": keys}):
+    for found in connection.execute(_OF_KEYS, {"of": topic, "keys": keys}):
         by_key[found.key].append(OutboxEvent(**found._mapping))
     return list(by_key.values())

@@ -1,9 +1,10 @@
 """PostgreSQL. See `services.kit.db`; imported only where it is used, for its megabytes."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -21,6 +22,8 @@ IDLE_TIMEOUT = 10.0
 #: Seconds that the driver waits longer than PostgreSQL itself would: then the server is gone without a word.
 _SILENCE = 5.0
 
+T = TypeVar("T")
+
 
 def with_driver(url: URL) -> tuple[URL, int]:
     """The URL as SQLAlchemy and asyncpg take it, and the pool's size, `?pool_size=` or `POOL_SIZE`.
@@ -37,8 +40,45 @@ def with_driver(url: URL) -> tuple[URL, int]:
     return url.set(drivername="postgresql+asyncpg", query=query), int(size)
 
 
-def engine(url: URL, service: str, timeout: float, pool_size: int) -> AsyncEngine:
-    """For writing. `timeout` is the seconds to wait for a lock or a connection."""
+class Pool:
+    """`services.kit.db.Engine` on PostgreSQL.
+
+    Args:
+        url: As `with_driver` makes it.
+        service: The schema.
+        timeout: Seconds to wait for a lock or a connection.
+        size: Connections.
+    """
+
+    def __init__(self, url: URL, service: str, timeout: float, size: int) -> None:
+        self._writer = _engine(url, service, timeout, size)
+        # Shares the pool; without a transaction a read is one round trip instead of three.
+        self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        async with self._writer.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._writer.dispose()
+
+
+async def connect(url: URL, service: str, timeout: float) -> asyncpg.Connection:
+    """A connection outside of the pool, of asyncpg itself."""
+    _, options = url.get_dialect()().create_connect_args(url)
+    for name in [name for name in options if name.startswith("prepared_statement_")]:
+        del options[name]  # SQLAlchemy's own
+    settings = _settings(service, timeout)
+    return await asyncpg.connect(
+        **options, server_settings=settings, timeout=timeout, command_timeout=timeout
+    )
+
+
+def _engine(url: URL, service: str, timeout: float, pool_size: int) -> AsyncEngine:
     made = create_async_engine(
         url,
         pool_size=pool_size,
@@ -51,17 +91,6 @@ def engine(url: URL, service: str, timeout: float, pool_size: int) -> AsyncEngin
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     event.listen(made.sync_engine, "handle_error", _forget_values)
     return made
-
-
-async def connect(url: URL, service: str, timeout: float) -> asyncpg.Connection:
-    """A connection outside of the pool, of asyncpg itself."""
-    _, options = url.get_dialect()().create_connect_args(url)
-    for name in [name for name in options if name.startswith("prepared_statement_")]:
-        del options[name]  # SQLAlchemy's own
-    settings = _settings(service, timeout)
-    return await asyncpg.connect(
-        **options, server_settings=settings, timeout=timeout, command_timeout=timeout
-    )
 
 
 def _settings(service: str, timeout: float) -> dict[str, str]:

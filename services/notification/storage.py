@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.kit.retention import in_pieces
@@ -27,8 +26,7 @@ class SqlStore:
         """Records it once per event; see `services.notification.ports.Store`."""
         # No look before: nearly every event is new, and the constraint knows best.
         with contextlib.suppress(_Recorded):
-            async with self._db.transaction() as connection:
-                return await self._insert(connection, draft, now)
+            return await self._db.write(lambda connection: self._insert(connection, draft, now))
         assert draft.event_id is not None  # without an event nothing is unique
         statement = sa.select(notifications).where(notifications.c.event_id == draft.event_id)
         return (await self._all(statement))[0]
@@ -48,8 +46,8 @@ class SqlStore:
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
         """The last cursor of each user that was told anything."""
         statement = sa.select(users.c.id, users.c.cursor).where(users.c.id.in_(user_ids))
-        async with self._db.session() as connection:
-            return {row.id: row.cursor for row in await connection.execute(statement)}
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return {row.id: row.cursor for row in rows}
 
     async def forget(self, before: float) -> int:
         """Drops what was told before that, and writes down that it did."""
@@ -57,20 +55,19 @@ class SqlStore:
         latest = sa.case((forgotten.c.before > mark.excluded.before, forgotten.c.before), else_=before)
         mark = mark.on_conflict_do_update(index_elements=["id"], set_={"before": latest})
 
-        async def drop(most: int) -> int:
+        def drop(connection: sa.Connection, most: int) -> int:
             old = sa.select(notifications.c.id).where(notifications.c.created_at < before).limit(most)
-            async with self._db.transaction() as connection:
-                await connection.execute(mark, {"id": 1, "before": before})
-                return (await connection.execute(sa.delete(notifications).where(_ID.in_(old)))).rowcount
+            connection.execute(mark, {"id": 1, "before": before})
+            return connection.execute(sa.delete(notifications).where(_ID.in_(old))).rowcount
 
-        return await in_pieces(drop)
+        return await in_pieces(lambda most: self._db.write(lambda connection: drop(connection, most)))
 
     async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
-        async with self._db.session() as connection:
-            return [_notification(row) for row in await connection.execute(statement)]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [_notification(row) for row in rows]
 
-    async def _insert(self, connection: AsyncConnection, draft: Draft, now: float) -> Notification:
-        cursor = await self._next(connection, draft.user_id)
+    def _insert(self, connection: sa.Connection, draft: Draft, now: float) -> Notification:
+        cursor = self._next(connection, draft.user_id)
         values = {
             "user_id": draft.user_id,
             "cursor": cursor,
@@ -81,13 +78,13 @@ class SqlStore:
             "created_at": now,
         }
         insert = self._db.insert(notifications).on_conflict_do_nothing(index_elements=["event_id"])
-        row = (await connection.execute(insert.returning(notifications), values)).first()
+        row = connection.execute(insert.returning(notifications), values).first()
         if row is None:
             raise _Recorded
-        await self._db.notify(connection, CHANNEL, str(draft.user_id))
+        self._db.notify(connection, CHANNEL, str(draft.user_id))
         return _notification(row)
 
-    async def _next(self, connection: AsyncConnection, user_id: int) -> int:
+    def _next(self, connection: sa.Connection, user_id: int) -> int:
         """The user's next cursor; its row is ours from here to the commit."""
         statement = (
             self._db.insert(users)
@@ -95,7 +92,7 @@ class SqlStore:
             .on_conflict_do_update(index_elements=["id"], set_={"cursor": users.c.cursor + 1})
             .returning(users.c.cursor)
         )
-        cursor: int = (await connection.execute(statement)).scalar_one()
+        cursor: int = connection.execute(statement).scalar_one()
         return cursor
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit import outbox
 from services.kit.db import Database
@@ -43,20 +42,25 @@ class SqlStore:
 
     async def create(self, order: Order) -> tuple[Order, bool]:
         """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
-        async with self._db.transaction() as connection:
-            # No look before: nearly every order is new, and the constraint knows best.
-            insert = self._db.insert(orders).on_conflict_do_nothing(index_elements=["user_id", "key"])
-            order_id = await connection.scalar(insert.returning(orders.c.id), _columns(order))
-            if order_id is not None:
-                order = replace(order, id=order_id)
-                await connection.execute(sa.insert(items), _item_rows(order))
-                await _append(connection, order, "received")
-                return order, True
+        created = await self._db.write(lambda connection: self._create(connection, order))
+        if created is not None:
+            return created, True
         assert order.key is not None  # without a key nothing is unique
         found = await self._orders(
             sa.select(orders).where(orders.c.user_id == order.user_id, orders.c.key == order.key)
         )
         return found[0], False
+
+    def _create(self, connection: sa.Connection, order: Order) -> Order | None:
+        # No look before: nearly every order is new, and the constraint knows best.
+        insert = self._db.insert(orders).on_conflict_do_nothing(index_elements=["user_id", "key"])
+        order_id = connection.scalar(insert.returning(orders.c.id), _columns(order))
+        if order_id is None:
+            return None
+        order = replace(order, id=order_id)
+        connection.execute(sa.insert(items), _item_rows(order))
+        _append(connection, order, "received")
+        return order
 
     async def get(self, order_id: int) -> Order:
         """Raises NotFound."""
@@ -70,15 +74,18 @@ class SqlStore:
         following = replace(order, version=order.version + 1)
         changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
         news = news_of(following) if message else []
-        async with self._db.transaction() as connection:
-            if (await connection.execute(_SAVE, changed)).rowcount == 0:
+
+        def save(connection: sa.Connection) -> None:
+            if connection.execute(_SAVE, changed).rowcount == 0:
                 raise Superseded(f"order {order.id} version {order.version}")
             if prices:
-                await connection.execute(_PRICES, _item_rows(following, prefix="new_"))
+                connection.execute(_PRICES, _item_rows(following, prefix="new_"))
             if message:
-                await _append(connection, following, message)
-                await self._db.notify(connection, CHANGES, str(order.id))
-            await outbox.add_all(connection, [_outbox_row(following, piece) for piece in news])
+                _append(connection, following, message)
+                self._db.notify(connection, CHANGES, str(order.id))
+            outbox.add_all(connection, [_outbox_row(following, piece) for piece in news])
+
+        await self._db.write(save)
         if news:
             self._told()
         return following
@@ -110,23 +117,22 @@ class SqlStore:
             .order_by(events.c.cursor)
             .limit(limit)
         )
-        async with self._db.session() as connection:
-            rows = await connection.execute(statement)
-            return [Event(row.order_id, row.cursor, Status(row.status), row.message, row.at) for row in rows]
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return [Event(row.order_id, row.cursor, Status(row.status), row.message, row.at) for row in rows]
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]:
         """The latest version of each order."""
         statement = sa.select(orders.c.id, orders.c.version).where(orders.c.id.in_(order_ids))
-        async with self._db.session() as connection:
-            return {row.id: row.version for row in await connection.execute(statement)}
+        rows = await self._db.read(lambda connection: connection.execute(statement).all())
+        return {row.id: row.version for row in rows}
 
     async def _orders(self, statement: sa.Select[Any]) -> list[Order]:
-        async with self._db.session() as connection:
-            rows = list(await connection.execute(statement))
-            if not rows:
-                return []
-            lines = await _lines(connection, [row.id for row in rows])
-        return [_order(row, tuple(lines[row.id])) for row in rows]
+        def found(connection: sa.Connection) -> list[Order]:
+            rows = connection.execute(statement).all()
+            lines = _lines(connection, [row.id for row in rows]) if rows else {}
+            return [_order(row, tuple(lines[row.id])) for row in rows]
+
+        return await self._db.read(found)
 
 
 # Constants: SQLAlchemy takes longer to put such statements together than SQLite to execute them.
@@ -140,7 +146,7 @@ _PRICES = (
 )
 
 
-async def _append(connection: AsyncConnection, order: Order, message: str) -> None:
+def _append(connection: sa.Connection, order: Order, message: str) -> None:
     event = {
         "order_id": order.id,
         "cursor": order.version,
@@ -148,7 +154,7 @@ async def _append(connection: AsyncConnection, order: Order, message: str) -> No
         "message": message,
         "at": order.updated_at,
     }
-    await connection.execute(sa.insert(events), event)
+    connection.execute(sa.insert(events), event)
 
 
 def _outbox_row(order: Order, news: News) -> dict[str, Any]:
@@ -156,12 +162,12 @@ def _outbox_row(order: Order, news: News) -> dict[str, Any]:
     return outbox.row(news.topic, order.saga_key, news.event_id, news.payload, order.updated_at)
 
 
-async def _lines(connection: AsyncConnection, order_ids: list[int]) -> Mapping[int, list[Line]]:
+def _lines(connection: sa.Connection, order_ids: list[int]) -> Mapping[int, list[Line]]:
     statement = (
         sa.select(items).where(items.c.order_id.in_(order_ids)).order_by(items.c.order_id, items.c.position)
     )
     lines: defaultdict[int, list[Line]] = defaultdict(list)
-    for row in await connection.execute(statement):
+    for row in connection.execute(statement):
         lines[row.order_id].append(Line(row.product_id, row.quantity, row.name, row.unit_price))
     return lines
 

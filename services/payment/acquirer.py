@@ -80,16 +80,15 @@ class SimulatedAcquirer:
             "created_at": self._now(),
         }
         insert = self._db.insert(ledger).on_conflict_do_nothing(index_elements=["reference"])
-        async with self._db.transaction() as connection:
-            if (await connection.execute(insert, values)).rowcount:
-                return outcome
+        if await self._db.write(lambda connection: connection.execute(insert, values).rowcount):
+            return outcome
         entry = await self._entry(reference)
         assert entry is not None  # the books are never shortened
         return entry
 
     async def _entry(self, reference: str) -> Outcome | None:
-        async with self._db.session() as connection:
-            row = (await connection.execute(sa.select(ledger).where(ledger.c.reference == reference))).first()
+        statement = sa.select(ledger).where(ledger.c.reference == reference)
+        row = await self._db.read(lambda connection: connection.execute(statement).first())
         return None if row is None else Outcome(row.approved, row.transaction_id, row.message)
 
 

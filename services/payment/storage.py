@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.payment.domain import Method, Outcome, Payment, Refund, Status, payment_not_found
@@ -27,8 +26,8 @@ class SqlStore:
         """Records it, unless its key is taken: returns what is recorded under the key."""
         # No look before: nearly every key is new, and the constraint knows best.
         insert = self._db.insert(payments).on_conflict_do_nothing(index_elements=["key"])
-        async with self._db.transaction() as connection:
-            recorded = (await connection.execute(insert.returning(payments), _columns(payment))).first()
+        statement, values = insert.returning(payments), _columns(payment)
+        recorded = await self._db.write(lambda connection: connection.execute(statement, values).first())
         if recorded is not None:
             return _payment(recorded)
         assert payment.key is not None  # without a key nothing is unique
@@ -38,24 +37,23 @@ class SqlStore:
 
     async def get(self, payment_id: int) -> Payment:
         """Raises NotFound."""
-        async with self._db.session() as connection:
-            return await _get(connection, payment_id)
+        return await self._db.read(lambda connection: _get(connection, payment_id))
 
     async def find(self, key: str) -> Payment | None:
         """What is recorded under a key."""
-        async with self._db.session() as connection:
-            row = (await connection.execute(sa.select(payments).where(payments.c.key == key))).first()
+        statement = sa.select(payments).where(payments.c.key == key)
+        row = await self._db.read(lambda connection: connection.execute(statement).first())
         return None if row is None else _payment(row)
 
     async def begin_all(self, batch: Sequence[Payment]) -> Sequence[Payment] | None:
         """Records the payments of a batch; None where a key of theirs is taken."""
         statement = sa.insert(payments).returning(payments, sort_by_parameter_order=True)
+        values = [_columns(payment) for payment in batch]
         try:
-            async with self._db.transaction() as connection:
-                rows = await connection.execute(statement, [_columns(payment) for payment in batch])
-                return [_payment(row) for row in rows]
+            rows = await self._db.write(lambda connection: connection.execute(statement, values).all())
         except IntegrityError:
             return None
+        return [_payment(row) for row in rows]
 
     async def of_batch(self, batch: str) -> Sequence[Payment]:
         """The payments of a batch, in its order."""
@@ -64,11 +62,14 @@ class SqlStore:
 
     async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
         """Records the acquirer's answer, unless one is recorded; returns what is."""
+
+        def finish(connection: sa.Connection) -> Payment:
+            cursor = self._next_cursor(connection)
+            values = _outcome(_status(outcome, undone=False), outcome, now) | {"cursor": cursor}
+            return _finish(connection, payment_id, values)
+
         with contextlib.suppress(_Recorded):
-            async with self._db.transaction() as connection:
-                cursor = await self._next_cursor(connection)
-                values = _outcome(_status(outcome, undone=False), outcome, now) | {"cursor": cursor}
-                return await _finish(connection, payment_id, values)
+            return await self._db.write(finish)
         return await self.get(payment_id)
 
     async def finish_all(
@@ -76,34 +77,39 @@ class SqlStore:
     ) -> bool:
         """Records the acquirer's answers to a batch; see `services.payment.ports.Store`."""
         undone = {refund.payment_id: refund.amount for refund in undo}
+
+        def finish(connection: sa.Connection) -> None:
+            cursor = self._next_cursor(connection, len(batch)) - len(batch)
+            for place, (payment, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
+                values = _outcome(_status(outcome, payment.id in undone), outcome, now)
+                values |= {"cursor": cursor + place, "refunded": undone.get(payment.id, 0)}
+                _finish(connection, payment.id, values)
+            if undo:
+                connection.execute(sa.insert(refunds), [asdict(refund) for refund in undo])
+
         with contextlib.suppress(_Recorded):
-            async with self._db.transaction() as connection:
-                cursor = await self._next_cursor(connection, len(batch)) - len(batch)
-                for place, (payment, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
-                    values = _outcome(_status(outcome, payment.id in undone), outcome, now)
-                    values |= {"cursor": cursor + place, "refunded": undone.get(payment.id, 0)}
-                    await _finish(connection, payment.id, values)
-                if undo:
-                    rows = [asdict(refund) for refund in undo]
-                    await connection.execute(sa.insert(refunds), rows)
-                return True
+            await self._db.write(finish)
+            return True
         return False
 
-    async def _next_cursor(self, connection: AsyncConnection, number: int = 1) -> int:
+    def _next_cursor(self, connection: sa.Connection, number: int = 1) -> int:
         """The last of so many new cursors. They are ours from here to the commit, or nobody's."""
         change = sa.update(feed).values(cursor=feed.c.cursor + number)
-        cursor: int = (await connection.execute(change.returning(feed.c.cursor))).scalar_one()
-        await self._db.notify(connection, CHANNEL)
+        cursor: int = connection.execute(change.returning(feed.c.cursor)).scalar_one()
+        self._db.notify(connection, CHANNEL)
         return cursor
 
     async def open_refund(self, refund: Refund) -> Refund:
         """Sets the amount aside; see `services.payment.ports.Store`."""
         if refund.key is not None and (found := await self._find_refund(refund.key)) is not None:
             return found
+
+        def open_(connection: sa.Connection) -> None:
+            _set_aside(connection, refund)
+            connection.execute(sa.insert(refunds).values(asdict(refund)))
+
         try:
-            async with self._db.transaction() as connection:
-                await self._set_aside(connection, refund)
-                await connection.execute(sa.insert(refunds).values(asdict(refund)))
+            await self._db.write(open_)
             return refund
         except IntegrityError:
             assert refund.key is not None
@@ -111,36 +117,15 @@ class SqlStore:
             assert found is not None
             return found
 
-    async def _set_aside(self, connection: AsyncConnection, refund: Refund) -> None:
-        # The condition is the rule: of two refunds at once, the second sees the first.
-        after = payments.c.refunded + refund.amount
-        statement = (
-            sa.update(payments)
-            .where(
-                payments.c.id == refund.payment_id,
-                payments.c.status == Status.COMPLETED.value,
-                after <= payments.c.amount,
-            )
-            .values(
-                refunded=after,
-                status=sa.case(
-                    (after == payments.c.amount, Status.REFUNDED.value), else_=Status.COMPLETED.value
-                ),
-            )
-        )
-        if (await connection.execute(statement)).rowcount == 0:
-            raise (await _get(connection, refund.payment_id)).refuse_refund(refund.amount)
-
     async def _find_refund(self, key: str) -> Refund | None:
-        async with self._db.session() as connection:
-            row = (await connection.execute(sa.select(refunds).where(refunds.c.key == key))).first()
+        statement = sa.select(refunds).where(refunds.c.key == key)
+        row = await self._db.read(lambda connection: connection.execute(statement).first())
         return None if row is None else _refund(row)
 
     async def settle_refund(self, refund_id: str) -> None:
         """Notes that the acquirer has it."""
         statement = sa.update(refunds).where(refunds.c.id == refund_id).values(settled=True)
-        async with self._db.transaction() as connection:
-            await connection.execute(statement)
+        await self._db.write(lambda connection: connection.execute(statement))
 
     async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]:
         """A user's payments, newest first. A fence is not a payment."""
@@ -199,8 +184,7 @@ class SqlStore:
         return [_payment(row) for row in await self._rows(statement)]
 
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async with self._db.session() as connection:
-            return list(await connection.execute(statement))
+        return await self._db.read(lambda connection: connection.execute(statement).all())
 
 
 class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
@@ -215,12 +199,31 @@ _FINISH = (
 )
 
 
-async def _finish(connection: AsyncConnection, payment_id: int, values: dict[str, Any]) -> Payment:
+def _finish(connection: sa.Connection, payment_id: int, values: dict[str, Any]) -> Payment:
     """Raises _Recorded."""
-    row = (await connection.execute(_FINISH, values | {"of_id": payment_id})).first()
+    row = connection.execute(_FINISH, values | {"of_id": payment_id}).first()
     if row is None:
         raise _Recorded
     return _payment(row)
+
+
+def _set_aside(connection: sa.Connection, refund: Refund) -> None:
+    # The condition is the rule: of two refunds at once, the second sees the first.
+    after = payments.c.refunded + refund.amount
+    statement = (
+        sa.update(payments)
+        .where(
+            payments.c.id == refund.payment_id,
+            payments.c.status == Status.COMPLETED.value,
+            after <= payments.c.amount,
+        )
+        .values(
+            refunded=after,
+            status=sa.case((after == payments.c.amount, Status.REFUNDED.value), else_=Status.COMPLETED.value),
+        )
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise _get(connection, refund.payment_id).refuse_refund(refund.amount)
 
 
 def _status(outcome: Outcome, undone: bool) -> Status:
@@ -238,8 +241,8 @@ def _outcome(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
     }
 
 
-async def _get(connection: AsyncConnection, payment_id: int) -> Payment:
-    row = (await connection.execute(sa.select(payments).where(payments.c.id == payment_id))).first()
+def _get(connection: sa.Connection, payment_id: int) -> Payment:
+    row = connection.execute(sa.select(payments).where(payments.c.id == payment_id)).first()
     if row is None:
         raise payment_not_found(payment_id)
     return _payment(row)

@@ -1,12 +1,13 @@
 """The catalogue and its stock: entities, rules and ports."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.kit.paging import Page
+
+T = TypeVar("T")
 
 
 class Category(IntEnum):
@@ -150,29 +151,29 @@ class ProductStore(Protocol):
 class StockUnit(Protocol):
     """Port: one transaction on the stock."""
 
-    async def claim(self, key: str, *, released: bool) -> bool:
+    def claim(self, key: str, *, released: bool) -> bool:
         """Makes the reservation if there is none under the key; whether it did. Waits for one being made."""
         ...
 
-    async def find(self, key: str) -> Reservation:
+    def find(self, key: str) -> Reservation:
         """The reservation of a claimed key."""
         ...
 
-    async def take(self, product_id: int, quantity: int) -> Taken | None:
+    def take(self, product_id: int, quantity: int) -> Taken | None:
         """Takes stock, never below zero; None if there is no such product or not enough of it."""
         ...
 
-    async def in_stock(self, product_id: int) -> int | None:
+    def in_stock(self, product_id: int) -> int | None:
         """None if there is no such product."""
         ...
 
-    async def record(self, key: str, items: Sequence[ReservedItem]) -> None: ...
+    def record(self, key: str, items: Sequence[ReservedItem]) -> None: ...
 
-    async def close(self, key: str) -> bool:
+    def close(self, key: str) -> bool:
         """Marks a held reservation released; whether it was held."""
         ...
 
-    async def give_back(self, product_id: int, quantity: int) -> None:
+    def give_back(self, product_id: int, quantity: int) -> None:
         """Adds stock, up to what an int32 holds. A product that was deleted is passed over."""
         ...
 
@@ -180,6 +181,6 @@ class StockUnit(Protocol):
 class Stock(Protocol):
     """Port: how many of each product can be sold."""
 
-    def unit(self) -> AbstractAsyncContextManager[StockUnit]:
-        """A transaction, committed at the end of the block unless it raises."""
+    async def at_once(self, work: Callable[[StockUnit], T]) -> T:
+        """What `work` returns, its changes committed; none of them if it raises."""
         ...

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from services.kit.db import Database
 from services.product.domain import Category, Draft
@@ -16,12 +16,15 @@ async def seed(db: Database) -> None:
     """Fills an empty catalogue; leaves one that has products alone. Safe when two do it at once."""
     now = now_us()
     rows = [{"id": i, "created_at": now, **row_of(draft, now)} for i, draft in enumerate(drafts(), 1)]
-    async with db.transaction() as c:
-        if await c.scalar(select(func.count()).select_from(product)):
+
+    def fill(c: Connection) -> None:
+        if c.scalar(select(func.count()).select_from(product)):
             return
-        await c.execute(db.insert(product).on_conflict_do_nothing(), rows)
+        c.execute(db.insert(product).on_conflict_do_nothing(), rows)
         if not db.is_sqlite:
-            await c.execute(text("SELECT setval('product_id_seq', (SELECT max(id) FROM product))"))
+            c.execute(text("SELECT setval('product_id_seq', (SELECT max(id) FROM product))"))
+
+    await db.write(fill)
 
 
 def drafts() -> list[Draft]:

@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Integer,
     MetaData,
     Select,
@@ -26,7 +26,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kit.db import Database
 from services.kit.paging import Page
@@ -46,6 +45,7 @@ from services.product.domain import (
     Wish,
 )
 
+T = TypeVar("T")
 metadata = MetaData()
 
 product = Table(
@@ -138,8 +138,7 @@ class SqlProducts:
         now = self._clock()
         rows = [{**row_of(draft, now), "created_at": now} for draft in drafts]
         statement = insert(product).returning(*_COLUMNS, sort_by_parameter_order=True)
-        async with self._db.transaction() as c:
-            return [_product(row) for row in await c.execute(statement, rows)]
+        return [_product(row) for row in await self._db.write(lambda c: c.execute(statement, rows).all())]
 
     async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
         # The database only sieves, alike on SQLite and PostgreSQL; what fits how well, the domain says.
@@ -154,17 +153,15 @@ class SqlProducts:
 
     async def replace(self, product_id: int, draft: Draft) -> Product | None:
         change = update(product).where(product.c.id == product_id).values(row_of(draft, self._clock()))
-        async with self._db.transaction() as c:
-            row = (await c.execute(change.returning(*_COLUMNS))).first()
+        row = await self._db.write(lambda c: c.execute(change.returning(*_COLUMNS)).first())
         return _product(row) if row else None
 
     async def remove(self, product_id: int) -> bool:
-        async with self._db.transaction() as c:
-            return (await c.execute(delete(product).where(product.c.id == product_id))).rowcount > 0
+        statement = delete(product).where(product.c.id == product_id)
+        return await self._db.write(lambda c: c.execute(statement).rowcount > 0)
 
     async def _products(self, statement: Select[Any]) -> list[Product]:
-        async with self._db.session() as c:
-            return [_product(row) for row in await c.execute(statement)]
+        return [_product(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
 
 def _product(row: Sequence[Any]) -> Product:
@@ -204,10 +201,8 @@ class SqlStock:
     def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
         self._db, self._clock = db, clock
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator[StockUnit]:
-        async with self._db.transaction() as connection:
-            yield _Unit(self._db, connection, self._clock())
+    async def at_once(self, work: Callable[[StockUnit], T]) -> T:
+        return await self._db.write(lambda connection: work(_Unit(self._db, connection, self._clock())))
 
     async def forget(self, kept: float) -> int:
         """Drops reservations that were released and are older than so many seconds, long after any call could
@@ -215,14 +210,12 @@ class SqlStock:
         before = self._clock() - round(kept * 1e6)
         old = (reservation.c.released.is_(True), reservation.c.created_at < before)
 
-        async def drop(most: int) -> int:
-            keys = select(reservation.c.key).where(*old).limit(most)
-            async with self._db.transaction() as c:
-                spent = list(await c.scalars(keys))
-                await c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
-                return (await c.execute(delete(reservation).where(reservation.c.key.in_(spent)))).rowcount
+        def drop(c: Connection, most: int) -> int:
+            spent = c.scalars(select(reservation.c.key).where(*old).limit(most)).all()
+            c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
+            return c.execute(delete(reservation).where(reservation.c.key.in_(spent))).rowcount
 
-        return await in_pieces(drop)
+        return await in_pieces(lambda most: self._db.write(lambda c: drop(c, most)))
 
 
 #: One conditional statement: no other transaction can come between looking and taking.
@@ -235,29 +228,29 @@ _TAKE = (
 
 
 class _Unit:
-    def __init__(self, db: Database, connection: AsyncConnection, now: int) -> None:
+    def __init__(self, db: Database, connection: Connection, now: int) -> None:
         self._db, self._c, self._now = db, connection, now
 
-    async def claim(self, key: str, *, released: bool) -> bool:
+    def claim(self, key: str, *, released: bool) -> bool:
         row = {"key": key, "released": released, "created_at": self._now}
-        result = await self._c.execute(self._db.insert(reservation).on_conflict_do_nothing(), row)
+        result = self._c.execute(self._db.insert(reservation).on_conflict_do_nothing(), row)
         return result.rowcount > 0
 
-    async def find(self, key: str) -> Reservation:
+    def find(self, key: str) -> Reservation:
         columns = (c for c in reservation_item.c if c.name not in ("key", "position"))
         items = select(*columns).where(reservation_item.c.key == key).order_by(reservation_item.c.position)
-        released = await self._c.scalar(select(reservation.c.released).where(reservation.c.key == key))
-        rows = await self._c.execute(items)
+        released = self._c.scalar(select(reservation.c.released).where(reservation.c.key == key))
+        rows = self._c.execute(items)
         return Reservation(key, bool(released), tuple(ReservedItem(*row) for row in rows))
 
-    async def take(self, product_id: int, quantity: int) -> Taken | None:
-        row = (await self._c.execute(_TAKE, {"of_id": product_id, "taken": quantity})).first()
+    def take(self, product_id: int, quantity: int) -> Taken | None:
+        row = self._c.execute(_TAKE, {"of_id": product_id, "taken": quantity}).first()
         return Taken(*row) if row else None
 
-    async def in_stock(self, product_id: int) -> int | None:
-        return await self._c.scalar(select(product.c.stock).where(product.c.id == product_id))
+    def in_stock(self, product_id: int) -> int | None:
+        return self._c.scalar(select(product.c.stock).where(product.c.id == product_id))
 
-    async def record(self, key: str, items: Sequence[ReservedItem]) -> None:
+    def record(self, key: str, items: Sequence[ReservedItem]) -> None:
         rows = [
             {
                 "key": key,
@@ -270,13 +263,13 @@ class _Unit:
             }
             for position, item in enumerate(items)
         ]
-        await self._c.execute(insert(reservation_item), rows)
+        self._c.execute(insert(reservation_item), rows)
 
-    async def close(self, key: str) -> bool:
+    def close(self, key: str) -> bool:
         held = (reservation.c.key == key) & reservation.c.released.is_(False)
-        return (await self._c.execute(update(reservation).where(held).values(released=True))).rowcount > 0
+        return self._c.execute(update(reservation).where(held).values(released=True)).rowcount > 0
 
-    async def give_back(self, product_id: int, quantity: int) -> None:
+    def give_back(self, product_id: int, quantity: int) -> None:
         least = func.min if self._db.is_sqlite else func.least
         stock = least(product.c.stock + quantity, INT32_MAX)
-        await self._c.execute(update(product).where(product.c.id == product_id).values(stock=stock))
+        self._c.execute(update(product).where(product.c.id == product_id).values(stock=stock))

@@ -25,16 +25,7 @@ class Warehouse:
             FailedPrecondition: OUT_OF_STOCK; KEY_REUSED with other items; KEY_RELEASED.
         """
         key = _check_reservation(key, items)
-        async with self._stock.unit() as unit:
-            if not await unit.claim(key, released=False):
-                return _repeated(await unit.find(key), items)
-            # In the order of ids, so that two reservations cannot wait for each other.
-            taken = {
-                pid: await _take(unit, pid, quantity) for pid, quantity in sorted(_totals(items).items())
-            }
-            reserved = tuple(_reserved(item, taken[item.product_id]) for item in items)
-            await unit.record(key, reserved)
-            return reserved
+        return await self._stock.at_once(lambda unit: _reserve(unit, key, items))
 
     async def release(self, key: str) -> bool:
         """Gives back what the key holds; whether it held anything. From then on the key is spent.
@@ -44,14 +35,27 @@ class Warehouse:
         """
         with checking() as check:
             key = check.text("key", key, least=1, most=MAX_KEY)
-        async with self._stock.unit() as unit:
-            # Claiming first, because it waits for a reservation that is being made right now.
-            if await unit.claim(key, released=True) or not await unit.close(key):
-                return False
-            reservation = await unit.find(key)
-            for product_id, quantity in sorted(_totals(reservation.items).items()):
-                await unit.give_back(product_id, quantity)
-            return True
+        return await self._stock.at_once(lambda unit: _release(unit, key))
+
+
+def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:
+    if not unit.claim(key, released=False):
+        return _repeated(unit.find(key), items)
+    # In the order of ids, so that two reservations cannot wait for each other.
+    taken = {pid: _take(unit, pid, quantity) for pid, quantity in sorted(_totals(items).items())}
+    reserved = tuple(_reserved(item, taken[item.product_id]) for item in items)
+    unit.record(key, reserved)
+    return reserved
+
+
+def _release(unit: StockUnit, key: str) -> bool:
+    # Claiming first, because it waits for a reservation that is being made right now.
+    if unit.claim(key, released=True) or not unit.close(key):
+        return False
+    reservation = unit.find(key)
+    for product_id, quantity in sorted(_totals(reservation.items).items()):
+        unit.give_back(product_id, quantity)
+    return True
 
 
 def _check_reservation(key: str, items: Sequence[StockItem]) -> str:
@@ -72,10 +76,10 @@ def _totals(items: Sequence[StockItem] | Sequence[ReservedItem]) -> Mapping[int,
     return totals
 
 
-async def _take(unit: StockUnit, product_id: int, quantity: int) -> Taken:
-    if taken := await unit.take(product_id, quantity):
+def _take(unit: StockUnit, product_id: int, quantity: int) -> Taken:
+    if taken := unit.take(product_id, quantity):
         return taken
-    available = await unit.in_stock(product_id)
+    available = unit.in_stock(product_id)
     if available is None:
         raise NotFound("product", str(product_id))
     raise FailedPrecondition(

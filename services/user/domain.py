@@ -1,12 +1,13 @@
 """People, their passwords and their tokens: entities and ports."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.kit.paging import Page
+
+T = TypeVar("T")
 
 #: Every role there is.
 ROLES = ("user", "moderator", "admin")
@@ -138,28 +139,28 @@ class UserStore(Protocol):
 class TokenUnit(Protocol):
     """Port: one transaction on refresh tokens."""
 
-    async def put(self, token: RefreshToken) -> None: ...
+    def put(self, token: RefreshToken) -> None: ...
 
-    async def find(self, digest: str) -> RefreshToken | None: ...
+    def find(self, digest: str) -> RefreshToken | None: ...
 
-    async def spend(self, digest: str) -> bool:
+    def spend(self, digest: str) -> bool:
         """Marks it spent; whether it was not yet."""
         ...
 
-    async def revoke(self, family: str) -> None:
+    def revoke(self, family: str) -> None:
         """Forgets all tokens of a family."""
         ...
 
-    async def forget_expired(self, now: int) -> None: ...
+    def forget_expired(self, now: int) -> None: ...
 
-    async def user(self, user_id: int) -> User | None: ...
+    def user(self, user_id: int) -> User | None: ...
 
 
 class TokenStore(Protocol):
     """Port: where refresh tokens are kept."""
 
-    def unit(self) -> AbstractAsyncContextManager[TokenUnit]:
-        """A transaction, committed at the end of the block unless it raises."""
+    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
+        """What `work` returns, its changes committed; none of them if it raises."""
         ...
 
 

@@ -72,9 +72,14 @@ class Logins:
             raise Unauthenticated(_WRONG)
         if not account.user.is_active:
             raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
-        async with self._tokens.unit() as unit:
-            await unit.forget_expired(int(self._clock()))
-            return account.user, await self._issue(unit, account.user, secrets.token_hex(16))
+        user, secret, family = account.user, secrets.token_urlsafe(32), secrets.token_hex(16)
+
+        def begin(unit: TokenUnit) -> None:
+            unit.forget_expired(int(self._clock()))
+            unit.put(self._token(secret, family, user))
+
+        await self._tokens.at_once(begin)
+        return user, self._tokens_of(user, secret)
 
     async def refresh(self, secret: str) -> Tokens:
         """The next tokens of the family, once.
@@ -87,26 +92,30 @@ class Logins:
         """
         with checking() as check:
             _check_secret(check, "refresh_token", secret)
-        async with self._tokens.unit() as unit:
-            tokens = await self._rotate(unit, digest_of(secret))
+        following = secrets.token_urlsafe(32)
+        user = await self._tokens.at_once(lambda unit: self._rotate(unit, digest_of(secret), following))
         # Outside, because a transaction that raises forgets that the family was revoked.
-        if tokens is None:
+        if user is None:
             raise Unauthenticated(_NOT_VALID)
-        return tokens
+        return self._tokens_of(user, following)
 
-    async def _rotate(self, unit: TokenUnit, digest: str) -> Tokens | None:
-        token = await unit.find(digest)
+    def _rotate(self, unit: TokenUnit, digest: str, following: str) -> User | None:
+        """Whose token it is, once `following` has taken its place."""
+        token = unit.find(digest)
         if token is None or token.expires_at <= self._clock():
             return None
-        user = await unit.user(token.user_id)
-        if user is None or not user.is_active or not await unit.spend(digest):
-            await unit.revoke(token.family)
+        user = unit.user(token.user_id)
+        if user is None or not user.is_active or not unit.spend(digest):
+            unit.revoke(token.family)
             return None
-        return await self._issue(unit, user, token.family)
+        unit.put(self._token(following, token.family, user))
+        return user
 
-    async def _issue(self, unit: TokenUnit, user: User, family: str) -> Tokens:
-        secret, expires_at = secrets.token_urlsafe(32), int(self._clock()) + self._lifetimes.refresh
-        await unit.put(RefreshToken(digest_of(secret), family, user.id, expires_at))
+    def _token(self, secret: str, family: str, user: User) -> RefreshToken:
+        expires_at = int(self._clock()) + self._lifetimes.refresh
+        return RefreshToken(digest_of(secret), family, user.id, expires_at)
+
+    def _tokens_of(self, user: User, secret: str) -> Tokens:
         access = self._issuer.issue(user, self._lifetimes.access)
         return Tokens(access, secret, self._lifetimes.access)
 

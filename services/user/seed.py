@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from services.kit.db import Database
 from services.user.domain import NewUser
@@ -16,18 +16,20 @@ _PEOPLE = (("alice", ("user", "admin")), ("bob", ("user",)), ("charlie", ("user"
 
 async def seed(db: Database) -> None:
     """Registers them where nobody is registered yet. Safe when two do it at once."""
-    empty = select(func.count()).select_from(account)
-    async with db.session() as c:
-        if await c.scalar(empty):
-            return
+    registered = select(func.count()).select_from(account)
+    if await db.read(lambda c: c.scalar(registered)):
+        return
     # Hashing takes long, a transaction must not.
     rows = await _rows()
-    async with db.transaction() as c:
-        if await c.scalar(empty):
+
+    def register(c: Connection) -> None:
+        if c.scalar(registered):
             return
-        await c.execute(db.insert(account).on_conflict_do_nothing(), rows)
+        c.execute(db.insert(account).on_conflict_do_nothing(), rows)
         if not db.is_sqlite:
-            await c.execute(text("SELECT setval('account_id_seq', (SELECT max(id) FROM account))"))
+            c.execute(text("SELECT setval('account_id_seq', (SELECT max(id) FROM account))"))
+
+    await db.write(register)
 
 
 async def _rows() -> list[dict[str, object]]:

@@ -2,15 +2,16 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Integer,
     MetaData,
     Select,
@@ -24,7 +25,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import AlreadyExists
 from services.kit.db import Database
@@ -44,6 +44,7 @@ from services.user.domain import (
 #: Names and emails told as taken: they travel in metadata, of which a client takes 8 KB.
 MAX_TAKEN = 10
 
+T = TypeVar("T")
 metadata = MetaData()
 
 account = Table(
@@ -115,29 +116,31 @@ class SqlUsers:
     async def find(self, login: str) -> Account | None:
         key = account.c.email_key if "@" in login else account.c.name_key
         statement: Select[Any] = select(*_USER, account.c.password_hash).where(key == fold(login))
-        async with self._db.session() as c:
-            row = (await c.execute(statement)).first()
+        row = await self._db.read(lambda c: c.execute(statement).first())
         return Account(_user(row[:-1]), row[-1]) if row else None
 
     async def page(self, page: Page) -> Sequence[User]:
         statement = select(*_USER).order_by(account.c.id).limit(page.limit).offset(page.offset)
-        async with self._db.session() as c:
-            return [_user(row) for row in await c.execute(statement)]
+        return [_user(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
     async def add(self, user: NewUser) -> User:
         statement = insert(account).values(row_of(user, int(self._clock()))).returning(*_USER)
-        async with _unique(user.name, user.email), self._db.transaction() as c:
-            return _user((await c.execute(statement)).one())
+        with _unique(user.name, user.email):
+            return _user(await self._db.write(lambda c: c.execute(statement).one()))
 
     async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
-        now, added = int(self._clock()), []
-        async with self._db.transaction() as c:
-            await _refuse_taken(c, users)
+        now = int(self._clock())
+
+        def add(c: Connection) -> list[User]:
+            _refuse_taken(c, users)
+            added = []
             for user in users:
                 statement = insert(account).values(row_of(user, now)).returning(*_USER)
-                async with _unique(user.name, user.email):  # somebody else was quicker
-                    added.append(_user((await c.execute(statement)).one()))
-        return added
+                with _unique(user.name, user.email):  # somebody else was quicker
+                    added.append(_user(c.execute(statement).one()))
+            return added
+
+        return await self._db.write(add)
 
     async def set_profile(self, user_id: int, profile: Profile) -> User | None:
         values = {
@@ -145,20 +148,22 @@ class SqlUsers:
             "profile_at": func.coalesce(account.c.profile_at, int(self._clock())),
         }
         statement = update(account).where(account.c.id == user_id).values(values).returning(*_USER)
-        async with self._db.transaction() as c:
-            row = (await c.execute(statement)).first()
+        row = await self._db.write(lambda c: c.execute(statement).first())
         return _user(row) if row else None
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
-        statement = update(account).where(account.c.id == user_id).values(_named(name, email))
-        async with _unique(name, email), self._db.transaction() as c:
-            row = (await c.execute(statement.returning(*_USER))).first()
+        change = update(account).where(account.c.id == user_id).values(_named(name, email))
+        statement = change.returning(*_USER)
+        with _unique(name, email):
+            row = await self._db.write(lambda c: c.execute(statement).first())
         return _user(row) if row else None
 
     async def remove(self, user_id: int) -> bool:
-        async with self._db.transaction() as c:
-            await c.execute(delete(refresh_token).where(refresh_token.c.user_id == user_id))
-            return (await c.execute(delete(account).where(account.c.id == user_id))).rowcount > 0
+        def remove(c: Connection) -> bool:
+            c.execute(delete(refresh_token).where(refresh_token.c.user_id == user_id))
+            return c.execute(delete(account).where(account.c.id == user_id)).rowcount > 0
+
+        return await self._db.write(remove)
 
 
 class SqlTokens:
@@ -167,36 +172,34 @@ class SqlTokens:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator[TokenUnit]:
-        async with self._db.transaction() as connection:
-            yield _Unit(connection)
+    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
+        return await self._db.write(lambda connection: work(_Unit(connection)))
 
 
 class _Unit:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    async def put(self, token: RefreshToken) -> None:
+    def put(self, token: RefreshToken) -> None:
         row = {name: getattr(token, name) for name in refresh_token.c.keys()}  # noqa: SIM118
-        await self._c.execute(insert(refresh_token).values(row))
+        self._c.execute(insert(refresh_token).values(row))
 
-    async def find(self, digest: str) -> RefreshToken | None:
-        row = (await self._c.execute(select(*_TOKEN).where(refresh_token.c.digest == digest))).first()
+    def find(self, digest: str) -> RefreshToken | None:
+        row = self._c.execute(select(*_TOKEN).where(refresh_token.c.digest == digest)).first()
         return RefreshToken(*row) if row else None
 
-    async def spend(self, digest: str) -> bool:
+    def spend(self, digest: str) -> bool:
         unspent = (refresh_token.c.digest == digest) & refresh_token.c.spent.is_(False)
-        return (await self._c.execute(update(refresh_token).where(unspent).values(spent=True))).rowcount > 0
+        return self._c.execute(update(refresh_token).where(unspent).values(spent=True)).rowcount > 0
 
-    async def revoke(self, family: str) -> None:
-        await self._c.execute(delete(refresh_token).where(refresh_token.c.family == family))
+    def revoke(self, family: str) -> None:
+        self._c.execute(delete(refresh_token).where(refresh_token.c.family == family))
 
-    async def forget_expired(self, now: int) -> None:
-        await self._c.execute(delete(refresh_token).where(refresh_token.c.expires_at <= now))
+    def forget_expired(self, now: int) -> None:
+        self._c.execute(delete(refresh_token).where(refresh_token.c.expires_at <= now))
 
-    async def user(self, user_id: int) -> User | None:
-        row = (await self._c.execute(_BY_ID, {"id": user_id})).first()
+    def user(self, user_id: int) -> User | None:
+        row = self._c.execute(_BY_ID, {"id": user_id}).first()
         return _user(row) if row else None
 
 
@@ -222,21 +225,21 @@ def _profile(text: str, created_at: int) -> Profile:
     return Profile(address, tuple(values["phone_numbers"]), values["metadata"], created_at)
 
 
-async def _refuse_taken(c: AsyncConnection, users: Sequence[NewUser]) -> None:
+def _refuse_taken(c: Connection, users: Sequence[NewUser]) -> None:
     """Raises AlreadyExists with every name or email that is taken."""
     said = {fold(text): text for user in users for text in (user.name, user.email)}
     keys = tuple(said)
     statement = select(account.c.name_key, account.c.email_key).where(
         account.c.name_key.in_(keys) | account.c.email_key.in_(keys)
     )
-    taken = [said[key] for row in await c.execute(statement) for key in row if key in said]
+    taken = [said[key] for row in c.execute(statement) for key in row if key in said]
     if taken:
         more = ["…"] if len(taken) > MAX_TAKEN else []
         raise AlreadyExists("user", ", ".join(taken[:MAX_TAKEN] + more))
 
 
-@asynccontextmanager
-async def _unique(name: str, email: str) -> AsyncIterator[None]:
+@contextmanager
+def _unique(name: str, email: str) -> Iterator[None]:
     """Tells which of the two was taken. Both databases name the column or its constraint in the error."""
     try:
         yield

@@ -62,8 +62,9 @@ def _load(shop: RunningCluster) -> dict[str, Any]:
 
 async def _placed(shop: RunningCluster) -> int:
     """How many there are right now."""
-    async with Database.open(shop.environment["MESHMART_DATABASE_URL"], "order") as db, db.session() as c:
-        return int(await c.scalar(text("SELECT count(*) FROM orders WHERE status = 'CONFIRMED'")) or 0)
+    async with Database.open(shop.environment["MESHMART_DATABASE_URL"], "order") as db:
+        count = text("SELECT count(*) FROM orders WHERE status = 'CONFIRMED'")
+        return int(await db.read(lambda c: c.scalar(count)) or 0)
 
 
 async def test_orders_flow_on_after_a_restart_of_the_database_and_the_books_balance(

@@ -169,10 +169,17 @@ async def test_an_event_that_is_wrong_is_set_aside_and_what_follows_it_is_told(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "PATIENCE", 2)
-    async with shop.order_db.transaction() as session:
-        for version, user_id in ((2, -1), (3, 2)):
-            payload = {"user_id": user_id, "title": str(version), "body": ""}
-            await outbox.add(session, NOTIFICATIONS, "order-1", f"order-1-{version}", payload, time.time())
+    rows = [
+        outbox.row(
+            NOTIFICATIONS,
+            "order-1",
+            f"order-1-{version}",
+            {"user_id": user_id, "title": str(version), "body": ""},
+            time.time(),
+        )
+        for version, user_id in ((2, -1), (3, 2))
+    ]
+    await shop.order_db.write(lambda connection: outbox.add_all(connection, rows))
     await shop.delivered(NOTIFICATIONS)
     (dead,) = await outbox.dead_letters(shop.order_db)
     assert (dead.event_id, dead.refused) == ("order-1-2", "INVALID_ARGUMENT: user_id: must be positive")

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
 
 from local.catalog import SHOP
 from mesh.config import ConfigError
@@ -41,11 +41,14 @@ async def pair(url: str) -> AsyncIterator[Pair]:
         one, two = [
             await stack.enter_async_context(Database.open(url, "shop", lock_timeout=1.0)) for _ in "ab"
         ]
-        async with one.transaction() as c:
-            await c.execute(text("CREATE SCHEMA shop"))
-            await c.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"))
-            await c.execute(text("INSERT INTO t VALUES (1, 0), (2, 0)"))
+        await one.write(_prepare)
         yield one, two
+
+
+def _prepare(c: Connection) -> None:
+    c.execute(text("CREATE SCHEMA shop"))
+    c.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"))
+    c.execute(text("INSERT INTO t VALUES (1, 0), (2, 0)"))
 
 
 @contextmanager
@@ -57,13 +60,12 @@ def _away(server: Postgres, mode: str = "fast") -> Iterator[None]:
         yield
 
 
-async def _add(c: AsyncConnection, row: int = 1) -> None:
-    await c.execute(text("UPDATE t SET n = n + 1 WHERE id = :id"), {"id": row})
+def _add(c: Connection, row: int = 1) -> None:
+    c.execute(text("UPDATE t SET n = n + 1 WHERE id = :id"), {"id": row})
 
 
 async def _n(db: Database, row: int = 1) -> int:
-    async with db.session() as c:
-        return int(await c.scalar(text("SELECT n FROM t WHERE id = :id"), {"id": row}) or 0)
+    return int(await db.read(lambda c: c.scalar(text("SELECT n FROM t WHERE id = :id"), {"id": row})) or 0)
 
 
 def test_seven_services_of_three_replicas_fit_a_server_as_it_comes() -> None:
@@ -75,14 +77,12 @@ def test_seven_services_of_three_replicas_fit_a_server_as_it_comes() -> None:
 
 
 async def test_a_process_takes_no_more_than_its_pool_and_is_known_by_its_service(pair: Pair) -> None:
-    async def hold() -> None:
-        async with pair[0].session() as c:
-            await c.execute(text("SELECT pg_sleep(0.05)"))
+    def hold(c: Connection) -> None:
+        c.execute(text("SELECT pg_sleep(0.05)"))
 
-    await asyncio.gather(*(hold() for _ in range(20)))
+    await asyncio.gather(*(pair[0].read(hold) for _ in range(20)))
     count = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshmart-shop'")
-    async with pair[0].session() as c:
-        assert await c.scalar(count) <= 2 * POOL_SIZE
+    assert (await pair[0].read(lambda c: c.scalar(count)) or 0) <= 2 * POOL_SIZE
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -93,37 +93,34 @@ async def test_after_a_restart_everything_goes_on_at_once(pair: Pair, postgres: 
             with pytest.raises(Unavailable):
                 await _n(pair[0])
     await asyncio.gather(*(_n(pair[0]) for _ in range(POOL_SIZE)))
-    async with pair[0].transaction() as c:
-        await _add(c)
+    await pair[0].write(_add)
     assert await _n(pair[1]) == 1
 
 
 async def test_a_transaction_that_a_restart_breaks_is_unavailable_and_leaves_nothing(
     pair: Pair, postgres: Postgres
 ) -> None:
-    async def broken() -> None:
-        async with pair[0].transaction() as c:
-            await _add(c)
-            with _away(postgres):
-                pass
-            await _add(c)
+    def broken(c: Connection) -> None:
+        _add(c)
+        with _away(postgres):
+            pass
+        _add(c)
 
     with pytest.raises(Unavailable):
-        await broken()
+        await pair[0].write(broken)
     assert await _n(pair[0]) == 0
 
 
 async def test_a_restart_between_the_last_statement_and_the_commit_is_unavailable(
     pair: Pair, postgres: Postgres
 ) -> None:
-    async def broken() -> None:
-        async with pair[0].transaction() as c:
-            await _add(c)
-            with _away(postgres):
-                pass
+    def broken(c: Connection) -> None:
+        _add(c)
+        with _away(postgres):
+            pass
 
     with pytest.raises(Unavailable):
-        await broken()
+        await pair[0].write(broken)
     assert await _n(pair[0]) == 0
 
 
@@ -133,13 +130,11 @@ async def test_a_service_starts_without_its_database_and_migrations_wait_for_it(
     async with Database.open(url, "order") as db:
         with _away(postgres):
             with pytest.raises(Unavailable):
-                async with db.session() as c:
-                    await c.execute(text("SELECT 1"))
+                await db.read(lambda c: c.execute(text("SELECT 1")))
             migrating = asyncio.create_task(migrate(url, "order"))
             await asyncio.sleep(0.1)  # it has met the closed door, or is about to
         await migrating
-        async with db.session() as c:
-            assert await c.scalar(text("SELECT count(*) FROM orders")) == 0
+        assert await db.read(lambda c: c.scalar(text("SELECT count(*) FROM orders"))) == 0
 
 
 @pytest.mark.parametrize(
@@ -153,17 +148,18 @@ async def test_a_url_that_nobody_gets_in_with_is_told_at_once(url: str, wrong: s
         await migrate(bad, "order")
     async with Database.open(bad, "order") as db:
         with pytest.raises(Unavailable):
-            async with db.session() as c:
-                await c.execute(text("SELECT 1"))
+            await db.read(lambda c: c.execute(text("SELECT 1")))
 
 
 async def test_two_that_wait_for_each_other_are_told_apart_and_one_may_start_over(pair: Pair) -> None:
     async def both(db: Database, first: int, second: int, met: asyncio.Barrier) -> None:
-        async with db.transaction() as c:
-            await _add(c, first)
-            await met.wait()
-            await c.execute(text("SET LOCAL lock_timeout = '10s'"))  # or that would end it
-            await _add(c, second)
+        def work(c: Connection) -> None:
+            _add(c, first)
+            await_only(met.wait())
+            c.execute(text("SET LOCAL lock_timeout = '10s'"))  # or that would end it
+            _add(c, second)
+
+        await db.write(work)
 
     met = asyncio.Barrier(2)
     ends = await asyncio.gather(both(pair[0], 1, 2, met), both(pair[1], 2, 1, met), return_exceptions=True)
@@ -173,40 +169,35 @@ async def test_two_that_wait_for_each_other_are_told_apart_and_one_may_start_ove
 
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 async def test_a_serialization_failure_is_unavailable(pair: Pair, isolation: str) -> None:
-    async def broken() -> None:
-        async with pair[0].transaction() as c:
-            await c.execute(text(f"SET TRANSACTION ISOLATION LEVEL {isolation}"))
-            await c.scalar(text("SELECT n FROM t WHERE id = 1"))
-            async with pair[1].transaction() as other:
-                await _add(other)
-            await _add(c)
+    def broken(c: Connection) -> None:
+        c.execute(text(f"SET TRANSACTION ISOLATION LEVEL {isolation}"))
+        c.scalar(text("SELECT n FROM t WHERE id = 1"))
+        await_only(pair[1].write(_add))
+        _add(c)
 
     with pytest.raises(Unavailable):
-        await broken()
+        await pair[0].write(broken)
     assert await _n(pair[0]) == 1
 
 
 async def test_a_statement_and_a_silence_that_take_too_long_are_ended_and_their_lock_is_free(
     pair: Pair,
 ) -> None:
-    async def broken() -> None:
-        async with pair[0].transaction() as c:
-            await c.execute(text("SET LOCAL statement_timeout = '50ms'"))
-            await c.execute(text("SELECT pg_sleep(20)"))
+    def broken(c: Connection) -> None:
+        c.execute(text("SET LOCAL statement_timeout = '50ms'"))
+        c.execute(text("SELECT pg_sleep(20)"))
 
     with pytest.raises(Unavailable):
-        await broken()
+        await pair[0].write(broken)
 
-    async def silent() -> None:
-        async with pair[0].transaction() as c:
-            await c.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
-            await _add(c)
-            async with pair[1].transaction() as other:  # waits for the lock until the silence is over
-                await _add(other)
-            await _add(c)
+    def silent(c: Connection) -> None:
+        c.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        _add(c)
+        await_only(pair[1].write(_add))  # waits for the lock until the silence is over
+        _add(c)
 
     with pytest.raises(Unavailable):
-        await silent()
+        await pair[0].write(silent)
     assert await _n(pair[0]) == 1
 
 
@@ -220,9 +211,11 @@ async def heard(pair: Pair) -> AsyncIterator["asyncio.Queue[str]"]:
 
 
 async def _tell(db: Database, *payloads: str) -> None:
-    async with db.transaction() as c:
+    def tell(c: Connection) -> None:
         for payload in payloads:
-            await db.notify(c, "things", payload)
+            db.notify(c, "things", payload)
+
+    await db.write(tell)
 
 
 async def _told(db: Database, notices: "asyncio.Queue[str]", word: str) -> None:
@@ -248,13 +241,12 @@ async def _next(notices: "asyncio.Queue[str]", but: str = "ready") -> str:
 
 
 async def test_a_commit_is_heard_and_a_rollback_is_not(pair: Pair, heard: "asyncio.Queue[str]") -> None:
-    async def broken() -> None:
-        async with pair[0].transaction() as c:
-            await pair[0].notify(c, "things", "never")
-            raise ValueError("no")
+    def broken(c: Connection) -> None:
+        pair[0].notify(c, "things", "never")
+        raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await broken()
+        await pair[0].write(broken)
     await _tell(pair[0], "1", "1", "2")
     assert {await _next(heard), await _next(heard)} == {"1", "2"}
     await _tell(pair[1], "its own")
@@ -312,7 +304,6 @@ async def test_a_notice_wakes_a_stream_without_a_poll(pair: Pair, payload: str) 
             await asyncio.sleep(0)  # it has found nothing
             made.append(Happening(cursor))
             while not waiting.done():  # again, as the first notices come before the listener
-                async with pair[0].transaction() as c:
-                    await pair[0].notify(c, "happenings", payload)
+                await pair[0].write(lambda c: pair[0].notify(c, "happenings", payload))
                 await asyncio.wait({waiting}, timeout=0.2)
             assert waiting.result().cursor == cursor

@@ -23,8 +23,7 @@ def databases(new_databases: Maker) -> Databases:
 async def test_a_dead_letter_is_in_the_books_until_it_is_put_back(databases: Databases) -> None:
     data = Path(databases.environ.get("MESHMART_DATA_DIR", ""))
     async with Database.open(databases.url("order"), "order") as db:
-        async with db.transaction() as session:
-            await outbox.add(session, "analytics", "order-1", "order-1-2", {}, NOW)
+        await db.write(lambda c: outbox.add(c, "analytics", "order-1", "order-1-2", {}, NOW))
         ((event,),) = await SqlQueue(db).take("analytics", NOW, NOW + 10, 1)
         await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
         told = "order-1-2 for analytics: INVALID_ARGUMENT: no"

@@ -13,11 +13,11 @@ def fresh_url(service: str, directory: Path) -> str:
     """The URL of a new, migrated and seeded database in `directory`."""
     path = directory / f"{service}.db"
     shutil.copyfile(_template(service), path)
-    return f"sqlite+aiosqlite:///{path}"
+    return f"sqlite:///{path}"
 
 
 @functools.cache
 def _template(service: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="meshmart-template-")) / f"{service}.db"
-    asyncio.run(migrate(f"sqlite+aiosqlite:///{path}", service))
+    asyncio.run(migrate(f"sqlite:///{path}", service))
     return path

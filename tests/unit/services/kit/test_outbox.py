@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from sqlalchemy import Connection
 
 from services.kit import outbox
 from services.kit.db import Database
 from services.kit.outbox import PER_KEY, SqlQueue
 from services.kit.relay import OutboxEvent, Outcome, Relay, Waiting
-from tests.databases import Maker
+from tests.databases import Maker, meanwhile
 
 NOW = 1_767_225_600.0
 
@@ -27,9 +28,8 @@ async def pair(new_databases: Maker) -> AsyncIterator[tuple[Database, Database]]
 
 
 async def _add(db: Database, key: str, *names: str, topic: str = "a", now: float = NOW) -> None:
-    async with db.transaction() as session:
-        for name in names:
-            await outbox.add(session, topic, key, name, {"name": name}, now)
+    rows = [outbox.row(topic, key, name, {"name": name}, now) for name in names]
+    await db.write(lambda connection: outbox.add_all(connection, rows))
 
 
 async def _take(db: Database, now: float = NOW, limit: int = 100, topic: str = "a") -> list[OutboxEvent]:
@@ -50,13 +50,12 @@ async def test_events_come_in_order_with_what_was_written(pair: tuple[Database, 
 
 
 async def test_a_transaction_that_fails_takes_its_events_with_it(pair: tuple[Database, Database]) -> None:
-    async def fail() -> None:
-        async with pair[0].transaction() as session:
-            await outbox.add(session, "a", "x", "x0", {}, NOW)
-            raise ValueError("no")
+    def fail(connection: Connection) -> None:
+        outbox.add(connection, "a", "x", "x0", {}, NOW)
+        raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await fail()
+        await pair[0].write(fail)
     assert await _take(pair[0]) == []
 
 
@@ -145,9 +144,14 @@ async def test_what_waits_is_counted(pair: tuple[Database, Database]) -> None:
 
 
 async def test_a_look_that_finds_nothing_takes_no_lock(pair: tuple[Database, Database]) -> None:
-    async with pair[1].transaction() as session, asyncio.timeout(1):
-        await outbox.add(session, "a", "x", "x0", {}, NOW)
-        assert await _take(pair[0]) == []
+    wait = meanwhile(pair[1])
+
+    def add_and_look(connection: Connection) -> list[OutboxEvent]:
+        outbox.add(connection, "a", "x", "x0", {}, NOW)
+        return wait(_take(pair[0]))
+
+    async with asyncio.timeout(1):
+        assert await pair[1].write(add_and_look) == []
 
 
 async def test_two_relays_deliver_what_is_added_meanwhile_once_and_in_order(

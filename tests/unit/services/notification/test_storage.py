@@ -78,15 +78,11 @@ async def test_what_is_old_is_forgotten_and_cursors_go_on(dbs: tuple[Database, D
     assert [n.cursor for n in await store.page(2, 10, 0)] == [5, 4]
     assert [n.cursor for n in await store.since(2, 0, 10)] == [4, 5]
     assert (await store.add(_draft("e9"), NOW)).cursor == 6
-    async with dbs[0].session() as connection:
-        assert await connection.scalar(sa.select(forgotten.c.before)) == NOW + 3
+    assert await dbs[0].read(lambda c: c.scalar(sa.select(forgotten.c.before))) == NOW + 3
 
 
 async def test_the_migrations_make_the_tables_that_the_code_speaks_of(
     dbs: tuple[Database, Database],
 ) -> None:
-    async with dbs[0].session() as connection:
-        differences = await connection.run_sync(
-            lambda c: compare_metadata(MigrationContext.configure(c), metadata)
-        )
+    differences = await dbs[0].read(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
     assert [d for d in differences if d[1].name != "alembic_version"] == []

@@ -161,8 +161,5 @@ async def test_a_change_of_an_old_version_is_refused_and_leaves_no_event(shop: S
 
 
 async def test_the_migrations_make_the_tables_that_the_code_speaks_of(shop: Shop) -> None:
-    async with shop.db.session() as connection:
-        differences = await connection.run_sync(
-            lambda c: compare_metadata(MigrationContext.configure(c), metadata)
-        )
+    differences = await shop.db.read(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
     assert [d for d in differences if d[1].name != "alembic_version"] == []

@@ -26,9 +26,9 @@ def _charges(*amounts: int, keys: bool = True, declined: int | None = None) -> l
 
 async def _moved(shop: Shop) -> int:
     """What the acquirer took, less what it gave back, in cents."""
-    async with shop.db.session() as connection:
-        rows = await connection.execute(sa.select(ledger).where(ledger.c.approved))
-        return sum(row.amount if row.kind == "charge" else -row.amount for row in rows)
+    approved = sa.select(ledger).where(ledger.c.approved)
+    rows = await shop.db.read(lambda c: c.execute(approved).all())
+    return sum(row.amount if row.kind == "charge" else -row.amount for row in rows)
 
 
 async def _recorded(shop: Shop) -> int:
@@ -81,8 +81,8 @@ async def test_of_a_batch_with_a_decline_nothing_is_kept(shop: Shop) -> None:
     assert payments[2].message == "insufficient funds"
     assert payments[3].message == "not charged, as requests[2] was declined"
     assert await _moved(shop) == await _recorded(shop) == 0
-    async with shop.db.session() as connection:
-        assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar() == 5
+    count = sa.select(sa.func.count()).select_from(ledger)
+    assert await shop.db.read(lambda c: c.scalar(count)) == 5
 
 
 @pytest.mark.parametrize("declined", [None, 1])
@@ -184,5 +184,4 @@ async def test_what_an_undone_batch_owes_is_paid_after_a_crash(shop: Shop) -> No
     shop.clock.now += ABANDONED_AFTER + 1
     assert await shop.payments.sweep() == 1
     assert await _moved(shop) == 0
-    async with shop.db.session() as connection:
-        assert (await connection.execute(sa.select(refunds.c.settled))).scalar_one()
+    assert await shop.db.read(lambda c: c.execute(sa.select(refunds.c.settled)).scalar_one())

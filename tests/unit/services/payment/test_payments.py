@@ -29,9 +29,9 @@ def _card(number: str) -> Instrument:
 
 async def _moved(shop: Shop) -> int:
     """What the acquirer took, less what it gave back, in cents."""
-    async with shop.db.session() as connection:
-        rows = await connection.execute(sa.select(ledger).where(ledger.c.approved))
-        return sum(row.amount if row.kind == "charge" else -row.amount for row in rows)
+    approved = sa.select(ledger).where(ledger.c.approved)
+    rows = await shop.db.read(lambda c: c.execute(approved).all())
+    return sum(row.amount if row.kind == "charge" else -row.amount for row in rows)
 
 
 async def test_a_key_charges_once_however_often_it_is_sent(shop: Shop) -> None:
@@ -242,10 +242,7 @@ async def test_only_those_who_may_refund_or_void(shop: Shop) -> None:
 
 
 async def test_the_migrations_make_the_tables_that_the_code_speaks_of(shop: Shop) -> None:
-    async with shop.db.session() as connection:
-        differences = await connection.run_sync(
-            lambda c: compare_metadata(MigrationContext.configure(c), metadata)
-        )
+    differences = await shop.db.read(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
     assert [d for d in differences if d[1].name != "alembic_version"] == []
 
 

@@ -1,13 +1,25 @@
 """Products and stock in memory: what the ports promise, in its simplest form."""
 
 import copy
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from services.kit.paging import Page
 from services.kit.validation import INT32_MAX
-from services.product.domain import Category, Criteria, Draft, Product, Reservation, ReservedItem, Taken, Wish
+from services.product.domain import (
+    Category,
+    Criteria,
+    Draft,
+    Product,
+    Reservation,
+    ReservedItem,
+    StockUnit,
+    Taken,
+    Wish,
+)
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,44 +67,43 @@ class Shelf:
         )
         return self.products[product_id]
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator["Shelf"]:
+    async def at_once(self, work: Callable[[StockUnit], T]) -> T:
         before = copy.copy(self.products), copy.copy(self.reservations)
         try:
-            yield self
+            return work(self)
         except BaseException:
             self.products, self.reservations = before
             raise
 
-    async def claim(self, key: str, *, released: bool) -> bool:
+    def claim(self, key: str, *, released: bool) -> bool:
         if key in self.reservations:
             return False
         self.reservations[key] = Reservation(key, released, ())
         return True
 
-    async def find(self, key: str) -> Reservation:
+    def find(self, key: str) -> Reservation:
         return self.reservations[key]
 
-    async def take(self, product_id: int, quantity: int) -> Taken | None:
+    def take(self, product_id: int, quantity: int) -> Taken | None:
         found = self.products.get(product_id)
         if found is None or found.stock < quantity:
             return None
         self.products[product_id] = replace(found, stock=found.stock - quantity)
         return Taken(found.name, found.price, found.category)
 
-    async def in_stock(self, product_id: int) -> int | None:
+    def in_stock(self, product_id: int) -> int | None:
         found = self.products.get(product_id)
         return found.stock if found else None
 
-    async def record(self, key: str, items: Sequence[ReservedItem]) -> None:
+    def record(self, key: str, items: Sequence[ReservedItem]) -> None:
         self.reservations[key] = replace(self.reservations[key], items=tuple(items))
 
-    async def close(self, key: str) -> bool:
+    def close(self, key: str) -> bool:
         held = not self.reservations[key].released
         self.reservations[key] = replace(self.reservations[key], released=True)
         return held
 
-    async def give_back(self, product_id: int, quantity: int) -> None:
+    def give_back(self, product_id: int, quantity: int) -> None:
         if found := self.products.get(product_id):
             self.products[product_id] = replace(found, stock=min(found.stock + quantity, INT32_MAX))
 

@@ -47,9 +47,8 @@ async def test_reservations_that_were_released_are_forgotten_and_those_that_hold
     assert await stock.forget(60) == 0
     now += 61_000_000
     assert await stock.forget(60) == 2
-    async with db.session() as connection:
-        kept = set(await connection.scalars(select(reservation_item.c.key)))
-    assert kept == {"held"}
+    kept = await db.read(lambda c: c.scalars(select(reservation_item.c.key)).all())
+    assert set(kept) == {"held"}
     assert await warehouse.release("held")
 
 
@@ -172,8 +171,7 @@ async def test_the_same_key_at_two_replicas_at_once_reserves_once(url: str) -> N
 async def test_a_refused_reservation_leaves_no_trace(db: Database) -> None:
     with pytest.raises(FailedPrecondition):
         await Warehouse(SqlStock(db)).reserve("k", [StockItem(1, 1), StockItem(2, INT32_MAX)])
-    async with db.session() as c:
-        assert await c.scalar(select(func.count()).select_from(reservation_item)) == 0
+    assert await db.read(lambda c: c.scalar(select(func.count()).select_from(reservation_item))) == 0
     assert await Warehouse(SqlStock(db)).reserve("k", [StockItem(1, 1)])
 
 

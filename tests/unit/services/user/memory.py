@@ -1,13 +1,15 @@
 """Users and tokens in memory, passwords that cost nothing, tokens that can be read."""
 
 import copy
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from mesh.errors import AlreadyExists
 from services.kit.paging import Page
-from services.user.domain import Account, NewUser, Profile, RefreshToken, Status, User
+from services.user.domain import Account, NewUser, Profile, RefreshToken, Status, TokenUnit, User
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -62,11 +64,10 @@ class People:
     async def remove(self, user_id: int) -> bool:
         return self.accounts.pop(user_id, None) is not None
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator["Tokens"]:
+    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
         before = copy.copy(self.tokens)
         try:
-            yield Tokens(self)
+            return work(Tokens(self))
         except BaseException:
             self.tokens = before
             raise
@@ -82,25 +83,26 @@ class Tokens:
 
     people: People
 
-    async def put(self, token: RefreshToken) -> None:
+    def put(self, token: RefreshToken) -> None:
         self.people.tokens[token.digest] = token
 
-    async def find(self, digest: str) -> RefreshToken | None:
+    def find(self, digest: str) -> RefreshToken | None:
         return self.people.tokens.get(digest)
 
-    async def spend(self, digest: str) -> bool:
+    def spend(self, digest: str) -> bool:
         token = self.people.tokens[digest]
         self.people.tokens[digest] = replace(token, spent=True)
         return not token.spent
 
-    async def revoke(self, family: str) -> None:
+    def revoke(self, family: str) -> None:
         self.people.tokens = {d: t for d, t in self.people.tokens.items() if t.family != family}
 
-    async def forget_expired(self, now: int) -> None:
+    def forget_expired(self, now: int) -> None:
         self.people.tokens = {d: t for d, t in self.people.tokens.items() if t.expires_at > now}
 
-    async def user(self, user_id: int) -> User | None:
-        return await self.people.get(user_id)
+    def user(self, user_id: int) -> User | None:
+        account = self.people.accounts.get(user_id)
+        return account.user if account else None
 
 
 @dataclass

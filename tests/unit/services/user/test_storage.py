@@ -91,8 +91,7 @@ async def test_a_deleted_user_leaves_nothing_and_its_id_is_not_given_again(db: D
     await logins(db).login("zoe", "12345678")
     assert await users.remove(made.id)
     assert not await users.remove(made.id)
-    async with db.session() as c:
-        assert await c.scalar(select(func.count()).select_from(refresh_token)) == 0
+    assert await db.read(lambda c: c.scalar(select(func.count()).select_from(refresh_token))) == 0
     assert (await users.add(person("zoe"))).id == made.id + 1
 
 
