@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 #: Seconds that Kubernetes has for an operation: images, probes and drains included.
 _PATIENCE = 240.0
+#: And for a rollout, which takes a pod's start and minReadySeconds for each replica. Whether one stands still
+#: Kubernetes tells itself (progressDeadlineSeconds); this is for pods that never leave.
+_ROLLOUT = 3600.0
 _POLL = 0.2
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
@@ -121,7 +124,7 @@ class KubernetesCluster:
             done = objects.rolled_out(await self._api.get("deployments", service))
             return done and not any(objects.leaving(p) for p in await self._pods(service))
 
-        await self._until(look, f"every replica of {service} is replaced")
+        await self._until(look, f"every replica of {service} is replaced", _ROLLOUT)
 
     async def rotate(self) -> Mapping[str, str]:
         from meshmart.kubernetes.renewal import Renewal
@@ -214,9 +217,11 @@ class KubernetesCluster:
             self._member = await self._stack.enter_async_context(Member(config, sockets=False))
         return self._member
 
-    async def _until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
+    async def _until(
+        self, look: Callable[[], Awaitable[bool]], what: str, patience: float = _PATIENCE
+    ) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 await until(look, _POLL)
         except TimeoutError:
-            raise ClusterError(f"waited {_PATIENCE:g} s and it was not so: {what}") from None
+            raise ClusterError(f"waited {patience:g} s and it was not so: {what}") from None

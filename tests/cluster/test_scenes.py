@@ -10,7 +10,7 @@ from tests.cluster.conftest import Release
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_scene_keeps_its_bounds_on_kubernetes(release: Release, scene: str) -> None:
-    done = release.run("tour", scene, "--json", timeout=400)
+    done = release.run("tour", scene, "--json", timeout=900)
     (outcome,) = json.loads(done.stdout)
     assert outcome["passed"], outcome
     assert done.returncode == 0
