@@ -20,7 +20,9 @@ from mesh.errors import ResourceExhausted, Unavailable
 TICK = 0.2
 #: Streams that one follower holds open.
 MAX_STREAMS = 5000
-#: Items read at once, and keys asked about in one query (SQLite binds 32,766 at most).
+#: Items read at once: what a reader that stands still holds in memory.
+READ = 100
+#: Keys asked about in one query (SQLite binds 32,766 at most).
 BATCH = 500
 #: Seconds after which a stream is ended, so that long ones find their way to new replicas.
 MAX_AGE = 3600.0
@@ -90,12 +92,13 @@ class Follower(Generic[K]):
         with self._watching(key, after) as watch:
             while True:
                 watch.moved.clear()  # first: what is committed after the read sets it again
-                batch = await read_since(after, BATCH)
+                batch = await read_since(after, READ)
                 for item in batch:
                     yield item
                     after = item.cursor
                 watch.version = max(watch.version, after)
-                if len(batch) < BATCH:
+                full, batch = len(batch) == READ, ()  # a reader that waits holds nothing
+                if not full:
                     await _moved(watch)
 
     async def look(self) -> None:
@@ -147,7 +150,7 @@ async def _moved(watch: _Watch) -> None:
 
 async def remaining(after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, None]:
     """Every item after that cursor that there is now."""
-    while batch := await read_since(after, BATCH):
+    while batch := await read_since(after, READ):
         for item in batch:
             yield item
         after = batch[-1].cursor

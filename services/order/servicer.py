@@ -1,6 +1,7 @@
 """OrderService over the use cases."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from ecommerce import order_pb2 as pb
@@ -68,5 +69,8 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             order_id = check.id("id", request.id)
             check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
         order = await self._orders.get(current_actor(), order_id)
-        async for event in self._updates.follow(order, request.after_cursor):
-            yield update_message(event)
+        await context.send_initial_metadata(())  # tells that changes from here on will come
+        # A generator: leaving the loop early does not run its `finally`.
+        async with aclosing(self._updates.follow(order, request.after_cursor)) as updates:  # type: ignore[type-var]
+            async for event in updates:
+                yield update_message(event)

@@ -13,7 +13,7 @@ from mesh.errors import ResourceExhausted, Unavailable
 from mesh.testing.clock import run_in_virtual_time
 from services.kit import follow as module
 from services.kit.background import repeating
-from services.kit.follow import MAX_AGE, Follower, stream_max_age
+from services.kit.follow import MAX_AGE, READ, Follower, stream_max_age
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Table:
     rows: defaultdict[str, list[Said]] = field(default_factory=lambda: defaultdict(list))
     reads: int = 0
     queries: int = 0
+    largest: int = 0
 
     def write(self, key: str, count: int = 1) -> None:
         for _ in range(count):
@@ -36,6 +37,7 @@ class Table:
     async def since(self, key: str, after: int, limit: int) -> Sequence[Said]:
         self.reads += 1
         found = self.rows[key][after : after + limit]
+        self.largest = max(self.largest, len(found))
         await asyncio.sleep(0.01)
         return found
 
@@ -155,6 +157,7 @@ async def test_a_slow_reader_lags_in_the_table_and_loses_nothing() -> None:
             assert table.reads == 1  # nothing was read ahead
             seen += [(await anext(stream)).cursor for _ in range(2000)]
     assert seen == list(range(1, 2002))
+    assert table.largest == READ == 100
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -64,7 +64,7 @@ async def test_a_stream_of_an_order_that_is_over_ends_at_once(shop: Shop) -> Non
 async def test_a_batch_smaller_than_the_history_loses_nothing(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "BATCH", 1)
+    monkeypatch.setattr(follow, "READ", 1)
     order = await _placed(shop)
     order = await shop.replica().set_status(ADMIN, order.id, Status.CANCELLED)
     seen = list[Event]()
