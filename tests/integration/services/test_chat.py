@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from ecommerce import chat_pb2 as pb
 from ecommerce.chat_pb2_grpc import ChatServiceStub, add_ChatServiceServicer_to_server
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,8 @@ from services.chat.presence import Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer
 from services.chat.storage import SqlAttendance, SqlStore
+from services.chat.tables import messages as messages_table
+from services.chat.tables import rooms
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.following import following
@@ -31,9 +34,12 @@ Code = grpc.StatusCode
 
 
 @pytest.fixture
-async def chat(new_databases: Maker, tmp_path: Path) -> AsyncIterator[Fleet]:
-    url = new_databases("chat").url("chat")
+def url(new_databases: Maker) -> str:
+    return new_databases("chat").url("chat")
 
+
+@pytest.fixture
+async def chat(url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     async def make(resources: AsyncExitStack, server: MeshServer) -> None:
         db = await resources.enter_async_context(Database.open(url, "chat"))
         rooms, presence = Rooms(SqlStore(db), time.time), Presence(SqlAttendance(db), time.time)
@@ -274,6 +280,42 @@ async def test_who_was_at_a_replica_that_died_is_gone_when_its_word_expires(
     assert await alone()
     for stream in streams:
         stream.cancel()
+
+
+async def test_a_reader_that_stands_still_holds_little_however_much_is_said(
+    chat: Fleet, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total, read, since = 1000, list[int](), SqlStore.since
+
+    async def counted(self: SqlStore, room: str, cursor: int, limit: int) -> Any:
+        found = await since(self, room, cursor, limit)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(SqlStore, "since", counted)
+    bob = Person(chat, 2, "bob", 0)
+    stream: Any = bob.stub.JoinRoom(pb.JoinRoomRequest(room_id="tea"), metadata=bob.metadata, timeout=300)
+    await stream.initial_metadata()
+    # 8 MB in all; a client takes 4 of a stream that it does not read.
+    said = {"room": "tea", "user_id": 3, "user_name": "c", "text": "\N{MUSICAL SYMBOL G CLEF}" * 2000}
+
+    def say_all(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(rooms), {"id": "tea", "cursor": total})
+        rows = [said | {"cursor": n, "sent_at": time.time()} for n in range(1, total + 1)]
+        connection.execute(sa.insert(messages_table), rows)
+
+    async with Database.open(url, "chat") as db:
+        await db.write(say_all)
+
+    async def stands_still() -> bool:
+        before = sum(read)
+        await asyncio.sleep(1)
+        return 0 < before == sum(read)
+
+    await eventually(stands_still, 30)
+    assert sum(read) < 0.75 * total
+    assert [(await stream.read()).cursor for _ in range(total)] == list(range(1, total + 1))
+    stream.cancel()
 
 
 async def test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled(chat: Fleet) -> None:
