@@ -183,7 +183,7 @@ def running(name: str, url: str, checkout: Path = HERE) -> Iterator[Shop]:
         environ.pop("MESHMART_DATABASE_URL", None)
         if url:
             environ["MESHMART_DATABASE_URL"] = url
-        command = [sys.executable, "-m", "meshmart"]
+        command = [str(_python(checkout)), "-m", "meshmart"]
         counts = [f"--replicas={spec.name}=1" for spec in SHOP.values() if spec.replicas]
         own = ["--state-dir", directory]
         up = [*command, "up", "--detach", "--port", str(_free_port()), *counts, *own]
@@ -193,6 +193,12 @@ def running(name: str, url: str, checkout: Path = HERE) -> Iterator[Shop]:
         finally:
             down = [*command, "down", *own]
             subprocess.run(down, check=False, env=environ, cwd=checkout, stderr=subprocess.DEVNULL)
+
+
+def _python(checkout: Path) -> Path:
+    """Another checkout's own, where it has one: what it stands on may be another, too."""
+    own = checkout / ".venv" / "bin" / "python"
+    return own if checkout != HERE and own.exists() else Path(sys.executable)
 
 
 def _free_port() -> int:
