@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from services.kit.db import Database
-from tests.databases import PostgresMaker
+from tests.databases import PostgresMaker, stored_text
 from tests.e2e.conftest import RunningCluster, up
+from tests.e2e.test_secrets import logged, vanish
 from tests.integration.local.helpers import eventually
 from tests.postgres import Postgres
 
+SERVICES = ("product", "order", "payment", "user", "notification", "chat", "analytics")
 ORDER = {"user_id": 2, "items": [{"product_id": 1, "quantity": 2}, {"product_id": 2, "quantity": 1}]}
 
 
@@ -45,6 +47,24 @@ def test_a_checkout_is_stored_there_and_nowhere_else(shop: RunningCluster) -> No
     assert found == order
     assert found["status"] == "ORDER_STATUS_CONFIRMED"
     assert not list((shop.state_dir / "data").glob("*.db"))
+
+
+async def test_what_pays_is_nowhere_to_be_found_afterwards(shop: RunningCluster, postgres: Postgres) -> None:
+    async def stored() -> bytes:
+        """Every row, and what the processes and the server said."""
+        rows = list[str]()
+        for service in SERVICES:
+            async with Database.open(shop.environment["MESHMART_DATABASE_URL"], service) as db:
+                rows.append(await stored_text(db))
+        said = (postgres.directory / "log").read_bytes()
+        return b"\n".join(("\n".join(rows).encode(), said, await asyncio.to_thread(logged, shop.state_dir)))
+
+    secrets = await vanish(shop, stored)
+    changes = [path for path in (postgres.directory / "data" / "pg_wal").iterdir() if path.is_file()]
+    assert changes
+    for path in changes:  # and what was overwritten or taken back
+        written = await asyncio.to_thread(path.read_bytes)
+        assert [secret for secret in secrets.long() if secret.encode() in written] == []
 
 
 @pytest.mark.parametrize("scene", ["balance", "kill"])

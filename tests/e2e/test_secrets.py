@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import httpx
-import pytest
 from ecommerce import order_pb2, payment_pb2
 from ecommerce.order_pb2_grpc import OrderServiceStub
 from ecommerce.payment_pb2_grpc import PaymentServiceStub
@@ -95,10 +94,16 @@ class Client:
 
 def _stored(state: Path) -> bytes:
     """Databases with their logs, and what the processes wrote; not the keys of the certificates."""
-    files = [path for part in ("data", "logs") for path in sorted((state / part).rglob("*"))]
-    assert any(path.name.startswith("payment.db") for path in files)
-    assert any(path.suffix == ".log" for path in files)
-    return b"\n".join(path.read_bytes() for path in files if path.is_file())
+    databases = [path for path in sorted((state / "data").rglob("*")) if path.is_file()]
+    assert any(path.name.startswith("payment.db") for path in databases)
+    return b"\n".join(path.read_bytes() for path in databases) + logged(state)
+
+
+def logged(state: Path) -> bytes:
+    """What the processes wrote."""
+    files = sorted((state / "logs").rglob("*.log"))
+    assert files
+    return b"\n".join(path.read_bytes() for path in files)
 
 
 def _holds(text: bytes, number: str) -> bool:
@@ -166,24 +171,33 @@ async def _traces(cluster: RunningCluster, ids: list[str]) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture
-def said(cluster: RunningCluster) -> Secrets:
-    before = _stored(cluster.state_dir)
+def made_up(before: bytes) -> Secrets:
+    """Secrets that are not in what is there already."""
     candidates = (f"{secrets.randbelow(9000) + 1000}" for _ in range(1000))
     return Secrets(cvv=next(number for number in candidates if not _holds(before, number)))
 
 
-async def test_what_pays_is_nowhere_to_be_found_afterwards(cluster: RunningCluster, said: Secrets) -> None:
-    client = Client(cluster, cluster.meshmart("token", "--user", "bob").strip())
+async def test_what_pays_is_nowhere_to_be_found_afterwards(cluster: RunningCluster) -> None:
+    async def stored() -> bytes:
+        return await asyncio.to_thread(_stored, cluster.state_dir)
+
+    await vanish(cluster, stored)
+
+
+async def vanish(cluster: RunningCluster, stored: Callable[[], Awaitable[bytes]]) -> Secrets:
+    """Pays in every way, and looks for what it paid with in what is stored and in the traces."""
+    said = made_up(await stored())
+    client = Client(cluster, (await asyncio.to_thread(cluster.meshmart, "token", "--user", "bob")).strip())
     await asyncio.to_thread(_pay, client, said)
     traces = await _traces(cluster, client.traces)
-    traced, stored = b"\n".join(traces.values()), _stored(cluster.state_dir)
+    traced, kept = b"\n".join(traces.values()), await stored()
     # That it was there to be found: the end of a number is kept, the calls were logged and traced.
-    assert said.card[-4:].encode() in stored
-    assert client.traces[0].encode() in stored
+    assert said.card[-4:].encode() in kept
+    assert client.traces[0].encode() in kept
     spans = [span for trace in traces.values() for span in json.loads(trace)["spans"]]
     assert {"payment", "order"} <= {span["service"] for span in spans}
     for secret in said.long():
-        assert secret.encode() not in stored, secret
+        assert secret.encode() not in kept, secret
         assert secret.encode() not in traced, secret
-    assert not _holds(stored + b"\n" + traced, said.cvv)
+    assert not _holds(kept + b"\n" + traced, said.cvv)
+    return said
