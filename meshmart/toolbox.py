@@ -1,18 +1,23 @@
 """What runs in the toolbox's pod.
 
-    python -m meshmart.toolbox                       waits, its health green, until the pod is deleted
-    python -m meshmart.toolbox [NAME=VALUE]… VERB …  runs `meshmart VERB …` for somebody outside
+    python -m meshmart.toolbox      waits, its health green, until the pod is deleted
+    python -m meshmart.toolbox run  runs a verb for somebody outside
 
-An exec has no signals, and a command outlives the connection that started it. So the verb is on a leash:
-its standard input. A byte there is Ctrl-C; so is its end, when the person outside is gone.
+The verb comes as the first line of standard input (`Errand`), not as arguments: those of an exec stand in the
+API server's audit log, and a token may be among them. What follows that line is a leash, as an exec has no
+signals, and a command outlives the connection that started it: a byte there is Ctrl-C; so is its end, when
+the person outside is gone.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from local.catalog import OPERATOR
 
@@ -21,15 +26,28 @@ _ENDING = 15.0
 _INTERRUPTED = 130
 
 
-def settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The NAME=VALUE in front, and the rest."""
-    found: dict[str, str] = {}
-    for position, word in enumerate(words):
-        name, separator, value = word.partition("=")
-        if not separator or not name.isidentifier():
-            return found, list(words[position:])
-        found[name] = value
-    return found, []
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A verb to run, as a line of JSON."""
+
+    #: What follows `meshmart`.
+    arguments: Sequence[str]
+    #: Of the environment of whoever asks.
+    environ: Mapping[str, str]
+
+    def line(self) -> bytes:
+        return json.dumps({"arguments": self.arguments, "environ": self.environ}).encode() + b"\n"
+
+    @classmethod
+    def read(cls, fd: int = 0) -> Self:
+        """Takes the line, and nothing of what follows it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        with open(fd, "rb", buffering=0, closefd=False) as stdin:
+            told = json.loads(stdin.readline())
+        return cls(told["arguments"], told["environ"])
 
 
 def leash(fd: int = 0) -> None:
@@ -62,15 +80,18 @@ async def wait() -> None:
 
 def main() -> None:
     """Waits, or runs a verb."""
-    found, arguments = settings(sys.argv[1:])
-    if not arguments:
+    if sys.argv[1:] != ["run"]:
         asyncio.run(wait())
         return
-    os.environ.update(found)
+    try:
+        errand = Errand.read()
+    except ValueError:
+        sys.exit("meshmart.toolbox: no verb came on standard input")
+    os.environ.update(errand.environ)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     threading.Thread(target=leash, daemon=True).start()
-    sys.argv[1:] = arguments
+    sys.argv[1:] = errand.arguments
 
     from meshmart.__main__ import main as run
 

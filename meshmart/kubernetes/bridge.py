@@ -15,8 +15,10 @@ import aiohttp
 from local.errors import ClusterError
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, Object
+from meshmart.toolbox import Errand
 
 TOOLBOX = "client"
+COMMAND = ("python", "-m", "meshmart.toolbox", "run")
 _SELECTOR = f"{objects.PART_OF},app.kubernetes.io/component=toolbox"
 #: Settings of this terminal and person that go along. Nothing else of the environment does.
 _CARRIED = ("MESHMART_TOKEN", "MESHMART_PASSWORD", "MESHMART_TOUR_HANG", "NO_COLOR")
@@ -42,7 +44,8 @@ def run(context: str, namespace: str, arguments: Sequence[str]) -> int:
 async def _run(context: str, namespace: str, arguments: Sequence[str]) -> int:
     async with await Api.of_context(context, namespace) as api:
         pod = toolbox(await api.list("pods", _SELECTOR), namespace)
-        async with api.exec(pod, TOOLBOX, command(arguments, os.environ)) as socket, _interrupts(socket):
+        async with api.exec(pod, TOOLBOX, COMMAND) as socket, _interrupts(socket):
+            await socket.send_bytes(bytes([_STDIN]) + errand(arguments, os.environ).line())
             return await _relayed(socket)
 
 
@@ -59,11 +62,10 @@ def toolbox(pods: Sequence[Object], namespace: str) -> str:
     raise ClusterError(f"the toolbox (Deployment {TOOLBOX}) of namespace {namespace} is not ready: {state}")
 
 
-def command(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """What is run in the pod: the verb on a leash (meshmart/toolbox.py), after the settings that go along."""
+def errand(arguments: Sequence[str], environ: Mapping[str, str]) -> Errand:
+    """What is run in the pod: the verb, and the settings that go along."""
     columns = environ.get("COLUMNS") or str(shutil.get_terminal_size().columns)
-    carried = [f"{key}={environ[key]}" for key in _CARRIED if key in environ]
-    return ["python", "-m", "meshmart.toolbox", f"COLUMNS={columns}", *carried, *arguments]
+    return Errand(list(arguments), {"COLUMNS": columns} | {k: environ[k] for k in _CARRIED if k in environ})
 
 
 @asynccontextmanager

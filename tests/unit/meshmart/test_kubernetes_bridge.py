@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from local.errors import ClusterError
-from meshmart.kubernetes.bridge import command, exit_status, toolbox
+from meshmart.kubernetes.bridge import errand, exit_status, toolbox
 from meshmart.options import here_or_there, without_place
-from meshmart.toolbox import settings
+from meshmart.toolbox import Errand
 from tests.unit.meshmart.api_objects import pod
 
 
@@ -52,17 +53,48 @@ def test_a_verb_keeps_its_own_options_beside_the_two_of_the_place() -> None:
 
 def test_a_verb_takes_the_width_and_the_token_along_and_nothing_else() -> None:
     environ = {"COLUMNS": "132", "MESHMART_TOKEN": "t.o.k", "HOME": "/home/me", "KUBECONFIG": "x"}
-    assert command(["tour", "balance"], environ) == [
-        *("python", "-m", "meshmart.toolbox"),
-        *("COLUMNS=132", "MESHMART_TOKEN=t.o.k"),
-        *("tour", "balance"),
-    ]
+    given = errand(["tour", "balance"], environ)
+    assert given.arguments == ["tour", "balance"]
+    assert given.environ == {"COLUMNS": "132", "MESHMART_TOKEN": "t.o.k"}
 
 
-def test_settings_end_where_the_verb_begins() -> None:
-    assert settings(["COLUMNS=80", "load", "--rps=5"]) == ({"COLUMNS": "80"}, ["load", "--rps=5"])
-    assert settings(["scale", "product=5"]) == ({}, ["scale", "product=5"])
-    assert settings([]) == ({}, [])
+def test_an_errand_takes_its_line_and_leaves_the_leash() -> None:
+    sent = Errand(["call", "x.Y/Z", '{"name": "ö\\n"}'], {"MESHMART_TOKEN": "t.o.k"})
+    reader, writer = os.pipe()
+    os.write(writer, sent.line() + b"\n")
+    assert Errand.read(reader) == sent
+    assert os.read(reader, 10) == b"\n"
+    for fd in (reader, writer):
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "told"),
+    [
+        (Errand(["--help"], {}).line(), 0, ""),
+        (Errand(["call", "x.Y/Z", "{}", "--as", "nobody"], {"NO_COLOR": "1"}).line(), 1, "meshmart: "),
+        (b"", 1, "no verb came on standard input"),
+    ],
+)
+def test_the_toolbox_runs_the_verb_that_it_reads(
+    given: bytes, status: int, told: str, tmp_path: Path
+) -> None:
+    environ = os.environ | {"MESHMART_STATE_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "meshmart.toolbox", "run"],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(given)
+        process.stdin.flush()
+        if not given:
+            process.stdin.close()
+        assert process.wait(60) == status
+        assert told in process.stderr.read().decode()
 
 
 def test_a_ready_toolbox_is_taken_and_its_absence_told() -> None:
