@@ -1,19 +1,20 @@
 """AdminServer: a small HTTP server beside the mesh server, in the same loop."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 
-from mesh.admin.http import Asgi, HttpServer
+from mesh.admin.http import HttpServer
 from mesh.admin.page import render
 from mesh.config import AdminConfig
 
 State = Callable[[], Mapping[str, Any]]
-#: Content type and body of a page, by the request's Accept.
-_Page = Callable[[str], tuple[str, bytes]]
 
 
 class AdminServer(HttpServer):
@@ -30,37 +31,20 @@ class AdminServer(HttpServer):
         super().__init__(admin_app(registry, state), config.address, "admin")
 
 
-def admin_app(registry: CollectorRegistry, state: State) -> Asgi:
-    """The pages, without a port: for tests and for mounting elsewhere.
+def admin_app(registry: CollectorRegistry, state: State) -> Starlette:
+    """The routes, without a port: for tests and for mounting elsewhere."""
 
-    Plain ASGI: three pages are not worth a framework's 1.5 MB in every process.
-    """
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        # choose_encoder's type already names the charset; Starlette must not add another.
+        return Response(encode(registry), headers={"content-type": content_type})
 
-    def metrics(accept: str) -> tuple[str, bytes]:
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
+    async def state_json(request: Request) -> Response:
+        return JSONResponse(dict(state()))
 
-    pages: dict[str, _Page] = {
-        "/metrics": metrics,
-        "/state.json": lambda accept: ("application/json", json.dumps(dict(state())).encode()),
-        "/": lambda accept: ("text/html; charset=utf-8", render(state()).encode()),
-    }
+    async def page(request: Request) -> Response:
+        return HTMLResponse(render(state()))
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
-        page = pages.get(scope["path"])
-        if page is None:
-            status, (content_type, body) = 404, ("text/plain", b"Not Found")
-        elif scope["method"] not in ("GET", "HEAD"):
-            status, (content_type, body) = 405, ("text/plain", b"Method Not Allowed")
-        else:
-            status, (content_type, body) = 200, page(accept)
-        headers = [
-            (b"content-type", content_type.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *([(b"allow", b"GET, HEAD")] if status == 405 else []),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-
-    return app
+    return Starlette(
+        routes=[Route("/metrics", metrics), Route("/state.json", state_json), Route("/", page)],
+    )
