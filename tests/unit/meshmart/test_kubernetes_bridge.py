@@ -163,10 +163,13 @@ def test_an_idle_toolbox_answers_probes_until_it_is_told_to_go() -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
     environ["MESH_HEALTH_ADDRESS"] = address
     with subprocess.Popen([sys.executable, "-m", "meshmart.toolbox"], env=environ) as process:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(60)
-            request = health_pb2.HealthCheckRequest()
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        try:
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(60)
+                request = health_pb2.HealthCheckRequest()
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()  # or leaving the block would wait for it, whatever went wrong
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
