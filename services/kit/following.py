@@ -29,7 +29,7 @@ async def following(
 
     Args:
         db: Whose changes.
-        channel: Named by `db.notify(session, channel, str(key))` in each transaction that changes something;
+        channel: Named by `db.notify(connection, channel, str(key))` in each transaction that changes something;
             without a key it wakes all streams.
         follower: To wake.
         key: Reads a key from a notice's payload, such as `int`.
