@@ -29,8 +29,8 @@ async def following(
 
     Args:
         db: Whose changes.
-        channel: Named by `db.notify(connection, channel, str(key))` in each transaction that changes something;
-            without a key it wakes all streams.
+        channel: Named by `db.notify(connection, channel, str(key))` in each transaction that changes
+            something; without a key it wakes all streams.
         follower: To wake.
         key: Reads a key from a notice's payload, such as `int`.
     """
