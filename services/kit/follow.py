@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from mesh.clock import Rng, system_rng
-from mesh.config import ConfigError
 from mesh.errors import ResourceExhausted, Unavailable
+from services.kit.settings import one_or_more
 
 #: Seconds between two looks at the versions.
 TICK = 0.2
@@ -162,11 +162,4 @@ def stream_max_age(environ: Mapping[str, str]) -> float:
     Raises:
         ConfigError: it is not a number of seconds, 1 or more.
     """
-    text = environ.get("MESHMART_STREAM_MAX_AGE", "")
-    try:
-        age = float(text or MAX_AGE)
-    except ValueError:
-        age = 0.0
-    if not 1 <= age < float("inf"):
-        raise ConfigError([f"MESHMART_STREAM_MAX_AGE={text!r}: must be seconds, 1 or more"])
-    return age
+    return one_or_more(environ, "MESHMART_STREAM_MAX_AGE", MAX_AGE, "seconds")

@@ -5,7 +5,7 @@ Orders, payments, refunds and the stock that is held for orders are books, and a
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from mesh.config import ConfigError
+from services.kit.settings import one_or_more
 
 DAY = 86_400.0
 KEPT_DAYS = 90.0
@@ -22,14 +22,7 @@ def kept_for(environ: Mapping[str, str]) -> float:
     Raises:
         ConfigError: it is not a number of days, 1 or more.
     """
-    text = environ.get(_DAYS, "")
-    try:
-        days = float(text or KEPT_DAYS)
-    except ValueError:
-        days = 0.0
-    if not 1 <= days < float("inf"):
-        raise ConfigError([f"{_DAYS}={text!r}: must be days, 1 or more"])
-    return days * DAY
+    return one_or_more(environ, _DAYS, KEPT_DAYS, "days") * DAY
 
 
 async def in_pieces(drop: Callable[[int], Awaitable[int]]) -> int:
