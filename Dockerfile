@@ -26,19 +26,20 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     /build/bin/pip --python /opt/meshmart/bin/python install -q --no-compile --require-hashes --only-binary :all: \
       -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
-COPY mesh /src/mesh
+COPY mesh/pyproject.toml mesh/README.md /src/mesh/
+COPY mesh/src /src/mesh/src
 COPY services /src/services
 COPY local /src/local
 COPY meshmart /src/meshmart
 COPY protos /src/protos
-RUN /build/bin/pip --python /opt/meshmart/bin/python install -q --no-compile --no-deps --no-build-isolation --no-index /src \
+RUN /build/bin/pip --python /opt/meshmart/bin/python install -q --no-compile --no-deps --no-build-isolation --no-index /src/mesh /src \
  && /build/bin/pip --python /opt/meshmart/bin/python uninstall -q -y setuptools \
- && rm -rf /src/build /src/*.egg-info
+ && rm -rf /src/build /src/*.egg-info /src/mesh/build /src/mesh/src/*.egg-info
 
 # For Tilt: with a shell and tar, and with room before the sources for those that it copies in (tilt/reload.py).
 FROM installed AS dev
 COPY tilt/reload.py /src/tilt/
-ENV PATH=/opt/meshmart/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/tmp/src:/tmp/src/protos:/src:/src/protos \
+ENV PATH=/opt/meshmart/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/tmp/src:/tmp/src/protos:/tmp/src/mesh/src:/src:/src/protos:/src/mesh/src \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER 65532:65532
 WORKDIR /tmp

@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint test test-postgres test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint test test-postgres test-wheel test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +25,12 @@ $(RUN):
 	@$(PYTHON) -m venv $(VENV) || { echo "meshmart: $(PYTHON) -m venv failed; on Debian: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 
 # A stamp a set of locked packages: a changed lock installs again, an unchanged one costs nothing.
-$(VENV)/.run: requirements.lock pyproject.toml | $(RUN)
+$(VENV)/.run: requirements.lock pyproject.toml mesh/pyproject.toml | $(RUN)
 	$(call say,"installing the locked packages (a minute the first time)")
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e ./mesh -e .
 	@# Eleven processes start at once: none should have to compile first.
-	@$(RUN) -m compileall -q mesh services local meshmart protos
+	@$(RUN) -m compileall -q mesh/src services local meshmart protos
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
@@ -46,8 +46,8 @@ demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
 
 # OUT: where the code goes instead, for comparing.
 proto: $(VENV)/.dev ## generates the code of the protos beside them
-	@$(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
-	@$(RUN) -m grpc_tools.protoc -I. $(call generated,$(or $(OUT),.)) mesh/testing/ping.proto mesh/fault/fault.proto
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Imesh/src $(call generated,$(or $(OUT),mesh/src)) mesh/src/grpcmesh/testing/ping.proto mesh/src/grpcmesh/fault/fault.proto
 
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
@@ -57,19 +57,29 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	$(call say,"mypy --strict")
 	@$(BIN)/mypy
+	@cd mesh && ../$(BIN)/mypy
 	$(call say,"import-linter")
 	@$(BIN)/lint-imports
+	@cd mesh && ../$(BIN)/lint-imports
 	$(call say,"buf lint and buf breaking")
 	@PATH=$(CURDIR)/$(BIN):$$PATH tools/check-protos
 
-test: $(VENV)/.dev ## unit and integration tests
-	$(call say,"unit tests")
+test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop
+	$(call say,"the library: unit tests")
+	@cd mesh && ../$(PYTEST) tests/unit
+	$(call say,"the shop: unit tests")
 	@$(PYTEST) tests/unit
-	$(call say,"integration tests (loopback, mTLS, real processes)")
+	$(call say,"the library: integration tests (loopback, mTLS, real processes)")
+	@cd mesh && ../$(PYTEST) tests/integration
+	$(call say,"the shop: integration tests")
 	@$(PYTEST) tests/integration
 
 test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on PostgreSQL
 	@$(PYTEST) tests/unit tests/integration -k postgres
+
+# The library by itself: what its wheel brings, and nothing of the shop.
+test-wheel: $(VENV)/.dev ## the library's tests in an environment that holds only its wheel and its test dependencies
+	@tools/test-wheel
 
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
 	@$(PYTEST) tests/e2e -m "not browser"
@@ -100,13 +110,13 @@ bench: $(VENV)/.dev ## CPU and latency per call against bare grpc.aio, alternati
 
 lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	  --extra build pyproject.toml -o requirements.lock
+	  --no-emit-package grpcmesh --extra build pyproject.toml -o requirements.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	  --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	  --no-emit-package grpcmesh --extra build --extra dev pyproject.toml -o requirements-dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 	  --group sbom -o requirements-sbom.lock
 
 clean: ## removes what was built and the demo's state
 	@[ ! -e .meshmart ] || $(BIN)/meshmart down >/dev/null 2>&1 || true
-	@rm -rf $(VENV) .meshmart build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .meshmart build *.egg-info mesh/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mesh/.mypy_cache mesh/.ruff_cache mesh/.pytest_cache mesh/.hypothesis mesh/.import_linter_cache mesh/build mesh/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,10 +32,11 @@ from ecommerce.product_pb2_grpc import (
     add_ProductServiceServicer_to_server,
 )
 
-from mesh.auth import TokenIssuer, TokenVerifier
-from mesh.authz import PolicyStore
-from mesh.channel import MeshChannel, client_layers
-from mesh.config import (
+from grpcmesh.auth import TokenIssuer, TokenVerifier
+from grpcmesh.authz import PolicyStore
+from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.channel import MeshChannel, client_layers
+from grpcmesh.config import (
     AuthzConfig,
     BalancerConfig,
     HealthConfig,
@@ -43,12 +44,11 @@ from mesh.config import (
     MeshConfig,
     TelemetryConfig,
 )
-from mesh.health.servicer import HealthServicer
-from mesh.identity import IdentityStore
-from mesh.resolver import Address, StaticResolver
-from mesh.server import MeshServer, server_layers
-from mesh.telemetry import Telemetry
-from mesh.testing.ca import CertificateAuthority, write_atomically
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.identity import IdentityStore
+from grpcmesh.resolver import Address, StaticResolver
+from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.telemetry import Telemetry
 
 #: Name -> what it is. The order is the order of a round.
 VARIANTS = {

@@ -34,7 +34,7 @@ import overhead
 import uvloop
 from ecommerce.product_pb2_grpc import ProductServiceStub
 
-from mesh.auth import TokenIssuer
+from grpcmesh.auth import TokenIssuer
 
 #: What is compared -> the most that the mesh may cost of what the sidecars do; None: only told.
 BUDGETS = {"CPU": 0.6, "p50": None, "p99": 1.0, "memory": 1.0}

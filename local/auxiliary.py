@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from grpcmesh.clock import monotonic
 from local import prometheus
 from local.backoff import Backoff, BackoffConfig
 from local.errors import ClusterError, describe
@@ -14,7 +15,6 @@ from local.process import Process, describe_exit
 from local.replica import Tell
 from local.state import StateDir
 from local.tasks import all_of, until
-from mesh.clock import monotonic
 
 _POLL = 0.1
 

@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
+from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR, OUTSIDER
 from local.errors import ClusterError
 from local.state import StateDir
-from mesh.testing.ca import CertificateAuthority, Leaf, write_atomically
 
 _STAMP = re.compile(r"\.\.\d{4}_")
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from grpcmesh.clock import Clock, monotonic
 from local.catalog import ServiceSpec
 from local.changes import Changes
 from local.errors import ClusterError
@@ -12,7 +13,6 @@ from local.logs import last_lines
 from local.replica import Replica
 from local.rollout import Add, Remove, Replace, Step, plan_restart, plan_scale, unavailable_for
 from local.tasks import all_of
-from mesh.clock import Clock, monotonic
 
 MAX_REPLICAS = 50
 

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mesh.clock import Clock, monotonic
+from grpcmesh.clock import Clock, monotonic
 
 if TYPE_CHECKING:
     import grpc.aio

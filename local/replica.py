@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+from grpcmesh.clock import Clock, monotonic
 from local.addresses import Place
 from local.backoff import Backoff, BackoffConfig
 from local.catalog import ServiceSpec
 from local.errors import describe
 from local.probes import Answer, Probe, ProbeConfig, Verdict
 from local.process import Process, describe_exit
-from mesh.clock import Clock, monotonic
 
 
 class Prober(Protocol):

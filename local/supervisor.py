@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from grpcmesh.clock import monotonic
 from local.addresses import check_free, choose
 from local.auxiliary import Auxiliaries
 from local.backoff import BackoffConfig
@@ -25,7 +26,6 @@ from local.prometheus import Target
 from local.replica import Replica
 from local.state import StateDir
 from local.tasks import all_of, unless
-from mesh.clock import monotonic
 
 _RENEWAL_CHECK = 30.0
 _MIGRATION_TIMEOUT = 120.0

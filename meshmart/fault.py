@@ -16,7 +16,7 @@ from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
-    from mesh.member import Member
+    from grpcmesh.member import Member
     from meshmart.cluster import Cluster, Replica
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def set_(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Sets a fault on the replicas that a service has now, in the place of the one that the method had."""
-    from mesh.fault import Fault
+    from grpcmesh.fault import Fault
     from meshmart.faults import set_fault
 
     seconds, ends = _seconds(delay), _seconds(lasts) if lasts else None
@@ -157,7 +157,7 @@ def _services(service: str) -> list[str]:
 
 def _pattern(service: str, method: str) -> str:
     """`ecommerce.ProductService/GetProduct` of `product` and `GetProduct`; whole names stay."""
-    from mesh.fault.rules import EVERY_METHOD
+    from grpcmesh.fault.rules import EVERY_METHOD
     from meshmart import methods
 
     _services(service)

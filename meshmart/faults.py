@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from grpcmesh.channel import MeshChannel
+from grpcmesh.config import HealthConfig, RetryConfig
+from grpcmesh.fault import Fault
+from grpcmesh.fault import fault_pb2 as pb
+from grpcmesh.fault.fault_pb2_grpc import FaultServiceStub
+from grpcmesh.fault.rules import EVERY_METHOD
+from grpcmesh.member import Member
+from grpcmesh.resolver import Address, StaticResolver
 from local.errors import ClusterError
-from mesh.channel import MeshChannel
-from mesh.config import HealthConfig, RetryConfig
-from mesh.fault import Fault
-from mesh.fault import fault_pb2 as pb
-from mesh.fault.fault_pb2_grpc import FaultServiceStub
-from mesh.fault.rules import EVERY_METHOD
-from mesh.member import Member
-from mesh.resolver import Address, StaticResolver
 from meshmart.cluster import Replica
 
 _TIMEOUT = 10.0

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 from google.protobuf import json_format
 
+from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.identity import IdentityError
+from grpcmesh.member import Member
+from grpcmesh.status import from_wire
 from local.catalog import OPERATOR
-from mesh.config import ConfigError, MeshConfig
-from mesh.identity import IdentityError
-from mesh.member import Member
-from mesh.status import from_wire
 from meshmart.cluster import Cluster
 from meshmart.errors import CommandError
 from meshmart.running import running

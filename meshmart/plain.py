@@ -7,7 +7,7 @@ mTLS with the same certificates and the same DNS, but grpc's own name resolution
 import grpc
 from cryptography import x509
 
-from mesh.config import MeshConfig
+from grpcmesh.config import MeshConfig
 
 
 class PlainChannels:

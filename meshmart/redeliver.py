@@ -26,7 +26,7 @@ async def put_back(data: Path, environ: Mapping[str, str]) -> list[str]:
     Raises:
         CommandError: there is no outbox, or it is out of reach.
     """
-    from mesh.errors import MeshError
+    from grpcmesh.errors import MeshError
     from services.kit import outbox
     from services.kit.db import Database, database_url
 

@@ -17,10 +17,10 @@ from ecommerce import order_pb2, product_pb2
 from ecommerce.order_pb2_grpc import OrderServiceStub
 from ecommerce.product_pb2_grpc import ProductServiceStub
 
-from mesh.config import ConfigError, MeshConfig
-from mesh.identity import IdentityError
-from mesh.member import Member
-from mesh.testing.ca import CertificateAuthority
+from grpcmesh.ca import CertificateAuthority
+from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.identity import IdentityError
+from grpcmesh.member import Member
 from services.loadgen.session import login
 from services.loadgen.shop import order_request
 

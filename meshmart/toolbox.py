@@ -63,9 +63,9 @@ def leash(fd: int = 0) -> None:
 
 async def wait() -> None:
     """Answers the kubelet's probes until SIGTERM."""
-    from mesh.config import MeshConfig
-    from mesh.health.servicer import HealthServicer
-    from mesh.ports import HealthPort
+    from grpcmesh.config import MeshConfig
+    from grpcmesh.health.servicer import HealthServicer
+    from grpcmesh.ports import HealthPort
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

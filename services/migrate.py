@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from mesh.config import ConfigError
-from mesh.errors import MeshError
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import MeshError
 from services.kit.db import database_url
 from services.kit.migrate import migrate
 

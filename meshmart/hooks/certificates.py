@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from mesh.testing.ca import CertificateAuthority
+from grpcmesh.ca import CertificateAuthority
 from meshmart.hooks.api import ApiError, Secrets
 
 CA_SECRET = "meshmart-ca"

@@ -21,7 +21,7 @@ from meshmart.kubernetes.status import status
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
-    from mesh.member import Member
+    from grpcmesh.member import Member
 
 T = TypeVar("T")
 
@@ -209,8 +209,8 @@ class KubernetesCluster:
     async def _operator(self) -> "Member":
         """This process as a member of the mesh, from the first time that it is needed."""
         if self._member is None:
-            from mesh.config import MeshConfig
-            from mesh.member import Member
+            from grpcmesh.config import MeshConfig
+            from grpcmesh.member import Member
 
             environment = {k: v for k, v in self._environ.items() if k.startswith("MESH_")}
             config = MeshConfig.from_env(environment | dict(await self.environment()))

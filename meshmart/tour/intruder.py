@@ -5,8 +5,8 @@ from pathlib import Path
 
 import grpc
 
+from grpcmesh.ca import CertificateAuthority
 from local.catalog import OPERATOR, OUTSIDER
-from mesh.testing.ca import CertificateAuthority
 from meshmart.cluster import Replica
 from meshmart.tour.check import Check
 from meshmart.tour.peer import call_with, call_with_old_tls

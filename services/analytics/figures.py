@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 
-from mesh.clock import Clock
-from mesh.errors import FailedPrecondition
+from grpcmesh.clock import Clock
+from grpcmesh.errors import FailedPrecondition
 from services.analytics.domain import (
     MAX_POINTS,
     MINUTE,

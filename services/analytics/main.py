@@ -5,7 +5,7 @@ import time
 
 from ecommerce.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.analytics.figures import Figures
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.storage import CHANNEL, SqlStore

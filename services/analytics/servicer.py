@@ -7,9 +7,9 @@ from typing import Any
 from ecommerce import analytics_pb2 as pb
 from ecommerce import analytics_pb2_grpc
 
-from mesh.call import current_workload
-from mesh.clock import Clock
-from mesh.errors import PermissionDenied
+from grpcmesh.call import current_workload
+from grpcmesh.clock import Clock
+from grpcmesh.errors import PermissionDenied
 from services.analytics.domain import BOOKED, Event
 from services.analytics.figures import Figures
 from services.analytics.wire import (

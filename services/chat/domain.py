@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from mesh.errors import FailedPrecondition
+from grpcmesh.errors import FailedPrecondition
 
 #: Characters of a message, of an idempotency key, and of a user's name as it is kept.
 MAX_TEXT, MAX_KEY, MAX_NAME = 2000, 100, 200

@@ -5,7 +5,7 @@ import time
 
 from ecommerce.chat_pb2_grpc import add_ChatServiceServicer_to_server
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.chat.presence import TURN, Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.chat.domain import Author, Stay
 from services.chat.ports import Attendance
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.chat.domain import Draft, Message
 from services.chat.ports import Store
 from services.kit.follow import MAX_AGE, Follower

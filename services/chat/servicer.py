@@ -8,8 +8,8 @@ from ecommerce import chat_pb2 as pb
 from ecommerce import chat_pb2_grpc, user_pb2
 from google.protobuf import empty_pb2
 
-from mesh.call import current_principal
-from mesh.errors import Unauthenticated
+from grpcmesh.call import current_principal
+from grpcmesh.errors import Unauthenticated
 from services.chat.domain import MAX_NAME, Author
 from services.chat.presence import Presence
 from services.chat.rooms import Rooms

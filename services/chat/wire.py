@@ -4,7 +4,7 @@ from ecommerce import chat_pb2 as pb
 from ecommerce import user_pb2
 from google.protobuf import timestamp_pb2
 
-from mesh.errors import PermissionDenied
+from grpcmesh.errors import PermissionDenied
 from services.chat.domain import MAX_KEY, MAX_TEXT, ROOM_ID, ROOM_ID_RULE, Author, Draft, Message
 from services.kit.validation import Check, checking
 

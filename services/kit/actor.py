@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mesh.errors import PermissionDenied, Unauthenticated
+from grpcmesh.errors import PermissionDenied, Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from mesh.clock import system_rng
-from mesh.errors import MeshError
+from grpcmesh.clock import system_rng
+from grpcmesh.errors import MeshError
 
 _log = logging.getLogger(__name__)
 

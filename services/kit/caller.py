@@ -1,6 +1,6 @@
 """From the call being served to the actor that a domain knows."""
 
-from mesh.call import current_principal
+from grpcmesh.call import current_principal
 from services.kit.actor import Actor
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.kit import sqlite
 from services.kit.transient import translated
 

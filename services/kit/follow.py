@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from mesh.clock import Rng, system_rng
-from mesh.errors import ResourceExhausted, Unavailable
+from grpcmesh.clock import Rng, system_rng
+from grpcmesh.errors import ResourceExhausted, Unavailable
 from services.kit.settings import one_or_more
 
 #: Seconds between two looks at the versions.

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from mesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument
+from grpcmesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument
 from services.kit.validation import Check
 
 #: Seconds for which the next request of a batch may be waited for.

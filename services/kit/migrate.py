@@ -9,8 +9,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 import services
-from mesh.config import ConfigError
-from mesh.errors import Unavailable
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import Unavailable
 from services.kit.db import Database
 from services.kit.transient import why_refused
 

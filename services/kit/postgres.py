@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 
 #: Connections of a process's pool. One more carries notices where there are any (`services.kit.bell`), so
 #: seven services with three replicas each need 7 x 3 x (3 + 1) = 84 of PostgreSQL's default 100, of which 3

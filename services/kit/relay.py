@@ -17,8 +17,8 @@ from typing import Any, Protocol, Self
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from mesh.clock import Clock, Rng, system_rng
-from mesh.errors import MeshError
+from grpcmesh.clock import Clock, Rng, system_rng
+from grpcmesh.errors import MeshError
 from services.kit.background import repeating
 
 _log = logging.getLogger(__name__)

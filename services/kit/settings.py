@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 
 
 def one_or_more(environ: Mapping[str, str], name: str, default: float, unit: str) -> float:

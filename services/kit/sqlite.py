@@ -10,7 +10,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 
-from mesh.errors import Unavailable
+from grpcmesh.errors import Unavailable
 from services.kit.transient import RETRY_AFTER, is_transient
 
 #: Reading connections of a process.

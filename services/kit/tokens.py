@@ -6,11 +6,11 @@ import grpc.aio
 from ecommerce.user_pb2_grpc import UserServiceStub
 from google.protobuf.empty_pb2 import Empty
 
-from mesh.auth import PublicKey, from_jwk
+from grpcmesh.auth import PublicKey, from_jwk
 
 
 class UserKeys:
-    """A `mesh.auth.KeySource` over UserService.GetVerificationKeys.
+    """A `grpcmesh.auth.KeySource` over UserService.GetVerificationKeys.
 
     Args:
         channel: To the user service: `app.use_keys(UserKeys(app.channel("user")))`.

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mesh.errors import Unavailable
+from grpcmesh.errors import Unavailable
 
 #: Seconds after which the caller may try again.
 RETRY_AFTER = 0.1

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mesh.errors import FieldViolation, InvalidArgument
+from grpcmesh.errors import FieldViolation, InvalidArgument
 from services.kit import money
 
 INT32_MAX = 2**31 - 1

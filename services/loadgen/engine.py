@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.loadgen.report import Report, Sample
 
 

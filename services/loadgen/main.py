@@ -2,7 +2,7 @@
 
 import os
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.loadgen.engine import Load
 from services.loadgen.journeys import SCENARIOS
 from services.loadgen.meter import Meter

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import grpc
 from ecommerce import order_pb2
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.loadgen.engine import Recorder
 from services.loadgen.report import Report
 from services.loadgen.session import Session

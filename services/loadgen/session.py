@@ -7,7 +7,7 @@ from typing import Any
 from ecommerce import user_pb2
 from ecommerce.user_pb2_grpc import UserServiceStub
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.loadgen.calls import ChannelSource, Metadata, measured
 from services.loadgen.engine import Recorder
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.loadgen.journeys import SCENARIOS
 
 _RPS = "MESHMART_LOAD_RPS"

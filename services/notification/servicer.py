@@ -7,7 +7,7 @@ from typing import Any
 from ecommerce import notification_pb2 as pb
 from ecommerce import notification_pb2_grpc
 
-from mesh.call import current_workload
+from grpcmesh.call import current_workload
 from services.kit.caller import current_actor
 from services.kit.paging import page_of
 from services.kit.validation import checking

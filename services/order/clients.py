@@ -15,8 +15,8 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2 as details
 
-from mesh.clock import Rng, system_rng
-from mesh.errors import (
+from grpcmesh.clock import Rng, system_rng
+from grpcmesh.errors import (
     Aborted,
     DeadlineExceeded,
     FailedPrecondition,
@@ -27,7 +27,7 @@ from mesh.errors import (
     Reason,
     Unavailable,
 )
-from mesh.status import from_wire
+from grpcmesh.status import from_wire
 from services.kit.money import from_cents, to_cents
 from services.order.domain import Instrument, Line, Order, OutcomeUnknown
 

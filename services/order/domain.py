@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mesh.errors import (
+from grpcmesh.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,

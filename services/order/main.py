@@ -5,7 +5,7 @@ import time
 
 from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from mesh.clock import Clock
-from mesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
+from grpcmesh.clock import Clock
+from grpcmesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
 from services.kit.actor import Actor
 from services.order.domain import (
     Buyer,

@@ -8,8 +8,8 @@ nothing about how far the order had come, and why no answer of a lost call is ev
 
 from collections.abc import Awaitable, Callable
 
-from mesh.clock import Clock
-from mesh.errors import MeshError, Unavailable
+from grpcmesh.clock import Clock
+from grpcmesh.errors import MeshError, Unavailable
 from services.order.domain import Buyer, Order, OutcomeUnknown, Step
 from services.order.ports import Cashier, Catalogue, Store
 

@@ -7,7 +7,7 @@ from typing import Any
 from ecommerce import order_pb2 as pb
 from ecommerce import order_pb2_grpc
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.kit.caller import current_actor
 from services.kit.paging import page_of
 from services.kit.validation import checking

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from mesh.call import current_call
+from grpcmesh.call import current_call
 from services.order.domain import Order
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.kit.db import Database
 from services.payment.domain import BankAccount, Card, Instrument, Outcome
 from services.payment.tables import ledger

@@ -8,7 +8,7 @@ charged in vain leaves that transaction as refunds that are owed, which any repl
 import uuid
 from collections.abc import Sequence
 
-from mesh.clock import Clock
+from grpcmesh.clock import Clock
 from services.payment.domain import Charge, Outcome, Payment, Refund, Status, key_reused
 from services.payment.drafts import payment_draft, refund_draft, settle
 from services.payment.payments import ABANDONED_AFTER

@@ -7,7 +7,7 @@ lives as long as the call that brought it.
 import enum
 from dataclasses import dataclass, field
 
-from mesh.errors import FailedPrecondition, NotFound, PermissionDenied
+from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied
 from services.kit.actor import Actor
 
 #: The largest single charge, in cents: ten million.

@@ -7,8 +7,8 @@ ours. So whatever happens in between, asking again gives the same answer and mov
 import contextlib
 from collections.abc import Sequence
 
-from mesh.clock import Clock
-from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
+from grpcmesh.clock import Clock
+from grpcmesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from services.payment.domain import Caller, Charge, Payment, Refund, Status
 from services.payment.drafts import payment_draft, refund_draft, settle
 from services.payment.ports import Acquirer, Store

@@ -9,9 +9,9 @@ from ecommerce import payment_pb2 as pb
 from ecommerce import payment_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
-from mesh.call import current_workload
-from mesh.clock import Clock
-from mesh.errors import ResourceExhausted
+from grpcmesh.call import current_workload
+from grpcmesh.clock import Clock
+from grpcmesh.errors import ResourceExhausted
 from services.kit.caller import current_actor
 from services.kit.intake import batch, patiently
 from services.kit.paging import page_of

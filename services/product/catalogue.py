@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from mesh.errors import NotFound
+from grpcmesh.errors import NotFound
 from services.kit.actor import Actor
 from services.kit.intake import entry
 from services.kit.paging import page_of

@@ -4,7 +4,7 @@ import os
 
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.retention import INTERVAL, kept_for

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mesh.errors import FailedPrecondition, NotFound
+from grpcmesh.errors import FailedPrecondition, NotFound
 from services.kit.validation import checking
 from services.product.domain import Reservation, ReservedItem, Stock, StockItem, StockUnit, Taken
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from mesh.clock import Clock
-from mesh.errors import MeshError
+from grpcmesh.clock import Clock
+from grpcmesh.errors import MeshError
 from services.storefront import convert
 from services.storefront.domain import Problem, ShopError
 from services.storefront.trail import Step, record

@@ -7,8 +7,8 @@ from ecommerce import common_pb2, notification_pb2, order_pb2, payment_pb2, prod
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
-from mesh.errors import MeshError
-from mesh.status import code_of, from_wire
+from grpcmesh.errors import MeshError
+from grpcmesh.status import code_of, from_wire
 from services.storefront.domain import (
     Address,
     Card,

@@ -8,11 +8,11 @@ from functools import partial
 
 from starlette.middleware import Middleware
 
-from mesh.call import Workload
-from mesh.clock import monotonic
-from mesh.config import ConfigError
-from mesh.runtime import App, run
-from mesh.telemetry import HttpMetrics, MetricsMiddleware, TraceMiddleware
+from grpcmesh.call import Workload
+from grpcmesh.clock import monotonic
+from grpcmesh.config import ConfigError
+from grpcmesh.runtime import App, run
+from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, TraceMiddleware
 from services.storefront.app import always_traced, build_app
 from services.storefront.calls import Caller
 from services.storefront.clients import shop

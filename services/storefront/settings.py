@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import grpc
 from ecommerce import analytics_pb2 as pb
 from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub
 
-from mesh.clock import Clock
-from mesh.errors import MeshError
+from grpcmesh.clock import Clock
+from grpcmesh.errors import MeshError
 from services.kit.background import repeating
 
 #: Notes that wait; notes sent at once; seconds between two batches; seconds that one may take.

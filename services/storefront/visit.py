@@ -7,7 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mesh.telemetry.context import current_trace
+from grpcmesh.telemetry.context import current_trace
 from services.storefront.cart import Cart
 from services.storefront.domain import Problem, ShopError, Tokens
 from services.storefront.sessions import EARLY, Renewals, Session

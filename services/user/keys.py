@@ -8,8 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mesh.auth import PublicKey, TokenIssuer
-from mesh.config import AuthConfig, ConfigError
+from grpcmesh.auth import PublicKey, TokenIssuer
+from grpcmesh.config import AuthConfig, ConfigError
 from services.user.domain import User
 
 #: Seconds between two looks at the directory.
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class SigningKeys:
-    """The port `Issuer`, and a `mesh.auth.KeySource` of what it signs with.
+    """The port `Issuer`, and a `grpcmesh.auth.KeySource` of what it signs with.
 
     The newest key by name signs and all are published. One that appears while the process runs is
     published at once, but signs only after every verifier has had the time to fetch it; so a rotation
@@ -78,7 +78,7 @@ class SigningKeys:
         return {kid: key.public_key() for kid, key in sorted(self._keys.items())}
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The same, as a `mesh.auth.KeySource`."""
+        """The same, as a `grpcmesh.auth.KeySource`."""
         return self.published
 
     def issue(self, user: User, lifetime: int) -> str:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mesh.errors import PermissionDenied, Unauthenticated
+from grpcmesh.errors import PermissionDenied, Unauthenticated
 from services.kit.validation import Check, checking
 from services.user.domain import (
     Issuer,

@@ -5,7 +5,7 @@ import time
 
 from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 
-from mesh.runtime import App, run
+from grpcmesh.runtime import App, run
 from services.kit.db import Database, database_url
 from services.user.keys import SigningKeys
 from services.user.logins import Logins

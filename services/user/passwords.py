@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from mesh.errors import ResourceExhausted
+from grpcmesh.errors import ResourceExhausted
 
 _SALT_BYTES = 16
 _KEY_BYTES = 32

@@ -9,7 +9,7 @@ from ecommerce import user_pb2 as pb
 from ecommerce.user_pb2_grpc import UserServiceServicer
 from google.protobuf.empty_pb2 import Empty
 
-from mesh.auth import jwk
+from grpcmesh.auth import jwk
 from services.kit.caller import current_actor
 from services.kit.intake import batch
 from services.user.domain import Address, Profile, User

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.kit.validation import INT32_MAX
 from services.user.logins import Lifetimes
 

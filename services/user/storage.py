@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from mesh.errors import AlreadyExists
+from grpcmesh.errors import AlreadyExists
 from services.kit.db import Database
 from services.kit.paging import Page
 from services.kit.text import fold

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mesh.errors import NotFound, PermissionDenied
+from grpcmesh.errors import NotFound, PermissionDenied
 from services.kit.actor import Actor
 from services.kit.intake import entry
 from services.kit.paging import page_of

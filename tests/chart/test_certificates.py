@@ -2,8 +2,8 @@
 
 import pytest
 
+from grpcmesh.call import Workload
 from local.catalog import SHOP
-from mesh.call import Workload
 from tests.chart.helm import Helm, Rendered, containers, environment
 
 MEMBERS = {*SHOP, "client", "outsider"}

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from grpcmesh.authz import Policy
 from local.catalog import ADMIN_PORT, MESH_PORT, SHOP
-from mesh.authz import Policy
 from tests.chart.helm import ROOT, Helm, Manifest, Rendered
 
 NAME = "app.kubernetes.io/name"

@@ -6,8 +6,8 @@ from math import ceil
 
 import pytest
 
-from mesh import member, runtime
-from mesh.config import MeshConfig
+from grpcmesh import member, runtime
+from grpcmesh.config import MeshConfig
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
 ENDS_BY_ITSELF = ("Job", "CronJob", "Pod")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.testing.ca import CertificateAuthority, write_atomically
+from grpcmesh.ca import CertificateAuthority, write_atomically
 from tests.image.archive import Archive
 from tests.image.container import USER, Container
 

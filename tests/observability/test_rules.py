@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from mesh.telemetry.metrics import BUCKETS, CODE_NAMES, FAULTS
+from grpcmesh.telemetry.metrics import BUCKETS, CODE_NAMES, FAULTS
 from tests.observability.rules import ROOT, RULES, TESTS, alerts, expectations, rules
 
 ALERTS = alerts()

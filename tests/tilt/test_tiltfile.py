@@ -126,7 +126,7 @@ def test_the_image_s_dev_stage_is_what_a_live_update_expects(up: Session) -> Non
     (build,) = up.builds
     assert build["target"] == "dev"
     stage = (ROOT / "Dockerfile").read_text().split(" AS dev\n")[1].split("\nFROM ")[0]
-    assert "PYTHONPATH=/tmp/src:/tmp/src/protos:/src:/src/protos" in stage
+    assert "PYTHONPATH=/tmp/src:/tmp/src/protos:/tmp/src/mesh/src:/src:/src/protos:/src/mesh/src" in stage
     assert "COPY tilt/reload.py /src/tilt/" in stage
     assert build["entrypoint"] == ["python", "/src/tilt/reload.py", "/src", "/tmp/src"]
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from ecommerce import payment_pb2
 
-from mesh.authz.policy import Policy
+from grpcmesh.authz.policy import Policy
 
 TOOL = Path(__file__).parents[2] / "tools" / "methods-table"
 

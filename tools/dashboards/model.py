@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mesh.telemetry.metrics import CODE_NAMES, FAULTS
+from grpcmesh.telemetry.metrics import CODE_NAMES, FAULTS
 
 #: Every process of the mesh in the namespace chosen above.
 ALL = 'job="meshmart", namespace="$namespace"'

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 
+from grpcmesh.config import MeshConfig, TelemetryConfig
+from grpcmesh.telemetry import LineWriter, Telemetry, annotate
 from local.traces.server import TraceServer
-from mesh.config import MeshConfig, TelemetryConfig
-from mesh.telemetry import LineWriter, Telemetry, annotate
 
 
 async def start(*arguments: str) -> asyncio.subprocess.Process:

@@ -15,16 +15,16 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.auth import StaticKeys, TokenIssuer, TokenVerifier
-from mesh.authz import PolicyStore
-from mesh.channel import MeshChannel
-from mesh.config import AuthConfig, AuthzConfig, BalancerConfig, DrainConfig, IdentityConfig, MeshConfig
-from mesh.health.servicer import HealthServicer
-from mesh.identity import IdentityStore
-from mesh.server import MeshServer, server_layers
-from mesh.telemetry import Telemetry
-from mesh.testing.ca import CertificateAuthority, write_atomically
-from mesh.testing.resolver import FakeResolver
+from grpcmesh.auth import StaticKeys, TokenIssuer, TokenVerifier
+from grpcmesh.authz import PolicyStore
+from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.channel import MeshChannel
+from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, DrainConfig, IdentityConfig, MeshConfig
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.identity import IdentityStore
+from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.telemetry import Telemetry
+from grpcmesh.testing.resolver import FakeResolver
 
 POLICY = Path(__file__).parents[3] / "services" / "policy.toml"
 Metadata = tuple[tuple[str, str], ...]

@@ -13,8 +13,8 @@ from ecommerce.payment_pb2_grpc import add_PaymentServiceServicer_to_server
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 
-from mesh.config import AuthConfig
-from mesh.server import MeshServer
+from grpcmesh.config import AuthConfig
+from grpcmesh.server import MeshServer
 from services.chat.presence import Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer

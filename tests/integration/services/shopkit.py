@@ -20,12 +20,12 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesh.call import Principal, ServerCall, ServerLayer, Workload
-from mesh.clock import Clock
-from mesh.config import MeshConfig
-from mesh.health.servicer import HealthServicer
-from mesh.server import MeshServer
-from mesh.status import from_wire
+from grpcmesh.call import Principal, ServerCall, ServerLayer, Workload
+from grpcmesh.clock import Clock
+from grpcmesh.config import MeshConfig
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.server import MeshServer
+from grpcmesh.status import from_wire
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.order.clients import PaymentCashier, ProductCatalogue

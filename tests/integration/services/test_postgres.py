@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import Unavailable
 from local.catalog import SHOP
-from mesh.config import ConfigError
-from mesh.errors import Unavailable
 from services.kit.db import Database
 from services.kit.follow import Follower
 from services.kit.following import following

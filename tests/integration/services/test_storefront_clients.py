@@ -15,11 +15,12 @@ from ecommerce.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServi
 from ecommerce.product_pb2_grpc import ProductServiceServicer, add_ProductServiceServicer_to_server
 from ecommerce.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 
-from mesh.call import current_workload
-from mesh.channel import MeshChannel
-from mesh.clock import monotonic
-from mesh.config import BalancerConfig, IdentityConfig, MeshConfig
-from mesh.errors import (
+from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.call import current_workload
+from grpcmesh.channel import MeshChannel
+from grpcmesh.clock import monotonic
+from grpcmesh.config import BalancerConfig, IdentityConfig, MeshConfig
+from grpcmesh.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
@@ -29,11 +30,10 @@ from mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
-from mesh.health.servicer import HealthServicer
-from mesh.identity import IdentityLayer, IdentityStore
-from mesh.server import MeshServer
-from mesh.testing.ca import CertificateAuthority, write_atomically
-from mesh.testing.resolver import FakeResolver
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.identity import IdentityLayer, IdentityStore
+from grpcmesh.server import MeshServer
+from grpcmesh.testing.resolver import FakeResolver
 from services.storefront.calls import AGAIN, Caller
 from services.storefront.clients import shop
 from services.storefront.domain import Address, Card, Category, Problem, Shop, ShopError, Status

@@ -13,8 +13,8 @@ from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_
 from google.protobuf.empty_pb2 import Empty
 from hypothesis import strategies as st
 
-from mesh.auth import TokenVerifier
-from mesh.config import AuthConfig
+from grpcmesh.auth import TokenVerifier
+from grpcmesh.config import AuthConfig
 from services.kit.db import Database
 from services.kit.tokens import UserKeys
 from services.user.keys import SigningKeys

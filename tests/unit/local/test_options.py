@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from grpcmesh.config import MeshConfig
 from local.addresses import ManyAddresses, OneAddress, Place, choose
 from local.catalog import SHOP
 from local.environment import Surroundings, client_environment
 from local.errors import ClusterError
 from local.options import Options, parse_count, parse_duration, parse_replica
 from local.state import StateDir
-from mesh.config import MeshConfig
 
 
 @pytest.mark.parametrize(

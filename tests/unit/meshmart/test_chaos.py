@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 from ecommerce import order_pb2
 
+from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
-from mesh.testing.clock import run_in_virtual_time
 from meshmart.books.model import Books, Order
 from meshmart.chaos import Killer, Storm, victims
 from meshmart.cluster import Replica

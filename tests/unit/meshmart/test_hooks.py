@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
-from mesh.call import Workload
-from mesh.identity.credentials import Credentials
+from grpcmesh.call import Workload
+from grpcmesh.identity.credentials import Credentials
 from meshmart.hooks import certificates, cleanup
 from meshmart.hooks.api import ApiError, Secrets
 from meshmart.hooks.certificates import Issuer, Wanted, seconds

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.errors import FailedPrecondition
+from grpcmesh.errors import FailedPrecondition
 from services.analytics import figures as module
 from services.analytics.domain import METRICS, RETENTION, SKEW, Event, Kind, Metric, Place, Sales, tally
 from services.analytics.figures import Figures

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.errors import Unavailable
+from grpcmesh.errors import Unavailable
 from services.chat import presence as module
 from services.chat.domain import Author
 from services.chat.presence import REFRESH, TTL, Presence, leaving

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from mesh.errors import FailedPrecondition
+from grpcmesh.errors import FailedPrecondition
 from services.chat import storage
 from services.chat.domain import Author, Draft
 from services.chat.rooms import Rooms

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from mesh.config import ConfigError
-from mesh.errors import Unavailable
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import Unavailable
 from services.kit.db import Database, database_url
 from tests.databases import Maker, meanwhile
 

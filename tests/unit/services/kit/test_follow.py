@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mesh.config import ConfigError
-from mesh.errors import ResourceExhausted, Unavailable
-from mesh.testing.clock import run_in_virtual_time
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import ResourceExhausted, Unavailable
+from grpcmesh.testing.clock import run_in_virtual_time
 from services.kit import follow as module
 from services.kit.background import repeating
 from services.kit.follow import MAX_AGE, READ, Follower, stream_max_age

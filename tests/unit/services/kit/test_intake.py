@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.errors import DeadlineExceeded, InvalidArgument
+from grpcmesh.errors import DeadlineExceeded, InvalidArgument
 from services.kit.intake import MAX_BATCH_BYTES, batch, entry, patiently
 from services.kit.validation import Check
 

@@ -8,8 +8,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mesh.errors import Unavailable
-from mesh.testing.clock import run_in_virtual_time
+from grpcmesh.errors import Unavailable
+from grpcmesh.testing.clock import run_in_virtual_time
 from services.kit import relay as module
 from services.kit.relay import DEADLINE, LEASE, OutboxEvent, Outcome, Refused, Relay, Undelivered, Waiting
 

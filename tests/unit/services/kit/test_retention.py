@@ -1,6 +1,6 @@
 import pytest
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.kit.retention import DAY, KEPT_DAYS, PIECE, in_pieces, kept_for
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.errors import InvalidArgument
+from grpcmesh.errors import InvalidArgument
 from services.kit.paging import MAX_SIZE, page_of
 from services.kit.validation import Check, checking
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.testing.clock import run_in_virtual_time
+from grpcmesh.testing.clock import run_in_virtual_time
 from services.loadgen.engine import Journey, Load, Recorder
 from services.loadgen.report import Report
 

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from ecommerce import order_pb2, user_pb2
 
-from mesh.testing.clock import VirtualClock
+from grpcmesh.testing.clock import VirtualClock
 from services.loadgen.persistent import PATIENCE, Asked, PersistentBuyer
 from services.loadgen.shop import Shop
 from tests.unit.services.loadgen.fakes import FakeChannels, failure

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.loadgen.meter import Meter
 from services.loadgen.report import Sample
 from services.loadgen.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from ecommerce import user_pb2
 
-from mesh.testing.clock import VirtualClock
+from grpcmesh.testing.clock import VirtualClock
 from services.loadgen.engine import Recorder
 from services.loadgen.report import Report
 from services.loadgen.session import Session

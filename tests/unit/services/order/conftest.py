@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import Aborted, FailedPrecondition, NotFound
+from grpcmesh.errors import Aborted, FailedPrecondition, NotFound
 from services.kit.db import Database
 from services.order.domain import Address, Instrument, Line, Order, OutcomeUnknown
 from services.order.orders import Orders

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mesh.errors import FailedPrecondition, Unavailable
+from grpcmesh.errors import FailedPrecondition, Unavailable
 from services.kit.actor import Actor
 from services.kit.outbox import SqlQueue
 from services.kit.relay import OutboxEvent

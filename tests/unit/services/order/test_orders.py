@@ -5,7 +5,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from mesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
 from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, Superseded, merged
 from services.order.tables import metadata

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesh.errors import FailedPrecondition, MeshError, NotFound, Unavailable
+from grpcmesh.errors import FailedPrecondition, MeshError, NotFound, Unavailable
 from services.kit.actor import Actor
 from services.order.domain import Buyer, Instrument, Line, Order, Status, Step
 

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.errors import ResourceExhausted, Unavailable
+from grpcmesh.errors import ResourceExhausted, Unavailable
 from services.kit import follow
 from services.kit.actor import Actor
 from services.kit.background import repeating

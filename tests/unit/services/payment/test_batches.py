@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from mesh.errors import FailedPrecondition
+from grpcmesh.errors import FailedPrecondition
 from services.payment.batches import Batches
 from services.payment.domain import Card, Charge, Instrument, Method, Outcome, Payment, Refund, Status, Wallet
 from services.payment.payments import ABANDONED_AFTER

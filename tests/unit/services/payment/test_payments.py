@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated
+from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
 from services.payment.domain import Caller, Card, Charge, Instrument, Method, Status, Wallet
 from services.payment.payments import ABANDONED_AFTER

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.errors import InvalidArgument
+from grpcmesh.errors import InvalidArgument
 from services.kit.db import Database
 from services.product.assistant import MAX_TOLD, Assistant, ranked
 from services.product.domain import Ranking, Wish

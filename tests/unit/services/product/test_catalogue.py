@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unauthenticated
+from grpcmesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
 from services.product.catalogue import Catalogue
 from services.product.domain import Category

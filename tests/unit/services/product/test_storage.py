@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from mesh.errors import FailedPrecondition
+from grpcmesh.errors import FailedPrecondition
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page

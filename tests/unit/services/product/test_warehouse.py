@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
+from grpcmesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
 from services.product.domain import StockItem
 from services.product.warehouse import Warehouse
 from tests.unit.services.product.memory import Shelf, product

@@ -1,6 +1,6 @@
 import pytest
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.storefront.settings import Settings
 
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 import pytest
 
-from mesh.errors import MeshError
-from mesh.testing.clock import run_in_virtual_time
+from grpcmesh.errors import MeshError
+from grpcmesh.testing.clock import run_in_virtual_time
 from services.storefront import tracking as module
 from services.storefront.tracking import BATCH, MAX_WAITING, Note, Tracking
 from tests.unit.services.storefront.fakes import FakeShop

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from mesh.errors import AlreadyExists
+from grpcmesh.errors import AlreadyExists
 from services.kit.paging import Page
 from services.user.domain import Account, NewUser, Profile, RefreshToken, Status, TokenUnit, User
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from mesh.auth import TokenVerifier
-from mesh.config import AuthConfig, ConfigError
+from grpcmesh.auth import TokenVerifier
+from grpcmesh.config import AuthConfig, ConfigError
 from services.user import keys as module
 from services.user.domain import Status, User
 from services.user.keys import SigningKeys

@@ -1,6 +1,6 @@
 import pytest
 
-from mesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from grpcmesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from services.user.domain import NewUser
 from services.user.logins import Lifetimes, Logins, digest_of
 from tests.unit.services.user.memory import People, PlainIssuer, PlainPasswords

@@ -1,6 +1,6 @@
 import asyncio
 
-from mesh.errors import ResourceExhausted
+from grpcmesh.errors import ResourceExhausted
 from services.user.passwords import Cost, ScryptPasswords
 
 CHEAP = Cost(log2_n=4, r=1, p=1)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.config import ConfigError
+from grpcmesh.config import ConfigError
 from services.user.logins import Lifetimes
 from services.user.settings import Settings
 

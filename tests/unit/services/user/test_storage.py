@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from mesh.errors import AlreadyExists, Unauthenticated
+from grpcmesh.errors import AlreadyExists, Unauthenticated
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from grpcmesh.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
 from services.user.domain import Address, Profile, User
 from services.user.users import Registration, Users

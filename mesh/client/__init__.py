@@ -1,1 +1,0 @@
-"""The machinery under `mesh.channel`: connections, the pool of a target, and the way of one call."""

@@ -1,0 +1,122 @@
+"""The page of a process: plain HTML, nothing fetched from elsewhere, nothing kept in memory."""
+
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from grpcmesh.admin.style import STYLE
+
+_GOOD = frozenset({"ready", "healthy", "serving", "ok", "active", "closed"})
+_BAD = frozenset(
+    {"ejected", "unhealthy", "not_serving", "failed", "transient_failure", "open", "backoff", "unknown"}
+)
+_KNOWN = frozenset({"service", "replica", "namespace", "certificate", "targets"})
+
+
+def render(state: Mapping[str, Any], now: float | None = None) -> str:
+    """The page of a state as `AdminServer` takes it; `now` in unix seconds."""
+    service, replica = _text(state.get("service", "")), _text(state.get("replica", ""))
+    rest: dict[str, Any] = {}
+    for key, value in state.items():
+        if key not in _KNOWN:
+            rest |= value if isinstance(value, Mapping) else {key: value}
+    body = [_certificate(state.get("certificate"), time.time() if now is None else now)]
+    body += [_facts("This process", rest)] if rest else []
+    body += [_target(target) for target in state.get("targets", ())]
+    if not state.get("targets"):
+        body.append('<section><p class="none">This process calls no other service.</p></section>')
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{service} {replica}</title><style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{service} <small>{replica}</small></h1>"
+        '<nav><a href="/metrics">metrics</a><a href="/state.json">state.json</a></nav></header>'
+        f"{''.join(body)}</main></body></html>"
+    )
+
+
+def _certificate(certificate: Mapping[str, Any] | None, now: float) -> str:
+    if not certificate:
+        return (
+            '<section><h2>Certificate</h2><p class="none">None: this process speaks plaintext.</p></section>'
+        )
+    facts = dict(certificate)
+    not_after = facts.pop("not_after", None)
+    if not_after is not None:
+        left = float(not_after) - now
+        kind = "bad" if left <= 0 else "warn" if left < 300 else "good"
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(not_after)))
+        facts["expires"] = _Html(f'{when} <span class="pill {kind}">{_span(left)}</span>')
+    return _facts("Certificate", facts)
+
+
+def _facts(title: str, facts: Mapping[str, Any]) -> str:
+    rows = "".join(f"<div><dt>{_label(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts.items())
+    return f"<section><h2>{escape(title)}</h2><dl>{rows}</dl></section>"
+
+
+def _target(target: Mapping[str, Any]) -> str:
+    endpoints: Sequence[Mapping[str, Any]] = target.get("endpoints", ())
+    notes = {k: v for k, v in target.items() if k not in ("target", "endpoints") and v not in ("", {})}
+    note = " · ".join(f"{_label(k)} {_text(v)}" for k, v in notes.items())
+    inner = _table(endpoints) if endpoints else '<p class="none">No endpoints.</p>'
+    return f"<section><h2>→ {_text(target.get('target', ''))} <span>{note}</span></h2>{inner}</section>"
+
+
+def _table(endpoints: Sequence[Mapping[str, Any]]) -> str:
+    # A column that is empty for all says nothing.
+    columns = list(dict.fromkeys(key for e in endpoints for key, value in e.items() if value not in ("", {})))
+    picks = sum(endpoint.get("picks", 0) for endpoint in endpoints)
+    head = "".join(f"<th>{_label(c)}</th>" for c in columns) + ("<th>share</th>" if picks else "")
+    rows = []
+    for endpoint in endpoints:
+        cells = "".join(f"<td>{_cell(column, endpoint.get(column, ''))}</td>" for column in columns)
+        rows.append(f"<tr>{cells}{_share(endpoint.get('picks', 0), picks) if picks else ''}</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _cell(column: str, value: Any) -> str:
+    if column not in ("state", "health"):
+        return _text(value)
+    name = str(value).lower()
+    kind = "good" if name in _GOOD else "bad" if name in _BAD else ""
+    return f'<span class="pill {kind}">{_text(value)}</span>'
+
+
+def _share(picks: int, total: int) -> str:
+    percent = 100 * picks / total
+    return f'<td><span class="share"><i style="width:{percent:.1f}%"></i></span>{percent:.1f} %</td>'
+
+
+class _Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def _label(key: str) -> str:
+    return escape(key.replace("_", " "))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, _Html):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_text(k)} {_text(v)}" for k, v in value.items()) or "–"
+    return escape(str(value))
+
+
+def _span(seconds: float) -> str:
+    if seconds <= 0:
+        return "expired"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} left"
+    return f"{seconds:.0f} s left"

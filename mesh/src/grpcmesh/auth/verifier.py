@@ -1,0 +1,176 @@
+"""The verifying side: signature, issuer, audience, expiry and roles, remembered until the token ends."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jwt
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from grpcmesh.auth.keys import KeySource, PublicKey, algorithm_of
+from grpcmesh.call import Principal
+from grpcmesh.clock import Clock
+from grpcmesh.config import AuthConfig
+from grpcmesh.errors import Unauthenticated, Unavailable
+
+#: Seconds between two fetches that unknown key ids ask for.
+MIN_INTERVAL = 1.0
+#: Seconds between two fetches before the first success.
+RETRY_INTERVAL = 0.2
+#: Longest token looked at, in characters: a cache of n tokens stays small.
+_LONGEST_TOKEN = 8192
+_REQUIRED = ["iss", "aud", "exp", "sub", "roles"]
+
+_log = logging.getLogger(__name__)
+
+
+class TokenVerifier:
+    """Verifies tokens without waiting; the keys are fetched beside.
+
+    Args:
+        config: What a token must say.
+        source: Where the keys come from; None: no token is accepted, until the attribute is set.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, config: AuthConfig, source: KeySource | None = None, clock: Clock = time.time) -> None:
+        self.source = source
+        self._config, self._clock = config, clock
+        self._keys: Mapping[str, PublicKey] = {}
+        self._fetched = False
+        self._cache: OrderedDict[str, Principal] = OrderedDict()
+        self._wanted = asyncio.Event()
+        self._counts = {"cached": 0, "verified": 0, "rejected": 0, "no_keys": 0}
+        self._fetches = {"success": 0, "error": 0}
+
+    def verify(self, token: str) -> Principal:
+        """The user of a token.
+
+        Raises:
+            Unauthenticated: the token is bad, expired, or signed with a key that is not published (in
+                which case the keys are fetched again, soon).
+            Unavailable: no keys have been fetched yet; the caller may retry.
+        """
+        principal = self._cache.get(token)
+        if principal is not None and principal.expires_at > self._clock() - self._config.leeway:
+            self._counts["cached"] += 1
+            return principal
+        if self.source is None:
+            raise Unauthenticated("tokens are not accepted here")
+        if not self._fetched:
+            self._counts["no_keys"] += 1
+            self._wanted.set()
+            raise Unavailable("tokens cannot be verified yet", retry_after=MIN_INTERVAL)
+        try:
+            principal = self._decode(token)
+        except Unauthenticated:
+            self._counts["rejected"] += 1
+            raise
+        self._counts["verified"] += 1
+        self._remember(token, principal)
+        return principal
+
+    async def start(self, timeout: float) -> bool:
+        """Fetches the keys, again and again for `timeout` seconds; False where none came."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not await self.refresh():  # noqa: ASYNC110 - the event is another process's
+                    await asyncio.sleep(RETRY_INTERVAL)
+        except TimeoutError:
+            _log.warning("started without the keys of the token issuer")
+            return False
+        return True
+
+    async def refresh(self) -> bool:
+        """Fetches the keys now; True on success. A failure is counted and logged, and the old keys stay."""
+        if self.source is None:
+            return False
+        try:
+            keys = dict(await self.source.fetch())
+        except Exception as e:  # whatever a source raises: verification goes on with what is known
+            self._fetches["error"] += 1
+            _log.warning("keys of the token issuer not fetched: %s", type(e).__name__)
+            return False
+        self._fetches["success"] += 1
+        if keys.keys() != self._keys.keys() or any(keys[kid] != self._keys[kid] for kid in keys):
+            self._cache.clear()  # what was signed with a key that was withdrawn is void at once
+        self._keys, self._fetched = keys, True
+        return True
+
+    async def watch(self) -> None:
+        """Fetches at each interval, and at once when a token names an unknown key; until cancelled."""
+        while True:
+            interval = self._config.refresh_interval if self._fetched else RETRY_INTERVAL
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), interval)
+            self._wanted.clear()
+            await self.refresh()
+            await asyncio.sleep(MIN_INTERVAL if self._fetched else 0)
+
+    def collect(self) -> Iterable[Metric]:
+        tokens = CounterMetricFamily("mesh_auth_tokens", "Tokens looked at, by result.", labels=["result"])
+        for result, count in self._counts.items():
+            tokens.add_metric([result], count)
+        fetches = CounterMetricFamily("mesh_auth_key_fetches", "Fetches of the key set.", labels=["result"])
+        for result, count in self._fetches.items():
+            fetches.add_metric([result], count)
+        yield tokens
+        yield fetches
+        yield GaugeMetricFamily("mesh_auth_keys", "Keys that verify tokens.", value=len(self._keys))
+
+    def _decode(self, token: str) -> Principal:
+        if len(token) > _LONGEST_TOKEN:
+            raise Unauthenticated("the token is too long")
+        try:
+            key = self._key(jwt.get_unverified_header(token))
+            return _principal(self._claims(token, key))
+        except jwt.ExpiredSignatureError as e:
+            raise Unauthenticated("the token has expired") from e
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as e:
+            raise Unauthenticated("the token is not valid") from e
+
+    def _key(self, header: Mapping[str, Any]) -> PublicKey:
+        kid = header.get("kid")
+        key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            self._wanted.set()
+            raise Unauthenticated("the token is signed with an unknown key")
+        return key
+
+    def _claims(self, token: str, key: PublicKey) -> dict[str, Any]:
+        # The algorithm follows from the key, never from the token. Times are checked below, by our clock.
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm_of(key)],
+            audience=self._config.audience,
+            issuer=self._config.issuer,
+            options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+        now = self._clock()
+        if float(claims["exp"]) <= now - self._config.leeway:
+            raise jwt.ExpiredSignatureError
+        if float(claims.get("nbf", 0)) > now + self._config.leeway:
+            raise jwt.ImmatureSignatureError
+        return claims
+
+    def _remember(self, token: str, principal: Principal) -> None:
+        self._cache[token] = principal
+        self._cache.move_to_end(token)
+        while len(self._cache) > self._config.cache_size:
+            self._cache.popitem(last=False)
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    roles = claims["roles"]
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise ValueError("roles")
+    user_id = int(claims["sub"])
+    if user_id <= 0:
+        raise ValueError("sub")
+    return Principal(user_id, str(claims.get("name", "")), frozenset(roles), float(claims["exp"]))

@@ -1,0 +1,96 @@
+"""The policy file, polled by content: the last good policy rules, whatever lies there now."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
+from grpcmesh.authz.policy import Policy, PolicyError, UserRule
+from grpcmesh.call import Method
+from grpcmesh.config import AuthzConfig
+
+_log = logging.getLogger(__name__)
+
+
+class PolicyStore:
+    """The policy in force. Without a file everything is denied."""
+
+    def __init__(self, config: AuthzConfig) -> None:
+        self._config = config
+        self._seen: bytes | None = None
+        self._problem = ""
+        self._rules: dict[str, UserRule] = {}
+        self._reloads = {"success": 0, "error": 0}
+        self.current = Policy()
+        #: Goes up with each policy taken: what was decided under an older one is void.
+        self.generation = 0
+
+    def load(self) -> None:
+        """Reads the file now.
+
+        Raises:
+            PolicyError: one line that names the file and the entry.
+        """
+        if self._config.policy_file is not None:
+            self._take(_read(self._config.policy_file))
+
+    def poll(self) -> bool:
+        """Looks once; True where a new policy was taken. A broken one is counted once and logged."""
+        if self._config.policy_file is None:
+            return False
+        try:
+            content = _read(self._config.policy_file)
+            if content == self._seen:
+                return False
+            self._take(content)
+        except PolicyError as e:
+            if str(e) != self._problem:  # one that cannot be read is told once, not at each poll
+                self._problem = str(e)
+                self._reloads["error"] += 1
+                _log.error("policy not reloaded, the last good one stays: %s", e)
+            return False
+        self._problem = ""
+        self._reloads["success"] += 1
+        _log.info("policy reloaded, generation %d", self.generation)
+        return True
+
+    def user_rule(self, method: Method) -> UserRule:
+        """What the policy in force asks of the method's user."""
+        rule = self._rules.get(method.path)
+        if rule is None:
+            rule = self._rules[method.path] = self.current.user_rule(method)  # of this server: few
+        return rule
+
+    async def watch(self) -> None:
+        """Polls until cancelled."""
+        while True:
+            await asyncio.sleep(self._config.poll_interval)
+            self.poll()
+
+    def collect(self) -> Iterable[Metric]:
+        reloads = CounterMetricFamily(
+            "mesh_policy_reloads", "Changes of the policy file, by result.", labels=["result"]
+        )
+        for result, count in self._reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads
+
+    def _take(self, content: bytes) -> None:
+        self._seen = content  # also of a broken one: it is told once, not at each poll
+        try:
+            policy = Policy.parse(content.decode())
+        except (PolicyError, UnicodeDecodeError) as e:
+            raise PolicyError(f"{self._config.policy_file}: {e}") from e
+        self.current = policy
+        self._rules.clear()
+        self.generation += 1
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise PolicyError(f"{path}: {e.strerror or e}") from e

@@ -1,0 +1,8 @@
+"""Which endpoint a call goes to: pure policies over those that are ready. See mesh/docs/balancer.md."""
+
+from grpcmesh.balancer.balancer import Balancer, Verdict
+from grpcmesh.balancer.endpoint import Endpoint, State
+from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
+from grpcmesh.balancer.reporter import LoadReporter
+
+__all__ = ["LOAD_KEY", "Balancer", "Endpoint", "LoadReport", "LoadReporter", "State", "Verdict"]

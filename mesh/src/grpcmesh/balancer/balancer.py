@@ -1,0 +1,110 @@
+"""Which endpoints are in rotation, and what to do when none is. Pure: no sockets, no waiting."""
+
+import enum
+from collections.abc import Callable, Iterable
+
+from grpcmesh.balancer.endpoint import Endpoint, State
+from grpcmesh.balancer.ewma import PeakEwma
+from grpcmesh.balancer.policy import LeastRequest, Policy, Random, RoundRobin, SlowStart
+from grpcmesh.balancer.weighted import WeightedRoundRobin
+from grpcmesh.clock import Clock, Rng, monotonic, system_rng
+from grpcmesh.config import BalancerConfig, BalancerPolicy
+
+
+class Verdict(enum.Enum):
+    """What a call should do when there is nothing to pick."""
+
+    #: Something is on its way: the first look-up, or a connection.
+    WAIT = "wait"
+    #: Every endpoint has failed, or there is none any more.
+    FAIL = "fail"
+
+
+class Balancer:
+    """The endpoints of one target.
+
+    Args:
+        target: Short name of the service; it may have a policy of its own.
+    """
+
+    def __init__(
+        self, config: BalancerConfig, target: str, clock: Clock = monotonic, rng: Rng | None = None
+    ) -> None:
+        self.policy_name: BalancerPolicy = config.targets.get(target, config.policy)
+        self.endpoints: dict[str, Endpoint] = {}
+        #: Those that are picked from: ready, and of the preferred zone if that has any.
+        self.rotation: list[Endpoint] = []
+        self._target, self._zone = target, config.zone
+        self._slow_start = SlowStart(config.slow_start, clock)
+        self.policy = _policy(self.policy_name, config, self._slow_start, clock, rng or system_rng())
+        self._known = False
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> None:
+        """The set of endpoints is now this one; an endpoint that stays keeps its state."""
+        self.endpoints = {e.address: e for e in endpoints}
+        self._known = self._known or bool(self.endpoints)
+        self._rotate()
+
+    def set_state(self, endpoint: Endpoint, state: State, error: str = "") -> bool:
+        """Notes what became of an endpoint. True where that changed its state."""
+        endpoint.error = error
+        if endpoint.state is state:
+            return False
+        endpoint.state = state
+        if state is State.READY:
+            self._slow_start.begin(endpoint)
+        self._rotate()
+        return True
+
+    def pick(self, avoid: Endpoint | None = None) -> Endpoint | None:
+        """An endpoint in rotation, another than `avoid` (it has just failed) if there is any; or None."""
+        if not self.rotation:
+            return None
+        endpoint = self.policy.pick(avoid)
+        endpoint.picks += 1
+        return endpoint
+
+    @property
+    def verdict(self) -> Verdict:
+        """What to do while the rotation is empty.
+
+        Before the first endpoint was ever seen, calls wait: at process start a name may not exist yet.
+        """
+        if not self._known or any(e.state is State.CONNECTING for e in self.endpoints.values()):
+            return Verdict.WAIT
+        return Verdict.FAIL
+
+    def why(self) -> str:
+        """Why the rotation is empty, for the details of an error."""
+        if not self.endpoints:
+            return f"no endpoint of {self._target} is known"
+        states = "; ".join(
+            f"{e.address} {e.state.value}{_because(e)}" for e in list(self.endpoints.values())[:3]
+        )
+        return f"no endpoint of {self._target} is ready: {states}"
+
+    def _rotate(self) -> None:
+        ready = [e for e in self.endpoints.values() if e.state is State.READY]
+        near = [e for e in ready if e.zone == self._zone] if self._zone else []
+        rotation = near or ready
+        if rotation != self.rotation:
+            self.rotation = rotation
+            self.policy.update(rotation)
+
+    def __repr__(self) -> str:
+        return f"<{self.policy_name} of {self._target}: {list(self.endpoints.values())}>"
+
+
+def _because(endpoint: Endpoint) -> str:
+    return f" ({endpoint.error})" if endpoint.error else ""
+
+
+def _policy(name: BalancerPolicy, config: BalancerConfig, slow: SlowStart, clock: Clock, rng: Rng) -> Policy:
+    make: dict[BalancerPolicy, Callable[[], Policy]] = {
+        "round_robin": lambda: RoundRobin(slow, clock, rng),
+        "random": lambda: Random(slow, clock, rng),
+        "least_request": lambda: LeastRequest(slow, clock, rng),
+        "peak_ewma": lambda: PeakEwma(slow, clock, rng, config.ewma_decay),
+        "weighted_round_robin": lambda: WeightedRoundRobin(slow, clock, rng),
+    }
+    return make[name]()

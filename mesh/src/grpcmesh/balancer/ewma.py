@@ -1,0 +1,57 @@
+"""Peak EWMA: the one that should answer first, of two drawn at random.
+
+After Finagle (https://github.com/twitter/finagle/blob/develop/finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala):
+an average of latency that jumps up to a slow answer at once and forgets it with time, so that it
+steers away from an endpoint that gets slow before an ordinary average would notice.
+"""
+
+import math
+from collections.abc import Sequence
+
+from grpcmesh.balancer.endpoint import Endpoint
+from grpcmesh.balancer.policy import SlowStart, TwoChoices
+from grpcmesh.clock import Clock, Rng
+
+#: What an endpoint is thought to need before any has answered (s).
+_UNKNOWN = 0.001
+
+
+class PeakEwma(TwoChoices):
+    """Cost: latency × (calls in flight + 1).
+
+    Args:
+        decay: Time constant of the average (s).
+    """
+
+    wants_latency = True
+
+    def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, decay: float) -> None:
+        super().__init__(slow_start, clock, rng)
+        self._decay = max(decay, 1e-9)
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """A newcomer is taken for an average one: neither flooded nor shunned before it has answered."""
+        known = [e.latency for e in endpoints if e.latency is not None]
+        average = sum(known) / len(known) if known else _UNKNOWN
+        for endpoint in endpoints:
+            if endpoint.latency is None:
+                endpoint.latency, endpoint.latency_at = average, self.clock()
+        super().update(endpoints)
+
+    def cost(self, endpoint: Endpoint) -> float:
+        return max(self._latency(endpoint), 1e-6) * (endpoint.in_flight + 1)
+
+    def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
+        """A failure is not taken for speed: only successes count."""
+        if not ok:
+            return
+        average, now = self._latency(endpoint), self.clock()
+        if latency < average:
+            # `average` is decayed already: what the decay took away, the new answer gives.
+            latency = average + latency * (1 - math.exp((endpoint.latency_at - now) / self._decay))
+        endpoint.latency, endpoint.latency_at = latency, now
+
+    def _latency(self, endpoint: Endpoint) -> float:
+        """The average now; without answers it fades, so that an endpoint that was slow is tried again."""
+        age = self.clock() - endpoint.latency_at
+        return (endpoint.latency or 0.0) * math.exp(-age / self._decay)

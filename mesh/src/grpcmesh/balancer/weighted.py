@@ -1,0 +1,113 @@
+"""Weighted round robin by the servers' own load reports (gRFC A58), with a static stride scheduler.
+
+Weight: calls per second by utilization. An endpoint that reports nothing, or only since a moment
+(`BLACKOUT`), or no more (`EXPIRY`), gets the mean of the others. The scheduler is gRPC's
+(src/core/load_balancing/weighted_round_robin/static_stride_scheduler.cc): each endpoint takes that share of
+its turns which its weight is of the largest.
+"""
+
+from collections.abc import Sequence
+
+from grpcmesh.balancer.endpoint import Endpoint
+from grpcmesh.balancer.orca import LoadReport
+from grpcmesh.balancer.policy import Policy, SlowStart
+from grpcmesh.clock import Clock, Rng
+
+#: A report is believed after this many seconds of reports, and no longer than that after the last.
+BLACKOUT = 10.0
+EXPIRY = 180.0
+#: Seconds between two computations of the weights, and while endpoints warm up.
+PERIOD = 1.0
+_WARM_PERIOD = 0.1
+#: Weights are scaled to this, and kept within these multiples of the mean: a pick passes over few.
+_MAX = 0xFFFF
+_LEAST, _MOST = 0.1, 10.0
+
+
+class StaticStride:
+    """Picks indices in proportion to weights. O(1): no queue, a sequence number and a comparison.
+
+    Args:
+        weights: Positive; relative to each other.
+        sequence: Where to start.
+    """
+
+    def __init__(self, weights: Sequence[float], sequence: int) -> None:
+        mean = sum(weights) / len(weights)
+        bounded = [min(max(w, mean * _LEAST), mean * _MOST) for w in weights]
+        scale = _MAX / max(bounded)
+        self._weights = [max(1, round(w * scale)) for w in bounded]
+        self.sequence = sequence
+
+    def pick(self) -> int:
+        count = len(self._weights)
+        while True:
+            generation, index = divmod(self.sequence, count)
+            self.sequence += 1
+            weight = self._weights[index]
+            # An offset per endpoint spreads out the turns that are passed over.
+            if (weight * generation + index * (_MAX // 2)) % _MAX >= _MAX - weight:
+                return index
+
+
+class WeightedRoundRobin(Policy):
+    """In turn, more often where there is more to spare.
+
+    Args:
+        blackout, expiry: Seconds, as above.
+    """
+
+    wants_reports = True
+
+    def __init__(
+        self,
+        slow_start: SlowStart,
+        clock: Clock,
+        rng: Rng,
+        *,
+        blackout: float = BLACKOUT,
+        expiry: float = EXPIRY,
+    ) -> None:
+        super().__init__(slow_start, clock, rng)
+        self._blackout, self._expiry = blackout, expiry
+        self._stride = StaticStride([1.0], int(rng.random() * 1_000_000))
+        self._due = 0.0
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        super().update(endpoints)
+        self._due = float("-inf")
+
+    def reported(self, endpoint: Endpoint, report: LoadReport) -> None:
+        now = self.clock()
+        if endpoint.load is None or now - endpoint.load_at >= self._expiry:
+            endpoint.load_since = now
+        endpoint.load, endpoint.load_at = report, now
+
+    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
+        if self.clock() >= self._due:
+            self._weigh()
+        endpoint = self.endpoints[self._stride.pick()]
+        if endpoint is avoid and len(self.endpoints) > 1:
+            for _ in range(2 * len(self.endpoints)):
+                endpoint = self.endpoints[self._stride.pick()]
+                if endpoint is not avoid:
+                    break
+        return endpoint
+
+    def _weigh(self) -> None:
+        now = self.clock()
+        weights = [self._weight(e, now) for e in self.endpoints]
+        known = [w for w in weights if w > 0]
+        # With fewer than two weights there is nothing to compare: plain round robin.
+        mean = sum(known) / len(known) if len(known) > 1 else 1.0
+        weights = [(w if w > 0 and len(known) > 1 else mean) for w in weights]
+        warming = self.slow_start.active
+        if warming:
+            weights = [w * self.slow_start.weight(e) for w, e in zip(weights, self.endpoints, strict=True)]
+        self._stride = StaticStride(weights, self._stride.sequence)
+        self._due = now + (_WARM_PERIOD if warming else PERIOD)
+
+    def _weight(self, endpoint: Endpoint, now: float) -> float:
+        if endpoint.load is None or now - endpoint.load_at >= self._expiry:
+            return 0.0
+        return endpoint.load.weight() if now - endpoint.load_since >= self._blackout else 0.0

@@ -1,0 +1,219 @@
+"""The shared vocabulary of a call: its method and kind, who calls, and the two hooks of a layer.
+
+Both stacks (`grpcmesh.channel`, `grpcmesh.server`) are lists of layers. A layer never sees that there are
+four kinds of call: the stack knows, in one helper, and calls `on_start` once before and `on_end`
+once after. Hooks are plain functions, because an await per layer costs more than most layers do.
+"""
+
+import enum
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+
+class Kind(enum.Enum):
+    """The four kinds of call, named as in the `grpc_type` label of public dashboards."""
+
+    UNARY = "unary"
+    SERVER_STREAM = "server_stream"
+    CLIENT_STREAM = "client_stream"
+    BIDI_STREAM = "bidi_stream"
+
+    @property
+    def request_streaming(self) -> bool:
+        return self in (Kind.CLIENT_STREAM, Kind.BIDI_STREAM)
+
+    @property
+    def response_streaming(self) -> bool:
+        return self in (Kind.SERVER_STREAM, Kind.BIDI_STREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of the wire: `/ecommerce.ProductService/GetProduct` and its kind."""
+
+    path: str
+    service: str
+    name: str
+    kind: Kind
+
+    @classmethod
+    def parse(cls, path: str | bytes, kind: Kind) -> "Method":
+        """Splits a wire path. Results are shared: a process knows few methods."""
+        return _parse(path if isinstance(path, str) else path.decode(), kind)
+
+    @property
+    def full_name(self) -> str:
+        """`ecommerce.ProductService/GetProduct`, as policies and commands write it."""
+        return self.path[1:]
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(path: str, kind: Kind) -> Method:
+    service, _, name = path.lstrip("/").rpartition("/")
+    return Method(path, service, name, kind)
+
+
+#: Services of the mesh itself: exempt from authz, user auth, faults and shedding, here and only here.
+EXEMPT_SERVICES = frozenset(
+    {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.channelz.v1.Channelz",
+    }
+)
+
+
+#: Services that steer a process: authorized like any other, but no fault may keep one from being called.
+CONTROL_SERVICES = frozenset({"mesh.fault.v1.FaultService"})
+
+
+def exempt(method: Method) -> bool:
+    """Whether the method belongs to the mesh itself and passes by the concerns."""
+    return method.service in EXEMPT_SERVICES
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Who calls, as its certificate says: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
+
+    trust_domain: str
+    namespace: str
+    service: str
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service}"
+
+    @classmethod
+    def parse(cls, uri: str) -> "Workload | None":
+        """The workload of a SPIFFE URI, or None where the URI is not of that form."""
+        parts = uri.split("/")
+        if len(parts) != 7 or parts[0] != "spiffe:" or parts[1] or parts[3] != "ns" or parts[5] != "sa":
+            return None
+        trust_domain, namespace, service = parts[2], parts[4], parts[6]
+        return cls(trust_domain, namespace, service) if trust_domain and namespace and service else None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The user on whose behalf the call is made, as its token says."""
+
+    user_id: int
+    name: str
+    roles: frozenset[str] = frozenset()
+    #: Unix seconds at which the token ends.
+    expires_at: float = 0.0
+
+    def has(self, role: str) -> bool:
+        return role in self.roles
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """W3C trace context (https://www.w3.org/TR/trace-context/): lower-case hex ids."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+@dataclass(slots=True, eq=False)
+class ServerCall:
+    """One call being served. Layers read it and fill in what they learn."""
+
+    method: Method
+    context: "grpc.aio.ServicerContext[Any, Any]"
+    #: Monotonic seconds.
+    started: float
+    #: Request metadata; the last value of a repeated key.
+    metadata: Mapping[str, str | bytes]
+    #: Monotonic seconds at which the caller stops waiting; None without a deadline.
+    deadline: float | None = None
+    workload: Workload | None = None
+    principal: Principal | None = None
+    trace: TraceContext | None = None
+    #: The sampled server span, where there is one (an OpenTelemetry span).
+    span: Any = None
+    #: Awaited once the layers have let the call in, before the servicer; raising a MeshError ends it.
+    hold: Callable[[], Awaitable[None]] | None = None
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    error: BaseException | None = None
+    #: The stack's own trailing metadata.
+    trailing: tuple[tuple[str, str | bytes], ...] = ()
+    received: int = 0
+    sent: int = 0
+    #: Monotonic seconds; set before `on_end`.
+    ended: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class ClientCall:
+    """One logical call of a client, whatever the number of attempts below it."""
+
+    method: Method
+    #: The short name of the service called, such as `product`.
+    target: str
+    started: float
+    #: Request metadata; layers append to it.
+    metadata: list[tuple[str, str | bytes]] = field(default_factory=list)
+    #: Monotonic seconds; set by the deadline layer, always.
+    deadline: float | None = None
+    trace: TraceContext | None = None
+    span: Any = None
+    #: The address that served the last attempt, `127.0.1.1:50051`.
+    endpoint: str | None = None
+    attempts: int = 0
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    error: BaseException | None = None
+    received: int = 0
+    sent: int = 0
+    ended: float = 0.0
+
+
+class ServerLayer:
+    """A concern of the server stack. Override what you need.
+
+    `on_start` runs outermost layer first; raising a `grpcmesh.errors.MeshError` refuses the call.
+    A layer that has to wait sets `call.hold`.
+    `on_end` runs in reverse, for each layer whose `on_start` returned.
+    """
+
+    def on_start(self, call: ServerCall) -> None:
+        """Before the servicer."""
+
+    def on_end(self, call: ServerCall) -> None:
+        """After it; `call.code`, `call.error` and `call.ended` are set."""
+
+
+class ClientLayer:
+    """A concern of the client's logical stack. Override what you need."""
+
+    def on_start(self, call: ClientCall) -> None:
+        """Before the first attempt. Raising a `grpcmesh.errors.MeshError` fails the call."""
+
+    def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
+        """After each attempt (`call.attempts`, `call.endpoint`), also one that will be retried."""
+
+    def on_end(self, call: ClientCall) -> None:
+        """After the last attempt; `call.code`, `call.error` and `call.ended` are set."""
+
+
+#: The call being served by this task: a client layer reads deadline and trace from it.
+current_call: ContextVar[ServerCall | None] = ContextVar("current_call", default=None)
+
+
+def current_principal() -> Principal | None:
+    """The user of the call being served, or None."""
+    call = current_call.get()
+    return call.principal if call else None
+
+
+def current_workload() -> Workload | None:
+    """The workload that called, or None."""
+    call = current_call.get()
+    return call.workload if call else None

@@ -1,0 +1,196 @@
+"""MeshChannel: a grpc.aio channel to a service, over all of its replicas. Stubs run on it unchanged.
+
+The way of a call: logical layers (`client_layers`) → retry → balancer → one native channel per replica.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+from prometheus_client import Metric
+
+from grpcmesh.balancer import Balancer
+from grpcmesh.call import ClientLayer, Kind, Method
+from grpcmesh.client import callables, metrics
+from grpcmesh.client.core import Core
+from grpcmesh.client.pool import Pool
+from grpcmesh.client.spec import Spec
+from grpcmesh.clock import monotonic, system_rng
+from grpcmesh.config import MeshConfig
+from grpcmesh.deadline import DeadlineLayer
+from grpcmesh.identity import IdentityStore
+from grpcmesh.resolver import DnsResolver, Resolver
+from grpcmesh.retry import RetryBudget, RetryPolicy
+
+if TYPE_CHECKING:
+    from grpcmesh.telemetry import Telemetry
+
+_Serializer = Callable[[Any], bytes] | None
+_Deserializer = Callable[[bytes], Any] | None
+
+
+def client_layers(config: MeshConfig, telemetry: "Telemetry") -> list[ClientLayer]:
+    """The logical stack, outermost first. Retry and balancing stand below it."""
+    return [
+        telemetry.trace_client,  # first, so that its span covers everything
+        telemetry.metrics_client,  # what the caller sees: one call, whatever the attempts
+        DeadlineLayer(config.deadline),  # last: the time is the caller's, not that of the hooks
+    ]
+
+
+def _with_deadline(layers: Sequence[ClientLayer], config: MeshConfig) -> Sequence[ClientLayer]:
+    """Every call has a deadline, whatever the stack."""
+    if any(isinstance(layer, DeadlineLayer) for layer in layers):
+        return layers
+    return [*layers, DeadlineLayer(config.deadline)]
+
+
+class MeshChannel(grpc.aio.Channel):
+    """Args:
+        target: Short name of the service, `product`.
+        identity: Certificates for both directions; None: plaintext, for tests and benches.
+        resolver: Where the endpoints come from; by default DNS.
+        layers: The logical stack; deadlines are added where it has none. See `client_layers`.
+
+    It starts with its first call at the latest. It belongs to the event loop that runs then.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        config: MeshConfig,
+        *,
+        identity: IdentityStore | None,
+        resolver: Resolver | None = None,
+        layers: Sequence[ClientLayer] = (),
+    ) -> None:
+        self._target = target
+        self._started = self._closed = False
+        resolver = resolver or DnsResolver(config.resolver, config.dns_name(target))
+        balancer = Balancer(config.balancer, target)
+        budget = RetryBudget(config.retry)
+        self._core = Core(
+            target,
+            monotonic,
+            balancer,
+            resolver,
+            Pool(target, config, balancer, resolver, identity),
+            RetryPolicy(config.retry, budget, system_rng()),
+            budget,
+            _with_deadline(layers, config),
+        )
+
+    async def start(self) -> None:
+        """Begins to resolve and to connect; does not wait for it (see `channel_ready`).
+
+        Raises:
+            IdentityError: There is no certificate.
+        """
+        self._enter()
+
+    def _enter(self) -> None:
+        if self._closed:
+            raise grpc.aio.UsageError("Channel is closed.")
+        if not self._started:
+            self._core.pool.start()
+            self._started = True
+
+    async def close(self, grace: float | None = None) -> None:
+        """Takes no more calls, lets those that run end within `grace` seconds, and disconnects."""
+        if self._closed:
+            return
+        self._closed = True
+        for waiter in list(self._core.pool.waiting):
+            waiter.cancel()
+        if self._started:
+            await self._core.pool.close(grace or 0.0)
+
+    def state(self) -> dict[str, Any]:
+        """What the admin page shows; JSON-able."""
+        core = self._core
+        return {
+            "target": self._target,
+            "policy": core.balancer.policy_name,
+            "resolver_error": core.resolver.error,
+            "waiting": len(core.pool.waiting),
+            "retries": core.retry.retries,
+            "retry_budget_exhausted": core.retry.exhausted,
+            "endpoints": [
+                e.to_dict() for e in (*core.balancer.endpoints.values(), *core.pool.draining.values())
+            ],
+        }
+
+    def collect(self) -> Iterable[Metric]:
+        """Metrics of this target: endpoints, picks, retries, DNS."""
+        return metrics.collect(self._core)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """READY while any endpoint is."""
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        if try_to_connect:
+            self._enter()
+        return self._core.connectivity(self._started)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        while self.get_state() is last_observed_state:
+            await self._core.pool.changed()
+
+    async def channel_ready(self) -> None:
+        """Until an endpoint is ready. Bound it with `asyncio.timeout`."""
+        self._enter()
+        while not self._core.balancer.rotation:
+            await self._core.pool.changed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: _Serializer = None,
+        response_deserializer: _Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> callables.UnaryUnary[Any, Any]:
+        spec = Spec(Method.parse(method, Kind.UNARY), request_serializer, response_deserializer)
+        return callables.UnaryUnary(self._core, spec, self._enter)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: _Serializer = None,
+        response_deserializer: _Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> callables.UnaryStream[Any, Any]:
+        spec = Spec(Method.parse(method, Kind.SERVER_STREAM), request_serializer, response_deserializer)
+        return callables.UnaryStream(self._core, spec, self._enter)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: _Serializer = None,
+        response_deserializer: _Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> callables.StreamUnary[Any, Any]:
+        spec = Spec(Method.parse(method, Kind.CLIENT_STREAM), request_serializer, response_deserializer)
+        return callables.StreamUnary(self._core, spec, self._enter)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: _Serializer = None,
+        response_deserializer: _Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> callables.StreamStream[Any, Any]:
+        spec = Spec(Method.parse(method, Kind.BIDI_STREAM), request_serializer, response_deserializer)
+        return callables.StreamStream(self._core, spec, self._enter)
+
+    def __repr__(self) -> str:
+        return f"<MeshChannel {self._target}: {self._core.balancer!r}>"

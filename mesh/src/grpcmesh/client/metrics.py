@@ -1,0 +1,103 @@
+"""What a channel tells Prometheus: read from plain attributes at scrape time."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from grpcmesh.balancer import Endpoint, State
+from grpcmesh.client.core import Core
+from grpcmesh.deadline import DeadlineLayer
+
+
+def collect(core: Core) -> Iterable[Metric]:
+    """Families of one target. Series of an endpoint end when it has left and its calls have ended."""
+    endpoints = list(core.balancer.endpoints.values())
+    known = {e.address for e in endpoints}
+    leaving = {e.address: e for e in core.pool.draining.values() if e.address not in known}
+    return [
+        *_of_endpoints(core.target, [*endpoints, *leaving.values()]),
+        *_of_target(core),
+        _drains(core),
+        *core.resolver.collect(),
+    ]
+
+
+def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
+    labels = ["target", "endpoint"]
+    state = GaugeMetricFamily(
+        "mesh_endpoint_state", "1 for the endpoint's state, 0 for others.", labels=[*labels, "state"]
+    )
+    requests = CounterMetricFamily(
+        "mesh_endpoint_requests", "Attempts that ended, by endpoint and code.", labels=[*labels, "grpc_code"]
+    )
+    in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts that run.", labels=labels)
+    picks = CounterMetricFamily("mesh_picks", "How often the balancer picked it.", labels=labels)
+    for e in endpoints:
+        for each in State:
+            state.add_metric([target, e.address, each.value], int(e.state is each))
+        in_flight.add_metric([target, e.address], e.in_flight)
+        picks.add_metric([target, e.address], e.picks)
+        # What an endpoint that dies answers is there from the start, so that its first burst has a rate.
+        for code, count in {"OK": e.successes, "UNAVAILABLE": 0, **e.failures}.items():
+            requests.add_metric([target, e.address, _label(code)], count)
+    return state, requests, in_flight, picks
+
+
+def _label(code: str) -> str:
+    """`NOT_FOUND` is `NotFound` on public dashboards; OK stays."""
+    return code if code == "OK" else code.title().replace("_", "")
+
+
+def _of_target(core: Core) -> Iterable[Metric]:
+    values: list[tuple[CounterMetricFamily | GaugeMetricFamily, float]] = [
+        (
+            CounterMetricFamily("mesh_retries", "Attempts after the first.", labels=["target"]),
+            core.retry.retries,
+        ),
+        (
+            CounterMetricFamily(
+                "mesh_retry_budget_exhausted", "Retries that only the budget forbade.", labels=["target"]
+            ),
+            core.retry.exhausted,
+        ),
+        (
+            GaugeMetricFamily("mesh_calls_waiting", "Calls that wait for an endpoint.", labels=["target"]),
+            len(core.pool.waiting),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_endpoints_in_rotation", "Endpoints that are picked from.", labels=["target"]
+            ),
+            len(core.balancer.rotation),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_retry_budget_spent", "Retries of the last ten seconds.", labels=["target"]
+            ),
+            core.budget.spent(core.clock()),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_retry_budget_allowed", "Retries that ten seconds may hold now.", labels=["target"]
+            ),
+            core.budget.allowed,
+        ),
+    ]
+    for layer in core.layers:
+        if isinstance(layer, DeadlineLayer):
+            told = "Calls not started: their time was over."
+            values.append(
+                (CounterMetricFamily("mesh_deadline_expired", told, labels=["target"]), layer.expired)
+            )
+    for family, value in values:
+        family.add_metric([core.target], value)
+    return [family for family, _ in values]
+
+
+def _drains(core: Core) -> Metric:
+    told = "Connections given up, by whether their calls had all ended."
+    drains = CounterMetricFamily("mesh_drains", told, labels=["target", "outcome"])
+    for outcome, count in core.pool.drains.items():
+        drains.add_metric([core.target, outcome], count)
+    return drains

@@ -1,0 +1,7 @@
+"""Delay and abort on purpose, switched while the process runs. See mesh/docs/fault.md."""
+
+from grpcmesh.fault.layer import FaultLayer
+from grpcmesh.fault.rules import Fault, Faults, TooManyFaults
+from grpcmesh.fault.servicer import FaultServicer
+
+__all__ = ["Fault", "FaultLayer", "FaultServicer", "Faults", "TooManyFaults"]

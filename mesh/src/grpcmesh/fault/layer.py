@@ -1,0 +1,107 @@
+"""Does to a call what the faults that are set say: holds it, ends it, or lets it through."""
+
+import asyncio
+from collections.abc import Container, Iterable
+from functools import partial
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from grpcmesh.call import ServerCall, ServerLayer
+from grpcmesh.errors import Injected, ResourceExhausted, Unavailable
+from grpcmesh.fault.rules import Faults, Rule
+
+#: Calls held at a time. Each is a timer and what its call holds anyway, but not without bound.
+MOST_HELD = 10_000
+
+
+class FaultLayer(ServerLayer):
+    """Injects faults. While none is set, a call costs a look at an empty dictionary.
+
+    Args:
+        faults: Those that are set.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self._rules = faults.rules
+        #: Calls that are held; the result is whether the process leaves.
+        self._held: dict[asyncio.Future[bool], Rule] = {}
+        self._injected: dict[tuple[str, str], int] = {}
+
+    def on_start(self, call: ServerCall) -> None:
+        if self._rules:
+            self._meet(call)
+
+    def let_go(self, rules: Container[Rule]) -> None:
+        """Calls that these hold go on to be served: they have been cleared."""
+        for held, rule in self._held.items():
+            if rule in rules and not held.done():
+                held.set_result(False)
+
+    def leave(self) -> None:
+        """The process leaves: calls that are held are told to try another."""
+        for held in self._held:
+            if not held.done():
+                held.set_result(True)
+
+    def held_by(self, rule: Rule) -> int:
+        """How many calls it holds."""
+        return sum(by is rule for by in self._held.values())
+
+    def state(self) -> dict[str, str]:
+        """For the admin page: what is set, by pattern."""
+        self.faults.expire()
+        return {pattern: f"{rule.fault} ({rule.hits} hits)" for pattern, rule in self._rules.items()}
+
+    def collect(self) -> Iterable[Metric]:
+        self.faults.expire()
+        injected = CounterMetricFamily(
+            "mesh_faults_injected", "Faults that calls have met, by kind.", labels=["kind", "method"]
+        )
+        for labels, count in self._injected.items():
+            injected.add_metric(labels, count)
+        yield injected
+        yield GaugeMetricFamily("mesh_faults_active", "Faults that are set.", value=len(self._rules))
+        yield GaugeMetricFamily("mesh_faults_held", "Calls that faults hold.", value=len(self._held))
+
+    def _meet(self, call: ServerCall) -> None:
+        rule = self.faults.decide(call.method)
+        if rule is None:
+            return
+        if rule.fault.delay:
+            self._count("delay", call)
+            call.hold = partial(self._hold, call, rule)
+        else:
+            self._abort(call, rule)
+
+    async def _hold(self, call: ServerCall, rule: Rule) -> None:
+        if len(self._held) >= MOST_HELD:
+            raise ResourceExhausted("more calls are held by faults than this process will hold", None)
+        loop = asyncio.get_running_loop()
+        held: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(self.faults.holds(rule), _over, held)
+        self._held[held] = rule
+        try:
+            leaving = await held
+        finally:
+            timer.cancel()
+            del self._held[held]
+        if leaving:
+            raise Unavailable("this replica is leaving; try another")
+        if self.faults.is_set(rule):
+            self._abort(call, rule)
+
+    def _abort(self, call: ServerCall, rule: Rule) -> None:
+        if rule.fault.abort:
+            self._count("abort", call)
+            raise Injected(rule.fault.abort)
+
+    def _count(self, kind: str, call: ServerCall) -> None:
+        labels = (kind, call.method.full_name)  # of this server's own methods: few
+        self._injected[labels] = self._injected.get(labels, 0) + 1
+
+
+def _over(held: "asyncio.Future[bool]") -> None:
+    if not held.done():
+        held.set_result(False)

@@ -1,0 +1,117 @@
+"""mesh.fault.v1.FaultService: sets and clears the faults of this process, and ends it."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from grpcmesh.call import Method, current_workload
+from grpcmesh.errors import FieldViolation, InvalidArgument
+from grpcmesh.fault import fault_pb2 as pb
+from grpcmesh.fault.fault_pb2_grpc import FaultServiceServicer
+from grpcmesh.fault.layer import FaultLayer
+from grpcmesh.fault.rules import EVERY_METHOD, Fault, Rule
+
+#: Exit status of a crash: what a shell says of kill -9.
+EX_KILLED = 137
+#: Seconds, longest delay and life of a fault.
+LONGEST = 86_400.0
+
+_CODES = frozenset(code.name for code in grpc.StatusCode) - {"OK"}
+
+_log = logging.getLogger(__name__)
+
+
+class FaultServicer(FaultServiceServicer):
+    """Protobuf in, faults out.
+
+    Args:
+        layer: Whose faults.
+        methods: Those that may be named: of this server, without what is exempt.
+    """
+
+    def __init__(self, layer: FaultLayer, methods: Callable[[], Iterable[Method]]) -> None:
+        self._layer, self._faults, self._methods = layer, layer.faults, methods
+
+    async def SetFault(self, request: pb.SetFaultRequest, context: Any) -> pb.SetFaultResponse:
+        fault, lasts = self._read(request)
+        caller = str(current_workload())
+        before = self._faults.set(fault, lasts, caller)
+        if before is not None:
+            self._layer.let_go([before])
+        until = "until cleared" if lasts is None else f"for {lasts:g} s"
+        _log.warning("fault set by %s: %s: %s, %s", caller, fault.method, fault, until)
+        return pb.SetFaultResponse()
+
+    async def ListFaults(self, request: pb.ListFaultsRequest, context: Any) -> pb.ListFaultsResponse:
+        self._faults.expire()
+        return pb.ListFaultsResponse(faults=[self._active(rule) for rule in self._faults.rules.values()])
+
+    async def ClearFaults(self, request: pb.ClearFaultsRequest, context: Any) -> pb.ClearFaultsResponse:
+        cleared = self._faults.clear(request.method)
+        self._layer.let_go(cleared)
+        for rule in cleared:
+            _log.warning("fault cleared by %s: %s: %s", current_workload(), rule.fault.method, rule.fault)
+        return pb.ClearFaultsResponse(cleared=len(cleared))
+
+    async def Crash(self, request: pb.CrashRequest, context: Any) -> pb.CrashResponse:
+        os._exit(EX_KILLED)
+
+    def _active(self, rule: Rule) -> pb.ActiveFault:
+        remaining = self._faults.remaining(rule)
+        fault = rule.fault
+        return pb.ActiveFault(
+            fault=pb.Fault(
+                method=fault.method, share=fault.share, delay=_duration(fault.delay), abort=fault.abort
+            ),
+            remaining=None if remaining is None else _duration(remaining),
+            hits=rule.hits,
+            held=self._layer.held_by(rule),
+            set_by=rule.set_by,
+        )
+
+    def _read(self, request: pb.SetFaultRequest) -> tuple[Fault, float | None]:
+        """The fault, and how long it lasts. Raises InvalidArgument, naming every wrong field."""
+        asked = request.fault
+        fault = Fault(
+            method=asked.method,
+            share=asked.share if asked.HasField("share") else 1.0,
+            delay=_seconds(asked.delay),
+            abort=asked.abort,
+        )
+        lasts = _seconds(request.lasts) if request.HasField("lasts") else None
+        wrong = [FieldViolation(name, problem) for name, problem in self._problems(fault, lasts) if problem]
+        if wrong:
+            raise InvalidArgument(wrong)
+        return fault, lasts
+
+    def _problems(self, fault: Fault, lasts: float | None) -> Iterable[tuple[str, str]]:
+        yield "fault.method", self._wrong_method(fault.method)
+        yield "fault.share", "" if 0 <= fault.share <= 1 else "must be from 0 to 1"
+        delay_is_good = 0 <= fault.delay <= LONGEST
+        yield "fault.delay", "" if delay_is_good else f"must be from 0 to {LONGEST:g} s"
+        code_is_good = not fault.abort or fault.abort in _CODES
+        yield "fault.abort", "" if code_is_good else f"must be one of {', '.join(sorted(_CODES))}"
+        yield "fault", "" if fault.delay or fault.abort else "neither delays nor aborts"
+        lasts_is_good = lasts is None or 0 < lasts <= LONGEST
+        yield "lasts", "" if lasts_is_good else f"must be above 0 and at most {LONGEST:g} s"
+
+    def _wrong_method(self, pattern: str) -> str:
+        known = sorted(method.full_name for method in self._methods())
+        services = {f"{name.partition('/')[0]}/*" for name in known}
+        if pattern == EVERY_METHOD or pattern in known or pattern in services:
+            return ""
+        return f"{pattern!r} is none of *, {', '.join([*sorted(services), *known])}"
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

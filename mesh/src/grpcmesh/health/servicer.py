@@ -1,0 +1,94 @@
+"""grpc.health.v1.Health: Check, Watch and List, by service and (as "") for the whole process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from grpcmesh.errors import NotFound, ResourceExhausted
+
+Context = Any
+_pb2: Any = health_pb2  # the stubs of grpc_health know no List
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """What this process says of its services. Watchers hear of a change at once.
+
+    A watcher that is slow to read misses what lay between, never the latest (as the protocol allows).
+
+    Args:
+        max_watchers: Streams held open at most; beyond, RESOURCE_EXHAUSTED.
+    """
+
+    def __init__(self, max_watchers: int = 4096) -> None:
+        self._max_watchers = max_watchers
+        self._statuses: dict[str, int] = {"": _NOT_SERVING}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watching = 0
+        self._leaving = False
+
+    def set(self, service: str, serving: bool) -> None:
+        """Sets one service; "" is the whole process. Nothing serves any more after `leave`."""
+        status = _SERVING if serving and not self._leaving else _NOT_SERVING
+        if self._statuses.get(service) != status:
+            self._statuses[service] = status
+            for changed in self._watchers.get(service, ()):
+                changed.set()
+
+    def set_all(self, serving: bool) -> None:
+        """Sets the process and each of its services."""
+        for service in list(self._statuses):
+            self.set(service, serving)
+
+    def leave(self) -> None:
+        """NOT_SERVING, for good."""
+        self._leaving = True
+        self.set_all(False)
+
+    def statuses(self) -> dict[str, bool]:
+        """Whether each service serves."""
+        return {service: status == _SERVING for service, status in self._statuses.items()}
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in self._statuses:
+            raise NotFound("service", repr(request.service))
+        return self._response(request.service)
+
+    async def List(self, request: Any, context: Context) -> Any:
+        return _pb2.HealthListResponse(statuses={s: self._response(s) for s in self._statuses})
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        if self._watching >= self._max_watchers:
+            raise ResourceExhausted("too many watchers of health", retry_after=5.0)
+        changed, told = asyncio.Event(), None
+        self._watching += 1
+        self._watchers.setdefault(request.service, set()).add(changed)
+        try:
+            while True:
+                changed.clear()
+                response = self._response(request.service)
+                if response.status != told:
+                    told = response.status
+                    yield response
+                await changed.wait()
+        finally:
+            self._forget(request.service, changed)
+
+    def _forget(self, service: str, changed: asyncio.Event) -> None:
+        self._watching -= 1
+        watchers = self._watchers[service]
+        watchers.discard(changed)
+        if not watchers:
+            del self._watchers[service]
+
+    def _response(self, service: str) -> health_pb2.HealthCheckResponse:
+        return health_pb2.HealthCheckResponse(status=self._statuses.get(service, _UNKNOWN))

@@ -1,0 +1,57 @@
+"""The client's side of health: follows what one endpoint says of itself."""
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from grpcmesh.clock import Rng, system_rng
+
+_WATCH = "/grpc.health.v1.Health/Watch"
+#: Seconds before a broken watch is begun anew: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+class HealthWatcher:
+    """Watches the service "" (the whole process) over a channel that is connected.
+
+    Args:
+        channel: To one endpoint.
+        on_change: Told each answer; a server without the service counts as healthy.
+        on_error: Told why the watch broke, in one line. What was last said of health stays.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        on_change: Callable[[bool], None],
+        on_error: Callable[[str], None],
+        rng: Rng | None = None,
+    ) -> None:
+        self._watch = channel.unary_stream(
+            _WATCH,
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        self._on_change, self._on_error, self._rng = on_change, on_error, rng or system_rng()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the server turns out not to know the service."""
+        pause = _FIRST_PAUSE
+        while True:
+            call = self._watch(health_pb2.HealthCheckRequest(service=""))
+            try:
+                async for response in call:
+                    self._on_change(response.status == health_pb2.HealthCheckResponse.SERVING)
+                    pause = _FIRST_PAUSE
+            except grpc.aio.AioRpcError as e:
+                if e.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    self._on_change(True)
+                    return
+                self._on_error(f"health watch: {e.code().name}: {e.details()}")
+            finally:
+                # Leaving the loop does not end the call.
+                call.cancel()
+            await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
+            pause = min(2 * pause, _LONGEST_PAUSE)

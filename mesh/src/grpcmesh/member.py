@@ -1,0 +1,119 @@
+"""A process's membership in the mesh: identity, telemetry, channels, background tasks, and their end."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from grpcmesh.admin import AdminServer
+from grpcmesh.config import MeshConfig
+from grpcmesh.identity import IdentityStore
+from grpcmesh.tasks import Tasks
+from grpcmesh.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from grpcmesh.channel import MeshChannel
+
+#: Seconds that calls still running on a channel have when the process leaves.
+CHANNEL_GRACE = 1.0
+
+
+class Member:
+    """Enough for a process that only calls. An async context manager.
+
+    Args:
+        config: Of the process.
+        sockets: Whether to open the admin port.
+        identity: Instead of one that reads `config.identity`.
+        telemetry: Instead of a new one.
+    """
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        *,
+        sockets: bool = True,
+        identity: IdentityStore | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.config = config
+        self.identity = identity or IdentityStore(config.identity)
+        self.telemetry = telemetry or Telemetry(config)
+        self.tasks = Tasks()
+        self.admin: AdminServer | None = None
+        #: More for the admin page, by key.
+        self.states: dict[str, Callable[[], Any]] = {}
+        self._sockets = sockets and bool(config.admin.address)
+        self._channels: dict[str, MeshChannel] = {}
+
+    async def __aenter__(self) -> Self:
+        """Loads the identity and starts what runs in the background.
+
+        Raises:
+            IdentityError: there is no usable certificate.
+            OSError: the admin port is taken.
+        """
+        self.identity.load()
+        try:
+            await self._start()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def channel(self, target: str) -> "MeshChannel":
+        """The channel to a service, such as `product`; one per target, closed with this."""
+        if target not in self._channels:
+            self._channels[target] = self._open(target)
+        return self._channels[target]
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Runs a coroutine in the background, until the end of the membership."""
+        return self.tasks.spawn(coroutine, name)
+
+    async def aclose(self) -> None:
+        """Ends tasks, channels, admin port and telemetry, in this order."""
+        await self.tasks.aclose()
+        channels, self._channels = list(self._channels.values()), {}
+        await asyncio.gather(*(channel.close(CHANNEL_GRACE) for channel in channels))
+        if self.admin is not None:
+            await self.admin.aclose()
+        await self.telemetry.aclose()
+
+    def state(self) -> Mapping[str, Any]:
+        """What the admin page shows. JSON-able."""
+        credentials = self.identity.current
+        return {
+            "service": self.config.service,
+            "replica": self.config.replica,
+            "certificate": {
+                "serial": f"{credentials.serial:x}",
+                "not_after": credentials.not_after,
+                "workload": str(credentials.workload),
+            },
+            "targets": [channel.state() for channel in self._channels.values()],
+            **{key: read() for key, read in self.states.items()},
+        }
+
+    async def _start(self) -> None:
+        await self.telemetry.start()
+        self.telemetry.add(self.identity)
+        self.spawn(self.identity.watch(), "identity")
+        if self._sockets:
+            self.admin = AdminServer(self.config.admin, self.telemetry.registry, self.state)
+            await self.admin.start()
+
+    def _open(self, target: str) -> "MeshChannel":
+        from grpcmesh.channel import (
+            MeshChannel,
+            client_layers,
+        )  # a process without channels needs no resolver
+
+        channel = MeshChannel(
+            target, self.config, identity=self.identity, layers=client_layers(self.config, self.telemetry)
+        )
+        self.telemetry.add(channel)
+        self.spawn(channel.start(), f"channel {target}")
+        return channel

@@ -1,0 +1,115 @@
+"""One table: typed error -> status code and google.rpc details. The only place that knows both."""
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2 as details
+from google.rpc import status_pb2
+
+from grpcmesh import errors
+
+#: Trailing metadata key of a serialized google.rpc.Status (gRPC "richer error model").
+DETAILS_KEY = "grpc-status-details-bin"
+#: Server pushback in milliseconds, gRFC A6.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+#: Request metadata key of a retry: how many attempts went before, gRFC A6.
+ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
+
+
+def _bad_request(e: errors.InvalidArgument) -> list[Message]:
+    violations = [
+        details.BadRequest.FieldViolation(field=v.field, description=v.description) for v in e.violations
+    ]
+    return [details.BadRequest(field_violations=violations)]
+
+
+def _resource(e: errors.NotFound | errors.AlreadyExists) -> list[Message]:
+    return [details.ResourceInfo(resource_type=e.resource_type, resource_name=e.name, description=e.message)]
+
+
+def _reason(
+    e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied | errors.Injected,
+) -> list[Message]:
+    r = e.reason
+    return [details.ErrorInfo(reason=r.reason, domain=r.domain, metadata=dict(r.metadata))]
+
+
+def _retry_info(e: errors.ResourceExhausted | errors.Unavailable) -> list[Message]:
+    if e.retry_after is None:
+        return []
+    delay = duration_pb2.Duration()
+    delay.FromMilliseconds(round(e.retry_after * 1000))
+    return [details.RetryInfo(retry_delay=delay)]
+
+
+_CODES: dict[type[errors.MeshError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The status code of an error; INTERNAL for one that has no place on the wire."""
+    if isinstance(error, errors.Injected):
+        return grpc.StatusCode[error.code]
+    for cls in type(error).__mro__:
+        if cls in _CODES:
+            return _CODES[cls]
+    return grpc.StatusCode.INTERNAL
+
+
+def details_of(error: errors.MeshError) -> list[Message]:
+    """The google.rpc detail messages of an error."""
+    match error:
+        case errors.InvalidArgument():
+            return _bad_request(error)
+        case errors.NotFound() | errors.AlreadyExists():
+            return _resource(error)
+        case errors.FailedPrecondition() | errors.Aborted() | errors.PermissionDenied() | errors.Injected():
+            return _reason(error)
+        case errors.ResourceExhausted() | errors.Unavailable():
+            return _retry_info(error)
+        case _:
+            return []
+
+
+def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """What to abort a call with: code, message, trailing metadata.
+
+    An error outside the table becomes INTERNAL with a fixed message: its text may hold anything.
+    """
+    code = code_of(error)
+    unknown = code is grpc.StatusCode.INTERNAL and not isinstance(error, errors.Injected)
+    if unknown or not isinstance(error, errors.MeshError):
+        return grpc.StatusCode.INTERNAL, "internal error", ()
+    packed = [_pack(d) for d in details_of(error)]
+    if not packed:
+        return code, error.message, ()
+    status = status_pb2.Status(code=code.value[0], message=error.message, details=packed)
+    trailing: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        trailing.append((PUSHBACK_KEY, str(round(retry_after * 1000))))
+    return code, error.message, tuple(trailing)
+
+
+def from_wire(trailing: object) -> status_pb2.Status | None:
+    """The google.rpc.Status in a call's trailing metadata, or None. For clients and tests."""
+    for key, value in trailing or ():  # type: ignore[attr-defined]
+        if key == DETAILS_KEY:
+            return status_pb2.Status.FromString(value)
+    return None
+
+
+def _pack(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

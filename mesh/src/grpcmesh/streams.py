@@ -1,0 +1,106 @@
+"""Streams being served: counted, parsed and serialized message by message, and ended early by a drain."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from grpcmesh.call import ServerCall
+from grpcmesh.errors import Unavailable
+
+Parse = Callable[[bytes], Any]
+Serialize = Callable[[Any], bytes]
+
+#: Seconds without a request after which a caller has paused, and the longest that one is heard out.
+_LULL, _HEARD_OUT = 0.05, 0.5
+
+_ENDING = "this replica is leaving; resume at another"
+
+
+class Stream:
+    """One stream. Servicers get it as their context: it reads and writes messages, and passes on the rest.
+
+    `interrupt` ends it where that tears nothing apart: never within a write, and in a stream of both
+    directions only while the servicer waits for a request, so that each request taken is answered.
+    """
+
+    __slots__ = ("_context", "_parse", "_serialize", "_task", "call", "ending", "reading", "writing")
+
+    def __init__(self, call: ServerCall, context: Any, parse: Parse, serialize: Serialize) -> None:
+        self.call, self._context, self._parse, self._serialize = call, context, parse, serialize
+        self._task = asyncio.current_task()
+        self.reading = self.writing = self.ending = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """The next request, or `grpc.aio.EOF`."""
+        raw = await self._reading(self._context.read)
+        return raw if raw is grpc.aio.EOF else self.take(raw)
+
+    async def write(self, message: Any) -> None:
+        """Sends a response."""
+        data = self._serialize(message)
+        self.writing = True
+        try:
+            await self._context.write(data)
+        finally:
+            self.writing = False
+        self.call.sent += 1
+        if self.ending:
+            raise self.leaving()
+
+    async def requests(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """The requests, parsed."""
+        following = raw.__aiter__().__anext__
+        while True:
+            try:
+                data = await self._reading(following)
+            except StopAsyncIteration:
+                return
+            yield self.take(data)
+
+    def interrupt(self) -> None:
+        """Ends it with UNAVAILABLE at the next safe point, now if it is at one."""
+        if self.ending or self._task is None:
+            return
+        self.ending = True
+        if not self.writing and (self.reading or not self.call.method.kind.request_streaming):
+            self._task.cancel()
+
+    def leaving(self) -> Unavailable:
+        """What an interrupted stream is told, once."""
+        if self._task is not None and self._task.cancelling():
+            self._task.uncancel()
+        return Unavailable(_ENDING)
+
+    async def hear_out(self) -> None:
+        """Takes, and drops, what the caller is sending right now, before it is told that the call has failed.
+
+        A send that fails because the call is over hides from a grpc.aio client why it is: it sees INTERNAL.
+        """
+        if not self.call.method.kind.request_streaming:
+            return
+        # Whatever goes wrong with reading, the caller is told next what went wrong with its call.
+        with contextlib.suppress(TimeoutError, grpc.aio.BaseError, grpc.aio.UsageError):
+            async with asyncio.timeout(_HEARD_OUT):
+                while await asyncio.wait_for(self._context.read(), _LULL) is not grpc.aio.EOF:
+                    pass
+
+    async def _reading(self, read: Callable[[], Any]) -> Any:
+        if self.ending:
+            raise self.leaving()
+        self.reading = True
+        try:
+            return await read()
+        finally:
+            self.reading = False
+
+    def take(self, data: bytes) -> Any:
+        """A request as it came, parsed and counted."""
+        message = self._parse(data)
+        self.call.received += 1
+        return message

@@ -1,0 +1,22 @@
+"""Telemetry: metrics, traces and logs. `Telemetry` puts them together; see mesh/docs/telemetry.md."""
+
+from grpcmesh.telemetry.context import annotate, current_span, current_trace
+from grpcmesh.telemetry.http import TraceMiddleware
+from grpcmesh.telemetry.http_metrics import HttpMetrics, MetricsMiddleware
+from grpcmesh.telemetry.logs import Logger
+from grpcmesh.telemetry.registry import Source
+from grpcmesh.telemetry.telemetry import Telemetry
+from grpcmesh.telemetry.writer import LineWriter
+
+__all__ = [
+    "HttpMetrics",
+    "LineWriter",
+    "Logger",
+    "MetricsMiddleware",
+    "Source",
+    "Telemetry",
+    "TraceMiddleware",
+    "annotate",
+    "current_span",
+    "current_trace",
+]

@@ -1,0 +1,80 @@
+"""Where a trace begins that comes from a browser: an ASGI middleware."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from grpcmesh.telemetry.context import TRACEPARENT, parse_traceparent
+from grpcmesh.telemetry.tracing import Attributes, Step, Tracer
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class TraceMiddleware:
+    """One root span a request; mesh calls made in the request become its children.
+
+    A `traceparent` header is followed: with the sampled flag it forces a recorded trace. Each response
+    carries `x-trace-id`.
+
+    Args:
+        app: The application inside.
+        tracer: `telemetry.tracer`.
+        force: Whether to record this request whatever the ratio (`lambda scope: scope["method"] == "POST"`).
+    """
+
+    def __init__(
+        self, app: App, tracer: Tracer, force: Callable[[Scope], bool] = lambda scope: False
+    ) -> None:
+        self._app, self._tracer, self._force = app, tracer, force
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = HttpSpan(self._tracer, scope, self._force is not None and self._force(scope))
+        with request:
+            await self._app(scope, receive, request.sender(send))
+
+
+class HttpSpan(Step):
+    """The span of one HTTP request, by OpenTelemetry's HTTP conventions. The query is not recorded."""
+
+    def __init__(self, tracer: Tracer, scope: Scope, force: bool) -> None:
+        parent = parse_traceparent(_header(scope, TRACEPARENT))
+        attributes: Attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
+        super().__init__(tracer, scope["method"], attributes, kind="server", parent=parent, force=force)
+        self._scope = scope
+        self._status = 0
+
+    def sender(self, send: Send) -> Send:
+        """Sees the status go by, and adds the trace's id to the response."""
+
+        async def send_with_trace(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._status = message["status"]
+                header = (b"x-trace-id", self.trace.trace_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        return send_with_trace
+
+    def end(self, error: str | None) -> None:
+        if self._span is None:
+            return
+        # Starlette notes the route in the scope once it has matched: a name with few values.
+        route = getattr(self._scope.get("route"), "path", None)
+        attributes: Attributes = {"http.response.status_code": self._status}
+        if route:
+            attributes["http.route"] = route
+            self._span.update_name(f"{self._scope['method']} {route}")
+        if error is None and self._status >= 500:
+            error = str(self._status)
+        self._tracer.end(self._span, error, attributes)
+
+
+def _header(scope: Scope, name: str) -> bytes | None:
+    wanted = name.encode()
+    return next((value for key, value in scope["headers"] if key.lower() == wanted), None)

@@ -1,0 +1,170 @@
+"""JSON lines: one object a line, with service, replica and trace; secrets redacted."""
+
+import functools
+import json
+import logging
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+from grpcmesh.telemetry.context import current_trace
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+
+#: A field with one of these words in its name is never written: `card_number`, `accessToken`, `set-cookie`.
+_SECRET = frozenset(
+    {
+        "authorization", "password", "passwd", "passphrase", "secret", "token", "jwt", "bearer", "cookie",
+        "credential", "card", "cardnumber", "cvv", "cvc", "pin", "pan", "apikey",
+        "passwords", "secrets", "cookies", "credentials", "cards",
+    }
+)  # fmt: skip
+#: A key is a secret by its kind only: `idempotency_key` is none.
+_SECRET_KEY = re.compile(r"(private|signing|api|encryption)_?key|key", re.ASCII)
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
+#: Keys of every line; a field of that name gets an underscore.
+_RESERVED = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
+_REDACTED = "[redacted]"
+
+
+@functools.lru_cache(maxsize=1024)
+def names_secret(key: str) -> bool:
+    """Whether a field of this name may hold a secret."""
+    words = [word.lower() for word in _WORDS.findall(key)]
+    return not _SECRET.isdisjoint(words) or _SECRET_KEY.fullmatch("_".join(words)) is not None
+
+
+def redact(key: str, value: object) -> object:
+    """The value, or a placeholder where the key names a secret; looks into mappings and sequences."""
+    if names_secret(key):
+        return _REDACTED
+    if isinstance(value, Mapping):
+        return {str(k): redact(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact("", v) for v in value]
+    return value
+
+
+def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
+    """A function that gives the present as `2026-01-31T12:00:00.123Z`, formatting each second once."""
+    second, prefix = -1, ""
+
+    def stamp() -> str:
+        nonlocal second, prefix
+        at = now()
+        whole = int(at)
+        if whole != second:
+            second, prefix = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        return f"{prefix}.{int((at - whole) * 1000):03d}Z"
+
+    return stamp
+
+
+class Logger:
+    """Structured logging: `log.info("message", key=value)`.
+
+    Each line has `ts`, `level`, `service`, `replica`, `msg`, inside a traced call also `trace_id` and
+    `span_id`, then the fields. Fields named like a secret are redacted.
+
+    Args:
+        write: Takes a finished line.
+        level: The lowest level written.
+    """
+
+    def __init__(self, service: str, replica: str, write: Callable[[str], None], level: str = "INFO") -> None:
+        self._head = f'"service":{quote(service)},"replica":{quote(replica)},"msg":'
+        self._write = write
+        self._stamp = timestamps()
+        self.level = LEVELS[level]
+
+    def debug(self, message: str, **fields: object) -> None:
+        if self.level <= 10:
+            self.log("DEBUG", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        if self.level <= 20:
+            self.log("INFO", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        if self.level <= 30:
+            self.log("WARNING", message, fields)
+
+    def error(self, message: str, error: BaseException | None = None, **fields: object) -> None:
+        """With `error`, its type and stack (never local variables) are written too."""
+        if error is not None:
+            fields["error"] = type(error).__name__
+            fields["stack"] = "".join(_stack(error))
+        self.log("ERROR", message, fields)
+
+    def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        """Writes a line whatever the level."""
+        line = self.start(level, message) + _trace()
+        for key, value in fields.items():
+            name = f"{key}_" if key in _RESERVED else key
+            line += f",{quote(name)}:{_json(redact(key, value))}"
+        self._write(line + "}")
+
+    def start(self, level: str, message: str) -> str:
+        """The beginning of a line, for who builds the rest by hand."""
+        return f'{{"ts":"{self._stamp()}","level":"{level}",{self._head}{quote(message)}'
+
+    def raw(self, line: str) -> None:
+        """Writes a line built by hand."""
+        self._write(line)
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, default=str, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        # NaN and infinity are no JSON; a strict reader would refuse the whole line.
+        return quote(str(value))
+
+
+def _trace() -> str:
+    trace = current_trace()
+    return f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"' if trace else ""
+
+
+def _stack(error: BaseException) -> list[str]:
+    return traceback.format_exception(error)
+
+
+class JsonHandler(logging.Handler):
+    """Brings the standard library's logging (uvicorn, SQLAlchemy, Alembic) into the same lines."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(log.level)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._emit(record)
+        except Exception:
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            fields |= {"error": type(error).__name__, "stack": "".join(_stack(error))}
+        level = record.levelname if record.levelname in LEVELS else "ERROR"
+        self._log.log(level, record.getMessage(), fields)
+
+
+class CapturedLogging:
+    """The root logger's handlers replaced by a `JsonHandler`, until `restore()`."""
+
+    def __init__(self, log: Logger) -> None:
+        self._root = logging.getLogger()
+        self._before = (self._root.handlers[:], self._root.level)
+        self._root.handlers[:] = [JsonHandler(log)]
+        self._root.setLevel(max(log.level, logging.INFO))
+
+    def restore(self) -> None:
+        """Puts the former handlers back."""
+        self._root.handlers[:], level = self._before
+        self._root.setLevel(level)

@@ -1,0 +1,43 @@
+"""A ping service as a process, for the tests of the runtime; PING_MODE chooses what it does wrong."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+from grpcmesh.config import ConfigError
+from grpcmesh.runtime import App, run
+from grpcmesh.testing.ping import PingServicer
+from grpcmesh.testing.ping_pb2_grpc import add_PingServiceServicer_to_server
+
+
+@contextlib.asynccontextmanager
+async def resource(name: str) -> AsyncIterator[None]:
+    print("enter", name, flush=True)
+    yield
+    print("leave", name, flush=True)
+
+
+async def fail_soon() -> None:
+    await asyncio.sleep(0.2)
+    raise RuntimeError("the background has failed")
+
+
+async def build(app: App) -> None:
+    await app.enter(resource("first"))
+    await app.enter(resource("second"))
+    mode = os.environ.get("PING_MODE", "")
+    if mode == "stuck":
+        await asyncio.Event().wait()
+    if mode == "broken":
+        raise RuntimeError("build has failed")
+    if mode == "misconfigured":
+        raise ConfigError(["PING_MODE: is wrong", "PING_COLOUR: is missing"])
+    if mode == "failing":
+        app.spawn(fail_soon(), "failing")
+    if mode != "edge":
+        add_PingServiceServicer_to_server(PingServicer(app.config.replica), app.server)
+
+
+if __name__ == "__main__":
+    run("ping", build)

@@ -1,0 +1,317 @@
+"""The four kinds of call through the stack, and every way in which one can fail, seen from the wire."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from grpcmesh import errors, status
+from grpcmesh.call import current_call
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
+from tests.integration.serverkit import Served, failure, serve, until
+
+REPLICA = ("mesh-replica", "ping-1")
+SECRET = "card 4111111111111111"
+
+
+class Raising(PingServiceServicer):
+    """Raises what it is told, from each kind; Poke it leaves to the generated base class."""
+
+    def __init__(self, error: Callable[[], BaseException]) -> None:
+        self.error = error
+
+    async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+        raise self.error()
+
+    async def Count(self, request: PingRequest, context: Any) -> AsyncIterator[PingResponse]:
+        yield PingResponse(number=1)
+        raise self.error()
+
+    async def Sum(self, requests: AsyncIterator[PingRequest], context: Any) -> PingResponse:
+        async for _ in requests:
+            raise self.error()
+        return PingResponse()
+
+    async def Echo(self, requests: AsyncIterator[PingRequest], context: Any) -> None:
+        """With the reader and writer of the context."""
+        while (request := await context.read()) is not grpc.aio.EOF:
+            await context.write(PingResponse(text=request.text))
+            raise self.error()
+
+
+async def requests(count: int = 3) -> AsyncIterator[PingRequest]:
+    for number in range(count):
+        yield PingRequest(text=str(number))
+
+
+async def collect(call: Any) -> list[PingResponse]:
+    return [response async for response in call]
+
+
+TABLE: list[tuple[errors.MeshError, grpc.StatusCode, Any]] = [
+    (
+        errors.InvalidArgument([errors.FieldViolation("items[0].quantity", "must be positive")]),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        error_details_pb2.BadRequest,
+    ),
+    (errors.NotFound("product", "7"), grpc.StatusCode.NOT_FOUND, error_details_pb2.ResourceInfo),
+    (errors.AlreadyExists("user", "a@b.c"), grpc.StatusCode.ALREADY_EXISTS, error_details_pb2.ResourceInfo),
+    (
+        errors.FailedPrecondition("not enough", "OUT_OF_STOCK", product="7"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        error_details_pb2.ErrorInfo,
+    ),
+    (errors.Aborted("lost a race", "CONFLICT"), grpc.StatusCode.ABORTED, error_details_pb2.ErrorInfo),
+    (errors.Unauthenticated("who?"), grpc.StatusCode.UNAUTHENTICATED, None),
+    (errors.PermissionDenied("not yours"), grpc.StatusCode.PERMISSION_DENIED, error_details_pb2.ErrorInfo),
+    (
+        errors.ResourceExhausted("slow down", 0.5),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        error_details_pb2.RetryInfo,
+    ),
+    (errors.Unavailable("not now", 0.25), grpc.StatusCode.UNAVAILABLE, error_details_pb2.RetryInfo),
+    (errors.DeadlineExceeded("too late"), grpc.StatusCode.DEADLINE_EXCEEDED, None),
+]
+
+
+@pytest.mark.parametrize("kind", ["Ping", "Count", "Sum", "Echo"])
+@pytest.mark.parametrize(("error", "code", "detail"), TABLE, ids=lambda v: type(v).__name__)
+async def test_a_typed_error_arrives_with_its_code_and_details(
+    tmp_path: Path, error: errors.MeshError, code: grpc.StatusCode, detail: Any, kind: str
+) -> None:
+    async with serve(tmp_path, Raising(lambda: error)) as served, served.channel() as channel:
+        got = await failure(invoke(PingServiceStub(channel), kind))
+        assert (got.code(), got.details()) == (code, error.message)
+        assert REPLICA in tuple(got.trailing_metadata())
+        wire = status.from_wire(got.trailing_metadata())
+        assert (wire is None) == (detail is None)
+        if wire is not None:
+            assert (wire.code, wire.message) == (code.value[0], error.message)
+            assert wire.details[0].Is(detail.DESCRIPTOR)
+        assert served.metric("grpc_server_handled_total", grpc_method=kind) == 1
+
+
+async def invoke(stub: PingServiceStub, kind: str) -> Any:
+    if kind == "Ping":
+        return await stub.Ping(PingRequest())
+    if kind == "Sum":
+        return await stub.Sum(requests())
+    return await collect(stub.Count(PingRequest()) if kind == "Count" else stub.Echo(requests()))
+
+
+async def test_a_caller_that_is_still_sending_is_told_why_its_stream_failed(tmp_path: Path) -> None:
+    # A send that fails hides the status from a grpc.aio client, so the server hears the caller out first.
+    servicer = Raising(lambda: errors.Unauthenticated("a token is needed"))
+    async with serve(tmp_path, servicer) as served, served.channel() as channel:
+        stub = PingServiceStub(channel)
+        codes = {(await failure(collect(stub.Echo(requests(20))))).code() for _ in range(20)}
+    assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+async def test_a_caller_that_waits_is_told_at_once_and_one_without_end_all_the_same(tmp_path: Path) -> None:
+    async def endless() -> AsyncIterator[PingRequest]:
+        yield PingRequest()
+        await asyncio.Event().wait()
+
+    servicer = Raising(lambda: errors.Unauthenticated("a token is needed"))
+    async with asyncio.timeout(5), serve(tmp_path, servicer) as served, served.channel() as channel:
+        error = await failure(collect(PingServiceStub(channel).Echo(endless())))
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_pushback_says_when_to_retry(tmp_path: Path) -> None:
+    raising = Raising(lambda: errors.Unavailable("x", 0.25))
+    async with serve(tmp_path, raising) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert ("grpc-retry-pushback-ms", "250") in tuple(error.trailing_metadata())
+
+
+@pytest.mark.parametrize("kind", ["Ping", "Count", "Sum", "Echo"])
+async def test_an_unknown_error_is_internal_logged_once_and_tells_nothing(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(tmp_path, Raising(lambda: KeyError(SECRET))) as served, served.channel() as channel:
+        error = await failure(invoke(PingServiceStub(channel), kind))
+        assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert "4111" not in repr(error)
+        logged = [r for r in caplog.records if r.levelno >= logging.ERROR]
+        assert len(logged) == 1
+        assert logged[0].exc_info
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
+        (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL),
+        (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL),
+        (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL),
+    ],
+)
+async def test_the_failure_of_a_call_below_is_translated_without_its_text(
+    tmp_path: Path, below: grpc.StatusCode, above: grpc.StatusCode
+) -> None:
+    raising = Raising(lambda: grpc.aio.AioRpcError(below, details=SECRET))
+    async with serve(tmp_path, raising) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert error.code() is above
+        assert "4111" not in repr(error)
+
+
+async def test_a_timeout_inside_is_a_deadline_exceeded(tmp_path: Path) -> None:
+    async with serve(tmp_path, Raising(TimeoutError)) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_the_servicers_own_abort_is_respected_and_counted(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest(fail_code="OUT_OF_RANGE")))
+        assert error.code() is grpc.StatusCode.OUT_OF_RANGE
+        assert served.metric("grpc_server_handled_total", grpc_code="OutOfRange") == 1
+
+
+async def test_set_code_is_respected_and_trailing_metadata_is_kept(tmp_path: Path) -> None:
+    class Setting(PingServiceServicer):
+        async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+            context.set_trailing_metadata((("mine", "1"),))
+            context.set_code(grpc.StatusCode.DATA_LOSS)
+            return PingResponse()
+
+    async with serve(tmp_path, Setting()) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert error.code() is grpc.StatusCode.DATA_LOSS
+        assert set(error.trailing_metadata()) == {("mine", "1"), REPLICA}
+        assert served.metric("grpc_server_handled_total", grpc_code="DataLoss") == 1
+
+
+async def test_what_the_server_does_not_have_is_unimplemented_and_counted(tmp_path: Path) -> None:
+    async with serve(tmp_path, Raising(Exception)) as served, served.channel() as channel:
+        for number in range(3):
+            error = await failure(channel.unary_unary(f"/no.Such/Method{number}")(b""))
+            assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        error = await failure(PingServiceStub(channel).Poke(PingRequest()))
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        count = served.metric("grpc_server_handled_total", grpc_code="Unimplemented", grpc_service="unknown")
+        assert count == 3
+        assert served.metric("grpc_server_handled_total", grpc_code="Unimplemented", grpc_method="Poke") == 1
+
+
+@pytest.mark.parametrize("kind", ["Ping", "Count"])
+async def test_bytes_that_are_no_message_are_an_invalid_argument(tmp_path: Path, kind: str) -> None:
+    async with serve(tmp_path) as served, served.channel() as channel:
+        path = f"/mesh.testing.PingService/{kind}"
+        call: Any = (
+            channel.unary_unary(path)(b"\xff") if kind == "Ping" else channel.unary_stream(path)(b"\xff")
+        )
+        error = await failure(call if kind == "Ping" else collect(call))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_servicer_that_returns_nonsense_is_internal(tmp_path: Path) -> None:
+    class Nonsense(PingServiceServicer):
+        async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+            return None  # type: ignore[return-value]
+
+    async with serve(tmp_path, Nonsense()) as served, served.channel() as channel:
+        error = await failure(PingServiceStub(channel).Ping(PingRequest()))
+        assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+
+
+async def test_messages_are_counted_in_all_four_kinds(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.channel() as channel:
+        stub = PingServiceStub(channel)
+        assert (await stub.Ping(PingRequest(text="a"))).text == "a"
+        assert [r.number for r in await collect(stub.Count(PingRequest(count=4)))] == [1, 2, 3, 4]
+        assert (await stub.Sum(requests(5))).number == 5
+        assert [r.text for r in await collect(stub.Echo(requests(2)))] == ["0", "1"]
+        for method, received, sent in [("Ping", 1, 1), ("Count", 1, 4), ("Sum", 5, 1), ("Echo", 2, 2)]:
+            assert served.metric("grpc_server_msg_received_total", grpc_method=method) == received
+            assert served.metric("grpc_server_msg_sent_total", grpc_method=method) == sent
+            assert served.metric("grpc_server_handled_total", grpc_method=method, grpc_code="OK") == 1
+
+
+async def test_a_caller_that_goes_away_is_cancelled_and_a_late_one_exceeded(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.channel() as channel:
+        stub = PingServiceStub(channel)
+        call = stub.Ping(PingRequest(delay=30))
+        await until(lambda: served.servicer.running == 1)
+        call.cancel()
+        await until(lambda: served.metric("grpc_server_handled_total", grpc_code="Cancelled") == 1)
+        error = await failure(stub.Ping(PingRequest(delay=30), timeout=0.1))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: served.metric("grpc_server_handled_total", grpc_code="DeadlineExceeded") == 1)
+        assert served.servicer.running == 0
+
+
+async def test_the_finally_of_a_stream_runs_when_its_caller_goes_away(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.channel() as channel:
+        call = PingServiceStub(channel).Count(PingRequest(delay=0.001))
+        await call.read()
+        call.cancel()
+        await until(lambda: served.servicer.running == 0)
+        await until(lambda: served.metric("grpc_server_handled_total", grpc_code="Cancelled") == 1)
+
+
+async def test_the_call_knows_its_deadline_and_is_current_in_every_kind(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Looking(PingServiceServicer):
+        async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+            seen.append(current_call.get())
+            return PingResponse()
+
+        async def Count(self, request: PingRequest, context: Any) -> AsyncIterator[PingResponse]:
+            seen.append(current_call.get())
+            yield PingResponse()
+
+    async with serve(tmp_path, Looking()) as served, served.channel() as channel:
+        stub = PingServiceStub(channel)
+        await stub.Ping(PingRequest(), timeout=3, metadata=(("x-a", "1"), ("x-a", "2")))
+        await collect(stub.Count(PingRequest()))
+        unary, stream = seen
+        assert 2 < unary.deadline - unary.started <= 3.01
+        assert unary.metadata["x-a"] == "2"
+        assert (unary.workload.service, stream.method.name, stream.deadline) == ("client", "Count", None)
+        assert current_call.get() is None
+
+
+async def test_a_servicer_that_would_block_the_loop_is_refused(tmp_path: Path) -> None:
+    class Blocking(PingServiceServicer):
+        def Ping(self, request: PingRequest, context: Any) -> PingResponse:  # type: ignore[override]
+            return PingResponse()
+
+    with pytest.raises(TypeError, match=r"mesh\.testing\.PingService/Ping: must be `async def`"):
+        async with serve(tmp_path, Blocking()):
+            pass
+
+
+async def test_handlers_without_registration_run_through_the_stack_too(tmp_path: Path) -> None:
+    async def shout(request: bytes, context: Any) -> bytes:
+        assert current_call.get() is not None
+        return request.upper()
+
+    served = Served(tmp_path)
+    served.write_policy("[[allow]]\nfrom=['client']\nmethods=['raw.Raw/*']\n[users]\n'raw.Raw/*'='anyone'\n")
+    served.policy.load()
+    handler = grpc.unary_unary_rpc_method_handler(shout)
+    served.server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("raw.Raw", {"Shout": handler})]
+    )
+    await served.server.start()
+    try:
+        async with served.channel() as channel:
+            for _ in range(2):
+                assert await channel.unary_unary("/raw.Raw/Shout")(b"a") == b"A"
+        assert served.metric("grpc_server_handled_total", grpc_service="raw.Raw", grpc_code="OK") == 2
+    finally:
+        await served.server.stop(0)

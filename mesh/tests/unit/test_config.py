@@ -1,0 +1,158 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import grpcmesh.config
+from grpcmesh.config import ConfigError, MeshConfig
+
+#: A changed default is a changed behaviour of every process: it is changed here too, on purpose.
+DEFAULTS = {
+    "replica": "",
+    "namespace": "meshmart",
+    "cluster_domain": "cluster.local",
+    "address": "127.0.0.1:50051",
+    "resolver.kind": "dns",
+    "resolver.nameserver": "",
+    "resolver.port": 50051,
+    "resolver.min_interval": 1.0,
+    "resolver.max_interval": 30.0,
+    "resolver.timeout": 2.0,
+    "resolver.jitter": 0.1,
+    "balancer.policy": "round_robin",
+    "balancer.targets": {},
+    "balancer.slow_start": 1.0,
+    "balancer.ewma_decay": 10.0,
+    "balancer.connect_timeout": 5.0,
+    "balancer.max_backoff": 1.0,
+    "balancer.drain_timeout": 30.0,
+    "balancer.zone": "",
+    "health.address": "127.0.0.1:50052",
+    "health.watch": True,
+    "retry.max_attempts": 4,
+    "retry.codes": ("UNAVAILABLE",),
+    "retry.base_backoff": 0.02,
+    "retry.max_backoff": 1.0,
+    "retry.budget_ratio": 0.2,
+    "retry.budget_floor": 10.0,
+    "deadline.default": 5.0,
+    "deadline.stream": 3600.0,
+    "deadline.margin": 0.0,
+    "identity.directory": Path("/var/run/mesh/tls"),
+    "identity.bundle": None,
+    "identity.poll_interval": 1.0,
+    "identity.trust_domain": "cluster.local",
+    "authz.policy_file": None,
+    "authz.poll_interval": 1.0,
+    "auth.issuer": "https://user.meshmart",
+    "auth.audience": "meshmart",
+    "auth.leeway": 5.0,
+    "auth.refresh_interval": 60.0,
+    "auth.cache_size": 4096,
+    "fault.enabled": False,
+    "drain.delay": 1.0,
+    "drain.grace": 20.0,
+    "drain.stream_grace": 1.0,
+    "telemetry.sample_ratio": 0.01,
+    "telemetry.otlp_endpoint": "",
+    "telemetry.access_log": "all",
+    "telemetry.load_report_interval": 0.0,
+    "telemetry.log_level": "INFO",
+    "admin.address": "127.0.0.1:9090",
+}
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        nested = dataclasses.is_dataclass(value)
+        values |= flat(value, f"{field.name}.") if nested else {prefix + field.name: value}
+    return values
+
+
+def read(**environ: str) -> MeshConfig:
+    return MeshConfig.from_env(environ, service="ping")
+
+
+def problems(**environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        read(**environ)
+    return raised.value.problems
+
+
+def test_the_defaults_are_these() -> None:
+    assert flat(read()) == {"service": "ping", **DEFAULTS}
+
+
+def test_every_field_has_a_docstring() -> None:
+    source = Path(grpcmesh.config.__file__)
+    lines = source.read_text().splitlines()
+    fields = [i for i, line in enumerate(lines) if line.startswith("    ") and " = " in line and ": " in line]
+    names = {name.split(".")[-1] for name in DEFAULTS}
+    for i in fields:
+        if lines[i].strip().split(":")[0] in names and not lines[i].startswith("        "):
+            assert lines[i + 1].strip().startswith('"""'), lines[i]
+
+
+def test_variables_are_named_after_their_fields() -> None:
+    config = read(
+        MESH_SERVICE="order",
+        MESH_REPLICA="order-2",
+        MESH_RESOLVER_NAMESERVER="127.0.0.1:5353",
+        MESH_BALANCER_TARGETS="product=least_request, user=random",
+        MESH_RETRY_CODES="UNAVAILABLE,ABORTED",
+        MESH_HEALTH_WATCH="off",
+        MESH_IDENTITY_DIRECTORY="/certs",
+        MESH_AUTHZ_POLICY_FILE="/policy.toml",
+        PATH="/bin",
+    )
+    assert (config.service, config.replica) == ("order", "order-2")
+    assert config.resolver.nameserver == "127.0.0.1:5353"
+    assert config.balancer.targets == {"product": "least_request", "user": "random"}
+    assert config.retry.codes == ("UNAVAILABLE", "ABORTED")
+    assert config.health.watch is False
+    assert (config.identity.directory, config.authz.policy_file) == (Path("/certs"), Path("/policy.toml"))
+
+
+def test_every_bad_variable_is_told_at_once() -> None:
+    told = problems(
+        MESH_DRAIN_GRACE="soon",
+        MESH_RESOLVER_PORT="70000",
+        MESH_BALANCER_POLICY="fastest",
+        MESH_HEALTH_WATCH="perhaps",
+        MESH_RETRY_MAX_ATTEMPTS="0",
+        MESH_COLOUR="blue",
+    )
+    assert len(told) == 6
+    for word in ("MESH_DRAIN_GRACE='soon'", "70000", "fastest", "perhaps", "max_attempts", "MESH_COLOUR"):
+        assert any(word in line for line in told), word
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MESH_RESOLVER_TIMEOUT", "0"),
+        ("MESH_RESOLVER_JITTER", "1"),
+        ("MESH_RESOLVER_MIN_INTERVAL", "60"),
+        ("MESH_BALANCER_SLOW_START", "-1"),
+        ("MESH_BALANCER_TARGETS", "product"),
+        ("MESH_RETRY_BUDGET_RATIO", "2"),
+        ("MESH_RETRY_BASE_BACKOFF", "0"),
+        ("MESH_DEADLINE_DEFAULT", "0"),
+        ("MESH_IDENTITY_POLL_INTERVAL", "0"),
+        ("MESH_IDENTITY_TRUST_DOMAIN", ""),
+        ("MESH_DRAIN_DELAY", "-1"),
+        ("MESH_DRAIN_STREAM_GRACE", "-1"),
+        ("MESH_TELEMETRY_SAMPLE_RATIO", "1.5"),
+        ("MESH_TELEMETRY_ACCESS_LOG", "some"),
+        ("MESH_SERVICE", ""),
+    ],
+)
+def test_a_value_out_of_range_is_refused(variable: str, value: str) -> None:
+    assert len(problems(**{variable: value})) == 1
+
+
+def test_a_dns_name_is_fully_qualified() -> None:
+    assert read().dns_name("product") == "product.meshmart.svc.cluster.local."

@@ -1,0 +1,343 @@
+"""Propagation, sampling and the tracing layers, with a recorder that keeps spans in a list."""
+
+import random
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpcmesh.call import (
+    ClientCall,
+    Kind,
+    Method,
+    Principal,
+    ServerCall,
+    TraceContext,
+    Workload,
+    current_call,
+)
+from grpcmesh.telemetry import TraceMiddleware, annotate, current_trace
+from grpcmesh.telemetry.context import format_traceparent, parse_traceparent
+from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Step, Tracer
+
+GET = Method.parse("/ecommerce.ProductService/GetProduct", Kind.UNARY)
+HEALTH = Method.parse("/grpc.health.v1.Health/Watch", Kind.SERVER_STREAM)
+SAMPLED = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", True)
+UNSAMPLED = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", False)
+
+
+class FakeSpan:
+    def __init__(
+        self, name: str, kind: str, parent: TraceContext | None, attributes: dict[str, Any], n: int
+    ) -> None:
+        self.name, self.kind, self.parent, self.attributes = name, kind, parent, dict(attributes)
+        self.trace = TraceContext(parent.trace_id if parent else f"{n:032x}", f"{n:016x}", True)
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.error: str | None = None
+        self.ended = False
+
+    def add_event(self, name: str, attributes: dict[str, Any]) -> None:
+        self.events.append((name, attributes))
+
+    def set_attributes(self, attributes: dict[str, Any]) -> None:
+        self.attributes |= attributes
+
+    def update_name(self, name: str) -> None:
+        self.name = name
+
+
+class ListRecorder:
+    """Keeps spans: the seam is `Recorder`; the SDK's own is tested in integration."""
+
+    def __init__(self) -> None:
+        self.spans: list[FakeSpan] = []
+
+    def start(
+        self, name: str, kind: str, parent: TraceContext | None, attributes: dict[str, Any]
+    ) -> FakeSpan:
+        self.spans.append(FakeSpan(name, kind, parent, attributes, len(self.spans) + 1))
+        return self.spans[-1]
+
+    def context(self, span: FakeSpan) -> TraceContext:
+        return span.trace
+
+    def end(self, span: FakeSpan, error: str | None, attributes: dict[str, Any]) -> None:
+        span.set_attributes(attributes)
+        span.error, span.ended = error, True
+
+
+@pytest.fixture
+def recorder() -> ListRecorder:
+    return ListRecorder()
+
+
+def tracer(recorder: ListRecorder | None, ratio: float = 1.0) -> Tracer:
+    return Tracer(ratio, recorder, random.Random(1))
+
+
+def serve(layer: ServerTrace, header: str | None = None, method: Method = GET) -> ServerCall:
+    call = ServerCall(method, None, 0.0, {"traceparent": header} if header else {})  # type: ignore[arg-type]
+    layer.on_start(call)
+    return call
+
+
+def send(layer: ClientTrace, method: Method = GET) -> ClientCall:
+    call = ClientCall(method, "product", 0.0)
+    layer.on_start(call)
+    return call
+
+
+ids = st.builds(
+    TraceContext,
+    st.integers(1, 2**128 - 1).map("{:032x}".format),
+    st.integers(1, 2**64 - 1).map("{:016x}".format),
+    st.booleans(),
+)
+
+
+@given(ids)
+def test_a_context_survives_the_wire(context: TraceContext) -> None:
+    assert parse_traceparent(format_traceparent(context)) == context
+
+
+@given(st.text() | st.binary())
+def test_any_garbage_is_no_context_rather_than_an_error(garbage: str | bytes) -> None:
+    parse_traceparent(garbage)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+    ],
+)
+def test_a_malformed_header_is_no_context(header: str) -> None:
+    assert parse_traceparent(header) is None
+
+
+def test_a_later_version_may_have_more_fields_and_flags() -> None:
+    header = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03-more"
+    assert parse_traceparent(header) == SAMPLED
+
+
+def test_about_the_ratio_of_new_traces_is_sampled(recorder: ListRecorder) -> None:
+    layer = ServerTrace(tracer(recorder, 0.1), "127.0.1.1:50051")
+    sampled = sum(serve(layer).span is not None for _ in range(2000))
+    assert 150 <= sampled <= 250
+
+
+def test_the_callers_decision_is_followed_both_ways(recorder: ListRecorder) -> None:
+    never, always = (ServerTrace(tracer(recorder, ratio), "127.0.1.1:50051") for ratio in (0.0, 1.0))
+    recorded = serve(never, format_traceparent(SAMPLED))
+    assert recorded.span.parent == SAMPLED
+    passed = serve(always, format_traceparent(UNSAMPLED))
+    assert (passed.span, passed.trace) == (None, UNSAMPLED)
+
+
+def test_an_unsampled_call_still_has_a_trace_that_its_own_calls_carry_on(recorder: ListRecorder) -> None:
+    unsampled = tracer(recorder, 0.0)
+    call = serve(ServerTrace(unsampled, "127.0.1.1:50051"))
+    token = current_call.set(call)
+    try:
+        out = send(ClientTrace(unsampled))
+    finally:
+        current_call.reset(token)
+    assert call.trace is not None
+    assert not call.trace.sampled
+    assert out.metadata == [("traceparent", format_traceparent(call.trace))]
+    assert recorder.spans == []
+
+
+def test_without_an_exporter_a_sampled_context_passes_through_unchanged() -> None:
+    silent = tracer(None)
+    token = current_call.set(serve(ServerTrace(silent, "127.0.1.1:50051"), format_traceparent(SAMPLED)))
+    try:
+        out = send(ClientTrace(silent))
+    finally:
+        current_call.reset(token)
+    assert out.metadata == [("traceparent", format_traceparent(SAMPLED))]
+
+
+def test_health_checks_begin_no_trace(recorder: ListRecorder) -> None:
+    assert serve(ServerTrace(tracer(recorder), "127.0.1.1:50051"), method=HEALTH).trace is None
+    assert send(ClientTrace(tracer(recorder)), HEALTH).metadata == []
+    assert recorder.spans == []
+
+
+def test_a_client_span_is_the_child_of_the_served_call_and_its_context_is_sent(
+    recorder: ListRecorder,
+) -> None:
+    layer = tracer(recorder)
+    inbound = serve(ServerTrace(layer, "127.0.1.1:50051"), format_traceparent(SAMPLED))
+    token = current_call.set(inbound)
+    try:
+        out = send(ClientTrace(layer))
+    finally:
+        current_call.reset(token)
+    assert out.span.parent == inbound.trace
+    assert out.metadata == [("traceparent", format_traceparent(out.trace))]  # type: ignore[arg-type]
+    assert out.trace.trace_id == SAMPLED.trace_id  # type: ignore[union-attr]
+
+
+def test_each_attempt_is_an_event_with_its_endpoint_and_code(recorder: ListRecorder) -> None:
+    layer = ClientTrace(tracer(recorder))
+    call = send(layer)
+    for n, (endpoint, code) in enumerate(
+        [("127.0.1.1:50051", grpc.StatusCode.UNAVAILABLE), ("[::1]:50051", grpc.StatusCode.OK)], 1
+    ):
+        call.attempts, call.endpoint = n, endpoint
+        layer.on_attempt(call, code)
+    layer.on_end(call)
+    first, second = (attributes for _, attributes in recorder.spans[0].events)
+    assert first == {
+        "rpc.attempt": 1,
+        "rpc.response.status_code": "UNAVAILABLE",
+        "server.address": "127.0.1.1",
+        "server.port": 50051,
+    }
+    assert (second["server.address"], second["rpc.response.status_code"]) == ("::1", "OK")
+    assert recorder.spans[0].ended
+    assert recorder.spans[0].error is None
+
+
+def test_a_server_span_says_who_called_what_and_how_it_ended(recorder: ListRecorder) -> None:
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051")
+    call = serve(layer)
+    call.workload, call.principal = Workload("cluster.local", "meshmart", "order"), Principal(7, "x")
+    call.code = grpc.StatusCode.UNAVAILABLE
+    layer.on_end(call)
+    [span] = recorder.spans
+    assert (span.name, span.kind, span.error) == (
+        "ecommerce.ProductService/GetProduct",
+        "server",
+        "UNAVAILABLE",
+    )
+    assert span.attributes == {
+        "rpc.system.name": "grpc",
+        "rpc.method": "ecommerce.ProductService/GetProduct",
+        "rpc.response.status_code": "UNAVAILABLE",
+        "server.address": "127.0.1.1",
+        "server.port": 50051,
+        "mesh.caller": "order",
+        "user.id": "7",
+    }
+
+
+@pytest.mark.parametrize(("code", "error"), [("NOT_FOUND", None), ("INTERNAL", "INTERNAL")])
+def test_the_callers_mistakes_are_no_error_of_the_server(
+    recorder: ListRecorder, code: str, error: str | None
+) -> None:
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051")
+    call = serve(layer)
+    call.code = grpc.StatusCode[code]
+    layer.on_end(call)
+    assert recorder.spans[0].error == error
+
+
+def test_calls_inside_a_step_are_its_children_and_it_can_be_annotated(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    outs = []
+
+    def charge() -> None:
+        with Step(layer, "charge", {}):
+            annotate(order_id=7)
+            outs.append(send(ClientTrace(layer)))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        charge()
+    [out] = outs
+    step = recorder.spans[0]
+    assert out.span.parent == step.trace
+    assert (step.attributes, step.error, step.ended) == ({"order.id": 7}, "RuntimeError", True)
+    assert current_trace() is None
+
+
+def test_a_call_served_within_a_steps_context_is_not_part_of_the_step(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    with Step(layer, "start the server", {}):
+        served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+        token = current_call.set(served)
+        inside = send(ClientTrace(layer))
+        current_call.reset(token)
+        outside = send(ClientTrace(layer))
+    assert inside.span.parent == served.trace
+    assert outside.span.parent == recorder.spans[0].trace
+
+
+def test_annotating_outside_of_a_sampled_trace_does_nothing() -> None:
+    annotate(order_id=7)
+
+
+class Web:
+    """An ASGI app that makes one mesh call, and the messages it sent."""
+
+    def __init__(self, layer: Tracer, status: int = 200) -> None:
+        self._layer, self._status = layer, status
+        self.sent: list[Any] = []
+        self.calls: list[ClientCall] = []
+
+    async def __call__(self, scope: Any, receive: Any, send_message: Any) -> None:
+        self.calls.append(send(ClientTrace(self._layer)))
+        scope["route"] = type("Route", (), {"path": "/products/{id}"})
+        await send_message({"type": "http.response.start", "status": self._status, "headers": []})
+
+    async def request(self, force: bool = False, header: str = "") -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/products/1",
+            "query_string": b"token=secret",
+            "headers": [(b"traceparent", header.encode())] if header else [],
+        }
+
+        async def keep(message: Any) -> None:
+            self.sent.append(message)
+
+        middleware = TraceMiddleware(self, self._layer, lambda scope: force)
+        await middleware(scope, None, keep)  # type: ignore[arg-type]
+
+
+async def test_an_http_request_is_the_root_of_the_calls_it_makes(recorder: ListRecorder) -> None:
+    web = Web(tracer(recorder))
+    await web.request()
+    root = recorder.spans[0]
+    assert (root.name, root.kind, root.parent, root.error) == ("GET /products/{id}", "server", None, None)
+    assert root.attributes == {
+        "http.request.method": "GET",
+        "url.path": "/products/1",
+        "http.route": "/products/{id}",
+        "http.response.status_code": 200,
+    }
+    assert web.calls[0].span.parent == root.trace
+    assert (b"x-trace-id", root.trace.trace_id.encode()) in web.sent[0]["headers"]
+
+
+@pytest.mark.parametrize(("force", "header"), [(True, ""), (False, format_traceparent(SAMPLED))])
+async def test_a_request_is_recorded_when_forced_or_when_its_header_says_so(
+    recorder: ListRecorder, force: bool, header: str
+) -> None:
+    await Web(tracer(recorder, 0.0)).request(force, header)
+    assert [span.kind for span in recorder.spans] == ["server", "client"]
+    assert all(span.ended for span in recorder.spans[:1])
+
+
+async def test_an_unsampled_request_still_tells_its_trace_id(recorder: ListRecorder) -> None:
+    web = Web(tracer(recorder, 0.0))
+    await web.request()
+    header = dict(web.sent[0]["headers"])[b"x-trace-id"].decode()
+    assert web.calls[0].trace is not None
+    assert header == web.calls[0].trace.trace_id
+
+
+async def test_a_failed_response_marks_the_span(recorder: ListRecorder) -> None:
+    await Web(tracer(recorder), status=503).request()
+    assert recorder.spans[0].error == "503"
