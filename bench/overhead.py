@@ -35,7 +35,7 @@ from ecommerce.product_pb2_grpc import (
 from grpcmesh.auth import TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.channel import MeshChannel, client_layers
+from grpcmesh.client.channel import MeshChannel, client_layers
 from grpcmesh.config import (
     AuthzConfig,
     BalancerConfig,
@@ -47,7 +47,7 @@ from grpcmesh.config import (
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import Address, StaticResolver
-from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
 
 #: Name -> what it is. The order is the order of a round.

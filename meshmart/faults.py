@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import HealthConfig, RetryConfig
 from grpcmesh.fault import Fault
 from grpcmesh.fault import fault_pb2 as pb

@@ -65,7 +65,7 @@ async def wait() -> None:
     """Answers the kubelet's probes until SIGTERM."""
     from grpcmesh.config import MeshConfig
     from grpcmesh.health.servicer import HealthServicer
-    from grpcmesh.ports import HealthPort
+    from grpcmesh.server.ports import HealthPort
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

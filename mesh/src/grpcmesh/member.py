@@ -11,7 +11,7 @@ from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from grpcmesh.channel import MeshChannel
+    from grpcmesh.client.channel import MeshChannel
 
 #: Seconds that calls still running on a channel have when the process leaves.
 CHANNEL_GRACE = 1.0
@@ -106,7 +106,7 @@ class Member:
             await self.admin.start()
 
     def _open(self, target: str) -> "MeshChannel":
-        from grpcmesh.channel import (
+        from grpcmesh.client.channel import (
             MeshChannel,
             client_layers,
         )  # a process without channels needs no resolver

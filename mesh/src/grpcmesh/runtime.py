@@ -18,11 +18,11 @@ from grpcmesh.errors import MeshError
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityError
 from grpcmesh.member import Member
-from grpcmesh.ports import HealthPort, StartError
-from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.server.ports import HealthPort, StartError
+from grpcmesh.server.server import MeshServer, server_layers
 
 if TYPE_CHECKING:
-    from grpcmesh.channel import MeshChannel
+    from grpcmesh.client.channel import MeshChannel
 
 #: Exit status: bad configuration; anything else that went wrong.
 EX_CONFIG, EX_FAILED = 2, 1

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import BalancerConfig, IdentityConfig, MeshConfig
 from grpcmesh.identity import IdentityStore
 from grpcmesh.testing.ping import PingServer

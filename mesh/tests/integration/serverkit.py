@@ -17,7 +17,7 @@ from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
 from grpcmesh.config import AuthzConfig, DrainConfig, FaultConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
-from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, add_PingServiceServicer_to_server

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpcmesh.auth import StaticKeys, TokenIssuer
 from grpcmesh.balancer import LOAD_KEY, LoadReport
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import AdminConfig, BalancerConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from grpcmesh.identity import IdentityStore
 from grpcmesh.member import Member

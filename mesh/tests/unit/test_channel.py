@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from grpcmesh.call import ClientCall, ClientLayer, Kind, Method
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.client.connection import channel_options
 from grpcmesh.client.core import Core
 from grpcmesh.client.flight import settled

@@ -11,9 +11,9 @@ from grpcmesh.config import AuthzConfig, FaultConfig, MeshConfig
 from grpcmesh.errors import PermissionDenied
 from grpcmesh.fault import FaultLayer
 from grpcmesh.identity import IdentityLayer
-from grpcmesh.server import server_layers
-from grpcmesh.serving import Stack, wrap
-from grpcmesh.streams import Stream
+from grpcmesh.server.server import server_layers
+from grpcmesh.server.streams import Stream
+from grpcmesh.server.wrapping import Stack, wrap
 from grpcmesh.telemetry import Telemetry
 from tests.unit.fakes import FakeContext
 

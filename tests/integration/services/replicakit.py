@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpcmesh.auth import StaticKeys, TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, DrainConfig, IdentityConfig, MeshConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
-from grpcmesh.server import MeshServer, server_layers
+from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
 from grpcmesh.testing.resolver import FakeResolver
 

@@ -14,7 +14,7 @@ from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 
 from grpcmesh.config import AuthConfig
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.chat.presence import Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer

@@ -24,7 +24,7 @@ from grpcmesh.call import Principal, ServerCall, ServerLayer, Workload
 from grpcmesh.clock import Clock
 from grpcmesh.config import MeshConfig
 from grpcmesh.health.servicer import HealthServicer
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from grpcmesh.status import from_wire
 from services.kit.background import repeating
 from services.kit.db import Database

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.analytics.domain import METRICS
 from services.analytics.figures import Figures
 from services.analytics.servicer import AnalyticsServicer

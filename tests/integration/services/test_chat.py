@@ -13,7 +13,7 @@ from ecommerce.chat_pb2_grpc import ChatServiceStub, add_ChatServiceServicer_to_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.chat import presence as presence_module
 from services.chat import storage
 from services.chat.presence import Presence, leaving

@@ -14,7 +14,7 @@ from ecommerce.notification_pb2_grpc import (
     add_NotificationServiceServicer_to_server,
 )
 
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.kit.db import Database
 from services.kit.following import following
 from services.notification.inbox import Inbox

@@ -14,7 +14,7 @@ from ecommerce.analytics_pb2 import DashboardRequest
 from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub, add_AnalyticsServiceServicer_to_server
 from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
 
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.analytics.figures import Figures
 from services.analytics.servicer import AnalyticsServicer
 from services.analytics.storage import SqlStore as AnalyticsStore

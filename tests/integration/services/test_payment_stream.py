@@ -13,7 +13,7 @@ from ecommerce import payment_pb2 as pb
 from ecommerce.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
 from google.protobuf.empty_pb2 import Empty
 
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from services.kit.db import Database
 from services.kit.following import following
 from services.payment.acquirer import SimulatedAcquirer

@@ -17,7 +17,7 @@ from ecommerce.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.call import current_workload
-from grpcmesh.channel import MeshChannel
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.clock import monotonic
 from grpcmesh.config import BalancerConfig, IdentityConfig, MeshConfig
 from grpcmesh.errors import (
@@ -32,7 +32,7 @@ from grpcmesh.errors import (
 )
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityLayer, IdentityStore
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from grpcmesh.testing.resolver import FakeResolver
 from services.storefront.calls import AGAIN, Caller
 from services.storefront.clients import shop

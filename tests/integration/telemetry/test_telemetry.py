@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from grpcmesh.admin import AdminServer
-from grpcmesh.channel import MeshChannel, client_layers
+from grpcmesh.client.channel import MeshChannel, client_layers
 from grpcmesh.config import AdminConfig, MeshConfig, TelemetryConfig
 from grpcmesh.health.servicer import HealthServicer
-from grpcmesh.server import MeshServer
+from grpcmesh.server.server import MeshServer
 from grpcmesh.telemetry import LineWriter, Telemetry, TraceMiddleware
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse

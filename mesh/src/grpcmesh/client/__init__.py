@@ -1,1 +1,1 @@
-"""The machinery under `grpcmesh.channel`: connections, the pool of a target, and the way of one call."""
+"""The client's half of the mesh: the channel, the way of one call, connections and the pool of a target."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from grpcmesh.call import Kind, Method
-from grpcmesh.serving import Stack, kind_of, unimplemented, wrap
-from grpcmesh.streams import Stream
+from grpcmesh.server.streams import Stream
+from grpcmesh.server.wrapping import Stack, kind_of, unimplemented, wrap
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]

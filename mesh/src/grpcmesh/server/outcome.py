@@ -9,7 +9,7 @@ import grpc
 from grpcmesh import status
 from grpcmesh.call import ServerCall
 from grpcmesh.errors import DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
-from grpcmesh.streams import Stream
+from grpcmesh.server.streams import Stream
 
 #: A call that the servicer made and that failed -> what its own caller is told. Anything else is
 #: INTERNAL: NOT_FOUND, say, speaks of a thing that our caller never named. Details are not passed on.

@@ -16,8 +16,8 @@ import grpc
 from grpcmesh import status
 from grpcmesh.call import Kind, Method, ServerCall, ServerLayer, current_call
 from grpcmesh.errors import DeadlineExceeded, FieldViolation, Injected, InvalidArgument
-from grpcmesh.outcome import Unimplemented, code_of, translate
-from grpcmesh.streams import Parse, Serialize, Stream
+from grpcmesh.server.outcome import Unimplemented, code_of, translate
+from grpcmesh.server.streams import Parse, Serialize, Stream
 
 Hook = Callable[[ServerCall], None]
 

@@ -13,7 +13,6 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from grpcmesh import connections
 from grpcmesh.auth import TokenVerifier, UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
 from grpcmesh.balancer import LoadReporter
@@ -22,12 +21,13 @@ from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.fault import FaultLayer, Faults, FaultServicer
 from grpcmesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
-from grpcmesh.handlers import UNKNOWN_METHOD, Handlers
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityLayer, IdentityStore
-from grpcmesh.ports import OPTIONS, listen
-from grpcmesh.serving import Stack
-from grpcmesh.streams import Stream
+from grpcmesh.server import connections
+from grpcmesh.server.handlers import UNKNOWN_METHOD, Handlers
+from grpcmesh.server.ports import OPTIONS, listen
+from grpcmesh.server.streams import Stream
+from grpcmesh.server.wrapping import Stack
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -42,7 +42,7 @@ def server_layers(
     verifier: TokenVerifier | None,
     identity: IdentityStore | None = None,
 ) -> list[ServerLayer]:
-    """The stack, outermost first. Innermost, in `grpcmesh.serving`, stands the mapping of errors."""
+    """The stack, outermost first. Innermost, in `grpcmesh.server.wrapping`, stands the mapping of errors."""
     domain, namespace = config.identity.trust_domain, config.namespace
     reporter = [LoadReporter()] if config.telemetry.load_report_interval else []
     faults = [FaultLayer(Faults(monotonic, system_rng()))] if config.fault.enabled else []

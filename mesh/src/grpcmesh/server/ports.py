@@ -6,11 +6,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from grpcmesh.handlers import Handlers
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
-from grpcmesh.serving import Stack
-from grpcmesh.streams import Stream
+from grpcmesh.server.handlers import Handlers
+from grpcmesh.server.streams import Stream
+from grpcmesh.server.wrapping import Stack
 
 #: Of every server.
 OPTIONS = (
