@@ -1,8 +1,8 @@
 """The shared vocabulary of a call: its method and kind, who calls, and the two hooks of a layer.
 
 Both stacks (`grpcmesh.client.channel`, `grpcmesh.server.server`) are lists of layers. A layer never sees
-that there are four kinds of call: the stack knows, in one helper, and calls `on_start` once before and `on_end`
-once after. Hooks are plain functions, because an await per layer costs more than most layers do.
+that there are four kinds of call: the stack knows, in one helper. It calls `on_start` once before and
+`on_end` once after. Hooks are plain functions, because an await per layer costs more than most layers do.
 """
 
 import enum
