@@ -100,7 +100,8 @@ class Member:
     async def _start(self) -> None:
         await self.telemetry.start()
         self.telemetry.add(self.identity)
-        self.spawn(self.identity.watch(), "identity")
+        self.telemetry.add(self.tasks)
+        self.tasks.supervise(self.identity.watch, "identity")
         if self._sockets:
             self.admin = AdminServer(self.config.admin, self.telemetry.registry, self.state)
             await self.admin.start()

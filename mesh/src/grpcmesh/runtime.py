@@ -85,10 +85,10 @@ class App:
         for source in (self.policy, self.verifier, self.server):
             self.telemetry.add(source)
         self.telemetry.metrics_server.declare(self.server.methods())
-        self.spawn(self.policy.watch(), "policy")
+        self.member.tasks.supervise(self.policy.watch, "policy")
         if self.verifier.source is not None:
             await self.verifier.start(KEYS_TIMEOUT)
-            self.spawn(self.verifier.watch(), "keys")
+            self.member.tasks.supervise(self.verifier.watch, "keys")
         if self.server.services:
             await self.server.start()
         await self._health_port.start()

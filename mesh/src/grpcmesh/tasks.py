@@ -1,44 +1,119 @@
-"""The owner of background tasks: none is lost, none fails unheard."""
+"""The owner of background tasks: none outlives its owner, and none dies without being noticed."""
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Coroutine
-from typing import Any
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
+from grpcmesh.backoff import Backoff
+from grpcmesh.clock import Rng, system_rng
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+#: Upper bounds of the first and of any wait before a supervised task is restarted, in seconds.
+FIRST_RESTART, LONGEST_RESTART = 0.1, 30.0
+#: Seconds that tasks have to end once they are cancelled.
+CLOSE_TIMEOUT = 5.0
 
 
 class Tasks:
-    """Runs coroutines until `aclose`. The first that fails is remembered; its owner decides what follows.
+    """Runs coroutines in the background until `aclose`.
 
-    A `TaskGroup` would cancel the body of its `async with`; a server has to drain first.
+    `spawn` runs a coroutine once: what follows a failure is its owner's decision (`failed`). `supervise`
+    keeps something running: whatever it raises, it is started again after a backoff. Both run in an empty
+    `contextvars.Context`, so that background work inherits no deadline, caller or trace from the call that
+    happened to start it.
+
+    A `TaskGroup` would cancel the body of its `async with` at the first failure; a server has to drain first.
+
+    Args:
+        rng: Draws the jitter of restarts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rng: Rng | None = None) -> None:
+        self._rng = rng or system_rng()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failed = asyncio.Event()
+        self._restarts: dict[str, int] = {}
+        self._closed = False
+        #: The error of the first spawned task that failed.
         self.error: BaseException | None = None
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
-        """Starts a task that lives at most as long as this."""
-        task = asyncio.create_task(coroutine, name=name)
+    def spawn(self, coroutine: Coroutine[Any, Any, _T], name: str | None = None) -> asyncio.Task[_T]:
+        """Start a task that lives at most as long as this owner.
+
+        Raises:
+            RuntimeError: The owner has been closed.
+        """
+        if self._closed:
+            coroutine.close()
+            raise RuntimeError(f"{name or coroutine} was not started: its owner has been closed")
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(coroutine, name=name, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
+    def supervise(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        """Start `run()`, and start it again after a backoff each time it raises. It ends when it returns.
+
+        Args:
+            run: Called for each start, such as `resolver.watch`.
+            name: Of the task, and its `task` label in `mesh_task_restarts_total`: one of few, no address.
+
+        Raises:
+            RuntimeError: The owner has been closed.
+        """
+        self._restarts.setdefault(name, 0)
+        return self.spawn(self._supervised(run, name), name)
+
     async def failed(self) -> BaseException:
-        """Waits for a task to fail; its error."""
+        """Wait until a spawned task has failed, and return its error."""
         await self._failed.wait()
         assert self.error is not None
         return self.error
 
     async def aclose(self) -> None:
-        """Cancels all that run, and waits for them."""
-        while self._tasks:
-            running = list(self._tasks)
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running)
+        """Cancel all tasks and wait for their end, for `CLOSE_TIMEOUT` seconds at most."""
+        self._closed = True
+        running = self._tasks - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        if not running:
+            return
+        _, stuck = await asyncio.wait(running, timeout=CLOSE_TIMEOUT)
+        for task in stuck:
+            _log.error("background task %s did not end within %g s", task.get_name(), CLOSE_TIMEOUT)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the restarts of supervised tasks, from zero on."""
+        text = "Restarts of the mesh's own background tasks after a failure."
+        family = CounterMetricFamily("mesh_task_restarts", text, labels=["task"])
+        for name, count in self._restarts.items():
+            family.add_metric([name], count)
+        yield family
+
+    async def _supervised(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        backoff, clock = Backoff(FIRST_RESTART, LONGEST_RESTART, self._rng), asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            try:
+                return await run()
+            except (Exception, asyncio.CancelledError) as e:
+                if _cancelling():
+                    raise
+                if clock() - started > LONGEST_RESTART:
+                    backoff.reset()
+                wait = backoff.next()
+                self._restarts[name] += 1
+                _log.error("task %s failed, restarts in %.2f s: %r%s", name, wait, e, _where(e))
+            await asyncio.sleep(wait)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -47,3 +122,23 @@ class Tasks:
             _log.error("background task %s failed", task.get_name(), exc_info=error)
             self.error = self.error or error
             self._failed.set()
+
+
+async def stop(task: asyncio.Task[Any]) -> None:
+    """Cancel one task and wait for its end. Raises what the task raised, if that was something else."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()):
+        raise error
+
+
+def _cancelling() -> bool:
+    """Return whether the running task itself is being cancelled, rather than something it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _where(error: BaseException) -> str:
+    """Return the innermost frame of an error: a line of log must do without a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

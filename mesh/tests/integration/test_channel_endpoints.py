@@ -1,6 +1,7 @@
 """Replicas that come, go, fall ill and change certificates, while calls run."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from grpcmesh.balancer import LOAD_KEY, LoadReport
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.config import BalancerPolicy, HealthConfig
+from grpcmesh.resolver import Address
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from grpcmesh.testing.resolver import FakeResolver
 from tests.integration.replicas import CONFIG, Cluster, Load, Wire, cluster, eventually, with_balancer
 
 
@@ -261,8 +264,34 @@ async def test_no_task_outlives_the_channel(tmp_path: Path) -> None:
     async with cluster(tmp_path, 2) as ping:
         await ping.stub.Ping(PingRequest())
         await ping.channel.close()
-        left = {t for t in asyncio.all_tasks() - before if "mesh" in t.get_name()}
-        assert left == set()
+        names = {"resolver", "connection", "drain"}
+        assert not [t for t in asyncio.all_tasks() - before if t.get_name() in names]
+
+
+class Stumbling(FakeResolver):
+    """Its first watch fails."""
+
+    stumbled = False
+
+    async def watch(self) -> AsyncGenerator[frozenset[Address]]:
+        if not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError("stumbled")
+        async for addresses in super().watch():
+            yield addresses
+
+
+async def test_a_resolver_that_dies_is_started_again(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 1) as ping:
+        async with ping.open(resolver=Stumbling(ping.servers[0].endpoint)) as channel:
+            assert (await PingServiceStub(channel).Ping(PingRequest())).replica == "ping-1"
+            restarts = {
+                s.labels["task"]: s.value
+                for family in channel.collect()
+                for s in family.samples
+                if s.name == "mesh_task_restarts_total"
+            }
+        assert restarts == {"resolver": 1, "connection": 0}
 
 
 _STATE = "mesh_endpoint_state"

@@ -12,7 +12,6 @@ from grpcmesh.client.connection import channel_options
 from grpcmesh.client.core import Core
 from grpcmesh.client.flight import settled
 from grpcmesh.client.spec import Spec
-from grpcmesh.client.tasks import Tasks, stop
 from grpcmesh.config import BalancerConfig, MeshConfig
 from grpcmesh.resolver import StaticResolver
 
@@ -99,31 +98,3 @@ async def test_a_channel_that_was_never_used_closes() -> None:
     await channel.close()
     with pytest.raises(grpc.aio.UsageError):
         await channel.start()
-
-
-async def test_a_task_that_dies_is_told_to_the_loop_and_the_others_end_with_their_owner() -> None:
-    async def dies() -> None:
-        raise RuntimeError("oh")
-
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
-    tasks = Tasks()
-    forever = tasks.spawn(asyncio.sleep(3600), "forever")
-    dying = tasks.spawn(dies(), "dying")
-    await asyncio.wait([dying])
-    await tasks.aclose()
-    assert forever.cancelled()
-    assert [c["message"] for c in told] == ["dying died"]
-
-
-async def test_stopping_a_task_raises_what_it_died_of() -> None:
-    async def stubborn() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            raise RuntimeError("oh")
-
-    task = asyncio.create_task(stubborn())
-    await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="oh"):
-        await stop(task)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import grpc
 
-from grpcmesh.client.tasks import stop
 from grpcmesh.config import BalancerConfig
 from grpcmesh.health.watcher import HealthWatcher
+from grpcmesh.tasks import stop
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILURE = grpc.ChannelConnectivity.TRANSIENT_FAILURE

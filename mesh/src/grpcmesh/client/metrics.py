@@ -20,6 +20,7 @@ def collect(core: Core) -> Iterable[Metric]:
         *_of_target(core),
         _drains(core),
         *core.resolver.collect(),
+        *core.pool.tasks.collect(),
     ]
 
 

@@ -12,10 +12,10 @@ import grpc
 
 from grpcmesh.balancer import Balancer, Endpoint, State, Verdict
 from grpcmesh.client.connection import Connection, channel_options
-from grpcmesh.client.tasks import Tasks
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import Credentials, IdentityStore
 from grpcmesh.resolver import Address, Resolver
+from grpcmesh.tasks import Tasks
 
 
 class Waiter(Protocol):
@@ -61,7 +61,8 @@ class Pool:
         self._config, self._balancer, self._resolver, self._identity = config, balancer, resolver, identity
         self._options = channel_options(config.balancer, config.dns_name(target).rstrip("."))
         self._slots: dict[str, Slot] = {}
-        self._tasks = Tasks()
+        #: Follows the resolver and the connections.
+        self.tasks = Tasks()
         self._runs: dict[Connection, asyncio.Task[Any]] = {}
         self._credentials: grpc.ChannelCredentials | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -79,7 +80,7 @@ class Pool:
         if self._identity is not None:
             self._credentials = self._identity.current.channel_credentials()
             self._unsubscribe = self._identity.subscribe(self._renew)
-        self._tasks.spawn(self._follow(), "mesh resolver")
+        self.tasks.supervise(self._follow, "resolver")
 
     async def close(self, grace: float) -> None:
         """Lets calls end within so many seconds, and closes every connection."""
@@ -88,7 +89,7 @@ class Pool:
         for run in self._runs.values():
             run.cancel()
         await asyncio.gather(*(c.drain(grace) for c in list(self._runs)))
-        await self._tasks.aclose()
+        await self.tasks.aclose()
 
     async def _follow(self) -> None:
         async for addresses in self._resolver.watch():
@@ -114,9 +115,7 @@ class Pool:
             self._config.health.watch,
             partial(self._changed, slot),
         )
-        self._runs[connection] = self._tasks.spawn(
-            connection.run(), f"mesh connection {slot.endpoint.address}"
-        )
+        self._runs[connection] = self.tasks.supervise(connection.run, "connection")
         return connection
 
     def _changed(self, slot: Slot, connection: Connection) -> None:
@@ -144,7 +143,7 @@ class Pool:
     def _retire(self, connection: Connection, endpoint: Endpoint) -> None:
         self._runs[connection].cancel()
         self.draining[connection] = endpoint
-        self._tasks.spawn(self._drain(connection), f"mesh drain {endpoint.address}")
+        self.tasks.spawn(self._drain(connection), "drain")
 
     async def _drain(self, connection: Connection) -> None:
         try:
