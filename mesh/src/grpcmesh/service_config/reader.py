@@ -1,0 +1,182 @@
+"""Reads JSON against expectations, and collects every mistake with its place (`methodConfig[0].timeout`)."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import grpc
+
+_T = TypeVar("_T")
+_DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
+#: The range of google.protobuf.Duration.
+_MAX_SECONDS = 315_576_000_000
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+Problems = list[str]
+
+
+class Mistake(Exception):  # noqa: N818 - it never leaves the parser
+    """A value is not what is expected; the text says what is."""
+
+
+class JsonObject:
+    """One JSON object: each field is taken once, and `finish` reports those that nobody took.
+
+    Args:
+        path: The place of the object; empty for the whole config.
+        problems: Where mistakes are collected.
+    """
+
+    def __init__(self, value: Any, path: str, problems: Problems) -> None:
+        self.path, self.problems = path, problems
+        if not isinstance(value, Mapping):
+            self.report("", f"must be an object, is {shown(value)}")
+            value = {}
+        self._fields: dict[str, Any] = dict(value)
+
+    def place(self, name: str) -> str:
+        """The path of a field."""
+        if not name.isprintable() or len(name) > 60:
+            name = shown(name)
+        return f"{self.path}.{name}" if self.path and name else self.path or name
+
+    def report(self, name: str, problem: str) -> None:
+        """Note a mistake in a field, or in the object itself where the name is empty."""
+        self.problems.append(f"{self.place(name) or 'service config'}: {problem}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
+    def take(self, name: str, parse: Callable[[Any], _T], default: _T, *, required: bool = False) -> _T:
+        """Return the field as `parse` reads it, or the default where it is absent or wrong."""
+        if name not in self._fields:
+            if required:
+                self.report(name, "is missing")
+            return default
+        value = self._fields.pop(name)
+        try:
+            return parse(value)
+        except Mistake as e:
+            self.report(name, str(e))
+            return default
+
+    def child(self, name: str, read: Callable[["JsonObject"], _T]) -> _T | None:
+        """Return the object under a field as `read` reads it, or None where it is absent."""
+        if name not in self._fields:
+            return None
+        return self._read(self._fields.pop(name), self.place(name), read)
+
+    def children(self, name: str, read: Callable[["JsonObject"], _T]) -> list[_T]:
+        """Return the objects of the list under a field."""
+        items: list[Any] = self.take(name, a_list, [])
+        return [self._read(item, f"{self.place(name)}[{i}]", read) for i, item in enumerate(items)]
+
+    def _read(self, value: Any, path: str, read: Callable[["JsonObject"], _T]) -> _T:
+        child = JsonObject(value, path, self.problems)
+        result = read(child)
+        child.finish()
+        return result
+
+    def rest(self) -> dict[str, Any]:
+        """Take all fields that are left."""
+        fields, self._fields = self._fields, {}
+        return fields
+
+    def finish(self) -> None:
+        """Report the fields that nobody took."""
+        for name in self._fields:
+            self.report(name, "no such setting")
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: short, on one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def a_list(value: Any) -> list[Any]:
+    """A JSON array."""
+    if not isinstance(value, list):
+        raise Mistake(f"must be a list, is {shown(value)}")
+    return value
+
+
+def a_bool(value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise Mistake(f"must be true or false, is {shown(value)}")
+    return value
+
+
+def a_string(value: Any) -> str:
+    """A JSON string."""
+    if not isinstance(value, str):
+        raise Mistake(f"must be a string, is {shown(value)}")
+    return value
+
+
+def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+    """A whole number within bounds; proto3's JSON writes 64-bit ones as strings."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Mistake(f"must be a whole number, is {shown(value)}")
+        if value < least or (most is not None and value > most):
+            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise Mistake(f"must be {bounds}, is {value}")
+        return value
+
+    return parse
+
+
+def number(least: float, most: float, *, above: bool = False) -> Callable[[Any], float]:
+    """A number from `least` (above it, with `above`) to `most`."""
+
+    def parse(value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise Mistake(f"must be a number, is {shown(value)}")
+        if value < least or value > most or (above and value == least):
+            raise Mistake(
+                f"must be {'above' if above else 'at least'} {least:g} and at most {most:g}, is {value}"
+            )
+        return float(value)
+
+    return parse
+
+
+def duration(value: Any) -> float:
+    """A proto3 Duration in JSON, such as "1.5s", that is not negative. In seconds."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise Mistake(f'must be a duration such as "1.5s", is {shown(value)}')
+    seconds = float(f"{match[1]}.{match[2] or 0}")
+    if seconds > _MAX_SECONDS:
+        raise Mistake(f"must be at most {_MAX_SECONDS}s, is {value}")
+    return seconds
+
+
+def positive_duration(value: Any) -> float:
+    """A duration above zero."""
+    seconds = duration(value)
+    if seconds == 0:
+        raise Mistake(f"must be above zero, is {value}")
+    return seconds
+
+
+def status_code(value: Any) -> grpc.StatusCode:
+    """A status code by its number, or by its name in upper or lower case."""
+    if isinstance(value, str) and value.upper() in grpc.StatusCode.__members__:
+        return grpc.StatusCode[value.upper()]
+    if isinstance(value, int) and not isinstance(value, bool) and value in _CODES:
+        return _CODES[value]
+    raise Mistake(f"must be a status code, is {shown(value)}")
+
+
+def status_codes(value: Any) -> frozenset[grpc.StatusCode]:
+    """A list of status codes."""
+    return frozenset(map(status_code, a_list(value)))
