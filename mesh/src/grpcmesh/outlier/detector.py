@@ -1,0 +1,210 @@
+"""Decides which endpoints are ejected, and when they return. Pure: the caller says when, and does the rest.
+
+gRFC A50 (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md) gives the sweeps by
+success rate and failure percentage, the growing ejection time and the cap. Added to it: consecutive failures
+and stalls, which eject between sweeps, and a probe before an endpoint returns.
+
+There is no timer. A sweep is due at the first attempt that ends after its time; the end of an ejection, and a
+stall, are noticed by the picks. Without calls nothing needs to be decided.
+"""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from grpcmesh.clock import Clock, Rng
+from grpcmesh.outlier.record import Record, State
+from grpcmesh.service_config import FailurePercentageEjection, OutlierDetection, SuccessRateEjection
+
+#: Attempts without an answer that make a stall; a slow call alone is none.
+STALLED_ATTEMPTS = 3
+#: A stall also lasts this many times the longest answer of the last two intervals, so that a target whose
+#: answers take long is not taken for one that has stopped.
+_STALL_FACTOR = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An endpoint has left rotation or may return to it."""
+
+    record: Record
+    state: State
+    #: Why, in a few words.
+    cause: str
+    #: Seconds that an ejection lasts.
+    duration: float = 0.0
+
+
+class OutlierDetector:
+    """Watches the endpoints of one target.
+
+    Args:
+        config: Thresholds and times.
+        clock: Monotonic seconds.
+        rng: Draws for the enforcement percentages.
+    """
+
+    def __init__(self, config: OutlierDetection, clock: Clock, rng: Rng) -> None:
+        self._config, self._clock, self._rng = config, clock, rng
+        self._records: list[Record] = []
+        self._sweep_at = clock() + config.interval
+        #: The first end of an ejection; no pick looks further before it.
+        self._return_at = float("inf")
+        self._slowest = self._slowest_before = 0.0
+        #: How many ejections there were, by algorithm.
+        self.ejections = dict.fromkeys(
+            ("consecutive_failures", "success_rate", "failure_percentage", "stalled", "probe_failed"), 0
+        )
+        #: Ejections that only the cap forbade.
+        self.capped = 0
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """The endpoints that may be picked, or could be but for an ejection, are these now."""
+        self._records = list(records)
+        self._note_returns()
+
+    @property
+    def ejected(self) -> int:
+        """How many are out of rotation now, those that are being probed included."""
+        return sum(r.state is not State.ADMITTED for r in self._records)
+
+    def due(self) -> list[Change]:
+        """Return the ejections that have ended. It looks at the clock only while there are any."""
+        if self._return_at == float("inf") or (now := self._clock()) < self._return_at:
+            return []
+        over = [r for r in self._records if r.state is State.EJECTED and r.returns_at <= now]
+        for record in over:
+            record.state, record.probe_under_way, record.probing_since = State.PROBING, False, now
+        self._note_returns()
+        return [Change(record, State.PROBING, "its ejection is over") for record in over]
+
+    def started(self, record: Record) -> Change | None:
+        """An attempt begins. Return the ejection of an endpoint that has stalled: pick another one then."""
+        now = self._clock()
+        if record.state is State.PROBING:
+            record.probe_under_way = True
+        if record.in_flight < STALLED_ATTEMPTS:
+            record.progress_at = now  # so many can wait for their answers: nothing is stalled yet
+        elif self._stalled(record, now) and (change := self._eject(record, "stalled", now)):
+            return change
+        record.in_flight += 1
+        return None
+
+    def ended(self, record: Record, ok: bool | None, latency: float) -> list[Change]:
+        """An attempt has ended.
+
+        Args:
+            record: Of the endpoint that it went to.
+            ok: None where its end says nothing of the endpoint, as when the caller cancelled it.
+            latency: Seconds that it took.
+        """
+        now = self._clock()
+        record.in_flight -= 1
+        record.progress_at = now
+        probe = record.state is State.PROBING and now - latency >= record.probing_since
+        if ok is None:
+            record.probe_under_way = record.probe_under_way and not probe
+            return []
+        changes = self._count(record, ok, latency, now, probe)
+        if now >= self._sweep_at:
+            changes += self._sweep(now)
+        return changes
+
+    def _count(self, record: Record, ok: bool, latency: float, now: float, probe: bool) -> list[Change]:
+        if ok:
+            record.successes += 1
+            record.consecutive_failures = 0
+            self._slowest = max(self._slowest, latency)
+        else:
+            record.failures += 1
+            record.consecutive_failures += 1
+        change = self._probed(record, ok, now) if probe else self._judge(record, now)
+        return [change] if change is not None else []
+
+    def _probed(self, record: Record, ok: bool, now: float) -> Change | None:
+        if not ok:
+            return self._eject(record, "probe_failed", now)
+        record.state, record.probe_under_way, record.consecutive_failures = State.ADMITTED, False, 0
+        return Change(record, State.ADMITTED, "its probe was answered")
+
+    def _judge(self, record: Record, now: float) -> Change | None:
+        limit = self._config.consecutive_failures
+        if record.state is State.ADMITTED and limit and record.consecutive_failures >= limit:
+            return self._eject(record, "consecutive_failures", now)
+        return None
+
+    def _stalled(self, record: Record, now: float) -> bool:
+        stall = self._config.stall_time
+        if not stall or record.state is not State.ADMITTED:
+            return False
+        return now - record.progress_at >= max(
+            stall, _STALL_FACTOR * max(self._slowest, self._slowest_before)
+        )
+
+    def _sweep(self, now: float) -> list[Change]:
+        """The periodic part of gRFC A50."""
+        changes: list[Change] = []
+        if self._config.success_rate_ejection is not None:
+            changes += self._by_success_rate(self._config.success_rate_ejection, now)
+        if self._config.failure_percentage_ejection is not None:
+            changes += self._by_failure_percentage(self._config.failure_percentage_ejection, now)
+        just_ejected = {id(change.record) for change in changes}
+        for record in self._records:
+            record.successes = record.failures = 0
+            if record.state is State.ADMITTED and record.multiplier and id(record) not in just_ejected:
+                record.multiplier -= 1
+        self._slowest_before, self._slowest = self._slowest, 0.0
+        self._sweep_at = now + self._config.interval
+        return changes
+
+    def _by_success_rate(self, config: SuccessRateEjection, now: float) -> list[Change]:
+        judged = [r for r in self._records if r.volume and r.volume >= config.request_volume]
+        if not judged or len(judged) < config.minimum_hosts:
+            return []
+        rates = [r.successes / r.volume for r in judged]
+        lowest = statistics.fmean(rates) - statistics.pstdev(rates) * config.stdev_factor / 1000
+        outliers = [r for r, rate in zip(judged, rates, strict=True) if rate < lowest]
+        return self._enforce(outliers, config.enforcement_percentage, "success_rate", now)
+
+    def _by_failure_percentage(self, config: FailurePercentageEjection, now: float) -> list[Change]:
+        judged = [r for r in self._records if r.volume and r.volume >= config.request_volume]
+        if not judged or len(judged) < config.minimum_hosts:
+            return []
+        outliers = [r for r in judged if 100 * r.failures / r.volume > config.threshold]
+        return self._enforce(outliers, config.enforcement_percentage, "failure_percentage", now)
+
+    def _enforce(self, outliers: list[Record], percentage: int, cause: str, now: float) -> list[Change]:
+        changes = []
+        for record in outliers:
+            if record.state is not State.ADMITTED or self._rng.randrange(100) >= percentage:
+                continue
+            change = self._eject(record, cause, now)
+            if change is None:
+                break
+            changes.append(change)
+        return changes
+
+    def _eject(self, record: Record, cause: str, now: float) -> Change | None:
+        """Eject an endpoint, unless the cap forbids it."""
+        if record.state is State.ADMITTED and not self._may_eject():
+            self.capped += 1
+            return None
+        c = self._config
+        record.multiplier += 1
+        longest = max(c.base_ejection_time, c.max_ejection_time)
+        duration = min(c.base_ejection_time * record.multiplier, longest)
+        record.state, record.cause, record.probe_under_way = State.EJECTED, cause, False
+        record.returns_at, record.consecutive_failures = now + duration, 0
+        self.ejections[cause] += 1
+        self._note_returns()
+        return Change(record, State.EJECTED, cause.replace("_", " "), duration)
+
+    def _may_eject(self) -> bool:
+        """One endpoint may always be ejected (gRFC A50), the last one in rotation never."""
+        ejected, count = self.ejected, len(self._records)
+        return ejected < count - 1 and 100 * ejected < max(self._config.max_ejection_percent, 1) * count
+
+    def _note_returns(self) -> None:
+        self._return_at = min(
+            (r.returns_at for r in self._records if r.state is State.EJECTED), default=float("inf")
+        )
