@@ -196,8 +196,10 @@ def test_one_slow_call_and_a_target_whose_answers_take_long_are_no_stall() -> No
     target.call(2, latency=3)
     for _ in range(3):
         assert target.detector.started(record) is None
-    target.clock.advance(2.9)
+    target.clock.advance(5.9)
     assert target.detector.started(record) is None
+    target.clock.advance(0.2)
+    assert target.detector.started(record) is not None
 
 
 @pytest.mark.parametrize(
