@@ -6,7 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -34,22 +34,30 @@ class Postgres:
     Args:
         directory: Its own; a short path, as a socket's name is bounded.
         programs: See `binaries`.
+        settings: Lines of postgresql.conf, such as where it listens beside the socket.
+        hba: Lines of pg_hba.conf, before those that let everybody in.
     """
 
-    def __init__(self, directory: Path, programs: Path) -> None:
-        self.directory, self._programs = directory, programs
+    def __init__(
+        self, directory: Path, programs: Path, settings: Sequence[str] = (), hba: Sequence[str] = ()
+    ) -> None:
+        self.directory, self.programs = directory, programs
+        self._settings, self._hba = settings, hba
         self._data = directory / "data"
         #: Holds the id of the process that it is for.
         self.owner = directory / "owner"
 
     def create(self) -> None:
         """Makes an empty database cluster."""
-        if user := _user():
+        if user := user_of_server():
             shutil.chown(self.directory, user)
         self._run("initdb", "-U", "meshmart", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-        settings = [*_FAST, "listen_addresses=''", f"unix_socket_directories='{self.directory}'"]
+        own = ["listen_addresses=''", f"unix_socket_directories='{self.directory}'"]
+        settings = [*_FAST, *own, *self._settings]
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{line}\n" for line in settings)
+        hba = self._data / "pg_hba.conf"
+        hba.write_text("\n".join([*self._hba, hba.read_text()]))
 
     def start(self) -> None:
         """Returns when it takes connections."""
@@ -75,7 +83,13 @@ class Postgres:
             await connection.close()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as(_user()), str(self._programs / program), *arguments, "-D", str(self._data)]
+        command = [
+            *as_user(user_of_server()),
+            str(self.programs / program),
+            *arguments,
+            "-D",
+            str(self._data),
+        ]
         # Not a pipe: the server would keep it open.
         with tempfile.TemporaryFile("w+") as out:
             done = subprocess.run(
@@ -91,14 +105,22 @@ class Postgres:
                 raise RuntimeError(f"{' '.join(command)} exited {done.returncode}\n{out.read()}")
 
 
-def _user() -> str | None:
+def owned(path: Path) -> Path:
+    """A file that the server may read as its own: PostgreSQL refuses a key that others can read."""
+    path.chmod(0o600)
+    if user := user_of_server():
+        shutil.chown(path, user)
+    return path
+
+
+def user_of_server() -> str | None:
     """Whom to be instead of root, as whom PostgreSQL refuses to run."""
     if os.geteuid() != 0:
         return None
     return "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
 
 
-def _as(user: str | None) -> list[str]:
+def as_user(user: str | None) -> list[str]:
     """Becomes that user. Not with subprocess's `user`: that forks, which gRPC's threads may not survive."""
     if user is None:
         return []
@@ -115,12 +137,12 @@ def _place() -> str:
 
 
 @contextlib.contextmanager
-def throwaway(programs: Path) -> Iterator[Postgres]:
+def throwaway(programs: Path, settings: Sequence[str] = (), hba: Sequence[str] = ()) -> Iterator[Postgres]:
     """A running server, gone at the end of the block whatever happened; after a kill -9, at the next run."""
     place = _place()
     _sweep(Path(place), programs)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True) as directory:
-        server = Postgres(Path(directory), programs)
+        server = Postgres(Path(directory), programs, settings, hba)
         server.owner.write_text(str(os.getpid()))
         server.create()
         server.start()

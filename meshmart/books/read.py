@@ -91,16 +91,17 @@ def _sqlite(data: Path, present: Sequence[str]) -> sa.Engine:
 
 
 def _postgres(url: str) -> AsyncEngine:
-    from services.kit.postgres import with_driver
+    from services.kit import dsn
 
     parsed = make_url(url)
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise CommandError("MESHMART_DATABASE_URL must be postgresql://…")
+    told = dsn.parse(parsed)
     return create_async_engine(
-        with_driver(parsed)[0],
+        told.url,
         poolclass=NullPool,
         isolation_level="REPEATABLE READ",  # one snapshot of all services
-        connect_args={"timeout": _TIMEOUT},
+        connect_args={"timeout": _TIMEOUT} | told.dialect_arguments,
     )
 
 

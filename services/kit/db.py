@@ -4,9 +4,9 @@ SQLite is shared by several replica processes: write-ahead log, so that readers 
 not wait for each other; write transactions take the lock when they begin (`BEGIN IMMEDIATE`), because a
 reader that turns writer half-way fails at once instead of waiting (https://sqlite.org/isolation.html);
 one writing connection a process, so that its writers queue fairly instead of polling for the lock.
-PostgreSQL: one schema per service through `search_path`; a small pool a process; a connection that the
-database has closed is replaced when it is next taken. Connecting is left to the first use, so a service
-starts whether or not the database is there.
+PostgreSQL: one schema per service through `search_path`, perhaps behind PgBouncer; a small pool a process; a
+connection that the database has closed is replaced when it is next taken. Connecting is left to the first
+use, so a service starts whether or not the database is there.
 
 A transaction is a function of a connection, `work`, that SQLAlchemy runs from its begin to its commit: on
 SQLite in a thread, so that the event loop waits for it once and never for the disk; on PostgreSQL in the
@@ -73,7 +73,7 @@ class Database:
     def __init__(self, url: str, service: str, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         """
         Args:
-            url: `sqlite:///PATH` or `postgresql://…`, which may end in `?pool_size=3`.
+            url: `sqlite:///PATH` or `postgresql://…` (see `services.kit.dsn`).
             service: The schema on PostgreSQL.
             lock_timeout: Seconds.
 
@@ -143,7 +143,9 @@ class Database:
         return result
 
     def notify(self, connection: Connection, channel: str, payload: str = "") -> None:
-        """Tells the listeners of all replicas, once `connection`'s transaction is committed. Not on SQLite.
+        """Tells the listeners of all replicas, once `connection`'s transaction is committed.
+
+        Not on SQLite, and not through a pooler that shares its connections by the transaction.
 
         A notice makes haste but may be lost; see `services.kit.bell`.
 
@@ -157,7 +159,7 @@ class Database:
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
-        """Calls `callback` with the payload of each notice, until the end of the block. Never on SQLite."""
+        """Calls `callback` with the payload of each notice, until the end of the block."""
         if self._bell is None:
             yield
         else:
@@ -165,8 +167,9 @@ class Database:
                 yield
 
     def tick(self, seconds: float) -> float:
-        """How often to look for changes that `notify` tells of: as given on SQLite, else `SAFETY_TICK`."""
-        return seconds if self.is_sqlite else max(seconds, SAFETY_TICK)
+        """How often to look for changes that `notify` tells of: as given where it tells nobody, else
+        `SAFETY_TICK`."""
+        return seconds if self._bell is None else max(seconds, SAFETY_TICK)
 
     async def lookup(self, statement: Select[Any], **parameters: int | str) -> Sequence[Any] | None:
         """The first row of a hot read.
@@ -195,10 +198,12 @@ class Database:
                 raise ConfigError([f"MESHMART_DATABASE_URL: {other!r} is neither sqlite nor postgresql"])
 
     def _on_postgres(self) -> Engine:
-        from services.kit import bell, postgres  # megabytes that a process on SQLite does without
+        from services.kit import bell, dsn, postgres  # megabytes that a process on SQLite does without
 
-        self.url, pool_size = postgres.with_driver(self.url)
-        self._bell = bell.Bell(
-            lambda: postgres.connect(self.url, self.service, self._timeout), prefix=self.service
-        )
-        return postgres.Pool(self.url, self.service, self._timeout, pool_size)
+        told = dsn.parse(self.url)
+        self.url = told.url
+        if told.pooling != "transaction":  # LISTEN needs a connection of its own
+            self._bell = bell.Bell(
+                lambda: postgres.connect(told, self.service, self._timeout), prefix=self.service
+            )
+        return postgres.Pool(told, self.service, self._timeout)

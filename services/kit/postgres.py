@@ -5,17 +5,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from grpcmesh.config import ConfigError
+from services.kit.dsn import Dsn
 
-#: Connections of a process's pool. One more carries notices where there are any (`services.kit.bell`), so
-#: seven services with three replicas each need 7 x 3 x (3 + 1) = 84 of PostgreSQL's default 100, of which 3
-#: are kept for the superuser: 13 are left for migrations, stand-ins of a rolling restart, and psql.
-POOL_SIZE = 3
-MAX_POOL_SIZE = 100
 #: Seconds after which PostgreSQL ends a statement, and a transaction that says nothing.
 STATEMENT_TIMEOUT = 10.0
 IDLE_TIMEOUT = 10.0
@@ -25,37 +21,25 @@ _SILENCE = 5.0
 T = TypeVar("T")
 
 
-def with_driver(url: URL) -> tuple[URL, int]:
-    """The URL as SQLAlchemy and asyncpg take it, and the pool's size, `?pool_size=` or `POOL_SIZE`.
-
-    Raises:
-        ConfigError: the size is no number from 1 to `MAX_POOL_SIZE`.
-    """
-    query = dict(url.query)
-    size = str(query.pop("pool_size", POOL_SIZE))
-    if not size.isdecimal() or not 1 <= int(size) <= MAX_POOL_SIZE:
-        raise ConfigError([f"MESHMART_DATABASE_URL: pool_size={size!r}: must be from 1 to {MAX_POOL_SIZE}"])
-    if "sslmode" in query:  # libpq's name for what asyncpg calls ssl
-        query.setdefault("ssl", query.pop("sslmode"))
-    return url.set(drivername="postgresql+asyncpg", query=query), int(size)
-
-
 class Pool:
     """`services.kit.db.Engine` on PostgreSQL.
 
     Args:
-        url: As `with_driver` makes it.
+        dsn: Where.
         service: The schema.
         timeout: Seconds to wait for a lock or a connection.
-        size: Connections.
     """
 
-    def __init__(self, url: URL, service: str, timeout: float, size: int) -> None:
-        self._writer = _engine(url, service, timeout, size)
-        # Shares the pool; without a transaction a read is one round trip instead of three.
-        self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, dsn: Dsn, service: str, timeout: float) -> None:
+        self._writer = _engine(dsn, service, timeout)
+        # Shares the pool; without a transaction a read is one round trip instead of three. Behind a pooler
+        # that shares by the transaction, our settings hold for a transaction only.
+        shared = dsn.pooling == "transaction"
+        self._reader = None if shared else self._writer.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
+        if self._reader is None:
+            return await self.write(work)
         async with self._reader.connect() as connection:
             return await connection.run_sync(work)
 
@@ -67,41 +51,101 @@ class Pool:
         await self._writer.dispose()
 
 
-async def connect(url: URL, service: str, timeout: float) -> asyncpg.Connection:
+async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
     """A connection outside of the pool, of asyncpg itself."""
-    _, options = url.get_dialect()().create_connect_args(url)
+    _, options = dsn.url.get_dialect()().create_connect_args(dsn.url)
     for name in [name for name in options if name.startswith("prepared_statement_")]:
         del options[name]  # SQLAlchemy's own
-    settings = _settings(service, timeout)
-    return await asyncpg.connect(
-        **options, server_settings=settings, timeout=timeout, command_timeout=timeout
+    connection = await asyncpg.connect(
+        **options,
+        **dsn.arguments,
+        server_settings=_name(service),
+        timeout=timeout,
+        command_timeout=timeout,
     )
+    try:
+        await connection.execute(_set(service, timeout, local=False))
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
-def _engine(url: URL, service: str, timeout: float, pool_size: int) -> AsyncEngine:
+def _engine(dsn: Dsn, service: str, timeout: float) -> AsyncEngine:
     made = create_async_engine(
-        url,
-        pool_size=pool_size,
+        dsn.url,
+        pool_size=dsn.pool_size,
         max_overflow=0,
         pool_timeout=timeout,
         hide_parameters=True,  # or the text of an error, which is logged, tells what is stored
-        connect_args={"server_settings": _settings(service, timeout), "timeout": timeout}
-        | {"command_timeout": STATEMENT_TIMEOUT + timeout + _SILENCE},
+        connect_args={"server_settings": _name(service), "timeout": timeout}
+        | {"command_timeout": STATEMENT_TIMEOUT + timeout + _SILENCE}
+        | dsn.dialect_arguments,
     )
+    _apply_settings(made, dsn, service, timeout)
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     event.listen(made.sync_engine, "handle_error", _forget_values)
     return made
 
 
-def _settings(service: str, timeout: float) -> dict[str, str]:
-    return {
-        "search_path": service,
-        "application_name": f"meshmart-{service}",
+def _apply_settings(engine: AsyncEngine, dsn: Dsn, service: str, timeout: float) -> None:
+    """Has our settings hold for every statement.
+
+    Not as startup parameters: PgBouncer refuses those that it does not know. One statement for a connection
+    costs as little. Where the pooler may give each transaction another connection, whose last user was
+    another service, they are set in each transaction.
+    """
+    if dsn.pooling == "transaction":
+        setting = _set(service, timeout, local=True)
+        event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(setting))
+        return
+    setting = _set(service, timeout, local=False)
+
+    def prepare(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(setting)
+        backend = cursor.fetchone()[0]
+        cursor.close()
+        connection.commit()
+        _check_pooler(dsn, backend, connection.driver_connection.get_server_pid())
+
+    event.listen(engine.sync_engine, "connect", prepare)
+
+
+def _check_pooler(dsn: Dsn, backend: int, told: int) -> None:
+    """Refuses a pooler that the URL does not tell of.
+
+    Its clients share connections, and with them `search_path`: a service would read another's tables.
+
+    Args:
+        backend: PostgreSQL's process, as it says itself.
+        told: As whoever took our connection said it was.
+    """
+    if backend != told and not dsn.pooling:
+        where = dsn.url.host or dsn.url.query.get("host")
+        raise ConfigError(
+            [
+                f"MESHMART_DATABASE_URL: a connection pooler answers at {where}: add pooling=transaction, "
+                "or pooling=session where that is its pool_mode"
+            ]
+        )
+
+
+def _name(service: str) -> dict[str, str]:
+    return {"application_name": f"meshmart-{service}"}
+
+
+def _set(service: str, timeout: float, *, local: bool) -> str:
+    """The statement that sets what holds for a service's connections, or `local`, for one transaction."""
+    settings = {
+        "search_path": f'"{service}"',
         "statement_timeout": _ms(STATEMENT_TIMEOUT),
         "lock_timeout": _ms(timeout),
         "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
         "jit": "off",  # compiling costs more than our statements
     }
+    calls = [f"set_config('{name}', '{value}', {str(local).lower()})" for name, value in settings.items()]
+    return ", ".join(["SELECT pg_backend_pid()", *calls])
 
 
 def _ms(seconds: float) -> str:

@@ -1,12 +1,14 @@
 """Which errors of a database pass by themselves, for both databases."""
 
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 
 #: Seconds after which the caller may try again.
@@ -43,6 +45,8 @@ async def translated() -> AsyncIterator[None]:
     """Turns what will pass by itself into Unavailable; leaves everything else as it is."""
     try:
         yield
+    except ConfigError as e:  # such as a pooler of which the URL does not tell
+        raise Unavailable("the database cannot be used as it is set up") from e
     except PoolTimeout as e:
         raise Unavailable("the database is busy", RETRY_AFTER) from e
     except IntegrityError:
@@ -67,7 +71,15 @@ def is_transient(error: DBAPIError | sqlite3.Error) -> bool:
 
 
 def why_refused(error: BaseException | None) -> str:
-    """Why PostgreSQL lets nobody in, where waiting is of no use (no such role or database), else ""."""
+    """Why PostgreSQL lets nobody in, where waiting is of no use, else "".
+
+    No such role or database, a certificate that cannot be verified, a URL that does not say enough.
+    """
+    match error:
+        case ConfigError():
+            return "; ".join(error.problems)
+        case ssl.SSLCertVerificationError():
+            return f"the server's certificate is refused: {error.verify_message}"
     original = getattr(error, "orig", None)
     return str(original) if _sqlstate(original).startswith(("28", "3D000")) else ""
 

@@ -13,10 +13,10 @@ from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 from local.catalog import SHOP
 from services.kit.db import Database
+from services.kit.dsn import POOL_SIZE
 from services.kit.follow import Follower
 from services.kit.following import following
 from services.kit.migrate import migrate
-from services.kit.postgres import POOL_SIZE
 from tests.databases import PostgresMaker
 from tests.postgres import Postgres
 
