@@ -215,8 +215,10 @@ def test_errors_weigh_against_an_endpoint() -> None:
 
 @given(st.lists(st.floats(0.5, 5.0), min_size=1, max_size=20), st.integers(0, 10**6))
 def test_a_static_stride_keeps_to_its_weights(weights: list[float], start: int) -> None:
-    stride = StaticStride(weights, start)
-    counts = Counter(stride.pick() for _ in range(4000))
+    stride, turn, counts = StaticStride(weights), start, Counter[int]()
+    for _ in range(4000):
+        index, turn = stride.pick(turn)
+        counts[index] += 1
     for index, weight in enumerate(weights):
         assert counts[index] == pytest.approx(4000 * weight / sum(weights), rel=0.1, abs=8)
 

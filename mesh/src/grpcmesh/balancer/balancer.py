@@ -7,6 +7,7 @@ from grpcmesh.balancer.endpoint import Endpoint, State
 from grpcmesh.balancer.ewma import PeakEwma
 from grpcmesh.balancer.policy import LeastRequest, Policy, Random, RoundRobin, SlowStart
 from grpcmesh.balancer.weighted import WeightedRoundRobin
+from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng, monotonic, system_rng
 from grpcmesh.config import BalancerConfig, BalancerPolicy
 
@@ -56,11 +57,16 @@ class Balancer:
         self._rotate()
         return True
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint | None:
-        """An endpoint in rotation, another than `avoid` (it has just failed) if there is any; or None."""
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint | None:
+        """Pick an endpoint in rotation for this call, or None.
+
+        Args:
+            avoid: An endpoint that has just failed: another one is picked if there is any.
+            call: Whose method and metadata some policies look at.
+        """
         if not self.rotation:
             return None
-        endpoint = self.policy.pick(avoid)
+        endpoint = self.policy.pick(avoid, call)
         endpoint.picks += 1
         return endpoint
 

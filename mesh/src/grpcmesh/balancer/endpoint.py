@@ -1,9 +1,13 @@
 """One replica as the balancer sees it: plain counters and a state, written by who carries its calls."""
 
 import enum
+from collections import deque
 from typing import Any
 
 from grpcmesh.balancer.orca import LoadReport
+
+#: More quick failures than this within one typical answer do not make an endpoint look any busier.
+_MAX_LINGERING = 1024
 
 
 class State(enum.Enum):
@@ -35,6 +39,7 @@ class Endpoint:
         "in_flight",
         "latency",
         "latency_at",
+        "lingering",
         "load",
         "load_at",
         "load_since",
@@ -54,6 +59,8 @@ class Endpoint:
         #: What carries its calls; the balancer does not look at it.
         self.transport: Any = None
         self.in_flight = 0
+        #: When each place in flight ends that a quick failure still holds; see `TwoChoices`.
+        self.lingering: deque[float] = deque(maxlen=_MAX_LINGERING)
         self.picks = 0
         self.successes = 0
         #: By the name of the status code.

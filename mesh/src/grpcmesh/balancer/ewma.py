@@ -17,13 +17,11 @@ _UNKNOWN = 0.001
 
 
 class PeakEwma(TwoChoices):
-    """Cost: latency × (calls in flight + 1).
+    """Cost: latency × (calls in flight + 1). A failure is taken for no faster than a typical answer.
 
     Args:
         decay: Time constant of the average (s).
     """
-
-    wants_latency = True
 
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, decay: float) -> None:
         super().__init__(slow_start, clock, rng)
@@ -39,12 +37,14 @@ class PeakEwma(TwoChoices):
         super().update(endpoints)
 
     def cost(self, endpoint: Endpoint) -> float:
-        return max(self._latency(endpoint), 1e-6) * (endpoint.in_flight + 1)
+        return max(self._latency(endpoint), 1e-6) * (self.load(endpoint) + 1)
 
     def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
-        """A failure is not taken for speed: only successes count."""
-        if not ok:
+        super().ended(endpoint, latency, ok)
+        if not ok and not self.typical:
             return
+        if not ok:
+            latency = max(latency, self.typical)
         average, now = self._latency(endpoint), self.clock()
         if latency < average:
             # `average` is decayed already: what the decay took away, the new answer gives.

@@ -8,12 +8,17 @@ from collections.abc import Sequence
 
 from grpcmesh.balancer.endpoint import Endpoint
 from grpcmesh.balancer.orca import LoadReport
+from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng
 
 #: A new endpoint begins with this share of its share.
 _FIRST_SHARE = 0.1
 #: How often one that warms up may be passed over before the last drawn is taken.
 _DRAWS = 10
+#: Methods with a turn of their own; beyond that all start anew.
+_MAX_METHODS = 1024
+#: Share of the newest answer in the average of `TwoChoices`.
+_LEARN = 0.05
 
 
 class SlowStart:
@@ -78,8 +83,8 @@ class Policy:
         self.endpoints = endpoints
         self.slow_start.among(endpoints)
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
-        """Picks one, another than `avoid` if there is any."""
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
+        """Pick one for this call, another than `avoid` if there is any."""
         raise NotImplementedError
 
     def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
@@ -100,8 +105,32 @@ class Policy:
         return endpoints[index]
 
 
+class Turns:
+    """Whose turn it is, by method.
+
+    With one index for all methods, a caller that alternates two methods over two endpoints would send each
+    method to one endpoint only. Each method starts anywhere, so that many clients do not march in step.
+    """
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+        self._by_method: dict[str, int] = {}
+
+    def of(self, call: ClientCall | None) -> int:
+        """The number of this method's next turn."""
+        path = call.method.path if call else ""
+        number = self._by_method.get(path)
+        return int(self._rng.random() * 1_000_000) if number is None else number
+
+    def follow(self, call: ClientCall | None, number: int) -> None:
+        """Note the number of the turn that follows."""
+        if len(self._by_method) >= _MAX_METHODS:
+            self._by_method.clear()
+        self._by_method[call.method.path if call else ""] = number
+
+
 class RoundRobin(Policy):
-    """Each in turn. It starts anywhere, so that many clients do not march in step.
+    """Each in turn, method by method.
 
     An endpoint that warms up lets others go before: each time its turn comes it saves up its weight,
     and takes the turn when it has saved one.
@@ -109,7 +138,7 @@ class RoundRobin(Policy):
 
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng) -> None:
         super().__init__(slow_start, clock, rng)
-        self._index = int(rng.random() * 1_000_000)
+        self._turns = Turns(rng)
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -117,20 +146,20 @@ class RoundRobin(Policy):
             endpoint.credit = endpoint.credit or self.rng.random()
         super().update(endpoints)
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         endpoints = self.endpoints
         count = len(endpoints)
         warming = self.slow_start.active
-        for _ in range(count):
-            self._index = index = (self._index + 1) % count
-            endpoint = endpoints[index]
+        first = turn = self._turns.of(call)
+        while turn < first + count:
+            endpoint = endpoints[turn % count]
+            turn += 1
             if endpoint is avoid and count > 1:
                 continue
             if not warming or self._takes_turn(endpoint):
-                return endpoint
-        if endpoint is avoid:
-            endpoint = endpoints[index - 1]
-        return endpoint
+                break
+        self._turns.follow(call, turn)
+        return endpoints[(turn - 2) % count] if endpoint is avoid and count > 1 else endpoint
 
     def _takes_turn(self, endpoint: Endpoint) -> bool:
         endpoint.credit += self.slow_start.weight(endpoint)
@@ -143,38 +172,68 @@ class RoundRobin(Policy):
 class Random(Policy):
     """Any."""
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         return self.draw(avoid, self.slow_start.active)
 
 
 class TwoChoices(Policy):
-    """The cheaper of two drawn at random.
+    """The cheaper of some drawn at random, two by default.
 
     The power of two choices: Mitzenmacher, https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
     An endpoint that warms up is drawn less often: were its cost raised instead, it would get nothing
     from a client that has few calls in flight.
+
+    An endpoint that fails in no time has nothing in flight, and would be the cheapest of all. So a failed
+    attempt keeps its place in flight until a typical answer would have come: then an endpoint that only
+    fails looks like one that works, and draws its fair share.
+
+    Args:
+        choices: How many are drawn (gRFC A48: choiceCount).
     """
+
+    wants_latency = True
+
+    def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, choices: int = 2) -> None:
+        super().__init__(slow_start, clock, rng)
+        self._choices = choices
+        #: Seconds of an average answer of the target; 0: none has come.
+        self.typical = 0.0
 
     def cost(self, endpoint: Endpoint) -> float:
         """Of one more call to this endpoint."""
         raise NotImplementedError
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         endpoints = self.endpoints
         count = len(endpoints)
         if count == 1:
             return endpoints[0]
-        if avoid is not None or self.slow_start.active:
-            warming = self.slow_start.active
-            first, second = self.draw(avoid, warming), self.draw(avoid, warming)
-        else:
-            i, j = int(self.rng.random() * count), int(self.rng.random() * (count - 1))
-            first, second = endpoints[i], endpoints[j + (j >= i)]
+        warming = self.slow_start.active
+        if avoid is not None or warming or self._choices > 2:
+            drawn = [self.draw(avoid, warming) for _ in range(self._choices)]
+            return min(drawn, key=self.cost)
+        i, j = int(self.rng.random() * count), int(self.rng.random() * (count - 1))
+        first, second = endpoints[i], endpoints[j + (j >= i)]
         return second if self.cost(second) < self.cost(first) else first
+
+    def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
+        if ok:
+            self.typical += (latency - self.typical) * (_LEARN if self.typical else 1.0)
+        elif latency < self.typical:
+            endpoint.lingering.append(self.clock() + self.typical - latency)
+
+    def load(self, endpoint: Endpoint) -> int:
+        """Calls in flight, with the places that quick failures still hold."""
+        lingering = endpoint.lingering
+        if lingering:
+            now = self.clock()
+            while lingering and lingering[0] <= now:
+                lingering.popleft()
+        return endpoint.in_flight + len(lingering)
 
 
 class LeastRequest(TwoChoices):
-    """The one with fewer calls in flight, of two drawn at random."""
+    """The one with the fewest calls in flight, of those drawn at random (gRFC A48)."""
 
     def cost(self, endpoint: Endpoint) -> float:
-        return endpoint.in_flight
+        return self.load(endpoint)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from grpcmesh.balancer.endpoint import Endpoint
 from grpcmesh.balancer.orca import LoadReport
-from grpcmesh.balancer.policy import Policy, SlowStart
+from grpcmesh.balancer.policy import Policy, SlowStart, Turns
+from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng
 
 #: A report is believed after this many seconds of reports, and no longer than that after the last.
@@ -29,25 +30,24 @@ class StaticStride:
 
     Args:
         weights: Positive; relative to each other.
-        sequence: Where to start.
     """
 
-    def __init__(self, weights: Sequence[float], sequence: int) -> None:
+    def __init__(self, weights: Sequence[float]) -> None:
         mean = sum(weights) / len(weights)
         bounded = [min(max(w, mean * _LEAST), mean * _MOST) for w in weights]
         scale = _MAX / max(bounded)
         self._weights = [max(1, round(w * scale)) for w in bounded]
-        self.sequence = sequence
 
-    def pick(self) -> int:
+    def pick(self, turn: int) -> tuple[int, int]:
+        """Return the index whose turn it is, and the number of the turn that follows."""
         count = len(self._weights)
         while True:
-            generation, index = divmod(self.sequence, count)
-            self.sequence += 1
+            generation, index = divmod(turn, count)
+            turn += 1
             weight = self._weights[index]
             # An offset per endpoint spreads out the turns that are passed over.
             if (weight * generation + index * (_MAX // 2)) % _MAX >= _MAX - weight:
-                return index
+                return index, turn
 
 
 class WeightedRoundRobin(Policy):
@@ -70,7 +70,8 @@ class WeightedRoundRobin(Policy):
     ) -> None:
         super().__init__(slow_start, clock, rng)
         self._blackout, self._expiry = blackout, expiry
-        self._stride = StaticStride([1.0], int(rng.random() * 1_000_000))
+        self._stride = StaticStride([1.0])
+        self._turns = Turns(rng)
         self._due = 0.0
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -83,16 +84,17 @@ class WeightedRoundRobin(Policy):
             endpoint.load_since = now
         endpoint.load, endpoint.load_at = report, now
 
-    def pick(self, avoid: Endpoint | None = None) -> Endpoint:
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         if self.clock() >= self._due:
             self._weigh()
-        endpoint = self.endpoints[self._stride.pick()]
-        if endpoint is avoid and len(self.endpoints) > 1:
+        index, turn = self._stride.pick(self._turns.of(call))
+        if self.endpoints[index] is avoid and len(self.endpoints) > 1:
             for _ in range(2 * len(self.endpoints)):
-                endpoint = self.endpoints[self._stride.pick()]
-                if endpoint is not avoid:
+                index, turn = self._stride.pick(turn)
+                if self.endpoints[index] is not avoid:
                     break
-        return endpoint
+        self._turns.follow(call, turn)
+        return self.endpoints[index]
 
     def _weigh(self) -> None:
         now = self.clock()
@@ -104,7 +106,7 @@ class WeightedRoundRobin(Policy):
         warming = self.slow_start.active
         if warming:
             weights = [w * self.slow_start.weight(e) for w, e in zip(weights, self.endpoints, strict=True)]
-        self._stride = StaticStride(weights, self._stride.sequence)
+        self._stride = StaticStride(weights)
         self._due = now + (_WARM_PERIOD if warming else PERIOD)
 
     def _weight(self, endpoint: Endpoint, now: float) -> float:

@@ -177,13 +177,13 @@ class Flight:
 
     def _pick(self) -> Endpoint | None:
         balancer, avoid = self.core.balancer, self._avoid
-        endpoint = balancer.pick(avoid)
+        endpoint = balancer.pick(avoid, self.call)
         if self.spec.idempotent:
             return endpoint
         # A call that cannot be retried is worth a look at the connection: the news that it broke may be
         # on its way. One that is found broken has left the rotation.
         while endpoint is not None and not endpoint.transport.check():
-            endpoint = balancer.pick(avoid)
+            endpoint = balancer.pick(avoid, self.call)
         return endpoint
 
     def _without_endpoint(self, timeout: float | None) -> None:

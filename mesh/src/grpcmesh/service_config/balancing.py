@@ -54,6 +54,8 @@ _POLICIES: Mapping[PolicyName, tuple[_Parameter, ...]] = {
         _Parameter("requestHashHeader", "request_hash_header", _header),
     ),
 }
+#: Names that gRPC gave policies before they were stable.
+_ALIASES: Mapping[str, PolicyName] = {"ring_hash_experimental": "ring_hash"}
 _OUTLIER_DETECTION = ("outlier_detection_experimental", "outlier_detection")
 _SUBSETTING = ("random_subsetting_experimental", "random_subsetting")
 _KNOWN = (*_POLICIES, _OUTLIER_DETECTION[0], _SUBSETTING[0])
@@ -101,6 +103,7 @@ def _first_known(o: JsonObject, name: str) -> LoadBalancing:
 
 def _policy(name: str, o: JsonObject) -> LoadBalancing | None:
     made: LoadBalancing | None = None
+    name = _ALIASES.get(name, name)
     if name in _POLICIES:
         made = _plain(cast(PolicyName, name), o)
     elif name in _OUTLIER_DETECTION:

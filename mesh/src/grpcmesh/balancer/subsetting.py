@@ -1,0 +1,34 @@
+"""Which endpoints this client uses at all, where there are more than it needs (gRFC A68).
+
+Rendezvous hashing: each client ranks all endpoints by a hash with a seed of its own. When one endpoint comes
+or goes, each client's subset changes by one endpoint at most.
+"""
+
+from collections.abc import Collection, Iterable
+
+from grpcmesh.balancer.xxhash import xxh64
+from grpcmesh.clock import Rng
+
+_SEEDS = 1 << 62
+
+
+class Subset:
+    """The subset of one client for one target.
+
+    Args:
+        size: Endpoints to use; None: all.
+        rng: Draws the seed, once.
+    """
+
+    def __init__(self, size: int | None, rng: Rng) -> None:
+        self.size = size
+        self._seed = rng.randrange(_SEEDS)
+
+    def choose(self, addresses: Collection[str]) -> Iterable[str]:
+        """Return the addresses to use; all of them where there are no more than `size`."""
+        if self.size is None or len(addresses) <= self.size:
+            return addresses
+        return sorted(addresses, key=self._rank)[: self.size]
+
+    def _rank(self, address: str) -> tuple[int, str]:
+        return xxh64(address.encode(), self._seed), address
