@@ -1,14 +1,12 @@
 """Owners of the work that outlives the call that began it."""
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Coroutine
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from grpcmesh.call import current_call
+from grpcmesh.telemetry import detached_context
 from services.order.domain import Order
 
 _log = logging.getLogger(__name__)
@@ -30,9 +28,7 @@ class SagaTasks:
 
     def start(self, saga: Coroutine[Any, Any, Order]) -> "asyncio.Task[Order]":
         """Starts a saga. It keeps the call's trace, but neither its deadline nor its cancellation."""
-        context = contextvars.copy_context()
-        context.run(_forget_deadline)
-        task = asyncio.get_running_loop().create_task(saga, context=context)
+        task = asyncio.get_running_loop().create_task(saga, context=detached_context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -56,9 +52,3 @@ class SagaTasks:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=GRACE)
-
-
-def _forget_deadline() -> None:
-    call = current_call.get()
-    if call is not None:
-        current_call.set(replace(call, deadline=None))

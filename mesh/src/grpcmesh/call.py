@@ -8,7 +8,7 @@ that there are four kinds of call: the stack knows, in one helper. It calls `on_
 import enum
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,6 +149,8 @@ class ServerCall:
     sent: int = 0
     #: Monotonic seconds; set before `on_end`.
     ended: float = 0.0
+    #: True once the caller has been answered: tasks that outlive the call inherit nothing from it.
+    over: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -203,8 +205,32 @@ class ClientLayer:
         """After the last attempt; `call.code`, `call.error` and `call.ended` are set."""
 
 
-#: The call being served by this task: a client layer reads deadline and trace from it.
-current_call: ContextVar[ServerCall | None] = ContextVar("current_call", default=None)
+class CurrentCall:
+    """The call that the running task serves, like a `ContextVar` whose value expires.
+
+    A task copies the context in which it is created, and may outlive the call. From the moment the call is
+    over, `get` returns None in every copy. See mesh/docs/context.md.
+    """
+
+    def __init__(self) -> None:
+        self._var: ContextVar[ServerCall | None] = ContextVar("current_call", default=None)
+
+    def get(self) -> ServerCall | None:
+        """Return the call while it is being served, else None."""
+        call = self._var.get()
+        return None if call is None or call.over else call
+
+    def set(self, call: ServerCall | None) -> Token[ServerCall | None]:
+        """Make this the call that the running task, and every task it creates, serves."""
+        return self._var.set(call)
+
+    def reset(self, token: Token[ServerCall | None]) -> None:
+        """Restore what was there before the `set` that returned the token."""
+        self._var.reset(token)
+
+
+#: A client layer reads deadline and trace from it.
+current_call = CurrentCall()
 
 
 def current_principal() -> Principal | None:

@@ -1,5 +1,6 @@
 """The deadline of a call: named, inherited or by default."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -35,9 +36,31 @@ def test_a_call_that_names_none_gets_the_default_of_its_kind() -> None:
     assert deadline(STREAM) == 160.0
 
 
-def test_a_timeout_that_is_named_holds(served: ServerCall) -> None:
-    served.deadline = 101.0
+def test_a_timeout_that_is_named_is_bounded_by_what_is_left_to_the_call_being_served(
+    served: ServerCall,
+) -> None:
     assert deadline(named=103.0) == 103.0
+    served.deadline = 101.0
+    assert deadline(named=103.0) == 100.5
+    assert deadline(STREAM, named=150.0) == 100.5
+
+
+def test_nothing_is_inherited_from_a_call_that_is_over(served: ServerCall) -> None:
+    served.deadline, served.over = 99.0, True
+    assert deadline() == 105.0
+    assert deadline(named=103.0) == 103.0
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, -math.inf, math.inf, math.nan])
+@pytest.mark.parametrize("inherits", [False, True])
+def test_a_timeout_that_is_no_time_is_over_as_in_grpc_aio(
+    served: ServerCall, timeout: float, inherits: bool
+) -> None:
+    served.over = not inherits
+    layer = DeadlineLayer(CONFIG)
+    with pytest.raises(DeadlineExceeded, match="the time was over"):
+        layer.on_start(ClientCall(UNARY, "ping", 100.0, deadline=100.0 + timeout))
+    assert layer.expired == 1
 
 
 def test_the_remaining_time_of_the_call_being_served_is_passed_on(served: ServerCall) -> None:
@@ -61,8 +84,3 @@ def test_work_whose_time_is_over_is_not_started(served: ServerCall) -> None:
     with pytest.raises(DeadlineExceeded, match=r"a\.B/C: the time was over"):
         layer.on_start(ClientCall(UNARY, "ping", 100.0))
     assert layer.expired == 1
-
-
-def test_a_timeout_of_nothing_is_over() -> None:
-    with pytest.raises(DeadlineExceeded):
-        deadline(named=100.0)

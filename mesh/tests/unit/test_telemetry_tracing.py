@@ -1,5 +1,6 @@
 """Propagation, sampling and the tracing layers, with a recorder that keeps spans in a list."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -17,9 +18,10 @@ from grpcmesh.call import (
     TraceContext,
     Workload,
     current_call,
+    current_workload,
 )
-from grpcmesh.telemetry import TraceMiddleware, annotate, current_trace
-from grpcmesh.telemetry.context import format_traceparent, parse_traceparent
+from grpcmesh.telemetry import TraceMiddleware, annotate, current_span, current_trace, detached_context
+from grpcmesh.telemetry.context import active, format_traceparent, parse_traceparent
 from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Step, Tracer
 
 GET = Method.parse("/ecommerce.ProductService/GetProduct", Kind.UNARY)
@@ -271,6 +273,77 @@ def test_a_call_served_within_a_steps_context_is_not_part_of_the_step(recorder: 
         outside = send(ClientTrace(layer))
     assert inside.span.parent == served.trace
     assert outside.span.parent == recorder.spans[0].trace
+
+
+async def test_a_task_that_outlives_a_step_is_no_part_of_it(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    over = asyncio.Event()
+    seen: list[Any] = []
+
+    async def linger() -> None:
+        seen.append(current_trace())
+        await over.wait()
+        seen.append(current_trace())
+
+    with Step(layer, "outer", {}) as outer:
+        with Step(layer, "inner", {}) as inner:
+            task = asyncio.create_task(linger())
+            await asyncio.sleep(0)
+        over.set()
+        await task
+    assert seen == [inner.trace, outer.trace]
+
+
+async def test_a_task_that_outlives_the_call_keeps_the_steps_of_its_own(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+    over = asyncio.Event()
+
+    async def work() -> list[Any]:
+        with Step(layer, "work", {}) as step:
+            await over.wait()
+            return [step.trace, current_trace(), send(ClientTrace(layer)).span.parent]
+
+    token = current_call.set(served)
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    current_call.reset(token)
+    served.over = True
+    over.set()
+    step, now, parent = await task
+    assert step == now == parent
+
+
+async def test_tasks_that_create_tasks_hold_no_chain_of_steps_that_ended(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+
+    async def relay(left: int) -> int:
+        with Step(layer, "relay", {}):
+            inner, depth = active.get(), 0
+            while inner is not None:
+                inner, depth = inner.outer, depth + 1
+            if not left:
+                return depth
+            task = asyncio.create_task(relay(left - 1))
+        return await task
+
+    assert await relay(50) <= 2
+
+
+async def test_detached_work_keeps_the_trace_and_nothing_else(recorder: ListRecorder) -> None:
+    layer = tracer(recorder)
+    served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+    served.workload = Workload("cluster.local", "meshmart", "order")
+
+    async def work() -> list[Any]:
+        served.over = True
+        return [current_trace(), current_span(), current_workload(), current_call.get()]
+
+    token = current_call.set(served)
+    detached = asyncio.create_task(work(), context=detached_context())
+    current_call.reset(token)
+    assert await detached == [served.trace, None, None, None]
+    assert detached_context().run(current_trace) is None  # outside of any trace there is none to keep
 
 
 def test_annotating_outside_of_a_sampled_trace_does_nothing() -> None:

@@ -1,6 +1,8 @@
 """The deadline of a logical call, decided once, before its first attempt."""
 
-from grpcmesh.call import ClientCall, ClientLayer, ServerCall, current_call
+import math
+
+from grpcmesh.call import ClientCall, ClientLayer, current_call
 from grpcmesh.config import DeadlineConfig
 from grpcmesh.errors import DeadlineExceeded
 
@@ -8,8 +10,8 @@ from grpcmesh.errors import DeadlineExceeded
 class DeadlineLayer(ClientLayer):
     """Gives each call a deadline, and does not start one whose time is over.
 
-    A caller that names a timeout has decided (`call.deadline` is set already). Any other call gets the
-    default of its kind, or what is left to the call being served, less the margin, if that is shorter.
+    The deadline is the timeout that the caller named, or the default for the kind of call; in both cases at
+    most what is left to the call being served, less the margin.
     """
 
     def __init__(self, config: DeadlineConfig) -> None:
@@ -18,17 +20,24 @@ class DeadlineLayer(ClientLayer):
         self.expired = 0
 
     def on_start(self, call: ClientCall) -> None:
-        """Raises DeadlineExceeded."""
-        if call.deadline is None:
-            call.deadline = self._decide(call, current_call.get())
-        if call.deadline <= call.started:
+        """Set `call.deadline`.
+
+        Raises:
+            DeadlineExceeded: no time is left. A timeout that is zero, negative, infinite or not a number
+                leaves none, as in grpc.aio.
+        """
+        deadline = self._default(call) if call.deadline is None else call.deadline
+        in_time = call.started < deadline < math.inf  # False for NaN
+        served = current_call.get()
+        if served is not None and served.deadline is not None:
+            deadline = min(deadline, served.deadline - self._config.margin)
+            in_time = in_time and call.started < deadline
+        call.deadline = deadline
+        if not in_time:
             self.expired += 1
             raise DeadlineExceeded(f"{call.method.full_name}: the time was over before it was started")
 
-    def _decide(self, call: ClientCall, served: ServerCall | None) -> float:
+    def _default(self, call: ClientCall) -> float:
         kind = call.method.kind
         streaming = kind.request_streaming or kind.response_streaming
-        deadline = call.started + (self._config.stream if streaming else self._config.default)
-        if served is None or served.deadline is None:
-            return deadline
-        return min(deadline, served.deadline - self._config.margin)
+        return call.started + (self._config.stream if streaming else self._config.default)

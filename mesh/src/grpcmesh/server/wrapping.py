@@ -161,7 +161,10 @@ def _unary(behavior: Any, parse: Parse, serialize: Serialize, method: Method, st
         except BaseException as e:
             await stack.fail(call, e, ends, stream)
             raise
-        stack.succeed(call)
+        else:
+            stack.succeed(call)
+        finally:
+            call.over = True
         return response
 
     return run
@@ -193,9 +196,11 @@ def _streaming(
         except BaseException as e:
             await stack.fail(call, e, ends, stream)
             raise
+        else:
+            stack.succeed(call)
         finally:
             streams.discard(stream)
-        stack.succeed(call)
+            call.over = True
 
     return run
 

@@ -1,6 +1,6 @@
 """Telemetry: metrics, traces and logs. `Telemetry` puts them together; see mesh/docs/telemetry.md."""
 
-from grpcmesh.telemetry.context import annotate, current_span, current_trace
+from grpcmesh.telemetry.context import annotate, current_span, current_trace, detached_context
 from grpcmesh.telemetry.http import TraceMiddleware
 from grpcmesh.telemetry.http_metrics import HttpMetrics, MetricsMiddleware
 from grpcmesh.telemetry.logs import Logger
@@ -19,4 +19,5 @@ __all__ = [
     "annotate",
     "current_span",
     "current_trace",
+    "detached_context",
 ]

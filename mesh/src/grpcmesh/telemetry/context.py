@@ -1,7 +1,7 @@
 """Which trace the running task belongs to, and how a trace travels: W3C `traceparent`."""
 
 import re
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from grpcmesh.call import ServerCall, TraceContext, current_call
@@ -13,23 +13,41 @@ _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-
 
 
 class Active:
-    """A trace inside of, or without, a served gRPC call: a step, an HTTP request."""
+    """A trace inside of, or without, a served gRPC call: that of a step or of an HTTP request.
 
-    __slots__ = ("call", "span", "trace")
+    Args:
+        trace: Its context.
+        span: The sampled span, or None.
+    """
+
+    __slots__ = ("call", "outer", "over", "span", "trace")
 
     def __init__(self, trace: TraceContext, span: Any) -> None:
         self.trace, self.span = trace, span
         #: The call it is inside of: a call served later in the same context is not part of it.
         self.call = current_call.get()
+        #: True once the step or request has ended: tasks that outlive it are no longer part of it.
+        self.over = False
+        self.outer = _live(active.get())
+        if self.outer is not None:
+            # Tasks that create tasks would otherwise hold an ever longer chain of steps that have ended.
+            self.outer.outer = _live(self.outer.outer)
 
 
 #: Set by `Step`, and so by `TraceMiddleware`.
 active: ContextVar[Active | None] = ContextVar("active_trace", default=None)
 
 
+def _live(inner: Active | None) -> Active | None:
+    """The innermost one that has not ended."""
+    while inner is not None and inner.over:
+        inner = inner.outer
+    return inner
+
+
 def _innermost() -> "Active | ServerCall | None":
-    inner, call = active.get(), current_call.get()
-    return inner if inner is not None and inner.call is call else call
+    inner, call = _live(active.get()), current_call.get()
+    return inner if inner is not None and (call is None or inner.call is call) else call
 
 
 def current_trace() -> TraceContext | None:
@@ -42,6 +60,19 @@ def current_span() -> Any:
     """The sampled OpenTelemetry span of the running task, or None."""
     inner = _innermost()
     return inner.span if inner is not None else None
+
+
+def detached_context() -> Context:
+    """Return a context for a task that must outlast the call, the step or the request that creates it.
+
+    The task belongs to the same trace, which its log lines and calls carry, and inherits nothing else: no
+    deadline, caller or user. Pass it as `context=` to `asyncio.create_task`.
+    """
+    context = Context()
+    trace = current_trace()
+    if trace is not None:
+        context.run(lambda: active.set(Active(trace, None)))
+    return context
 
 
 def annotate(**attributes: str | int | float | bool) -> None:

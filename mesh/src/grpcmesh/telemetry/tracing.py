@@ -176,10 +176,12 @@ class Step:
             self.trace, self._span = tracer.start(self._name, self._kind, parent, self._attributes)
         else:
             self.trace = parent or tracer.unsampled()
-        self._token = active.set(Active(self.trace, self._span))
+        self._active = Active(self.trace, self._span)
+        self._token = active.set(self._active)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: object) -> None:
+        self._active.over = True
         active.reset(self._token)
         self.end(kind.__name__ if kind else None)
 

@@ -1,0 +1,161 @@
+"""What tasks inherit from the call that a server serves, over the wire and through a real handler."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from grpcmesh.call import current_call, current_principal, current_workload
+from grpcmesh.client.channel import MeshChannel
+from grpcmesh.config import MeshConfig
+from grpcmesh.tasks import Tasks
+from grpcmesh.telemetry import current_trace
+from grpcmesh.testing.ping import PingServer
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
+from grpcmesh.testing.resolver import FakeResolver
+from tests.integration.serverkit import serve, until
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Starter(PingServiceServicer):
+    """Starts work that the test names with a function that the test names, and answers.
+
+    Args:
+        start: Such as `asyncio.create_task`.
+        work: What the background task does.
+        waits: Whether the handler waits until its caller gives up, rather than answer.
+    """
+
+    def __init__(self, start: Callable[[Any], Any], work: Work, waits: bool = False) -> None:
+        self._start, self._work, self._waits = start, work, waits
+        self.task: asyncio.Task[None] | None = None
+
+    async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+        self.task = self._start(self._work())
+        if self._waits:
+            await asyncio.Event().wait()
+        return PingResponse()
+
+
+@pytest.fixture
+async def downstream() -> Any:
+    """A channel of the mesh to another server."""
+    async with PingServer(None) as server:
+        channel = MeshChannel(
+            "ping", MeshConfig("client"), identity=None, resolver=FakeResolver(server.endpoint)
+        )
+        await channel.channel_ready()
+        yield PingServiceStub(channel)
+        await channel.close()
+
+
+#: Seconds that the call has which starts the poller.
+TIMEOUT = 0.2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_poller_started_by_a_handler_outlives_the_deadline_of_its_caller(
+    tmp_path: Path, downstream: Any, waits: bool
+) -> None:
+    answers: list[PingResponse] = []
+
+    async def poll() -> None:
+        await asyncio.sleep(TIMEOUT + 0.05)  # until the deadline of the call has passed
+        answers.append(await downstream.Ping(PingRequest(text="poll")))
+        answers.append(await downstream.Ping(PingRequest(text="poll")))
+
+    starter = Starter(asyncio.create_task, poll, waits)
+    async with serve(tmp_path, starter) as served, served.channel() as channel:
+        call = PingServiceStub(channel).Ping(PingRequest(), timeout=TIMEOUT)
+        if waits:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+        else:
+            await call
+        assert starter.task is not None
+        await starter.task
+    assert [a.text for a in answers] == ["poll", "poll"]
+    assert all(4 < a.time_remaining < 5.1 for a in answers)  # the default of its own
+
+
+async def test_a_task_that_outlives_the_call_belongs_to_nobody(tmp_path: Path) -> None:
+    during: list[Any] = []
+    after: list[Any] = []
+    answered = asyncio.Event()
+
+    async def look() -> None:
+        during.extend((current_workload(), current_trace(), current_call.get()))
+        await answered.wait()
+        after.extend((current_workload(), current_principal(), current_trace(), current_call.get()))
+
+    starter = Starter(asyncio.create_task, look, waits=True)
+    async with serve(tmp_path, starter) as served, served.channel() as channel:
+        call = PingServiceStub(channel).Ping(PingRequest(), metadata=(("traceparent", TRACEPARENT),))
+        await until(lambda: during)
+        call.cancel()
+        await until(lambda: served.metric("grpc_server_handled_total", grpc_code="Cancelled") == 1)
+        answered.set()
+        assert starter.task is not None
+        await starter.task
+    workload, trace, serving = during
+    assert (workload.service, trace.trace_id) == ("client", "0af7651916cd43dd8448eb211c80319c")
+    assert serving.over
+    assert after == [None, None, None, None]
+
+
+async def test_spawned_work_starts_clean_while_the_call_lives(tmp_path: Path, downstream: Any) -> None:
+    seen: list[Any] = []
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        seen.extend((current_workload(), current_principal(), current_trace(), current_call.get()))
+        seen.append((await downstream.Ping(PingRequest())).time_remaining)
+        looked.set()
+
+    tasks = Tasks()
+    starter = Starter(tasks.spawn, look, waits=True)
+    async with serve(tmp_path, starter) as served, served.channel() as channel:
+        call = PingServiceStub(channel).Ping(PingRequest(), timeout=2)
+        async with asyncio.timeout(10):
+            await looked.wait()
+        call.cancel()
+        await tasks.aclose()
+    *inherited, remaining = seen
+    assert inherited == [None, None, None, None]
+    assert remaining > 2.1  # not bounded by the two seconds of the call that is being served
+
+
+async def test_a_channel_that_its_first_call_starts_does_not_belong_to_that_call(tmp_path: Path) -> None:
+    """The tasks of a channel live as long as the channel: resolver, connections, health watches."""
+    contexts: list[Any] = []
+
+    class Looking(FakeResolver):
+        async def watch(self) -> Any:
+            contexts.append((current_call.get(), current_trace()))
+            async for addresses in super().watch():
+                yield addresses
+
+    async with PingServer(None) as server:
+        resolver = Looking(server.endpoint)
+        channel = MeshChannel("ping", MeshConfig("client"), identity=None, resolver=resolver)
+        stub = PingServiceStub(channel)
+
+        async def first_call() -> None:
+            await stub.Ping(PingRequest())
+
+        starter = Starter(asyncio.create_task, first_call, waits=True)
+        async with serve(tmp_path, starter) as served, served.channel() as entry:
+            call = PingServiceStub(entry).Ping(PingRequest(), timeout=5)
+            await until(lambda: contexts)
+            call.cancel()
+            assert starter.task is not None
+            await starter.task
+        await channel.close()
+    assert contexts == [(None, None)]
