@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
+import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
-from services.kit.db import Database, database_url
+from services.kit.db import Database, Work, database_url
 from services.kit.migrate import migrate
 from tests.postgres import Postgres
 
@@ -130,3 +131,17 @@ def meanwhile(db: Database) -> Callable[[Coroutine[Any, Any, T]], T]:
         return await_only
     loop = asyncio.get_running_loop()
     return lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+def before_next_read(
+    monkeypatch: pytest.MonkeyPatch, db: Database, happens: Callable[[], Coroutine[Any, Any, object]]
+) -> None:
+    """Has something happen right before the database's next `read`, such as another replica's commit."""
+    read = db.read
+
+    async def reading(work: Work[T]) -> T:
+        monkeypatch.undo()
+        await happens()
+        return await read(work)
+
+    monkeypatch.setattr(db, "read", reading)

@@ -1,5 +1,6 @@
 """Messages and presence in SQL."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
 from services.kit.retention import in_pieces
+from services.kit.unique import insert_or_find
 
 
 class SqlStore:
@@ -23,13 +25,15 @@ class SqlStore:
         """Records it once per key; see `services.chat.ports.Store`."""
         if (found := await self._find(draft)) is not None:
             return found
-        try:
-            return await self._db.write(lambda connection: self._insert(connection, draft, now))
-        except IntegrityError:
-            # Somebody took the key since we looked, and the cursor was given back.
-            found = await self._find(draft)
-            assert found is not None
-            return found
+
+        async def insert() -> Message | None:
+            # Where the key is taken, the cursor is given back with the transaction.
+            with contextlib.suppress(IntegrityError):
+                return await self._db.write(lambda connection: self._insert(connection, draft, now))
+            return None
+
+        message, _ = await insert_or_find(insert, lambda: self._find(draft))
+        return message
 
     async def since(self, room: str, cursor: int, limit: int) -> Sequence[Message]:
         """What was said after a cursor, oldest first."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from services.kit.db import Database
 from services.kit.retention import in_pieces
+from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
 from services.notification.tables import forgotten, notifications, users
 
@@ -25,11 +26,18 @@ class SqlStore:
     async def add(self, draft: Draft, now: float) -> Notification:
         """Records it once per event; see `services.notification.ports.Store`."""
         # No look before: nearly every event is new, and the constraint knows best.
-        with contextlib.suppress(_Recorded):
-            return await self._db.write(lambda connection: self._insert(connection, draft, now))
-        assert draft.event_id is not None  # without an event nothing is unique
-        statement = sa.select(notifications).where(notifications.c.event_id == draft.event_id)
-        return (await self._all(statement))[0]
+        of_event = sa.select(notifications).where(notifications.c.event_id == draft.event_id)
+
+        async def insert() -> Notification | None:
+            with contextlib.suppress(_Recorded):
+                return await self._db.write(lambda connection: self._insert(connection, draft, now))
+            return None
+
+        async def find() -> Notification | None:
+            return next(iter(await self._all(of_event)), None)
+
+        notification, _ = await insert_or_find(insert, find)
+        return notification
 
     async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
         """A user's notifications after a cursor, oldest first."""

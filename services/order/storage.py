@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from services.kit import outbox
 from services.kit.db import Database
+from services.kit.unique import insert_or_find
 from services.order.domain import (
     Address,
     Event,
@@ -42,14 +43,15 @@ class SqlStore:
 
     async def create(self, order: Order) -> tuple[Order, bool]:
         """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
-        created = await self._db.write(lambda connection: self._create(connection, order))
-        if created is not None:
-            return created, True
-        assert order.key is not None  # without a key nothing is unique
-        found = await self._orders(
-            sa.select(orders).where(orders.c.user_id == order.user_id, orders.c.key == order.key)
-        )
-        return found[0], False
+        under_key = sa.select(orders).where(orders.c.user_id == order.user_id, orders.c.key == order.key)
+
+        async def insert() -> Order | None:
+            return await self._db.write(lambda connection: self._create(connection, order))
+
+        async def find() -> Order | None:
+            return next(iter(await self._orders(under_key)), None)
+
+        return await insert_or_find(insert, find)
 
     def _create(self, connection: sa.Connection, order: Order) -> Order | None:
         # No look before: nearly every order is new, and the constraint knows best.

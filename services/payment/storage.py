@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from services.kit.db import Database
+from services.kit.unique import insert_or_find
 from services.payment.domain import Method, Outcome, Payment, Refund, Status, payment_not_found
 from services.payment.tables import feed, payments, refunds
 
@@ -27,20 +28,22 @@ class SqlStore:
         # No look before: nearly every key is new, and the constraint knows best.
         insert = self._db.insert(payments).on_conflict_do_nothing(index_elements=["key"])
         statement, values = insert.returning(payments), _columns(payment)
-        recorded = await self._db.write(lambda connection: connection.execute(statement, values).first())
-        if recorded is not None:
-            return _payment(recorded)
-        assert payment.key is not None  # without a key nothing is unique
-        found = await self.find(payment.key)
-        assert found is not None
-        return found
+
+        async def begin() -> Payment | None:
+            row = await self._db.write(lambda connection: connection.execute(statement, values).first())
+            return None if row is None else _payment(row)
+
+        recorded, _ = await insert_or_find(begin, lambda: self.find(payment.key))
+        return recorded
 
     async def get(self, payment_id: int) -> Payment:
         """Raises NotFound."""
         return await self._db.read(lambda connection: _get(connection, payment_id))
 
-    async def find(self, key: str) -> Payment | None:
+    async def find(self, key: str | None) -> Payment | None:
         """What is recorded under a key."""
+        if key is None:
+            return None
         statement = sa.select(payments).where(payments.c.key == key)
         row = await self._db.read(lambda connection: connection.execute(statement).first())
         return None if row is None else _payment(row)
@@ -101,23 +104,25 @@ class SqlStore:
 
     async def open_refund(self, refund: Refund) -> Refund:
         """Sets the amount aside; see `services.payment.ports.Store`."""
-        if refund.key is not None and (found := await self._find_refund(refund.key)) is not None:
+        if (found := await self._find_refund(refund.key)) is not None:
             return found
 
         def open_(connection: sa.Connection) -> None:
             _set_aside(connection, refund)
             connection.execute(sa.insert(refunds).values(asdict(refund)))
 
-        try:
-            await self._db.write(open_)
-            return refund
-        except IntegrityError:
-            assert refund.key is not None
-            found = await self._find_refund(refund.key)
-            assert found is not None
-            return found
+        async def insert() -> Refund | None:
+            with contextlib.suppress(IntegrityError):  # the key is taken
+                await self._db.write(open_)
+                return refund
+            return None
 
-    async def _find_refund(self, key: str) -> Refund | None:
+        opened, _ = await insert_or_find(insert, lambda: self._find_refund(refund.key))
+        return opened
+
+    async def _find_refund(self, key: str | None) -> Refund | None:
+        if key is None:
+            return None
         statement = sa.select(refunds).where(refunds.c.key == key)
         row = await self._db.read(lambda connection: connection.execute(statement).first())
         return None if row is None else _refund(row)

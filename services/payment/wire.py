@@ -175,8 +175,10 @@ def batch_message(payments: Sequence[Payment]) -> pb.PaymentResponse:
 
 def _why_failed(payments: Sequence[Payment]) -> str:
     # Those before it were charged and given back, those after it were not charged.
-    index, failed = next((i, p) for i, p in enumerate(payments) if p.status is Status.FAILED)
-    return f"requests[{index}]: {failed.message}; nothing was charged"
+    for index, payment in enumerate(payments):
+        if payment.status is Status.FAILED:
+            return f"requests[{index}]: {payment.message}; nothing was charged"
+    return "nothing was charged"
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:

@@ -155,8 +155,8 @@ class StockUnit(Protocol):
         """Makes the reservation if there is none under the key; whether it did. Waits for one being made."""
         ...
 
-    def find(self, key: str) -> Reservation:
-        """The reservation of a claimed key."""
+    def find(self, key: str) -> Reservation | None:
+        """The reservation under a key; None where there is none, or none any more."""
         ...
 
     def take(self, product_id: int, quantity: int) -> Taken | None:

@@ -236,11 +236,14 @@ class _Unit:
         result = self._c.execute(self._db.insert(reservation).on_conflict_do_nothing(), row)
         return result.rowcount > 0
 
-    def find(self, key: str) -> Reservation:
+    def find(self, key: str) -> Reservation | None:
         columns = (c for c in reservation_item.c if c.name not in ("key", "position"))
         items = select(*columns).where(reservation_item.c.key == key).order_by(reservation_item.c.position)
+        rows = self._c.execute(items).all()
+        # Last: where retention has dropped the reservation meanwhile, its items do not count either.
         released = self._c.scalar(select(reservation.c.released).where(reservation.c.key == key))
-        rows = self._c.execute(items)
+        if released is None:
+            return None
         return Reservation(key, bool(released), tuple(ReservedItem(*row) for row in rows))
 
     def take(self, product_id: int, quantity: int) -> Taken | None:

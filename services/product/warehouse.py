@@ -39,8 +39,10 @@ class Warehouse:
 
 
 def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:
-    if not unit.claim(key, released=False):
-        return _repeated(unit.find(key), items)
+    while not unit.claim(key, released=False):
+        # None: it had been released long ago, and retention dropped it after the claim.
+        if (found := unit.find(key)) is not None:
+            return _repeated(found, items)
     # In the order of ids, so that two reservations cannot wait for each other.
     taken = {pid: _take(unit, pid, quantity) for pid, quantity in sorted(_totals(items).items())}
     reserved = tuple(_reserved(item, taken[item.product_id]) for item in items)
@@ -52,8 +54,8 @@ def _release(unit: StockUnit, key: str) -> bool:
     # Claiming first, because it waits for a reservation that is being made right now.
     if unit.claim(key, released=True) or not unit.close(key):
         return False
-    reservation = unit.find(key)
-    for product_id, quantity in sorted(_totals(reservation.items).items()):
+    held = unit.find(key)
+    for product_id, quantity in sorted(_totals(held.items if held else ()).items()):
         unit.give_back(product_id, quantity)
     return True
 

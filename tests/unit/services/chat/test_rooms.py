@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from services.chat.storage import SqlStore
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.paging import Page
-from tests.databases import Maker
+from tests.databases import Maker, before_next_read
 
 NOW = 1_767_225_600.0
 BOB, CHARLIE = Author(2, "bob"), Author(3, "charlie")
@@ -80,6 +81,24 @@ async def test_a_retry_at_another_replica_leaves_no_gap(pair: Pair) -> None:
     history = await pair[0].history("tea", Page(100, 0))
     assert [m.cursor for m in history] == list(range(1, 21))
     assert {(m.cursor, m.text) for m in posted} == {(m.cursor, m.text) for m in history}
+
+
+async def test_a_message_that_is_dropped_while_it_is_sent_again_is_said_anew(
+    new_databases: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_databases("chat").url("chat")
+    async with Database.open(url, "chat") as db, Database.open(url, "chat") as other:
+        store = SqlStore(db)
+        write = db.write
+
+        async def somebody_is_quicker(work: Any) -> Any:
+            monkeypatch.undo()
+            await SqlStore(other).post(_said("x", key="k"), NOW)
+            before_next_read(monkeypatch, db, lambda: SqlStore(other).forget(NOW + 1))
+            return await write(work)
+
+        monkeypatch.setattr(db, "write", somebody_is_quicker)
+        assert (await store.post(_said("x", key="k"), NOW)).cursor == 2
 
 
 async def test_a_key_belongs_to_a_user_in_a_room_and_to_one_text(pair: Pair) -> None:

@@ -13,7 +13,7 @@ from services.kit.db import Database
 from services.notification.domain import Draft, Kind
 from services.notification.storage import SqlStore
 from services.notification.tables import forgotten, metadata
-from tests.databases import Maker
+from tests.databases import Maker, before_next_read
 
 NOW = 1_767_225_600.25
 
@@ -47,6 +47,15 @@ async def test_an_event_is_taken_once_whichever_replica_gets_it(dbs: tuple[Datab
     )
     assert len({told.id for told in sent}) == 1
     assert await SqlStore(dbs[0]).page(2, 10, 0) == sent[:1]
+
+
+async def test_an_event_that_is_dropped_while_it_is_sent_again_is_told_anew(
+    dbs: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = SqlStore(dbs[0]), SqlStore(dbs[1])
+    await store.add(_draft("e"), NOW)
+    before_next_read(monkeypatch, dbs[0], lambda: other.forget(NOW + 1))
+    assert (await store.add(_draft("e"), NOW)).cursor == 2
 
 
 async def test_without_an_event_it_is_told_each_time(dbs: tuple[Database, Database]) -> None:

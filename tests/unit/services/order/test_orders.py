@@ -10,6 +10,8 @@ from services.kit.actor import Actor
 from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, Superseded, merged
 from services.order.tables import metadata
 
+from tests.databases import before_next_read
+
 from .conftest import Crash, Shop, unknown
 
 BOB = Actor(2, frozenset({"user"}))
@@ -62,6 +64,20 @@ async def test_a_retry_goes_on_where_a_dead_replica_stopped_with_the_card_it_bri
     shop.trouble.at.clear()
     shop.clock.now += 7
     assert (await _placed(shop, key="k")).status is Status.CONFIRMED
+
+
+async def test_a_key_that_is_set_free_while_it_is_asked_for_places_a_new_order(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await shop.store.create(shop.draft(key="k"))
+
+    async def comes_to_nothing() -> None:
+        await shop.store.save(first.cancelling(Unavailable("away")).undone(), "cancelled")
+
+    before_next_read(monkeypatch, shop.db, comes_to_nothing)
+    placed = await _placed(shop, key="k")
+    assert (placed.status, placed.id != first.id) == (Status.CONFIRMED, True)
+    assert (await _placed(shop, key="k")).id == placed.id
 
 
 async def test_the_same_product_twice_is_one_line() -> None:

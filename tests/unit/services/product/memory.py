@@ -81,8 +81,8 @@ class Shelf:
         self.reservations[key] = Reservation(key, released, ())
         return True
 
-    def find(self, key: str) -> Reservation:
-        return self.reservations[key]
+    def find(self, key: str) -> Reservation | None:
+        return self.reservations.get(key)
 
     def take(self, product_id: int, quantity: int) -> Taken | None:
         found = self.products.get(product_id)

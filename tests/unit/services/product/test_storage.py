@@ -12,9 +12,9 @@ from services.kit.paging import Page
 from services.kit.validation import INT32_MAX
 from services.product.domain import Category, Criteria, Draft, StockItem
 from services.product.seed import drafts
-from services.product.storage import SqlProducts, SqlStock, reservation_item
+from services.product.storage import SqlProducts, SqlStock, _Unit, reservation_item
 from services.product.warehouse import Warehouse
-from tests.databases import Maker
+from tests.databases import Maker, meanwhile
 
 
 def draft(name: str, description: str = "", price: int = 100, stock: int = 10) -> Draft:
@@ -50,6 +50,30 @@ async def test_reservations_that_were_released_are_forgotten_and_those_that_hold
     kept = await db.read(lambda c: c.scalars(select(reservation_item.c.key)).all())
     assert set(kept) == {"held"}
     assert await warehouse.release("held")
+
+
+async def test_a_key_that_is_forgotten_while_it_is_asked_for_is_reserved_anew(url: str) -> None:
+    now = 1_767_225_600_000_000
+    async with Database.open(url, "product") as db, Database.open(url, "product") as other:
+        await Warehouse(SqlStock(db, lambda: now)).release("k")
+        do = meanwhile(db)
+
+        class Unit(_Unit):
+            def claim(self, key: str, *, released: bool) -> bool:
+                claimed = super().claim(key, released=released)
+                if not claimed and not db.is_sqlite:  # SQLite has one writer at a time
+                    do(SqlStock(other, lambda: now + 2_000_000).forget(1))
+                return claimed
+
+        monkeypatch = pytest.MonkeyPatch()
+        with monkeypatch.context() as patched:
+            patched.setattr("services.product.storage._Unit", Unit)
+            reserving = Warehouse(SqlStock(db, lambda: now)).reserve("k", [StockItem(1, 2)])
+            if db.is_sqlite:
+                with pytest.raises(FailedPrecondition):
+                    await reserving
+            else:
+                assert [item.quantity for item in await reserving] == [2]
 
 
 async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
