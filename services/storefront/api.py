@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from services.storefront.cart_pages import priced
 from services.storefront.domain import Address, Card, Category, Order, Problem, Product, ShopError
-from services.storefront.forms import body, integer
+from services.storefront.forms import body, whole_number
 from services.storefront.sessions import Session
 from services.storefront.site import Site, path_id
 from services.storefront.visit import visit_of
@@ -108,9 +108,19 @@ def _session(request: Request) -> Session:
 
 
 def _paging(request: Request) -> tuple[int, int]:
+    """The page and its size, within bounds. 0 or none: the first page, the usual size.
+
+    Raises:
+        ShopError: one of them is no whole number, or the page lies beyond every listing.
+    """
     params = request.query_params
-    page = integer(params.get("page", ""), 1, 1, _MAX_PAGE)
-    return page, integer(params.get("page_size", ""), 20, 1, _MAX_SIZE)
+    page = whole_number(params.get("page", "0"), 0, _MAX_PAGE)
+    size = whole_number(params.get("page_size", "0"), 0, _INT32)
+    if page is None or size is None:
+        wrong = {"page": f"must be a whole number from 0 to {_MAX_PAGE}"} if page is None else {}
+        wrong |= {"page_size": "must be a whole number"} if size is None else {}
+        raise ShopError(Problem.INVALID, fields=wrong)
+    return page or 1, min(size or 20, _MAX_SIZE)
 
 
 async def _json(request: Request) -> Mapping[str, Any]:

@@ -10,11 +10,12 @@ from starlette.routing import Route
 
 from services.storefront.cart import MAX_QUANTITY
 from services.storefront.domain import Catalogue, Problem, Product, ShopError
-from services.storefront.forms import Form, form_route, integer, local_path
+from services.storefront.forms import Form, form_route, local_path, whole_number
 from services.storefront.site import Site, see
 from services.storefront.visit import visit_of
 
 _MAX_ID = 2**31 - 1
+_WRONG_QUANTITY = f"a quantity is a whole number from 1 to {MAX_QUANTITY}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,25 @@ class CartPages:
         ]
 
     async def cart(self, request: Request) -> Response:
+        return await self._page(request)
+
+    async def _page(self, request: Request, problem: str = "", status: int = 200) -> Response:
         cart = await priced(self._site.shop.catalogue, visit_of(request).cart.quantities)
-        return self._site.page(request, "cart.html", cart=cart)
+        return self._site.page(request, "cart.html", status, cart=cart, problem=problem)
 
     async def add(self, request: Request, form: Form) -> Response:
+        """Puts a quantity of a product into the cart; one, where the form has no field for it."""
         visit = visit_of(request)
-        product_id = integer(form.get("product_id", ""), 0, 0, _MAX_ID)
-        added = visit.cart.added(product_id, integer(form.get("quantity", ""), 1, 1, MAX_QUANTITY))
-        if product_id == 0 or not added.quantity(product_id):
+        product_id = _product_id(form)
+        quantity = whole_number(form.get("quantity", "1"), 1, MAX_QUANTITY)
+        if quantity is None:
+            return await self._page(request, f"Nothing was added: {_WRONG_QUANTITY}", 422)
+        in_cart = visit.cart.quantity(product_id)
+        if in_cart + quantity > MAX_QUANTITY:
+            problem = f"Nothing was added: {in_cart} are in your cart, and {MAX_QUANTITY} are the most."
+            return await self._page(request, problem, 422)
+        added = visit.cart.added(product_id, quantity)
+        if not added.quantity(product_id):
             visit.notify("cart-full")
         else:
             visit.keep_cart(added)
@@ -92,11 +104,21 @@ class CartPages:
         return see(local_path(form.get("next", "/cart")))
 
     async def set(self, request: Request, form: Form) -> Response:
-        """Sets a quantity; the form's `remove` button sets none."""
+        """Sets a quantity; none takes the product out, and so does the form's `remove` button."""
         visit = visit_of(request)
-        product_id = integer(form.get("product_id", ""), 0, 0, _MAX_ID)
-        quantity = 0 if "remove" in form else integer(form.get("quantity", ""), 1, 0, MAX_QUANTITY)
+        product_id = _product_id(form)
+        quantity = 0 if "remove" in form else whole_number(form.get("quantity", ""), 0, MAX_QUANTITY)
+        if quantity is None:
+            return await self._page(request, f"Nothing was changed: {_WRONG_QUANTITY}", 422)
         if visit.cart.quantity(product_id):
             visit.keep_cart(visit.cart.with_quantity(product_id, quantity))
             visit.notify("updated" if quantity else "removed")
         return see("/cart")
+
+
+def _product_id(form: Form) -> int:
+    """Raises ShopError for what no product can have as its id."""
+    product_id = whole_number(form.get("product_id", ""), 1, _MAX_ID)
+    if product_id is None:
+        raise ShopError(Problem.NOT_FOUND, "there is no such product")
+    return product_id

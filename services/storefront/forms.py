@@ -17,6 +17,8 @@ FormHandler = Callable[[Request, Form], Awaitable[Response]]
 
 #: Bytes of a request's body, and fields of a form. No form of ours comes near.
 MAX_BODY, MAX_FIELDS = 32 * 1024, 64
+#: Of a number: int() takes time that grows with the square of a text's length.
+_MAX_DIGITS = 10
 
 
 async def body(request: Request) -> bytes:
@@ -71,10 +73,22 @@ def form_route(path: str, handler: FormHandler) -> Route:
     return Route(path, endpoint, methods=["POST"])
 
 
+def whole_number(text: str, low: int, high: int) -> int | None:
+    """Return the number that a person typed, or None if it is no whole number from `low` to `high`.
+
+    Only ASCII digits count, without sign, fraction or exponent; a field that means a quantity or a page must
+    not be guessed from anything else.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
+        return None
+    number = int(text)
+    return number if low <= number <= high else None
+
+
 def integer(text: str, default: int, low: int, high: int) -> int:
     """A number of a form or query within bounds; the default for what is none."""
     digits = text.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 10:
+    if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
         return default
     return max(low, min(high, int(text)))
 

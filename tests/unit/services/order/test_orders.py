@@ -9,7 +9,6 @@ from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unau
 from services.kit.actor import Actor
 from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, Superseded, merged
 from services.order.tables import metadata
-
 from tests.databases import before_next_read
 
 from .conftest import Crash, Shop, unknown

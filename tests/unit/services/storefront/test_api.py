@@ -24,6 +24,19 @@ async def test_products_are_listed_by_category_and_page(client: httpx.AsyncClien
     assert {p["category"] for p in answer["products"]} == {"home"}
 
 
+@pytest.mark.parametrize("field", ["page", "page_size"])
+@pytest.mark.parametrize("text", ["", "-1", "abc", "1e3", "1.5", "9" * 5000, "٣", " 1"])
+async def test_a_page_that_is_no_number_is_refused(client: httpx.AsyncClient, field: str, text: str) -> None:
+    answer = await client.get("/api/products", params={field: text})
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["fields"]) == [field]
+
+
+async def test_page_0_is_the_first_and_a_page_too_large_is_cut(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/api/products?page=0&page_size=1000")).json()
+    assert (answer["page"], answer["page_size"]) == (1, 100)
+
+
 async def test_a_product_is_found_or_not(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/products/1")).json()["price_cents"] == 129_900
     missing = await client.get("/api/products/99")
@@ -69,6 +82,10 @@ async def test_the_edge_sets_no_cookies(client: httpx.AsyncClient) -> None:
         ({"items": [{"product_id": True, "quantity": 1}]}, "items[0]"),
         ({"items": [{"product_id": 2**31, "quantity": 1}]}, "items[0]"),
         ({"items": [{"product_id": 1.5, "quantity": 1}]}, "items[0]"),
+        *(
+            ({"items": [{"product_id": 1, "quantity": quantity}]}, "items[0]")
+            for quantity in ("1", " 1 ", "abc", 1.5, 1e3, True, None, 2**31, 10**30, [1])
+        ),
         ({"shipping_address": []}, "shipping_address"),
         ({"shipping_address": {"city": 7}}, "shipping_address.city"),
         ({"card": {"number": 4242}}, "card.number"),

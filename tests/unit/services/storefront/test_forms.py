@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.storefront.domain import Problem, ShopError
-from services.storefront.forms import cents, field_errors, integer, local_path
+from services.storefront.forms import cents, field_errors, integer, local_path, whole_number
 from services.storefront.site import money
 
 
@@ -39,6 +39,22 @@ def test_a_number_is_within_bounds_whatever_was_typed(text: str) -> None:
 )
 def test_a_number_is_read_or_its_default_taken(text: str, number: int) -> None:
     assert integer(text, 5, 1, 10) == number
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("07", 7), ("99", 99)])
+def test_a_whole_number_is_read(text: str, number: int) -> None:
+    assert whole_number(text, 1, 99) == number
+
+
+NO_QUANTITIES = [
+    *("", "-1", "0", "abc", "1e3", "1.5", "+1", "1 1", "0x1", "1_0", "100", "9" * 5000),
+    *("\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}", "\N{FULLWIDTH DIGIT ONE}"),
+]
+
+
+@pytest.mark.parametrize("text", NO_QUANTITIES)
+def test_what_is_no_whole_number_within_bounds_is_none(text: str) -> None:
+    assert whole_number(text, 1, 99) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from services.storefront.domain import Problem, ShopError
 from tests.unit.services.storefront.fakes import FakeShop, send
+from tests.unit.services.storefront.test_forms import NO_QUANTITIES
 
 
 async def test_the_front_page_shows_the_first_of_the_catalogue(browser: httpx.AsyncClient) -> None:
@@ -19,6 +20,45 @@ async def test_the_last_page_has_no_next(browser: httpx.AsyncClient) -> None:
     page = (await browser.get("/?page=3")).text
     assert 'rel="next"' not in page
     assert 'rel="prev"' in page
+
+
+@pytest.mark.parametrize("quantity", NO_QUANTITIES)
+@pytest.mark.parametrize("path", ["/cart/add", "/cart/set"])
+async def test_a_quantity_that_is_none_is_refused_with_a_message_and_the_cart_stays(
+    browser: httpx.AsyncClient, path: str, quantity: str
+) -> None:
+    if (path, quantity) == ("/cart/set", "0"):
+        return  # takes the product out, as the page's own field offers
+    await send(browser, "/cart/add", product_id="1", quantity="2")
+    refused = await send(browser, path, product_id="1", quantity=quantity)
+    assert refused.status_code == 422
+    assert "a quantity is a whole number from 1 to 99" in refused.text
+    assert browser.cookies["cart"] == "1x2"
+
+
+async def test_a_quantity_with_spaces_around_it_is_read_and_one_without_a_field_is_refused(
+    browser: httpx.AsyncClient,
+) -> None:
+    await send(browser, "/cart/add", product_id="1", quantity=" 2 ")
+    assert browser.cookies["cart"] == "1x2"
+    assert (await send(browser, "/cart/set", product_id="1")).status_code == 422
+    await send(browser, "/cart/set", product_id="1", quantity="0")
+    assert "cart" not in browser.cookies
+
+
+async def test_more_of_a_product_than_a_cart_takes_is_refused_not_cut(browser: httpx.AsyncClient) -> None:
+    await send(browser, "/cart/add", product_id="1", quantity="98")
+    refused = await send(browser, "/cart/add", product_id="1", quantity="5")
+    assert (refused.status_code, browser.cookies["cart"]) == (422, "1x98")
+    assert "98 are in your cart" in refused.text
+
+
+@pytest.mark.parametrize("product_id", ["", "0", "-1", "abc", "1.5", "2147483648", "9" * 5000, "٣"])
+@pytest.mark.parametrize("path", ["/cart/add", "/cart/set"])
+async def test_a_product_that_cannot_be_is_not_found(
+    browser: httpx.AsyncClient, path: str, product_id: str
+) -> None:
+    assert (await send(browser, path, product_id=product_id, quantity="1")).status_code == 404
 
 
 async def test_a_category_shows_its_own_and_keeps_itself_when_paging(browser: httpx.AsyncClient) -> None:
