@@ -72,10 +72,14 @@ async def wait() -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     health = HealthServicer()
     health.set_all(True)
-    port = HealthPort(MeshConfig.from_env(os.environ, service=OPERATOR).health.address, health)
+    port = HealthPort(MeshConfig.from_env(os.environ, service=OPERATOR).health, health)
     await port.start()
-    await stop.wait()
+    ended, stopped = asyncio.create_task(port.accept_loop_ended()), asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     await port.stop()
+    if ended in done:
+        sys.exit("meshmart.toolbox: the health port has ended")
+    await ended
 
 
 def main() -> None:

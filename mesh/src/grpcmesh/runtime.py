@@ -58,7 +58,7 @@ class App:
             health=self.health,
         )
         self._resources = contextlib.AsyncExitStack()
-        self._health_port = HealthPort(self.config.health.address, self.health)
+        self._health_port = HealthPort(self.config.health, self.health)
 
     def channel(self, target: str) -> "MeshChannel":
         """The channel to another service, such as `product`."""
@@ -91,7 +91,9 @@ class App:
             self.member.tasks.supervise(self.verifier.watch, "keys")
         if self.server.services:
             await self.server.start()
+            self.spawn(self.server.accept_loop_ended(), "accept loop of the mesh port")
         await self._health_port.start()
+        self.spawn(self._health_port.accept_loop_ended(), "accept loop of the health port")
         self.health.set_all(True)
 
     async def stop(self, drain: bool = True) -> None:

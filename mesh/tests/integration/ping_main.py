@@ -1,9 +1,12 @@
 """A ping service as a process, for the tests of the runtime; PING_MODE chooses what it does wrong."""
 
 import asyncio
+import codecs
 import contextlib
 import os
 from collections.abc import AsyncIterator
+
+from grpc_health.v1 import health_pb2
 
 from grpcmesh.config import ConfigError
 from grpcmesh.runtime import App, run
@@ -23,6 +26,15 @@ async def fail_soon() -> None:
     raise RuntimeError("the background has failed")
 
 
+async def stop_guarding(app: App) -> None:
+    """Takes away what keeps accept loops alive, once the ports are open."""
+    async for status in app.health.Watch(health_pb2.HealthCheckRequest(), None):
+        if status.status == health_pb2.HealthCheckResponse.SERVING:
+            break
+    codecs.register_error("strict", codecs.strict_errors)
+    print("unguarded", flush=True)
+
+
 async def build(app: App) -> None:
     await app.enter(resource("first"))
     await app.enter(resource("second"))
@@ -33,6 +45,8 @@ async def build(app: App) -> None:
         raise RuntimeError("build has failed")
     if mode == "misconfigured":
         raise ConfigError(["PING_MODE: is wrong", "PING_COLOUR: is missing"])
+    if mode == "unguarded":
+        app.spawn(stop_guarding(app), "unguarding")
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
     if mode != "edge":

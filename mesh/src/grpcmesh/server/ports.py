@@ -6,8 +6,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from grpcmesh.config import HealthConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
+from grpcmesh.server import accept
 from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.streams import Stream
 from grpcmesh.server.wrapping import Stack
@@ -32,15 +34,20 @@ class HealthPort:
     """The plaintext port for probes: health, and nothing else.
 
     Args:
-        address: Where it listens.
+        config: Where it listens.
         health: Shared with the mesh server.
     """
 
-    def __init__(self, address: str, health: HealthServicer) -> None:
+    def __init__(self, config: HealthConfig, health: HealthServicer) -> None:
         self.port = 0
-        self._address, self._health = address, health
+        self._config, self._health = config, health
         self._streams: set[Stream] = set()
         self._server: grpc.aio.Server | None = None
+        self._accepting = accept.Accepting("the health port", health.leave)
+
+    async def accept_loop_ended(self) -> None:
+        """Wait until the port is stopped. Raises `AcceptLoopEndedError` if it has ended in another way."""
+        await self._accepting.wait()
 
     async def start(self) -> None:
         """Listens. Raises StartError."""
@@ -48,14 +55,15 @@ class HealthPort:
         handlers: Any = Handlers(lambda method: stack, self._streams)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
         server = grpc.aio.server(handlers=[handlers], options=OPTIONS)
-        self.port = listen(server, self._address, None)
-        await server.start()
+        self.port = listen(server, self._config.address, None)
+        await self._accepting.start(server)
         self._server = server
 
     async def stop(self) -> None:
         """Stops it; watchers are told to go."""
         for stream in list(self._streams):
             stream.interrupt()
+        self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(0.5)
 

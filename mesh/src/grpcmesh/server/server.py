@@ -24,6 +24,7 @@ from grpcmesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server import connections
+from grpcmesh.server.accept import Accepting
 from grpcmesh.server.handlers import UNKNOWN_METHOD, Handlers
 from grpcmesh.server.ports import OPTIONS, listen
 from grpcmesh.server.streams import Stream
@@ -91,6 +92,7 @@ class MeshServer(grpc.aio.Server):
         self._streams: set[Stream] = set()
         self._handlers = Handlers(self._stack_for, self._streams)
         self._server: grpc.aio.Server | None = None
+        self._accepting = Accepting("the mesh port", health.leave)
         self._watches: set[asyncio.Task[None]] = set()
         self._streams_ended = 0
 
@@ -129,7 +131,7 @@ class MeshServer(grpc.aio.Server):
         before = await connections.server_ids()
         server = grpc.aio.server(handlers=[self._handlers], options=OPTIONS)
         self.port = listen(server, self._config.address, self._identity)
-        await server.start()
+        await self._accepting.start(server)
         self._server = server
         if self._identity is not None:
             mine = max(await connections.server_ids() - before)
@@ -167,7 +169,7 @@ class MeshServer(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Refuses new calls; those that run are cancelled after `grace` seconds."""
-        self.draining = True
+        self.draining = self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(grace)
         for watch in self._watches:
@@ -177,8 +179,23 @@ class MeshServer(grpc.aio.Server):
         self._watches.clear()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """As `grpc.aio.Server`."""
-        return await self._server.wait_for_termination(timeout) if self._server else True
+        """As `grpc.aio.Server`: False once the server has stopped, True after `timeout` seconds without that.
+
+        Raises:
+            AcceptLoopEndedError: The server has ended although nobody stopped it.
+        """
+        if self._server is None:
+            return True
+        try:
+            async with asyncio.timeout(timeout):
+                await self._accepting.wait()
+                return await self._server.wait_for_termination()
+        except TimeoutError:
+            return True
+
+    async def accept_loop_ended(self) -> None:
+        """Wait until the server is stopped. Raises `AcceptLoopEndedError` if it has ended in another way."""
+        await self._accepting.wait()
 
     def methods(self) -> list[Method]:
         """Those that were added."""

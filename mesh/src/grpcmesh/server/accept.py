@@ -1,0 +1,109 @@
+"""The accept loop of a grpc.aio server: no request can end it, and its end is noticed.
+
+grpc.aio accepts all calls of a server in one task. That task decodes the `:path` of a request, which may
+hold any bytes, as strict UTF-8; the error of a path that is not UTF-8 ends the task, and with it the server.
+There is no hook before that decoding: neither an interceptor, nor a handler, nor a channel argument sees such
+a request earlier. What is left is Python's registry of codec error handlers. The handler here answers
+U+FFFD when an accept loop decodes, and does what `strict` always does anywhere else.
+
+It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends.
+`tests/integration/test_hostile_requests.py` fails if a version of grpcio does it in another way.
+"""
+
+import asyncio
+import codecs
+import types
+import weakref
+from collections.abc import Callable, Generator
+from typing import Any
+
+import grpc
+
+#: What stands in a decoded path for bytes that are not UTF-8. No method has it in its name.
+REPLACEMENT = "\ufffd"
+
+_accept_loops: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+
+class AcceptLoopEndedError(Exception):
+    """The accept loop of a server has ended although nobody stopped the server."""
+
+
+class Accepting:
+    """The accept loop of one server, from its start to its end.
+
+    Args:
+        what: Names the server in errors, such as "the mesh port".
+        on_ended: Called at once when the loop has ended although nobody stopped the server.
+    """
+
+    def __init__(self, what: str, on_ended: Callable[[], None] = lambda: None) -> None:
+        self._what, self._on_ended = what, on_ended
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+        #: To be set before the server is stopped.
+        self.stopping = False
+
+    async def start(self, server: grpc.aio.Server) -> None:
+        """Start a server whose accept loop survives a `:path` that is not UTF-8.
+
+        Args:
+            server: Not started yet; its ports have been added.
+
+        Raises:
+            RuntimeError: This version of grpcio starts its accept loop in another way.
+        """
+        codecs.register_error("strict", _strict)
+        created = await _run(server.start())
+        if len(created) != 1:
+            self.stopping = True
+            await server.stop(None)
+            raise RuntimeError(f"grpcio {grpc.__version__} is not supported: it starts {len(created)} tasks")
+        (loop,) = created
+        _accept_loops.add(loop)
+        loop.add_done_callback(self._loop_ended)
+
+    async def wait(self) -> None:
+        """Wait for the end of the accept loop.
+
+        Raises:
+            AcceptLoopEndedError: It has ended although nobody stopped the server.
+        """
+        await self._ended.wait()
+        if not self.stopping:
+            raise AcceptLoopEndedError(f"the accept loop of {self._what} has ended") from self._error
+
+    def _loop_ended(self, loop: asyncio.Task[Any]) -> None:
+        self._error = None if loop.cancelled() else loop.exception()
+        self._ended.set()
+        if not self.stopping:
+            self._on_ended()
+
+
+@types.coroutine
+def _run(coroutine: Any) -> Generator[Any, Any, set[asyncio.Task[Any]]]:
+    """Run a coroutine; return the tasks that it created before it first suspended.
+
+    No other task runs in between, so they are this coroutine's own.
+    """
+    before = asyncio.all_tasks()
+    steps = coroutine.__await__()
+    first = next(steps)
+    created = asyncio.all_tasks() - before
+    yield first
+    yield from steps
+    return created
+
+
+def _strict(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle an error of the codec error handler `strict`, which is the default of `bytes.decode`."""
+    if isinstance(error, UnicodeDecodeError) and _accepting():
+        return REPLACEMENT, error.end
+    return codecs.strict_errors(error)
+
+
+def _accepting() -> bool:
+    try:
+        return asyncio.current_task() in _accept_loops
+    except RuntimeError:  # no event loop runs in this thread
+        return False
