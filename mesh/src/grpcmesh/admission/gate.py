@@ -1,0 +1,103 @@
+"""The gate of a server: whether a call may run, and its permit, which is returned exactly once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from grpcmesh.admission.limit import ConcurrencyLimit
+from grpcmesh.admission.priority import Priority
+from grpcmesh.admission.queue import QueueAdmission
+
+#: The part of the limits that calls of a priority may use: room stays for those that matter more.
+SHARES: Mapping[Priority, float] = {
+    Priority.CRITICAL: 1.0,
+    Priority.DEFAULT: 0.9,
+    Priority.SHEDDABLE: 0.6,
+}
+
+#: What is left of the places kept for CRITICAL calls after each call that is less important.
+_FORGET = 0.998
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call may not run."""
+
+    #: `queue`, `concurrency`, `streams` or `memory`.
+    cause: str
+    #: Seconds after which the caller may try again.
+    retry_after: float
+
+
+class Gate:
+    """Hands out permits.
+
+    Args:
+        queue: Admission by age; None: none.
+        limit: Of unary calls that run at once.
+        max_streams: Streams that run at once; they say nothing of queueing, and have a limit of their own.
+        max_bytes: What the messages of all calls may take together, whatever the limits say.
+        message_bytes: The largest message that a call may bring.
+    """
+
+    def __init__(
+        self,
+        queue: QueueAdmission | None,
+        limit: ConcurrencyLimit,
+        max_streams: int,
+        max_bytes: int,
+        message_bytes: int,
+    ) -> None:
+        self.queue, self.limit = queue, limit
+        self._max_streams = max_streams
+        # A call that runs may hold one message of the largest size.
+        self._max_calls = max(1, max_bytes // max(1, message_bytes))
+        self.streams = 0
+        #: Places that only CRITICAL calls may use, beside `SHARES`: it grows while some are refused.
+        self._reserved = 0.0
+        self.refused = dict.fromkeys(("queue", "concurrency", "streams", "memory"), 0)
+
+    def enter(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
+        """Take a permit, or return why there is none. Each permit is returned by one `leave`.
+
+        Args:
+            priority: Of the method.
+            age: Seconds that the call has queued in this process.
+            streaming: Whether its requests or its responses are a stream.
+        """
+        refusal = self._refusal(priority, age, streaming)
+        if refusal is not None:
+            self.refused[refusal.cause] += 1
+        elif streaming:
+            self.streams += 1
+        else:
+            self.limit.started()
+        return refusal
+
+    def leave(self, method: str, latency: float | None, streaming: bool) -> None:
+        """Return a permit. `latency` as in `ConcurrencyLimit.ended`."""
+        if streaming:
+            self.streams -= 1
+        else:
+            self.limit.ended(method, latency)
+
+    def _refusal(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
+        share = SHARES[priority]
+        if self.streams + self.limit.in_flight >= self._max_calls:
+            return Refusal("memory", 1.0)
+        if streaming:
+            return Refusal("streams", 1.0) if self.streams >= self._max_streams * share else None
+        if self.limit.in_flight >= self._places(priority, share):
+            return Refusal("concurrency", 0.1)
+        if self.queue is not None and not self.queue.admit(priority, age):
+            return Refusal("queue", min(1.0, max(0.1, 2 * self.queue.age)))
+        return None
+
+    def _places(self, priority: Priority, share: float) -> float:
+        """How many calls may run, seen from a call of this priority."""
+        limit = self.limit.limit
+        if priority is not Priority.CRITICAL:
+            self._reserved *= _FORGET
+            return min(limit * share, limit - self._reserved)
+        if self.limit.in_flight >= limit:
+            self._reserved = min(limit - 1, self._reserved + 1)
+        return limit

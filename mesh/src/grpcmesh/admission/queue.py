@@ -1,0 +1,82 @@
+"""Admission by the age of calls: how long each has queued in this process before its handler runs.
+
+A server whose handlers burn CPU has its queue in gRPC's core, where neither handler latency nor the number
+of running handlers shows it. The age does. Calls are refused by priority, the least important first, as in
+DAGOR (Zhou et al., "Overload Control for Scaling WeChat Microservices", https://arxiv.org/abs/1806.04075).
+How many is what PIE (RFC 8033) computes from the age and its trend; it needs to know neither the rate of
+calls nor what they cost. That there is a standing queue, and not a burst, is told as CoDel does (RFC 8289):
+by the least age in a window.
+"""
+
+from grpcmesh.admission.priority import Priority
+from grpcmesh.clock import Clock
+
+#: Seconds of a window: long enough to hold some calls, short enough to end an overload within a second.
+WINDOW = 0.1
+#: PIE's gains for such a window: by how much the refused share changes for each second of age beyond the
+#: target, and of growth.
+_ALPHA, _BETA = 0.125, 1.25
+#: A change of the refused share is at most this.
+_STEP = 0.3
+#: Without a queue, what is left of the refused share after a window.
+_RELEASE = 0.95
+
+
+class QueueAdmission:
+    """Decides whether a call is admitted, by its priority.
+
+    Args:
+        target: Age in seconds that a standing queue may have.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, target: float, clock: Clock) -> None:
+        self._target, self._clock = target, clock
+        self._ends = clock() + WINDOW
+        self._arrived = [0] * len(Priority)
+        self._least = float("inf")
+        #: The share of all calls that is refused now.
+        self.refused_share = 0.0
+        #: The least age of the last window, in seconds.
+        self.age = 0.0
+        #: The share of each priority that is admitted now, and what is left over of the last decisions.
+        self._shares = [1.0] * len(Priority)
+        self._credits = [0.0] * len(Priority)
+
+    def admit(self, priority: Priority, age: float) -> bool:
+        """Decide on a call that has queued for `age` seconds."""
+        now = self._clock()
+        if now >= self._ends:
+            self._decide(now)
+        self._arrived[priority] += 1
+        if age < self._least:
+            self._least = age
+        if not self.refused_share:
+            return True
+        self._credits[priority] += self._shares[priority]
+        if self._credits[priority] < 1.0:
+            return False
+        self._credits[priority] -= 1.0
+        return True
+
+    def _decide(self, now: float) -> None:
+        """Move the refused share, and divide it among the priorities."""
+        arrived = sum(self._arrived)
+        before, self.age = self.age, self._least if arrived else 0.0
+        change = _ALPHA * (self.age - self._target) + _BETA * (self.age - before)
+        share = self.refused_share + max(-_STEP, min(_STEP, change))
+        if self.age < self._target / 2 and before < self._target / 2:
+            share *= _RELEASE
+        # Something is always admitted: its age tells when the queue is gone.
+        self.refused_share = min(0.99, share) if share > 0.001 else 0.0
+        self._divide(self.refused_share * arrived)
+        self._arrived, self._least = [0] * len(Priority), float("inf")
+        self._ends = now + WINDOW
+
+    def _divide(self, refused: float) -> None:
+        """Refuse the least important first, as many as came of them in the last window."""
+        for priority in reversed(Priority):
+            count = self._arrived[priority]
+            taken = min(refused, float(count))
+            self._shares[priority] = 1.0 - taken / count if count else float(refused <= 0)
+            refused -= taken

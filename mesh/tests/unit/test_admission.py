@@ -1,0 +1,193 @@
+"""Admission in virtual time, before servers of known capacity: one that burns CPU, one with a semaphore."""
+
+import heapq
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+
+import pytest
+
+from grpcmesh.admission import ConcurrencyLimit, Gate, Priority, QueueAdmission, Refusal
+from grpcmesh.testing.clock import VirtualClock
+
+DEADLINE = 1.0
+#: How long a run lasts.
+SECONDS = 20.0
+COSTS = {"Checkout": 0.010, "Browse": 0.005}
+PRIORITY = {"Checkout": Priority.CRITICAL, "Browse": Priority.DEFAULT}
+#: CPU seconds that a refusal costs.
+REFUSAL = 0.0003
+
+
+class Open(Gate):
+    """No admission."""
+
+    def enter(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
+        self.limit.started()
+        return None
+
+
+def make_gate(clock: VirtualClock, on: bool = True) -> Gate:
+    kind = Gate if on else Open
+    return kind(QueueAdmission(0.020, clock), ConcurrencyLimit(1, 1000, clock), 1000, 1 << 40, 1 << 20)
+
+
+def arrivals(rate: float, seconds: float, rng: random.Random) -> list[tuple[float, str]]:
+    """Calls at random times, a tenth of them checkouts."""
+    at, out = 0.0, []
+    while (at := at + rng.expovariate(rate)) < seconds:
+        out.append((at, "Checkout" if rng.random() < 0.1 else "Browse"))
+    return out
+
+
+class Outcome:
+    def __init__(self) -> None:
+        self.good: Counter[str] = Counter()
+        self.offered: Counter[str] = Counter()
+        self.latencies: dict[str, list[float]] = {"Checkout": [], "Browse": []}
+
+    def add(self, method: str, latency: float) -> None:
+        if latency <= DEADLINE:
+            self.good[method] += 1
+            self.latencies[method].append(latency)
+
+    def p99(self, method: str) -> float:
+        return sorted(self.latencies[method])[int(len(self.latencies[method]) * 0.99)]
+
+
+def burn(load: float, on: bool, seconds: float = SECONDS) -> Outcome:
+    """One thread that serves calls in the order in which they came: its queue lies before the handlers."""
+    clock, outcome = VirtualClock(0.0), Outcome()
+    gate = make_gate(clock, on)
+    capacity = 1 / (0.1 * COSTS["Checkout"] + 0.9 * COSTS["Browse"])
+    for at, method in arrivals(load * capacity, seconds, random.Random(5)):
+        outcome.offered[method] += 1
+        clock.advance(max(0.0, at - clock()))
+        # A call whose deadline has passed is not begun; that costs as much as a refusal.
+        if clock() - at > DEADLINE or gate.enter(PRIORITY[method], clock() - at, False) is not None:
+            clock.advance(REFUSAL)
+            continue
+        clock.advance(COSTS[method])
+        gate.leave(method, clock() - at, False)
+        outcome.add(method, clock() - at)
+    return outcome
+
+
+def semaphore(load: float, on: bool, places: int = 10, seconds: float = SECONDS) -> Outcome:
+    """Handlers that wait for one of so many places: the queue lies within the handlers."""
+    clock, outcome = VirtualClock(0.0), Outcome()
+    gate = make_gate(clock, on)
+    costs = {method: cost * 10 for method, cost in COSTS.items()}
+    capacity = places / (0.1 * costs["Checkout"] + 0.9 * costs["Browse"])
+    waiting: deque[tuple[float, str]] = deque()
+    running: list[tuple[float, float, str]] = []
+
+    def until(now: float) -> None:
+        while running and running[0][0] <= now:
+            ends, came, method = heapq.heappop(running)
+            clock.advance(max(0.0, ends - clock()))
+            gate.leave(method, ends - came, False)
+            outcome.add(method, ends - came)
+            while waiting:
+                came, method = waiting.popleft()
+                if ends - came <= DEADLINE:
+                    heapq.heappush(running, (ends + costs[method], came, method))
+                    break
+                gate.leave(method, None, False)  # cancelled at its deadline
+        clock.advance(max(0.0, now - clock()))
+
+    for at, method in arrivals(load * capacity, seconds, random.Random(5)):
+        outcome.offered[method] += 1
+        until(at)
+        if gate.enter(PRIORITY[method], 0.0, False) is None:
+            if len(running) < places:
+                heapq.heappush(running, (at + costs[method], at, method))
+            else:
+                waiting.append((at, method))
+    until(seconds + 100)
+    assert gate.limit.in_flight == 0
+    return outcome
+
+
+def work(outcome: Outcome) -> float:
+    """What was done in time, in units of the server's time."""
+    return sum(COSTS[method] * count for method, count in outcome.good.items())
+
+
+Serve = Callable[[float, bool], Outcome]
+
+
+@pytest.mark.parametrize("serve", [burn, semaphore])
+@pytest.mark.parametrize("load", [2, 3, 5])
+def test_goodput_holds_under_overload_and_collapses_without_admission(serve: Serve, load: float) -> None:
+    peak = work(serve(1.0, True))
+    on, off = serve(load, True), serve(load, False)
+    # What a server that burns CPU spends on refusals is gone, whatever decides on them.
+    left = SECONDS - REFUSAL * (on.offered.total() - on.good.total()) if serve is burn else SECONDS
+    assert work(on) >= 0.9 * min(peak, left)
+    assert work(off) < 0.5 * work(on)
+    assert on.good["Checkout"] / on.offered["Checkout"] > on.good["Browse"] / on.offered["Browse"]
+    assert on.p99("Checkout") < 0.6 * DEADLINE
+
+
+@pytest.mark.parametrize("serve", [burn, semaphore])
+def test_nothing_is_refused_at_half_the_capacity(serve: Serve) -> None:
+    outcome = serve(0.5, True)
+    assert outcome.good.total() / outcome.offered.total() > 0.995
+
+
+def test_checkout_is_served_while_browsing_is_shed() -> None:
+    outcome = burn(3, True)
+    assert outcome.good["Checkout"] / outcome.offered["Checkout"] > 0.97
+
+
+def test_admission_is_open_again_after_the_overload() -> None:
+    clock = VirtualClock()
+    queue = QueueAdmission(0.020, clock)
+    for _ in range(1000):
+        queue.admit(Priority.DEFAULT, 0.5)
+        clock.advance(0.001)
+    assert queue.refused_share > 0.5
+    for _ in range(3000):
+        queue.admit(Priority.DEFAULT, 0.0)
+        clock.advance(0.01)
+    assert queue.refused_share == 0
+
+
+def test_a_burst_is_no_standing_queue() -> None:
+    clock = VirtualClock()
+    queue = QueueAdmission(0.020, clock)
+    for age in (0.0, 0.05, 0.09, 0.08, 0.001) * 20:
+        assert queue.admit(Priority.DEFAULT, age)
+        clock.advance(0.02)
+
+
+def test_a_mix_of_short_and_long_methods_is_not_taken_for_queueing() -> None:
+    clock = VirtualClock()
+    limit = ConcurrencyLimit(1, 20, clock)
+    for number in range(2000):
+        limit.started()
+        clock.advance(0.01)
+        limit.ended("long" if number % 2 else "short", 1.0 if number % 2 else 0.001)
+    assert limit.limit == 20
+
+
+def test_streams_and_memory_have_limits_of_their_own() -> None:
+    clock = VirtualClock()
+    gate = Gate(None, ConcurrencyLimit(1, 100, clock), 4, 10 << 20, 1 << 20)
+    refusals = [gate.enter(Priority.CRITICAL, 0.0, True) for _ in range(5)]
+    assert [r.cause if r else None for r in refusals] == [None] * 4 + ["streams"]
+    refusals = [gate.enter(Priority.CRITICAL, 0.0, False) for _ in range(7)]
+    assert [r.cause if r else None for r in refusals] == [None] * 6 + ["memory"]
+    for streaming in [True] * 4 + [False] * 6:
+        gate.leave("a.B/C", None, streaming)
+    assert (gate.streams, gate.limit.in_flight) == (0, 0)
+
+
+def test_room_stays_for_what_matters_more() -> None:
+    clock = VirtualClock()
+    gate = Gate(None, ConcurrencyLimit(1, 10, clock), 10, 1 << 40, 1)
+    for priority, most in ((Priority.SHEDDABLE, 6), (Priority.DEFAULT, 9), (Priority.CRITICAL, 10)):
+        while gate.enter(priority, 0.0, False) is None:
+            pass
+        assert gate.limit.in_flight == most
