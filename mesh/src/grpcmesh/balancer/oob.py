@@ -1,0 +1,101 @@
+"""Load reports out of band: a stream on which a server says how loaded it is, without being called.
+
+xds.service.orca.v3.OpenRcaService (gRFC A51), as grpc-go, grpc-java and C-core serve and ask it. A client in
+Python gets the reports of servers in other languages only so: gRPC's core keeps their trailers to itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf import duration_pb2
+
+from grpcmesh.balancer.orca import LoadReport
+from grpcmesh.clock import Rng, system_rng
+
+SERVICE = "xds.service.orca.v3.OpenRcaService"
+METHOD = "StreamCoreMetrics"
+#: Seconds between two reports where a client asks for none or fewer, and the least that a server grants.
+DEFAULT_INTERVAL, LEAST_INTERVAL = 30.0, 1.0
+#: Seconds before a broken stream is begun anew: at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+#: OrcaLoadReportRequest has the interval as its first field, a message.
+_INTERVAL_TAG = b"\x0a"
+
+
+def encode_request(interval: float) -> bytes:
+    """An OrcaLoadReportRequest for reports every `interval` seconds."""
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(interval * 1e9))
+    body = duration.SerializeToString()
+    return _INTERVAL_TAG + bytes([len(body)]) + body
+
+
+def decode_request(data: bytes) -> float:
+    """The interval that an OrcaLoadReportRequest asks for, in seconds, within what a server grants."""
+    duration = duration_pb2.Duration()
+    if data[:1] == _INTERVAL_TAG and len(data) >= 2:
+        try:
+            duration.ParseFromString(data[2 : 2 + data[1]])
+        except Exception:  # whatever protobuf raises: the bytes are the caller's
+            return DEFAULT_INTERVAL
+    seconds = duration.seconds + duration.nanos / 1e9
+    return max(LEAST_INTERVAL, min(seconds, 3600.0)) if seconds > 0 else DEFAULT_INTERVAL
+
+
+def handler(report: Callable[[], LoadReport]) -> grpc.GenericRpcHandler:
+    """Serve the reports of this process.
+
+    Args:
+        report: The load since some moments ago; called once per stream and interval.
+    """
+
+    async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        interval = decode_request(request)
+        while True:
+            yield report().encode()
+            await asyncio.sleep(interval)
+
+    method = grpc.unary_stream_rpc_method_handler(stream)
+    return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+
+
+class OobReports:
+    """Follows the reports of one endpoint.
+
+    Args:
+        channel: To the endpoint; connected.
+        interval: Seconds between two reports, as asked of the server.
+        on_report: Called with each report.
+        rng: Draws the jitter of the pauses.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        interval: float,
+        on_report: Callable[[LoadReport], None],
+        rng: Rng | None = None,
+    ) -> None:
+        stream: Any = channel.unary_stream(f"/{SERVICE}/{METHOD}")
+        self._stream, self._request = stream, encode_request(interval)
+        self._on_report, self._rng = on_report, rng or system_rng()
+
+    async def run(self) -> None:
+        """Run until cancelled, or until the server turns out not to have the service."""
+        pause = _FIRST_PAUSE
+        while True:
+            call = self._stream(self._request)
+            try:
+                async for data in call:
+                    if report := LoadReport.decode(data):
+                        self._on_report(report)
+                    pause = _FIRST_PAUSE
+            except grpc.aio.AioRpcError as e:
+                if e.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return
+            finally:
+                call.cancel()  # leaving the loop does not end the call
+            await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
+            pause = min(2 * pause, _LONGEST_PAUSE)
