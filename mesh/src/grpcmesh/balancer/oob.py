@@ -57,7 +57,7 @@ def handler(report: Callable[[], LoadReport]) -> grpc.GenericRpcHandler:
             yield report().encode()
             await asyncio.sleep(interval)
 
-    method = grpc.unary_stream_rpc_method_handler(stream)
+    method: Any = grpc.unary_stream_rpc_method_handler(stream)
     return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
 
 
