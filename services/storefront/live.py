@@ -27,7 +27,8 @@ MAX_AGE = 1800.0
 MAX_STREAMS = 500
 #: Longest pause before an order replica is tried again (seconds).
 MAX_PAUSE = 2.0
-_MAX_CURSOR = 2**63 - 1
+#: Milliseconds until a browser reconnects that does not know the event at the end.
+_NEVER = 86_400_000
 #: Nothing will come of trying these again.
 _FINAL = frozenset({Problem.LOGIN, Problem.FORBIDDEN, Problem.NOT_FOUND, Problem.INVALID})
 
@@ -82,25 +83,35 @@ class EventStream(Response):
         """Follows the order, from one replica to the next, until nothing more can come."""
         pause = 0.1
         while True:
+            came = self._cursor
             try:
-                if await self._follow(site, send):
-                    pause = 0.1
+                await self._follow(site, send)
+                await self._end(send, "end", {})
+                return
             except ShopError as e:
                 if e.problem in _FINAL:
-                    await _say(send, _event("gone", {"problem": e.problem.value}))
+                    await self._end(send, "gone", {"problem": e.problem.value})
                     return
+            if self._cursor > came:
+                pause = 0.1
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(pause * 2, MAX_PAUSE)
 
-    async def _follow(self, site: Site, send: Send) -> bool:
-        """Until this replica ends the stream; whether anything came of it."""
-        came = False
+    async def _follow(self, site: Site, send: Send) -> None:
+        """Returns when nothing more will happen to the order.
+
+        Raises:
+            ShopError: the stream was cut, such as by a replica that leaves; resume it from the cursor.
+        """
         async with site.shop.orders.follow(self._token, self._order_id, self._cursor) as updates:
             async for update in updates:
-                came, self._cursor = True, update.cursor
+                self._cursor = update.cursor
                 via = site.name_of(updates.endpoint or "")
                 await _say(send, _event("update", _shown(update, via), update.cursor))
-        return came
+
+    async def _end(self, send: Send, name: str, data: dict[str, Any]) -> None:
+        """Says that there is nothing to come back for. A browser that comes back nevertheless waits a day."""
+        await _say(send, f"retry: {_NEVER}\n{_event(name, data)}")
 
 
 async def _beat(send: Send) -> None:

@@ -7,6 +7,11 @@ const log = document.querySelector("#log");
 const steps = [...document.querySelectorAll(".steps li")];
 let cursor = root.dataset.cursor;
 let pause = 1000;
+// Attempts that never opened, one after another. A closed EventSource does not tell why: an outage passes, a
+// session that has ended (204) does not.
+const MAX_FAILURES = 12;
+const STALE = "Not live any more: reload the page";
+let failures = 0;
 
 function say(state, text) {
   live.dataset.state = state;
@@ -50,7 +55,7 @@ function note(update) {
 
 function follow() {
   const source = new EventSource(`${root.dataset.order}/events?after=${cursor}`);
-  source.addEventListener("open", () => { pause = 1000; say("on", "Live: changes appear here by themselves"); });
+  source.addEventListener("open", () => { pause = 1000; failures = 0; say("on", "Live: changes appear here by themselves"); });
   source.addEventListener("update", (event) => {
     const update = JSON.parse(event.data);
     cursor = event.lastEventId;
@@ -58,14 +63,23 @@ function follow() {
     note(update);
     if (update.via) say("on", `Live, from ${update.via}`);
   });
+  source.addEventListener("end", () => {
+    source.close();
+    say("off", "Nothing more will happen to this order");
+  });
   source.addEventListener("gone", () => {
     source.close();
-    say("off", "Not live any more: reload the page");
+    say("off", STALE);
   });
   source.addEventListener("error", () => {
     say("waiting", "Reconnecting…");
     if (source.readyState !== EventSource.CLOSED) return; // The browser reconnects by itself.
     source.close();
+    failures += 1;
+    if (failures > MAX_FAILURES) {
+      say("off", STALE);
+      return;
+    }
     setTimeout(follow, pause);
     pause = Math.min(pause * 2, 15000);
   });

@@ -89,9 +89,31 @@ async def test_a_browser_that_comes_back_resumes_after_the_last_event(shop: Fake
     assert shop.orders.followed == [7]
 
 
-@pytest.mark.parametrize("end", [None, ShopError(Problem.UNAVAILABLE), ShopError(Problem.TIMEOUT)])
+async def test_when_nothing_more_will_happen_the_browser_is_told_so_and_nobody_asks_again(
+    shop: FakeShop,
+) -> None:
+    async with following(shop, "?after=3") as browser:
+        await opened(shop, 1)
+        shop.orders.streams[0].queue.put_nowait(shop.update(4, Status.CANCELLED))
+        shop.orders.streams[0].queue.put_nowait(None)  # the order service ends the stream, and it is no error
+        assert (await browser.event())[2]["status"] == "cancelled"
+        assert (await browser.event())[1] == "end"
+        await browser.end()
+    assert shop.orders.followed == [3]
+
+
+async def test_a_browser_that_does_not_know_the_end_waits_for_a_day(shop: FakeShop) -> None:
+    async with following(shop, "?after=3") as browser:
+        await opened(shop, 1)
+        shop.orders.streams[0].queue.put_nowait(None)
+        await browser.end()
+        said = "".join([browser.sent.get_nowait()["body"].decode() for _ in range(browser.sent.qsize())])
+    assert said.rindex("retry: 86400000") > said.index("retry: 1000")
+
+
+@pytest.mark.parametrize("end", [ShopError(Problem.UNAVAILABLE), ShopError(Problem.TIMEOUT)])
 async def test_when_the_replica_leaves_another_is_asked_from_the_same_place(
-    shop: FakeShop, end: ShopError | None
+    shop: FakeShop, end: ShopError
 ) -> None:
     async with following(shop, "?after=3") as browser:
         await opened(shop, 1)
