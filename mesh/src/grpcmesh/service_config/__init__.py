@@ -19,9 +19,12 @@ from grpcmesh.service_config.model import (
     SuccessRateEjection,
 )
 from grpcmesh.service_config.parse import parse
+from grpcmesh.service_config.sources import Effective
+from grpcmesh.service_config.store import ServiceConfigStore
 
 __all__ = [
     "CircuitBreaker",
+    "Effective",
     "FailurePercentageEjection",
     "HealthCheck",
     "HedgingPolicy",
@@ -32,6 +35,7 @@ __all__ = [
     "RetryPolicy",
     "RetryThrottling",
     "ServiceConfig",
+    "ServiceConfigStore",
     "SuccessRateEjection",
     "parse",
 ]

@@ -38,10 +38,18 @@ def parse(text: str | bytes) -> ServiceConfig:
     if len(text) > MAX_BYTES:
         raise ConfigError([f"service config: larger than {MAX_BYTES} bytes"])
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as e:
+        value = load_json(text)
+    except ValueError as e:
         raise ConfigError([f"service config: not JSON: {e}"]) from e
     return from_json(value)
+
+
+def load_json(text: str | bytes) -> Any:
+    """Read JSON strictly: a name that stands twice, NaN and a nest without end raise ValueError, too."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as e:
+        raise ValueError("nested too deeply") from e
 
 
 def from_json(value: Any) -> ServiceConfig:

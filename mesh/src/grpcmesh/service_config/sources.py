@@ -1,0 +1,134 @@
+"""Where the settings of a target come from, and which of several holds. Pure.
+
+A document maps targets to service configs; `*` stands for every target:
+
+    {"*": {"retryThrottling": …}, "product": {"methodConfig": […], "loadBalancingConfig": […]}}
+
+What is said of a target goes before what is said of `*`. Among those, the environment goes before the file,
+and the file before the code. Settings are taken one by one: a file that sets the balancing of `product`
+leaves the timeouts that the code sets. The settings of one method, service or target are one setting.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpcmesh.config import ConfigError
+from grpcmesh.service_config.model import MethodConfig, MethodName, ServiceConfig
+from grpcmesh.service_config.parse import MAX_BYTES, from_json, load_json
+
+#: The name of every target.
+EVERY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The service configs of one source.
+
+    Args:
+        origin: Shown beside each value: `the code`, a file's path, a variable's name.
+        targets: By the name of the target, or `*`.
+    """
+
+    origin: str
+    targets: Mapping[str, ServiceConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What is in force for one target.
+
+    Args:
+        config: All settings together.
+        origins: By the name of the setting, such as `methodConfig a.B/C`: its source.
+    """
+
+    config: ServiceConfig = field(default_factory=ServiceConfig)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_document(text: str | bytes, origin: str) -> Document:
+    """Read the JSON of a source.
+
+    Raises:
+        ConfigError: With a line for each mistake: its origin, its target and its place.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError([f"{origin}: larger than {MAX_BYTES} bytes"])
+    try:
+        value = load_json(text)
+    except ValueError as e:
+        raise ConfigError([f"{origin}: not JSON: {e}"]) from e
+    if not isinstance(value, Mapping):
+        raise ConfigError([f'{origin}: must be an object of targets, such as {{"product": {{…}}}}'])
+    targets: dict[str, ServiceConfig] = {}
+    problems: list[str] = []
+    for target, config in value.items():
+        try:
+            targets[target] = from_json(config)
+        except ConfigError as e:
+            problems += [f"{origin}: {json.dumps(target)}: {problem}" for problem in e.problems]
+    if problems:
+        raise ConfigError(problems)
+    return Document(origin, targets)
+
+
+def effective(target: str, documents: Sequence[Document]) -> Effective:
+    """Return the settings in force for a target.
+
+    Args:
+        target: Its short name.
+        documents: Those that go before others first.
+    """
+    settings: dict[str, Any] = {}
+    methods: dict[MethodName, MethodConfig] = {}
+    origins: dict[str, str] = {}
+    for name in (target, EVERY):
+        for document in documents:
+            if (config := document.targets.get(name)) is not None:
+                origin = document.origin if name == target else f"{document.origin} (*)"
+                _take(config, origin, settings, methods, origins)
+    configs = tuple(_named(name, config) for name, config in methods.items())
+    return Effective(ServiceConfig(method_configs=configs, **settings), origins)
+
+
+def _take(
+    config: ServiceConfig,
+    origin: str,
+    settings: dict[str, Any],
+    methods: dict[MethodName, MethodConfig],
+    origins: dict[str, str],
+) -> None:
+    for name, key in _SETTINGS.items():
+        value = getattr(config, name)
+        if value is not None and name not in settings:
+            settings[name] = value
+            origins[key] = origin
+    for method_config in config.method_configs:
+        for method in method_config.names:
+            if method not in methods:
+                methods[method] = method_config
+                origins[f"methodConfig {method}"] = origin
+
+
+def _named(name: MethodName, config: MethodConfig) -> MethodConfig:
+    """The same settings, for one of its names alone: another source may have taken the others."""
+    return MethodConfig(
+        (name,),
+        config.wait_for_ready,
+        config.timeout,
+        config.max_request_message_bytes,
+        config.max_response_message_bytes,
+        config.retry_policy,
+        config.hedging_policy,
+    )
+
+
+#: Fields of `ServiceConfig` beside the methods, by their names in JSON.
+_SETTINGS = {
+    "load_balancing": "loadBalancingConfig",
+    "retry_throttling": "retryThrottling",
+    "health_check": "healthCheckConfig",
+    "circuit_breaker": "circuitBreaker",
+}
