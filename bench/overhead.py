@@ -35,7 +35,7 @@ from ecommerce.product_pb2_grpc import (
 from grpcmesh.auth import TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.client.channel import MeshChannel, client_layers
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import (
     AuthzConfig,
     BalancerConfig,
@@ -259,16 +259,15 @@ def native_round_robin(peers: list[Peer]) -> grpc.aio.Channel:
 async def mesh_channel(
     peers: list[Peer], directory: Path, stack: AsyncExitStack, full: bool
 ) -> grpc.aio.Channel:
-    settings, layers, identity = config(directory, "storefront"), [], None
+    settings, telemetry, identity = config(directory, "storefront"), None, None
     if full:
         telemetry = Telemetry(settings)
         await telemetry.start()
         stack.push_async_callback(telemetry.aclose)
-        layers = client_layers(settings, telemetry)
         identity = IdentityStore(settings.identity)
         identity.load()
     resolver = StaticResolver([Address("127.0.0.1", p.port) for p in peers])
-    channel = MeshChannel("product", settings, identity=identity, resolver=resolver, layers=layers)
+    channel = MeshChannel("product", settings, identity=identity, resolver=resolver, telemetry=telemetry)
     await channel.start()
     return channel
 

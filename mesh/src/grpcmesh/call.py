@@ -1,18 +1,19 @@
 """The shared vocabulary of a call: its method and kind, who calls, and the two hooks of a layer.
 
-Both stacks (`grpcmesh.client.channel`, `grpcmesh.server.server`) are lists of layers. A layer never sees
+The stacks (`grpcmesh.client.stack`, `grpcmesh.server.server`) are lists of layers. A layer never sees
 that there are four kinds of call: the stack knows, in one helper. It calls `on_start` once before and
 `on_end` once after. Hooks are plain functions, because an await per layer costs more than most layers do.
 """
 
 import enum
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from prometheus_client import Metric
 
 
 class Kind(enum.Enum):
@@ -192,8 +193,38 @@ class ServerLayer:
         """After it; `call.code`, `call.error` and `call.ended` are set."""
 
 
+class Attempt:
+    """One try of a call at one endpoint. A call has one at least, more where it is retried or hedged.
+
+    Args:
+        call: The logical call that it belongs to.
+        endpoint: Where it goes, as the balancer knows it (`grpcmesh.balancer.Endpoint`).
+        number: From 1.
+        started: Monotonic seconds.
+    """
+
+    __slots__ = ("call", "code", "ended", "endpoint", "number", "started")
+
+    def __init__(self, call: ClientCall, endpoint: Any, number: int, started: float) -> None:
+        self.call, self.endpoint, self.number, self.started = call, endpoint, number, started
+        self.code = grpc.StatusCode.OK
+        #: Monotonic seconds; set before `on_end`.
+        self.ended = 0.0
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """What the server sent after its answer; nothing before the end."""
+        return ()
+
+
 class ClientLayer:
-    """A concern of the client's logical stack. Override what you need."""
+    """A concern of the client's logical stack. Override what you need: a hook that stays costs nothing.
+
+    A hook that raises anything else than it may is counted and logged once, and the call goes on without it.
+    """
+
+    def applies(self, method: Method) -> bool:
+        """Return whether the layer takes part in calls of this method. Asked once per method."""
+        return True
 
     def on_start(self, call: ClientCall) -> None:
         """Before the first attempt. Raising a `grpcmesh.errors.MeshError` fails the call."""
@@ -202,7 +233,38 @@ class ClientLayer:
         """After each attempt (`call.attempts`, `call.endpoint`), also one that will be retried."""
 
     def on_end(self, call: ClientCall) -> None:
-        """After the last attempt; `call.code`, `call.error` and `call.ended` are set."""
+        """After the last attempt; `call.code`, `call.error` and `call.ended` are set.
+
+        Runs in reverse, for each layer whose `on_start` returned.
+        """
+
+    def metrics(self, target: str) -> Iterable[Metric]:
+        """Yield what the layer counted for the channel of this target."""
+        return ()
+
+
+class AttemptLayer:
+    """A concern of the client's attempt stack. Override what you need: a hook that stays costs nothing.
+
+    A hook that raises anything else than it may is counted and logged once, and the attempt goes on.
+    """
+
+    def applies(self, method: Method) -> bool:
+        """Return whether the layer takes part in attempts of this method. Asked once per method."""
+        return True
+
+    def on_start(self, attempt: Attempt) -> None:
+        """Before the attempt is sent. Raising a `grpcmesh.errors.MeshError` ends the call, unsent."""
+
+    def on_end(self, attempt: Attempt) -> None:
+        """After it; `attempt.code` and `attempt.ended` are set.
+
+        Runs in reverse, for each layer whose `on_start` returned.
+        """
+
+    def metrics(self, target: str) -> Iterable[Metric]:
+        """Yield what the layer counted for the channel of this target."""
+        return ()
 
 
 class CurrentCall:

@@ -107,14 +107,9 @@ class Member:
             await self.admin.start()
 
     def _open(self, target: str) -> "MeshChannel":
-        from grpcmesh.client.channel import (
-            MeshChannel,
-            client_layers,
-        )  # a process without channels needs no resolver
+        from grpcmesh.client.channel import MeshChannel  # a process without channels needs no resolver
 
-        channel = MeshChannel(
-            target, self.config, identity=self.identity, layers=client_layers(self.config, self.telemetry)
-        )
+        channel = MeshChannel(target, self.config, identity=self.identity, telemetry=self.telemetry)
         self.telemetry.add(channel)
         self.spawn(channel.start(), f"channel {target}")
         return channel

@@ -12,8 +12,10 @@ from grpcmesh import errors
 DETAILS_KEY = "grpc-status-details-bin"
 #: Server pushback in milliseconds, gRFC A6.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-#: Request metadata key of a retry: how many attempts went before, gRFC A6.
-ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
+#: Request metadata key of a retry: how many attempts went before. gRFC A6 names it
+#: `grpc-previous-rpc-attempts`, but C-core keeps that one for itself: it removes it from a call whose channel
+#: has transparent retries (measured with grpcio 1.85).
+ATTEMPTS_KEY = "mesh-previous-rpc-attempts"
 
 
 def _bad_request(e: errors.InvalidArgument) -> list[Message]:

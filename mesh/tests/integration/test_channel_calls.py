@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -103,10 +104,84 @@ async def test_metadata_goes_both_ways(ping: Cluster) -> None:
     assert len(tuple(await call.initial_metadata())) >= 0
 
 
-async def test_bad_metadata_is_the_callers_error(ping: Cluster) -> None:
-    with pytest.raises(TypeError, match="neither str nor bytes"):
-        ping.stub.Ping(PingRequest(), metadata=(("x", 1),))
+REFUSED_METADATA: list[Any] = [
+    (("k", "ü"),),
+    (("k", "a\nb"),),
+    (("k", "a\x7f"),),
+    (("k", "\t"),),
+    (("k", b"\xff"),),
+    (("k", 1),),
+    (("k", ["a"]),),
+    (("x-bin", "str"),),
+    (("x-bin", None),),
+    (("x", "\ud800"),),
+    (("\ud800", "x"),),
+    (("Upper", "x"),),
+    (("a b", "x"),),
+    (("", "x"),),
+    ((":path", "/x"),),
+    ((b"\xff", "x"),),
+    ((1, "x"),),
+    (("one",),),
+    (("one", "two", "three"),),
+    ("text",),
+    {"k": "value"},
+    5,
+]
+
+
+def begin(ping: Cluster, method: str, request: PingRequest, **options: Any) -> Any:
+    """A call that has just been made."""
+    requests = [request] if method in ("Ping", "Poke", "Count") else []
+    return getattr(ping.stub, method)(*requests, **options)
+
+
+async def answer(call: Any) -> Any:
+    """The first response."""
+    return await (call.read() if hasattr(call, "read") else call)
+
+
+@pytest.mark.parametrize("method", ["Ping", "Count", "Sum", "Echo"])
+async def test_metadata_that_grpc_refuses_ends_its_call(ping: Cluster, method: str) -> None:
+    for metadata in REFUSED_METADATA:
+        call = begin(ping, method, PingRequest(), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as e:
+            await answer(call)
+        assert e.value.code() is grpc.StatusCode.INTERNAL, metadata
+        assert "metadata was invalid" in (e.value.details() or "")
+        assert call.done()
+        assert ping.in_flight() == 0
+
+
+async def test_metadata_that_grpc_takes_is_sent(ping: Cluster) -> None:
+    taken: list[Any] = [
+        ("x-bin", b"\xff\x00"),
+        ("x", b"abc"),
+        (b"x", "abc"),
+        ("x", ""),
+        ("x", " a "),
+        ("x", None),
+        ("x" * 2000, "a"),
+    ]
+    for pair in taken:
+        await ping.stub.Ping(PingRequest(), metadata=(pair,))
+
+
+async def test_metadata_of_more_than_a_server_takes_ends_its_call(ping: Cluster) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as e:
+        await ping.stub.Ping(PingRequest(), metadata=(("x", "a" * 100_000),))
+    assert e.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert ping.in_flight() == 0
+
+
+async def test_a_layer_that_adds_bad_metadata_costs_its_call_only(ping: Cluster) -> None:
+    class Bad(ClientLayer):
+        def on_start(self, call: ClientCall) -> None:
+            call.metadata.append(("x-bin", "str"))
+
+    async with ping.open(layers=[Bad()]) as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match="must be bytes"):
+            await PingServiceStub(channel).Ping(PingRequest())
 
 
 async def test_a_request_that_cannot_be_serialized_is_an_error_of_the_call(ping: Cluster) -> None:
@@ -131,11 +206,31 @@ async def test_a_call_starts_when_it_is_made_not_when_it_is_awaited(ping: Cluste
 
 
 async def test_a_call_that_nobody_awaits_is_made_and_counted(ping: Cluster) -> None:
-    ping.stub.Ping(PingRequest(text="forgotten"))
-    gc.collect()
-    await eventually(lambda: sum(s.servicer.calls["Ping"] for s in ping.servers) == 1)
-    await eventually(lambda: ping.in_flight() == 0)
+    call = ping.stub.Ping(PingRequest(text="forgotten"))
+    await eventually(call.done)
+    assert ping.in_flight() == 0
     assert sum(e["successes"] for e in ping.channel.state()["endpoints"]) == 1
+
+
+@pytest.mark.parametrize("method", ["Ping", "Count", "Sum", "Echo"])
+async def test_a_call_that_is_dropped_is_cancelled(ping: Cluster, method: str) -> None:
+    call = begin(ping, method, PingRequest(delay=30))
+    await eventually(lambda: sum(s.servicer.running for s in ping.servers) == 1)
+    assert ping.in_flight() == 1
+    del call
+    assert ping.in_flight() == 0
+    assert [e["failures"] for e in ping.channel.state()["endpoints"] if e["failures"]] == [{"CANCELLED": 1}]
+    if method in ("Ping", "Count"):
+        # grpcio 1.85.1 leaves the handlers of request streams running.
+        await eventually(lambda: sum(s.servicer.cancelled for s in ping.servers) == 1)
+
+
+async def test_a_call_with_a_done_callback_is_not_dropped(ping: Cluster) -> None:
+    seen: list[object] = []
+    ping.stub.Ping(PingRequest()).add_done_callback(seen.append)
+    gc.collect()
+    await eventually(lambda: seen)
+    assert sum(s.servicer.calls["Ping"] for s in ping.servers) == 1
 
 
 async def test_cancelling_a_call_reaches_the_server(ping: Cluster) -> None:
@@ -165,12 +260,21 @@ async def test_a_task_that_is_cancelled_cancels_its_call(ping: Cluster) -> None:
     assert ping.in_flight() == 0
 
 
-async def test_leaving_a_stream_early_cancels_it(ping: Cluster) -> None:
-    call = ping.stub.Count(PingRequest())
-    async for _ in call:
+async def test_a_stream_that_was_left_early_is_iterated_on(ping: Cluster) -> None:
+    call = ping.stub.Count(PingRequest(count=3))
+    async for first in call:
+        assert first.number == 1
+        break
+    assert (await anext(aiter(call))).number == 2
+    assert [m.number async for m in call] == [3]
+    assert [m async for m in call] == []
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_stream_that_was_left_early_and_dropped_is_cancelled(ping: Cluster) -> None:
+    async for _ in ping.stub.Count(PingRequest()):
         break
     await eventually(lambda: sum(s.servicer.cancelled for s in ping.servers) == 1)
-    assert call.cancelled()
     assert ping.in_flight() == 0
 
 
@@ -311,7 +415,7 @@ async def test_an_error_of_a_layer_becomes_the_error_of_the_call(ping: Cluster) 
     status = from_wire(e.value.trailing_metadata())
     assert status is not None
     assert status.message == "not today"
-    assert outer.events == ["start", "end FAILED_PRECONDITION sent=1 received=0"]
+    assert outer.events == ["start", "end FAILED_PRECONDITION sent=0 received=0"]
     assert inner.events == []
 
 

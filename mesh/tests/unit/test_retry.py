@@ -57,6 +57,15 @@ def test_other_failures_stand(final: Failure) -> None:
     assert policy().again(final, 0.0) is None
 
 
+def test_a_call_that_waits_for_an_endpoint_is_bounded_by_its_deadline_alone() -> None:
+    waiting = Failure(50, UNAVAILABLE, idempotent=False, unsent=True, patient=True)
+    assert policy().again(waiting, 0.0) is not None
+    late = Failure(50, UNAVAILABLE, idempotent=False, unsent=True, patient=True, remaining=0.001)
+    assert (policy().again(late, 0.0) or 0.0) <= 0.001
+    seen = Failure(50, UNAVAILABLE, idempotent=True, patient=True)
+    assert policy().again(seen, 0.0) is None
+
+
 def test_a_call_that_was_never_sent_is_retried_even_if_not_idempotent() -> None:
     assert policy().again(failure(idempotent=False, unsent=True), 0.0) is not None
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from grpcmesh.admin import AdminServer
-from grpcmesh.client.channel import MeshChannel, client_layers
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import AdminConfig, MeshConfig, TelemetryConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.server.server import MeshServer
@@ -72,9 +72,10 @@ class Process:
 
     def stub(self, to: "Process") -> PingServiceStub:
         assert to.server is not None
-        layers = client_layers(self.config, self.telemetry)
         resolver = FakeResolver(f"127.0.0.1:{to.server.port}")
-        channel = MeshChannel(to.config.service, self.config, identity=None, resolver=resolver, layers=layers)
+        channel = MeshChannel(
+            to.config.service, self.config, identity=None, resolver=resolver, telemetry=self.telemetry
+        )
         self.channels.append(channel)
         return PingServiceStub(channel)
 

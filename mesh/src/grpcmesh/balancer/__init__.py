@@ -1,8 +1,20 @@
 """Which endpoint a call goes to: pure policies over those that are ready. See mesh/docs/balancer.md."""
 
+from grpcmesh.balancer.attempts import EndpointCounts, Latency, LoadReports
 from grpcmesh.balancer.balancer import Balancer, Verdict
 from grpcmesh.balancer.endpoint import Endpoint, State
 from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
 from grpcmesh.balancer.reporter import LoadReporter
 
-__all__ = ["LOAD_KEY", "Balancer", "Endpoint", "LoadReport", "LoadReporter", "State", "Verdict"]
+__all__ = [
+    "LOAD_KEY",
+    "Balancer",
+    "Endpoint",
+    "EndpointCounts",
+    "Latency",
+    "LoadReport",
+    "LoadReporter",
+    "LoadReports",
+    "State",
+    "Verdict",
+]

@@ -1,20 +1,30 @@
 """The call objects that stubs return: those of grpc.aio, and `endpoint` and `attempts`.
 
-A stream that nobody refers to any more is cancelled, and so is one whose `async for` was left early.
+A call that nobody refers to any more is cancelled. mesh/docs/compatibility.md compares each method with
+grpc.aio's.
 """
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import grpc
-from grpc.aio import EOF, AioRpcError, Metadata
+from grpc.aio import EOF, Metadata, UsageError
 
+from grpcmesh.client.attempt import NOTHING, NativeAttempt, StreamAttempt, UnaryAttempt
+from grpcmesh.client.failures import settled
 from grpcmesh.client.flight import Flight
+from grpcmesh.client.machines import AttemptState
 
 _Req = TypeVar("_Req")
 _Res = TypeVar("_Res")
+
+_MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
+_FINISHED = "RPC already finished."
+_HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
+_OPEN, _COMMITTED = AttemptState.OPEN, AttemptState.COMMITTED
 
 
 class MeshCall:
@@ -22,6 +32,12 @@ class MeshCall:
 
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
+
+    def __del__(self) -> None:
+        # Absent where __init__ did not run.
+        flight: Flight | None = getattr(self, "_flight", None)
+        if flight is not None and not flight.done:
+            _drop(flight)
 
     @property
     def endpoint(self) -> str | None:
@@ -55,109 +71,180 @@ class MeshCall:
     async def initial_metadata(self) -> Metadata:
         """Once it has been seen, a failed call is not retried any more."""
         flight = self._flight
-        while True:
-            await flight.wait()
-            native = flight.native
-            if native is None:
-                return _metadata(flight.error.initial_metadata() if flight.error else None)
-            metadata: Metadata = await native.initial_metadata()
-            if flight.native is native:
-                flight.committed = True
+        while (attempt := await self._attempt()) is not None:
+            metadata: Metadata = await attempt.native.initial_metadata()
+            if flight.done or attempt.state is _COMMITTED:
                 return metadata
+            if attempt.state is _OPEN and not attempt.native.done():
+                flight.delivered(attempt)
+                return metadata
+            # It has failed, or is about to end: what it has is not what the caller will see.
+            if attempt.state is _OPEN:
+                await flight.changed()
+        status = flight.machine.status
+        return _metadata(status.initial if status else ())
 
     async def trailing_metadata(self) -> Metadata:
-        flight = self._flight
-        await flight.wait_done()
-        if flight.error:
-            return _metadata(flight.error.trailing_metadata())
-        return _metadata(await flight.native.trailing_metadata())
+        await self._done()
+        status, winner = self._flight.machine.status, self._flight.machine.winner
+        return _metadata(status.trailing if status else winner.trailing_metadata() if winner else ())
 
     async def code(self) -> grpc.StatusCode:
-        await self._flight.wait_done()
+        await self._done()
         return self._flight.call.code
 
     async def details(self) -> str:
-        await self._flight.wait_done()
-        return (self._flight.error.details() or "") if self._flight.error else ""
+        await self._done()
+        status = self._flight.machine.status
+        return status.details if status else self._of_answer("details")
 
     async def debug_error_string(self) -> str:
-        await self._flight.wait_done()
-        return (self._flight.error.debug_error_string() or "") if self._flight.error else ""
+        await self._done()
+        status = self._flight.machine.status
+        return status.debug if status else self._of_answer("debug_error_string")
 
     async def wait_for_connection(self) -> None:
+        """Until the metadata has been sent. Raises the error of a call that has failed."""
         flight = self._flight
-        await flight.wait()
-        if flight.native is None:
-            raise _outcome(flight)
-        await flight.native.wait_for_connection()
+        while (attempt := await self._attempt()) is not None and not flight.done:
+            try:
+                await attempt.native.wait_for_connection()
+            except (grpc.aio.AioRpcError, asyncio.CancelledError):
+                if self._is_cancelling():
+                    raise
+            if not attempt.native.done():
+                return
+            if attempt.state is _OPEN:
+                await flight.changed()
+        if flight.error is not None:
+            raise flight.outcome()
 
     def __repr__(self) -> str:
         call = self._flight.call
-        state = call.code.name if self._flight.done else "running"
+        state = call.code.name if self._flight.done else self._flight.machine.state.value
         return f"<{call.method.full_name} {state} endpoint={call.endpoint} attempts={call.attempts}>"
+
+    async def _attempt(self) -> NativeAttempt | None:
+        """Wait for an attempt that is under way or has decided the call. None: the call ended without."""
+        flight = self._flight
+        while flight.attempt is None or flight.attempt.native is None:
+            if flight.done:
+                return None
+            await flight.changed()
+        return None if flight.done and flight.error is not None else flight.attempt
+
+    async def _done(self) -> None:
+        while not self._flight.done:
+            await self._flight.changed()
+
+    async def _changed(self) -> None:
+        """Wait for news. A task that is cancelled here cancels its call, as in grpc.aio."""
+        try:
+            await self._flight.changed()
+        except asyncio.CancelledError:
+            self._flight.cancel()
+            raise
+
+    def _is_cancelling(self) -> bool:
+        """Return whether the calling task is being cancelled, and then cancel the call."""
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return False
+        self._flight.cancel()
+        return True
+
+    def _of_answer(self, name: str) -> str:
+        attempt = self._flight.attempt
+        return settled(getattr(attempt.native, name)(), "") or "" if attempt else ""
 
 
 class _UnaryResponse(MeshCall):
     def __await__(self) -> Generator[Any, None, Any]:
         flight = self._flight
-        while True:
-            native = flight.native
-            if native is None:
-                if flight.done:
-                    raise _outcome(flight)
-                yield from self._wait().__await__()
-                continue
+        while not flight.done:
             try:
-                return (yield from native.__await__())
-            except AioRpcError:
-                if flight.native is native:
-                    raise
+                yield from flight.changed()
+            except asyncio.CancelledError:
+                flight.cancel()
+                raise
+        if flight.error is not None:
+            raise flight.outcome()
+        attempt = flight.machine.winner
+        assert isinstance(attempt, UnaryAttempt)
+        return attempt.message
 
-    async def _wait(self) -> None:
-        try:
-            await self._flight.wait()
-        except asyncio.CancelledError:
-            self._flight.cancel()
-            raise
+
+class _Style(enum.Enum):
+    UNKNOWN = 0
+    ITERATED = 1
+    READ = 2
 
 
 class _StreamResponse(MeshCall):
-    def __del__(self) -> None:
-        # Set last in __init__; absent where that raised.
-        if flight := getattr(self, "_flight", None):
-            flight.cancel()
+    def __init__(self, flight: Flight) -> None:
+        super().__init__(flight)
+        self._style = _Style.UNKNOWN
+        #: The iteration has come to its end, or to the error, once.
+        self._iterated = False
 
     def __aiter__(self) -> AsyncIterator[Any]:
+        self._use(_Style.ITERATED)
         return _Responses(self)
 
     async def read(self) -> Any:
         flight = self._flight
-        while True:
-            try:
-                await flight.wait()
-                native = flight.native
-                if native is None:
-                    raise _outcome(flight)
-                message = await anext(aiter(native), EOF)
-            except AioRpcError:
-                if flight.native is native:
-                    raise
-                # Another attempt has been begun.
+        if not flight.done:
+            self._use(_Style.READ)
+        return await self._read()
+
+    async def _read(self) -> Any:
+        flight = self._flight
+        while not flight.done:
+            attempt = flight.attempt
+            if attempt is None or attempt.native is None:
+                await self._changed()
                 continue
+            assert isinstance(attempt, StreamAttempt)
+            try:
+                message = await attempt.receive()
             except asyncio.CancelledError:
                 flight.cancel()
                 raise
-            if flight.native is not native:
-                # The attempt failed, and another was begun, before this message was seen.
-                continue
-            if message is not EOF:
-                flight.committed = True
-                flight.call.received += 1
-            return message
+            if message is not NOTHING:
+                return message
+            if attempt is flight.attempt and not flight.done:
+                await self._changed()
+        if flight.error is not None:
+            raise flight.outcome()
+        return EOF
+
+    async def _next(self) -> Any:
+        if self._iterated:
+            raise StopAsyncIteration
+        try:
+            message = await self._read()
+        except BaseException:
+            self._iterated = self._flight.done
+            raise
+        if message is EOF:
+            self._iterated = True
+            raise StopAsyncIteration
+        return message
+
+    def _use(self, style: _Style) -> None:
+        if self._style is _Style.UNKNOWN:
+            self._style = style
+        elif self._style is not style:
+            raise UsageError(_MIXED)
 
 
 class _Responses:
-    """Iterates over a stream's responses; cancels the call when it is left before the end."""
+    """Iterates over the responses of a call. The state is the call's: another iterator goes on from here.
+
+    It refers to its call, and not the other way round, so that a call that is dropped is noticed at once.
+    """
+
+    __slots__ = ("_call",)
 
     def __init__(self, call: _StreamResponse) -> None:
         self._call = call
@@ -166,29 +253,55 @@ class _Responses:
         return self
 
     async def __anext__(self) -> Any:
-        message = await self._call.read()
-        if message is EOF:
-            raise StopAsyncIteration
-        return message
-
-    def __del__(self) -> None:
-        self._call.cancel()
+        return await self._call._next()
 
 
 class _StreamRequest(MeshCall):
+    def __init__(self, flight: Flight) -> None:
+        super().__init__(flight)
+        self._half_closed = False
+
     async def write(self, request: Any) -> None:
-        native = await self._native()
-        await native.write(request)
-        self._flight.call.sent += 1
+        flight = self._flight
+        if flight.request is not None:
+            raise UsageError(_MIXED)
+        if flight.done:
+            raise asyncio.InvalidStateError(_FINISHED)
+        if self._half_closed:
+            raise asyncio.InvalidStateError(_HALF_CLOSED)
+        data = flight.serialized(request)
+        attempt = await self._attempt()
+        if data is not NOTHING and attempt is not None:
+            await self._through(attempt, attempt.native.write(data))
+            flight.call.sent += 1
+        if flight.error is not None:
+            raise flight.outcome()
 
     async def done_writing(self) -> None:
-        await (await self._native()).done_writing()
+        """Tell the server that there are no more requests. Idempotent."""
+        flight = self._flight
+        if flight.request is not None:
+            raise UsageError(_MIXED)
+        if flight.done or self._half_closed:
+            return
+        self._half_closed = True
+        attempt = await self._attempt()
+        if attempt is not None:
+            await self._through(attempt, attempt.native.done_writing())
 
-    async def _native(self) -> Any:
-        await self._flight.wait()
-        if self._flight.native is None:
-            raise _outcome(self._flight)
-        return self._flight.native
+    async def _through(self, attempt: NativeAttempt, operation: Any) -> None:
+        """Await an operation of the native call. Where the call has ended meanwhile, raise its outcome."""
+        flight = self._flight
+        try:
+            await operation
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+            if self._is_cancelling():
+                raise
+            if not flight.done and attempt.native.done():
+                await self._changed()
+            if flight.error is None:
+                raise
+            raise flight.outcome() from None
 
 
 class UnaryUnary(_UnaryResponse, grpc.aio.UnaryUnaryCall[_Req, _Res], Generic[_Req, _Res]):
@@ -209,12 +322,18 @@ class StreamStream(
     """Streams both ways."""
 
 
-def _outcome(flight: Flight) -> BaseException:
-    """What to raise for a call that ended without a native call to await."""
-    if flight.cancelled or flight.error is None:
-        return asyncio.CancelledError()
-    return flight.error
+def _drop(flight: Flight) -> None:
+    """Cancel a call that was dropped. The garbage collector may run in any thread."""
+    loop = flight.core.loop
+    try:
+        if asyncio.get_running_loop() is loop:
+            flight.cancel("Cancelled upon garbage collection!")
+            return
+    except RuntimeError:
+        pass
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(flight.cancel, "Cancelled upon garbage collection!")
 
 
-def _metadata(metadata: Metadata | None) -> Metadata:
-    return Metadata() if metadata is None else metadata
+def _metadata(pairs: Any) -> Metadata:
+    return pairs if isinstance(pairs, Metadata) else Metadata(*pairs)

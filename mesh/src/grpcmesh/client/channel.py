@@ -1,9 +1,10 @@
 """MeshChannel: a grpc.aio channel to a service, over all of its replicas. Stubs run on it unchanged.
 
-The way of a call: logical layers (`client_layers`) → retry → balancer → one native channel per replica.
+The way of a call: call layers → retry → balancer → attempt layers → one native channel per replica. Both
+stacks are in `grpcmesh.client.stack`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,14 +12,13 @@ import grpc
 from prometheus_client import Metric
 
 from grpcmesh.balancer import Balancer
-from grpcmesh.call import ClientLayer, Kind, Method
-from grpcmesh.client import callables, metrics
+from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
+from grpcmesh.client import callables, metrics, stack
 from grpcmesh.client.core import Core
 from grpcmesh.client.pool import Pool
-from grpcmesh.client.spec import Spec
+from grpcmesh.client.spec import Deserializer, Serializer, Spec
 from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
-from grpcmesh.deadline import DeadlineLayer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import DnsResolver, Resolver
 from grpcmesh.retry import RetryBudget, RetryPolicy
@@ -26,32 +26,15 @@ from grpcmesh.retry import RetryBudget, RetryPolicy
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
 
-_Serializer = Callable[[Any], bytes] | None
-_Deserializer = Callable[[bytes], Any] | None
-
-
-def client_layers(config: MeshConfig, telemetry: "Telemetry") -> list[ClientLayer]:
-    """The logical stack, outermost first. Retry and balancing stand below it."""
-    return [
-        telemetry.trace_client,  # first, so that its span covers everything
-        telemetry.metrics_client,  # what the caller sees: one call, whatever the attempts
-        DeadlineLayer(config.deadline),  # last: the time is the caller's, not that of the hooks
-    ]
-
-
-def _with_deadline(layers: Sequence[ClientLayer], config: MeshConfig) -> Sequence[ClientLayer]:
-    """Every call has a deadline, whatever the stack."""
-    if any(isinstance(layer, DeadlineLayer) for layer in layers):
-        return layers
-    return [*layers, DeadlineLayer(config.deadline)]
-
 
 class MeshChannel(grpc.aio.Channel):
     """Args:
         target: Short name of the service, `product`.
         identity: Certificates for both directions; None: plaintext, for tests and benches.
         resolver: Where the endpoints come from; by default DNS.
-        layers: The logical stack; deadlines are added where it has none. See `client_layers`.
+        telemetry: Traces and measures calls; None: nothing does.
+        layers: The application's own layers of the call stack, outermost first.
+        attempt_layers: The application's own layers of the attempt stack, outermost first.
 
     It starts with its first call at the latest. It belongs to the event loop that runs then.
     """
@@ -63,7 +46,9 @@ class MeshChannel(grpc.aio.Channel):
         *,
         identity: IdentityStore | None,
         resolver: Resolver | None = None,
+        telemetry: "Telemetry | None" = None,
         layers: Sequence[ClientLayer] = (),
+        attempt_layers: Sequence[AttemptLayer] = (),
     ) -> None:
         self._target = target
         self._started = self._closed = False
@@ -78,7 +63,8 @@ class MeshChannel(grpc.aio.Channel):
             Pool(target, config, balancer, resolver, identity),
             RetryPolicy(config.retry, budget, system_rng()),
             budget,
-            _with_deadline(layers, config),
+            stack.client_layers(config, telemetry, layers),
+            stack.attempt_layers(balancer, attempt_layers),
         )
 
     async def start(self) -> None:
@@ -93,7 +79,7 @@ class MeshChannel(grpc.aio.Channel):
         if self._closed:
             raise grpc.aio.UsageError("Channel is closed.")
         if not self._started:
-            self._core.pool.start()
+            self._core.start()
             self._started = True
 
     async def close(self, grace: float | None = None) -> None:
@@ -101,10 +87,9 @@ class MeshChannel(grpc.aio.Channel):
         if self._closed:
             return
         self._closed = True
-        for waiter in list(self._core.pool.waiting):
-            waiter.cancel()
         if self._started:
-            await self._core.pool.close(grace or 0.0)
+            await self._core.finish(grace or 0.0, "Channel is closed.")
+            await self._core.pool.close()
 
     def state(self) -> dict[str, Any]:
         """What the admin page shows; JSON-able."""
@@ -155,41 +140,47 @@ class MeshChannel(grpc.aio.Channel):
     def unary_unary(
         self,
         method: str,
-        request_serializer: _Serializer = None,
-        response_deserializer: _Deserializer = None,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryUnary[Any, Any]:
-        spec = Spec(Method.parse(method, Kind.UNARY), request_serializer, response_deserializer)
+        spec = Spec(self._core, Method.parse(method, Kind.UNARY), request_serializer, response_deserializer)
         return callables.UnaryUnary(self._core, spec, self._enter)
 
     def unary_stream(
         self,
         method: str,
-        request_serializer: _Serializer = None,
-        response_deserializer: _Deserializer = None,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryStream[Any, Any]:
-        spec = Spec(Method.parse(method, Kind.SERVER_STREAM), request_serializer, response_deserializer)
+        spec = Spec(
+            self._core, Method.parse(method, Kind.SERVER_STREAM), request_serializer, response_deserializer
+        )
         return callables.UnaryStream(self._core, spec, self._enter)
 
     def stream_unary(
         self,
         method: str,
-        request_serializer: _Serializer = None,
-        response_deserializer: _Deserializer = None,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamUnary[Any, Any]:
-        spec = Spec(Method.parse(method, Kind.CLIENT_STREAM), request_serializer, response_deserializer)
+        spec = Spec(
+            self._core, Method.parse(method, Kind.CLIENT_STREAM), request_serializer, response_deserializer
+        )
         return callables.StreamUnary(self._core, spec, self._enter)
 
     def stream_stream(
         self,
         method: str,
-        request_serializer: _Serializer = None,
-        response_deserializer: _Deserializer = None,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamStream[Any, Any]:
-        spec = Spec(Method.parse(method, Kind.BIDI_STREAM), request_serializer, response_deserializer)
+        spec = Spec(
+            self._core, Method.parse(method, Kind.BIDI_STREAM), request_serializer, response_deserializer
+        )
         return callables.StreamStream(self._core, spec, self._enter)
 
     def __repr__(self) -> str:

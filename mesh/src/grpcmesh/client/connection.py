@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
 
+from grpcmesh.client.machines import Status
 from grpcmesh.config import BalancerConfig
 from grpcmesh.health.watcher import HealthWatcher
 from grpcmesh.tasks import stop
+
+if TYPE_CHECKING:
+    from grpcmesh.client.attempt import NativeAttempt
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILURE = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -32,8 +37,10 @@ def channel_options(config: BalancerConfig, authority: str) -> list[tuple[str, i
         ("grpc.max_reconnect_backoff_ms", max(100, int(config.max_backoff * 1000))),
         # A proxy would be used even for loopback.
         ("grpc.enable_http_proxy", 0),
-        # The mesh retries, and the target is an address: nothing to look up in DNS.
-        ("grpc.enable_retries", 0),
+        # The mesh retries; gRPC itself only what no server has seen, which it alone can know (gRFC A6's
+        # transparent retries): there is no retry policy.
+        ("grpc.enable_retries", 1),
+        # The target is an address: there is nothing to look up in DNS.
         ("grpc.service_config_disable_resolution", 1),
         # A peer that is gone without a word is noticed 5 s after the last ping, one each 10 s at least.
         ("grpc.keepalive_time_ms", 10_000),
@@ -66,7 +73,8 @@ class Connection:
             if credentials
             else grpc.aio.insecure_channel(uri, options)
         )
-        self.in_flight = 0
+        #: Attempts that run over it.
+        self.attempts: set[NativeAttempt] = set()
         self.closed = False
         self.connected = False
         #: What its server said last; None: nothing yet.
@@ -95,34 +103,45 @@ class Connection:
                 await self._ask_why()
             await self.channel.wait_for_state_change(state)
 
-    def check(self) -> bool:
-        """Looks whether it is connected now, rather than when the loop comes to tell."""
+    def look(self) -> bool:
+        """Look whether it is connected now, rather than when the loop comes to tell."""
         if not self.closed and self.channel.get_state() is not _READY:
             self._note(grpc.ChannelConnectivity.IDLE)
         return self.connected
 
-    def release(self) -> None:
-        """A call over it has ended."""
-        self.in_flight -= 1
-        if self._idle is not None and not self.in_flight:
+    def release(self, attempt: "NativeAttempt") -> None:
+        """An attempt over it has ended."""
+        self.attempts.discard(attempt)
+        if self._idle is not None and not self.attempts:
             self._idle.set()
 
-    async def drain(self, timeout: float) -> bool:
-        """Lets its calls end, for so many seconds at most, and closes it. Whether all had ended."""
+    async def drain(self, timeout: float | None, reason: str) -> bool:
+        """Let its calls end, for so many seconds at most, and close it. Return whether all had ended.
+
+        Args:
+            timeout: None: as long as they take.
+            reason: Why calls that have not ended are cut: their callers hear UNAVAILABLE, and this.
+        """
         self._idle = asyncio.Event()
-        if self.in_flight:
+        if self.attempts:
             try:
                 async with asyncio.timeout(timeout):
                     await self._idle.wait()
             except TimeoutError:
                 pass
-        finished = not self.in_flight
-        await self.close()
+        finished = not self.attempts
+        await self.close(reason)
         return finished
 
-    async def close(self) -> None:
-        """Closes it at once; calls that still run are cancelled."""
+    def cut(self, reason: str) -> None:
+        """End the attempts that run over it, as far as it is concerned: some may be tried elsewhere."""
+        for attempt in tuple(self.attempts):
+            attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
+
+    async def close(self, reason: str) -> None:
+        """Close it at once."""
         self.closed = True
+        self.cut(reason)
         await self.channel.close()
 
     async def _watch(self) -> None:
@@ -173,4 +192,6 @@ class Connection:
             call.cancel()
 
     def __repr__(self) -> str:
-        return f"<Connection connected={self.connected} healthy={self.healthy} in_flight={self.in_flight}>"
+        return (
+            f"<Connection connected={self.connected} healthy={self.healthy} in_flight={len(self.attempts)}>"
+        )

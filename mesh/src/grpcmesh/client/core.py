@@ -1,28 +1,48 @@
 """What the calls of one channel share."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 
 from grpcmesh.balancer import Balancer, Verdict
-from grpcmesh.call import ClientCall, ClientLayer
-from grpcmesh.client.pool import Pool, Waiter
+from grpcmesh.call import AttemptLayer, ClientLayer
+from grpcmesh.client.pool import Pool
 from grpcmesh.clock import Clock
+from grpcmesh.hooks import HookErrors
 from grpcmesh.resolver import Resolver
 from grpcmesh.retry import RetryBudget, RetryPolicy
+from grpcmesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from grpcmesh.client.flight import Flight
 
 #: Calls that may wait for an endpoint at a time; more fail at once.
 _MAX_WAITING = 10_000
+#: Seconds between two looks for calls whose deadline is over, and how far over it has to be.
+_LOOK, _OVER = 1.0, 0.5
 
-_Hook = Callable[[ClientCall], None]
+
+async def wait_until(event: asyncio.Event, timeout: float) -> bool:
+    """Wait for an event, for so many seconds at most. Return whether it is set."""
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 class Core:
     """The parts of a channel, as a call needs them.
 
     Args:
-        layers: The logical stack, outermost first. Only hooks that a layer overrides cost anything.
+        layers: The call stack, outermost first.
+        attempt_layers: The attempt stack, outermost first.
     """
+
+    loop: asyncio.AbstractEventLoop
 
     def __init__(
         self,
@@ -34,23 +54,41 @@ class Core:
         retry: RetryPolicy,
         budget: RetryBudget,
         layers: Sequence[ClientLayer],
+        attempt_layers: Sequence[AttemptLayer],
     ) -> None:
         self.target, self.clock, self.balancer, self.resolver = target, clock, balancer, resolver
         self.pool, self.retry, self.budget = pool, retry, budget
-        starting = [i for i, x in enumerate(layers) if type(x).on_start is not ClientLayer.on_start]
-        self.starts: list[_Hook] = [layers[i].on_start for i in starting]
-        self.attempts: list[Callable[[ClientCall, grpc.StatusCode], None]] = [
-            x.on_attempt for x in layers if type(x).on_attempt is not ClientLayer.on_attempt
-        ]
-        self.layers = layers
-        #: What to run at the end, by how many of `starts` have returned.
-        self.unwinds: list[list[_Hook]] = [_ends(layers[:i]) for i in (*starting, len(layers))]
+        self.layers, self.attempt_layers = layers, attempt_layers
+        self.errors = HookErrors("client")
+        #: Calls that have not ended.
+        self.calls: set[Flight] = set()
+        #: Set when the last of them has ended, while somebody waits for it.
+        self.idle: asyncio.Event | None = None
 
-    def should_wait(self, waiter: Waiter) -> bool:
-        """Whether a call without an endpoint waits for one, or fails now."""
+    @property
+    def tasks(self) -> Tasks:
+        """The owner of the channel's background tasks."""
+        return self.pool.tasks
+
+    def start(self) -> None:
+        """Begin to resolve and connect. Raises IdentityError where there is no certificate."""
+        self.loop = asyncio.get_running_loop()
+        self.pool.start()
+        self.tasks.supervise(self._watch_deadlines, "deadlines")
+
+    async def finish(self, grace: float, details: str) -> None:
+        """Let calls end for so many seconds, then cancel them."""
+        if self.calls and grace > 0:
+            self.idle = asyncio.Event()
+            await wait_until(self.idle, grace)
+        for flight in tuple(self.calls):
+            flight.cancel(details)
+
+    def may_wait(self, patient: bool) -> bool:
+        """Return whether a call without an endpoint waits for one, or fails now."""
         if len(self.pool.waiting) >= _MAX_WAITING:
             return False
-        return waiter.wait_for_ready or self.balancer.verdict is Verdict.WAIT
+        return patient or self.balancer.verdict is Verdict.WAIT
 
     def connectivity(self, started: bool) -> grpc.ChannelConnectivity:
         """As gRPC names it."""
@@ -65,6 +103,11 @@ class Core:
         """Why there is no endpoint."""
         return f"{self.balancer.why()}{f': {self.resolver.error}' if self.resolver.error else ''}"
 
-
-def _ends(layers: Sequence[ClientLayer]) -> list[_Hook]:
-    return [x.on_end for x in reversed(layers) if type(x).on_end is not ClientLayer.on_end]
+    async def _watch_deadlines(self) -> None:
+        """End calls that gRPC has forgotten: nothing outlives its deadline, whatever happens below."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            over = self.clock() - _OVER
+            for flight in tuple(self.calls):
+                if flight.call.deadline is not None and flight.call.deadline < over:
+                    flight.expire()

@@ -1,73 +1,42 @@
-"""One logical call: its attempts, from the first hook of the stack to the last.
-
-There is no task here. An attempt is a native call, begun at once; gRPC's own done callback moves the
-call on, whether or not anybody awaits it. That is what keeps a call cheap, makes fire-and-forget work,
-and keeps the count of calls in flight right in every case.
-"""
+"""The asynchronous driver of one call: does what the machine decides, with gRPC, the loop and the layers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc.aio import AioRpcError, Metadata
+from grpc.aio import AioRpcError
 
-from grpcmesh.balancer import LOAD_KEY, Endpoint, LoadReport
 from grpcmesh.call import ClientCall
-from grpcmesh.client.connection import Connection
+from grpcmesh.client.attempt import NOTHING, NativeAttempt
+from grpcmesh.client.failures import error_of, outcome_of
+from grpcmesh.client.machines import CallMachine, Do, Status
+from grpcmesh.client.metadata import InvalidMetadata, Pairs, check, pairs
+from grpcmesh.client.requests import serialized_requests
+from grpcmesh.client.stack import RAISED, Hook
 from grpcmesh.errors import MeshError
-from grpcmesh.retry import Failure, pushback_of
 from grpcmesh.status import ATTEMPTS_KEY, to_wire
 
 if TYPE_CHECKING:
     from grpcmesh.client.core import Core
     from grpcmesh.client.spec import Spec
 
-_T = TypeVar("_T")
-_OK, _UNAVAILABLE, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
-
-
-def settled(coroutine: Coroutine[Any, Any, _T], default: _T) -> _T:
-    """The result of a coroutine that has nothing to wait for: those of a call that has ended."""
-    try:
-        coroutine.send(None)
-    except StopIteration as e:
-        result: _T = e.value
-        return result
-    coroutine.close()
-    return default
+_INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
+_PICK = Do.PICK
 
 
 class Flight:
-    """The state of one call.
+    """One call under way.
 
     Args:
-        request: Serialized, or the iterator of a request stream, or None where requests are written.
+        request: One message, or the iterator of a request stream, or None where requests are written.
         options: Keyword arguments of the native call.
     """
 
     __slots__ = (
-        "_avoid",
-        "_began",
-        "_connection",
-        "_endpoint",
-        "_entered",
-        "_sent",
-        "_timer",
-        "_waiters",
-        "call",
-        "callbacks",
-        "cancelled",
-        "committed",
-        "core",
-        "done",
-        "error",
-        "native",
-        "options",
-        "request",
-        "spec",
-        "wait_for_ready",
-    )
+        "_ends", "_timer", "_waiters", "attempt", "call", "callbacks", "core", "done", "error", "machine",
+        "options", "request", "spec",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -75,72 +44,251 @@ class Flight:
         spec: "Spec",
         call: ClientCall,
         request: Any,
-        wait_for_ready: bool,
+        patient: bool,
         options: dict[str, Any],
     ) -> None:
-        self.core, self.spec, self.call, self.request = core, spec, call, request
-        self.wait_for_ready, self.options = wait_for_ready, options
-        #: The native call of the attempt that runs or has decided the call; None between attempts.
-        self.native: Any = None
-        self.done = self.cancelled = False
-        #: The caller has seen a part of an attempt, so there will be no other.
-        self.committed = False
+        self.core, self.spec, self.call = core, spec, call
+        self.request, self.options = request, options
+        self.machine = CallMachine(call, spec.rules, patient)
+        #: The attempt that reads and writes go to: the one that runs or has decided the call. None in
+        #: between.
+        self.attempt: NativeAttempt | None = None
+        self.done = False
         self.error: AioRpcError | None = None
         self.callbacks: list[Callable[[], None]] | None = None
-        self._endpoint: Endpoint
-        self._connection: Connection
-        self._began = call.started
-        self._avoid: Endpoint | None = None
-        self._entered = self._sent = 0
+        self._ends: tuple[Hook, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
 
-    def begin(self) -> None:
-        """Enters the stack and makes the first attempt."""
-        call = self.call
+    # -- the caller ------------------------------------------------------------------------------
+
+    def begin(self, metadata: Any) -> None:
+        """Enter the call stack and make the first attempt.
+
+        Args:
+            metadata: As the caller gave it.
+        """
+        core, call, machine = self.core, self.call, self.machine
+        core.calls.add(self)
         try:
-            for start in self.core.starts:
-                start(call)
-                self._entered += 1
-        except MeshError as e:
-            code, details, trailing = to_wire(e)
-            self._finish(code, AioRpcError(code, Metadata(), Metadata.from_tuple(trailing), details))
+            if metadata:
+                call.metadata.extend(pairs(metadata))
+            if not self._enter():
+                return
+            check(call.metadata)
+        except InvalidMetadata as e:
+            self.fail(Status(_INTERNAL, str(e), final=True))
             return
-        self.core.budget.called(call.started)
-        self._attempt(call.started)
+        if not self._prepare_request():
+            return
+        core.budget.called(call.started)
+        if machine.start(call.started) is _PICK:
+            self._attempt(call.started)
+        else:
+            self._finish()
 
-    def resume(self) -> None:
-        """Tries again: an endpoint may be there now, or the wait of a retry is over."""
-        self._stop_timer()
-        if not self.done:
-            self._attempt(self.core.clock())
+    def serialized(self, request: Any) -> Any:
+        """Return a request as bytes; `NOTHING` where that fails, and the call has ended."""
+        try:
+            return self.spec.serialize(request)
+        except Exception as e:
+            details = f"Exception serializing request! {type(e).__name__}: {e}"
+            self.fail(Status(_INTERNAL, details, final=True, cause=e))
+            return NOTHING
 
-    def cancel(self) -> bool:
-        """Ends the call now. False where it has ended already."""
+    def cancel(self, details: str = "Locally cancelled by application!") -> bool:
+        """End the call now. Return False where it has ended already."""
         if self.done:
             return False
-        self.cancelled = True
-        if self.native is not None:
-            # Ends through its done callback, which runs at once.
-            self.native.cancel()
-        if not self.done:
-            self._finish(_CANCELLED, _error(_CANCELLED, "Locally cancelled by application!"))
+        self._perform(self.machine.cancel(details))
         return True
 
-    async def wait(self) -> None:
-        """Until there is a native call, or the end."""
-        while self.native is None and not self.done:
-            await self._changed()
+    def fail(self, status: Status) -> None:
+        """End the call with a failure of this side."""
+        self._perform(self.machine.fail(status))
 
-    async def wait_done(self) -> None:
-        """Until the end."""
-        while not self.done:
-            await self._changed()
+    def expire(self) -> None:
+        """The deadline has passed."""
+        core = self.core
+        self._perform(self.machine.expire("" if core.balancer.rotation else f" while {core.why()}"))
 
-    async def _changed(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters = [*(self._waiters or ()), waiter]
-        await waiter
+    def outcome(self) -> BaseException:
+        """Return what to raise for a call that failed."""
+        status = self.machine.status
+        assert status is not None
+        assert self.error is not None
+        return outcome_of(status, self.error)
+
+    def changed(self) -> "asyncio.Future[None]":
+        """Return a new future that is done when an attempt begins and when the call ends."""
+        waiter: asyncio.Future[None] = self.core.loop.create_future()
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
+        return waiter
+
+    # -- the attempts ----------------------------------------------------------------------------
+
+    def delivered(self, attempt: NativeAttempt) -> None:
+        """The caller sees this attempt's answer."""
+        for loser in self.machine.delivered(attempt):
+            self._abandon(loser)
+
+    def ended(self, attempt: NativeAttempt, status: Status | None) -> None:
+        """An attempt is over, in whatever way; None is OK. Later news of it is ignored."""
+        now = self.core.clock()
+        if attempt.end(status, now):
+            self._left(attempt)
+            self._perform(self.machine.attempt_ended(attempt, now))
+
+    # -- the pool --------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """There is an endpoint now, or nothing to wait for any more."""
+        self._stop_timer()
+        self._perform(self.machine.endpoints_changed(self.core.clock()))
+
+    # -- what the machine decides ----------------------------------------------------------------
+
+    def _perform(self, do: Do) -> None:
+        if do is Do.NOTHING:
+            return
+        if do is Do.END:
+            self._finish()
+        elif do is _PICK:
+            self._attempt(self.core.clock())
+        elif do is Do.BACKOFF:
+            self.attempt = None
+            self._timer = self.core.loop.call_later(self.machine.wait, self._backoff_over)
+        else:
+            self._wait()
+
+    def _backoff_over(self) -> None:
+        self._timer = None
+        self._perform(self.machine.backoff_over(self.core.clock()))
+
+    def _wait(self) -> None:
+        self.core.pool.waiting[self] = None
+        deadline = self.call.deadline
+        if deadline is not None:
+            self._timer = self.core.loop.call_later(deadline - self.core.clock(), self.expire)
+
+    def _attempt(self, now: float) -> None:
+        core, machine, spec, call = self.core, self.machine, self.spec, self.call
+        endpoint = core.balancer.pick(machine.avoid, call)
+        if endpoint is None:
+            self._perform(machine.without_endpoint(now, core.may_wait(machine.patient), core.why()))
+            return
+        attempt = self.attempt = spec.attempt(self, endpoint, call.attempts + 1, now)
+        sent = call.metadata
+        if machine.sent:
+            sent = [*sent, (ATTEMPTS_KEY, str(machine.sent))]
+        machine.begun(attempt)
+        attempt.connection.attempts.add(attempt)
+        if self._enter_attempt(attempt):
+            timeout = None if call.deadline is None else call.deadline - now
+            self._send(attempt, sent, timeout)
+
+    def _send(self, attempt: NativeAttempt, sent: Pairs, timeout: float | None) -> None:
+        try:
+            native = self.spec.native(attempt.connection)
+            attempt.native = native = native(self.request, timeout=timeout, metadata=sent, **self.options)
+            native.add_done_callback(attempt.native_done)
+        except grpc.aio.UsageError as e:
+            attempt.abandon(
+                Status(_UNAVAILABLE, f"the connection has been closed: {e}", unsent=True, cause=e)
+            )
+            return
+        except Exception as e:  # options that gRPC does not take
+            attempt.abandon(Status(_INTERNAL, f"the call cannot be sent: {e!r}", final=True, cause=e))
+            return
+        if self._waiters:
+            self._tell()
+
+    def _finish(self) -> None:
+        core, call, status = self.core, self.call, self.machine.status
+        self._stop_timer()
+        core.calls.discard(self)
+        if core.idle is not None and not core.calls:
+            core.idle.set()
+        if core.pool.waiting:
+            core.pool.waiting.pop(self, None)
+        for attempt in tuple(self.machine.live):
+            self._abandon(attempt)
+        if status is not None:
+            call.error = self.error = error_of(status)
+        call.ended = core.clock()
+        self.done = True
+        for end in self._ends:
+            try:
+                end(call)
+            except RAISED as e:
+                core.errors.note(end, e)
+        if self._waiters:
+            self._tell()
+        if self.callbacks:
+            self._call_back()
+
+    def _abandon(self, attempt: Any) -> None:
+        status = self.machine.status
+        code = grpc.StatusCode.CANCELLED if status is None else status.code
+        attempt.abandon(Status(code, "the call needs this attempt no longer", final=True))
+
+    # -- hooks and listeners ---------------------------------------------------------------------
+
+    def _enter(self) -> bool:
+        """Run the hooks of the start. Return False where a layer has refused the call: it has ended."""
+        call, hooks, entered = self.call, self.spec.hooks, 0
+        self._ends = hooks.ends
+        try:
+            for start in hooks.starts:
+                start(call)
+                entered += 1
+        except RAISED as e:
+            self._ends, refusal = hooks.resume(call, entered, e, self.core.errors)
+            if refusal is not None:
+                self.fail(_refused(refusal))
+                return False
+        return True
+
+    def _enter_attempt(self, attempt: NativeAttempt) -> bool:
+        hooks, entered = self.spec.attempt_hooks, 0
+        attempt.ends = hooks.ends
+        try:
+            for start in hooks.starts:
+                start(attempt)
+                entered += 1
+        except RAISED as e:
+            attempt.ends, refusal = hooks.resume(attempt, entered, e, self.core.errors)
+            if refusal is not None:
+                self.ended(attempt, _refused(refusal))
+                return False
+        return True
+
+    def _left(self, attempt: NativeAttempt) -> None:
+        """Run the hooks of an attempt that is over, and give back what it held."""
+        attempt.connection.release(attempt)
+        for end in attempt.ends:
+            try:
+                end(attempt)
+            except RAISED as e:
+                self.core.errors.note(end, e)
+        for hook in self.spec.hooks.attempted:
+            try:
+                hook(self.call, attempt.code)
+            except RAISED as e:
+                self.core.errors.note(hook, e)
+
+    def _prepare_request(self) -> bool:
+        """Serialize the one request, or take the iterator. Return False where the call has ended of it."""
+        if self.spec.method.kind.request_streaming:
+            if self.request is not None:
+                self.request = serialized_requests(self.request, self)
+            return True
+        self.call.sent = 1
+        self.request = self.serialized(self.request)
+        return self.request is not NOTHING
 
     def _tell(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -148,120 +296,14 @@ class Flight:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _attempt(self, now: float) -> None:
-        call = self.call
-        timeout = None if call.deadline is None else call.deadline - now
-        if timeout is not None and timeout <= 0:
-            self._expire()
-            return
-        endpoint = self._pick()
-        if endpoint is None:
-            self._without_endpoint(timeout)
-            return
-        connection: Connection = endpoint.transport
-        call.attempts += 1
-        call.endpoint = endpoint.address
-        self._endpoint, self._connection, self._began = endpoint, connection, now
-        metadata = call.metadata
-        if self._sent:
-            metadata = [*metadata, (ATTEMPTS_KEY, str(self._sent))]
-        self._sent += 1
-        self.native = native = self.spec.native(connection)(
-            self.request, timeout=timeout, metadata=metadata, **self.options
-        )
-        endpoint.in_flight += 1
-        connection.in_flight += 1
-        native.add_done_callback(self._ended)
-        if self._waiters:
-            self._tell()
-
-    def _pick(self) -> Endpoint | None:
-        balancer, avoid = self.core.balancer, self._avoid
-        endpoint = balancer.pick(avoid, self.call)
-        if self.spec.idempotent:
-            return endpoint
-        # A call that cannot be retried is worth a look at the connection: the news that it broke may be
-        # on its way. One that is found broken has left the rotation.
-        while endpoint is not None and not endpoint.transport.check():
-            endpoint = balancer.pick(avoid, self.call)
-        return endpoint
-
-    def _without_endpoint(self, timeout: float | None) -> None:
-        if self.core.should_wait(self):
-            self.core.pool.waiting[self] = None
-            if timeout is not None:
-                self._timer = asyncio.get_running_loop().call_later(timeout, self._expire)
-            return
-        self._failed(_error(_UNAVAILABLE, self.core.why()), unsent=True)
-
-    def _expire(self) -> None:
-        where = "" if self.core.balancer.rotation else f" while {self.core.why()}"
-        code = grpc.StatusCode.DEADLINE_EXCEEDED
-        self._finish(code, _error(code, f"Deadline Exceeded{where}"))
-
-    def _ended(self, native: Any) -> None:
-        """The native call has ended, in whatever way."""
-        code = settled(native.code(), grpc.StatusCode.UNKNOWN)
-        endpoint, policy = self._endpoint, self.core.balancer.policy
-        endpoint.in_flight -= 1
-        self._connection.release()
-        if policy.wants_latency:
-            policy.ended(endpoint, self.core.clock() - self._began, code is _OK)
-        if policy.wants_reports:
-            self._report(native)
-        for hook in self.core.attempts:
-            hook(self.call, code)
-        if code is _OK:
-            endpoint.successes += 1
-            self.call.received = self.call.received or 1
-            self._finish(code, None)
-            return
-        endpoint.failed(code.name)
-        if code is _UNAVAILABLE:
-            self._connection.check()
-        self._failed(_snapshot(native, code))
-
-    def _report(self, native: Any) -> None:
-        for key, value in settled(native.trailing_metadata(), ()):
-            if key == LOAD_KEY and (report := LoadReport.decode(value)):
-                self.core.balancer.policy.reported(self._endpoint, report)
-
-    def _failed(self, error: AioRpcError, unsent: bool = False) -> None:
-        if self.committed or self.cancelled or (wait := self._again(error, unsent)) is None:
-            self._finish(error.code(), error)
-            return
-        self._avoid, self.native = None if unsent else self._endpoint, None
-        self._timer = asyncio.get_running_loop().call_later(wait, self.resume)
-
-    def _again(self, error: AioRpcError, unsent: bool) -> float | None:
-        """Seconds until the next attempt, or None."""
-        call, now = self.call, self.core.clock()
-        if unsent:
-            call.attempts += 1
-        elif self.spec.method.kind.request_streaming:
-            return None
-        failure = Failure(
-            attempt=call.attempts,
-            code=error.code(),
-            idempotent=self.spec.idempotent,
-            unsent=unsent,
-            pushback=pushback_of(error.trailing_metadata() or ()),
-            remaining=None if call.deadline is None else call.deadline - now,
-        )
-        return self.core.retry.again(failure, now)
-
-    def _finish(self, code: grpc.StatusCode, error: AioRpcError | None) -> None:
-        self._stop_timer()
-        self.core.pool.waiting.pop(self, None)
-        call = self.call
-        call.code, call.error, call.ended = code, error, self.core.clock()
-        self.error, self.done = error, True
-        for end in self.core.unwinds[self._entered]:
-            end(call)
-        if self._waiters:
-            self._tell()
-        for callback in self.callbacks or ():
-            callback()
+    def _call_back(self) -> None:
+        callbacks, self.callbacks = self.callbacks, None
+        for callback in callbacks or ():
+            try:
+                callback()
+            except RAISED as e:
+                context = {"message": f"a done callback of {self.call.method.path} raised", "exception": e}
+                self.core.loop.call_exception_handler(context)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -269,15 +311,6 @@ class Flight:
             self._timer = None
 
 
-def _error(code: grpc.StatusCode, details: str) -> AioRpcError:
-    return AioRpcError(code, Metadata(), Metadata(), details)
-
-
-def _snapshot(native: Any, code: grpc.StatusCode) -> AioRpcError:
-    return AioRpcError(
-        code,
-        settled(native.initial_metadata(), Metadata()),
-        settled(native.trailing_metadata(), Metadata()),
-        settled(native.details(), ""),
-        settled(native.debug_error_string(), ""),
-    )
+def _refused(error: MeshError) -> Status:
+    code, details, trailing = to_wire(error)
+    return Status(code, details, trailing=trailing, final=True)

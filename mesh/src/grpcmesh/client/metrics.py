@@ -7,7 +7,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh.balancer import Endpoint, State
 from grpcmesh.client.core import Core
-from grpcmesh.deadline import DeadlineLayer
 
 
 def collect(core: Core) -> Iterable[Metric]:
@@ -20,7 +19,10 @@ def collect(core: Core) -> Iterable[Metric]:
         *_of_target(core),
         _drains(core),
         *core.resolver.collect(),
-        *core.pool.tasks.collect(),
+        *core.tasks.collect(),
+        *core.errors.collect(),
+        *(family for layer in core.layers for family in layer.metrics(core.target)),
+        *(family for layer in core.attempt_layers for family in layer.metrics(core.target)),
     ]
 
 
@@ -85,12 +87,6 @@ def _of_target(core: Core) -> Iterable[Metric]:
             core.budget.allowed,
         ),
     ]
-    for layer in core.layers:
-        if isinstance(layer, DeadlineLayer):
-            told = "Calls not started: their time was over."
-            values.append(
-                (CounterMetricFamily("mesh_deadline_expired", told, labels=["target"]), layer.expired)
-            )
     for family, value in values:
         family.add_metric([core.target], value)
     return [family for family, _ in values]

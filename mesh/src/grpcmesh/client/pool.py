@@ -21,13 +21,8 @@ from grpcmesh.tasks import Tasks
 class Waiter(Protocol):
     """A call without an endpoint."""
 
-    wait_for_ready: bool
-
     def resume(self) -> None:
         """Something is ready, or there is nothing to wait for: try again."""
-
-    def cancel(self) -> bool:
-        """The channel closes."""
 
 
 class Slot:
@@ -58,7 +53,8 @@ class Pool:
         resolver: Resolver,
         identity: IdentityStore | None,
     ) -> None:
-        self._config, self._balancer, self._resolver, self._identity = config, balancer, resolver, identity
+        self._target, self._config = target, config
+        self._balancer, self._resolver, self._identity = balancer, resolver, identity
         self._options = channel_options(config.balancer, config.dns_name(target).rstrip("."))
         self._slots: dict[str, Slot] = {}
         #: Follows the resolver and the connections.
@@ -82,14 +78,14 @@ class Pool:
             self._unsubscribe = self._identity.subscribe(self._renew)
         self.tasks.supervise(self._follow, "resolver")
 
-    async def close(self, grace: float) -> None:
-        """Lets calls end within so many seconds, and closes every connection."""
+    async def close(self) -> None:
+        """Close every connection."""
         if self._unsubscribe is not None:
             self._unsubscribe()
-        for run in self._runs.values():
-            run.cancel()
-        await asyncio.gather(*(c.drain(grace) for c in list(self._runs)))
+        connections = list(self._runs)
         await self.tasks.aclose()
+        await asyncio.gather(*(c.close("the channel has been closed") for c in connections))
+        self._change.set()
 
     async def _follow(self) -> None:
         async for addresses in self._resolver.watch():
@@ -122,7 +118,7 @@ class Pool:
         if slot.next is not None and (_settled(slot.next) or not slot.connection.connected):
             old, slot.connection, slot.next = slot.connection, slot.next, None
             slot.endpoint.transport = slot.connection
-            self._retire(old, slot.endpoint)
+            self._retire(old, slot.endpoint, None, "its certificate has been replaced")
         if connection is slot.connection and slot.endpoint.state is not State.DRAINING:
             self._note(slot.endpoint, _state(connection), connection.error)
 
@@ -135,19 +131,21 @@ class Pool:
         self._wake()
 
     def _leave(self, slot: Slot) -> None:
+        timeout = self._config.balancer.drain_timeout
+        why = f"{slot.endpoint.address} is no longer an endpoint of {self._target} (for {timeout:g} s)"
         slot.endpoint.state = State.DRAINING
-        self._retire(slot.connection, slot.endpoint)
+        self._retire(slot.connection, slot.endpoint, timeout, why)
         if slot.next is not None:
-            self._retire(slot.next, slot.endpoint)
+            self._retire(slot.next, slot.endpoint, timeout, why)
 
-    def _retire(self, connection: Connection, endpoint: Endpoint) -> None:
+    def _retire(self, connection: Connection, endpoint: Endpoint, timeout: float | None, why: str) -> None:
         self._runs[connection].cancel()
         self.draining[connection] = endpoint
-        self.tasks.spawn(self._drain(connection), "drain")
+        self.tasks.spawn(self._drain(connection, timeout, why), "drain")
 
-    async def _drain(self, connection: Connection) -> None:
+    async def _drain(self, connection: Connection, timeout: float | None, why: str) -> None:
         try:
-            finished = await connection.drain(self._config.balancer.drain_timeout)
+            finished = await connection.drain(timeout, why)
             self.drains["finished" if finished else "cut"] += 1
         finally:
             del self.draining[connection], self._runs[connection]
@@ -157,7 +155,7 @@ class Pool:
         self._credentials = credentials.channel_credentials()
         for slot in self._slots.values():
             if slot.next is not None:
-                self._retire(slot.next, slot.endpoint)
+                self._retire(slot.next, slot.endpoint, None, "its certificate has been replaced")
             slot.next = self._connect(slot)
 
     async def changed(self) -> None:

@@ -1,42 +1,62 @@
-"""One method as a stub asked for it: its codec, and its native callable on each connection."""
+"""One method as a stub asked for it: its codec, its layers, and its native callable on each connection."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpcmesh.call import Method
+from grpcmesh.call import AttemptLayer, ClientLayer, Method
+from grpcmesh.client.attempt import NativeAttempt, StreamAttempt, UnaryAttempt
 from grpcmesh.client.connection import Connection
+from grpcmesh.client.machines import Rules
+from grpcmesh.client.stack import Hooks
 from grpcmesh.retry import is_idempotent
+
+if TYPE_CHECKING:
+    from grpcmesh.client.core import Core
+
+Serializer = Callable[[Any], bytes] | None
+Deserializer = Callable[[bytes], Any] | None
 
 
 class Spec:
-    """Args:
-    serializer: Of a request; None: requests are bytes.
-    deserializer: Of a response; None: responses are bytes.
+    """What all calls of one multi-callable share.
+
+    Args:
+        serializer: Of a request; None: requests are bytes.
+        deserializer: Of a response; None: responses are bytes.
     """
 
-    __slots__ = ("_deserializer", "_natives", "_serializer", "idempotent", "method")
+    __slots__ = (
+        "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks", "hooks", "method", "rules",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        method: Method,
-        serializer: Callable[[Any], bytes] | None,
-        deserializer: Callable[[bytes], Any] | None,
+        self, core: "Core", method: Method, serializer: Serializer, deserializer: Deserializer
     ) -> None:
         self.method = method
-        self.idempotent = is_idempotent(method)
         self._serializer, self._deserializer = serializer, deserializer
+        self.rules = Rules(
+            core.retry, idempotent=is_idempotent(method), resendable=not method.kind.request_streaming
+        )
+        self.hooks = Hooks(core.layers, ClientLayer, method)
+        self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
+        #: Makes an attempt.
+        self.attempt: type[NativeAttempt] = StreamAttempt if method.kind.response_streaming else UnaryAttempt
         self._natives: dict[Connection, Any] = {}
 
     def serialize(self, request: Any) -> bytes:
-        """Once per call, however many attempts it takes."""
+        """Once per message, however many attempts it takes."""
         if self._serializer is None:
-            return bytes(request)
+            return request if type(request) is bytes else bytes(memoryview(request))
         return self._serializer(request)
 
+    def deserialize(self, data: bytes) -> Any:
+        """One response."""
+        return data if self._deserializer is None else self._deserializer(data)
+
     def native(self, connection: Connection) -> Any:
-        """The native multi-callable on this connection."""
+        """Return the native multi-callable on this connection. It takes and gives bytes."""
         return self._natives.get(connection) or self._bind(connection)
 
     def _bind(self, connection: Connection) -> Any:
@@ -45,13 +65,11 @@ class Spec:
         return native
 
     def _make(self, channel: grpc.aio.Channel) -> Any:
-        path, kind = self.method.path, self.method.kind
-        streaming = {
+        kind = self.method.kind
+        streaming: Callable[[str], Any] = {
             (False, False): channel.unary_unary,
             (False, True): channel.unary_stream,
             (True, False): channel.stream_unary,
             (True, True): channel.stream_stream,
         }[kind.request_streaming, kind.response_streaming]
-        # Requests that are one message come serialized: an error of the serializer is the caller's.
-        serializer = self._serializer if kind.request_streaming else None
-        return streaming(path, serializer, self._deserializer)
+        return streaming(self.method.path)

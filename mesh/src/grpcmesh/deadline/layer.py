@@ -1,6 +1,10 @@
 """The deadline of a logical call, decided once, before its first attempt."""
 
 import math
+from collections.abc import Iterable
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.call import ClientCall, ClientLayer, current_call
 from grpcmesh.config import DeadlineConfig
@@ -36,6 +40,12 @@ class DeadlineLayer(ClientLayer):
         if not in_time:
             self.expired += 1
             raise DeadlineExceeded(f"{call.method.full_name}: the time was over before it was started")
+
+    def metrics(self, target: str) -> Iterable[Metric]:
+        text = "Calls not started: their time was over."
+        family = CounterMetricFamily("mesh_deadline_expired", text, labels=["target"])
+        family.add_metric([target], self.expired)
+        yield family
 
     def _default(self, call: ClientCall) -> float:
         kind = call.method.kind

@@ -34,7 +34,7 @@ def pushback_of(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
         if key == PUSHBACK_KEY:
             try:
                 return int(value) / 1000
-            except ValueError:
+            except (ValueError, OverflowError):
                 return -1.0
     return None
 
@@ -50,6 +50,7 @@ class Failure:
         unsent: Whether it certainly never left this process.
         pushback: As `pushback_of` says.
         remaining: Seconds to the deadline; None without one.
+        patient: Whether the caller waits for an endpoint until its deadline (gRPC's `wait_for_ready`).
     """
 
     attempt: int
@@ -58,6 +59,7 @@ class Failure:
     unsent: bool = False
     pushback: float | None = None
     remaining: float | None = None
+    patient: bool = False
 
 
 def _code(name: str) -> grpc.StatusCode:
@@ -79,9 +81,12 @@ class RetryPolicy:
 
     def again(self, failure: Failure, now: float) -> float | None:
         """Seconds to wait before the next attempt, or None: the failure stands."""
+        wait = self._wait(failure)
+        if failure.unsent and failure.patient:
+            # No server has work with it, so neither the attempts nor the budget bound it: the deadline does.
+            return wait if failure.remaining is None else min(wait, failure.remaining)
         if failure.attempt >= self._config.max_attempts or not self._retryable(failure):
             return None
-        wait = self._wait(failure)
         if failure.remaining is not None and wait >= failure.remaining:
             return None
         if not self._budget.spend(now):
@@ -105,4 +110,4 @@ class RetryPolicy:
         if failure.pushback is not None:
             return failure.pushback
         c = self._config
-        return self._rng.random() * min(c.max_backoff, c.base_backoff * 2.0 ** (failure.attempt - 1))
+        return self._rng.random() * min(c.max_backoff, c.base_backoff * 2.0 ** min(failure.attempt - 1, 30))

@@ -1,0 +1,52 @@
+"""Layers of the attempt stack that tell the balancer how its picks turn out."""
+
+import grpc
+
+from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
+from grpcmesh.balancer.policy import Policy
+from grpcmesh.call import Attempt, AttemptLayer, Method
+
+_OK = grpc.StatusCode.OK
+
+
+class EndpointCounts(AttemptLayer):
+    """Counts what is in flight at each endpoint, and how it ended."""
+
+    def on_start(self, attempt: Attempt) -> None:
+        attempt.endpoint.in_flight += 1
+
+    def on_end(self, attempt: Attempt) -> None:
+        endpoint = attempt.endpoint
+        endpoint.in_flight -= 1
+        if attempt.code is _OK:
+            endpoint.successes += 1
+        else:
+            endpoint.failed(attempt.code.name)
+
+
+class LoadReports(AttemptLayer):
+    """Passes the load reports in trailing metadata on to the policy. One that cannot be read is ignored."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def applies(self, method: Method) -> bool:
+        return self._policy.wants_reports
+
+    def on_end(self, attempt: Attempt) -> None:
+        for key, value in attempt.trailing_metadata():
+            if key == LOAD_KEY and isinstance(value, bytes) and (report := LoadReport.decode(value)):
+                self._policy.reported(attempt.endpoint, report)
+
+
+class Latency(AttemptLayer):
+    """Tells the policy how long each attempt took, in seconds."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def applies(self, method: Method) -> bool:
+        return self._policy.wants_latency
+
+    def on_end(self, attempt: Attempt) -> None:
+        self._policy.ended(attempt.endpoint, attempt.ended - attempt.started, attempt.code is _OK)

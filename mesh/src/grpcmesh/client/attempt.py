@@ -1,0 +1,163 @@
+"""One attempt on the wire: a native call, and how its end and its messages reach the machine.
+
+There is no task here. A native call runs by itself; gRPC's done callback moves the logical call on, whether
+or not anybody awaits it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc.aio import EOF, AioRpcError
+
+from grpcmesh.client.failures import settled, status_of, status_of_native
+from grpcmesh.client.machines import AttemptState, LiveAttempt, Status
+
+if TYPE_CHECKING:
+    from grpcmesh.client.connection import Connection
+    from grpcmesh.client.flight import Flight
+    from grpcmesh.client.stack import Hook
+
+_OPEN, _ENDED = AttemptState.OPEN, AttemptState.ENDED
+_INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
+#: Says that an attempt has ended without a message.
+NOTHING: Any = object()
+
+
+class NativeAttempt(LiveAttempt):
+    """What the kinds of response have in common."""
+
+    __slots__ = ("connection", "ends", "flight", "native")
+
+    def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
+        super().__init__(flight.call, endpoint, number, started)
+        self.flight = flight
+        self.connection: Connection = endpoint.transport
+        #: The hooks to run at its end.
+        self.ends: tuple[Hook, ...] = ()
+        #: The native call; None where it could not be made.
+        self.native: Any = None
+
+    def native_done(self, native: Any) -> None:
+        """The native call has a status."""
+        raise NotImplementedError
+
+    def abandon(self, status: Status) -> None:
+        """End it from this side: its connection is cut, or the call needs it no longer."""
+        self.flight.ended(self, status)
+        if self.native is not None:
+            self.native.cancel()
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        if self.native is None or not self.native.done():
+            return ()
+        return settled(self.native.trailing_metadata(), ())
+
+    def _deserialized(self, data: Any) -> Any:
+        """The message; `NOTHING` where there is none, and the attempt has ended."""
+        try:
+            if data is None:
+                raise ValueError("the server sent no message")
+            return self.flight.spec.deserialize(data)
+        except Exception as e:
+            details = f"Exception deserializing response! {type(e).__name__}: {e}"
+            self.abandon(Status(_INTERNAL, details, final=True, cause=e))
+            return NOTHING
+
+
+class UnaryAttempt(NativeAttempt):
+    """One response: it decides the call."""
+
+    __slots__ = ("message",)
+
+    def native_done(self, native: Any) -> None:
+        if self.state is not _ENDED:
+            # The message is there one step later than the status, in gRPC's task.
+            self.flight.core.loop.call_soon(self._collect)
+
+    def _collect(self) -> None:
+        if self.state is _ENDED:
+            return
+        try:
+            data = settled(self.native.__await__(), NOTHING)
+        except AioRpcError as e:
+            self.flight.ended(self, status_of(e, self.connection.look))
+        except asyncio.CancelledError:
+            self.flight.ended(self, Status(_UNAVAILABLE, "the connection was closed"))
+        except Exception as e:
+            self.flight.ended(self, Status(_INTERNAL, f"gRPC failed: {e!r}", final=True, cause=e))
+        else:
+            if data is NOTHING:
+                self.flight.core.tasks.spawn(self._wait(), "response")
+            else:
+                self._decide(data)
+
+    def _decide(self, data: Any) -> None:
+        message = self._deserialized(data)
+        if message is not NOTHING:
+            self.message = message
+            self.call.received = 1
+            self.flight.ended(self, None)
+
+    async def _wait(self) -> None:
+        """The response is later than we know gRPC to be."""
+        await asyncio.wait([asyncio.ensure_future(self.native)])
+        self._collect()
+
+
+class StreamAttempt(NativeAttempt):
+    """A stream of responses. It ends when its status is there and the caller is not reading."""
+
+    __slots__ = ("_done", "_reading")
+
+    def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
+        super().__init__(flight, endpoint, number, started)
+        self._reading, self._done = 0, False
+
+    def native_done(self, native: Any) -> None:
+        self._done = True
+        if not self._reading:
+            self._settle()
+
+    async def receive(self) -> Any:
+        """Return the next message, or `NOTHING` when the attempt has ended.
+
+        Raises:
+            asyncio.CancelledError: The calling task is being cancelled.
+        """
+        self._reading += 1
+        try:
+            data = await self.native.read()
+        except AioRpcError:
+            data = EOF
+        except asyncio.CancelledError:
+            # gRPC raises it, too, when the native call has been cancelled: by us, for the call goes on or
+            # ends.
+            if _cancelling() or not self.native.done():
+                raise
+            data = EOF
+        finally:
+            self._reading -= 1
+        return self._received(data)
+
+    def _received(self, data: Any) -> Any:
+        message = NOTHING
+        if data is not EOF and self.state is not _ENDED:
+            message = self._deserialized(data)
+            if message is not NOTHING:
+                self.call.received += 1
+                if self.state is _OPEN:
+                    self.flight.delivered(self)
+        if self._done and not self._reading:
+            self._settle()
+        return message
+
+    def _settle(self) -> None:
+        if self.state is not _ENDED:
+            self.flight.ended(self, status_of_native(self.native, self.connection.look))
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,12 @@
+"""The state machines of the client: pure, driven by events, without asyncio, sockets or clocks of their own.
+
+An event is a method; what it returns tells the driver what to do next. The asynchronous driver is
+`grpcmesh.client.flight` for calls and attempts, and `grpcmesh.client.pool` for connections and endpoints.
+See mesh/docs/calls.md. The shape is that of h11: decide here, do the I/O outside.
+"""
+
+from grpcmesh.client.machines.attempt import AttemptState, LiveAttempt
+from grpcmesh.client.machines.call import CallMachine, CallState, Do, Rules
+from grpcmesh.client.machines.status import Status
+
+__all__ = ["AttemptState", "CallMachine", "CallState", "Do", "LiveAttempt", "Rules", "Status"]

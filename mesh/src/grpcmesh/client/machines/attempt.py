@@ -1,0 +1,54 @@
+"""The state of one attempt.
+
+| state     | delivered | ended               | abandoned or cut      |
+|-----------|-----------|---------------------|-----------------------|
+| OPEN      | COMMITTED | ENDED, with its code| ENDED, with that code |
+| COMMITTED | COMMITTED | ENDED, with its code| ENDED, with that code |
+| ENDED     | ENDED     | ENDED, ignored      | ENDED, ignored        |
+
+*delivered*: the caller has seen a message or the initial metadata. *ended*: the native call has a status.
+*abandoned*: the call has ended or another attempt has won. *cut*: the mesh closes the connection.
+"""
+
+import enum
+from typing import Any
+
+import grpc
+
+from grpcmesh.call import Attempt, ClientCall
+from grpcmesh.client.machines.status import Status
+
+
+class AttemptState(enum.Enum):
+    OPEN = "open"
+    COMMITTED = "committed"
+    ENDED = "ended"
+
+
+_OPEN, _COMMITTED, _ENDED = AttemptState
+_OK = grpc.StatusCode.OK
+
+
+class LiveAttempt(Attempt):
+    """An attempt that ends exactly once, whoever ends it first."""
+
+    __slots__ = ("state", "status")
+
+    def __init__(self, call: ClientCall, endpoint: Any, number: int, started: float) -> None:
+        super().__init__(call, endpoint, number, started)
+        self.state = _OPEN
+        #: How it failed; None: it runs, or it ended with OK.
+        self.status: Status | None = None
+
+    def deliver(self) -> None:
+        """The caller has seen a part of the answer: it will see no other attempt's."""
+        if self.state is _OPEN:
+            self.state = _COMMITTED
+
+    def end(self, status: Status | None, now: float) -> bool:
+        """The attempt is over; None is OK. Return False where it was over already."""
+        if self.state is _ENDED:
+            return False
+        self.state, self.status, self.ended = _ENDED, status, now
+        self.code = _OK if status is None else status.code
+        return True

@@ -1,0 +1,204 @@
+"""The state of one logical call, from its first hook to its last.
+
+| event             | NEW        | WAITING        | ATTEMPTING              | BACKOFF        | ENDED |
+|-------------------|------------|----------------|-------------------------|----------------|-------|
+| start             | pick       |                |                         |                |       |
+| endpoints changed |            | pick           |                         |                |       |
+| backoff over      |            |                |                         | pick           |       |
+| begun             | ATTEMPTING | ATTEMPTING     | ATTEMPTING              | ATTEMPTING     |       |
+| without endpoint  | WAITING or | WAITING or     | WAITING or              | WAITING or     |       |
+|                   | as failed  | as failed      | as failed               | as failed      |       |
+| attempt ended OK  |            |                | ENDED                   |                |       |
+| attempt failed    |            |                | BACKOFF, ENDED or stays |                |       |
+| end               | ENDED      | ENDED          | ENDED                   | ENDED          |       |
+
+*pick*: the driver picks an endpoint and reports `begun` or `without_endpoint`; where the deadline has passed,
+the call ends instead. *end* stands for `cancel`, `expire` and `fail`. An attempt that ends leaves the call
+where another is still alive (hedging); the last one ends it, or sends it into BACKOFF where a retry is
+allowed. An empty cell is an event that comes too late and changes nothing.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from grpcmesh.call import ClientCall
+from grpcmesh.client.machines.attempt import LiveAttempt
+from grpcmesh.client.machines.status import Status
+from grpcmesh.retry import Failure, RetryPolicy, pushback_of
+
+
+class CallState(enum.Enum):
+    NEW = "new"
+    WAITING = "waiting"
+    ATTEMPTING = "attempting"
+    BACKOFF = "backoff"
+    ENDED = "ended"
+
+
+class Do(enum.Enum):
+    """What the driver does next."""
+
+    NOTHING = "nothing"
+    #: Pick an endpoint and begin an attempt, or report that there is none.
+    PICK = "pick"
+    #: Report `endpoints_changed` when they do, and `expire` at the deadline.
+    WAIT = "wait"
+    #: Report `backoff_over` after `wait` seconds.
+    BACKOFF = "backoff"
+    #: Abandon the attempts that are still `live`, run the hooks of the end, and tell who waits.
+    END = "end"
+
+
+class Rules:
+    """What holds for every call of one method.
+
+    Args:
+        retry: Decides on failures, within the target's budget.
+        idempotent: Whether a server may see the call twice.
+        resendable: Whether the request can be sent again: it is one message, not a stream.
+    """
+
+    __slots__ = ("idempotent", "resendable", "retry")
+
+    def __init__(self, retry: RetryPolicy, *, idempotent: bool, resendable: bool) -> None:
+        self.retry, self.idempotent, self.resendable = retry, idempotent, resendable
+
+
+_NEW, _WAITING, _ATTEMPTING, _BACKOFF, _ENDED = CallState
+_OK, _UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+
+
+class CallMachine:
+    """Decides what happens to a call. It ends exactly once, with one code.
+
+    Args:
+        call: Its `attempts`, `endpoint` and `code` are kept here.
+        patient: Wait for an endpoint until the deadline (gRPC's `wait_for_ready`).
+    """
+
+    __slots__ = ("_rules", "avoid", "call", "live", "patient", "sent", "state", "status", "wait", "winner")
+
+    def __init__(self, call: ClientCall, rules: Rules, patient: bool) -> None:
+        self.call, self.patient = call, patient
+        self._rules = rules
+        self.state = _NEW
+        #: Attempts that run, oldest first.
+        self.live: list[LiveAttempt] = []
+        #: The attempt whose answer the caller sees.
+        self.winner: LiveAttempt | None = None
+        #: How the call failed; None: it runs, or it ended with OK.
+        self.status: Status | None = None
+        #: The endpoint that failed last: another one is better.
+        self.avoid: Any = None
+        #: Seconds of the backoff.
+        self.wait = 0.0
+        #: Attempts that a server may have seen.
+        self.sent = 0
+
+    def start(self, now: float) -> Do:
+        """The hooks of the start have run."""
+        return self._pick(now) if self.state is _NEW else Do.NOTHING
+
+    def endpoints_changed(self, now: float) -> Do:
+        """There is an endpoint, or nothing to wait for any more."""
+        return self._pick(now) if self.state is _WAITING else Do.NOTHING
+
+    def backoff_over(self, now: float) -> Do:
+        """The wait of a retry is over."""
+        return self._pick(now) if self.state is _BACKOFF else Do.NOTHING
+
+    def begun(self, attempt: LiveAttempt) -> None:
+        """An endpoint has been picked and the attempt is about to be sent."""
+        call = self.call
+        self.state = _ATTEMPTING
+        self.live.append(attempt)
+        self.sent += 1
+        call.attempts, call.endpoint = attempt.number, attempt.endpoint.address
+
+    def without_endpoint(self, now: float, may_wait: bool, why: str) -> Do:
+        """None could be picked.
+
+        Args:
+            may_wait: Whether one may turn up, and there is room for another call that waits.
+            why: For the details of the failure.
+        """
+        if self.state is _ENDED:
+            return Do.NOTHING
+        if may_wait:
+            self.state = _WAITING
+            return Do.WAIT
+        self.call.attempts += 1
+        return self._failed(Status(_UNAVAILABLE, why, unsent=True), now)
+
+    def delivered(self, attempt: LiveAttempt) -> Sequence[LiveAttempt]:
+        """The caller sees this attempt's answer. Return the others, which have lost."""
+        attempt.deliver()
+        self.winner = attempt
+        return [other for other in self.live if other is not attempt]
+
+    def attempt_ended(self, attempt: LiveAttempt, now: float) -> Do:
+        """`attempt.end` returned True."""
+        if attempt in self.live:
+            self.live.remove(attempt)
+        if self.state is _ENDED:
+            return Do.NOTHING
+        status = attempt.status
+        if status is None:
+            self.winner = attempt
+            return self._end(None)
+        if attempt is self.winner:
+            return self._end(status)
+        if self.live:
+            return Do.NOTHING
+        self.avoid = attempt.endpoint
+        return self._failed(status, now, attempt)
+
+    def cancel(self, details: str) -> Do:
+        """The caller cancels the call, drops it, or closes the channel."""
+        return self.fail(Status(grpc.StatusCode.CANCELLED, details, local=True))
+
+    def expire(self, why: str = "") -> Do:
+        """The deadline has passed. `why`: what the call was waiting for."""
+        return self.fail(Status(grpc.StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded{why}"))
+
+    def fail(self, status: Status) -> Do:
+        """Something on this side ends the call: a layer that refuses it, a request that cannot be sent."""
+        return Do.NOTHING if self.state is _ENDED else self._end(status)
+
+    def _pick(self, now: float) -> Do:
+        deadline = self.call.deadline
+        return self.expire() if deadline is not None and now >= deadline else Do.PICK
+
+    def _failed(self, status: Status, now: float, attempt: LiveAttempt | None = None) -> Do:
+        """The last attempt that was alive has failed: again, or is this the end?"""
+        wait = None
+        if not status.final and (attempt is None or self._rules.resendable):
+            wait = self._again(status, now)
+        if wait is None:
+            return self._end(status)
+        self.state, self.wait = _BACKOFF, wait
+        return Do.BACKOFF
+
+    def _again(self, status: Status, now: float) -> float | None:
+        call, rules = self.call, self._rules
+        failure = Failure(
+            attempt=call.attempts,
+            code=status.code,
+            idempotent=rules.idempotent,
+            unsent=status.unsent,
+            patient=self.patient,
+            pushback=pushback_of(status.trailing),
+            remaining=None if call.deadline is None else call.deadline - now,
+        )
+        return rules.retry.again(failure, now)
+
+    def _end(self, status: Status | None) -> Do:
+        self.state, self.status = _ENDED, status
+        self.call.code = _OK if status is None else status.code
+        return Do.END
+
+    def __repr__(self) -> str:
+        return f"<CallMachine {self.state.value} attempts={self.call.attempts} live={len(self.live)}>"

@@ -1,0 +1,69 @@
+"""Request metadata that gRPC would refuse, found before a call is begun.
+
+gRPC finds it in a task of its own, which then leaves the call without an end. The rules are those of C-core
+(src/core/lib/surface/validate_metadata.cc) and of grpc.aio's conversion to bytes.
+"""
+
+import re
+from typing import Any
+
+Pairs = list[tuple[str, str | bytes]]
+
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_BYTES = re.compile(rb"[\x20-\x7e]*")
+#: Keys of text values that have been checked: a process uses few. Bounded, because keys may be computed.
+_known: set[str] = set()
+_MOST_KNOWN = 1024
+
+
+class InvalidMetadata(Exception):  # noqa: N818 - an internal signal; it ends as the status of a call
+    """Its text says which key is wrong, and why. It does not hold the value: that may be a secret."""
+
+
+def pairs(metadata: Any) -> Pairs:
+    """Return metadata as a list of pairs: a `grpc.aio.Metadata`, or any iterable of two.
+
+    Raises:
+        InvalidMetadata: It is something else.
+    """
+    try:
+        return [(key, value) for key, value in metadata]
+    except (TypeError, ValueError) as e:
+        raise InvalidMetadata(f"metadata was invalid: it is no sequence of pairs: {e}") from e
+
+
+def check(metadata: Pairs) -> None:
+    """Check that gRPC will send these pairs.
+
+    Raises:
+        InvalidMetadata: It will not.
+    """
+    for key, value in metadata:
+        # The usual case: a known key, and text. For ASCII, printable is exactly what C-core takes.
+        if key in _known and type(value) is str and value.isascii() and value.isprintable():
+            continue
+        _check(key, value)
+
+
+def _check(key: Any, value: Any) -> None:
+    name = key.decode("latin-1") if isinstance(key, bytes) else key
+    if not isinstance(name, str) or not _KEY.fullmatch(name):
+        raise InvalidMetadata(
+            f"metadata was invalid: key {key!r:.80}: a key has lower-case letters, digits, '-', '_' and '.'"
+        )
+    if name.endswith("-bin"):
+        if not isinstance(value, bytes):
+            raise InvalidMetadata(f"metadata was invalid: the value of {name} must be bytes: it ends in -bin")
+        return
+    if value is not None and not _is_text(value):
+        raise InvalidMetadata(
+            f"metadata was invalid: the value of {name} must be printable ASCII (bytes: a key in -bin)"
+        )
+    if isinstance(key, str) and len(_known) < _MOST_KNOWN:
+        _known.add(key)
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isascii() and value.isprintable()
+    return isinstance(value, bytes) and _BYTES.fullmatch(value) is not None

@@ -1,0 +1,52 @@
+"""Request streams that the caller gives as an iterator."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from grpcmesh.client.attempt import NOTHING
+from grpcmesh.client.machines import Status
+
+if TYPE_CHECKING:
+    from grpcmesh.client.flight import Flight
+
+
+def serialized_requests(requests: Any, flight: "Flight") -> AsyncIterator[bytes] | Iterator[bytes]:
+    """Return the same requests as bytes, each counted as it is sent.
+
+    An iterator that raises ends its call with UNKNOWN, as in grpc's synchronous API. (grpc.aio would cancel
+    the call, and its caller would get a `CancelledError` that nobody asked for.)
+    """
+    if isinstance(requests, AsyncIterable):
+        return _asynchronously(requests, flight)
+    return _synchronously(requests, flight)
+
+
+async def _asynchronously(requests: AsyncIterable[Any], flight: "Flight") -> AsyncIterator[bytes]:
+    try:
+        async for request in requests:
+            data = flight.serialized(request)
+            if data is NOTHING:
+                return
+            flight.call.sent += 1
+            yield data
+    except Exception as e:
+        _raised(e, flight)
+
+
+def _synchronously(requests: Iterable[Any], flight: "Flight") -> Iterator[bytes]:
+    try:
+        for request in requests:
+            data = flight.serialized(request)
+            if data is NOTHING:
+                return
+            flight.call.sent += 1
+            yield data
+    except Exception as e:
+        _raised(e, flight)
+
+
+def _raised(error: Exception, flight: "Flight") -> None:
+    details = f"Exception iterating requests! {type(error).__name__}: {error}"
+    flight.fail(Status(grpc.StatusCode.UNKNOWN, details, final=True, cause=error))

@@ -1,0 +1,102 @@
+"""The two stacks of the client, each in one function, and what their layers become for one method."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from grpcmesh.balancer import Balancer, EndpointCounts, Latency, LoadReports
+from grpcmesh.call import AttemptLayer, ClientLayer, Method
+from grpcmesh.config import MeshConfig
+from grpcmesh.deadline import DeadlineLayer
+from grpcmesh.errors import MeshError
+from grpcmesh.hooks import HookErrors
+
+if TYPE_CHECKING:
+    from grpcmesh.telemetry import Telemetry
+
+#: A hook of a call or of an attempt.
+Hook = Callable[[Any], None]
+#: What a hook may raise without spoiling the call. A cancellation of its own is none of the caller's.
+RAISED = (Exception, asyncio.CancelledError)
+
+
+def client_layers(
+    config: MeshConfig, telemetry: "Telemetry | None" = None, own: Sequence[ClientLayer] = ()
+) -> list[ClientLayer]:
+    """Return the call stack, outermost first. Retry and balancing stand below it.
+
+    Args:
+        own: Layers of the application.
+    """
+    seen: list[ClientLayer] = [telemetry.trace_client, telemetry.metrics_client] if telemetry else []
+    return [
+        *seen,  # first the trace, so that its span covers everything; then what the caller sees, as one call
+        *own,  # inside telemetry, so that what they do is seen; outside the deadline, so that they may set it
+        DeadlineLayer(config.deadline),  # always, and last: the time is the caller's, not that of the hooks
+    ]
+
+
+def attempt_layers(balancer: Balancer, own: Sequence[AttemptLayer] = ()) -> list[AttemptLayer]:
+    """Return the attempt stack, outermost first. It stands below the pick and above the connection.
+
+    Args:
+        own: Layers of the application.
+    """
+    return [
+        EndpointCounts(),  # first, so that every attempt counts, also one that a layer below refuses
+        LoadReports(balancer.policy),  # before latency: a report tells more of an endpoint than one answer
+        Latency(balancer.policy),
+        *own,  # last: nearest to the wire
+    ]
+
+
+class Hooks:
+    """The hooks of the layers that apply to one method, and that override them.
+
+    Args:
+        base: The class whose hooks do nothing: `ClientLayer` or `AttemptLayer`.
+    """
+
+    __slots__ = ("_ends", "_positions", "attempted", "ends", "starts")
+
+    def __init__(self, layers: Sequence[Any], base: type[Any], method: Method) -> None:
+        applying = [layer for layer in layers if layer.applies(method)]
+        starts = [(i, x.on_start) for i, x in enumerate(applying) if type(x).on_start is not base.on_start]
+        self._positions = [i for i, _ in starts]
+        self.starts: tuple[Hook, ...] = tuple(start for _, start in starts)
+        self._ends = [(i, x.on_end) for i, x in enumerate(applying) if type(x).on_end is not base.on_end][
+            ::-1
+        ]
+        #: To run at the end where every hook of `starts` has returned.
+        self.ends: tuple[Hook, ...] = tuple(end for _, end in self._ends)
+        self.attempted: tuple[Callable[..., None], ...] = tuple(
+            x.on_attempt
+            for x in applying
+            if base is ClientLayer and type(x).on_attempt is not base.on_attempt
+        )
+
+    def resume(
+        self, subject: Any, entered: int, error: BaseException, errors: HookErrors
+    ) -> tuple[tuple[Hook, ...], MeshError | None]:
+        """Go on after `starts[entered]` has raised: enter the rest, without the layers that raise.
+
+        Returns:
+            The hooks to run at the end, and the error of a layer that refuses, if one does.
+        """
+        without: set[int] = set()
+        while not isinstance(error, MeshError):
+            errors.note(self.starts[entered], error)
+            without.add(self._positions[entered])
+            entered += 1
+            try:
+                while entered < len(self.starts):
+                    self.starts[entered](subject)
+                    entered += 1
+            except RAISED as e:
+                error = e
+                continue
+            return self._left(without, None), None
+        return self._left(without, self._positions[entered]), error
+
+    def _left(self, without: set[int], before: int | None) -> tuple[Hook, ...]:
+        return tuple(end for i, end in self._ends if i not in without and (before is None or i < before))

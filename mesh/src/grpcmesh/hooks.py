@@ -1,0 +1,37 @@
+"""Hooks of layers that raise: counted, logged once, and never a reason to spoil a call."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
+_log = logging.getLogger(__name__)
+
+
+class HookErrors:
+    """Counts the hooks that raised what they may not raise.
+
+    Args:
+        side: `client` or `server`.
+    """
+
+    def __init__(self, side: str) -> None:
+        self._side = side
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def note(self, hook: Callable[..., Any], error: BaseException) -> None:
+        """Take note of the error of one hook, a bound method of a layer. Its first is logged."""
+        layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
+        count = self._counts[layer, name] = self._counts.get((layer, name), 0) + 1
+        if count == 1:
+            _log.error("layer %s raised in %s; the call goes on without it", layer, name, exc_info=error)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts by layer and hook."""
+        text = "Hooks of layers that raised; their calls went on."
+        family = CounterMetricFamily("mesh_layer_errors", text, labels=["side", "layer", "hook"])
+        for (layer, name), count in self._counts.items():
+            family.add_metric([self._side, layer, name], count)
+        yield family
