@@ -1,4 +1,4 @@
-"""The few requests to the Kubernetes API that hooks make: Secrets of their own namespace.
+"""The few requests to the Kubernetes API that hooks make, in their own namespace.
 
 By the standard library: a hook is over in a second, and loads no client of tens of megabytes.
 """
@@ -18,6 +18,10 @@ from typing import Any
 #: Where the kubelet puts a pod's token, namespace and the API's CA.
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 10.0
+#: Where each kind of object lives.
+_GROUPS = {"secrets": "/api/v1", "pods": "/api/v1", "jobs": "/apis/batch/v1"}
+#: Of an object's annotations: an uninstall, and an upgrade to a release without it, leave the object.
+KEPT = {"helm.sh/resource-policy": "keep"}
 
 
 class ApiError(Exception):
@@ -29,8 +33,8 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """The Secrets of a namespace.
+class Namespace:
+    """The objects of a namespace.
 
     Args:
         url: `https://10.0.0.1:443`.
@@ -45,7 +49,7 @@ class Secrets:
     context: ssl.SSLContext | None
 
     @classmethod
-    def of_this_pod(cls, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> "Secrets":
+    def of_this_pod(cls, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> "Namespace":
         """Raises ApiError outside of a cluster."""
         try:
             host, port = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
@@ -58,9 +62,9 @@ class Secrets:
         return cls(f"https://{host}:{port}", namespace, token, context)
 
     def read(self, name: str) -> dict[str, bytes] | None:
-        """Its data; None where there is no such Secret."""
+        """The data of a Secret; None where there is no such Secret."""
         try:
-            secret = self._request("GET", f"/{name}")
+            secret = self._request("GET", "secrets", name)
         except ApiError as e:
             if e.status == 404:
                 return None
@@ -68,42 +72,72 @@ class Secrets:
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     def write(self, name: str, data: Mapping[str, bytes], labels: Mapping[str, str]) -> None:
-        """Creates it, or replaces its data in one step."""
-        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "labels": dict(labels)},
-            "type": "kubernetes.io/tls",
-            "data": encoded,
-        }
-        try:
-            self._request("POST", "", secret)
-        except ApiError as e:
-            if e.status != 409:
-                raise
-            self._request("PATCH", f"/{name}", {"data": encoded, "metadata": {"labels": dict(labels)}})
+        """Creates a Secret with a certificate, or replaces its data in one step."""
+        if not self._create(name, data, labels, {}, "kubernetes.io/tls"):
+            changed = {"data": _encoded(data), "metadata": {"labels": dict(labels)}}
+            self._request("PATCH", "secrets", name, body=changed)
 
-    def names(self, selector: str) -> list[str]:
-        """Of those that a label selector selects."""
-        found = self._request("GET", f"?labelSelector={urllib.parse.quote(selector)}")
+    def create_kept(self, name: str, data: Mapping[str, bytes], labels: Mapping[str, str]) -> bool:
+        """Creates a Secret that outlives its release.
+
+        One that is there keeps its data, and is kept from now on.
+
+        Returns:
+            Whether it was created.
+        """
+        if self._create(name, data, labels, KEPT, "Opaque"):
+            return True
+        self._request("PATCH", "secrets", name, body={"metadata": {"annotations": KEPT}})
+        return False
+
+    def names(self, selector: str, kind: str = "secrets") -> list[str]:
+        """Of the objects that a label selector selects."""
+        found = self._request("GET", kind, query={"labelSelector": selector})
         return [item["metadata"]["name"] for item in found.get("items") or []]
 
-    def delete(self, name: str) -> None:
-        """One that is gone already is no error."""
+    def delete(self, name: str, kind: str = "secrets") -> None:
+        """Deletes an object and what it owns; one that is gone already is no error."""
         try:
-            self._request("DELETE", f"/{name}")
+            self._request("DELETE", kind, name, query={"propagationPolicy": "Background"})
         except ApiError as e:
             if e.status != 404:
                 raise
 
-    def _request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    def _create(
+        self,
+        name: str,
+        data: Mapping[str, bytes],
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str],
+        kind: str,
+    ) -> bool:
+        """Creates a Secret; returns False where there is one already."""
+        metadata = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind}
+        try:
+            self._request("POST", "secrets", body={**secret, "data": _encoded(data)})
+        except ApiError as e:
+            if e.status != 409:
+                raise
+            return False
+        return True
+
+    def _request(
+        self,
+        method: str,
+        kind: str,
+        name: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        path = "/".join(p for p in (_GROUPS[kind], "namespaces", self.namespace, kind, name) if p)
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = urllib.request.Request(
-            f"{self.url}/api/v1/namespaces/{self.namespace}/secrets{path}",
+            f"{self.url}{path}?{urllib.parse.urlencode(query or {})}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": kind},
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": content},
         )
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if self.context is not None:
@@ -113,9 +147,13 @@ class Secrets:
                 answer: dict[str, Any] = json.load(response)
                 return answer
         except urllib.error.HTTPError as e:
-            raise ApiError(e.code, f"{method} secrets{path}: {e.code} {_reason(e)}") from e
+            raise ApiError(e.code, f"{method} {kind}/{name}: {e.code} {_reason(e)}") from e
         except (OSError, ValueError) as e:
-            raise ApiError(0, f"{method} secrets{path}: {e}") from e
+            raise ApiError(0, f"{method} {kind}/{name}: {e}") from e
+
+
+def _encoded(data: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from grpcmesh.ca import CertificateAuthority
-from meshmart.hooks.api import ApiError, Secrets
+from meshmart.hooks.api import ApiError, Namespace
 
 CA_SECRET = "meshmart-ca"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -57,7 +57,7 @@ class Issuer:
         now: With a timezone.
     """
 
-    def __init__(self, secrets: Secrets, wanted: Wanted, now: Now) -> None:
+    def __init__(self, secrets: Namespace, wanted: Wanted, now: Now) -> None:
         self._secrets, self._wanted, self._now = secrets, wanted, now
 
     def issue(self, workloads: Sequence[str]) -> list[str]:
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
     """Returns the exit status: 0, 1 where the cluster does not let it."""
     wanted, workloads = _parsed(arguments)
     try:
-        issued = Issuer(Secrets.of_this_pod(), wanted, _now).issue(workloads)
+        issued = Issuer(Namespace.of_this_pod(), wanted, _now).issue(workloads)
     except (ApiError, ValueError) as e:
         sys.stderr.write(f"certificates: {e}\n")
         return 1

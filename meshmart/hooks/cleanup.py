@@ -1,21 +1,25 @@
-"""After an uninstall: `python -m meshmart.hooks.cleanup SELECTOR` deletes the Secrets that hold certificates.
+"""After an uninstall: `python -m meshmart.hooks.cleanup --release NAME` deletes what that left.
 
-They are not the release's but cert-manager's or the certificates job's. While Certificates are being
-deleted cert-manager may write one more, so a look finds nothing several times before this ends.
+The Secrets that hold certificates are not the release's but cert-manager's or the certificates job's. While
+Certificates are being deleted cert-manager may write one more, so a look finds nothing several times before
+this ends. Jobs and pods of hooks are not the release's either: Helm leaves those that failed, and the tests'.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
 
-from meshmart.hooks.api import ApiError, Secrets
+from meshmart.hooks.api import ApiError, Namespace
 
 #: Seconds for which none must appear, between two looks, and at most in all.
-QUIET, INTERVAL, LIMIT = 4.0, 1.0, 60.0
+QUIET, INTERVAL, LIMIT = 4.0, 1.0, 40.0
+#: The job that this runs in.
+_OURSELVES = "cleanup"
 
 
 def clean(
-    secrets: Secrets,
+    secrets: Namespace,
     selector: str,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -33,17 +37,32 @@ def clean(
     return deleted
 
 
+def clean_hooks(namespace: Namespace, release: str) -> int:
+    """Deletes what a release's hooks left; returns how many objects."""
+    deleted = 0
+    for kind, component in (("jobs", "job"), ("pods", "test")):
+        selector = f"app.kubernetes.io/instance={release},app.kubernetes.io/component={component}"
+        for name in namespace.names(f"app.kubernetes.io/part-of=meshmart,{selector}", kind):
+            if name != _OURSELVES:
+                namespace.delete(name, kind)
+                deleted += 1
+    return deleted
+
+
 def main(arguments: list[str]) -> int:
     """Returns the exit status."""
-    if len(arguments) != 1:
-        sys.stderr.write("cleanup: one argument is needed: a label selector\n")
-        return 2
+    parser = argparse.ArgumentParser(prog="cleanup", description="Deletes what an uninstall leaves.")
+    parser.add_argument("--release", required=True)
+    parser.add_argument("--secrets", metavar="SELECTOR", default="")
+    given = parser.parse_args(arguments)
     try:
-        deleted = clean(Secrets.of_this_pod(), arguments[0])
+        namespace = Namespace.of_this_pod()
+        hooks = clean_hooks(namespace, given.release)
+        deleted = clean(namespace, given.secrets) if given.secrets else 0
     except (ApiError, TimeoutError) as e:
         sys.stderr.write(f"cleanup: {e}\n")
         return 1
-    sys.stdout.write(f"{deleted} Secrets deleted\n")
+    sys.stdout.write(f"{deleted} Secrets and {hooks} objects of hooks deleted\n")
     return 0
 
 

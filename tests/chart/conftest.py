@@ -18,6 +18,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
         'database.existingSecret="db"',
         "database.port=6432",
         'networkPolicy.databaseTo=[{"ipBlock":{"cidr":"10.1.0.0/16"}}]',
+        'database.tls={"caConfigMap":"roots","caKey":"root.pem","clientSecret":"db-client"}',
     ),
     "own telemetry": (
         'otlp.endpoint="http://collector.telemetry:4317"',
@@ -62,7 +63,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "one more service": (
         'services.shipping={"calls":["user"],"module":"acme.shipping","replicas":1}',
         'signingKeys.existingSecret="keys"',
-        'postgres={"password":"p@ss/word","persistence":{"storageClass":"fast","whenDeleted":"Retain"}}',
+        'postgres={"password":"p@ss/word","persistence":{"storageClass":"fast","whenDeleted":"Delete"}}',
     ),
 }
 

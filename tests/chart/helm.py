@@ -46,9 +46,11 @@ class Helm:
         assert done.returncode == 0, done.stderr
         return Rendered(done.stdout)
 
-    def template(self, *settings: str, version: str = VERSIONS[-1]) -> "subprocess.CompletedProcess[str]":
+    def template(
+        self, *settings: str, version: str = VERSIONS[-1], namespace: str = NAMESPACE
+    ) -> "subprocess.CompletedProcess[str]":
         flags = [flag for setting in settings for flag in ("--set-json", setting)]
-        where = ["--namespace", NAMESPACE, "--kube-version", version]
+        where = ["--namespace", namespace, "--kube-version", version]
         return self.run("template", RELEASE, str(CHART), *where, *flags)
 
 

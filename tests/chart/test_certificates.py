@@ -51,6 +51,17 @@ def test_each_generation_of_the_ca_has_a_name_of_its_own(each_helm: Helm, defaul
     assert second["commonName"] != defaults.of("Certificate")["meshmart-ca"]["spec"]["commonName"]
 
 
+@pytest.mark.parametrize("length", [42, 43, 63])
+def test_the_ca_of_a_namespace_of_any_length_has_a_name_of_its_own(each_helm: Helm, length: int) -> None:
+    names = set()
+    for last in "ab":
+        done = each_helm.template("tls.ca.generation=12", namespace="n" * (length - 1) + last)
+        assert done.returncode == 0, done.stderr
+        names.add(Rendered(done.stdout).of("Certificate")["meshmart-ca"]["spec"]["commonName"])
+    assert len(names) == 2
+    assert max(map(len, names)) <= 64  # X.520
+
+
 def test_an_issuer_of_ones_own_signs_instead(each_helm: Helm) -> None:
     own = each_helm.render('tls.issuerRef={"name":"corporate","kind":"ClusterIssuer"}')
     assert not own.of("Issuer")
@@ -121,7 +132,8 @@ def test_what_an_uninstall_leaves_is_found_by_the_labels_of_the_secrets(each_hel
         job = rendered.of("Job")["cleanup"]
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
         arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
-        selector = dict(part.split("=") for part in arguments[-1].split(","))
+        told = arguments[arguments.index("--secrets") + 1]
+        selector = dict(part.split("=") for part in told.split(","))
         for certificate in rendered.of("Certificate").values():
             assert certificate["spec"]["secretTemplate"]["labels"] == selector
         assert not [

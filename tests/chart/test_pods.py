@@ -68,7 +68,13 @@ def test_services_are_probed_by_native_grpc_on_the_health_port(rendered: Rendere
 
 
 def test_only_those_who_talk_to_the_kubernetes_api_have_a_token(rendered: Rendered) -> None:
-    allowed = {"Deployment/client", "Deployment/prometheus", "Job/cleanup", "Job/certificates"}
+    allowed = {
+        "Deployment/client",
+        "Deployment/prometheus",
+        "Job/cleanup",
+        "Job/certificates",
+        "Job/credentials",
+    }
     allowed |= {"CronJob/certificate-renewal"}
     have = {name for name, pod in rendered.pods() if pod["spec"].get("automountServiceAccountToken", True)}
     assert have <= allowed
@@ -115,6 +121,12 @@ def test_every_secret_configmap_and_account_that_is_named_is_there(
     rendered: Rendered, each_helm: Helm
 ) -> None:
     certificates = {c["spec"]["secretName"] for c in rendered.of("Certificate").values()}
+    roles = rendered.of("Role")
+    made = (
+        {n for r in roles["credentials"]["rules"] for n in r.get("resourceNames", ())}
+        if "credentials" in roles
+        else set()
+    )
     for name, pod in rendered.pods():
         account = pod["spec"].get("serviceAccountName")
         assert account is None or account in rendered.of("ServiceAccount"), name
@@ -122,7 +134,7 @@ def test_every_secret_configmap_and_account_that_is_named_is_there(
             if "configMap" in volume and not volume["configMap"].get("optional"):
                 assert volume["configMap"]["name"] in {*rendered.of("ConfigMap"), "roots"}, name
             if "secret" in volume and certificates:
-                known = {*certificates, *rendered.of("Secret"), "keys"}
+                known = {*certificates, *made, *rendered.of("Secret"), "keys", "db-client"}
                 assert volume["secret"]["secretName"] in known, name
 
 

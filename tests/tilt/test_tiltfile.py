@@ -111,8 +111,8 @@ def test_a_live_update_covers_every_package_and_then_restarts(up: Session) -> No
     first, *syncs, last = build["live_update"]
     assert first["step"] == "fall_back_on"
     assert last == {"step": "run", "cmd": "kill -HUP 1"}
-    synced = {Path(each["local"]).name: each["remote"] for each in syncs}
-    packages = ["mesh", "services", "local", "meshmart", "protos"]
+    synced = {str(Path(each["local"]).relative_to(ROOT)): each["remote"] for each in syncs}
+    packages = ["mesh/src", "services", "local", "meshmart", "protos"]
     assert synced == {each: f"/tmp/src/{each}" for each in packages}
     assert set(build["only"]) == {each["local"] for each in syncs} | set(first["files"])
 

@@ -28,10 +28,12 @@ subjects:
   - {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
 
-{{- /* A Job's spec, arguments: root, name, args. */ -}}
+{{- /* A Job's spec, arguments: root, name, args; or else than usual: resources, deadline (seconds). */ -}}
 {{- define "meshmart.hookJob" -}}
 backoffLimit: 4
-activeDeadlineSeconds: 180
+activeDeadlineSeconds: {{ .deadline | default 180 }}
+# Should the one who waits for it go away. A day for a look at the log of one that failed.
+ttlSecondsAfterFinished: 86400
 template:
   metadata:
     labels:
@@ -51,7 +53,7 @@ template:
         args:
           {{- toYaml .args | nindent 10 }}
         resources:
-          {{- toYaml .root.Values.migrations.resources | nindent 10 }}
+          {{- toYaml (.resources | default .root.Values.migrations.resources) | nindent 10 }}
         volumeMounts:
           - {name: tmp, mountPath: /tmp}
     volumes:

@@ -33,7 +33,7 @@ app.kubernetes.io/part-of: meshmart
 {{- /* The services that are installed, `default` under each: a map as YAML. */ -}}
 {{- define "meshmart.services" -}}
 {{- $services := dict -}}
-{{- $taken := list "client" "outsider" "test" "postgres" "jaeger" "prometheus" "grafana" "migrations" "certificates" "certificate-renewal" "cleanup" -}}
+{{- $taken := list "client" "outsider" "test" "postgres" "jaeger" "prometheus" "grafana" "migrations" "credentials" "certificates" "certificate-renewal" "cleanup" -}}
 {{- range $name, $own := .Values.services -}}
 {{- if has $name $taken -}}
 {{- fail (printf "services.%s: the chart itself has an object of this name" $name) -}}
@@ -68,6 +68,29 @@ app.kubernetes.io/part-of: meshmart
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: meshmart
 app.kubernetes.io/component: certificate
+{{- end }}
+
+{{- /* Of Secrets that hold what must outlive the release: an uninstall leaves them. */ -}}
+{{- define "meshmart.credentialLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: meshmart
+app.kubernetes.io/component: credentials
+{{- end }}
+
+{{- /* The host of the bundled PostgreSQL. */ -}}
+{{- define "meshmart.bundledHost" -}}
+postgres.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}
+{{- end }}
+
+{{- /* Of the chart's own CA: X.520 allows 64 characters, and a namespace may have 63. A new generation has a subject
+       of its own, as two CAs of one name break verification. */ -}}
+{{- define "meshmart.caName" -}}
+{{- $suffix := printf " mesh CA generation %d" (int .Values.tls.ca.generation) -}}
+{{- $name := .Release.Namespace -}}
+{{- if gt (add (len $name) (len $suffix)) 64 -}}
+{{- $name = printf "%s-%s" (trunc (int (sub 55 (len $suffix))) $name) (trunc 8 (sha256sum $name)) -}}
+{{- end -}}
+{{ $name }}{{ $suffix }}
 {{- end }}
 
 {{- define "meshmart.databaseSecret" -}}

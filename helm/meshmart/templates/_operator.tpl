@@ -16,6 +16,7 @@ volumeMounts:
   - {name: outsider, mountPath: /var/run/mesh/certs/outsider, readOnly: true}
   - {name: tmp, mountPath: /tmp}
   {{- include "meshmart.bundleMount" .root | trim | nindent 2 }}
+  {{- include "meshmart.databaseMounts" .root | trim | nindent 2 }}
 {{- end }}
 
 {{- define "meshmart.operatorVolumes" -}}
@@ -26,4 +27,5 @@ volumeMounts:
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
 {{- include "meshmart.bundleVolume" . }}
+{{ include "meshmart.databaseVolumes" . | trim }}
 {{- end }}

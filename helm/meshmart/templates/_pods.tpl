@@ -65,6 +65,42 @@ MESH_IDENTITY_BUNDLE: /var/run/mesh/bundle/{{ $values.tls.trustBundle.key }}
 {{- define "meshmart.databaseEnv" -}}
 - name: MESHMART_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ include "meshmart.databaseSecret" . }}, key: url}}
+{{- with .Values.database.tls }}
+{{- if or .caSecret .caConfigMap }}
+- {name: PGSSLROOTCERT, value: /var/run/meshmart/database-ca/{{ .caKey }}}
+{{- end }}
+{{- if .clientSecret }}
+- {name: PGSSLCERT, value: /var/run/meshmart/database-client/tls.crt}
+- {name: PGSSLKEY, value: /var/run/meshmart/database-client/tls.key}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "meshmart.databaseMounts" -}}
+{{- with .Values.database.tls }}
+{{- if or .caSecret .caConfigMap }}
+- {name: database-ca, mountPath: /var/run/meshmart/database-ca, readOnly: true}
+{{- end }}
+{{- if .clientSecret }}
+- {name: database-client, mountPath: /var/run/meshmart/database-client, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "meshmart.databaseVolumes" -}}
+{{- with .Values.database.tls }}
+{{- if .caSecret }}
+- name: database-ca
+  secret: {secretName: {{ .caSecret }}}
+{{- else if .caConfigMap }}
+- name: database-ca
+  configMap: {name: {{ .caConfigMap }}}
+{{- end }}
+{{- if .clientSecret }}
+- name: database-client
+  secret: {secretName: {{ .clientSecret }}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "meshmart.replicaEnv" -}}

@@ -7,6 +7,7 @@ breaks verification (RFC 5280, 4.2.1.1).
 """
 
 import datetime
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _SKEW = datetime.timedelta(minutes=5)
+#: Characters of a common name (X.520, ub-common-name).
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -176,9 +179,7 @@ class CertificateAuthority:
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Meshmart"),
-                x509.NameAttribute(
-                    NameOID.COMMON_NAME, f"{self.namespace} mesh CA generation {self.generation}"
-                ),
+                x509.NameAttribute(NameOID.COMMON_NAME, _ca_name(self.namespace, self.generation)),
             ]
         )
         now = datetime.datetime.now(datetime.UTC)
@@ -198,6 +199,16 @@ class CertificateAuthority:
             )
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _ca_name(namespace: str, generation: int) -> str:
+    """The common name of a CA: another one for each namespace and generation, within X.520's bound."""
+    suffix = f" mesh CA generation {generation}"
+    room = _LONGEST_NAME - len(suffix)
+    if len(namespace) > room:
+        digest = hashlib.sha256(namespace.encode()).hexdigest()[:8]
+        namespace = f"{namespace[: room - 9]}-{digest}"
+    return f"{namespace}{suffix}"
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -17,6 +17,15 @@ def ca() -> CertificateAuthority:
     return CertificateAuthority()
 
 
+def test_a_ca_of_the_longest_namespace_has_a_name_of_its_own() -> None:
+    # A namespace has up to 63 characters, a common name 64.
+    names = {
+        CertificateAuthority(namespace="n" * 62 + last, generation=2_000_000_000).certificate.subject
+        for last in "ab"
+    }
+    assert len(names) == 2
+
+
 @pytest.fixture
 def store(ca: CertificateAuthority, tmp_path: Path) -> IdentityStore:
     write_atomically(tmp_path / "certs", ca.issue("ping").files())

@@ -1,0 +1,205 @@
+"""Values that cannot work are refused before anything is installed, with the value's path."""
+
+import pytest
+
+from tests.chart.helm import Helm
+
+#: Settings, as for `--set-json`, and what the refusal says.
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "a misspelt service": (
+        ("services.produkt.replicas=3",),
+        "services.produkt: the shop has no such service",
+    ),
+    "renewal before issuance": (
+        ('tls.renewBefore="30h"',),
+        "tls.renewBefore: 30h is not less than tls.duration, 24h",
+    ),
+    "renewal at issuance": (('tls.renewBefore="24h"',), "tls.renewBefore: 24h is not less than"),
+    "ten minutes": (('tls.duration="10m"',), "tls.duration: 10m is less than 1h"),
+    "ten minutes, generated": (
+        ('tls.mode="generated"', 'tls.duration="10m"'),
+        "tls.duration: 10m is less than 1h",
+    ),
+    "no time to renew": (('tls.renewBefore="30s"',), "tls.renewBefore: 30s is less than 5m"),
+    "a CA shorter than its certificates": (('tls.ca.duration="12h"',), "tls.ca.duration: 12h is not more"),
+    "an issuer that nobody asks": (
+        ('tls.mode="generated"', 'tls.issuerRef.name="corporate"'),
+        "tls.issuerRef.name: is for tls.mode cert-manager",
+    ),
+    "a generation of somebody else's CA": (
+        ('tls.issuerRef.name="corporate"', "tls.ca.generation=2"),
+        "tls.ca.generation: is of the chart's own CA",
+    ),
+    "a Secret that nobody mounts": (
+        ('services.order.tlsSecret="mine"',),
+        "services.order.tlsSecret: is for tls.mode existing-secret",
+    ),
+    "one certificate for two": (
+        ('tls.mode="existing-secret"', 'services.order.tlsSecret="a"', 'services.user.tlsSecret="a"'),
+        "services.user.tlsSecret: a is the certificate of services.order",
+    ),
+    "a policy that is no TOML": (('policy.text="[[allow"',), "policy.text: is no TOML"),
+    "a policy of YAML": (('policy.text="allow: []"',), "policy.text: is no TOML"),
+    "an unknown section": (('policy.text="[[deny]]\\nfrom = []"',), "policy.text: unknown section deny"),
+    "a rule without methods": (
+        ('policy.text="[[allow]]\\nfrom = [\\"client\\"]"',),
+        "policy.text: [[allow]] number 1",
+    ),
+    "allow as a table": (('policy.text="[allow]\\nfrom = []"',), "policy.text: allow must be a list"),
+    "least above most": (
+        ('services.product.autoscaling={"enabled":true,"minReplicas":7}',),
+        "services.product.autoscaling.minReplicas: 7 is more than maxReplicas, 6",
+    ),
+    "least above most, by default": (
+        ('default.autoscaling={"enabled":true,"maxReplicas":1}',),
+        "services.analytics.autoscaling.minReplicas: 2 is more than maxReplicas, 1",
+    ),
+    "scaling by a share of nothing": (
+        ('default={"autoscaling":{"enabled":true},"resources":{"requests":{"cpu":null}}}',),
+        "services.product.autoscaling.enabled: needs resources.requests.cpu",
+    ),
+    "called and switched off": (
+        ("services.payment.enabled=false",),
+        "services.order.calls: payment is switched off (services.payment.enabled)",
+    ),
+    "a label of the chart": (
+        ('default.podLabels={"app.kubernetes.io/name":"x"}',),
+        "services.order.podLabels: app.kubernetes.io/name is set by the chart",
+    ),
+    "a label of the ReplicaSet": (
+        ('services.order.podLabels={"pod-template-hash":"x"}',),
+        "services.order.podLabels: pod-template-hash is set by the chart",
+    ),
+    "an annotation of the chart": (
+        ('services.order.podAnnotations={"kubectl.kubernetes.io/default-container":"x"}',),
+        "services.order.podAnnotations: kubectl.kubernetes.io/default-container is set",
+    ),
+    "a label of a monitor": (
+        ('monitoring.podMonitor={"enabled":true,"labels":{"helm.sh/chart":"x"}}',),
+        "monitoring.podMonitor.labels: helm.sh/chart is set by the chart",
+    ),
+    "a label that is none": (('default.podLabels={"team":"a b"}',), "'/default/podLabels/team'"),
+    "a key that is none": (('default.podLabels={"a b":"x"}',), "/default/podLabels"),
+    "a variable from elsewhere": (
+        ('services.order.env={"MESHMART_DATABASE_URL":"x"}',),
+        "services.order.env: MESHMART_DATABASE_URL is set by the chart",
+    ),
+    "a variable twice": (
+        ('services.order.extraEnv=[{"name":"MESH_SERVICE","value":"x"}]',),
+        "services.order.extraEnv: MESH_SERVICE is there already",
+    ),
+    "a variable twice of one's own": (
+        ('services.order.extraEnv=[{"name":"A","value":"x"},{"name":"A","value":"y"}]',),
+        "services.order.extraEnv: A is there already",
+    ),
+    "a variable without a value": (('services.order.extraEnv=[{"name":"A"}]',), "/services/order/extraEnv/0"),
+    "no eviction ever": (("default.pdb.maxUnavailable=0",), "/default/pdb/maxUnavailable"),
+    "no eviction ever, in percent": (('default.pdb.maxUnavailable="0%"',), "/default/pdb/maxUnavailable"),
+    "more asked than allowed": (
+        ('services.order.resources={"requests":{"memory":"1Gi"}}',),
+        "services.order.resources: requests.memory, 1Gi, is more than limits.memory, 256Mi",
+    ),
+    "more asked than allowed, elsewhere": (
+        ('toolbox.resources={"requests":{"cpu":"1500m"},"limits":{"cpu":1}}',),
+        "toolbox.resources: requests.cpu, 1500m, is more than limits.cpu, 1",
+    ),
+    "less than nothing": (
+        ('default.resources={"requests":{"memory":-5}}',),
+        "/default/resources/requests/memory",
+    ),
+    "spread twice": (
+        (
+            'default.topologySpread=[{"topologyKey":"a","maxSkew":1,"whenUnsatisfiable":"DoNotSchedule"},'
+            '{"topologyKey":"a","maxSkew":2,"whenUnsatisfiable":"DoNotSchedule"}]',
+        ),
+        "services.order.topologySpread: a DoNotSchedule is there twice",
+    ),
+    "domains that do not bind": (
+        (
+            'default.topologySpread=[{"topologyKey":"a","maxSkew":1,"whenUnsatisfiable":"ScheduleAnyway",'
+            '"minDomains":2}]',
+        ),
+        "services.order.topologySpread: minDomains needs whenUnsatisfiable DoNotSchedule",
+    ),
+    "pages without a port": (("services.storefront.web=false",), "services.storefront.web: must be true"),
+    "an Ingress to nobody": (
+        ("ingress.enabled=true", "services.storefront.enabled=false"),
+        "ingress.enabled: there is no storefront",
+    ),
+    "a host that is none": (('ingress={"enabled":true,"host":"http://shop"}',), "/ingress/host"),
+    "every series twice": (
+        ("monitoring.podMonitor.enabled=true", "monitoring.serviceMonitor.enabled=true"),
+        "monitoring.serviceMonitor.enabled: with monitoring.podMonitor",
+    ),
+    "two databases": (
+        ('database.existingSecret="mine"', 'postgres.password="x"'),
+        "postgres.password: is of the bundled PostgreSQL",
+    ),
+    "certificates of no database": (
+        ('database.tls.caSecret="ca"',),
+        "database.tls: is for a database of your own",
+    ),
+    "a port of no database": (("database.port=6432",), "database.port: is for a database of your own"),
+    "two CAs of a database": (
+        ('database={"existingSecret":"mine","tls":{"caSecret":"a","caConfigMap":"b"}}',),
+        "database.tls: name caSecret or caConfigMap, not both",
+    ),
+    "more pods than connections": (
+        ("default.replicas=10",),
+        "postgres.maxConnections: 200 is less than the 283",
+    ),
+    "any port of the API server": (("networkPolicy.apiServerPorts=[]",), "/networkPolicy/apiServerPorts"),
+    "a peer of two kinds": (
+        ('networkPolicy.pagesFrom=[{"ipBlock":{"cidr":"10.0.0.0/8"},"podSelector":{}}]',),
+        "/networkPolicy/pagesFrom/0",
+    ),
+    "a peer of no kind": (("networkPolicy.pagesFrom=[{}]",), "/networkPolicy/pagesFrom/0"),
+    "a pull Secret without a name": (('imagePullSecrets=[""]',), "/imagePullSecrets/0"),
+    "a repository with its tag": (('image.repository="registry/meshmart:1"',), "/image/repository"),
+    "a schedule that is none": (('tls.renewalSchedule="every hour"',), "/tls/renewalSchedule"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused_with_its_path(each_helm: Helm, case: str) -> None:
+    settings, told = REFUSED[case]
+    refused = each_helm.template(*settings)
+    assert refused.returncode != 0
+    path = told.strip("'")
+    # A schema's path is with slashes in both Helms, with a few words between.
+    assert path in refused.stderr, refused.stderr
+
+
+def test_every_contradiction_is_told_at_once(each_helm: Helm) -> None:
+    refused = each_helm.template(
+        'tls.renewBefore="30h"', "services.payment.enabled=false", "default.replicas=10"
+    )
+    for path in ("tls.renewBefore:", "services.order.calls:", "postgres.maxConnections:"):
+        assert path in refused.stderr
+
+
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "quantities of other units": (
+        'services.order.resources={"requests":{"cpu":"0.5","memory":"256Mi"},"limits":{"cpu":1,"memory":"300M"}}',
+    ),
+    "a service that nobody calls": ("services.loadgen.enabled=false",),
+    "a service and its callers": (
+        "services.storefront.enabled=false",
+        "services.loadgen.enabled=false",
+        "services.order.enabled=false",
+        "services.chat.enabled=false",
+    ),
+    "replicas that an autoscaler ignores": (
+        'services.product={"replicas":1,"autoscaling":{"enabled":true}}',
+    ),
+    "times of a certificate that are not looked at": ('tls.mode="existing-secret"', 'tls.duration="10m"'),
+    "labels of one's own": ('default.podLabels={"example.com/team":"shop"}',),
+    "a variable that replaces the chart's": ('services.order.env={"MESH_RESOLVER_MAX_INTERVAL":"2"}',),
+    "ready for long": ("default.minReadySeconds=3600",),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_what_can_work_is_not_refused(each_helm: Helm, case: str) -> None:
+    done = each_helm.template(*ACCEPTED[case])
+    assert done.returncode == 0, done.stderr
