@@ -20,7 +20,7 @@ from services.notification import tables as notification_tables
 from services.order import tables as order_tables
 from services.order.news import NOTIFICATIONS
 from services.payment import tables as payment_tables
-from services.product import storage as product_tables
+from services.product import tables as product_tables
 from services.product.seed import drafts
 
 #: In the order of reading: what an order's books refer to is read after them, so it is there.
@@ -145,9 +145,9 @@ class _Reader:
         return [row.event_id for row in rows if row.topic == NOTIFICATIONS], dead
 
     def _products(self) -> list[model.Product]:
-        columns = product_tables.product.c
-        # Taking and giving back stock leaves `updated_at` alone; an admin's change does not.
-        edited = (columns.updated_at != columns.created_at).label("edited")
+        columns, moved = product_tables.product.c, product_tables.movement.c
+        by_admins = moved.kind.in_(["receive", "correct"])
+        edited = sa.exists().where(moved.product_id == columns.id, by_admins).label("edited")
         statement = sa.select(columns.id, columns.stock, edited)
         return [model.Product(*row) for row in self._rows("product", statement)]
 

@@ -2,6 +2,7 @@ import datetime
 
 from ecommerce import chat_pb2 as _chat_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -20,15 +21,32 @@ class ProductCategory(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRODUCT_CATEGORY_BOOKS: _ClassVar[ProductCategory]
     PRODUCT_CATEGORY_HOME: _ClassVar[ProductCategory]
     PRODUCT_CATEGORY_SPORTS: _ClassVar[ProductCategory]
+
+class StockMovementKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOCK_MOVEMENT_KIND_UNSPECIFIED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_SEED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_RECEIVE: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_RESERVE: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_RELEASE: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_SHIP: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_CORRECT: _ClassVar[StockMovementKind]
 PRODUCT_CATEGORY_UNSPECIFIED: ProductCategory
 PRODUCT_CATEGORY_ELECTRONICS: ProductCategory
 PRODUCT_CATEGORY_CLOTHING: ProductCategory
 PRODUCT_CATEGORY_BOOKS: ProductCategory
 PRODUCT_CATEGORY_HOME: ProductCategory
 PRODUCT_CATEGORY_SPORTS: ProductCategory
+STOCK_MOVEMENT_KIND_UNSPECIFIED: StockMovementKind
+STOCK_MOVEMENT_KIND_SEED: StockMovementKind
+STOCK_MOVEMENT_KIND_RECEIVE: StockMovementKind
+STOCK_MOVEMENT_KIND_RESERVE: StockMovementKind
+STOCK_MOVEMENT_KIND_RELEASE: StockMovementKind
+STOCK_MOVEMENT_KIND_SHIP: StockMovementKind
+STOCK_MOVEMENT_KIND_CORRECT: StockMovementKind
 
 class Product(_message.Message):
-    __slots__ = ("id", "name", "description", "price", "stock", "category", "tags", "created_at", "updated_at")
+    __slots__ = ("id", "name", "description", "price", "stock", "category", "tags", "created_at", "updated_at", "version")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +56,7 @@ class Product(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     description: str
@@ -47,7 +66,8 @@ class Product(_message.Message):
     tags: _containers.RepeatedScalarFieldContainer[str]
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., price: _Optional[float] = ..., stock: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ..., tags: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    version: int
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., price: _Optional[float] = ..., stock: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ..., tags: _Optional[_Iterable[str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class GetProductRequest(_message.Message):
     __slots__ = ("id",)
@@ -94,7 +114,7 @@ class CreateProductResponse(_message.Message):
     def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ...) -> None: ...
 
 class UpdateProductRequest(_message.Message):
-    __slots__ = ("id", "name", "description", "price", "stock", "category", "tags")
+    __slots__ = ("id", "name", "description", "price", "stock", "category", "tags", "version", "update_mask")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +122,8 @@ class UpdateProductRequest(_message.Message):
     STOCK_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     description: str
@@ -109,7 +131,9 @@ class UpdateProductRequest(_message.Message):
     stock: int
     category: ProductCategory
     tags: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., price: _Optional[float] = ..., stock: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
+    version: int
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., price: _Optional[float] = ..., stock: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ..., tags: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class UpdateProductResponse(_message.Message):
     __slots__ = ("product",)
@@ -178,3 +202,69 @@ class ReleaseStockResponse(_message.Message):
     RELEASED_FIELD_NUMBER: _ClassVar[int]
     released: bool
     def __init__(self, released: _Optional[bool] = ...) -> None: ...
+
+class ShipStockRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    def __init__(self, key: _Optional[str] = ...) -> None: ...
+
+class ShipStockResponse(_message.Message):
+    __slots__ = ("shipped",)
+    SHIPPED_FIELD_NUMBER: _ClassVar[int]
+    shipped: bool
+    def __init__(self, shipped: _Optional[bool] = ...) -> None: ...
+
+class StockMovement(_message.Message):
+    __slots__ = ("id", "product_id", "kind", "stock_change", "held_change", "stock", "key", "note", "user_id", "at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STOCK_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    HELD_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    STOCK_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    product_id: int
+    kind: StockMovementKind
+    stock_change: int
+    held_change: int
+    stock: int
+    key: str
+    note: str
+    user_id: int
+    at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[int] = ..., product_id: _Optional[int] = ..., kind: _Optional[_Union[StockMovementKind, str]] = ..., stock_change: _Optional[int] = ..., held_change: _Optional[int] = ..., stock: _Optional[int] = ..., key: _Optional[str] = ..., note: _Optional[str] = ..., user_id: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AdjustStockRequest(_message.Message):
+    __slots__ = ("product_id", "change", "kind", "note", "idempotency_key")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    product_id: int
+    change: int
+    kind: StockMovementKind
+    note: str
+    idempotency_key: str
+    def __init__(self, product_id: _Optional[int] = ..., change: _Optional[int] = ..., kind: _Optional[_Union[StockMovementKind, str]] = ..., note: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class AdjustStockResponse(_message.Message):
+    __slots__ = ("product",)
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    product: Product
+    def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ...) -> None: ...
+
+class ListStockMovementsRequest(_message.Message):
+    __slots__ = ("product_id", "page", "page_size")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    product_id: int
+    page: int
+    page_size: int
+    def __init__(self, product_id: _Optional[int] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...

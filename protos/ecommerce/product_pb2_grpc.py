@@ -87,6 +87,21 @@ class ProductServiceStub:
                 request_serializer=ecommerce_dot_product__pb2.ReleaseStockRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_product__pb2.ReleaseStockResponse.FromString,
                 _registered_method=True)
+        self.ShipStock = channel.unary_unary(
+                '/ecommerce.ProductService/ShipStock',
+                request_serializer=ecommerce_dot_product__pb2.ShipStockRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_product__pb2.ShipStockResponse.FromString,
+                _registered_method=True)
+        self.AdjustStock = channel.unary_unary(
+                '/ecommerce.ProductService/AdjustStock',
+                request_serializer=ecommerce_dot_product__pb2.AdjustStockRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_product__pb2.AdjustStockResponse.FromString,
+                _registered_method=True)
+        self.ListStockMovements = channel.unary_stream(
+                '/ecommerce.ProductService/ListStockMovements',
+                request_serializer=ecommerce_dot_product__pb2.ListStockMovementsRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_product__pb2.StockMovement.FromString,
+                _registered_method=True)
 
 
 class ProductServiceServicer:
@@ -115,7 +130,7 @@ class ProductServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProduct(self, request, context):
-        """UpdateProduct replaces a product's fields. Admin only.
+        """UpdateProduct replaces the fields that update_mask names, or all of them. Admin only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +174,28 @@ class ProductServiceServicer:
     def ReleaseStock(self, request, context):
         """ReleaseStock gives back what was reserved under a key, once. A key released before it was
         reserved can no longer be reserved. For the order service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShipStock(self, request, context):
+        """ShipStock notes that what is reserved under a key has left, once. It can no longer be released.
+        For the order service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdjustStock(self, request, context):
+        """AdjustStock adds goods that came in, or corrects a count, once per idempotency_key. Admin only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStockMovements(self, request, context):
+        """ListStockMovements streams one page of a product's ledger, newest first. Admin only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,6 +253,21 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.ReleaseStock,
                     request_deserializer=ecommerce_dot_product__pb2.ReleaseStockRequest.FromString,
                     response_serializer=ecommerce_dot_product__pb2.ReleaseStockResponse.SerializeToString,
+            ),
+            'ShipStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShipStock,
+                    request_deserializer=ecommerce_dot_product__pb2.ShipStockRequest.FromString,
+                    response_serializer=ecommerce_dot_product__pb2.ShipStockResponse.SerializeToString,
+            ),
+            'AdjustStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustStock,
+                    request_deserializer=ecommerce_dot_product__pb2.AdjustStockRequest.FromString,
+                    response_serializer=ecommerce_dot_product__pb2.AdjustStockResponse.SerializeToString,
+            ),
+            'ListStockMovements': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListStockMovements,
+                    request_deserializer=ecommerce_dot_product__pb2.ListStockMovementsRequest.FromString,
+                    response_serializer=ecommerce_dot_product__pb2.StockMovement.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -489,6 +541,87 @@ class ProductService:
             '/ecommerce.ProductService/ReleaseStock',
             ecommerce_dot_product__pb2.ReleaseStockRequest.SerializeToString,
             ecommerce_dot_product__pb2.ReleaseStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShipStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.ProductService/ShipStock',
+            ecommerce_dot_product__pb2.ShipStockRequest.SerializeToString,
+            ecommerce_dot_product__pb2.ShipStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjustStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.ProductService/AdjustStock',
+            ecommerce_dot_product__pb2.AdjustStockRequest.SerializeToString,
+            ecommerce_dot_product__pb2.AdjustStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStockMovements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.ProductService/ListStockMovements',
+            ecommerce_dot_product__pb2.ListStockMovementsRequest.SerializeToString,
+            ecommerce_dot_product__pb2.StockMovement.FromString,
             options,
             channel_credentials,
             insecure,

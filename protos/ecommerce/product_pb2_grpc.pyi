@@ -24,7 +24,7 @@ class ProductServiceStub:
     CreateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.CreateProductResponse]
     """CreateProduct adds a product. Admin only."""
     UpdateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.UpdateProductRequest, _product_pb2.UpdateProductResponse]
-    """UpdateProduct replaces a product's fields. Admin only."""
+    """UpdateProduct replaces the fields that update_mask names, or all of them. Admin only."""
     DeleteProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.DeleteProductRequest, _empty_pb2.Empty]
     """DeleteProduct removes a product. Admin only."""
     SearchProducts: _aio.UnaryStreamMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.Product]
@@ -39,6 +39,14 @@ class ProductServiceStub:
     """ReleaseStock gives back what was reserved under a key, once. A key released before it was
     reserved can no longer be reserved. For the order service.
     """
+    ShipStock: _aio.UnaryUnaryMultiCallable[_product_pb2.ShipStockRequest, _product_pb2.ShipStockResponse]
+    """ShipStock notes that what is reserved under a key has left, once. It can no longer be released.
+    For the order service.
+    """
+    AdjustStock: _aio.UnaryUnaryMultiCallable[_product_pb2.AdjustStockRequest, _product_pb2.AdjustStockResponse]
+    """AdjustStock adds goods that came in, or corrects a count, once per idempotency_key. Admin only."""
+    ListStockMovements: _aio.UnaryStreamMultiCallable[_product_pb2.ListStockMovementsRequest, _product_pb2.StockMovement]
+    """ListStockMovements streams one page of a product's ledger, newest first. Admin only."""
 
 class ProductServiceServicer:
     """ProductService owns products and how many of each can be sold."""
@@ -69,7 +77,7 @@ class ProductServiceServicer:
         request: _product_pb2.UpdateProductRequest,
         context: _aio.ServicerContext[_product_pb2.UpdateProductRequest, _abc.Awaitable[_product_pb2.UpdateProductResponse]],
     ) -> _abc.Awaitable[_product_pb2.UpdateProductResponse]:
-        """UpdateProduct replaces a product's fields. Admin only."""
+        """UpdateProduct replaces the fields that update_mask names, or all of them. Admin only."""
 
     def DeleteProduct(
         self,
@@ -114,5 +122,28 @@ class ProductServiceServicer:
         """ReleaseStock gives back what was reserved under a key, once. A key released before it was
         reserved can no longer be reserved. For the order service.
         """
+
+    def ShipStock(
+        self,
+        request: _product_pb2.ShipStockRequest,
+        context: _aio.ServicerContext[_product_pb2.ShipStockRequest, _abc.Awaitable[_product_pb2.ShipStockResponse]],
+    ) -> _abc.Awaitable[_product_pb2.ShipStockResponse]:
+        """ShipStock notes that what is reserved under a key has left, once. It can no longer be released.
+        For the order service.
+        """
+
+    def AdjustStock(
+        self,
+        request: _product_pb2.AdjustStockRequest,
+        context: _aio.ServicerContext[_product_pb2.AdjustStockRequest, _abc.Awaitable[_product_pb2.AdjustStockResponse]],
+    ) -> _abc.Awaitable[_product_pb2.AdjustStockResponse]:
+        """AdjustStock adds goods that came in, or corrects a count, once per idempotency_key. Admin only."""
+
+    def ListStockMovements(
+        self,
+        request: _product_pb2.ListStockMovementsRequest,
+        context: _aio.ServicerContext[_product_pb2.ListStockMovementsRequest, _abc.AsyncIterator[_product_pb2.StockMovement]],
+    ) -> _abc.AsyncIterator[_product_pb2.StockMovement]:
+        """ListStockMovements streams one page of a product's ledger, newest first. Admin only."""
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _aio.Server) -> None: ...

@@ -21,8 +21,12 @@ REACH_TIMEOUT, REACH_INTERVAL = 20.0, 0.25
 _KIT = Path(__file__).parent / "migrations"
 
 
-async def migrate(url: str, service: str, *, seed: bool = True) -> None:
+async def migrate(url: str, service: str, *, seed: bool = True, revision: str = "head") -> None:
     """Runs every migration that the database lacks, in one transaction, then the service's seed.
+
+    Args:
+        seed: Whether to fill a new database.
+        revision: The last migration to run; for tests of those after it.
 
     Safe to repeat, and safe when two run at once: the second waits, then finds nothing to do. A database
     that is not there is waited for.
@@ -33,7 +37,7 @@ async def migrate(url: str, service: str, *, seed: bool = True) -> None:
     """
     async with Database.open(url, service, lock_timeout=LOCK_TIMEOUT) as db:
         await _reach(db)
-        await db.write(lambda connection: _upgrade(connection, db))
+        await db.write(lambda connection: _upgrade(connection, db, revision))
         if seed:
             await importlib.import_module(f"services.{service}.seed").seed(db)
 
@@ -53,7 +57,7 @@ async def _reach(db: Database) -> None:
             await asyncio.sleep(REACH_INTERVAL)
 
 
-def _upgrade(connection: Connection, db: Database) -> None:
+def _upgrade(connection: Connection, db: Database, revision: str) -> None:
     if not db.is_sqlite:
         # BEGIN IMMEDIATE locks the SQLite file; PostgreSQL needs to be told, and may take its time.
         connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT:.0f}s'"))
@@ -65,4 +69,4 @@ def _upgrade(connection: Connection, db: Database) -> None:
     config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "newline")  # a path may hold any other character
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

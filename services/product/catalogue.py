@@ -1,14 +1,14 @@
 """What may be done with products, by whom, with which values."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from grpcmesh.errors import NotFound
 from services.kit.actor import Actor
 from services.kit.intake import entry
 from services.kit.paging import page_of
 from services.kit.validation import Check, checking
-from services.product.domain import Category, Criteria, Draft, Product, ProductStore
+from services.product.domain import Category, Criteria, Draft, Edit, Product, ProductStore
 
 MAX_NAME = 200
 MAX_DESCRIPTION = 10_000
@@ -20,6 +20,8 @@ MAX_BATCH = 1000
 #: Dearest price, in cents.
 MAX_PRICE = 100_000_000
 _CATEGORIES = tuple(Category)
+#: What an edit may change.
+_FIELDS = frozenset({"name", "description", "price", "stock", "category", "tags"})
 
 
 class Values(Protocol):
@@ -81,20 +83,32 @@ class Catalogue:
             drafts = [_entry(check, index, values) for index, values in enumerate(batch)]
         return await self._store.add(drafts) if drafts else []
 
-    async def update(self, actor: Actor, product_id: int, values: Values) -> Product:
-        """Replaces every field. Raises NotFound."""
+    async def update(
+        self, actor: Actor, product_id: int, values: Values, mask: Sequence[str] = (), version: int = 0
+    ) -> Product:
+        """Replaces the fields that `mask` names; every field if it names none, or is `*`.
+
+        Args:
+            version: Of the product that the caller has read; 0 if it does not say.
+
+        Raises:
+            NotFound: there is no such product.
+            Aborted: VERSION_CONFLICT.
+        """
         actor.require_admin()
         with checking() as check:
             check.id("id", product_id)
-            draft = _draft(check, values)
-        return _found(await self._store.replace(product_id, draft), product_id)
+            check.that(version >= 0, "version", "must not be negative")
+            changes = _checked(check, values, _mask(check, mask))
+        edit = Edit(product_id, **changes, stock_named=bool(mask), version=version, user_id=actor.user_id)
+        return _found(await self._store.edit(edit), product_id)
 
     async def delete(self, actor: Actor, product_id: int) -> None:
         """Raises NotFound."""
         actor.require_admin()
         with checking() as check:
             check.id("id", product_id)
-        if not await self._store.remove(product_id):
+        if not await self._store.remove(product_id, actor.user_id):
             raise NotFound("product", str(product_id))
 
 
@@ -104,15 +118,30 @@ def _found(product: Product | None, product_id: int) -> Product:
     return product
 
 
+def _checked(check: Check, values: Values, names: Collection[str]) -> dict[str, Any]:
+    """The values of these fields, with `check` told what is wrong with them; the others do not matter."""
+    checks: dict[str, Callable[[], Any]] = {
+        "name": lambda: check.text("name", values.name, least=1, most=MAX_NAME),
+        "description": lambda: check.text("description", values.description, most=MAX_DESCRIPTION),
+        "price": lambda: check.cents("price", values.price, most=MAX_PRICE),
+        "stock": lambda: check.integer("stock", values.stock),
+        "category": lambda: _category(check, values.category),
+        "tags": lambda: _tags(check, values.tags),
+    }
+    return {name: value() for name, value in checks.items() if name in names}
+
+
 def _draft(check: Check, values: Values) -> Draft:
-    return Draft(
-        check.text("name", values.name, least=1, most=MAX_NAME),
-        check.text("description", values.description, most=MAX_DESCRIPTION),
-        check.cents("price", values.price, most=MAX_PRICE),
-        check.integer("stock", values.stock),
-        _category(check, values.category),
-        _tags(check, values.tags),
-    )
+    return Draft(**_checked(check, values, _FIELDS))
+
+
+def _mask(check: Check, paths: Sequence[str]) -> frozenset[str]:
+    """The names of the fields to change."""
+    if not paths or list(paths) == ["*"]:
+        return _FIELDS
+    for path in paths:
+        check.that(path in _FIELDS, "update_mask", f"{path[:50]!r} is no field that can be changed")
+    return frozenset(paths)
 
 
 def _entry(check: Check, index: int, values: Values) -> Draft:

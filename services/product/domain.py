@@ -1,11 +1,13 @@
 """The catalogue and its stock: entities, rules and ports."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from grpcmesh.errors import Aborted
 from services.kit.paging import Page
+from services.product.ledger import Adjustment, Kind, Movement
 
 T = TypeVar("T")
 
@@ -46,6 +48,56 @@ class Product:
     tags: Sequence[str]
     created_at: int
     updated_at: int
+    #: Counts the edits.
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of a product by an admin. None leaves a field as it is.
+
+    Args:
+        stock_named: Whether the client named the stock as a field to change, rather than sent all that it
+            had read.
+        version: The product's version that the client has read; 0 if it did not say.
+        user_id: The admin.
+    """
+
+    product_id: int
+    name: str | None = None
+    description: str | None = None
+    price: int | None = None
+    category: Category | None = None
+    tags: tuple[str, ...] | None = None
+    stock: int | None = None
+    stock_named: bool = False
+    version: int = 0
+    user_id: int = 0
+
+    def applied(self, product: Product) -> Product:
+        """Return the product with every field of the edit but the stock."""
+        fields = ("name", "description", "price", "category", "tags")
+        changes: dict[str, Any] = {f: value for f in fields if (value := getattr(self, f)) is not None}
+        return replace(product, **changes)
+
+    def is_made(self, product: Product) -> bool:
+        """Whether the product is as this edit would leave it, and was last edited from the same version.
+
+        Then it is this edit, repeated because its answer was lost.
+        """
+        return product.version == self.version + 1 and _same(self.applied(product), product)
+
+    def conflict(self, product: Product) -> Aborted:
+        """Return the error for a product that was edited since the client read it."""
+        return Aborted(
+            f"product {product.id} was edited since: it is at version {product.version}, not {self.version}",
+            "VERSION_CONFLICT",
+            version=str(product.version),
+        )
+
+
+def _same(one: Product, other: Product) -> bool:
+    return replace(one, tags=tuple(one.tags)) == replace(other, tags=tuple(other.tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +163,17 @@ class Reservation:
     key: str
     released: bool
     items: tuple[ReservedItem, ...]
+    shipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the catalogue says of a product whose stock was just taken. `price` in cents."""
+    """What the catalogue says of a product whose stock was just taken, and what is left. `price` in cents."""
 
     name: str
     price: int
     category: int
+    stock_after: int
 
 
 class ProductStore(Protocol):
@@ -143,9 +197,20 @@ class ProductStore(Protocol):
         """All of them or none; in the order given."""
         ...
 
-    async def replace(self, product_id: int, draft: Draft) -> Product | None: ...
+    async def edit(self, edit: Edit) -> Product | None:
+        """Makes an edit: `services.product.ledger.stock_of_edit` says what becomes of the stock.
 
-    async def remove(self, product_id: int) -> bool: ...
+        Returns:
+            The product after it; None if there is none.
+
+        Raises:
+            Aborted: VERSION_CONFLICT.
+        """
+        ...
+
+    async def remove(self, product_id: int, user_id: int) -> bool:
+        """Deletes it, its stock corrected to none; whether there was one."""
+        ...
 
 
 class StockUnit(Protocol):
@@ -169,12 +234,16 @@ class StockUnit(Protocol):
 
     def record(self, key: str, items: Sequence[ReservedItem]) -> None: ...
 
-    def close(self, key: str) -> bool:
-        """Marks a held reservation released; whether it was held."""
+    def close(self, key: str, kind: Kind) -> bool:
+        """Marks a held reservation released or shipped; whether it was held."""
         ...
 
-    def give_back(self, product_id: int, quantity: int) -> None:
-        """Adds stock, up to what an int32 holds. A product that was deleted is passed over."""
+    def give_back(self, product_id: int, quantity: int) -> int | None:
+        """Adds stock; returns what there is then, or None if the product was deleted."""
+        ...
+
+    def enter(self, movements: Sequence[Movement]) -> None:
+        """Adds to the ledger."""
         ...
 
 
@@ -183,4 +252,17 @@ class Stock(Protocol):
 
     async def at_once(self, work: Callable[[StockUnit], T]) -> T:
         """What `work` returns, its changes committed; none of them if it raises."""
+        ...
+
+    async def adjust(self, wanted: Adjustment) -> Adjustment:
+        """Makes an adjustment once per key; returns what is recorded under the key.
+
+        Raises:
+            NotFound: there is no such product.
+            FailedPrecondition: STOCK_OUT_OF_RANGE.
+        """
+        ...
+
+    async def movements(self, product_id: int, page: Page) -> Sequence[Movement]:
+        """A page of a product's ledger, newest first."""
         ...

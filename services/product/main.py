@@ -12,8 +12,12 @@ from services.kit.tokens import UserKeys
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
-from services.product.storage import SqlProducts, SqlStock
+from services.product.stock import SqlStock
+from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
+
+#: Seconds between two looks for reservations that the ledger lacks: during an upgrade and after it.
+ADOPTION_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
@@ -24,6 +28,7 @@ async def build(app: App) -> None:
     servicer = ProductServicer(Catalogue(products), Warehouse(stock), Assistant(products))
     add_ProductServiceServicer_to_server(servicer, app.server)
     await app.enter(repeating(lambda: stock.forget(kept), INTERVAL, "forgetting of reservations"))
+    await app.enter(repeating(stock.adopt, ADOPTION_INTERVAL, "entering of reservations into the ledger"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ from sqlalchemy import Connection, func, select, text
 
 from services.kit.db import Database
 from services.product.domain import Category, Draft
-from services.product.storage import now_us, product, row_of
+from services.product.ledger import Kind, Movement
+from services.product.stock import enter, now_us
+from services.product.storage import row_of
+from services.product.tables import product
 
 _FILE = Path(__file__).with_name("catalogue.toml")
 
@@ -20,7 +23,9 @@ async def seed(db: Database) -> None:
     def fill(c: Connection) -> None:
         if c.scalar(select(func.count()).select_from(product)):
             return
-        c.execute(db.insert(product).on_conflict_do_nothing(), rows)
+        fill_one = db.insert(product).on_conflict_do_nothing().returning(product.c.id, product.c.stock)
+        seeded = c.execute(fill_one, rows).all()
+        enter(c, [Movement(row.id, Kind.SEED, row.stock, 0, row.stock) for row in seeded if row.stock], now)
         if not db.is_sqlite:
             c.execute(text("SELECT setval('product_id_seq', (SELECT max(id) FROM product))"))
 

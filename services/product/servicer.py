@@ -11,16 +11,27 @@ from google.protobuf.empty_pb2 import Empty
 from services.kit.caller import current_actor
 from services.kit.intake import batch, patiently
 from services.kit.money import from_cents
-from services.kit.validation import checking
+from services.kit.validation import INT32_MAX, checking
 from services.product.assistant import Answer, Assistant
 from services.product.catalogue import MAX_BATCH, Catalogue
 from services.product.domain import Product, ReservedItem, StockItem
+from services.product.ledger import Kind, Movement
 from services.product.warehouse import Warehouse
 
 #: Seconds for which the assistant waits for the next question.
 CHAT_PATIENCE = 300.0
 #: Who answers.
 ASSISTANT = "Shop assistant"
+_KIND_NUMBERS = {
+    Kind.SEED: pb.STOCK_MOVEMENT_KIND_SEED,
+    Kind.RECEIVE: pb.STOCK_MOVEMENT_KIND_RECEIVE,
+    Kind.RESERVE: pb.STOCK_MOVEMENT_KIND_RESERVE,
+    Kind.RELEASE: pb.STOCK_MOVEMENT_KIND_RELEASE,
+    Kind.SHIP: pb.STOCK_MOVEMENT_KIND_SHIP,
+    Kind.CORRECT: pb.STOCK_MOVEMENT_KIND_CORRECT,
+}
+#: What an admin may enter.
+_ADJUSTMENTS = {_KIND_NUMBERS[kind]: kind for kind in (Kind.RECEIVE, Kind.CORRECT)}
 #: A question may say which conversation it belongs to; the answer says it back.
 MAX_ROOM = 100
 
@@ -74,7 +85,8 @@ class ProductServicer(ProductServiceServicer):
             yield _said(answer, question.room_id)
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Any) -> pb.UpdateProductResponse:
-        product = await self._catalogue.update(current_actor(), request.id, request)
+        mask = request.update_mask.paths
+        product = await self._catalogue.update(current_actor(), request.id, request, mask, request.version)
         return pb.UpdateProductResponse(product=_product(product))
 
     async def DeleteProduct(self, request: pb.DeleteProductRequest, context: Any) -> Empty:
@@ -89,6 +101,25 @@ class ProductServicer(ProductServiceServicer):
     async def ReleaseStock(self, request: pb.ReleaseStockRequest, context: Any) -> pb.ReleaseStockResponse:
         return pb.ReleaseStockResponse(released=await self._warehouse.release(request.key))
 
+    async def ShipStock(self, request: pb.ShipStockRequest, context: Any) -> pb.ShipStockResponse:
+        return pb.ShipStockResponse(shipped=await self._warehouse.ship(request.key))
+
+    async def AdjustStock(self, request: pb.AdjustStockRequest, context: Any) -> pb.AdjustStockResponse:
+        current_actor().require_admin()
+        with checking() as check:
+            check.choice("kind", request.kind, tuple(_ADJUSTMENTS))
+        kind, key = _ADJUSTMENTS[request.kind], request.idempotency_key
+        adjusted = (request.product_id, request.change, kind, request.note, key)
+        await self._warehouse.adjust(current_actor(), *adjusted)
+        return pb.AdjustStockResponse(product=_product(await self._catalogue.get(request.product_id)))
+
+    async def ListStockMovements(
+        self, request: pb.ListStockMovementsRequest, context: Any
+    ) -> AsyncIterator[pb.StockMovement]:
+        actor, page = current_actor(), (request.page, request.page_size)
+        for movement in await self._warehouse.movements(actor, request.product_id, *page):
+            yield _movement(movement)
+
 
 def _product(product: Product) -> pb.Product:
     message = pb.Product(
@@ -96,12 +127,29 @@ def _product(product: Product) -> pb.Product:
         name=product.name,
         description=product.description,
         price=from_cents(product.price),
-        stock=product.stock,
+        stock=min(product.stock, INT32_MAX),
         category=product.category,  # type: ignore[arg-type]  # the domain's numbers are the contract's
         tags=product.tags,
+        version=product.version,
     )
     message.created_at.FromMicroseconds(product.created_at)
     message.updated_at.FromMicroseconds(product.updated_at)
+    return message
+
+
+def _movement(movement: Movement) -> pb.StockMovement:
+    message = pb.StockMovement(
+        id=movement.id,
+        product_id=movement.product_id,
+        kind=_KIND_NUMBERS[movement.kind],
+        stock_change=movement.stock_change,
+        held_change=movement.held_change,
+        stock=movement.stock_after or 0,
+        key=movement.key or "",
+        note=movement.note,
+        user_id=movement.user_id,
+    )
+    message.at.FromMicroseconds(movement.at)
     return message
 
 

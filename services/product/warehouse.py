@@ -1,17 +1,22 @@
-"""Reserving and releasing stock."""
+"""Stock that orders reserve, give back and ship, and that admins receive and correct."""
 
 from collections.abc import Mapping, Sequence
 
 from grpcmesh.errors import FailedPrecondition, NotFound
-from services.kit.validation import checking
+from services.kit.actor import Actor
+from services.kit.paging import page_of
+from services.kit.validation import INT32_MAX, checking
+from services.product import ledger
 from services.product.domain import Reservation, ReservedItem, Stock, StockItem, StockUnit, Taken
+from services.product.ledger import Adjustment, Kind, Movement
 
 MAX_KEY = 200
 MAX_ITEMS = 100
+MAX_NOTE = 500
 
 
 class Warehouse:
-    """Reserving and releasing stock, each once per key, whatever is sent how often in what order."""
+    """Moves stock, each time once per key, whatever is sent how often in what order."""
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
@@ -37,27 +42,85 @@ class Warehouse:
             key = check.text("key", key, least=1, most=MAX_KEY)
         return await self._stock.at_once(lambda unit: _release(unit, key))
 
+    async def ship(self, key: str) -> bool:
+        """Notes that what the key holds has left; whether that was not noted before.
+
+        Raises:
+            InvalidArgument: the key is malformed.
+            NotFound: nothing was ever reserved under it.
+            FailedPrecondition: KEY_RELEASED.
+        """
+        with checking() as check:
+            key = check.text("key", key, least=1, most=MAX_KEY)
+        return await self._stock.at_once(lambda unit: _ship(unit, key))
+
+    async def adjust(
+        self, actor: Actor, product_id: int, change: int, kind: Kind, note: str, key: str
+    ) -> None:
+        """Adds goods that came in (RECEIVE) or corrects the count (CORRECT), once per key.
+
+        Raises:
+            InvalidArgument: an argument is malformed.
+            NotFound: there is no such product.
+            FailedPrecondition: STOCK_OUT_OF_RANGE; KEY_REUSED.
+        """
+        actor.require_admin()
+        with checking() as check:
+            check.id("product_id", product_id)
+            check.that(change != 0, "change", "must not be 0")
+            check.integer("change", change, 1 if kind is Kind.RECEIVE else -INT32_MAX)
+            note = check.text("note", note, most=MAX_NOTE)
+            key = check.text("idempotency_key", key, most=MAX_KEY)
+        scoped = f"user-{actor.user_id}/{key}" if key else None
+        wanted = Adjustment(product_id, change, kind, note, scoped, actor.user_id)
+        (await self._stock.adjust(wanted)).require_same(wanted)
+
+    async def movements(self, actor: Actor, product_id: int, page: int, page_size: int) -> Sequence[Movement]:
+        """A page of a product's ledger, newest first."""
+        actor.require_admin()
+        with checking() as check:
+            check.id("product_id", product_id)
+            wanted = page_of(check, page, page_size)
+        return await self._stock.movements(product_id, wanted)
+
 
 def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:
     while not unit.claim(key, released=False):
         # None: it had been released long ago, and retention dropped it after the claim.
         if (found := unit.find(key)) is not None:
             return _repeated(found, items)
-    # In the order of ids, so that two reservations cannot wait for each other.
-    taken = {pid: _take(unit, pid, quantity) for pid, quantity in sorted(_totals(items).items())}
+    wanted = ledger.totals((item.product_id, item.quantity) for item in items)
+    taken = {product_id: _take(unit, product_id, quantity) for product_id, quantity in wanted.items()}
     reserved = tuple(_reserved(item, taken[item.product_id]) for item in items)
     unit.record(key, reserved)
+    unit.enter([ledger.reserved(p, quantity, taken[p].stock_after, key) for p, quantity in wanted.items()])
     return reserved
 
 
 def _release(unit: StockUnit, key: str) -> bool:
     # Claiming first, because it waits for a reservation that is being made right now.
-    if unit.claim(key, released=True) or not unit.close(key):
+    if unit.claim(key, released=True) or not unit.close(key, Kind.RELEASE):
         return False
-    held = unit.find(key)
-    for product_id, quantity in sorted(_totals(held.items if held else ()).items()):
-        unit.give_back(product_id, quantity)
+    for product_id, quantity in _held(unit, key).items():
+        unit.enter(ledger.released(product_id, quantity, unit.give_back(product_id, quantity), key))
     return True
+
+
+def _ship(unit: StockUnit, key: str) -> bool:
+    if unit.close(key, Kind.SHIP):
+        unit.enter([ledger.shipped(product_id, q, key) for product_id, q in _held(unit, key).items()])
+        return True
+    found = unit.find(key)
+    if found is None:
+        raise NotFound("reservation", key)
+    if found.released:
+        raise FailedPrecondition("the reservation has been released", "KEY_RELEASED", key=key)
+    return False
+
+
+def _held(unit: StockUnit, key: str) -> Mapping[int, int]:
+    found = unit.find(key)
+    return ledger.totals((item.product_id, item.quantity) for item in (found.items if found else ()))
 
 
 def _check_reservation(key: str, items: Sequence[StockItem]) -> str:
@@ -69,13 +132,6 @@ def _check_reservation(key: str, items: Sequence[StockItem]) -> str:
             check.id(f"items[{i}].product_id", item.product_id)
             check.integer(f"items[{i}].quantity", item.quantity, least=1)
     return key
-
-
-def _totals(items: Sequence[StockItem] | Sequence[ReservedItem]) -> Mapping[int, int]:
-    totals: dict[int, int] = {}
-    for item in items:
-        totals[item.product_id] = totals.get(item.product_id, 0) + item.quantity
-    return totals
 
 
 def _take(unit: StockUnit, product_id: int, quantity: int) -> Taken:

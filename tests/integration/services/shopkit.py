@@ -44,7 +44,8 @@ from services.payment.storage import SqlStore as PaymentStore
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
-from services.product.storage import SqlProducts, SqlStock
+from services.product.stock import SqlStock
+from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
 from tests.databases import Databases
 

@@ -6,13 +6,15 @@ import pytest
 from ecommerce import product_pb2 as pb
 from ecommerce.chat_pb2 import ChatMessage
 from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.kit.db import Database
 from services.product import servicer
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
-from services.product.storage import SqlProducts, SqlStock
+from services.product.stock import SqlStock
+from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
 from tests.databases import Databases, Maker
 
@@ -270,3 +272,56 @@ async def test_no_request_whatever_is_answered_unknown_or_internal(
     drawn = requests(product, method, _METHODS)
     callers = [ADMIN, BOB, NOBODY, ORDER]
     await answers_whatever_it_is_asked(getattr(product, method), drawn, callers, databases)
+
+
+async def test_an_edit_names_its_fields_and_the_version_that_it_is_based_on(product: Any) -> None:
+    read = (await product.GetProduct(pb.GetProductRequest(id=1), metadata=NOBODY)).product
+    await product.ReserveStock(_reserve("order-1", (1, 7)), metadata=ORDER)
+    mask = FieldMask(paths=["description"])
+    edit = pb.UpdateProductRequest(id=1, description="new", update_mask=mask, version=read.version)
+    for _ in "ab":  # a repetition is no conflict
+        edited = (await product.UpdateProduct(edit, metadata=ADMIN)).product
+        assert (edited.description, edited.name, edited.price) == ("new", read.name, read.price)
+        assert (edited.stock, edited.version) == (read.stock - 7, read.version + 1)
+    edit.description = "newer"
+    assert (await refused(product.UpdateProduct(edit, metadata=ADMIN))).code is Code.ABORTED
+    wrong = pb.UpdateProductRequest(id=1, update_mask=FieldMask(paths=["id"]))
+    assert (await refused(product.UpdateProduct(wrong, metadata=ADMIN))).code is Code.INVALID_ARGUMENT
+
+
+async def test_an_old_clients_edit_leaves_what_orders_took_meanwhile(product: Any) -> None:
+    read = (await product.GetProduct(pb.GetProductRequest(id=1), metadata=NOBODY)).product
+    await product.ReserveStock(_reserve("order-1", (1, 7)), metadata=ORDER)
+    echo = pb.UpdateProductRequest(
+        id=1,
+        name=read.name,
+        description="new",
+        price=read.price,
+        stock=read.stock,
+        category=read.category,
+        tags=read.tags,
+    )
+    edited = (await product.UpdateProduct(echo, metadata=ADMIN)).product
+    assert (edited.description, edited.stock) == ("new", read.stock - 7)
+
+
+async def test_the_ledger_of_a_product_is_listed_newest_first(product: Any) -> None:
+    read = (await product.GetProduct(pb.GetProductRequest(id=1), metadata=NOBODY)).product
+    await product.ReserveStock(_reserve("order-1", (1, 7)), metadata=ORDER)
+    assert (await product.ShipStock(pb.ShipStockRequest(key="order-1"), metadata=ORDER)).shipped
+    receive = pb.AdjustStockRequest(
+        product_id=1, change=5, kind=pb.STOCK_MOVEMENT_KIND_RECEIVE, note="delivery", idempotency_key="k"
+    )
+    for _ in "ab":
+        adjusted = (await product.AdjustStock(receive, metadata=ADMIN)).product
+        assert adjusted.stock == read.stock - 2
+    request = pb.ListStockMovementsRequest(product_id=1, page_size=3)
+    listed = [m async for m in product.ListStockMovements(request, metadata=ADMIN)]
+    kinds = [pb.StockMovementKind.Name(m.kind).rpartition("_")[2] for m in listed]
+    assert kinds == ["RECEIVE", "SHIP", "RESERVE"]
+    assert [(m.stock_change, m.held_change) for m in listed] == [(5, 0), (0, -7), (-7, 7)]
+    assert (listed[0].stock, listed[0].note, listed[0].user_id) == (read.stock - 2, "delivery", 1)
+    assert (listed[1].key, listed[1].at.seconds > 0) == ("order-1", True)
+    seed = pb.AdjustStockRequest(product_id=1, change=5, kind=pb.STOCK_MOVEMENT_KIND_SEED)
+    assert (await refused(product.AdjustStock(seed, metadata=ADMIN))).code is Code.INVALID_ARGUMENT
+    assert (await refused(product.AdjustStock(receive, metadata=BOB))).code is Code.PERMISSION_DENIED

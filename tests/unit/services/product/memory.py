@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from services.kit.paging import Page
-from services.kit.validation import INT32_MAX
 from services.product.domain import (
     Category,
     Criteria,
     Draft,
+    Edit,
     Product,
     Reservation,
     ReservedItem,
@@ -18,6 +18,7 @@ from services.product.domain import (
     Taken,
     Wish,
 )
+from services.product.ledger import Adjustment, Kind, Movement, stock_of_edit
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class Shelf:
 
     products: dict[int, Product] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
+    ledger: list[Movement] = field(default_factory=list)
 
     async def get(self, product_id: int) -> Product | None:
         return self.products.get(product_id)
@@ -47,10 +49,14 @@ class Shelf:
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
         return [self._put(len(self.products) + 1, draft) for draft in drafts]
 
-    async def replace(self, product_id: int, draft: Draft) -> Product | None:
-        return self._put(product_id, draft) if product_id in self.products else None
+    async def edit(self, edit: Edit) -> Product | None:
+        if (found := self.products.get(edit.product_id)) is None:
+            return None
+        stock = stock_of_edit(found.stock, edit.stock, edit.stock_named, ())
+        self.products[found.id] = replace(edit.applied(found), stock=stock, version=found.version + 1)
+        return self.products[found.id]
 
-    async def remove(self, product_id: int) -> bool:
+    async def remove(self, product_id: int, user_id: int) -> bool:
         return self.products.pop(product_id, None) is not None
 
     def _put(self, product_id: int, draft: Draft) -> Product:
@@ -68,11 +74,11 @@ class Shelf:
         return self.products[product_id]
 
     async def at_once(self, work: Callable[[StockUnit], T]) -> T:
-        before = copy.copy(self.products), copy.copy(self.reservations)
+        before = copy.copy(self.products), copy.copy(self.reservations), copy.copy(self.ledger)
         try:
             return work(self)
         except BaseException:
-            self.products, self.reservations = before
+            self.products, self.reservations, self.ledger = before
             raise
 
     def claim(self, key: str, *, released: bool) -> bool:
@@ -89,7 +95,7 @@ class Shelf:
         if found is None or found.stock < quantity:
             return None
         self.products[product_id] = replace(found, stock=found.stock - quantity)
-        return Taken(found.name, found.price, found.category)
+        return Taken(found.name, found.price, found.category, found.stock - quantity)
 
     def in_stock(self, product_id: int) -> int | None:
         found = self.products.get(product_id)
@@ -98,14 +104,28 @@ class Shelf:
     def record(self, key: str, items: Sequence[ReservedItem]) -> None:
         self.reservations[key] = replace(self.reservations[key], items=tuple(items))
 
-    def close(self, key: str) -> bool:
-        held = not self.reservations[key].released
-        self.reservations[key] = replace(self.reservations[key], released=True)
-        return held
+    def close(self, key: str, kind: Kind) -> bool:
+        found = self.reservations.get(key)
+        if found is None or found.released or found.shipped:
+            return False
+        done = {"released": kind is Kind.RELEASE, "shipped": kind is Kind.SHIP}
+        self.reservations[key] = replace(found, **done)
+        return True
 
-    def give_back(self, product_id: int, quantity: int) -> None:
-        if found := self.products.get(product_id):
-            self.products[product_id] = replace(found, stock=min(found.stock + quantity, INT32_MAX))
+    def give_back(self, product_id: int, quantity: int) -> int | None:
+        if (found := self.products.get(product_id)) is None:
+            return None
+        self.products[product_id] = replace(found, stock=found.stock + quantity)
+        return found.stock + quantity
+
+    def enter(self, movements: Sequence[Movement]) -> None:
+        self.ledger.extend(movements)
+
+    async def adjust(self, wanted: Adjustment) -> Adjustment:
+        raise NotImplementedError
+
+    async def movements(self, product_id: int, page: Page) -> Sequence[Movement]:
+        return [entry for entry in self.ledger if entry.product_id == product_id]
 
 
 def product(product_id: int, stock: int = 10, price: int = 100) -> Product:
