@@ -1,4 +1,4 @@
-"""The shared vocabulary of a call: its method and kind, who calls, and the two hooks of a layer.
+"""The shared vocabulary of a call: its method and kind, who calls, and the hooks of a layer.
 
 The stacks (`grpcmesh.client.stack`, `grpcmesh.server.server`) are lists of layers. A layer never sees
 that there are four kinds of call: the stack knows, in one helper. It calls `on_start` once before and
@@ -10,7 +10,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import grpc
 from prometheus_client import Metric
@@ -55,12 +55,28 @@ class Method:
 
 @functools.lru_cache(maxsize=4096)
 def _parse(path: str, kind: Kind) -> Method:
-    service, _, name = path.lstrip("/").rpartition("/")
+    service, _, name = path.removeprefix("/").rpartition("/")
     return Method(path, service, name, kind)
 
 
-#: Services of the mesh itself: exempt from authz, user auth, faults and shedding, here and only here.
-EXEMPT_SERVICES = frozenset(
+class Purpose(enum.Enum):
+    """What a served call is for: decided by the handler that serves it, never by its path."""
+
+    APPLICATION = "application"
+    """Served by a servicer of the application, or by one of its generic handlers."""
+    CONTROL = "control"
+    """Steers the process (fault injection): authorized like any other, but no fault may keep it out."""
+    MESH = "mesh"
+    """Of the mesh itself: health, reflection, channelz. Passes by authorization, user auth and faults."""
+    UNKNOWN = "unknown"
+    """Served by nobody: answered with UNIMPLEMENTED."""
+
+
+#: What a layer applies to that says nothing else.
+EVERY_PURPOSE = frozenset(Purpose)
+
+#: Names of the mesh's own services, for a client's view of what it calls. A server goes by `Purpose`.
+MESH_SERVICES = frozenset(
     {
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
@@ -70,13 +86,9 @@ EXEMPT_SERVICES = frozenset(
 )
 
 
-#: Services that steer a process: authorized like any other, but no fault may keep one from being called.
-CONTROL_SERVICES = frozenset({"mesh.fault.v1.FaultService"})
-
-
-def exempt(method: Method) -> bool:
-    """Whether the method belongs to the mesh itself and passes by the concerns."""
-    return method.service in EXEMPT_SERVICES
+def is_mesh_service(method: Method) -> bool:
+    """Return whether a client calls a service of the mesh itself, by its name."""
+    return method.service in MESH_SERVICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,7 @@ class ServerCall:
     started: float
     #: Request metadata; the last value of a repeated key.
     metadata: Mapping[str, str | bytes]
+    purpose: Purpose = Purpose.APPLICATION
     #: Monotonic seconds at which the caller stops waiting; None without a deadline.
     deadline: float | None = None
     workload: Workload | None = None
@@ -152,6 +165,8 @@ class ServerCall:
     ended: float = 0.0
     #: True once the caller has been answered: tasks that outlive the call inherit nothing from it.
     over: bool = False
+    #: The stack's own: the end hooks of the layers that have been entered.
+    ends: "tuple[Callable[[ServerCall], None], ...]" = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -184,13 +199,51 @@ class ServerLayer:
     `on_start` runs outermost layer first; raising a `grpcmesh.errors.MeshError` refuses the call.
     A layer that has to wait sets `call.hold`.
     `on_end` runs in reverse, for each layer whose `on_start` returned.
+
+    What a hook raises beside that is an error of the layer: it is counted in `mesh_layer_errors_total`, and
+    the first is logged. In `on_end` it changes nothing. In `on_start` it ends the call with INTERNAL, so that
+    a layer which guards something fails closed, unless the layer merely `observes`.
     """
+
+    #: The calls that run through the layer.
+    applies_to: ClassVar[frozenset[Purpose]] = EVERY_PURPOSE
+    #: Whether a call goes on where the layer's `on_start` fails: for telemetry, for nothing that guards.
+    observes: ClassVar[bool] = False
 
     def on_start(self, call: ServerCall) -> None:
         """Before the servicer."""
 
     def on_end(self, call: ServerCall) -> None:
         """After it; `call.code`, `call.error` and `call.ended` are set."""
+
+    def on_drain(self) -> None:
+        """The process leaves: let go of calls that the layer holds."""
+
+    def register(self, server: "Registrar", methods: Callable[[], Iterable[Method]]) -> None:
+        """Add the services through which the layer is steered, once, before the server starts.
+
+        Args:
+            server: Takes services, whose calls are `Purpose.CONTROL`.
+            methods: The application's methods, once the server has started.
+        """
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return what the server shows of this layer among its own metrics."""
+        return ()
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what the admin page shows of this layer, by key; JSON-able."""
+        return {}
+
+
+class Registrar(Protocol):
+    """What generated code adds servicers to: the two methods of `grpc.aio.Server` that it calls."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None: ...
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
+    ) -> None: ...
 
 
 class Attempt:

@@ -13,6 +13,7 @@ import uvloop
 
 from grpcmesh.auth import KeySource, TokenVerifier
 from grpcmesh.authz import PolicyError, PolicyStore
+from grpcmesh.call import ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
 from grpcmesh.health.servicer import HealthServicer
@@ -22,6 +23,8 @@ from grpcmesh.server.ports import HealthPort, StartError
 from grpcmesh.server.server import MeshServer, server_layers
 
 if TYPE_CHECKING:
+    import grpc
+
     from grpcmesh.client.channel import MeshChannel
 
 #: Exit status: bad configuration; anything else that went wrong.
@@ -54,9 +57,10 @@ class App:
         self.server = MeshServer(
             self.config,
             identity=member.identity,
-            layers=server_layers(self.config, member.telemetry, policy, self.verifier, member.identity),
+            layers=(),  # known when `build` is done
             health=self.health,
         )
+        self._own_layers: list[ServerLayer] = []
         self._resources = contextlib.AsyncExitStack()
         self._health_port = HealthPort(self.config.health, self.health)
 
@@ -72,6 +76,14 @@ class App:
         """Enters a resource, which is left after the drain, the last first."""
         return await self._resources.enter_async_context(resource)
 
+    def add_layer(self, layer: ServerLayer) -> None:
+        """Add a layer to the server's stack, inside authorization: it sees only calls that are allowed."""
+        self._own_layers.append(layer)
+
+    def add_interceptor(self, interceptor: "grpc.aio.ServerInterceptor") -> None:
+        """Add a server interceptor of grpc.aio; it runs inside all layers, the first added outermost."""
+        self.server.interceptors.append(interceptor)
+
     def use_keys(self, source: KeySource) -> None:
         """How tokens of users are verified. Without it, no token is accepted."""
         self.verifier.source = source
@@ -82,6 +94,9 @@ class App:
         Raises:
             StartError: a port is taken.
         """
+        self.server.layers = server_layers(
+            self.config, self.telemetry, self.policy, self.verifier, self.member.identity, self._own_layers
+        )
         for source in (self.policy, self.verifier, self.server):
             self.telemetry.add(source)
         self.telemetry.metrics_server.declare(self.server.methods())
@@ -114,7 +129,7 @@ class App:
             "health": self.health.statuses(),
             "draining": self.server.draining,
             "policy_generation": self.policy.generation,
-            **({"faults": self.server.faults()} if self.config.fault.enabled else {}),
+            **self.server.state(),
         }
 
 

@@ -10,6 +10,9 @@ from grpcmesh import errors
 
 #: Trailing metadata key of a serialized google.rpc.Status (gRPC "richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
+#: Characters of a message and bytes of details that are sent. A gRPC client refuses trailing metadata above
+#: 8 KiB, and so would never learn the code of an error that speaks of each of a thousand wrong fields.
+MAX_MESSAGE, MAX_DETAILS = 1024, 4096
 #: Server pushback in milliseconds, gRFC A6.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 #: Request metadata key of a retry: how many attempts went before. gRFC A6 names it
@@ -92,15 +95,27 @@ def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str
     unknown = code is grpc.StatusCode.INTERNAL and not isinstance(error, errors.Injected)
     if unknown or not isinstance(error, errors.MeshError):
         return grpc.StatusCode.INTERNAL, "internal error", ()
-    packed = [_pack(d) for d in details_of(error)]
+    message = error.message.encode("utf-8", "replace").decode("utf-8")[:MAX_MESSAGE]
+    packed = _details(code, message, error)
     if not packed:
-        return code, error.message, ()
-    status = status_pb2.Status(code=code.value[0], message=error.message, details=packed)
-    trailing: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+        return code, message, ()
+    trailing: list[tuple[str, str | bytes]] = [(DETAILS_KEY, packed)]
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         trailing.append((PUSHBACK_KEY, str(round(retry_after * 1000))))
-    return code, error.message, tuple(trailing)
+    return code, message, tuple(trailing)
+
+
+def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> bytes:
+    """Return a serialized google.rpc.Status; nothing where there are no details that can be sent."""
+    try:
+        packed = [_pack(d) for d in details_of(error)]
+    except (TypeError, ValueError):  # text that is none, or that UTF-8 cannot encode
+        return b""
+    if not packed:
+        return b""
+    serialized = status_pb2.Status(code=code.value[0], message=message, details=packed).SerializeToString()
+    return serialized if len(serialized) <= MAX_DETAILS else b""
 
 
 def from_wire(trailing: object) -> status_pb2.Status | None:

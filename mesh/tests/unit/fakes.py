@@ -39,6 +39,9 @@ class FakeContext:
     def code(self) -> grpc.StatusCode | None:
         return self.own_code
 
+    def done(self) -> bool:
+        return bool(self.aborted)
+
     def peer(self) -> str:
         return self.address
 
@@ -73,7 +76,7 @@ def workload(service: str, namespace: str = "meshmart", trust_domain: str = "clu
 def samples(source: Any) -> dict[str, float]:
     """A source's samples by `name{label=value,…}`."""
     found = {}
-    for family in source.collect():
+    for family in source.collect() if hasattr(source, "collect") else source.metrics():
         for sample in family.samples:
             labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value

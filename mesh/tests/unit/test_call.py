@@ -1,6 +1,6 @@
 import pytest
 
-from grpcmesh.call import Kind, Method, Workload, current_principal, current_workload, exempt
+from grpcmesh.call import Kind, Method, Workload, current_principal, current_workload, is_mesh_service
 
 
 def test_a_wire_path_is_split_into_service_and_method() -> None:
@@ -49,9 +49,9 @@ def test_anything_else_is_no_workload(uri: str) -> None:
 
 def test_the_meshs_own_services_are_exempt_and_nothing_else() -> None:
     for service in ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"):
-        assert exempt(Method.parse(f"/{service}/X", Kind.UNARY))
+        assert is_mesh_service(Method.parse(f"/{service}/X", Kind.UNARY))
     for service in ("grpc.health.v1.Healthy", "grpc.health.v1", "ecommerce.ProductService"):
-        assert not exempt(Method.parse(f"/{service}/X", Kind.UNARY))
+        assert not is_mesh_service(Method.parse(f"/{service}/X", Kind.UNARY))
 
 
 def test_outside_a_call_nobody_calls() -> None:

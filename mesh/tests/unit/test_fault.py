@@ -189,7 +189,7 @@ async def test_a_call_that_is_held_is_told_to_go_elsewhere_when_the_process_leav
     i.faults.set(Fault(delay=3600))
     held = [i.start() for _ in range(3)]
     await asyncio.sleep(1)
-    i.layer.leave()
+    i.layer.on_drain()
     for task in held:
         with pytest.raises(Unavailable):
             await task
@@ -203,7 +203,7 @@ async def test_a_call_that_is_cancelled_is_held_no_longer() -> None:
     await asyncio.sleep(1)
     held.cancel()
     await asyncio.wait([held])
-    i.layer.leave()
+    i.layer.on_drain()
     assert held.cancelled()
     assert samples(i.layer)["mesh_faults_held"] == 0
 

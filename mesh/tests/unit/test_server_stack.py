@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -6,16 +7,17 @@ import pytest
 
 from grpcmesh.auth import UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
-from grpcmesh.call import Kind, Method, ServerCall, ServerLayer
+from grpcmesh.call import Kind, Method, Purpose, ServerCall, ServerLayer
 from grpcmesh.config import AuthzConfig, FaultConfig, MeshConfig
 from grpcmesh.errors import PermissionDenied
 from grpcmesh.fault import FaultLayer
 from grpcmesh.identity import IdentityLayer
 from grpcmesh.server.server import server_layers
+from grpcmesh.server.stack import LayerErrors, Stack
 from grpcmesh.server.streams import Stream
-from grpcmesh.server.wrapping import Stack, wrap
+from grpcmesh.server.wrapping import wrap
 from grpcmesh.telemetry import Telemetry
-from tests.unit.fakes import FakeContext
+from tests.unit.fakes import FakeContext, samples
 
 METHOD = Method.parse("/shop.Shop/Buy", Kind.UNARY)
 
@@ -49,9 +51,15 @@ async def buy(request: bytes, context: Any) -> bytes:
     return request
 
 
-async def serve(layers: list[ServerLayer], behavior: Any = buy, context: FakeContext | None = None) -> Any:
+async def serve(
+    layers: Sequence[ServerLayer],
+    behavior: Any = buy,
+    context: FakeContext | None = None,
+    errors: LayerErrors | None = None,
+    purpose: Purpose = Purpose.APPLICATION,
+) -> Any:
     handler: Any = grpc.unary_unary_rpc_method_handler(behavior)
-    wrapped: Any = wrap(handler, METHOD, Stack(layers, "shop-1"), set())
+    wrapped: Any = wrap(handler, METHOD, Stack(layers, "shop-1", purpose, errors), set())
     return await wrapped.unary_unary(b"x", context or FakeContext())
 
 
@@ -99,6 +107,74 @@ async def test_a_bug_in_a_layer_at_the_end_changes_no_outcome(caplog: pytest.Log
     assert len(caplog.records) == 1
 
 
+class Raising(ServerLayer):
+    """Raises where it is told to; notes what it is left with."""
+
+    def __init__(self, notes: list[str], on_start: Any = None, on_end: Any = None) -> None:
+        self.notes, self.start, self.end = notes, on_start, on_end
+
+    def on_start(self, call: ServerCall) -> None:
+        if self.start is not None:
+            raise self.start
+
+    def on_end(self, call: ServerCall) -> None:
+        self.notes.append("raising end")
+        if self.end is not None:
+            raise self.end
+
+
+class Observing(Raising):
+    observes = True
+
+
+ERRORS = [KeyError("a secret"), asyncio.CancelledError(), TimeoutError(), grpc.aio.AbortError()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+async def test_a_layer_that_observes_and_fails_at_the_start_is_left_out(error: BaseException) -> None:
+    notes: list[str] = []
+    layers = [Noting("a", notes), Observing(notes, on_start=error), Noting("b", notes)]
+    assert await serve(layers) == b"x"
+    assert notes == ["a start", "b start", "b end OK", "a end OK"]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+async def test_a_layer_that_guards_and_fails_at_the_start_lets_nothing_through(error: BaseException) -> None:
+    notes, context = list[str](), FakeContext()
+
+    async def never(request: bytes, context: Any) -> bytes:
+        raise AssertionError("served")
+
+    with pytest.raises(grpc.aio.AbortError):
+        await serve([Noting("a", notes), Raising(notes, on_start=error), Noting("b", notes)], never, context)
+    assert notes[:1] + notes[-1:] == ["a start", f"a end {context.aborted[0].name}"]
+    assert "raising end" not in notes
+    assert context.aborted[0] in (grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+async def test_a_layer_that_fails_at_the_end_changes_nothing_however_often(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes, errors = list[str](), LayerErrors()
+    layers = [Noting("a", notes), Raising(notes, on_end=error), Noting("b", notes)]
+    for _ in range(3):
+        assert await serve(layers, errors=errors) == b"x"
+    assert notes == ["a start", "b start", "b end OK", "raising end", "a end OK"] * 3
+    assert samples(errors)["mesh_layer_errors_total{hook=on_end,layer=Raising}"] == 3
+    assert len(caplog.records) == 1
+
+
+async def test_a_layer_runs_for_the_purposes_that_it_applies_to() -> None:
+    class Steering(Noting):
+        applies_to = frozenset({Purpose.CONTROL})
+
+    notes: list[str] = []
+    for purpose in Purpose:
+        await serve([Steering(purpose.value, notes)], purpose=purpose)
+    assert notes == ["control start", "control end OK"]
+
+
 async def test_who_answered_is_told_with_every_outcome() -> None:
     context = FakeContext()
     await serve([], context=context)
@@ -126,10 +202,14 @@ async def test_a_cancellation_at_the_deadline_is_the_deadlines(remaining: float 
     notes: list[str] = []
 
     async def cancelled(request: bytes, context: Any) -> bytes:
-        raise asyncio.CancelledError
+        await asyncio.Event().wait()
+        return request
 
+    serving = asyncio.create_task(serve([Noting("a", notes)], cancelled, FakeContext(remaining=remaining)))
+    await asyncio.sleep(0)
+    serving.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await serve([Noting("a", notes)], cancelled, FakeContext(remaining=remaining))
+        await serving
     assert notes == ["a start", f"a end {code}"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpcmesh.call import Kind, Method, Principal, ServerCall, TraceContext, Workload, current_call
+from grpcmesh.call import Kind, Method, Principal, Purpose, ServerCall, TraceContext, Workload, current_call
 from grpcmesh.errors import NotFound
 from grpcmesh.status import code_of
 from grpcmesh.telemetry import Logger
@@ -160,7 +160,8 @@ def served(
     error: BaseException | None = None,
     code: grpc.StatusCode = grpc.StatusCode.OK,
 ) -> None:
-    call = ServerCall(method, None, 10.0, {}, trace=TRACE)  # type: ignore[arg-type]
+    purpose = Purpose.MESH if method is HEALTH else Purpose.APPLICATION
+    call = ServerCall(method, None, 10.0, {}, purpose, trace=TRACE)  # type: ignore[arg-type]
     call.workload, call.principal = Workload("cluster.local", "meshmart", "order"), Principal(2, "bob")
     call.error, call.ended, call.code = error, 10.0125, code if error is None else code_of(error)
     AccessLog(lines.log, mode).on_end(call)

@@ -14,6 +14,7 @@ from grpcmesh.call import (
     Kind,
     Method,
     Principal,
+    Purpose,
     ServerCall,
     TraceContext,
     Workload,
@@ -80,7 +81,9 @@ def tracer(recorder: ListRecorder | None, ratio: float = 1.0) -> Tracer:
 
 
 def serve(layer: ServerTrace, header: str | None = None, method: Method = GET) -> ServerCall:
-    call = ServerCall(method, None, 0.0, {"traceparent": header} if header else {})  # type: ignore[arg-type]
+    purpose = Purpose.MESH if method is HEALTH else Purpose.APPLICATION
+    metadata = {"traceparent": header} if header else {}
+    call = ServerCall(method, None, 0.0, metadata, purpose)  # type: ignore[arg-type]
     layer.on_start(call)
     return call
 

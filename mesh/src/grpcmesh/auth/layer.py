@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from grpcmesh.auth.verifier import TokenVerifier
-from grpcmesh.call import Method, Principal, ServerCall, ServerLayer
+from grpcmesh.call import Method, Principal, Purpose, ServerCall, ServerLayer
 from grpcmesh.errors import PermissionDenied, Unauthenticated
 
 _SCHEME = "bearer "
@@ -27,6 +27,8 @@ class UserLayer(ServerLayer):
         verifier: Of tokens; None accepts none.
         rules: The rule of a method under the policy in force.
     """
+
+    applies_to = frozenset({Purpose.APPLICATION, Purpose.CONTROL})
 
     def __init__(self, verifier: TokenVerifier | None, rules: Callable[[Method], Rule]) -> None:
         self._verifier, self._rules = verifier, rules

@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.authz.store import PolicyStore
-from grpcmesh.call import Method, ServerCall, ServerLayer, Workload
+from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer, Workload
 from grpcmesh.errors import PermissionDenied
 
 #: Decisions remembered per policy; a mesh has fewer workloads times methods.
@@ -27,6 +27,8 @@ class AuthzLayer(ServerLayer):
         trust_domain: In which the policy's short names are meant.
         namespace: The same.
     """
+
+    applies_to = frozenset({Purpose.APPLICATION, Purpose.CONTROL})
 
     def __init__(self, store: PolicyStore, trust_domain: str, namespace: str) -> None:
         self._store = store
@@ -50,7 +52,7 @@ class AuthzLayer(ServerLayer):
         if not allowed:
             self._deny(call)
 
-    def collect(self) -> Iterable[Metric]:
+    def metrics(self) -> Iterable[Metric]:
         denials = CounterMetricFamily(
             "mesh_authz_denials", "Calls that the policy denied.", labels=["caller", "method"]
         )

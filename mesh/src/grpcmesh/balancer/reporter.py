@@ -15,12 +15,23 @@ class LoadReporter(ServerLayer):
     Args:
         clock: Monotonic seconds.
         cpu: Seconds of CPU that the process has used.
+        interval: Seconds from one report to the next; 0 makes one for each call.
     """
 
-    def __init__(self, clock: Clock = monotonic, cpu: Clock = time.process_time) -> None:
-        self._clock, self._cpu = clock, cpu
+    observes = True
+
+    def __init__(
+        self, clock: Clock = monotonic, cpu: Clock = time.process_time, interval: float = 0.0
+    ) -> None:
+        self._clock, self._cpu, self._interval = clock, cpu, interval
+        self._told: tuple[tuple[str, bytes], ...] = ()
         self._calls = self._errors = 0
         self._since, self._used = clock(), cpu()
+
+    def on_start(self, call: ServerCall) -> None:
+        if call.started - self._since >= self._interval:
+            self._told = (self.metadata(),)
+        call.trailing = (*call.trailing, *self._told)
 
     def on_end(self, call: ServerCall) -> None:
         self._calls += 1

@@ -1,14 +1,16 @@
 """Does to a call what the faults that are set say: holds it, ends it, or lets it through."""
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from grpcmesh.call import ServerCall, ServerLayer
+from grpcmesh.call import Method, Purpose, Registrar, ServerCall, ServerLayer
 from grpcmesh.errors import Injected, ResourceExhausted, Unavailable
+from grpcmesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
 from grpcmesh.fault.rules import Faults, Rule
 
 #: Calls held at a time. Each is a timer and what its call holds anyway, but not without bound.
@@ -21,6 +23,8 @@ class FaultLayer(ServerLayer):
     Args:
         faults: Those that are set.
     """
+
+    applies_to = frozenset({Purpose.APPLICATION})
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -39,8 +43,8 @@ class FaultLayer(ServerLayer):
             if rule in rules and not held.done():
                 held.set_result(False)
 
-    def leave(self) -> None:
-        """The process leaves: calls that are held are told to try another."""
+    def on_drain(self) -> None:
+        """Tell the calls that are held to try another replica."""
         for held in self._held:
             if not held.done():
                 held.set_result(True)
@@ -49,12 +53,19 @@ class FaultLayer(ServerLayer):
         """How many calls it holds."""
         return sum(by is rule for by in self._held.values())
 
-    def state(self) -> dict[str, str]:
-        """For the admin page: what is set, by pattern."""
-        self.faults.expire()
-        return {pattern: f"{rule.fault} ({rule.hits} hits)" for pattern, rule in self._rules.items()}
+    def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
+        """Add `mesh.fault.v1.FaultService`."""
+        from grpcmesh.fault.servicer import FaultServicer  # which steers this layer
 
-    def collect(self) -> Iterable[Metric]:
+        registrar: Any = server
+        add_FaultServiceServicer_to_server(FaultServicer(self, methods), registrar)
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the faults that are set, by pattern."""
+        self.faults.expire()
+        return {"faults": {pattern: f"{r.fault} ({r.hits} hits)" for pattern, r in self._rules.items()}}
+
+    def metrics(self) -> Iterable[Metric]:
         self.faults.expire()
         injected = CounterMetricFamily(
             "mesh_faults_injected", "Faults that calls have met, by kind.", labels=["kind", "method"]

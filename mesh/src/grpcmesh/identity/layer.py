@@ -47,7 +47,7 @@ class IdentityLayer(ServerLayer):
             self._cache[key] = workload
         call.workload = workload
 
-    def collect(self) -> Iterable[Metric]:
+    def metrics(self) -> Iterable[Metric]:
         refused = CounterMetricFamily(
             "mesh_identity_refused", "Calls refused for what the connection is, by reason.", labels=["reason"]
         )

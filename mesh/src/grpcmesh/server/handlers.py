@@ -1,13 +1,17 @@
 """The methods of a server, each wrapped once, however generated code registers it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import grpc
 
-from grpcmesh.call import Kind, Method
+from grpcmesh.call import Kind, Method, Purpose
+from grpcmesh.server.accept import REPLACEMENT
+from grpcmesh.server.intercept import intercepted
+from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
-from grpcmesh.server.wrapping import Stack, kind_of, unimplemented, wrap
+from grpcmesh.server.wrapping import asynchronous, kind_of, unimplemented, wrap
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -15,67 +19,151 @@ else:
     Handler = Any
 
 #: What a call counts as whose method this server does not have: callers cannot invent labels.
-UNKNOWN_METHOD = Method("/unknown/unknown", "unknown", "unknown", Kind.UNARY)
+UNKNOWN_METHOD = Method("/unknown/unknown", "unknown", "unknown", Kind.BIDI_STREAM)
+
+#: Wrapped handlers remembered that generic handlers found. A caller chooses the path, and with a generic
+#: handler that takes all paths it would choose how much is remembered.
+MOST_FOUND = 512
+
+_log = logging.getLogger(__name__)
+
+
+class _Registered(NamedTuple):
+    """A handler as it was added."""
+
+    method: Method
+    handler: Handler
+    purpose: Purpose
 
 
 class Handlers(grpc.GenericRpcHandler):
     """Finds the wrapped handler of a call.
 
+    What a call is for (`Purpose`) depends on who registered the handler that serves it: services of the mesh
+    come through `registrar`, everything else is the application's, whatever its path says.
+
     Args:
-        stack_for: The stack of a method.
-        streams: Where response streams are entered while they run.
+        streams: Where streams are entered while they run.
     """
 
-    def __init__(self, stack_for: Callable[[Method], Stack], streams: set[Stream]) -> None:
-        self._stack_for, self._streams = stack_for, streams
+    def __init__(self, streams: set[Stream]) -> None:
+        self._streams = streams
+        self._interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+        self._stacks: Mapping[Purpose, Stack] = {}
+        self._registered: dict[str, _Registered] = {}
+        self._generic: list[tuple[grpc.GenericRpcHandler, Purpose]] = []
         self._wrapped: dict[str, Handler] = {}
-        self._generic: list[grpc.GenericRpcHandler] = []
-        self._unknown = wrap(
-            grpc.stream_stream_rpc_method_handler(unimplemented),  # reads nothing: right for all four kinds
-            Method(UNKNOWN_METHOD.path, "unknown", "unknown", Kind.BIDI_STREAM),
-            stack_for(UNKNOWN_METHOD),
-            streams,
-        )
-        #: Names of the services that have been added.
-        self.services: set[str] = set()
+        self._found: dict[tuple[str, int], tuple[Handler, Handler]] = {}
+        self._unknown: Handler
+        self._broken: Handler
+        #: Names of the services that have been added, by purpose.
+        self.services: dict[Purpose, set[str]] = {purpose: set() for purpose in Purpose}
 
-    def methods(self) -> list[Method]:
-        """Those known so far."""
-        return [Method.parse(path, kind_of(handler)) for path, handler in self._wrapped.items()]
+    def registrar(self, purpose: Purpose) -> "Registrar":
+        """Return what services of a purpose are added to."""
+        return Registrar(self, purpose)
 
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, Handler]
-    ) -> dict[str, Handler]:
-        """Wraps a service's methods; returns them.
+    def methods(self, purpose: Purpose | None = None) -> list[Method]:
+        """Return the methods that have been added, of one purpose or of all."""
+        return [r.method for r in self._registered.values() if purpose in (None, r.purpose)]
+
+    def add(self, purpose: Purpose, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add a service's methods. Those of the mesh take the place of the application's of the same path.
 
         Raises:
             TypeError: one of them is not `async def`.
         """
-        self.services.add(service)
-        return {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self.services[purpose].add(service)
+        for name, handler in handlers.items():
+            method = Method.parse(f"/{service}/{name}", kind_of(handler))
+            asynchronous(handler, method)
+            if method.path not in self._registered or purpose is not Purpose.APPLICATION:
+                self._registered[method.path] = _Registered(method, handler, purpose)
 
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Takes handlers whose methods are known only when they are called."""
+    def add_generic(self, purpose: Purpose, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add handlers whose methods are known only when they are called."""
         for handler in handlers:
-            self._generic.append(handler)
+            self._generic.append((handler, purpose))
             if isinstance(handler, grpc.ServiceRpcHandler):
-                self.services.add(handler.service_name())
+                self.services[purpose].add(handler.service_name())
+
+    def seal(
+        self, stacks: Mapping[Purpose, Stack], interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    ) -> None:
+        """Wrap what has been added: from now on calls are served.
+
+        Args:
+            stacks: The layers that calls of each purpose run through.
+            interceptors: Run inside the layers, around calls of the application.
+        """
+        self._stacks, self._interceptors = stacks, interceptors
+        for path, (method, handler, purpose) in self._registered.items():
+            self._wrapped[path] = self._wrap(method, handler, purpose)
+        # They read nothing: right for all four kinds.
+        self._unknown = self._answering(unimplemented)
+        self._broken = self._answering(_lookup_failed)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """The wrapped handler; that of an unknown method answers UNIMPLEMENTED."""
+        """Return the wrapped handler; that of an unknown method answers UNIMPLEMENTED."""
         method: Any = handler_call_details.method
-        path: str = method if isinstance(method, str) else method.decode()
+        path: str = method if isinstance(method, str) else method.decode(errors="replace")
         return self._wrapped.get(path) or self._search(path, handler_call_details)
 
     def _search(self, path: str, details: grpc.HandlerCallDetails) -> Handler:
-        for generic in self._generic:
-            handler = generic.service(details)
-            if handler is not None:
-                return self._wrap(path, handler)
+        if not _well_formed(path):
+            return self._unknown
+        try:
+            for generic, purpose in self._generic:
+                handler = generic.service(details)
+                if handler is not None:
+                    return self._remember(path, handler, purpose)
+        except Exception:  # whatever the application's own code raises is no business of the caller's
+            _log.exception("a generic handler failed")
+            return self._broken
         return self._unknown
 
-    def _wrap(self, path: str, handler: Handler) -> Handler:
-        if path not in self._wrapped:
-            method = Method.parse(path, kind_of(handler))
-            self._wrapped[path] = wrap(handler, method, self._stack_for(method), self._streams)
-        return self._wrapped[path]
+    def _remember(self, path: str, handler: Handler, purpose: Purpose) -> Handler:
+        key = (path, id(handler))
+        known = self._found.get(key)
+        if known is None:
+            if len(self._found) >= MOST_FOUND:
+                del self._found[next(iter(self._found))]
+            wrapped = self._wrap(Method.parse(path, kind_of(handler)), handler, purpose)
+            known = self._found[key] = (wrapped, handler)  # the handler is kept: its id stays its own
+        return known[0]
+
+    def _wrap(self, method: Method, handler: Handler, purpose: Purpose) -> Handler:
+        if self._interceptors and purpose is Purpose.APPLICATION:
+            handler = intercepted(handler, method, self._interceptors)
+        return wrap(handler, method, self._stacks[purpose], self._streams)
+
+    def _answering(self, behavior: Callable[[Any, Any], Any]) -> Handler:
+        handler: Any = grpc.stream_stream_rpc_method_handler(behavior)
+        return wrap(handler, UNKNOWN_METHOD, self._stacks[Purpose.UNKNOWN], self._streams)
+
+
+class Registrar:
+    """What generated code adds servicers of one purpose to: the two methods of a server that it calls."""
+
+    def __init__(self, handlers: Handlers, purpose: Purpose) -> None:
+        self._handlers, self._purpose = handlers, purpose
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """As `grpc.aio.Server`."""
+        self._handlers.add_generic(self._purpose, generic_rpc_handlers)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None:
+        """As `grpc.aio.Server`."""
+        self._handlers.add(self._purpose, service_name, method_handlers)
+
+
+def _well_formed(path: str) -> bool:
+    """Return whether a path is `/service/method`, as the gRPC protocol has it."""
+    service, _, name = path[1:].rpartition("/")
+    return path[:1] == "/" and bool(service and name) and "//" not in path and REPLACEMENT not in path
+
+
+async def _lookup_failed(request: Any, context: Any) -> NoReturn:
+    raise RuntimeError("the handler of this path could not be found out")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 
@@ -31,9 +32,11 @@ class Unimplemented(MeshError):  # noqa: N818 - named as those of grpcmesh.error
 
 
 def translate(error: BaseException, stream: Stream | None) -> BaseException:
-    """What the caller is told instead of what was raised."""
-    if isinstance(error, asyncio.CancelledError) and stream is not None and stream.ending:
-        return stream.leaving()
+    """Return what the caller is told instead of what was raised."""
+    if isinstance(error, asyncio.CancelledError):
+        if stream is not None and stream.ending:
+            return stream.leaving()
+        return error if _cancelled() else _not_cancelled(error)
     if isinstance(error, grpc.aio.AioRpcError) and error.code() in DOWNSTREAM:
         return DOWNSTREAM[error.code()]()
     if isinstance(error, TimeoutError):
@@ -41,14 +44,43 @@ def translate(error: BaseException, stream: Stream | None) -> BaseException:
     return error
 
 
+def told(call: ServerCall, error: BaseException) -> bool:
+    """Return whether the caller has been told of an error, or nobody is left to tell."""
+    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
+        return bool(call.context.done())
+    return isinstance(error, asyncio.CancelledError | grpc.aio.BaseError)
+
+
 def code_of(call: ServerCall, error: BaseException) -> grpc.StatusCode:
-    """The code that it counts as."""
-    if isinstance(error, grpc.aio.AbortError):
-        code: grpc.StatusCode = call.context.code()
-        return code
+    """Return the code that an error counts as."""
+    if isinstance(error, grpc.aio.AbortError) and told(call, error):
+        return code_set(call.context)
     if isinstance(error, asyncio.CancelledError | grpc.aio.InternalError):
         expired = call.deadline is not None and time.monotonic() >= call.deadline - _DEADLINE_TOLERANCE
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
     if isinstance(error, Unimplemented):
         return grpc.StatusCode.UNIMPLEMENTED
     return status.code_of(error)
+
+
+def code_set(context: Any) -> grpc.StatusCode:
+    """Return the code that a servicer has set; grpc sends what is none as UNKNOWN."""
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    if not code:
+        return grpc.StatusCode.OK
+    return next((c for c in grpc.StatusCode if c.value[0] == code), grpc.StatusCode.UNKNOWN)
+
+
+def _cancelled() -> bool:
+    """Return whether the task of the call is being cancelled, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _not_cancelled(error: BaseException) -> RuntimeError:
+    # grpc would take the call for cancelled, and answer nothing.
+    raised = RuntimeError("the servicer raised CancelledError although nobody cancelled its call")
+    raised.__cause__ = error
+    return raised

@@ -6,13 +6,14 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from grpcmesh.call import Purpose
 from grpcmesh.config import HealthConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.server import accept
 from grpcmesh.server.handlers import Handlers
+from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
-from grpcmesh.server.wrapping import Stack
 
 #: Of every server.
 OPTIONS = (
@@ -51,9 +52,10 @@ class HealthPort:
 
     async def start(self) -> None:
         """Listens. Raises StartError."""
-        stack = Stack(())
-        handlers: Any = Handlers(lambda method: stack, self._streams)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
+        handlers = Handlers(self._streams)
+        own: Any = handlers.registrar(Purpose.MESH)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        handlers.seal({purpose: Stack((), purpose=purpose) for purpose in Purpose})
         server = grpc.aio.server(handlers=[handlers], options=OPTIONS)
         self.port = listen(server, self._config.address, None)
         await self._accepting.start(server)

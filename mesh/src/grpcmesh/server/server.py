@@ -3,32 +3,32 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh.auth import TokenVerifier, UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
 from grpcmesh.balancer import LoadReporter
-from grpcmesh.call import CONTROL_SERVICES, EXEMPT_SERVICES, Method, ServerLayer, exempt
+from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer
 from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
-from grpcmesh.fault import FaultLayer, Faults, FaultServicer
-from grpcmesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
+from grpcmesh.errors import MeshError
+from grpcmesh.fault import FaultLayer, Faults
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server import connections
 from grpcmesh.server.accept import Accepting
-from grpcmesh.server.handlers import UNKNOWN_METHOD, Handlers
+from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.ports import OPTIONS, listen
-from grpcmesh.server.streams import Stream
-from grpcmesh.server.wrapping import Stack
+from grpcmesh.server.stack import LayerErrors, Stack
+from grpcmesh.server.streams import Stream, leaving
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -42,21 +42,32 @@ def server_layers(
     policy: PolicyStore,
     verifier: TokenVerifier | None,
     identity: IdentityStore | None = None,
+    own: Sequence[ServerLayer] = (),
 ) -> list[ServerLayer]:
-    """The stack, outermost first. Innermost, in `grpcmesh.server.wrapping`, stands the mapping of errors."""
+    """Return the stack, outermost first; each layer says itself which calls it applies to.
+
+    Innermost, in `grpcmesh.server.stack`, stands the mapping of errors. Interceptors run inside all layers.
+
+    Args:
+        own: Layers of the application.
+    """
     domain, namespace = config.identity.trust_domain, config.namespace
-    reporter = [LoadReporter()] if config.telemetry.load_report_interval else []
-    faults = [FaultLayer(Faults(monotonic, system_rng()))] if config.fault.enabled else []
-    return [
+    interval = config.telemetry.load_report_interval
+    layers: list[ServerLayer | None] = [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
         telemetry.access_log,  # the same; written at the end, when the layers below know who called
-        *reporter,  # what callers balance by, where they ask for it: refusals are load, too
+        LoadReporter(interval=interval)
+        if interval
+        else None,  # what callers balance by: refusals are load, too
         IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
         UserLayer(verifier, policy.user_rule),  # and on whose behalf
-        *faults,  # last: only what would have been served is broken, and what is refused stays refused
+        *own,  # the application's own: they see only calls that are allowed
+        FaultLayer(Faults(monotonic, system_rng())) if config.fault.enabled else None,  # last: breaks only
+        # what would have been served, so that what is refused stays refused
     ]
+    return [layer for layer in layers if layer is not None]
 
 
 class MeshServer(grpc.aio.Server):
@@ -67,6 +78,7 @@ class MeshServer(grpc.aio.Server):
         identity: Certificates; None means plaintext, for tests and benchmarks only.
         layers: `server_layers(...)`.
         health: Shared with the plaintext health port.
+        interceptors: Of grpc.aio; they run inside the layers, around calls of the application.
     """
 
     def __init__(
@@ -76,21 +88,17 @@ class MeshServer(grpc.aio.Server):
         identity: IdentityStore | None,
         layers: Sequence[ServerLayer],
         health: HealthServicer,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         #: The one it listens on, once started.
         self.port = 0
         self.draining = False
+        #: Outermost first, and the interceptors inside of them. Both are read when the server starts.
+        self.layers, self.interceptors = list(layers), list(interceptors)
         self._config, self._identity, self._health = config, identity, health
-        self._layers = layers
-        self._stack = Stack(layers, config.replica)
-        self._faults = next((layer for layer in layers if isinstance(layer, FaultLayer)), None)
-        # Here, and only here, what steers the process passes by the faults; the mesh's own services pass by
-        # policy and user, too, and so does what does not exist.
-        control = [layer for layer in layers if layer is not self._faults]
-        passing = [layer for layer in control if not isinstance(layer, AuthzLayer | UserLayer)]
-        self._control_stack, self._passing_stack = (Stack(s, config.replica) for s in (control, passing))
+        self._layer_errors = LayerErrors()
         self._streams: set[Stream] = set()
-        self._handlers = Handlers(self._stack_for, self._streams)
+        self._handlers = Handlers(self._streams)
         self._server: grpc.aio.Server | None = None
         self._accepting = Accepting("the mesh port", health.leave)
         self._watches: set[asyncio.Task[None]] = set()
@@ -98,18 +106,18 @@ class MeshServer(grpc.aio.Server):
 
     @property
     def services(self) -> frozenset[str]:
-        """Full names of the services that were added, without the mesh's own."""
-        return frozenset(self._handlers.services - EXEMPT_SERVICES - CONTROL_SERVICES)
+        """Full names of the services that the application has added."""
+        return frozenset(self._handlers.services[Purpose.APPLICATION])
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """As `grpc.aio.Server`."""
-        self._handlers.add_generic_rpc_handlers(generic_rpc_handlers)
+        self._handlers.add_generic(Purpose.APPLICATION, generic_rpc_handlers)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
     ) -> None:
         """As `grpc.aio.Server`. Raises TypeError where a method is not `async def`."""
-        self._handlers.add_registered_method_handlers(service_name, method_handlers)
+        self._handlers.add(Purpose.APPLICATION, service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
         """Not here: a mesh server listens at `config.address`, and nowhere else."""
@@ -126,6 +134,7 @@ class MeshServer(grpc.aio.Server):
             StartError: the address cannot be listened on.
         """
         self._add_own_services()
+        self._handlers.seal({purpose: self._stack(purpose) for purpose in Purpose}, self.interceptors)
         for service in sorted(self.services):
             self._health.set(service, False)
         before = await connections.server_ids()
@@ -137,9 +146,6 @@ class MeshServer(grpc.aio.Server):
             mine = max(await connections.server_ids() - before)
             watch = self._identity.handshakes.run(functools.partial(connections.peers, mine))
             self._watch(watch, "counting of failed handshakes")
-        for layer in self._layers:
-            if isinstance(layer, LoadReporter):
-                self._watch(self._report_load(layer), "load reports")
 
     async def drain(self) -> None:
         """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
@@ -154,18 +160,28 @@ class MeshServer(grpc.aio.Server):
         stopping = asyncio.create_task(self.stop(self._config.drain.grace), name="stop")
         try:
             await asyncio.wait({stopping}, timeout=self._config.drain.stream_grace)
-            self.end_streams()
+            self._streams_ended += self.end_streams()
+            for layer in self.layers:
+                layer.on_drain()
             await stopping
         finally:
             stopping.cancel()
 
-    def end_streams(self) -> None:
-        """Tells running response streams to resume elsewhere, each at its next safe point."""
-        for stream in list(self._streams):
-            self._streams_ended += 1
-            stream.interrupt()
-        if self._faults is not None:
-            self._faults.leave()
+    def end_streams(
+        self,
+        which: Callable[[ServerCall], bool] = lambda call: call.method.kind.response_streaming,
+        error: Callable[[], MeshError] = leaving,
+    ) -> int:
+        """End running streams, each at its next safe point; return how many.
+
+        Args:
+            which: Tells by its call whether a stream is to end; by default those with response streams.
+            error: Makes what their callers are told; by default, to resume at another replica.
+        """
+        ending = [stream for stream in self._streams if which(stream.call)]
+        for stream in ending:
+            stream.interrupt(error)
+        return len(ending)
 
     async def stop(self, grace: float | None) -> None:
         """Refuses new calls; those that run are cancelled after `grace` seconds."""
@@ -201,9 +217,9 @@ class MeshServer(grpc.aio.Server):
         """Those that were added."""
         return self._handlers.methods()
 
-    def faults(self) -> Mapping[str, str]:
-        """What is set, for the admin page."""
-        return self._faults.state() if self._faults else {}
+    def state(self) -> Mapping[str, Any]:
+        """Return what the layers show on the admin page."""
+        return {key: value for layer in self.layers for key, value in layer.state().items()}
 
     def collect(self) -> Iterable[Metric]:
         serving = self._health.statuses()[""]
@@ -214,35 +230,31 @@ class MeshServer(grpc.aio.Server):
             "Response streams that a drain told to resume elsewhere.",
             value=self._streams_ended,
         )
-        for layer in self._layers:
-            if isinstance(layer, IdentityLayer | AuthzLayer | FaultLayer):
-                yield from layer.collect()
+        yield from self._layer_errors.collect()
+        for layer in self.layers:
+            yield from layer.metrics()
 
     def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_log_failure)
         self._watches.add(task)
 
-    async def _report_load(self, reporter: LoadReporter) -> None:
-        while True:
-            await asyncio.sleep(self._config.telemetry.load_report_interval)
-            self._stack.tell(reporter.metadata())
+    def _stack(self, purpose: Purpose) -> Stack:
+        return Stack(self.layers, self._config.replica, purpose, self._layer_errors)
 
-    def _breakable(self) -> list[Method]:
-        return [m for m in self.methods() if m.service in self.services]
-
-    def _stack_for(self, method: Method) -> Stack:
-        passes_by = exempt(method) or method.service == UNKNOWN_METHOD.service
-        if passes_by:
-            return self._passing_stack
-        return self._control_stack if method.service in CONTROL_SERVICES else self._stack
+    def _application_methods(self) -> list[Method]:
+        return self._handlers.methods(Purpose.APPLICATION)
 
     def _add_own_services(self) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self)
-        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self)
-        if self._faults is not None:
-            add_FaultServiceServicer_to_server(FaultServicer(self._faults, self._breakable), self)
-        reflection.enable_server_reflection(sorted({*self._handlers.services, reflection.SERVICE_NAME}), self)
+        own: Any = self._handlers.registrar(Purpose.MESH)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), own)
+        for layer in self.layers:
+            layer.register(self._handlers.registrar(Purpose.CONTROL), self._application_methods)
+        names = {reflection.SERVICE_NAME}.union(*self._handlers.services.values())
+        servicer = reflection.aio.ReflectionServicer(sorted(names))
+        add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add(servicer, own)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
 from grpcmesh.call import ServerCall
-from grpcmesh.errors import Unavailable
+from grpcmesh.errors import MeshError, Unavailable
+from grpcmesh.server.context import Context, Metadata
 
 Parse = Callable[[bytes], Any]
 Serialize = Callable[[Any], bytes]
@@ -16,25 +17,27 @@ Serialize = Callable[[Any], bytes]
 #: Seconds without a request after which a caller has paused, and the longest that one is heard out.
 _LULL, _HEARD_OUT = 0.05, 0.5
 
-_ENDING = "this replica is leaving; resume at another"
+
+def leaving() -> MeshError:
+    """What a stream is told that a drain ends."""
+    return Unavailable("this replica is leaving; resume at another")
 
 
-class Stream:
+class Stream(Context):
     """One stream. Servicers get it as their context: it reads and writes messages, and passes on the rest.
 
     `interrupt` ends it where that tears nothing apart: never within a write, and in a stream of both
     directions only while the servicer waits for a request, so that each request taken is answered.
     """
 
-    __slots__ = ("_context", "_parse", "_serialize", "_task", "call", "ending", "reading", "writing")
+    __slots__ = ("_end_with", "_parse", "_serialize", "_task", "ending", "reading", "writing")
 
     def __init__(self, call: ServerCall, context: Any, parse: Parse, serialize: Serialize) -> None:
-        self.call, self._context, self._parse, self._serialize = call, context, parse, serialize
+        super().__init__(call, context)
+        self._parse, self._serialize = parse, serialize
         self._task = asyncio.current_task()
         self.reading = self.writing = self.ending = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+        self._end_with: Callable[[], MeshError] = leaving
 
     async def read(self) -> Any:
         """The next request, or `grpc.aio.EOF`."""
@@ -63,19 +66,23 @@ class Stream:
                 return
             yield self.take(data)
 
-    def interrupt(self) -> None:
-        """Ends it with UNAVAILABLE at the next safe point, now if it is at one."""
+    def interrupt(self, error: Callable[[], MeshError] = leaving) -> None:
+        """End it with an error at the next safe point, now if it is at one.
+
+        Args:
+            error: Makes what the caller is told; by default, to resume at another replica.
+        """
         if self.ending or self._task is None:
             return
-        self.ending = True
+        self.ending, self._end_with = True, error
         if not self.writing and (self.reading or not self.call.method.kind.request_streaming):
             self._task.cancel()
 
-    def leaving(self) -> Unavailable:
+    def leaving(self) -> MeshError:
         """What an interrupted stream is told, once."""
         if self._task is not None and self._task.cancelling():
             self._task.uncancel()
-        return Unavailable(_ENDING)
+        return self._end_with()
 
     async def hear_out(self) -> None:
         """Takes, and drops, what the caller is sending right now, before it is told that the call has failed.
@@ -89,6 +96,14 @@ class Stream:
             async with asyncio.timeout(_HEARD_OUT):
                 while await asyncio.wait_for(self._context.read(), _LULL) is not grpc.aio.EOF:
                     pass
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
+    ) -> NoReturn:
+        """As `Context.abort`, once the caller has been heard out."""
+        if not self._context.done():
+            await self.hear_out()
+        await super().abort(code, details, trailing_metadata)
 
     async def _reading(self, read: Callable[[], Any]) -> Any:
         if self.ending:

@@ -4,7 +4,7 @@ from json.encoder import encode_basestring_ascii as quote
 
 import grpc
 
-from grpcmesh.call import ServerCall, ServerLayer, exempt
+from grpcmesh.call import Purpose, ServerCall, ServerLayer
 from grpcmesh.errors import MeshError
 from grpcmesh.telemetry.logs import Logger
 
@@ -28,6 +28,8 @@ class AccessLog(ServerLayer):
             are logged only when they fail in an unusual way.
     """
 
+    observes = True
+
     def __init__(self, log: Logger, mode: str) -> None:
         self._log, self._mode = log, mode
 
@@ -36,7 +38,7 @@ class AccessLog(ServerLayer):
         if self._mode == "off" or (ok and self._mode == "errors"):
             return
         name = "OK" if ok else call.code.name
-        if name in _USUAL and exempt(call.method):
+        if name in _USUAL and call.purpose is Purpose.MESH:
             return
         line = self._log.start("ERROR" if name in _ERRORS else "INFO", "call")
         trace = call.trace

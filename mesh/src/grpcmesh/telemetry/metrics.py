@@ -167,6 +167,8 @@ def _live(series: Series, attribute: str) -> int:
 class ServerMetrics(RpcMetrics, ServerLayer):
     """`grpc_server_*`. Stands inside tracing, whose trace id it puts on the exemplars."""
 
+    observes = True
+
     def __init__(self) -> None:
         super().__init__("server")
 

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 import grpc
 
-from grpcmesh.call import ClientCall, ClientLayer, ServerCall, ServerLayer, TraceContext, exempt
+from grpcmesh.call import (
+    ClientCall,
+    ClientLayer,
+    Purpose,
+    ServerCall,
+    ServerLayer,
+    TraceContext,
+    is_mesh_service,
+)
 from grpcmesh.telemetry.context import (
     TRACEPARENT,
     Active,
@@ -89,6 +97,8 @@ class ServerTrace(ServerLayer):
         address: Where this server listens, `host:port`.
     """
 
+    observes = True
+
     def __init__(self, tracer: Tracer, address: str) -> None:
         self._tracer = tracer
         self._address = _endpoint(address)
@@ -96,7 +106,7 @@ class ServerTrace(ServerLayer):
     def on_start(self, call: ServerCall) -> None:
         parent = parse_traceparent(call.metadata.get(TRACEPARENT))
         tracer = self._tracer
-        if parent is None and exempt(call.method):
+        if parent is None and call.purpose is Purpose.MESH:
             return
         if tracer.sample(parent):
             name = call.method.full_name
@@ -126,7 +136,7 @@ class ClientTrace(ClientLayer):
     def on_start(self, call: ClientCall) -> None:
         parent = current_trace()
         tracer = self._tracer
-        if parent is None and exempt(call.method):
+        if parent is None and is_mesh_service(call.method):
             return
         if tracer.sample(parent):
             name = call.method.full_name

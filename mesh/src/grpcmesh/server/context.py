@@ -1,0 +1,82 @@
+"""What a servicer gets as its context: grpc's own, without the ways to leave a call without an answer.
+
+grpc.aio answers a call with nothing at all, so that its caller waits for its deadline, where details or
+trailing metadata cannot be encoded, or where `abort` is called with OK. Here each of these raises in the
+servicer, before grpc sees it, and the caller is told INTERNAL.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import grpc
+
+from grpcmesh.call import ServerCall
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+_KEY = re.compile(r"[0-9a-z_.-]+", re.ASCII)
+_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+
+
+class Context:
+    """The context of a call with one response; passes on everything that it does not check."""
+
+    __slots__ = ("_context", "call")
+
+    def __init__(self, call: ServerCall, context: Any) -> None:
+        self.call, self._context = call, context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        """As grpc's. Raises ValueError for metadata that cannot be sent."""
+        self._context.set_trailing_metadata(checked(trailing_metadata))
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        """As grpc's. Raises ValueError for metadata that cannot be sent."""
+        await self._context.send_initial_metadata(checked(initial_metadata))
+
+    def set_details(self, details: str) -> None:
+        """As grpc's; what cannot be encoded is replaced."""
+        self._context.set_details(encodable(details))
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
+    ) -> NoReturn:
+        """As grpc's. Raises ValueError for OK, which is no reason to abort, and for metadata as above."""
+        if code is grpc.StatusCode.OK:
+            raise ValueError("a call cannot be aborted with OK")
+        await self._context.abort(code, encodable(details), checked(trailing_metadata))
+        raise AssertionError("abort returned")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """As `abort`."""
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+
+def checked(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
+    """Return metadata that gRPC can send.
+
+    Raises:
+        ValueError: A key or a value is not of the form that the gRPC protocol allows.
+    """
+    items = tuple((key, value) for key, value in metadata or ())
+    for key, value in items:
+        if not isinstance(key, str) or not _KEY.fullmatch(key) or not _sendable(key, value):
+            raise ValueError(f"metadata {key!r} cannot be sent: a wrong key, or a value that is not for it")
+    return items
+
+
+def encodable(text: str) -> str:
+    """Return a text with everything replaced that UTF-8 cannot encode."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _sendable(key: str, value: object) -> bool:
+    if key.endswith("-bin"):
+        return isinstance(value, bytes)
+    if isinstance(value, bytes):
+        return _VALUE.fullmatch(value.decode("latin-1")) is not None
+    return isinstance(value, str) and _VALUE.fullmatch(value) is not None

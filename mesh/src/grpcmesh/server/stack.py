@@ -1,0 +1,161 @@
+"""The layers of a server as calls run through them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import grpc
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+
+from grpcmesh import status
+from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer, current_call
+from grpcmesh.errors import Injected, MeshError
+from grpcmesh.server.context import encodable
+from grpcmesh.server.outcome import Unimplemented, code_of, code_set, told, translate
+from grpcmesh.server.streams import Stream
+
+Hook = Callable[[ServerCall], None]
+
+#: Trailing metadata key: which replica answered.
+REPLICA_KEY = "mesh-replica"
+
+_log = logging.getLogger("mesh.server")
+
+
+class LayerErrors:
+    """Counts what layers raise that is no refusal, and logs the first of each layer and hook."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def add(self, hook: Hook, call: ServerCall, error: BaseException) -> None:
+        """Note an error of a bound hook."""
+        layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
+        count = self._counts.get((layer, name), 0)
+        self._counts[layer, name] = count + 1
+        if not count:
+            text = "%s.%s failed in %s; further errors of it are only counted"
+            _log.error(text, layer, name, call.method.full_name, exc_info=error)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the counts."""
+        text = "Errors that layers of the server raised and that are no refusals."
+        family = CounterMetricFamily("mesh_layer_errors", text, labels=["layer", "hook"])
+        for labels, count in self._counts.items():
+            family.add_metric(labels, count)
+        yield family
+
+
+class Stack:
+    """The layers that apply to calls of one purpose: bound hooks, without those that do nothing.
+
+    Args:
+        layers: Outermost first. Those that do not apply to the purpose are left out.
+        replica: This process; told in the trailing metadata of each call.
+        purpose: Of the calls.
+        errors: Where errors of layers are counted.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[ServerLayer],
+        replica: str = "",
+        purpose: Purpose = Purpose.APPLICATION,
+        errors: LayerErrors | None = None,
+    ) -> None:
+        self._trailing: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
+        self._purpose, self._errors = purpose, errors or LayerErrors()
+        ends: tuple[Hook, ...] = ()
+        starts: list[tuple[Hook, ServerLayer, tuple[Hook, ...]]] = []
+        for layer in layers:
+            if purpose not in layer.applies_to:
+                continue
+            if type(layer).on_start is not ServerLayer.on_start:
+                starts.append((layer.on_start, layer, ends))
+            if type(layer).on_end is not ServerLayer.on_end:
+                ends = (layer.on_end, *ends)
+        #: Each start hook with its layer, and with the end hooks to run where it refuses the call.
+        self.starts = tuple(starts)
+        #: Innermost first.
+        self.ends = ends
+
+    def begin(self, method: Method, context: Any) -> ServerCall:
+        """Return the call, before any layer has seen it."""
+        started = time.monotonic()
+        call = ServerCall(method, context, started, dict(context.invocation_metadata()), self._purpose)
+        remaining = context.time_remaining()
+        if remaining is not None:
+            call.deadline = started + remaining
+        # Each call has a task of its own, so nothing needs restoring; `call.over` ends what tasks inherit.
+        current_call.set(call)
+        call.trailing = self._trailing
+        return call
+
+    def enter(self, call: ServerCall) -> None:
+        """Run the start hooks. Whatever comes of it, `succeed` or `fail` has to follow.
+
+        Raises:
+            MeshError: A layer refuses the call.
+            Exception: A layer failed that does not merely observe: the call must not go on without it.
+        """
+        failed: list[ServerLayer] = []
+        for hook, layer, ends in self.starts:
+            try:
+                hook(call)
+            except BaseException as e:
+                refused = isinstance(e, MeshError)
+                if not refused:
+                    self._errors.add(hook, call, e)
+                if refused or not layer.observes:
+                    call.ends = _without(ends, failed)
+                    raise
+                failed.append(layer)
+        call.ends = _without(self.ends, failed)
+        call.context.set_trailing_metadata(call.trailing)
+
+    def succeed(self, call: ServerCall) -> None:
+        """End a call whose servicer returned, be it with `context.set_code`."""
+        context: Any = call.context
+        call.code = code_set(context)
+        try:
+            trailing = context.trailing_metadata()
+            if trailing is not call.trailing and not context.done():
+                context.set_trailing_metadata((*trailing, *call.trailing))
+        finally:
+            self._finish(call)
+
+    async def fail(self, call: ServerCall, raised: BaseException, stream: Stream | None = None) -> None:
+        """End a call in which something was raised: run the end hooks, tell the caller, raise for grpc."""
+        error = call.error = translate(raised, stream)
+        call.code = code_of(call, error)
+        self._finish(call)
+        if told(call, error):
+            raise error
+        if call.code is grpc.StatusCode.INTERNAL and not isinstance(error, Injected):
+            _log.error("unexpected error in %s", call.method.full_name, exc_info=error)
+        if stream is not None:
+            await stream.hear_out()
+        code, message, trailing = status.to_wire(error)
+        if isinstance(error, Unimplemented):
+            code, message = call.code, error.message
+        await call.context.abort(code, encodable(message), (*trailing, *call.trailing))
+
+    def _finish(self, call: ServerCall) -> None:
+        call.ended = time.monotonic()
+        ends, call.ends = call.ends, ()
+        for hook in ends:
+            try:
+                hook(call)
+            except (Exception, asyncio.CancelledError) as e:
+                # The call is over: its outcome stands, and the other layers hear of it.
+                self._errors.add(hook, call, e)
+
+
+def _without(ends: tuple[Hook, ...], layers: Sequence[ServerLayer]) -> tuple[Hook, ...]:
+    """Leave out the hooks of layers whose start hook failed."""
+    if not layers:
+        return ends
+    return tuple(hook for hook in ends if not any(getattr(hook, "__self__", None) is one for one in layers))
