@@ -256,13 +256,15 @@ class Attempt:
         started: Monotonic seconds.
     """
 
-    __slots__ = ("call", "code", "ended", "endpoint", "number", "started")
+    __slots__ = ("call", "code", "ended", "endpoint", "local", "number", "started")
 
     def __init__(self, call: ClientCall, endpoint: Any, number: int, started: float) -> None:
         self.call, self.endpoint, self.number, self.started = call, endpoint, number, started
         self.code = grpc.StatusCode.OK
         #: Monotonic seconds; set before `on_end`.
         self.ended = 0.0
+        #: Whether this side ended it: its code says nothing of the endpoint.
+        self.local = False
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """What the server sent after its answer; nothing before the end."""

@@ -36,7 +36,7 @@ class Target:
     def call(self, index: int, ok: bool | None = True, latency: float = 0.0) -> list[Change]:
         """One attempt, from its start to its end."""
         record = self.records[index]
-        assert self.detector.started(record) is None
+        self.detector.started(record)
         self.clock.advance(latency)
         return self.detector.ended(record, ok, latency)
 
@@ -178,11 +178,11 @@ def test_an_endpoint_that_stops_answering_is_ejected_at_the_next_pick() -> None:
     target = Target(AT_ONCE)
     record = target.records[1]
     for _ in range(3):
-        assert target.detector.started(record) is None
+        target.detector.started(record)
     target.clock.advance(0.4)
-    assert target.detector.started(record) is None
+    assert target.detector.check(record) is None
     target.clock.advance(0.1)
-    change = target.detector.started(record)
+    change = target.detector.check(record)
     assert change is not None
     assert causes([change]) == [("10.0.0.1:50051", "stalled")]
 
@@ -192,14 +192,35 @@ def test_one_slow_call_and_a_target_whose_answers_take_long_are_no_stall() -> No
     record = target.records[1]
     target.detector.started(record)
     target.clock.advance(5)
-    assert target.detector.started(record) is None
+    assert target.detector.check(record) is None
     target.call(2, latency=3)
     for _ in range(3):
-        assert target.detector.started(record) is None
+        target.detector.started(record)
     target.clock.advance(5.9)
-    assert target.detector.started(record) is None
+    assert target.detector.check(record) is None
     target.clock.advance(0.2)
-    assert target.detector.started(record) is not None
+    assert target.detector.check(record) is not None
+
+
+def test_silent_streams_are_no_stall() -> None:
+    target = Target(AT_ONCE)
+    for _ in range(10):
+        target.detector.started(target.records[1], unary=False)
+    target.clock.advance(100)
+    assert target.detector.check(target.records[1]) is None
+
+
+def test_a_call_that_cannot_be_retried_probes_only_where_no_other_came() -> None:
+    target = Target(AT_ONCE)
+    target.calls(1, good=0, bad=5)
+    target.clock.advance(30)
+    target.detector.due()
+    assert target.detector.next_probe(idempotent=False) is None
+    assert target.detector.next_probe(idempotent=True) is target.records[1]
+    target.clock.advance(30)
+    assert target.detector.next_probe(idempotent=False) is target.records[1]
+    target.detector.started(target.records[1])
+    assert target.detector.next_probe(idempotent=True) is None
 
 
 @pytest.mark.parametrize(
@@ -230,7 +251,8 @@ class Anything(RuleBasedStateMachine):
         record = self.target.records[index]
         if record.state is State.EJECTED or (record.state is State.PROBING and record.probe_under_way):
             return
-        if self.target.detector.started(record) is None:
+        if self.target.detector.check(record) is None:
+            self.target.detector.started(record)
             self.running[index] += 1
 
     @precondition(lambda self: any(self.running))

@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from grpcmesh.balancer.endpoint import Endpoint, State
 from grpcmesh.balancer.ewma import PeakEwma
@@ -21,19 +22,42 @@ class Verdict(enum.Enum):
     FAIL = "fail"
 
 
+class Ejections(Protocol):
+    """Outlier detection, as the balancer asks it (`grpcmesh.outlier.Outliers`)."""
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> None:
+        """These endpoints are ready."""
+
+    def ejected(self, endpoint: Endpoint) -> bool:
+        """Whether no call goes to the endpoint, but for a probe."""
+
+    def probe(self, idempotent: bool) -> Endpoint | None:
+        """Return an endpoint that this call shall probe, or None."""
+
+    def stalled(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint has stopped answering, and another one is to be picked."""
+
+
 class Balancer:
     """The endpoints of one target.
 
     Args:
         target: Short name of the service; it may have a policy of its own.
+        ejections: Outlier detection; None: nothing is ejected.
     """
 
     def __init__(
-        self, config: BalancerConfig, target: str, clock: Clock = monotonic, rng: Rng | None = None
+        self,
+        config: BalancerConfig,
+        target: str,
+        clock: Clock = monotonic,
+        rng: Rng | None = None,
+        ejections: Ejections | None = None,
     ) -> None:
+        self._ejections = ejections
         self.policy_name: BalancerPolicy = config.targets.get(target, config.policy)
         self.endpoints: dict[str, Endpoint] = {}
-        #: Those that are picked from: ready, and of the preferred zone if that has any.
+        #: Those that are picked from: ready, not ejected, and of the preferred zone if that has any.
         self.rotation: list[Endpoint] = []
         self._target, self._zone = target, config.zone
         self._slow_start = SlowStart(config.slow_start, clock)
@@ -57,18 +81,30 @@ class Balancer:
         self._rotate()
         return True
 
-    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint | None:
+    def pick(
+        self, avoid: Endpoint | None = None, call: ClientCall | None = None, idempotent: bool = False
+    ) -> Endpoint | None:
         """Pick an endpoint in rotation for this call, or None.
 
         Args:
             avoid: An endpoint that has just failed: another one is picked if there is any.
             call: Whose method and metadata some policies look at.
+            idempotent: Whether the call may be tried again: then it may probe an ejected endpoint.
         """
         if not self.rotation:
             return None
-        endpoint = self.policy.pick(avoid, call)
+        ejections = self._ejections
+        endpoint = ejections.probe(idempotent) if ejections is not None else None
+        if endpoint is None or endpoint is avoid:
+            endpoint = self.policy.pick(avoid, call)
+            while ejections is not None and ejections.stalled(endpoint):
+                endpoint = self.policy.pick(avoid, call)  # the rotation is smaller by one
         endpoint.picks += 1
         return endpoint
+
+    def rotate(self) -> None:
+        """Work out the rotation anew: an endpoint was ejected, or may return."""
+        self._rotate()
 
     @property
     def verdict(self) -> Verdict:
@@ -91,6 +127,10 @@ class Balancer:
 
     def _rotate(self) -> None:
         ready = [e for e in self.endpoints.values() if e.state is State.READY]
+        if self._ejections is not None:
+            self._ejections.replace(ready)
+            # An endpoint that fails is better than none: those that are left may be gone by now.
+            ready = [e for e in ready if not self._ejections.ejected(e)] or ready
         near = [e for e in ready if e.zone == self._zone] if self._zone else []
         rotation = near or ready
         if rotation != self.rotation:

@@ -20,8 +20,10 @@ from grpcmesh.client.spec import Deserializer, Serializer, Spec
 from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
+from grpcmesh.outlier import Outliers
 from grpcmesh.resolver import DnsResolver, Resolver
 from grpcmesh.retry import RetryBudget, RetryPolicy
+from grpcmesh.service_config.defaults import OUTLIER_DETECTION
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -53,7 +55,9 @@ class MeshChannel(grpc.aio.Channel):
         self._target = target
         self._started = self._closed = False
         resolver = resolver or DnsResolver(config.resolver, config.dns_name(target))
-        balancer = Balancer(config.balancer, target)
+        outliers = self._outliers = Outliers(target, OUTLIER_DETECTION, monotonic, system_rng())
+        balancer = Balancer(config.balancer, target, ejections=outliers)
+        outliers.on_change = balancer.rotate
         budget = RetryBudget(config.retry)
         self._core = Core(
             target,
@@ -64,7 +68,7 @@ class MeshChannel(grpc.aio.Channel):
             RetryPolicy(config.retry, budget, system_rng()),
             budget,
             stack.client_layers(config, telemetry, layers),
-            stack.attempt_layers(balancer, attempt_layers),
+            stack.attempt_layers(balancer, outliers, attempt_layers),
         )
 
     async def start(self) -> None:
@@ -98,6 +102,7 @@ class MeshChannel(grpc.aio.Channel):
             "target": self._target,
             "policy": core.balancer.policy_name,
             "resolver_error": core.resolver.error,
+            "ejected": self._outliers.state(),
             "waiting": len(core.pool.waiting),
             "retries": core.retry.retries,
             "retry_budget_exhausted": core.retry.exhausted,

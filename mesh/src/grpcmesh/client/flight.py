@@ -176,7 +176,7 @@ class Flight:
 
     def _attempt(self, now: float) -> None:
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
-        endpoint = core.balancer.pick(machine.avoid, call)
+        endpoint = core.balancer.pick(machine.avoid, call, spec.rules.idempotent)
         if endpoint is None:
             self._perform(machine.without_endpoint(now, core.may_wait(machine.patient), core.why()))
             return

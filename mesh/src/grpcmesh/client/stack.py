@@ -10,6 +10,7 @@ from grpcmesh.config import MeshConfig
 from grpcmesh.deadline import DeadlineLayer
 from grpcmesh.errors import MeshError
 from grpcmesh.hooks import HookErrors
+from grpcmesh.outlier import Outliers
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -36,7 +37,9 @@ def client_layers(
     ]
 
 
-def attempt_layers(balancer: Balancer, own: Sequence[AttemptLayer] = ()) -> list[AttemptLayer]:
+def attempt_layers(
+    balancer: Balancer, outliers: Outliers, own: Sequence[AttemptLayer] = ()
+) -> list[AttemptLayer]:
     """Return the attempt stack, outermost first. It stands below the pick and above the connection.
 
     Args:
@@ -44,6 +47,7 @@ def attempt_layers(balancer: Balancer, own: Sequence[AttemptLayer] = ()) -> list
     """
     return [
         EndpointCounts(),  # first, so that every attempt counts, also one that a layer below refuses
+        outliers,  # before what the policy learns: an endpoint that is ejected now is not picked again
         LoadReports(balancer.policy),  # before latency: a report tells more of an endpoint than one answer
         Latency(balancer.policy),
         *own,  # last: nearest to the wire

@@ -5,6 +5,7 @@ See mesh/docs/outlier-detection.md.
 """
 
 from grpcmesh.outlier.detector import Change, OutlierDetector
+from grpcmesh.outlier.layer import Outliers
 from grpcmesh.outlier.record import Record, State
 
-__all__ = ["Change", "OutlierDetector", "Record", "State"]
+__all__ = ["Change", "OutlierDetector", "Outliers", "Record", "State"]

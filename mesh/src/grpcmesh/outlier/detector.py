@@ -68,6 +68,11 @@ class OutlierDetector:
         """How many are out of rotation now, those that are being probed included."""
         return sum(r.state is not State.ADMITTED for r in self._records)
 
+    @property
+    def slowest(self) -> float:
+        """Seconds of the slowest good answer of this interval and the last."""
+        return max(self._slowest, self._slowest_before)
+
     def due(self) -> list[Change]:
         """Return the ejections that have ended. It looks at the clock only while there are any."""
         if self._return_at == float("inf") or (now := self._clock()) < self._return_at:
@@ -78,34 +83,60 @@ class OutlierDetector:
         self._note_returns()
         return [Change(record, State.PROBING, "its ejection is over") for record in over]
 
-    def started(self, record: Record) -> Change | None:
-        """An attempt begins. Return the ejection of an endpoint that has stalled: pick another one then."""
+    def next_probe(self, idempotent: bool) -> Record | None:
+        """Return an endpoint that a call shall probe, or None.
+
+        A call that cannot be retried costs its caller an error where the probe fails, so it probes only an
+        endpoint that has waited for one as long as a first ejection lasts.
+        """
         now = self._clock()
-        if record.state is State.PROBING:
-            record.probe_under_way = True
-        if record.in_flight < STALLED_ATTEMPTS:
-            record.progress_at = now  # so many can wait for their answers: nothing is stalled yet
-        elif self._stalled(record, now) and (change := self._eject(record, "stalled", now)):
-            return change
-        record.in_flight += 1
+        for record in self._records:
+            if record.state is not State.PROBING or record.probe_under_way:
+                continue
+            if idempotent or now - record.probing_since >= self._config.base_ejection_time:
+                return record
         return None
 
-    def ended(self, record: Record, ok: bool | None, latency: float) -> list[Change]:
+    def check(self, record: Record) -> Change | None:
+        """The endpoint is picked. Return its ejection where it has stalled: pick another one then."""
+        if record.in_flight < STALLED_ATTEMPTS or not self._config.stall_time:
+            return None
+        now = self._clock()
+        return self._eject(record, "stalled", now) if self._stalled(record, now) else None
+
+    def started(self, record: Record, unary: bool = True) -> None:
+        """An attempt begins.
+
+        Args:
+            record: Of the endpoint that it goes to.
+            unary: Whether it is answered by one message soon; a stream that is silent says nothing.
+        """
+        if record.state is State.PROBING:
+            record.probe_under_way = True
+        if not unary:
+            return
+        if record.in_flight < STALLED_ATTEMPTS:
+            record.progress_at = self._clock()  # so many can wait for their answers: nothing is stalled yet
+        record.in_flight += 1
+
+    def ended(self, record: Record, ok: bool | None, latency: float, unary: bool = True) -> list[Change]:
         """An attempt has ended.
 
         Args:
             record: Of the endpoint that it went to.
             ok: None where its end says nothing of the endpoint, as when the caller cancelled it.
             latency: Seconds that it took.
+            unary: As for `started`.
         """
         now = self._clock()
-        record.in_flight -= 1
-        record.progress_at = now
+        if unary:
+            record.in_flight = max(0, record.in_flight - 1)
+            record.progress_at = now
         probe = record.state is State.PROBING and now - latency >= record.probing_since
         if ok is None:
             record.probe_under_way = record.probe_under_way and not probe
             return []
-        changes = self._count(record, ok, latency, now, probe)
+        changes = self._count(record, ok, latency if unary else 0.0, now, probe)
         if now >= self._sweep_at:
             changes += self._sweep(now)
         return changes
@@ -134,12 +165,9 @@ class OutlierDetector:
         return None
 
     def _stalled(self, record: Record, now: float) -> bool:
-        stall = self._config.stall_time
-        if not stall or record.state is not State.ADMITTED:
+        if record.state is not State.ADMITTED:
             return False
-        return now - record.progress_at >= max(
-            stall, _STALL_FACTOR * max(self._slowest, self._slowest_before)
-        )
+        return now - record.progress_at >= max(self._config.stall_time, _STALL_FACTOR * self.slowest)
 
     def _sweep(self, now: float) -> list[Change]:
         """The periodic part of gRFC A50."""

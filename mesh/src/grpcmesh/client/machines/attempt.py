@@ -13,8 +13,6 @@
 import enum
 from typing import Any
 
-import grpc
-
 from grpcmesh.call import Attempt, ClientCall
 from grpcmesh.client.machines.status import Status
 
@@ -26,7 +24,6 @@ class AttemptState(enum.Enum):
 
 
 _OPEN, _COMMITTED, _ENDED = AttemptState
-_OK = grpc.StatusCode.OK
 
 
 class LiveAttempt(Attempt):
@@ -50,5 +47,6 @@ class LiveAttempt(Attempt):
         if self.state is _ENDED:
             return False
         self.state, self.status, self.ended = _ENDED, status, now
-        self.code = _OK if status is None else status.code
+        if status is not None:
+            self.code, self.local = status.code, status.final or status.local or status.unsent
         return True

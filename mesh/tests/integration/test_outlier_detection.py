@@ -1,0 +1,104 @@
+"""Replicas that answer badly while their health says SERVING."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from grpcmesh.config import BalancerPolicy
+from grpcmesh.testing.ping_pb2 import PingRequest
+from tests.integration.replicas import Cluster, Load, cluster, eventually, with_balancer
+
+POLICIES: list[BalancerPolicy] = [
+    "round_robin",
+    "least_request",
+    "peak_ewma",
+    "random",
+    "weighted_round_robin",
+]
+
+
+def ejected(ping: Cluster) -> dict[str, Any]:
+    """Of the channel's admin state, by address."""
+    found: dict[str, Any] = ping.channel.state()["ejected"]
+    return found
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_replica_that_fails_fast_draws_nothing_once_it_is_ejected(
+    tmp_path: Path, policy: BalancerPolicy
+) -> None:
+    async with cluster(tmp_path, 3, with_balancer(policy=policy)) as ping:
+        sick = ping.servers[0]
+        sick.servicer.fail = grpc.StatusCode.UNAVAILABLE
+        async with Load(ping.stub) as load:
+            await eventually(lambda: ejected(ping))
+            before = sick.servicer.calls["Ping"]
+            await load.more(300)
+            assert sick.servicer.calls["Ping"] == before
+        assert ejected(ping)[sick.endpoint]["cause"] == "consecutive_failures"
+        assert load.failures == []  # all of them were retried elsewhere
+        assert ping.in_flight() == 0
+
+
+async def test_failures_that_are_answers_eject_nobody(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 2) as ping:
+        ping.servers[0].servicer.fail = grpc.StatusCode.NOT_FOUND
+        for _ in range(60):
+            await asyncio.gather(ping.stub.Ping(PingRequest()), return_exceptions=True)
+        assert ejected(ping) == {}
+        assert ping.servers[0].servicer.calls["Ping"] == 30
+
+
+async def test_a_replica_that_hangs_is_ejected_before_most_callers_have_waited(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 3) as ping:
+        stuck = ping.servers[0]
+        stuck.servicer.delay = 3600
+
+        async def call() -> grpc.StatusCode:
+            try:
+                await ping.stub.Ping(PingRequest(), timeout=3)
+            except grpc.aio.AioRpcError as e:
+                return e.code()
+            return grpc.StatusCode.OK
+
+        calls = []
+        while not ejected(ping):
+            calls.append(asyncio.create_task(call()))
+            await asyncio.sleep(0.02)  # a rate, not a wait
+            assert len(calls) < 150, "it was not ejected before the first deadline"
+        assert ejected(ping)[stuck.endpoint]["cause"] == "stalled"
+        before = stuck.servicer.calls["Ping"]
+        calls += [asyncio.create_task(call()) for _ in range(60)]
+        codes = await asyncio.gather(*calls)
+        assert stuck.servicer.calls["Ping"] == before
+        assert codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) == before
+        assert ping.in_flight() == 0
+
+
+async def test_deadlines_count_as_failures(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 2) as ping:
+        stuck = ping.servers[0]
+        stuck.servicer.delay = 3600
+        codes: list[grpc.StatusCode] = []
+        while not ejected(ping):  # one call at a time: nothing stalls
+            try:
+                await ping.stub.Ping(PingRequest(), timeout=0.1)
+            except grpc.aio.AioRpcError as e:
+                codes.append(e.code())
+            assert len(codes) < 50
+        assert ejected(ping)[stuck.endpoint]["cause"] == "consecutive_failures"
+        assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+async def test_the_only_replica_is_never_ejected(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 1) as ping:
+        ping.servers[0].servicer.fail = grpc.StatusCode.UNAVAILABLE
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ping.stub.Poke(PingRequest())
+        assert ejected(ping) == {}
+        ping.servers[0].servicer.fail = None
+        assert (await ping.stub.Poke(PingRequest())).replica == "ping-1"
