@@ -12,6 +12,7 @@ import grpc
 from prometheus_client import Metric
 
 from grpcmesh.balancer import Balancer
+from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
 from grpcmesh.client.core import Core
@@ -23,7 +24,7 @@ from grpcmesh.identity import IdentityStore
 from grpcmesh.outlier import Outliers
 from grpcmesh.resolver import DnsResolver, Resolver
 from grpcmesh.retry import RetryBudget, RetryPolicy
-from grpcmesh.service_config.defaults import OUTLIER_DETECTION
+from grpcmesh.service_config.defaults import CIRCUIT_BREAKER, OUTLIER_DETECTION
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -58,6 +59,7 @@ class MeshChannel(grpc.aio.Channel):
         outliers = self._outliers = Outliers(target, OUTLIER_DETECTION, monotonic, system_rng())
         balancer = Balancer(config.balancer, target, ejections=outliers)
         outliers.on_change = balancer.rotate
+        breaker = Breaker(target, CIRCUIT_BREAKER)
         budget = RetryBudget(config.retry)
         self._core = Core(
             target,
@@ -68,7 +70,8 @@ class MeshChannel(grpc.aio.Channel):
             RetryPolicy(config.retry, budget, system_rng()),
             budget,
             stack.client_layers(config, telemetry, layers),
-            stack.attempt_layers(balancer, outliers, attempt_layers),
+            stack.attempt_layers(balancer, outliers, breaker, attempt_layers),
+            breaker,
         )
 
     async def start(self) -> None:

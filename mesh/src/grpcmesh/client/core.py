@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from grpcmesh.balancer import Balancer, Verdict
+from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer
 from grpcmesh.client.pool import Pool
 from grpcmesh.clock import Clock
@@ -18,8 +19,6 @@ from grpcmesh.tasks import Tasks
 if TYPE_CHECKING:
     from grpcmesh.client.flight import Flight
 
-#: Calls that may wait for an endpoint at a time; more fail at once.
-_MAX_WAITING = 10_000
 #: Seconds between two looks for calls whose deadline is over, and how far over it has to be.
 _LOOK, _OVER = 1.0, 0.5
 
@@ -40,6 +39,7 @@ class Core:
     Args:
         layers: The call stack, outermost first.
         attempt_layers: The attempt stack, outermost first.
+        breaker: Of this target; it is in the attempt stack, too.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -55,7 +55,9 @@ class Core:
         budget: RetryBudget,
         layers: Sequence[ClientLayer],
         attempt_layers: Sequence[AttemptLayer],
+        breaker: Breaker,
     ) -> None:
+        self.breaker = breaker
         self.target, self.clock, self.balancer, self.resolver = target, clock, balancer, resolver
         self.pool, self.retry, self.budget = pool, retry, budget
         self.layers, self.attempt_layers = layers, attempt_layers
@@ -86,8 +88,6 @@ class Core:
 
     def may_wait(self, patient: bool) -> bool:
         """Return whether a call without an endpoint waits for one, or fails now."""
-        if len(self.pool.waiting) >= _MAX_WAITING:
-            return False
         return patient or self.balancer.verdict is Verdict.WAIT
 
     def connectivity(self, started: bool) -> grpc.ChannelConnectivity:

@@ -178,7 +178,7 @@ class Flight:
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
         endpoint = core.balancer.pick(machine.avoid, call, spec.rules.idempotent)
         if endpoint is None:
-            self._perform(machine.without_endpoint(now, core.may_wait(machine.patient), core.why()))
+            self._without_endpoint(now)
             return
         attempt = self.attempt = spec.attempt(self, endpoint, call.attempts + 1, now)
         sent = call.metadata
@@ -189,6 +189,14 @@ class Flight:
         if self._enter_attempt(attempt):
             timeout = None if call.deadline is None else call.deadline - now
             self._send(attempt, sent, timeout)
+
+    def _without_endpoint(self, now: float) -> None:
+        core, machine = self.core, self.machine
+        may_wait = core.may_wait(machine.patient)
+        if may_wait and (refusal := core.breaker.refuse_waiting(len(core.pool.waiting))):
+            self.fail(_refused(refusal))
+            return
+        self._perform(machine.without_endpoint(now, may_wait, core.why()))
 
     def _send(self, attempt: NativeAttempt, sent: Pairs, timeout: float | None) -> None:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grpcmesh.balancer import Balancer, EndpointCounts, Latency, LoadReports
+from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Method
 from grpcmesh.config import MeshConfig
 from grpcmesh.deadline import DeadlineLayer
@@ -38,7 +39,7 @@ def client_layers(
 
 
 def attempt_layers(
-    balancer: Balancer, outliers: Outliers, own: Sequence[AttemptLayer] = ()
+    balancer: Balancer, outliers: Outliers, breaker: Breaker, own: Sequence[AttemptLayer] = ()
 ) -> list[AttemptLayer]:
     """Return the attempt stack, outermost first. It stands below the pick and above the connection.
 
@@ -46,7 +47,8 @@ def attempt_layers(
         own: Layers of the application.
     """
     return [
-        EndpointCounts(),  # first, so that every attempt counts, also one that a layer below refuses
+        breaker,  # first: what it refuses has never been under way
+        EndpointCounts(),  # before all that may refuse an attempt that an endpoint was picked for
         outliers,  # before what the policy learns: an endpoint that is ejected now is not picked again
         LoadReports(balancer.policy),  # before latency: a report tells more of an endpoint than one answer
         Latency(balancer.policy),
