@@ -5,20 +5,14 @@ The variable of a field is `MESH_<CONCERN>_<FIELD>`, such as `MESH_RESOLVER_NAME
 bad variable at once.
 """
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-
-class ConfigError(Exception):
-    """One or more settings are wrong; `problems` has a line for each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+from grpcmesh.environ import ConfigError as ConfigError
+from grpcmesh.environ import EnvironReader
 
 
 def _require(condition: bool, problem: str) -> None:
@@ -84,6 +78,48 @@ class BalancerConfig:
             _require(policy in known, f"balancer.policy: {policy!r} is none of {', '.join(known)}")
         for name in ("slow_start", "ewma_decay", "connect_timeout", "max_backoff", "drain_timeout"):
             _require(getattr(self, name) >= 0, f"balancer.{name}: must not be negative")
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """Native channels of the client."""
+
+    max_send_message: int = -1
+    """Bytes of the longest request; -1: no bound."""
+    max_receive_message: int = 4 * 1024 * 1024
+    """Bytes of the longest response; -1: no bound."""
+    members: tuple[str, ...] = ()
+    """Targets known to be servers of the mesh, which are pinged each ten seconds; `*`: all. Others are pinged
+    each five minutes, until one has said that it is of the mesh."""
+    keepalive: Mapping[str, float] = field(default_factory=dict)
+    """Seconds between two pings by target, whatever the target is: `product=10,legacy=600`; `*`: all."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Any channel argument, of all targets or of one:
+    `grpc.http2.max_frame_size=65536,product:grpc.optimization_target=latency`."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_send_message >= -1, "channel.max_send_message: must be a size or -1")
+        _require(self.max_receive_message >= -1, "channel.max_receive_message: must be a size or -1")
+        for target, seconds in self.keepalive.items():
+            _require(seconds > 0, f"channel.keepalive: {target}: must be positive")
+
+    def is_member(self, target: str) -> bool:
+        """Return whether the target is declared to be of the mesh."""
+        return target in self.members or "*" in self.members
+
+    def keepalive_of(self, target: str) -> float | None:
+        """Return the interval that is set for a target, in seconds, or None."""
+        return self.keepalive.get(target, self.keepalive.get("*"))
+
+    def options_of(self, target: str) -> dict[str, int | str]:
+        """Return the channel arguments of a target; its own go before those of all."""
+        found: dict[str, int | str] = {}
+        for own in (False, True):
+            for key, value in self.options.items():
+                of, colon, name = key.rpartition(":")
+                if bool(colon) is own and of in ("", target):
+                    found[name] = int(value) if value.lstrip("-").isdigit() else value
+        return found
 
 
 @dataclass(frozen=True)
@@ -249,6 +285,7 @@ class MeshConfig:
     """Where the mesh server listens."""
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     balancer: BalancerConfig = field(default_factory=BalancerConfig)
+    channel: ChannelConfig = field(default_factory=ChannelConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)
     deadline: DeadlineConfig = field(default_factory=DeadlineConfig)
@@ -278,81 +315,9 @@ class MeshConfig:
         Raises:
             ConfigError: with a line for each variable that is wrong or unknown.
         """
-        reader = _Reader({k: v for k, v in environ.items() if k.startswith("MESH_")})
+        reader = EnvironReader({k: v for k, v in environ.items() if k.startswith("MESH_")})
         config = reader.read(cls, "MESH", defaults)
         reader.reject_unknown()
         if reader.problems or config is None:
             raise ConfigError(reader.problems)
         return config
-
-
-_T = typing.TypeVar("_T")
-
-
-class _Reader:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.known: set[str] = set()
-        self.problems: list[str] = []
-
-    def read(self, cls: type[_T], prefix: str, defaults: Mapping[str, Any]) -> _T | None:
-        values: dict[str, Any] = dict(defaults)
-        hints = typing.get_type_hints(cls)
-        for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-            variable, hint = f"{prefix}_{f.name.upper()}", hints[f.name]
-            if dataclasses.is_dataclass(hint):
-                values[f.name] = self.read(typing.cast(type, hint), variable, {})
-                continue
-            self.known.add(variable)
-            if variable in self.environ:
-                self._put(values, f.name, variable, hint)
-        try:
-            return cls(**values)
-        except ConfigError as e:
-            self.problems += [f"{prefix}: {p}" for p in e.problems]
-        except TypeError as e:
-            self.problems.append(f"{prefix}: {e}")
-        return None
-
-    def _put(self, values: dict[str, Any], name: str, variable: str, hint: Any) -> None:
-        raw = self.environ[variable]
-        try:
-            values[name] = _parse(raw, hint)
-        except ValueError as e:
-            self.problems.append(f"{variable}={raw!r}: {e}")
-
-    def reject_unknown(self) -> None:
-        for variable in sorted(self.environ.keys() - self.known):
-            self.problems.append(f"{variable}: no such setting")
-
-
-def _parse(raw: str, hint: Any) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if raw not in args:
-            raise ValueError(f"must be one of {', '.join(map(str, args))}")
-        return raw
-    if origin is tuple:
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
-    if origin in (dict, Mapping, typing.get_origin(Mapping[str, str])):
-        return dict(_pair(part) for part in raw.split(",") if part.strip())
-    if hint == Path | None:
-        return Path(raw) if raw else None
-    if hint is bool:
-        return _parse_bool(raw)
-    return hint(raw)
-
-
-def _parse_bool(raw: str) -> bool:
-    if raw.lower() in ("true", "1", "yes", "on"):
-        return True
-    if raw.lower() in ("false", "0", "no", "off"):
-        return False
-    raise ValueError("must be true or false")
-
-
-def _pair(part: str) -> tuple[str, str]:
-    key, separator, value = part.partition("=")
-    if not separator:
-        raise ValueError(f"{part!r} is not name=value")
-    return key.strip(), value.strip()

@@ -19,6 +19,8 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 #: `grpc-previous-rpc-attempts`, but C-core keeps that one for itself: it removes it from a call whose channel
 #: has transparent retries (measured with grpcio 1.85).
 ATTEMPTS_KEY = "mesh-previous-rpc-attempts"
+#: Initial metadata key by which a server of the mesh says so, in answer to a watch of its health.
+MEMBER_KEY = "mesh-member"
 
 
 def _bad_request(e: errors.InvalidArgument) -> list[Message]:

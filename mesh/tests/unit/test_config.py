@@ -28,6 +28,11 @@ DEFAULTS = {
     "balancer.max_backoff": 1.0,
     "balancer.drain_timeout": 30.0,
     "balancer.zone": "",
+    "channel.max_send_message": -1,
+    "channel.max_receive_message": 4 * 1024 * 1024,
+    "channel.members": (),
+    "channel.keepalive": {},
+    "channel.options": {},
     "health.address": "127.0.0.1:50052",
     "health.watch": True,
     "retry.max_attempts": 4,
@@ -116,6 +121,21 @@ def test_variables_are_named_after_their_fields() -> None:
     assert (config.identity.directory, config.authz.policy_file) == (Path("/certs"), Path("/policy.toml"))
 
 
+def test_channel_arguments_are_of_all_targets_or_of_one() -> None:
+    channel = read(
+        MESH_CHANNEL_MAX_RECEIVE_MESSAGE="-1",
+        MESH_CHANNEL_MEMBERS="product",
+        MESH_CHANNEL_KEEPALIVE="legacy=600,*=20",
+        MESH_CHANNEL_OPTIONS="grpc.x=1,product:grpc.x=-2,order:grpc.y=text",
+    ).channel
+    assert channel.max_receive_message == -1
+    assert channel.is_member("product")
+    assert not channel.is_member("order")
+    assert (channel.keepalive_of("legacy"), channel.keepalive_of("order")) == (600.0, 20.0)
+    assert channel.options_of("product") == {"grpc.x": -2}
+    assert channel.options_of("order") == {"grpc.x": 1, "grpc.y": "text"}
+
+
 def test_every_bad_variable_is_told_at_once() -> None:
     told = problems(
         MESH_DRAIN_GRACE="soon",
@@ -147,6 +167,9 @@ def test_every_bad_variable_is_told_at_once() -> None:
         ("MESH_DRAIN_STREAM_GRACE", "-1"),
         ("MESH_TELEMETRY_SAMPLE_RATIO", "1.5"),
         ("MESH_TELEMETRY_ACCESS_LOG", "some"),
+        ("MESH_CHANNEL_MAX_SEND_MESSAGE", "-2"),
+        ("MESH_CHANNEL_KEEPALIVE", "product=0"),
+        ("MESH_CHANNEL_KEEPALIVE", "product=often"),
         ("MESH_SERVICE", ""),
     ],
 )

@@ -19,8 +19,21 @@ async def check(health: HealthServicer, service: str = "") -> int:
     return int((await health.Check(request(service), None)).status)
 
 
-def watch(health: HealthServicer, service: str = "") -> AsyncIterator[Any]:
-    return health.Watch(request(service), None)
+class Context:
+    """Takes initial metadata."""
+
+    async def send_initial_metadata(self, metadata: Any) -> None:
+        self.sent = dict(metadata)
+
+
+def watch(health: HealthServicer, service: str = "", context: Any = None) -> AsyncIterator[Any]:
+    return health.Watch(request(service), context or Context())
+
+
+async def test_a_watcher_hears_that_the_server_is_of_the_mesh() -> None:
+    context = Context()
+    await heard(watch(HealthServicer(), context=context))
+    assert context.sent == {"mesh-member": "1"}
 
 
 async def heard(watching: AsyncIterator[Any]) -> int:

@@ -35,6 +35,8 @@ class MeshChannel(grpc.aio.Channel):
         target: Short name of the service, `product`.
         identity: Certificates for both directions; None: plaintext, for tests and benches.
         resolver: Where the endpoints come from; by default DNS.
+        options: Arguments of the native channels, such as `("grpc.max_receive_message_length", 8 << 20)`.
+            They go before those of the configuration.
         telemetry: Traces and measures calls; None: nothing does.
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
@@ -49,6 +51,7 @@ class MeshChannel(grpc.aio.Channel):
         *,
         identity: IdentityStore | None,
         resolver: Resolver | None = None,
+        options: Sequence[tuple[str, int | str]] = (),
         telemetry: "Telemetry | None" = None,
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
@@ -66,7 +69,7 @@ class MeshChannel(grpc.aio.Channel):
             monotonic,
             balancer,
             resolver,
-            Pool(target, config, balancer, resolver, identity),
+            Pool(target, config, balancer, resolver, identity, dict(options)),
             RetryPolicy(config.retry, budget, system_rng()),
             budget,
             stack.client_layers(config, telemetry, layers),

@@ -1,13 +1,13 @@
-"""One native channel to one endpoint: its options, its state, its health, its end."""
+"""The driver of one connection: a native channel that is kept connected and watched."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
 
-from grpcmesh.client.machines import Status
-from grpcmesh.config import BalancerConfig
+from grpcmesh.client.machines import ConnectionMachine, Status
+from grpcmesh.client.options import Option
 from grpcmesh.health.watcher import HealthWatcher
 from grpcmesh.tasks import stop
 
@@ -20,77 +20,41 @@ _FAILURE = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _ASK = 1.0
 
 
-def channel_options(config: BalancerConfig, authority: str) -> list[tuple[str, int | str]]:
-    """Of every native channel.
-
-    Args:
-        authority: The DNS name that the server's certificate must carry: the target is an IP address.
-    """
-    return [
-        ("grpc.default_authority", authority),
-        ("grpc.ssl_target_name_override", authority),
-        # Channels with equal arguments share a connection and its backoff, unless told not to.
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.initial_reconnect_backoff_ms", min(100, int(config.max_backoff * 1000))),
-        # How long one attempt to connect may take.
-        ("grpc.min_reconnect_backoff_ms", int(config.connect_timeout * 1000)),
-        ("grpc.max_reconnect_backoff_ms", max(100, int(config.max_backoff * 1000))),
-        # A proxy would be used even for loopback.
-        ("grpc.enable_http_proxy", 0),
-        # The mesh retries; gRPC itself only what no server has seen, which it alone can know (gRFC A6's
-        # transparent retries): there is no retry policy.
-        ("grpc.enable_retries", 1),
-        # The target is an address: there is nothing to look up in DNS.
-        ("grpc.service_config_disable_resolution", 1),
-        # A peer that is gone without a word is noticed 5 s after the last ping, one each 10 s at least.
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.http2.ping_timeout_ms", 5_000),
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-
-
 class Connection:
-    """A native channel that is kept connected, and watched.
+    """A native channel to one endpoint.
 
     Args:
         uri: `ipv4:127.0.1.1:50051`.
         credentials: None: plaintext.
+        options: Channel arguments; see `grpcmesh.client.options`.
         watch_health: Whether it counts as ready only when its server says that it serves.
-        on_change: Called after each change of `ready`, `healthy` or `failed`.
+        on_change: Called after each event that changed `machine`.
+        on_member: Called when the server says that it is one of the mesh.
     """
 
     def __init__(
         self,
         uri: str,
         credentials: grpc.ChannelCredentials | None,
-        options: list[tuple[str, int | str]],
+        options: Sequence[Option],
         watch_health: bool,
         on_change: Callable[["Connection"], None],
+        on_member: Callable[[], None] = lambda: None,
     ) -> None:
         self.channel = (
             grpc.aio.secure_channel(uri, credentials, options)
             if credentials
             else grpc.aio.insecure_channel(uri, options)
         )
+        self.machine = ConnectionMachine(watch_health)
         #: Attempts that run over it.
         self.attempts: set[NativeAttempt] = set()
         self.closed = False
-        self.connected = False
-        #: What its server said last; None: nothing yet.
-        self.healthy: bool | None = None if watch_health else True
-        #: It could not be connected, or was refused, and has not been ready since.
-        self.failed = False
-        self.error = ""
-        self._watch_health, self._on_change = watch_health, on_change
+        self._watch_health, self._on_change, self._on_member = watch_health, on_change, on_member
         self._idle: asyncio.Event | None = None
 
-    @property
-    def ready(self) -> bool:
-        return self.connected and bool(self.healthy)
-
     async def run(self) -> None:
-        """Keeps it connected and follows its state, until cancelled."""
+        """Keep it connected and follow its state, until cancelled."""
         while True:
             state = self.channel.get_state(try_to_connect=True)
             self._note(state)
@@ -104,10 +68,11 @@ class Connection:
             await self.channel.wait_for_state_change(state)
 
     def look(self) -> bool:
-        """Look whether it is connected now, rather than when the loop comes to tell."""
-        if not self.closed and self.channel.get_state() is not _READY:
-            self._note(grpc.ChannelConnectivity.IDLE)
-        return self.connected
+        """Return whether it is connected now, rather than when the loop comes to tell."""
+        if self.closed or self.channel.get_state() is _READY:
+            return self.machine.connected
+        self._tell(self.machine.on_disconnected())
+        return False
 
     def release(self, attempt: "NativeAttempt") -> None:
         """An attempt over it has ended."""
@@ -115,12 +80,16 @@ class Connection:
         if self._idle is not None and not self.attempts:
             self._idle.set()
 
+    def retire(self) -> None:
+        """It gets no new calls."""
+        self.machine.retire()
+
     async def drain(self, timeout: float | None, reason: str) -> bool:
-        """Let its calls end, for so many seconds at most, and close it. Return whether all had ended.
+        """Let its attempts end, for so many seconds at most, and close it. Return whether all had ended.
 
         Args:
             timeout: None: as long as they take.
-            reason: Why calls that have not ended are cut: their callers hear UNAVAILABLE, and this.
+            reason: Why those that have not ended are cut: their callers hear UNAVAILABLE, and this.
         """
         self._idle = asyncio.Event()
         if self.attempts:
@@ -134,47 +103,51 @@ class Connection:
         return finished
 
     def cut(self, reason: str) -> None:
-        """End the attempts that run over it, as far as it is concerned: some may be tried elsewhere."""
+        """End the attempts that run over it. Their calls may try elsewhere."""
         for attempt in tuple(self.attempts):
             attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
 
     async def close(self, reason: str) -> None:
-        """Close it at once."""
+        """Close it at once. `reason`: as for `drain`."""
         self.closed = True
+        self.machine.close()
         self.cut(reason)
         await self.channel.close()
 
     async def _watch(self) -> None:
-        """Watches health for as long as it is connected."""
-        watcher = HealthWatcher(self.channel, self._note_health, self._note_error)
-        task = asyncio.create_task(watcher.run())
+        """Watch health for as long as it is connected. Raises what the watch dies of."""
+        watcher = HealthWatcher(self.channel, self._on_health, self._on_error, self._on_member)
+        watch = asyncio.create_task(watcher.run())
+        change = asyncio.create_task(self._disconnected())
         try:
-            await self.channel.wait_for_state_change(_READY)
+            await asyncio.wait((watch, change), return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():  # the server has no health service: nothing to watch, or a failure
+                watch.result()
+            await change
         finally:
-            await stop(task)
+            change.cancel()
+            await stop(watch)
+
+    async def _disconnected(self) -> None:
+        await self.channel.wait_for_state_change(_READY)
 
     def _note(self, state: grpc.ChannelConnectivity) -> None:
-        connected, before = state is _READY, self.connected
-        # Refused by the server after the handshake: connected, and gone before it said anything.
-        refused = before and not connected and self.healthy is None
-        failed = (self.failed or refused or state is _FAILURE) and not (connected and self.healthy)
-        if not connected and self._watch_health:
-            self.healthy = None
-        if (connected, failed) != (before, self.failed):
-            self.connected, self.failed = connected, failed
-            self._on_change(self)
+        if state is _READY:
+            self._tell(self.machine.on_connected())
+        elif state is _FAILURE:
+            self._tell(self.machine.on_failed())
+        else:
+            self._tell(self.machine.on_disconnected())
 
-    def _note_health(self, healthy: bool) -> None:
-        if self.connected:
-            self.healthy = healthy
-            self.failed, self.error = False, ""
-            self._on_change(self)
+    def _on_health(self, serving: bool) -> None:
+        self._tell(self.machine.on_health(serving))
 
-    def _note_error(self, error: str) -> None:
-        self.error = error
-        if self.connected and self.healthy is None:
-            self.failed = True
-        self._on_change(self)
+    def _on_error(self, error: str) -> None:
+        self._tell(self.machine.on_error(error))
+
+    def _tell(self, changed: bool) -> None:
+        if changed:
+            self._on_change(self)
 
     async def _ask_why(self) -> None:
         """gRPC tells the reason of a failed connection only to a call."""
@@ -184,14 +157,11 @@ class Connection:
         try:
             async with asyncio.timeout(_ASK):
                 if await call.code() is grpc.StatusCode.UNAVAILABLE:
-                    self.error = await call.details()
-                    self._on_change(self)
+                    self._on_error(await call.details())
         except TimeoutError:
             pass
         finally:
             call.cancel()
 
     def __repr__(self) -> str:
-        return (
-            f"<Connection connected={self.connected} healthy={self.healthy} in_flight={len(self.attempts)}>"
-        )
+        return f"<Connection {self.machine!r} in_flight={len(self.attempts)}>"

@@ -176,7 +176,12 @@ class Flight:
 
     def _attempt(self, now: float) -> None:
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
-        endpoint = core.balancer.pick(machine.avoid, call, spec.rules.idempotent)
+        try:
+            endpoint = core.balancer.pick(machine.avoid, call, spec.rules.idempotent)
+        except Exception as e:
+            core.errors.note(core.balancer.pick, e)
+            self.fail(Status(_INTERNAL, f"no endpoint could be picked: {e!r}", final=True, cause=e))
+            return
         if endpoint is None:
             self._without_endpoint(now)
             return

@@ -1,21 +1,25 @@
 """The connections of one target: opened and closed as the resolver says, renewed as certificates are.
 
-The balancer decides, synchronously; this does the I/O around it.
+The machines and the balancer decide, synchronously; this does the I/O around them.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 import grpc
 
 from grpcmesh.balancer import Balancer, Endpoint, State, Verdict
-from grpcmesh.client.connection import Connection, channel_options
+from grpcmesh.client.connection import Connection
+from grpcmesh.client.machines import EndpointMachine
+from grpcmesh.client.options import Option, channel_options
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import Credentials, IdentityStore
 from grpcmesh.resolver import Address, Resolver
 from grpcmesh.tasks import Tasks
+
+_REPLACED = "the connection was replaced: there are new certificates"
 
 
 class Waiter(Protocol):
@@ -26,15 +30,14 @@ class Waiter(Protocol):
 
 
 class Slot:
-    """An endpoint, its connection, and the one that will take its place when certificates change."""
+    """An endpoint as the balancer sees it, and its connections."""
 
-    __slots__ = ("connection", "endpoint", "next", "uri")
+    __slots__ = ("endpoint", "machine", "uri")
 
     def __init__(self, address: Address) -> None:
         self.endpoint = Endpoint(str(address), address.zone)
         self.uri = address.uri
-        self.connection: Connection
-        self.next: Connection | None = None
+        self.machine: EndpointMachine[Connection]
 
 
 class Pool:
@@ -43,6 +46,7 @@ class Pool:
     Args:
         target: Short name of the service.
         identity: None: plaintext.
+        options: Channel arguments from code.
     """
 
     def __init__(
@@ -52,27 +56,29 @@ class Pool:
         balancer: Balancer,
         resolver: Resolver,
         identity: IdentityStore | None,
+        options: Mapping[str, int | str] | None = None,
     ) -> None:
-        self._target, self._config = target, config
+        self._target, self._config, self._own_options = target, config, options
         self._balancer, self._resolver, self._identity = balancer, resolver, identity
-        self._options = channel_options(config.balancer, config.dns_name(target).rstrip("."))
         self._slots: dict[str, Slot] = {}
         #: Follows the resolver and the connections.
         self.tasks = Tasks()
         self._runs: dict[Connection, asyncio.Task[Any]] = {}
         self._credentials: grpc.ChannelCredentials | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        #: Whether servers of this target are known to be of the mesh.
+        self.member = config.channel.is_member(target)
         #: Calls that wait for an endpoint, oldest first. Each leaves at its deadline at the latest.
         self.waiting: dict[Waiter, None] = {}
         self._change = asyncio.Event()
-        #: Endpoints that are no longer resolved, by the connection that still has calls.
+        #: Endpoints of connections that were given up and still have calls.
         self.draining: dict[Connection, Endpoint] = {}
         #: Connections that were given up, for an endpoint that left or for new certificates: those whose
         #: calls had all ended, and those whose last calls were cut off.
         self.drains = {"finished": 0, "cut": 0}
 
     def start(self) -> None:
-        """Begins to resolve and connect. Raises IdentityError where there is no certificate."""
+        """Begin to resolve and connect. Raises IdentityError where there is no certificate."""
         if self._identity is not None:
             self._credentials = self._identity.current.channel_credentials()
             self._unsubscribe = self._identity.subscribe(self._renew)
@@ -87,6 +93,10 @@ class Pool:
         await asyncio.gather(*(c.close("the channel has been closed") for c in connections))
         self._change.set()
 
+    async def changed(self) -> None:
+        """Wait until the set or the state of an endpoint changes, or the pool is closed."""
+        await self._change.wait()
+
     async def _follow(self) -> None:
         async for addresses in self._resolver.watch():
             self._apply(addresses)
@@ -94,12 +104,13 @@ class Pool:
     def _apply(self, addresses: Iterable[Address]) -> None:
         wanted = {str(a): a for a in addresses}
         # An empty answer is not believed of endpoints that still work.
-        stay = wanted.keys() or {a for a, slot in self._slots.items() if slot.connection.connected}
-        for address in self._slots.keys() - stay:
+        working = {a for a, slot in self._slots.items() if slot.machine.current.machine.connected}
+        for address in self._slots.keys() - (wanted.keys() or working):
             self._leave(self._slots.pop(address))
         for text in sorted(wanted.keys() - self._slots.keys()):
             slot = self._slots[text] = Slot(wanted[text])
-            slot.connection = slot.endpoint.transport = self._connect(slot)
+            slot.machine = EndpointMachine(self._connect(slot))
+            slot.endpoint.transport = slot.machine.current
         self._balancer.replace(slot.endpoint for slot in self._slots.values())
         self._wake()
 
@@ -107,24 +118,41 @@ class Pool:
         connection = Connection(
             slot.uri,
             self._credentials,
-            self._options,
+            self._options(),
             self._config.health.watch,
             partial(self._changed, slot),
+            self._is_member,
         )
         self._runs[connection] = self.tasks.supervise(connection.run, "connection")
         return connection
 
-    def _changed(self, slot: Slot, connection: Connection) -> None:
-        if slot.next is not None and (_settled(slot.next) or not slot.connection.connected):
-            old, slot.connection, slot.next = slot.connection, slot.next, None
-            slot.endpoint.transport = slot.connection
-            self._retire(old, slot.endpoint, None, "its certificate has been replaced")
-        if connection is slot.connection and slot.endpoint.state is not State.DRAINING:
-            self._note(slot.endpoint, _state(connection), connection.error)
+    def _options(self) -> list[Option]:
+        config, target = self._config, self._target
+        return channel_options(
+            config.balancer,
+            config.channel,
+            target,
+            config.dns_name(target).rstrip("."),
+            member=self.member,
+            own=self._own_options,
+        )
 
-    def _note(self, endpoint: Endpoint, state: State, error: str) -> None:
-        was_ready = endpoint.state is State.READY
-        if not self._balancer.set_state(endpoint, state, error):
+    def _is_member(self) -> None:
+        self.member = True
+
+    def _changed(self, slot: Slot, connection: Connection) -> None:
+        for given_up in slot.machine.changed():
+            self._retire(given_up, slot.endpoint, None, _REPLACED)
+        self._note(slot)
+
+    def _note(self, slot: Slot) -> None:
+        """Tell the balancer what the endpoint is like now."""
+        endpoint, machine = slot.endpoint, slot.machine
+        endpoint.transport = machine.current
+        state, was_ready = machine.seen, endpoint.state is State.READY
+        if endpoint.state is State.DRAINING:
+            return
+        if not self._balancer.set_state(endpoint, state, machine.current.machine.error):
             return
         if was_ready or state is State.FAILED:
             self._resolver.refresh()
@@ -134,12 +162,12 @@ class Pool:
         timeout = self._config.balancer.drain_timeout
         why = f"{slot.endpoint.address} is no longer an endpoint of {self._target} (for {timeout:g} s)"
         slot.endpoint.state = State.DRAINING
-        self._retire(slot.connection, slot.endpoint, timeout, why)
-        if slot.next is not None:
-            self._retire(slot.next, slot.endpoint, timeout, why)
+        for given_up in slot.machine.leave():
+            self._retire(given_up, slot.endpoint, timeout, why)
 
     def _retire(self, connection: Connection, endpoint: Endpoint, timeout: float | None, why: str) -> None:
         self._runs[connection].cancel()
+        connection.retire()
         self.draining[connection] = endpoint
         self.tasks.spawn(self._drain(connection, timeout, why), "drain")
 
@@ -151,16 +179,12 @@ class Pool:
             del self.draining[connection], self._runs[connection]
 
     def _renew(self, credentials: Credentials) -> None:
-        """New certificates: each endpoint gets a new connection, which takes over when it is ready."""
+        """There are new certificates: each endpoint gets a new connection."""
         self._credentials = credentials.channel_credentials()
         for slot in self._slots.values():
-            if slot.next is not None:
-                self._retire(slot.next, slot.endpoint, None, "its certificate has been replaced")
-            slot.next = self._connect(slot)
-
-    async def changed(self) -> None:
-        """Until the set or the state of an endpoint changes."""
-        await self._change.wait()
+            for given_up in slot.machine.renew(self._connect(slot)):
+                self._retire(given_up, slot.endpoint, None, _REPLACED)
+            self._note(slot)
 
     def _wake(self) -> None:
         # Wakes everybody who waits for it now, and nobody who begins to wait later.
@@ -171,16 +195,3 @@ class Pool:
         waiting, self.waiting = self.waiting, {}
         for waiter in waiting:
             waiter.resume()
-
-
-def _settled(connection: Connection) -> bool:
-    """Connected, and its server has said how it is."""
-    return connection.connected and connection.healthy is not None
-
-
-def _state(connection: Connection) -> State:
-    if connection.ready:
-        return State.READY
-    if connection.connected and connection.healthy is False:
-        return State.UNHEALTHY
-    return State.FAILED if connection.failed else State.CONNECTING

@@ -7,6 +7,7 @@ from typing import Any
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpcmesh.errors import NotFound, ResourceExhausted
+from grpcmesh.status import MEMBER_KEY
 
 Context = Any
 _pb2: Any = health_pb2  # the stubs of grpc_health know no List
@@ -69,6 +70,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         if self._watching >= self._max_watchers:
             raise ResourceExhausted("too many watchers of health", retry_after=5.0)
+        # A client that knows us for a server of the mesh may ping us every ten seconds.
+        await context.send_initial_metadata(((MEMBER_KEY, "1"),))
         changed, told = asyncio.Event(), None
         self._watching += 1
         self._watchers.setdefault(request.service, set()).add(changed)

@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from grpcmesh.clock import Rng, system_rng
+from grpcmesh.status import MEMBER_KEY
 
 _WATCH = "/grpc.health.v1.Health/Watch"
 #: Seconds before a broken watch is begun anew: at first, and at most.
@@ -20,6 +21,7 @@ class HealthWatcher:
         channel: To one endpoint.
         on_change: Told each answer; a server without the service counts as healthy.
         on_error: Told why the watch broke, in one line. What was last said of health stays.
+        on_member: Told that the server says it is one of the mesh.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class HealthWatcher:
         channel: grpc.aio.Channel,
         on_change: Callable[[bool], None],
         on_error: Callable[[str], None],
+        on_member: Callable[[], None] = lambda: None,
         rng: Rng | None = None,
     ) -> None:
         self._watch = channel.unary_stream(
@@ -34,7 +37,8 @@ class HealthWatcher:
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        self._on_change, self._on_error, self._rng = on_change, on_error, rng or system_rng()
+        self._on_change, self._on_error, self._on_member = on_change, on_error, on_member
+        self._rng = rng or system_rng()
 
     async def run(self) -> None:
         """Until cancelled, or until the server turns out not to know the service."""
@@ -42,6 +46,8 @@ class HealthWatcher:
         while True:
             call = self._watch(health_pb2.HealthCheckRequest(service=""))
             try:
+                if (await call.initial_metadata()).get(MEMBER_KEY):
+                    self._on_member()
                 async for response in call:
                     self._on_change(response.status == health_pb2.HealthCheckResponse.SERVING)
                     pause = _FIRST_PAUSE

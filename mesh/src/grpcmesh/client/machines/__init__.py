@@ -7,6 +7,20 @@ See mesh/docs/calls.md. The shape is that of h11: decide here, do the I/O outsid
 
 from grpcmesh.client.machines.attempt import AttemptState, LiveAttempt
 from grpcmesh.client.machines.call import CallMachine, CallState, Do, Rules
+from grpcmesh.client.machines.connection import ConnectionMachine, ConnectionState
+from grpcmesh.client.machines.endpoint import EndpointMachine, EndpointState
 from grpcmesh.client.machines.status import Status
 
-__all__ = ["AttemptState", "CallMachine", "CallState", "Do", "LiveAttempt", "Rules", "Status"]
+__all__ = [
+    "AttemptState",
+    "CallMachine",
+    "CallState",
+    "ConnectionMachine",
+    "ConnectionState",
+    "Do",
+    "EndpointMachine",
+    "EndpointState",
+    "LiveAttempt",
+    "Rules",
+    "Status",
+]
