@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from grpcmesh.errors import FieldViolation, InvalidArgument
 from services.kit import money
+from services.kit.text import is_encodable
 
 INT32_MAX = 2**31 - 1
 #: Violations told of one request. They travel in metadata, of which a client takes 8 KB, else it sees
@@ -43,7 +44,7 @@ class Check:
         NUL is refused because PostgreSQL cannot store it; lone surrogates because nothing can.
         """
         text = value.strip()
-        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        if "\0" in text or not is_encodable(text):
             self.fail(field, "must not contain NUL or surrogate characters")
         elif least and not text:
             self.fail(field, "must not be empty")

@@ -33,11 +33,11 @@ class Api:
     def routes(self) -> list[Route]:
         return [
             Route("/api/products", self.products),
-            Route("/api/products/{id:int}", self.product),
+            Route("/api/products/{id:number}", self.product),
             Route("/api/cart", self.cart),
             Route("/api/orders", self.orders, methods=["GET"]),
             Route("/api/orders", self.create, methods=["POST"]),
-            Route("/api/orders/{id:int}", self.order),
+            Route("/api/orders/{id:number}", self.order),
         ]
 
     async def products(self, request: Request) -> Response:
@@ -127,9 +127,10 @@ async def _json(request: Request) -> Mapping[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise ShopError(Problem.INVALID, "send application/json")
     try:
-        sent = json.loads(await body(request))
+        sent = json.loads((await body(request)).decode())
+        json.dumps(sent, ensure_ascii=False).encode()  # an escaped lone surrogate is JSON, but no text
     except (ValueError, RecursionError) as e:
-        raise ShopError(Problem.INVALID, "that is not JSON") from e
+        raise ShopError(Problem.INVALID, "that is not JSON in UTF-8") from e
     if not isinstance(sent, dict):
         raise ShopError(Problem.INVALID, "send a JSON object")
     return sent

@@ -26,8 +26,8 @@ class BrowsePages:
         return [
             Route("/", self.catalogue),
             Route("/search", self.search),
-            Route("/products/{id:int}", self.product),
-            Route("/art/{category}/{motif}/{seed:int}.svg", drawing),
+            Route("/products/{id:number}", self.product),
+            Route("/art/{category}/{motif}/{seed:number}.svg", drawing),
         ]
 
     async def catalogue(self, request: Request) -> Response:

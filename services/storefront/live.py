@@ -47,6 +47,8 @@ class LiveOrders:
 
     async def events(self, request: Request) -> Response:
         visit = visit_of(request)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")  # a stream without a body would only hang
         if visit.session is None:
             return Response(status_code=204)  # Tells an EventSource not to come back.
         if self._open >= MAX_STREAMS:

@@ -43,9 +43,9 @@ class OrderPages:
     def routes(self) -> list[Route]:
         return [
             Route("/orders", self.orders),
-            Route("/orders/{id:int}", self.order),
-            Route("/orders/{id:int}/events", self._live.events),
-            form_route("/orders/{id:int}/status", self.set_status),
+            Route("/orders/{id:number}", self.order),
+            Route("/orders/{id:number}/events", self._live.events),
+            form_route("/orders/{id:number}/status", self.set_status),
         ]
 
     async def orders(self, request: Request) -> Response:

@@ -6,14 +6,17 @@ drawn; each service verifies the token of each call.
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from services.kit.text import is_encodable
+from services.kit.validation import INT32_MAX
 from services.storefront.domain import Accounts, Problem, ShopError, Tokens
 
 #: Seconds before its expiry at which a token counts as expired: the page's calls still have to be made.
@@ -23,6 +26,11 @@ EARLY = 15.0
 MAX_RENEWALS, RENEWAL_AGE = 256, 30.0
 #: Longest cookie that is looked at.
 _MAX_TOKEN = 4096
+#: A JWS in its compact form (RFC 7515, 7.1). Nothing else may get into the metadata of a call.
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+", re.ASCII)
+_USER_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+#: Latest expiry in Unix seconds: beyond it, a float is no longer exact.
+_MAX_TIME = 2**53
 _LOCKS = 16
 
 
@@ -42,16 +50,38 @@ class Session:
 
     @classmethod
     def read(cls, token: str) -> "Session | None":
-        """The session of a JWT, unverified; None for what is not one."""
-        parts = token.split(".")
-        if len(parts) != 3 or len(token) > _MAX_TOKEN:
+        """The session of a JWT, unverified; None for what the user service cannot have issued."""
+        match = _JWT.fullmatch(token) if len(token) <= _MAX_TOKEN else None
+        claims = _claims(match[1]) if match else None
+        if not isinstance(claims, dict):
             return None
-        try:
-            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            roles = frozenset(str(r) for r in claims.get("roles", ()))
-            return cls(token, int(claims["sub"]), str(claims.get("name", "")), roles, float(claims["exp"]))
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        subject, name = claims.get("sub"), claims.get("name", "")
+        roles, expires_at = claims.get("roles", []), claims.get("exp")
+        if not _is_user_id(subject) or not _is_name(name) or not _is_time(expires_at):
             return None
+        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+            return None
+        return cls(token, int(subject), name, frozenset(roles), float(expires_at))
+
+
+def _claims(payload: str) -> Any:
+    """The JSON of a token's payload; None where it is none, or nested too deeply to be read."""
+    try:
+        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_user_id(value: Any) -> bool:
+    return isinstance(value, str) and bool(_USER_ID.fullmatch(value)) and int(value) <= INT32_MAX
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and is_encodable(value)
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= _MAX_TIME  # of NaN, too
 
 
 class Renewals:

@@ -172,7 +172,7 @@ async def test_adding_leads_back_to_our_own_page_only(browser: httpx.AsyncClient
 
 async def test_no_form_is_accepted_without_its_token(shop: FakeShop, bob: httpx.AsyncClient) -> None:
     routes = [r for r in shop.app.routes if isinstance(r, Route) and r.methods and "POST" in r.methods]
-    paths = [r.path.replace("{id:int}", "1") for r in routes if not r.path.startswith("/api/")]
+    paths = [r.path.replace("{id:number}", "1") for r in routes if not r.path.startswith("/api/")]
     assert len(paths) >= 7
     for path in paths:
         for token in ({}, {"csrf": "x" * 43}, {"csrf": ""}):

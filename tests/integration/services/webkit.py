@@ -1,0 +1,212 @@
+"""The whole shop behind the storefront's own HTTP server, on loopback: real services, tokens and user rules.
+
+Only the certificates are missing: each service takes its caller for the storefront.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
+from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
+from ecommerce.payment_pb2_grpc import add_PaymentServiceServicer_to_server
+from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
+from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from grpcmesh.auth import TokenVerifier, UserLayer
+from grpcmesh.authz import PolicyStore
+from grpcmesh.call import ServerCall, ServerLayer, Workload
+from grpcmesh.client.channel import MeshChannel, client_layers
+from grpcmesh.clock import monotonic
+from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, MeshConfig
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.server.server import MeshServer
+from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, Telemetry, TraceMiddleware
+from grpcmesh.testing.resolver import FakeResolver
+from services.kit.db import Database
+from services.notification.inbox import Inbox
+from services.notification.servicer import NotificationServicer
+from services.notification.storage import SqlStore as NotificationStore
+from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.orders import Orders
+from services.order.saga import Saga
+from services.order.servicer import OrderServicer
+from services.order.storage import SqlStore as OrderStore
+from services.order.tasks import SagaTasks
+from services.order.updates import Updates
+from services.payment.acquirer import SimulatedAcquirer
+from services.payment.batches import Batches
+from services.payment.feed import Feed
+from services.payment.payments import Payments
+from services.payment.servicer import PaymentServicer
+from services.payment.storage import SqlStore as PaymentStore
+from services.product.assistant import Assistant
+from services.product.catalogue import Catalogue
+from services.product.servicer import ProductServicer
+from services.product.storage import SqlProducts, SqlStock
+from services.product.warehouse import Warehouse
+from services.storefront.app import build_app
+from services.storefront.calls import Caller
+from services.storefront.clients import shop
+from services.storefront.server import HttpServer
+from services.storefront.settings import Settings
+from services.storefront.site import Site
+from services.user.keys import SigningKeys
+from services.user.logins import Lifetimes, Logins
+from services.user.passwords import Cost, ScryptPasswords
+from services.user.servicer import UserServicer
+from services.user.storage import SqlTokens, SqlUsers
+from services.user.users import Users
+from tests.databases import Databases
+from tests.integration.services.replicakit import POLICY, _Silent
+
+SERVICES = ("product", "payment", "order", "user", "notification")
+
+
+class Called(ServerLayer):
+    """Says who calls, in place of a certificate."""
+
+    def __init__(self, workload: str) -> None:
+        self._workload = Workload("cluster.local", "default", workload)
+
+    def on_start(self, call: ServerCall) -> None:
+        call.workload = self._workload
+
+
+@dataclass
+class Log:
+    """What the storefront logged."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def info(self, message: str, **fields: object) -> None:
+        self.lines.append({"message": message, **fields})
+
+    def error(self, message: str, error: BaseException | None = None, **fields: object) -> None:
+        self.lines.append({"message": message, "error": error, **fields})
+
+
+@dataclass
+class Running:
+    """A shop that runs."""
+
+    app: Starlette
+    port: int
+    log: Log
+
+
+class Builder:
+    """Starts one service after the other, each with a server of its own."""
+
+    def __init__(self, stack: AsyncExitStack, databases: Databases, keys: SigningKeys) -> None:
+        self._stack, self._databases, self._keys = stack, databases, keys
+        self._policy = PolicyStore(AuthzConfig(POLICY))
+        self._policy.load()
+        self.config = MeshConfig("storefront", balancer=BalancerConfig(slow_start=0.0))
+        self.telemetry = Telemetry(self.config, writer=_Silent())
+
+    async def database(self, service: str) -> Database:
+        return await self._stack.enter_async_context(Database.open(self._databases.url(service), service))
+
+    async def serve(self, name: str, add: Any, servicer: Any, caller: str = "storefront") -> MeshChannel:
+        """A channel to a new server with this servicer."""
+        verifier = TokenVerifier(AuthConfig(), self._keys)
+        assert await verifier.start(5)
+        layers = [Called(caller), UserLayer(verifier, self._policy.user_rule)]
+        config, health = MeshConfig(name, address="127.0.0.1:0"), HealthServicer()
+        server = MeshServer(config, identity=None, layers=layers, health=health)
+        add(servicer, server)
+        await server.start()
+        health.set_all(True)
+        self._stack.push_async_callback(server.stop, 0)
+        return self.channel(name, server.port)
+
+    def channel(self, name: str, port: int) -> MeshChannel:
+        channel = MeshChannel(
+            name,
+            self.config,
+            identity=None,
+            resolver=FakeResolver(f"127.0.0.1:{port}"),
+            layers=client_layers(self.config, self.telemetry),
+        )
+        self._stack.push_async_callback(channel.close, 0)
+        return channel
+
+
+async def _services(stack: AsyncExitStack, build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]:
+    db = await build.database("product")
+    products = ProductServicer(
+        Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
+    )
+    add = add_ProductServiceServicer_to_server
+    channels = {"product": await build.serve("product", add, products)}
+    stock = await build.serve("product", add, products, caller="order")
+    db = await build.database("payment")
+    paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, time.time)
+    payments = Payments(paid, acquirer, time.time), Batches(paid, acquirer, time.time)
+    servicer: Any = PaymentServicer(*payments, Feed(paid), time.time)
+    till = await build.serve("payment", add_PaymentServiceServicer_to_server, servicer, caller="order")
+    store = OrderStore(await build.database("order"))
+    tasks = await stack.enter_async_context(SagaTasks())
+    saga = Saga(store, ProductCatalogue(stock), PaymentCashier(till), time.time)
+    orders = Orders(store, saga, tasks.start, time.time)
+    servicer = OrderServicer(orders, Updates(store), time.time)
+    channels["order"] = await build.serve("order", add_OrderServiceServicer_to_server, servicer)
+    db = await build.database("user")
+    users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
+    logins = Logins(users, SqlTokens(db), passwords, keys, time.time, Lifetimes())
+    servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
+    channels["user"] = await build.serve("user", add_UserServiceServicer_to_server, servicer)
+    inbox = Inbox(NotificationStore(await build.database("notification")), time.time)
+    servicer = NotificationServicer(inbox)
+    add = add_NotificationServiceServicer_to_server
+    channels["notification"] = await build.serve("notification", add, servicer)
+    return channels
+
+
+@asynccontextmanager
+async def web_shop(databases: Databases, directory: Path) -> AsyncIterator[Running]:
+    """The shop over these databases.
+
+    Args:
+        databases: Of `SERVICES`.
+        directory: For the keys that sign tokens.
+    """
+    async with AsyncExitStack() as stack:
+        keys = signing_keys(directory)
+        build = Builder(stack, databases, keys)
+        channels = await _services(stack, build, keys)
+        caller, log, closing = Caller(monotonic), Log(), asyncio.Event()
+        site = Site(shop(channels.__getitem__, caller), Settings(), "storefront-1", caller.name_of)
+        outermost = (
+            Middleware(TraceMiddleware, tracer=build.telemetry.tracer),
+            Middleware(MetricsMiddleware, metrics=HttpMetrics(), clock=monotonic),
+        )
+        app = build_app(site, log, closing, outermost)
+        server = await stack.enter_async_context(HttpServer(app, "127.0.0.1", 0, closing, 1.0))
+        yield Running(app, server.port, log)
+
+
+_numbers = itertools.count(1)
+
+
+def signing_keys(directory: Path) -> SigningKeys:
+    """A new key in a directory of its own."""
+    home = directory / f"keys-{next(_numbers)}"
+    home.mkdir()
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (home / "k1.pem").write_bytes(pem)
+    keys = SigningKeys(home, AuthConfig(), time.monotonic)
+    keys.load()
+    return keys
