@@ -1,4 +1,4 @@
-"""A simulated acquirer with books of its own, idempotent under a reference, as real ones are.
+"""A simulated acquirer with books of its own, which offers what real ones do: see docs/processor.md.
 
 It declines by documented test data and approves everything else:
 
@@ -13,14 +13,19 @@ It declines by documented test data and approves everything else:
 """
 
 import uuid
+from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 
 from grpcmesh.clock import Clock
 from services.kit.db import Database
+from services.kit.unique import insert_or_find
 from services.payment.domain import BankAccount, Card, Instrument, Outcome
 from services.payment.tables import ledger
 
+#: Seconds before a charge can be found by its reference.
+SEARCH_LAG = 1.0
 _DECLINED_CARDS = {
     "4000000000000002": "card declined",
     "4000000000009995": "insufficient funds",
@@ -48,10 +53,11 @@ class SimulatedAcquirer:
     Args:
         db: Where its ledger is.
         now: Unix seconds.
+        search_lag: Seconds before a charge can be found: an index that lags, as a real one's does.
     """
 
-    def __init__(self, db: Database, now: Clock) -> None:
-        self._db, self._now = db, now
+    def __init__(self, db: Database, now: Clock, search_lag: float = SEARCH_LAG) -> None:
+        self._db, self._now, self.search_lag = db, now, search_lag
 
     async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome:
         """Charges once per reference; asked again, answers again."""
@@ -60,13 +66,22 @@ class SimulatedAcquirer:
             return await self._once(reference, "charge", amount, Outcome(False, "", reason))
         return await self._once(reference, "charge", amount, Outcome(True, _transaction(), "approved"))
 
-    async def inquire(self, reference: str) -> Outcome:
-        """What became of a charge; one that is not in the books is entered as refused, and stays so."""
-        return await self._once(reference, "charge", 0, Outcome(False, "", "the charge was not made"))
+    async def search(self, reference: str) -> Outcome | None:
+        """The charge with that reference, once it is old enough to be found."""
+        entry = await self._entry(reference)
+        if entry is None or entry.created_at > self._now() - self.search_lag:
+            return None
+        return _outcome(entry)
 
     async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
         """Gives money back once per reference."""
         await self._once(reference, "refund", amount, Outcome(True, transaction_id, "refunded"))
+
+    async def refunds(self, transaction_id: str) -> Collection[str]:
+        """The references of a charge's refunds."""
+        of_charge = (ledger.c.transaction_id == transaction_id, ledger.c.kind == "refund")
+        statement = sa.select(ledger.c.reference).where(*of_charge)
+        return await self._db.read(lambda connection: connection.scalars(statement).all())
 
     async def _once(self, reference: str, kind: str, amount: int, outcome: Outcome) -> Outcome:
         """Enters the outcome unless the reference is in the books; returns what is in the books."""
@@ -80,16 +95,24 @@ class SimulatedAcquirer:
             "created_at": self._now(),
         }
         insert = self._db.insert(ledger).on_conflict_do_nothing(index_elements=["reference"])
-        if await self._db.write(lambda connection: connection.execute(insert, values).rowcount):
-            return outcome
-        entry = await self._entry(reference)
-        assert entry is not None  # the books are never shortened
-        return entry
 
-    async def _entry(self, reference: str) -> Outcome | None:
+        async def enter() -> Outcome | None:
+            entered = await self._db.write(lambda connection: connection.execute(insert, values).rowcount)
+            return outcome if entered else None
+
+        async def find() -> Outcome | None:
+            entry = await self._entry(reference)
+            return None if entry is None else _outcome(entry)
+
+        return (await insert_or_find(enter, find))[0]
+
+    async def _entry(self, reference: str) -> sa.Row[Any] | None:
         statement = sa.select(ledger).where(ledger.c.reference == reference)
-        row = await self._db.read(lambda connection: connection.execute(statement).first())
-        return None if row is None else Outcome(row.approved, row.transaction_id, row.message)
+        return await self._db.read(lambda connection: connection.execute(statement).first())
+
+
+def _outcome(entry: sa.Row[Any]) -> Outcome:
+    return Outcome(entry.approved, entry.transaction_id, entry.message)
 
 
 def _transaction() -> str:

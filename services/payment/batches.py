@@ -5,14 +5,24 @@ Before it no payment of the batch counts; it is where the batch is settled or ha
 charged in vain leaves that transaction as refunds that are owed, which any replica pays.
 """
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 
 from grpcmesh.clock import Clock
-from services.payment.domain import Charge, Outcome, Payment, Refund, Status, key_reused
+from grpcmesh.errors import Unavailable
+from services.payment.domain import (
+    KEY_LIFETIME,
+    Charge,
+    Outcome,
+    Payment,
+    Refund,
+    Status,
+    key_reused,
+)
 from services.payment.drafts import payment_draft, refund_draft, settle
-from services.payment.payments import ABANDONED_AFTER
 from services.payment.ports import Acquirer, Store
+from services.payment.recovery import ABANDONED_AFTER, Recovery
 
 #: Charges of one batch.
 MAX_BATCH = 100
@@ -31,6 +41,7 @@ class Batches:
 
     def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
         self._store, self._acquirer, self._now = store, acquirer, now
+        self._recovery = Recovery(store, acquirer, now)
 
     async def process(self, charges: Sequence[Charge]) -> Sequence[Payment]:
         """The payments of the batch, in its order: all succeeded, or none did.
@@ -40,10 +51,13 @@ class Batches:
 
         Raises:
             FailedPrecondition: KEY_REUSED, where a key was used, and not for this batch.
+            Unavailable: it is not known yet what became of it.
         """
         payments = await self._begin(charges)
         if all(payment.status is not Status.PROCESSING for payment in payments):
             return payments
+        if self._now() - payments[0].created_at > KEY_LIFETIME:
+            return await self._conclude(payments)  # the acquirer may have forgotten the references
         return await self._finish(payments, await self._charge(payments, charges))
 
     async def _begin(self, charges: Sequence[Charge]) -> Sequence[Payment]:
@@ -75,11 +89,14 @@ class Batches:
 
     async def _finish(self, payments: Sequence[Payment], outcomes: Sequence[Outcome]) -> Sequence[Payment]:
         undo = [] if all(outcome.approved for outcome in outcomes) else self._undo(payments, outcomes)
-        if await self._store.finish_all(payments, outcomes, undo, self._now()):
-            for refund in undo:
-                await settle(self._store, self._acquirer, refund)
         batch = payments[0].batch
         assert batch is not None  # it is one
+        if await self._store.finish_all(payments, outcomes, undo, self._now()):
+            for refund in undo:
+                await settle(self._store, self._acquirer, refund, self._now())
+        else:  # another replica was faster: it may have given up what was charged since
+            for recorded, outcome in zip(await self._store.of_batch(batch), outcomes, strict=True):
+                await self._recovery.disown(recorded, outcome)
         return await self._store.of_batch(batch)
 
     def _undo(self, payments: Sequence[Payment], outcomes: Sequence[Outcome]) -> list[Refund]:
@@ -92,12 +109,15 @@ class Batches:
     async def sweep(self) -> int:
         """Finishes the batches that a crashed replica left; returns how many.
 
-        Asking the acquirer what became of a charge closes it for good, so a batch of which not everything
-        was charged fails. Any replica may do it at any time: the transaction at the end is done once.
+        A batch of which not everything was charged fails. Any replica may do it at any time: the transaction
+        at the end is done once.
         """
-        batches = await self._store.unfinished_batches(self._now() - ABANDONED_AFTER, SWEEP_LIMIT)
-        for batch in batches:
-            payments = await self._store.of_batch(batch)
-            outcomes = [await self._acquirer.inquire(payment.reference) for payment in payments]
-            await self._finish(payments, outcomes)
-        return len(batches)
+        finished = 0
+        for batch in await self._store.unfinished_batches(self._now() - ABANDONED_AFTER, SWEEP_LIMIT):
+            with contextlib.suppress(Unavailable):  # due at a later sweep
+                await self._conclude(await self._store.of_batch(batch))
+                finished += 1
+        return finished
+
+    async def _conclude(self, payments: Sequence[Payment]) -> Sequence[Payment]:
+        return await self._finish(payments, [await self._recovery.outcome(payment) for payment in payments])

@@ -16,6 +16,9 @@ MAX_AMOUNT = 1_000_000_000
 MAX_KEY = 128
 #: The longest reason of a refund.
 MAX_REASON = 500
+#: Seconds for which the acquirer remembers a reference. Stripe keeps idempotency keys for a day at least; an
+#: hour is left for clocks.
+KEY_LIFETIME = 23 * 3600.0
 
 
 class Method(enum.Enum):
@@ -32,7 +35,7 @@ class Status(enum.Enum):
     """Where a payment is in its life.
 
     VOIDED: its key was closed before anything was charged. UNDONE: it was charged, and given back because
-    its batch failed.
+    its batch failed or because it turned up after it had been given up.
     """
 
     PROCESSING = "PROCESSING"
@@ -137,11 +140,16 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The acquirer's answer."""
+    """The acquirer's answer. `made`: whether there was one; if not, the charge was never made, it seems."""
 
     approved: bool
     transaction_id: str
     message: str
+    made: bool = True
+
+
+#: Of a charge that cannot be found long after it was begun.
+NOT_MADE = Outcome(False, "", "the charge was not made", made=False)
 
 
 @dataclass(frozen=True, slots=True)

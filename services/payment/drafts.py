@@ -2,7 +2,7 @@
 
 import uuid
 
-from services.payment.domain import Charge, Payment, Refund, Status
+from services.payment.domain import KEY_LIFETIME, Charge, Payment, Refund, Status
 from services.payment.ports import Acquirer, Store
 
 
@@ -36,10 +36,22 @@ def refund_draft(payment_id: int, amount: int, reason: str, key: str | None, now
     return Refund(f"re_{uuid.uuid4().hex}", payment_id, amount, reason, key, now)
 
 
-async def settle(store: Store, acquirer: Acquirer, refund: Refund) -> None:
-    """Has the acquirer give the money back, once however often it is done."""
+async def settle(store: Store, acquirer: Acquirer, refund: Refund, now: float) -> None:
+    """Has the acquirer give the money back, once however often it is done.
+
+    Args:
+        now: Unix seconds.
+    """
     if refund.settled:
         return
     payment = await store.get(refund.payment_id)
-    await acquirer.refund(refund.id, payment.transaction_id, refund.amount)
+    if not await _is_made(acquirer, payment, refund, now):
+        await acquirer.refund(refund.id, payment.transaction_id, refund.amount)
     await store.settle_refund(refund.id)
+
+
+async def _is_made(acquirer: Acquirer, payment: Payment, refund: Refund, now: float) -> bool:
+    # While the acquirer remembers the reference, asking again is safe and costs one call instead of two.
+    if now - refund.created_at <= KEY_LIFETIME:
+        return False
+    return refund.id in await acquirer.refunds(payment.transaction_id)

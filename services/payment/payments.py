@@ -2,21 +2,18 @@
 
 Every step is recorded before the acquirer is asked, and the acquirer is asked under a reference of
 ours. So whatever happens in between, asking again gives the same answer and moves no money twice.
+Where nobody asks again, `services.payment.recovery` finds out.
 """
 
 import contextlib
 from collections.abc import Sequence
 
 from grpcmesh.clock import Clock
-from grpcmesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
-from services.payment.domain import Caller, Charge, Payment, Refund, Status
+from grpcmesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unavailable
+from services.payment.domain import KEY_LIFETIME, Caller, Charge, Outcome, Payment, Refund, Status
 from services.payment.drafts import payment_draft, refund_draft, settle
 from services.payment.ports import Acquirer, Store
-
-#: Seconds after which a payment in PROCESSING is nobody's: longer than any call may take.
-ABANDONED_AFTER = 30.0
-#: How many abandoned payments one sweep takes up.
-SWEEP_LIMIT = 100
+from services.payment.recovery import ABANDONED_AFTER, SWEEP_LIMIT, Recovery
 
 
 class Payments:
@@ -30,12 +27,14 @@ class Payments:
 
     def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
         self._store, self._acquirer, self._now = store, acquirer, now
+        self._recovery = Recovery(store, acquirer, now)
 
     async def process(self, charge: Charge) -> Payment:
         """Charges once per key. A decline is a payment in status FAILED, not an error.
 
         Raises:
             FailedPrecondition: KEY_REUSED; NO_SUCH_PAYMENT where there is neither instrument nor record.
+            Unavailable: it is not known yet what became of it.
         """
         if charge.instrument is None:
             return await self._recorded(charge)
@@ -43,8 +42,10 @@ class Payments:
         payment.require_same(charge)
         if payment.status is not Status.PROCESSING:
             return payment
+        if self._now() - payment.created_at > KEY_LIFETIME:
+            return await self._conclude(payment)  # the acquirer may have forgotten the reference
         outcome = await self._acquirer.charge(payment.reference, payment.amount, charge.instrument)
-        return await self._store.finish(payment.id, outcome, self._now())
+        return await self._record(payment, outcome)
 
     async def _recorded(self, charge: Charge) -> Payment:
         if charge.key is None:
@@ -59,8 +60,13 @@ class Payments:
         """Learns what became of a charge that somebody else began, without making it."""
         if payment.status is not Status.PROCESSING:
             return payment
-        outcome = await self._acquirer.inquire(payment.reference)
-        return await self._store.finish(payment.id, outcome, self._now())
+        return await self._record(payment, await self._recovery.outcome(payment))
+
+    async def _record(self, payment: Payment, outcome: Outcome) -> Payment:
+        recorded = await self._store.finish(payment.id, outcome, self._now())
+        if await self._recovery.disown(recorded, outcome):
+            return await self._store.get(payment.id)
+        return recorded
 
     async def refund(
         self, caller: Caller, payment_id: int, amount: int, reason: str, key: str | None
@@ -77,7 +83,7 @@ class Payments:
         draft = refund_draft(payment_id, amount, reason, key, self._now())
         refund = await self._store.open_refund(draft)
         refund.require_same(draft)
-        await settle(self._store, self._acquirer, refund)
+        await settle(self._store, self._acquirer, refund, self._now())
         return refund
 
     async def void(self, caller: Caller, key: str, reason: str) -> Payment | None:
@@ -87,6 +93,9 @@ class Payments:
 
         Returns:
             The payment as it is now; None where nothing was ever charged.
+
+        Raises:
+            Unavailable: a charge is under way, and it is not known yet what becomes of it.
         """
         caller.require_order_service()
         fence = Payment(0, 0, 0, 0, None, Status.VOIDED, caller.scoped(key), "", "", self._now())
@@ -113,8 +122,9 @@ class Payments:
         before = self._now() - ABANDONED_AFTER
         payments = await self._store.unfinished(before, SWEEP_LIMIT)
         for payment in payments:
-            await self._conclude(payment)
+            with contextlib.suppress(Unavailable):  # due at a later sweep
+                await self._conclude(payment)
         refunds = await self._store.unsettled(before, SWEEP_LIMIT)
         for refund in refunds:
-            await settle(self._store, self._acquirer, refund)
-        return len(payments) + len(refunds)
+            await settle(self._store, self._acquirer, refund, self._now())
+        return len(payments) + len(refunds) + await self._recovery.look_again()

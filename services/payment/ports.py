@@ -1,21 +1,37 @@
 """What the use cases need: somebody who moves the money, and somewhere to record it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from services.payment.domain import Instrument, Outcome, Payment, Refund
 
 
 class Acquirer(Protocol):
-    """The processor behind us. Each method is idempotent under its reference."""
+    """The processor behind us, as far as it is used: what real ones offer, and no more.
 
-    async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome: ...
+    docs/processor.md says what each method needs of a real one, and which of its calls serves.
+    """
 
-    async def inquire(self, reference: str) -> Outcome:
-        """What became of a charge. One that was never made can no longer be made after this."""
+    @property
+    def search_lag(self) -> float:
+        """Seconds within which `search` finds a charge that was made."""
         ...
 
-    async def refund(self, reference: str, transaction_id: str, amount: int) -> None: ...
+    async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome:
+        """Charges once per reference: asked again within `KEY_LIFETIME`, answers again."""
+        ...
+
+    async def search(self, reference: str) -> Outcome | None:
+        """The charge with that reference; None if there is none, or none to be found yet."""
+        ...
+
+    async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
+        """Gives money of a charge back, once per reference within `KEY_LIFETIME`."""
+        ...
+
+    async def refunds(self, transaction_id: str) -> Collection[str]:
+        """The references of a charge's refunds."""
+        ...
 
 
 class Store(Protocol):
@@ -51,7 +67,26 @@ class Store(Protocol):
         ...
 
     async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
-        """Records the acquirer's answer, unless one is recorded; returns what is."""
+        """Records the acquirer's answer, unless one is recorded; returns what is.
+
+        A charge that was given up (`outcome.made` is false) is looked for again, see `watched`.
+        """
+        ...
+
+    async def watched(self, now: float, limit: int) -> Sequence[Payment]:
+        """Payments that were given up and are due to be looked for again."""
+        ...
+
+    async def watch(self, payment_id: int, look_at: float | None) -> None:
+        """Sets when a payment that was given up is looked for again; None: never."""
+        ...
+
+    async def undo(self, payment_id: int, outcome: Outcome, refund: Refund) -> bool:
+        """Records a charge that turned up after it had been given up, and the refund that gives it back.
+
+        Returns:
+            Whether it was recorded; false if it had been.
+        """
         ...
 
     async def open_refund(self, refund: Refund) -> Refund:

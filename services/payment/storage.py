@@ -185,6 +185,31 @@ class SqlStore:
         statement = sa.select(refunds).where(~refunds.c.settled, refunds.c.created_at < before).limit(limit)
         return [_refund(row) for row in await self._rows(statement)]
 
+    async def watched(self, now: float, limit: int) -> Sequence[Payment]:
+        """Payments that were given up and are due to be looked for again."""
+        due = sa.select(payments).where(payments.c.look_at <= now)
+        return await self._payments(due.order_by(payments.c.look_at).limit(limit))
+
+    async def watch(self, payment_id: int, look_at: float | None) -> None:
+        """Sets when a payment that was given up is looked for again; None: never."""
+        statement = sa.update(payments).where(payments.c.id == payment_id).values(look_at=look_at)
+        await self._db.write(lambda connection: connection.execute(statement))
+
+    async def undo(self, payment_id: int, outcome: Outcome, refund: Refund) -> bool:
+        """Records a charge that turned up after it had been given up; see `services.payment.ports.Store`."""
+        given_up = (payments.c.id == payment_id, payments.c.status == Status.FAILED.value)
+        statement = sa.update(payments).where(*given_up, payments.c.transaction_id == "")
+        values: dict[str, Any] = {"status": Status.UNDONE.value, "refunded": refund.amount, "look_at": None}
+        values |= {"transaction_id": outcome.transaction_id, "message": outcome.message}
+
+        def undo(connection: sa.Connection) -> bool:
+            if connection.execute(statement, values).rowcount == 0:
+                return False
+            connection.execute(sa.insert(refunds), asdict(refund))
+            return True
+
+        return await self._db.write(undo)
+
     async def _payments(self, statement: sa.Select[Any]) -> list[Payment]:
         return [_payment(row) for row in await self._rows(statement)]
 
@@ -243,6 +268,8 @@ def _outcome(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
         "transaction_id": outcome.transaction_id,
         "message": outcome.message,
         "processed_at": now,
+        # What was given up may turn up yet.
+        "look_at": None if outcome.made else now,
     }
 
 
@@ -268,6 +295,7 @@ def _payment(row: sa.Row[Any]) -> Payment:
     values["status"] = Status(row.status)
     values["method"] = Method(row.method) if row.method else None
     values["cursor"] = row.cursor or 0
+    del values["look_at"]
     return Payment(**values)
 
 

@@ -23,11 +23,14 @@ payments = sa.Table(
     sa.Column("processed_at", sa.Double, nullable=False),
     sa.Column("batch", sa.String(40)),
     sa.Column("cursor", sa.BigInteger),
+    # When a charge that was given up is looked for again; NULL: never.
+    sa.Column("look_at", sa.Double),
     sa.Index("payments_by_user", "user_id", "id"),
     sa.Index("payments_by_batch", "batch", "id"),
     sa.Index("payments_by_cursor", "cursor", unique=True),
     # Partial: see the migration. Saying it here would load PostgreSQL's dialect, megabytes, on SQLite too.
     sa.Index("payments_unfinished", "created_at"),
+    sa.Index("payments_watched", "look_at"),
     # An id, and so the acquirer's reference, is never used twice.
     sqlite_autoincrement=True,
 )
@@ -65,4 +68,5 @@ ledger = sa.Table(
     sa.Column("transaction_id", sa.String(40), nullable=False),
     sa.Column("message", sa.String(200), nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index("acquirer_ledger_transaction", "transaction_id"),
 )

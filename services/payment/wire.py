@@ -49,7 +49,7 @@ _CURSOR_DIGITS = len(str(MAX_CURSOR))
 #: What is said of a payment instead of what the acquirer said.
 _MESSAGES = {
     Status.VOIDED: "the payment was voided",
-    Status.UNDONE: "given back, as its batch failed",
+    Status.UNDONE: "given back, as its batch failed or it came too late",
 }
 
 

@@ -1,14 +1,15 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 import pytest
 
 from services.kit.db import Database
-from services.payment.acquirer import SimulatedAcquirer
+from services.payment.acquirer import SEARCH_LAG, SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.domain import Instrument, Outcome
 from services.payment.payments import Payments
 from services.payment.ports import Acquirer
+from services.payment.recovery import ABANDONED_AFTER
 from services.payment.storage import SqlStore
 from tests.databases import Maker
 
@@ -43,8 +44,15 @@ class CrashingAcquirer:
             raise Crash
         return outcome
 
-    async def inquire(self, reference: str) -> Outcome:
-        return await self.acquirer.inquire(reference)
+    @property
+    def search_lag(self) -> float:
+        return self.acquirer.search_lag
+
+    async def search(self, reference: str) -> Outcome | None:
+        return await self.acquirer.search(reference)
+
+    async def refunds(self, transaction_id: str) -> Collection[str]:
+        return await self.acquirer.refunds(transaction_id)
 
     async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
         if self.crash == "before refund":
@@ -52,6 +60,10 @@ class CrashingAcquirer:
         await self.acquirer.refund(reference, transaction_id, amount)
         if self.crash == "after refund":
             raise Crash
+
+
+#: Seconds after which a charge that cannot be found is given up.
+GIVEN_UP_AFTER = ABANDONED_AFTER + SEARCH_LAG + 1
 
 
 @dataclass

@@ -6,12 +6,13 @@ import pytest
 import sqlalchemy as sa
 
 from grpcmesh.errors import FailedPrecondition
+from services.payment.acquirer import SEARCH_LAG
 from services.payment.batches import Batches
 from services.payment.domain import Card, Charge, Instrument, Method, Outcome, Payment, Refund, Status, Wallet
 from services.payment.payments import ABANDONED_AFTER
 from services.payment.tables import ledger, refunds
 
-from .conftest import Crash, Shop
+from .conftest import GIVEN_UP_AFTER, Crash, CrashingAcquirer, Shop
 
 WALLET = Instrument(Method.DIGITAL_WALLET, Wallet("user-1", "meshmart"))
 DECLINED = Instrument(Method.CREDIT_CARD, Card("4000000000009995", "01/30", "987"))
@@ -41,29 +42,24 @@ def _statuses(payments: Sequence[Payment]) -> list[Status]:
     return [payment.status for payment in payments]
 
 
-class Dying:
+class Dying(CrashingAcquirer):
     """An acquirer whose caller dies when it asks for one charge more."""
 
     def __init__(self, shop: Shop, charges: int) -> None:
-        self._acquirer, self._left = shop.acquirer, charges
+        super().__init__(shop.acquirer)
+        self._left = charges
 
     async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome:
         if not self._left:
             raise Crash
         self._left -= 1
-        return await self._acquirer.charge(reference, amount, instrument)
-
-    async def inquire(self, reference: str) -> Outcome:
-        return await self._acquirer.inquire(reference)
-
-    async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
-        await self._acquirer.refund(reference, transaction_id, amount)
+        return await super().charge(reference, amount, instrument)
 
 
 async def _abandoned(shop: Shop, charges: Sequence[Charge], made: int) -> None:
     with pytest.raises(Crash):
         await Batches(shop.store, Dying(shop, made), shop.clock).process(charges)
-    shop.clock.now += ABANDONED_AFTER + 1
+    shop.clock.now += GIVEN_UP_AFTER
 
 
 @pytest.mark.parametrize("keys", [True, False])
@@ -147,6 +143,7 @@ async def test_a_batch_all_of_which_was_charged_is_settled_by_another_replica(sh
     # The last charge was made, and the process died before it could record anything.
     payments = await shop.store.of_batch(await _batch(shop))
     await shop.acquirer.charge(payments[1].reference, 250, WALLET)
+    shop.clock.now += SEARCH_LAG + 1
     assert await shop.batches.sweep() == 1
     assert _statuses(await shop.batches.process(charges)) == [Status.COMPLETED] * 2
     assert await _moved(shop) == await _recorded(shop) == 350
