@@ -34,7 +34,8 @@ class ControlClient:
         """Makes one request and returns its result.
 
         Args:
-            verb: `status`, `scale`, `restart`, `kill`, `pause`, `resume`, `rotate`, `down`.
+            verb: `status`, `scale`, `restore`, `renew`, `restart`, `kill`, `pause`, `resume`, `rotate`,
+                `down`.
             report: Takes the lines of progress.
             arguments: Of the verb.
 

@@ -1,7 +1,7 @@
 """The verbs of the control socket, done on a running supervisor."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE, OPERATOR
@@ -9,6 +9,7 @@ from local.certs import Issued
 from local.deployment import Deployment
 from local.errors import ClusterError
 from local.events import Report
+from local.leases import LONGEST
 from local.options import DEFAULT_PORT
 from local.presented import presented_serial
 from local.replica import Replica
@@ -49,16 +50,20 @@ class Operations:
 
     async def _change(self, request: dict[str, Any], report: Report) -> Any:
         match request:
-            case {"verb": "scale", "service": str(service), "replicas": int(replicas)}:
-                return await self._deployment(service).scale(replicas, report)
+            case {"verb": "scale", "service": str(service), "replicas": int(replicas), **rest}:
+                return await self._scale(self._deployment(service), replicas, _lease(rest), report)
+            case {"verb": "restore", "service": str(service)}:
+                return await self._restore(self._deployment(service), report)
+            case {"verb": "renew", "service": str(service), **rest}:
+                return self._renew(self._deployment(service), rest.get("replica"), _lease(rest))
             case {"verb": "restart", "service": str(service)}:
                 return await self._deployment(service).restart(report)
             case {"verb": "kill", "service": str(service), "replica": int(replica)}:
                 return await self._kill(self._deployment(service).replica(replica))
-            case {"verb": "pause", "service": str(service), "replica": int(replica)}:
-                return _process_of(self._deployment(service).replica(replica), Replica.pause)
+            case {"verb": "pause", "service": str(service), "replica": int(replica), **rest}:
+                return self._pause(self._deployment(service).replica(replica), _lease(rest))
             case {"verb": "resume", "service": str(service), "replica": int(replica)}:
-                return _process_of(self._deployment(service).replica(replica), Replica.resume)
+                return self._resume(self._deployment(service).replica(replica))
             case {"verb": "rotate"}:
                 return await self._rotate(report)
         raise ClusterError(f"not a request: {request}")
@@ -87,6 +92,47 @@ class Operations:
         pid = _process_of(replica, Replica.kill)
         await self._supervisor.changes.until(lambda: replica.restarts > restarts, _KILL_TIMEOUT)
         return pid
+
+    def _pause(self, replica: Replica, lease: float | None) -> int:
+        """Makes it hang; with a lease, until nobody renews it."""
+        pid = _process_of(replica, Replica.pause)
+
+        async def undo() -> None:
+            replica.resume()
+
+        if lease is not None:
+            self._supervisor.leases.hold(_hang_of(replica), lease, undo)
+        return pid
+
+    def _resume(self, replica: Replica) -> int:
+        self._supervisor.leases.drop(_hang_of(replica))
+        return _process_of(replica, Replica.resume)
+
+    async def _scale(
+        self, deployment: Deployment, replicas: int, lease: float | None, report: Report
+    ) -> None:
+        """Without a lease for good: then a lease that somebody holds has nothing to undo any more."""
+        leases, what = self._supervisor.leases, _count_of(deployment)
+        if lease is None:
+            leases.drop(what)
+        else:
+            before = len(deployment.replicas())
+            leases.hold(what, lease, lambda: deployment.scale(before, self._supervisor.tell))
+        await deployment.scale(replicas, report)
+
+    async def _restore(self, deployment: Deployment, report: Report) -> int:
+        """As many replicas as there were before a lease; as many as there are where there is none."""
+        if undo := self._supervisor.leases.drop(_count_of(deployment)):
+            report(f"{deployment.spec.name} as before")
+            await undo()
+        return len(deployment.replicas())
+
+    def _renew(self, deployment: Deployment, replica: int | None, lease: float | None) -> None:
+        """Renews the lease of a hang, or of the number of replicas."""
+        what = _count_of(deployment) if replica is None else _hang_of(deployment.replica(replica))
+        if what not in self._supervisor.leases:
+            raise ClusterError(f"there is no lease of {what}")
+        self._supervisor.leases.hold(what, lease or 0.0, _nothing)
 
     async def _rotate(self, report: Report) -> dict[str, Any]:
         """Renews every certificate, then waits until each replica presents its own."""
@@ -120,6 +166,28 @@ class Operations:
         if service not in deployments:
             raise ClusterError(f"there is no service {service!r}; there are {', '.join(deployments)}")
         return deployments[service]
+
+
+async def _nothing() -> None:
+    """What renewing a lease has to undo: the first one has said it."""
+
+
+def _hang_of(replica: Replica) -> str:
+    return f"the hang of {replica.name}"
+
+
+def _count_of(deployment: Deployment) -> str:
+    return f"the number of replicas of {deployment.spec.name}"
+
+
+def _lease(request: Mapping[str, Any]) -> float | None:
+    """Seconds of a request's lease; None where it has none."""
+    lease = request.get("lease")
+    if lease is None:
+        return None
+    if not isinstance(lease, int | float) or not 0 < lease <= LONGEST:
+        raise ClusterError(f"lease: {lease!r}: must be above 0 and at most {LONGEST:g} s")
+    return float(lease)
 
 
 def _process_of(replica: Replica, act: Callable[[Replica], int | None]) -> int:

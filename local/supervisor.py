@@ -18,6 +18,7 @@ from local.errors import ClusterError, describe
 from local.events import Event, Journal, Listener
 from local.forward import Forwarder
 from local.keys import ensure_signing_key, install_policy
+from local.leases import Leases
 from local.logs import keep_bounded, last_lines
 from local.options import DEFAULT_PORT, Options
 from local.probes import HealthClient, ProbeConfig
@@ -76,6 +77,8 @@ class Supervisor:
         self.certificates = Certificates(self.state, catalog, options.rotate_every)
         self.deployments: dict[str, Deployment] = {}
         self.auxiliaries = Auxiliaries(self.state, environ, self.tell)
+        self.leases = Leases(lambda text: self.tell(text, notable=True))
+        """What is undone when nobody renews it."""
         self._renewing = asyncio.Lock()
         self.started = False
         self._group: asyncio.TaskGroup | None = None
@@ -142,6 +145,7 @@ class Supervisor:
         self._launch([s for s in first if s.stores], counts)
         self._keep(keep_bounded(self.state.logs))
         self._keep(self._renew())
+        self._keep(self.leases.run())
         self._keep(self._scrape())
         await self._ready(first, counts)
         later = [s for s in self.catalog.values() if not s.first]

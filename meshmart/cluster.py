@@ -49,12 +49,20 @@ class Cluster(Protocol):
     async def scale(self, service: str, replicas: int) -> None:
         """Returns when the new replicas are ready, or the surplus ones drained."""
 
+    async def scale_for_now(self, service: str, replicas: int) -> None:
+        """Like `scale`, until `restore`, or until this process has gone: see `meshmart.leases`."""
+
+    async def restore(self, service: str) -> None:
+        """As many replicas as there were before `scale_for_now`; returns when they are ready, or drained."""
+
     async def kill(self, service: str, replica: int) -> str:
         """kill -9; returns when the process is gone, and what it was: `process 4242`, or the pod's name."""
         ...
 
     async def pause(self, service: str, replica: int) -> None:
-        """Makes a replica hang: it takes connections and calls, and answers none. It stays listed."""
+        """Makes a replica hang until `resume`, or until this process has gone: see `meshmart.leases`.
+
+        It takes connections and calls, and answers none. It stays listed."""
 
     async def resume(self, service: str, replica: int) -> None:
         """Lets it go on."""

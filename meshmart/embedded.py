@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prometheus_client.samples import Sample
 
@@ -13,6 +13,7 @@ from local.environment import client_environment
 from local.errors import ClusterError
 from local.events import Report
 from meshmart.cluster import Replica
+from meshmart.leases import LEASE, Leases
 from meshmart.scrape import samples
 
 
@@ -30,6 +31,14 @@ class EmbeddedCluster:
 
     def __init__(self, state_dir: Path, report: Report = _quiet) -> None:
         self._client, self._report = ControlClient(state_dir), report
+        self._leases = Leases(report)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Renews no lease any more."""
+        await self._leases.__aexit__(*error)
 
     @property
     def certificates(self) -> Path:
@@ -42,10 +51,27 @@ class EmbeddedCluster:
         return f"process {await self._request('kill', service=service, replica=replica)}"
 
     async def pause(self, service: str, replica: int) -> None:
-        await self._request("pause", service=service, replica=replica)
+        async def renew() -> None:
+            await self._request("renew", service=service, replica=replica, lease=LEASE)
+
+        await self._request("pause", service=service, replica=replica, lease=LEASE)
+        self._leases.hold(f"{service}/{replica}", renew)
 
     async def resume(self, service: str, replica: int) -> None:
+        self._leases.drop(f"{service}/{replica}")
         await self._request("resume", service=service, replica=replica)
+
+    async def scale_for_now(self, service: str, replicas: int) -> None:
+        async def renew() -> None:
+            await self._request("renew", service=service, lease=LEASE)
+
+        # Renewed from the start on: to start replicas may take longer than a lease.
+        self._leases.hold(service, renew)
+        await self._request("scale", service=service, replicas=replicas, lease=LEASE)
+
+    async def restore(self, service: str) -> None:
+        self._leases.drop(service)
+        await self._request("restore", service=service)
 
     async def restart(self, service: str) -> None:
         await self._request("restart", service=service)

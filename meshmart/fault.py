@@ -30,6 +30,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+#: How long a fault lasts that nobody clears: the command does not stay to renew a lease.
+FOR = "1h"
 HEAD = ("replica", "method", "delay", "abort", "share", "ends in", "hits", "held")
 
 ServiceArgument = Annotated[str, typer.Argument(help="Such as product; nothing: every service.")]
@@ -46,14 +48,16 @@ def set_(
     abort: Annotated[str, typer.Option(help="The status code to fail with, such as UNAVAILABLE.")] = "",
     share: Annotated[float, typer.Option(help="Of the calls, from 0 to 1.", min=0, max=1)] = 1.0,
     replica: ReplicaOption = 0,
-    lasts: Annotated[str, typer.Option("--for", help="Ends by itself after so long.")] = "",
+    lasts: Annotated[
+        str, typer.Option("--for", help="Ends by itself after so long, at most 24h.", show_default=True)
+    ] = FOR,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Sets a fault on the replicas that a service has now, in the place of the one that the method had."""
     from grpcmesh.fault import Fault
     from meshmart.faults import set_fault
 
-    seconds, ends = _seconds(delay), _seconds(lasts) if lasts else None
+    seconds, ends = _seconds(delay), _seconds(lasts)
     if not seconds and not abort:
         raise CommandError("a fault needs --delay, --abort, or both")
     fault = Fault(_pattern(service, method), share, seconds, abort.upper())

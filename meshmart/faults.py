@@ -24,20 +24,30 @@ from local.errors import ClusterError
 from meshmart.cluster import Replica
 
 _TIMEOUT = 10.0
-#: Seconds for which a hang lasts that nobody ends.
+#: Seconds for which a hang lasts at most.
 HANG = 3600.0
 
 
 async def set_fault(
-    member: Member, service: str, replica: Replica, fault: Fault, lasts: float | None = None
+    member: Member,
+    service: str,
+    replica: Replica,
+    fault: Fault,
+    lasts: float | None = None,
+    lease: float | None = None,
 ) -> None:
     """Sets a fault, in the place of the one that its method had.
 
     Args:
         lasts: Seconds after which it ends by itself; None: when it is cleared, or its process ends.
+        lease: Seconds after which it ends unless it is set again; None: it has no lease.
     """
     asked = pb.Fault(method=fault.method, share=fault.share, delay=duration(fault.delay), abort=fault.abort)
-    request = pb.SetFaultRequest(fault=asked, lasts=None if lasts is None else duration(lasts))
+    request = pb.SetFaultRequest(
+        fault=asked,
+        lasts=None if lasts is None else duration(lasts),
+        lease=None if lease is None else duration(lease),
+    )
     async with _connected(member, service, replica) as stub:
         await stub.SetFault(request, timeout=_TIMEOUT)
 
@@ -55,9 +65,13 @@ async def clear_faults(member: Member, service: str, replica: Replica, method: s
         return int((await stub.ClearFaults(request, timeout=_TIMEOUT)).cleared)
 
 
-async def hang(member: Member, service: str, replica: Replica, seconds: float = HANG) -> None:
-    """Makes a replica hang: it takes calls and answers none, while its probes stay green."""
-    await set_fault(member, service, replica, Fault(EVERY_METHOD, delay=seconds), seconds)
+async def hang(member: Member, service: str, replica: Replica, lease: float) -> None:
+    """Makes a replica hang: it takes calls and answers none, while its probes stay green.
+
+    Args:
+        lease: Seconds after which it goes on unless it is made to hang again.
+    """
+    await set_fault(member, service, replica, Fault(EVERY_METHOD, delay=HANG), HANG, lease)
 
 
 async def unhang(member: Member, service: str, replica: Replica) -> None:

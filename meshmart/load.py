@@ -11,6 +11,7 @@ from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
+from meshmart.output import console
 
 
 @here_or_there
@@ -61,19 +62,18 @@ def _progress(seconds: float) -> Any:
 
 def show(summary: dict[str, Any]) -> None:
     """Prints a report for a person."""
-    from rich.console import Console
     from rich.table import Table
 
     latency = summary["latency_ms"]
-    console = Console()
-    console.print(
+    out = console()
+    out.print(
         f"{summary['calls']} calls, {summary['rate']:.1f}/s, [bold]{summary['errors']} errors[/], "
         f"{summary['retried']} retried; p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, "
         f"p99 {latency['p99']:.1f} ms"
     )
     if summary["errors"]:
-        console.print("by code: " + ", ".join(f"{code} {n}" for code, n in summary["codes"].items()))
-    console.print(_methods(summary["methods"]))
+        out.print("by code: " + ", ".join(f"{code} {n}" for code, n in summary["codes"].items()))
+    out.print(_methods(summary["methods"]))
     table = Table("replica", "address", "calls", "share")
     for target, share in summary["shares"].items():
         for name, row in share["replicas"].items():
@@ -82,7 +82,7 @@ def show(summary: dict[str, Any]) -> None:
         table.add_row(
             f"{target}: largest / smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
         )
-    console.print(table)
+    out.print(table)
 
 
 def _methods(methods: dict[str, Any]) -> Any:

@@ -33,7 +33,8 @@ async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Clu
         case "embedded":
             from meshmart.embedded import EmbeddedCluster
 
-            yield EmbeddedCluster(state_dir, report)
+            async with EmbeddedCluster(state_dir, report) as embedded:
+                yield embedded
         case "kubernetes":
             from meshmart.kubernetes.cluster import KubernetesCluster
 

@@ -9,6 +9,7 @@ import typer
 from local.catalog import NAMESPACE
 from meshmart.ask import ask
 from meshmart.options import DEFAULT, ContextOption, NamespaceOption, StateDirOption
+from meshmart.output import console
 
 
 def status(
@@ -38,7 +39,6 @@ async def _of_context(context: str, namespace: str) -> dict[str, Any]:
 
 
 def _show(told: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("replica", "address", "ready", "restarts", box=None, pad_edge=False)
@@ -48,11 +48,11 @@ def _show(told: dict[str, Any]) -> None:
             table.add_row(*_row(service, replica))
         if not about["replicas"]:
             table.add_row(service, "", "no replicas")
-    console = Console(soft_wrap=True)
+    out = console()
     for name in ("storefront", "traces", "prometheus", "dns"):
-        console.print(f"{name:<11} {told[name] or '-'}", highlight=False)
-    console.print()
-    console.print(table)
+        out.print(f"{name:<11} {told[name] or '-'}", soft_wrap=True)
+    out.print()
+    out.print(table)
 
 
 def _row(service: str, replica: dict[str, Any]) -> list[str]:

@@ -3,15 +3,21 @@
     python -m meshmart.toolbox      waits, its health green, until the pod is deleted
     python -m meshmart.toolbox run  runs a verb for somebody outside
 
-The verb comes as the first line of standard input (`Errand`), not as arguments: those of an exec stand in the
-API server's audit log, and a token may be among them. What follows that line is a leash, as an exec has no
-signals, and a command outlives the connection that started it: a byte there is Ctrl-C; so is its end, when
-the person outside is gone.
+The verb comes as the first line of standard input (`RemoteVerb`), not as arguments: those of an exec stand
+in the API server's audit log, and a token may be among them. An exec has no signals, and a command outlives
+the connection that started it, so the caller goes on writing: heartbeats, and a line feed for Ctrl-C. Where
+the input ends, or no heartbeat comes for a while, the caller is gone, which interrupts the verb as Ctrl-C
+does.
+
+The process that waits also restores what commands have scaled for a while and nobody renews any more
+(`meshmart.leases`).
 """
 
 import asyncio
+import dataclasses
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,23 +26,30 @@ from dataclasses import dataclass
 from typing import Self
 
 from local.catalog import OPERATOR
+from local.errors import ClusterError
 
 #: Seconds that an interrupted verb has to mend what it broke.
 _ENDING = 15.0
 _INTERRUPTED = 130
+#: What a caller writes as long as it is there.
+HEARTBEAT = b"\0"
+#: Seconds between two looks for what is to be restored.
+_MENDING = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class RemoteVerb:
     """A verb to run, as a line of JSON."""
 
     #: What follows `meshmart`.
     arguments: Sequence[str]
     #: Of the environment of whoever asks.
     environ: Mapping[str, str]
+    #: Seconds without a heartbeat after which the caller is taken for gone; 0: it sends none.
+    silence: float = 0.0
 
     def line(self) -> bytes:
-        return json.dumps({"arguments": self.arguments, "environ": self.environ}).encode() + b"\n"
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @classmethod
     def read(cls, fd: int = 0) -> Self:
@@ -47,14 +60,21 @@ class Errand:
         """
         with open(fd, "rb", buffering=0, closefd=False) as stdin:
             told = json.loads(stdin.readline())
-        return cls(told["arguments"], told["environ"])
+        return cls(told["arguments"], told["environ"], float(told.get("silence", 0.0)))
 
 
-def leash(fd: int = 0) -> None:
-    """Interrupts this process when something can be read, or nothing ever will; should that not be enough,
-    ends it."""
-    with open(fd, "rb", buffering=0, closefd=False) as stdin:
-        stdin.read(1)
+def watch_caller(silence: float = 0.0, fd: int = 0) -> None:
+    """Returns when the caller wants this process to end, or is gone; by then it is interrupted.
+
+    Should the interrupt not be enough, the process is ended after `_ENDING` seconds.
+
+    Args:
+        silence: Seconds without a heartbeat after which the caller is gone; 0: it sends none.
+        fd: What the caller writes to.
+    """
+    while select.select([fd], [], [], silence or None)[0]:
+        if os.read(fd, 1) != HEARTBEAT:
+            break
     os.kill(os.getpid(), signal.SIGINT)
     ended = threading.Timer(_ENDING, os._exit, [_INTERRUPTED])
     ended.daemon = True
@@ -74,12 +94,36 @@ async def wait() -> None:
     health.set_all(True)
     port = HealthPort(MeshConfig.from_env(os.environ, service=OPERATOR).health, health)
     await port.start()
+    mending = asyncio.create_task(mend(), name="mending")
     ended, stopped = asyncio.create_task(port.accept_loop_ended()), asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({ended, stopped, mending}, return_when=asyncio.FIRST_COMPLETED)
+    mending.cancel()
+    await asyncio.gather(mending, return_exceptions=True)
+    if mending in done:
+        mending.result()  # it never returns: it has failed
     await port.stop()
     if ended in done:
         sys.exit("meshmart.toolbox: the health port has ended")
     await ended
+
+
+async def mend() -> None:
+    """Restores, again and again, what a command has scaled for a while and nobody renews any more."""
+    from meshmart.kubernetes.cluster import KubernetesCluster
+
+    told = ""
+    while True:
+        problem = ""
+        try:
+            async with KubernetesCluster.of_this_pod() as cluster:
+                for service in await cluster.restore_forsaken():
+                    sys.stderr.write(f"meshmart.toolbox: nobody renews the lease of {service}: restored\n")
+        except ClusterError as e:
+            problem = str(e)
+        if problem and problem != told:
+            sys.stderr.write(f"meshmart.toolbox: {problem}\n")
+        told = problem
+        await asyncio.sleep(_MENDING)
 
 
 def main() -> None:
@@ -88,14 +132,14 @@ def main() -> None:
         asyncio.run(wait())
         return
     try:
-        errand = Errand.read()
+        remote_verb = RemoteVerb.read()
     except ValueError:
         sys.exit("meshmart.toolbox: no verb came on standard input")
-    os.environ.update(errand.environ)
+    os.environ.update(remote_verb.environ)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
-    threading.Thread(target=leash, daemon=True).start()
-    sys.argv[1:] = errand.arguments
+    threading.Thread(target=watch_caller, args=[remote_verb.silence], daemon=True).start()
+    sys.argv[1:] = remote_verb.arguments
 
     from meshmart.__main__ import main as run
 

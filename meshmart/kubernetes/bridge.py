@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,15 +12,18 @@ from typing import BinaryIO
 import aiohttp
 
 from local.errors import ClusterError
+from meshmart import output
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, Object
-from meshmart.toolbox import Errand
+from meshmart.toolbox import HEARTBEAT, RemoteVerb
 
 TOOLBOX = "client"
 COMMAND = ("python", "-m", "meshmart.toolbox", "run")
 _SELECTOR = f"{objects.PART_OF},app.kubernetes.io/component=toolbox"
 #: Settings of this terminal and person that go along. Nothing else of the environment does.
 _CARRIED = ("MESHMART_TOKEN", "MESHMART_PASSWORD", "MESHMART_TOUR_HANG", "NO_COLOR")
+#: Seconds between two heartbeats to the verb, and without one after which it takes us for gone.
+_HEARTBEAT, _SILENCE = 5.0, 30.0
 #: Seconds that the verb has to end after Ctrl-C.
 _ENDING = 20.0
 _STDIN, _STDOUT, _STDERR, _STATUS = range(4)
@@ -42,11 +44,13 @@ def run(context: str, namespace: str, arguments: Sequence[str]) -> int:
 
 
 async def _run(context: str, namespace: str, arguments: Sequence[str]) -> int:
+    verb = remote_verb(arguments, os.environ, output.columns())
     async with await Api.of_context(context, namespace) as api:
         pod = toolbox(await api.list("pods", _SELECTOR), namespace)
         async with api.exec(pod, TOOLBOX, COMMAND) as socket, _interrupts(socket):
-            await socket.send_bytes(bytes([_STDIN]) + errand(arguments, os.environ).line())
-            return await _relayed(socket)
+            await socket.send_bytes(bytes([_STDIN]) + verb.line())
+            async with _heartbeats(socket):
+                return await _relayed(socket)
 
 
 def toolbox(pods: Sequence[Object], namespace: str) -> str:
@@ -62,10 +66,16 @@ def toolbox(pods: Sequence[Object], namespace: str) -> str:
     raise ClusterError(f"the toolbox (Deployment {TOOLBOX}) of namespace {namespace} is not ready: {state}")
 
 
-def errand(arguments: Sequence[str], environ: Mapping[str, str]) -> Errand:
-    """What is run in the pod: the verb, and the settings that go along."""
-    columns = environ.get("COLUMNS") or str(shutil.get_terminal_size().columns)
-    return Errand(list(arguments), {"COLUMNS": columns} | {k: environ[k] for k in _CARRIED if k in environ})
+def remote_verb(arguments: Sequence[str], environ: Mapping[str, str], columns: str = "") -> RemoteVerb:
+    """What is run in the pod: the verb, and the settings that go along.
+
+    Args:
+        arguments: The verb and what follows it.
+        environ: Of this process.
+        columns: How wide the terminal is that shows the output; empty: none does.
+    """
+    carried = {output.COLUMNS: columns} | {k: environ[k] for k in _CARRIED if k in environ}
+    return RemoteVerb(list(arguments), carried, _SILENCE)
 
 
 @asynccontextmanager
@@ -97,6 +107,23 @@ async def _interrupts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _heartbeats(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
+    """Lets the verb know that somebody is there, until the end of the block."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            await socket.send_bytes(bytes([_STDIN]) + HEARTBEAT)
+
+    task = asyncio.create_task(beat(), name="heartbeats")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _cancel(task: "asyncio.Task[int] | None") -> None:

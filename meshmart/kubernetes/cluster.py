@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,9 +15,10 @@ from local.events import Report
 from local.tasks import until
 from meshmart import scrape
 from meshmart.cluster import Replica
-from meshmart.kubernetes import objects
+from meshmart.kubernetes import leasing, objects
 from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.status import status
+from meshmart.leases import LEASE, Leases
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -55,6 +57,7 @@ class KubernetesCluster:
         self._numbers = objects.Numbers()
         self._stack = contextlib.AsyncExitStack()
         self._member: Member | None = None
+        self._leases = Leases(report)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -66,7 +69,7 @@ class KubernetesCluster:
         """
         async with Api.in_pod(os.environ.get("MESH_NAMESPACE", NAMESPACE)) as api:
             cluster = cls(api, report=report)
-            async with cluster._stack:
+            async with cluster._stack, cluster._leases:
                 yield cluster
 
     @property
@@ -74,13 +77,47 @@ class KubernetesCluster:
         return Path(self._environ.get("MESH_IDENTITY_DIRECTORY", "/var/run/mesh/certs/client")).parent
 
     async def scale(self, service: str, replicas: int) -> None:
+        await self._check_autoscaler(service)
+        await self._change(service, leasing.forgotten(replicas))
+        await self._scaled(service, replicas)
+
+    async def scale_for_now(self, service: str, replicas: int) -> None:
+        await self._check_autoscaler(service)
+        deployment = await self._deployment(service)
+        await self._change(service, leasing.taken(deployment, replicas, LEASE, time.time()))
+
+        async def renew() -> None:
+            await self._change(service, leasing.renewed(LEASE, time.time()))
+
+        # Renewed from the start on: to start replicas may take longer than a lease.
+        self._leases.hold(service, renew)
+        await self._scaled(service, replicas)
+
+    async def restore(self, service: str) -> None:
+        self._leases.drop(service)
+        deployment = await self._deployment(service)
+        before = leasing.before(deployment)
+        if before is not None:
+            await self.scale(service, before)
+
+    async def restore_forsaken(self) -> list[str]:
+        """Restores, without waiting for it, what nobody renews any more; returns which services."""
+        mended = []
+        for deployment in await self._api.list("deployments", objects.SERVICES):
+            before = leasing.before(deployment)
+            if before is not None and leasing.over(deployment, time.time()):
+                await self._change(objects.name(deployment), leasing.forgotten(before))
+                mended.append(objects.name(deployment))
+        return mended
+
+    async def _check_autoscaler(self, service: str) -> None:
         if name := objects.autoscaler(await self._api.list("horizontalpodautoscalers"), service):
             raise ClusterError(
                 f"the HorizontalPodAutoscaler {name} decides how many replicas {service} has; "
                 f"install with services.{service}.autoscaling.enabled=false to scale by hand"
             )
-        await self._change(service, {"spec": {"replicas": replicas}}, part="scale")
 
+    async def _scaled(self, service: str, replicas: int) -> None:
         async def look() -> bool:
             pods = await self._pods(service)
             return len(pods) == replicas and all(objects.ready(p) for p in pods)
@@ -107,11 +144,18 @@ class KubernetesCluster:
     async def pause(self, service: str, replica: int) -> None:
         from meshmart.faults import hang
 
-        await hang(await self._operator(), service, await self._replica(service, replica))
+        member, victim = await self._operator(), await self._replica(service, replica)
+
+        async def renew() -> None:
+            await hang(member, service, victim, LEASE)
+
+        await renew()
+        self._leases.hold(f"{service}/{replica}", renew)
 
     async def resume(self, service: str, replica: int) -> None:
         from meshmart.faults import unhang
 
+        self._leases.drop(f"{service}/{replica}")
         await unhang(await self._operator(), service, await self._replica(service, replica))
 
     async def restart(self, service: str) -> None:

@@ -6,12 +6,9 @@ from typing import Any
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Object
 
-#: Which Service answers under which key, and the name of its port.
-_ADDRESSES = {
-    "storefront": ("storefront", "http"),
-    "prometheus": ("prometheus", ""),
-    "traces": ("jaeger", "ui"),
-}
+#: Which Service answers under which key. The port of its pages is named `http`, as the chart has it.
+_ADDRESSES = {"storefront": "storefront", "prometheus": "prometheus", "traces": "jaeger"}
+_PAGES = "http"
 
 
 def status(
@@ -30,7 +27,7 @@ def status(
     """
     return {
         "dns": None,
-        **{key: _address(services, *where, domain) for key, where in _ADDRESSES.items()},
+        **{key: _address(services, service, domain) for key, service in _ADDRESSES.items()},
         "services": {
             service: _service(deployment, pods.get(service, ()))
             for deployment in deployments
@@ -59,11 +56,11 @@ def _replica(number: int, pod: Object) -> dict[str, Any]:
     }
 
 
-def _address(services: Sequence[Object], service: str, port: str, domain: str) -> str | None:
-    """Where a Service answers inside the cluster; None where there is none."""
+def _address(services: Sequence[Object], service: str, domain: str) -> str | None:
+    """Where the pages of a Service are inside the cluster; None where there are none."""
     for each in services:
         if objects.name(each) == service:
-            ports = each["spec"]["ports"]
-            number = next((p["port"] for p in ports if p.get("name") == port), ports[0]["port"])
-            return f"http://{service}.{domain}:{number}"
+            for port in each["spec"]["ports"]:
+                if port.get("name") == _PAGES:
+                    return f"http://{service}.{domain}:{port['port']}"
     return None

@@ -30,7 +30,7 @@ async def play(stage: Stage) -> list[Check]:
     return [
         Check("replicas that answered", len(counts), len(replicas), relation="=="),
         Check("largest share over smallest", spread(counts), 1.05),
-        no_failed_calls(load),
+        no_failed_calls(stage, load),
     ]
 
 

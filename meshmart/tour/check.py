@@ -16,6 +16,8 @@ class Check:
     bound: float
     unit: str = ""
     relation: Literal["<=", ">=", "=="] = "<="
+    details: tuple[str, ...] = ()
+    """Lines that say more, should it fail: codes, replicas and times of what failed."""
 
     @property
     def passed(self) -> bool:
@@ -41,6 +43,7 @@ class Check:
             "bound": self.bound,
             "unit": self.unit.strip(),
             "passed": self.passed,
+            **({"details": list(self.details)} if self.details and not self.passed else {}),
         }
 
 
@@ -56,16 +59,33 @@ class Outcome:
     checks: tuple[Check, ...] = ()
     problem: str = ""
     seconds: float = 0.0
+    starved: str = ""
+    """Why the figures say little, as the machine had no CPU for this process; empty: it had."""
 
     @property
     def passed(self) -> bool:
         return not self.problem and bool(self.checks) and all(c.passed for c in self.checks)
 
+    @property
+    def measured(self) -> bool:
+        """False where a bound was missed by a process that was starved: run it again on a quieter machine.
+
+        A bound that was kept all the same is kept.
+        """
+        return self.passed or not self.starved
+
+    @property
+    def verdict(self) -> str:
+        """Of what has not passed: `FAILED`, or `not measured`."""
+        return "FAILED" if self.measured else "not measured"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "scene": self.scene,
             "passed": self.passed,
+            "measured": self.measured,
             "seconds": round(self.seconds, 1),
             "checks": [c.as_dict() for c in self.checks],
             **({"problem": self.problem} if self.problem else {}),
+            **({"starved": self.starved} if self.starved else {}),
         }

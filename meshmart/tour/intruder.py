@@ -27,7 +27,7 @@ async def play(stage: Stage) -> list[Check]:
             stage.say(what)
             checks += await _refused(stage, replica, what, metric, attempt)
         await stage.settle(load, 50)
-    return [*checks, no_failed_calls(load)]
+    return [*checks, no_failed_calls(stage, load)]
 
 
 Attempt = Callable[[], Awaitable[bool]]

@@ -24,7 +24,7 @@ async def play(stage: Stage) -> list[Check]:
                 break
             stage.say("nobody was being served there: once more")
     return [
-        no_failed_calls(load, "reads"),
+        no_failed_calls(stage, load, "reads"),
         # Without one the kill hit nobody, and the figure above would show nothing.
         Check("calls retried on another replica", retried, 1, relation=">="),
         Check("until no call is disturbed any more", longest, 1.0, " s"),

@@ -3,12 +3,14 @@
 Switched off: with `--plain` the buyer asks again without the key of the first attempt, and orders twice.
 """
 
+import time
 from collections.abc import Sequence
 
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.chaos import Killer, Storm, order_until_killed, victims
 from meshmart.tour.check import Check
+from meshmart.tour.failures import MOST
 from meshmart.tour.stage import Stage
 from services.loadgen.persistent import PATIENCE
 from services.loadgen.shop import Shop
@@ -59,14 +61,38 @@ async def _audited(stage: Stage) -> tuple[Verdict, Books]:
 def _checks(storms: list[Storm], verdict: Verdict, books: Books) -> list[Check]:
     wanted, accepted = sum(s.wanted for s in storms), sum(len(s.accepted) for s in storms)
     wrong = len(verdict.problems) + sum(not s.even for s in verdict.sums)
+    astray = [line for storm in storms for line in storm.astray(books)]
     return [
         # Without one no key was ever needed, and the next figures would show nothing.
         Check("orders asked for again though placed", _in_vain(storms, books), 1, relation=">="),
-        Check(f"accepted orders of {wanted}", accepted, wanted, relation="=="),
-        Check("orders lost or doubled", sum(len(s.astray(books)) for s in storms), 0, relation="=="),
-        Check("what does not add up in the books", wrong, 0, relation="=="),
-        Check("what is left unfinished", len(verdict.unfinished), 0, relation="=="),
+        Check(f"accepted orders of {wanted}", accepted, wanted, relation="==", details=_refused(storms)),
+        Check("orders lost or doubled", len(astray), 0, relation="==", details=tuple(astray[:MOST])),
+        Check(
+            "what does not add up in the books",
+            wrong,
+            0,
+            relation="==",
+            details=tuple(verdict.problems[:MOST]),
+        ),
+        Check(
+            "what is left unfinished",
+            len(verdict.unfinished),
+            0,
+            relation="==",
+            details=tuple(verdict.unfinished[:MOST]),
+        ),
     ]
+
+
+def _refused(storms: Sequence[Storm]) -> tuple[str, ...]:
+    """A line for each order that was not accepted: what its buyer was told last, and when."""
+    return tuple(
+        f"{asked.key}: {asked.answer} after {asked.attempts} attempts in {asked.seconds:.1f} s, the last at "
+        f"{time.strftime('%H:%M:%S', time.localtime(asked.last_asked))}"
+        for storm in storms
+        for asked in storm.asked
+        if not asked.accepted
+    )[:MOST]
 
 
 def _in_vain(storms: list[Storm], books: Books) -> int:

@@ -24,6 +24,6 @@ async def play(stage: Stage) -> list[Check]:
         replaced += len(now - before[service])
     return [
         Check("replicas replaced", replaced, sum(services.values()), relation="=="),
-        no_failed_calls(reading, "reads"),
-        no_failed_calls(writing, "calls of checkouts"),
+        no_failed_calls(stage, reading, "reads"),
+        no_failed_calls(stage, writing, "calls of checkouts"),
     ]

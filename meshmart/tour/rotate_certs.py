@@ -22,8 +22,8 @@ async def play(stage: Stage) -> list[Check]:
     return [
         Check("replicas that present a new serial", renewed, len(servers), relation="=="),
         Check("client that presents a new serial", stage.client_serial() != client, 1, relation="=="),
-        no_failed_calls(reading, "reads"),
-        no_failed_calls(writing, "calls of checkouts"),
+        no_failed_calls(stage, reading, "reads"),
+        no_failed_calls(stage, writing, "calls of checkouts"),
     ]
 
 

@@ -21,7 +21,7 @@ async def play(stage: Stage) -> list[Check]:
     async with stage.browsing() as load:
         await stage.settle(load, 200)
         stage.say("scaling product to 3")
-        scaling = asyncio.create_task(stage.cluster.scale("product", 3))
+        scaling = asyncio.create_task(stage.scale("product", 3))
         try:
             replicas = await stage.all_ready("product", 3)
             ready = time.monotonic()
@@ -33,7 +33,7 @@ async def play(stage: Stage) -> list[Check]:
         await stage.settle(load, 100)
     return [
         Check("from ready to its share", shared - ready, 2 * ttl, " s"),
-        no_failed_calls(load),
+        no_failed_calls(stage, load),
     ]
 
 

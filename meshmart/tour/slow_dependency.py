@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from meshmart.tour.check import Check
-from meshmart.tour.stage import Stage
+from meshmart.tour.stage import Stage, no_failed_calls
 from services.loadgen.engine import Journey, Load, Recorder
 from services.loadgen.persistent import PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
@@ -33,10 +33,16 @@ async def play(stage: Stage) -> list[Check]:
     verdict, _ = await stage.audit(60.0)
     lost = [s.left_value - s.right_value for s in verdict.sums if s.section == "notifications"]
     return [
-        Check(f"orders not confirmed of {len(load.report.samples)}", load.report.errors, 0, relation="=="),
+        no_failed_calls(stage, load, "orders"),
         Check("checkout p99", load.report.latency(0.99), CHECKOUT_TIMEOUT, " s"),
         Check("notifications lost", sum(lost), 0, relation="=="),
-        Check("left waiting after it went on", len(verdict.unfinished), 0, relation="=="),
+        Check(
+            "left waiting after it went on",
+            len(verdict.unfinished),
+            0,
+            relation="==",
+            details=tuple(verdict.unfinished),
+        ),
     ]
 
 
@@ -55,7 +61,7 @@ def _checkout(stage: Stage) -> Journey:
 @contextlib.asynccontextmanager
 async def _hanging(stage: Stage, service: str) -> AsyncIterator[None]:
     """Every replica of the service hangs until the end of the block."""
-    replicas = await stage.cluster.endpoints(service)
+    replicas = await stage.replicas(service)
     try:
         for replica in replicas:
             stage.say(f"{service}/{replica.id} hangs")

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.cluster import Cluster, Replica
 from meshmart.tour.check import Check
+from meshmart.tour.failures import failures
 from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Load, Pressure
 from services.loadgen.journeys import checkout, view
@@ -35,6 +36,10 @@ class Stage:
     audit: Callable[[float], Awaitable[tuple[Verdict, Books]]]
     #: False with `--plain`: a client that knows neither idempotency keys nor cursors.
     careful: bool = True
+    #: Of every replica that was seen, by its address.
+    names: dict[str, str] = field(default_factory=dict)
+    #: The services that were scaled.
+    scaled: set[str] = field(default_factory=set)
 
     def browsing(self, rps: float = 100) -> Load:
         """Load of idempotent reads of the product service."""
@@ -48,19 +53,37 @@ class Stage:
         """Load of whole checkouts."""
         return Load(await checkout(self.channels), rps)
 
+    async def replicas(self, service: str) -> list[Replica]:
+        """The replicas now, ready or not; their names are remembered."""
+        found = await self.cluster.endpoints(service)
+        self.names.update({r.address: f"{service}/{r.id} ({r.name}, {r.address})" for r in found})
+        return found
+
     async def with_replicas(self, service: str, count: int) -> list[Replica]:
         """Makes sure that `count` replicas are there and ready."""
-        replicas = await self.cluster.endpoints(service)
+        replicas = await self.replicas(service)
         if len(replicas) != count or not all(r.ready for r in replicas):
             self.say(f"scaling {service} to {count}")
-            await self.cluster.scale(service, count)
+            await self.scale(service, count)
         return await self.all_ready(service, count)
+
+    async def scale(self, service: str, count: int) -> None:
+        """Runs another number of replicas until `restore`."""
+        self.scaled.add(service)
+        await self.cluster.scale_for_now(service, count)
+
+    async def restore(self) -> None:
+        """As many replicas of everything as there were before."""
+        while self.scaled:
+            service = self.scaled.pop()
+            self.say(f"as many replicas of {service} as before")
+            await self.cluster.restore(service)
 
     async def all_ready(self, service: str, count: int, timeout: float = 60) -> list[Replica]:
         """Waits until the service has `count` replicas, all ready."""
 
         async def look() -> list[Replica] | None:
-            replicas = await self.cluster.endpoints(service)
+            replicas = await self.replicas(service)
             return replicas if len(replicas) == count and all(r.ready for r in replicas) else None
 
         return await self.until(look, f"{service} has {count} ready replicas", timeout)
@@ -97,6 +120,7 @@ class Scene(Protocol):
     async def play(self, stage: Stage) -> list[Check]: ...
 
 
-def no_failed_calls(load: Load, journey: str = "calls") -> Check:
+def no_failed_calls(stage: Stage, load: Load, journey: str = "calls") -> Check:
     """The check that nearly every scene ends with."""
-    return Check(f"failed {journey} of {len(load.report.samples)}", load.report.errors, 0, relation="==")
+    what = f"failed {journey} of {len(load.report.samples)}"
+    return Check(what, load.report.errors, 0, relation="==", details=failures(load.report, stage.names))

@@ -119,7 +119,13 @@ def _checks(what: str, watchers: list[Watcher], lost: int) -> list[Check]:
     return [
         Check(f"{what} lost of {seen + lost}", lost, 0, relation="=="),
         Check(f"{what} doubled", sum(w.doubled for w in watchers), 0, relation="=="),
-        Check(f"streams of {what} that failed", sum(bool(w.problem) for w in watchers), 0, relation="=="),
+        Check(
+            f"streams of {what} that failed",
+            sum(bool(w.problem) for w in watchers),
+            0,
+            relation="==",
+            details=tuple(w.problem for w in watchers if w.problem),
+        ),
         # Without one the restart cut nobody, and the figures above would show nothing.
         Check(f"times that {what} were resumed", sum(w.resumed for w in watchers), 1, relation=">="),
     ]

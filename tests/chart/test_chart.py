@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from local.catalog import ADMIN_PORT, HEALTH_PORT, MESH_PORT, SHOP
+from meshmart.kubernetes.status import status
 from tests.chart import schemas
 from tests.chart.conftest import MATRIX
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, ROOT, VERSIONS, Helm, Rendered
@@ -85,6 +86,13 @@ def test_services_and_ports_are_those_of_the_embedded_cluster(defaults: Rendered
 def test_services_of_the_mesh_are_headless_and_the_shops_pages_are_not(defaults: Rendered) -> None:
     headless = {n for n, s in defaults.of("Service").items() if s["spec"].get("clusterIP") == "None"}
     assert headless == {*SHOP, "postgres"} - {"storefront"}
+
+
+def test_status_finds_the_pages_of_every_service_that_has_some(defaults: Rendered) -> None:
+    told = status([], {}, list(defaults.of("Service").values()), "shop.svc.cluster.local")
+    assert told["storefront"] == "http://storefront.shop.svc.cluster.local:8080"
+    assert told["prometheus"] == "http://prometheus.shop.svc.cluster.local:9090"
+    assert told["traces"] == "http://jaeger.shop.svc.cluster.local:16686"
 
 
 def test_the_policy_is_the_one_that_the_embedded_cluster_runs_with(defaults: Rendered) -> None:

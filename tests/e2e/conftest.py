@@ -37,8 +37,12 @@ class RunningCluster:
     def run(self, *arguments: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Runs `meshmart ARGUMENTS`, whatever comes of it."""
         command = [sys.executable, "-m", "meshmart", *arguments, "--state-dir", str(self.state_dir)]
-        environment = _environment() | dict(self.environment)
+        environment = self.environment_of_commands
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+
+    @property
+    def environment_of_commands(self) -> dict[str, str]:
+        return _environment() | dict(self.environment)
 
     def status(self) -> dict[str, Any]:
         """`meshmart status --json`."""

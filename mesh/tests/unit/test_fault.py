@@ -66,7 +66,8 @@ def test_a_fault_ends_by_itself() -> None:
     s.faults.set(Fault("*", delay=60), lasts=10)
     rule = s.faults.rules["*"]
     s.clock.advance(9)
-    assert (s.met(BUY), s.faults.remaining(rule), s.faults.holds(rule)) == ("*", 1.0, 1.0)
+    until = s.faults.hold_until(rule)
+    assert (s.met(BUY), s.faults.remaining(rule), s.faults.holds(rule, until)) == ("*", 1.0, 1.0)
     s.clock.advance(1)
     assert (s.met(BUY), s.faults.is_set(rule), s.faults.rules) == ("", False, {})
 
@@ -181,6 +182,53 @@ async def test_a_call_that_is_held_is_served_once_the_fault_has_ended_by_itself(
     i.faults.set(Fault(delay=3600, abort="UNAVAILABLE"), lasts=10)
     await asyncio.sleep(4)
     assert await i.serve() == pytest.approx(6)
+
+
+@in_virtual_time
+async def test_a_fault_ends_with_its_lease_and_serves_what_it_held() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=3600, abort="UNAVAILABLE"), set_by="client", lease=30)
+    assert await i.serve() == pytest.approx(30)
+    assert await i.serve() == 0
+
+
+@in_virtual_time
+async def test_a_lease_that_is_renewed_holds_the_same_calls_on() -> None:
+    i = Injecting()
+    fault = Fault(delay=3600)
+    i.faults.set(fault, set_by="client", lease=30)
+    held = i.start()
+    for _ in range(10):
+        await asyncio.sleep(10)
+        assert i.faults.set(fault, set_by="client", lease=30) is None
+    assert i.faults.rules["*"].hits == 1
+    assert await held == pytest.approx(130)  # 100 s, and the lease that nobody renewed
+
+
+@in_virtual_time
+async def test_a_lease_outlasts_neither_its_delay_nor_its_time() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=5), set_by="client", lease=30)
+    assert await i.serve() == pytest.approx(5)
+    fault = Fault("shop.Shop/Buy", delay=3600)
+    i.faults.set(fault, lasts=20, set_by="client", lease=30)
+    held = i.start()
+    await asyncio.sleep(15)
+    i.faults.set(fault, lasts=20, set_by="client", lease=30)
+    assert await held == pytest.approx(20)
+
+
+def test_who_sets_another_fault_or_is_another_workload_renews_nothing() -> None:
+    s = Set()
+    s.faults.set(Fault("*", delay=1), set_by="client", lease=30)
+    first = s.faults.rules["*"]
+    assert s.faults.set(Fault("*", delay=1), set_by="other", lease=30) is first
+    second = s.faults.rules["*"]
+    assert s.faults.set(Fault("*", delay=2), set_by="other", lease=30) is second
+    third = s.faults.rules["*"]
+    assert s.faults.set(Fault("*", delay=2), set_by="other") is third  # somebody wants it for longer
+    s.clock.advance(1000)
+    assert s.met(BUY) == "*"
 
 
 @in_virtual_time

@@ -1,4 +1,4 @@
-"""The way of a verb into the toolbox: what is run there, on its leash, and what comes back."""
+"""The way of a verb into the toolbox: what is run there, and what comes back."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from local.errors import ClusterError
-from meshmart.kubernetes.bridge import errand, exit_status, toolbox
+from meshmart.kubernetes.bridge import exit_status, remote_verb, toolbox
 from meshmart.options import here_or_there, without_place
-from meshmart.toolbox import Errand
+from meshmart.toolbox import HEARTBEAT, RemoteVerb
 from tests.unit.meshmart.api_objects import pod
 
 
@@ -52,17 +52,17 @@ def test_a_verb_keeps_its_own_options_beside_the_two_of_the_place() -> None:
 
 
 def test_a_verb_takes_the_width_and_the_token_along_and_nothing_else() -> None:
-    environ = {"COLUMNS": "132", "MESHMART_TOKEN": "t.o.k", "HOME": "/home/me", "KUBECONFIG": "x"}
-    given = errand(["tour", "balance"], environ)
+    environ = {"COLUMNS": "80", "MESHMART_TOKEN": "t.o.k", "HOME": "/home/me", "KUBECONFIG": "x"}
+    given = remote_verb(["tour", "balance"], environ, "132")
     assert given.arguments == ["tour", "balance"]
-    assert given.environ == {"COLUMNS": "132", "MESHMART_TOKEN": "t.o.k"}
+    assert given.environ == {"MESHMART_COLUMNS": "132", "MESHMART_TOKEN": "t.o.k"}
 
 
-def test_an_errand_takes_its_line_and_leaves_the_leash() -> None:
-    sent = Errand(["call", "x.Y/Z", '{"name": "ö\\n"}'], {"MESHMART_TOKEN": "t.o.k"})
+def test_a_verb_takes_its_line_and_leaves_what_follows() -> None:
+    sent = RemoteVerb(["call", "x.Y/Z", '{"name": "ö\\n"}'], {"MESHMART_TOKEN": "t.o.k"})
     reader, writer = os.pipe()
     os.write(writer, sent.line() + b"\n")
-    assert Errand.read(reader) == sent
+    assert RemoteVerb.read(reader) == sent
     assert os.read(reader, 10) == b"\n"
     for fd in (reader, writer):
         os.close(fd)
@@ -71,8 +71,8 @@ def test_an_errand_takes_its_line_and_leaves_the_leash() -> None:
 @pytest.mark.parametrize(
     ("given", "status", "told"),
     [
-        (Errand(["--help"], {}).line(), 0, ""),
-        (Errand(["call", "x.Y/Z", "{}", "--as", "nobody"], {"NO_COLOR": "1"}).line(), 1, "meshmart: "),
+        (RemoteVerb(["--help"], {}).line(), 0, ""),
+        (RemoteVerb(["call", "x.Y/Z", "{}", "--as", "nobody"], {"NO_COLOR": "1"}).line(), 1, "meshmart: "),
         (b"", 1, "no verb came on standard input"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_verb_that_could_not_be_run_is_an_error() -> None:
 #: Stands in for a verb that mends what it broke: a task that needs a moment when it is cancelled.
 MENDING = """
 import asyncio, signal, sys, threading
-from meshmart.toolbox import leash
+from meshmart.toolbox import watch_caller
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 async def verb():
     print("begun", flush=True)
@@ -131,7 +131,7 @@ async def verb():
     finally:
         await asyncio.sleep(0.2)
         print("mended", flush=True)
-threading.Thread(target=leash, daemon=True).start()
+threading.Thread(target=watch_caller, args=[float(sys.argv[1])], daemon=True).start()
 try:
     asyncio.run(verb())
 except KeyboardInterrupt:
@@ -139,16 +139,18 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("pull", [b"\n", None])
-def test_a_leash_that_is_pulled_or_let_go_interrupts_the_verb(pull: bytes | None) -> None:
+@pytest.mark.parametrize("says", [b"\n", HEARTBEAT + b"\n", None, HEARTBEAT])
+def test_a_caller_that_asks_or_is_gone_interrupts_the_verb(says: bytes | None) -> None:
+    """By Ctrl-C, by the end of the input, or by silence: the last one sends one heartbeat and no more."""
+    silence = "1" if says == HEARTBEAT else "3600"
     with subprocess.Popen(
-        [sys.executable, "-c", MENDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", MENDING, silence], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
-        if pull:
-            process.stdin.write(pull)
+        if says:
+            process.stdin.write(says)
             process.stdin.flush()
         else:
             process.stdin.close()

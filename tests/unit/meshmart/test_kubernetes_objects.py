@@ -164,7 +164,7 @@ def test_a_release_tells_its_status_in_the_embedded_clusters_shape() -> None:
         {"metadata": {"name": "storefront"}, "spec": {"ports": [{"name": "http", "port": 8080}]}},
         {
             "metadata": {"name": "jaeger"},
-            "spec": {"ports": [{"name": "otlp", "port": 4317}, {"name": "ui", "port": 16686}]},
+            "spec": {"ports": [{"name": "otlp", "port": 4317}, {"name": "http", "port": 16686}]},
         },
     ]
     told = status(

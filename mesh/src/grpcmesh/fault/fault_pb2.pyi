@@ -22,12 +22,14 @@ class Fault(_message.Message):
     def __init__(self, method: _Optional[str] = ..., share: _Optional[float] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., abort: _Optional[str] = ...) -> None: ...
 
 class SetFaultRequest(_message.Message):
-    __slots__ = ("fault", "lasts")
+    __slots__ = ("fault", "lasts", "lease")
     FAULT_FIELD_NUMBER: _ClassVar[int]
     LASTS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
     fault: Fault
     lasts: _duration_pb2.Duration
-    def __init__(self, fault: _Optional[_Union[Fault, _Mapping]] = ..., lasts: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    lease: _duration_pb2.Duration
+    def __init__(self, fault: _Optional[_Union[Fault, _Mapping]] = ..., lasts: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SetFaultResponse(_message.Message):
     __slots__ = ()
@@ -44,18 +46,20 @@ class ListFaultsResponse(_message.Message):
     def __init__(self, faults: _Optional[_Iterable[_Union[ActiveFault, _Mapping]]] = ...) -> None: ...
 
 class ActiveFault(_message.Message):
-    __slots__ = ("fault", "remaining", "hits", "held", "set_by")
+    __slots__ = ("fault", "remaining", "hits", "held", "set_by", "leased")
     FAULT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     HITS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     SET_BY_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
     fault: Fault
     remaining: _duration_pb2.Duration
     hits: int
     held: int
     set_by: str
-    def __init__(self, fault: _Optional[_Union[Fault, _Mapping]] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hits: _Optional[int] = ..., held: _Optional[int] = ..., set_by: _Optional[str] = ...) -> None: ...
+    leased: bool
+    def __init__(self, fault: _Optional[_Union[Fault, _Mapping]] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hits: _Optional[int] = ..., held: _Optional[int] = ..., set_by: _Optional[str] = ..., leased: _Optional[bool] = ...) -> None: ...
 
 class ClearFaultsRequest(_message.Message):
     __slots__ = ("method",)

@@ -62,7 +62,8 @@ class FaultServiceServicer:
     """
 
     def SetFault(self, request, context):
-        """SetFault puts a fault in the place of the one that the method had.
+        """SetFault puts a fault in the place of the one that the method had. With a lease, repeating it renews the lease:
+        the calls that the fault holds stay held, and its hits stay counted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -18,7 +18,9 @@ class FaultServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetFault: _aio.UnaryUnaryMultiCallable[_fault_pb2.SetFaultRequest, _fault_pb2.SetFaultResponse]
-    """SetFault puts a fault in the place of the one that the method had."""
+    """SetFault puts a fault in the place of the one that the method had. With a lease, repeating it renews the lease:
+    the calls that the fault holds stay held, and its hits stay counted.
+    """
     ListFaults: _aio.UnaryUnaryMultiCallable[_fault_pb2.ListFaultsRequest, _fault_pb2.ListFaultsResponse]
     """ListFaults tells those that are set."""
     ClearFaults: _aio.UnaryUnaryMultiCallable[_fault_pb2.ClearFaultsRequest, _fault_pb2.ClearFaultsResponse]
@@ -36,7 +38,9 @@ class FaultServiceServicer:
         request: _fault_pb2.SetFaultRequest,
         context: _aio.ServicerContext[_fault_pb2.SetFaultRequest, _abc.Awaitable[_fault_pb2.SetFaultResponse]],
     ) -> _abc.Awaitable[_fault_pb2.SetFaultResponse]:
-        """SetFault puts a fault in the place of the one that the method had."""
+        """SetFault puts a fault in the place of the one that the method had. With a lease, repeating it renews the lease:
+        the calls that the fault holds stay held, and its hits stay counted.
+        """
 
     def ListFaults(
         self,

@@ -91,17 +91,25 @@ class FaultLayer(ServerLayer):
             raise ResourceExhausted("more calls are held by faults than this process will hold", None)
         loop = asyncio.get_running_loop()
         held: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(self.faults.holds(rule), _over, held)
+        until = self.faults.hold_until(rule)
         self._held[held] = rule
         try:
-            leaving = await held
+            leaving = await self._released(held, rule, until)
         finally:
-            timer.cancel()
             del self._held[held]
         if leaving:
             raise Unavailable("this replica is leaving; try another")
         if self.faults.is_set(rule):
             self._abort(call, rule)
+
+    async def _released(self, held: "asyncio.Future[bool]", rule: Rule, until: float) -> bool:
+        """Waits until a call is let go, or its fault's delay, time or lease is over."""
+        while not held.done():
+            left = self.faults.holds(rule, until)
+            if left <= 0 or not self.faults.is_set(rule):
+                return False
+            await asyncio.wait({held}, timeout=left)
+        return held.result()
 
     def _abort(self, call: ServerCall, rule: Rule) -> None:
         if rule.fault.abort:
@@ -111,8 +119,3 @@ class FaultLayer(ServerLayer):
     def _count(self, kind: str, call: ServerCall) -> None:
         labels = (kind, call.method.full_name)  # of this server's own methods: few
         self._injected[labels] = self._injected.get(labels, 0) + 1
-
-
-def _over(held: "asyncio.Future[bool]") -> None:
-    if not held.done():
-        held.set_result(False)

@@ -1,5 +1,6 @@
 """Which calls meet which fault. Pure: time and chance are parameters."""
 
+import math
 from dataclasses import dataclass
 
 from grpcmesh.call import Method
@@ -40,16 +41,27 @@ class Rule:
 
     Args:
         fault: What it does.
-        ends: Clock time at which it ends by itself; None: it does not.
+        ends: Clock time at which it ends whatever happens; infinite: it does not.
         set_by: The workload that set it.
+        lease_ends: Clock time at which it ends unless its lease is renewed; infinite: it has none.
     """
 
-    __slots__ = ("ends", "fault", "hits", "set_by")
+    __slots__ = ("ends", "fault", "hits", "lease_ends", "set_by")
 
-    def __init__(self, fault: Fault, ends: float | None, set_by: str) -> None:
-        self.fault, self.ends, self.set_by = fault, ends, set_by
+    def __init__(self, fault: Fault, ends: float, set_by: str, lease_ends: float = math.inf) -> None:
+        self.fault, self.ends, self.set_by, self.lease_ends = fault, ends, set_by, lease_ends
         #: Calls that it has met.
         self.hits = 0
+
+    @property
+    def leased(self) -> bool:
+        """Whether it ends unless somebody renews it."""
+        return math.isfinite(self.lease_ends)
+
+    @property
+    def over_at(self) -> float:
+        """Clock time at which it ends, as things stand."""
+        return min(self.ends, self.lease_ends)
 
     def __repr__(self) -> str:
         return f"<Rule {self.fault.method}: {self.fault}, {self.hits} hits>"
@@ -68,22 +80,38 @@ class Faults:
         #: By pattern. Always the same dictionary: an empty one is all that a call without faults looks at.
         self.rules: dict[str, Rule] = {}
 
-    def set(self, fault: Fault, lasts: float | None = None, set_by: str = "") -> Rule | None:
-        """Puts a fault in the place of the one that its pattern had; returns that.
+    def set(
+        self, fault: Fault, lasts: float | None = None, set_by: str = "", lease: float | None = None
+    ) -> Rule | None:
+        """Puts a fault in the place of the one that its pattern had, or renews the lease of the same fault.
 
         Args:
             fault: What is to happen.
             lasts: Seconds after which it ends by itself; None: it does not.
             set_by: The workload that wants it.
+            lease: Seconds after which it ends unless the same workload sets it again; None: it has no lease.
+
+        Returns:
+            The fault whose place it took; None where there was none, or its lease was renewed.
 
         Raises:
             TooManyFaults: this one would be too many.
         """
         self.expire()
+        now = self._clock()
+        before = self.rules.get(fault.method)
+        if (
+            lease is not None
+            and before
+            and before.leased
+            and (before.fault, before.set_by) == (fault, set_by)
+        ):
+            before.lease_ends = now + lease
+            return None
         if fault.method not in self.rules and len(self.rules) >= MOST_FAULTS:
             raise TooManyFaults(f"{MOST_FAULTS} faults are set already: clear some first", None)
-        before = self.rules.get(fault.method)
-        self.rules[fault.method] = Rule(fault, None if lasts is None else self._clock() + lasts, set_by)
+        ends, lease_ends = (math.inf if s is None else now + s for s in (lasts, lease))
+        self.rules[fault.method] = Rule(fault, ends, set_by, lease_ends)
         return before
 
     def clear(self, pattern: str = "") -> list[Rule]:
@@ -103,12 +131,19 @@ class Faults:
 
     def remaining(self, rule: Rule) -> float | None:
         """Seconds until a fault ends by itself; None: it does not."""
-        return None if rule.ends is None else max(0.0, rule.ends - self._clock())
+        left = rule.over_at - self._clock()
+        return max(0.0, left) if math.isfinite(left) else None
 
-    def holds(self, rule: Rule) -> float:
-        """Seconds for which it holds a call that it meets now: no longer than it lasts itself."""
-        remaining = self.remaining(rule)
-        return rule.fault.delay if remaining is None else min(rule.fault.delay, remaining)
+    def hold_until(self, rule: Rule) -> float:
+        """The clock time until which it holds a call that it meets now, should it last so long."""
+        return self._clock() + rule.fault.delay
+
+    def holds(self, rule: Rule, until: float) -> float:
+        """Seconds for which it still holds a call, as things stand: no longer than it lasts itself.
+
+        A lease may have been renewed by then: ask again.
+        """
+        return max(0.0, min(until, rule.over_at) - self._clock())
 
     def is_set(self, rule: Rule) -> bool:
         """Whether it is still this one that its pattern has."""
@@ -119,7 +154,7 @@ class Faults:
         """Forgets those whose time is over."""
         now = self._clock()
         for pattern, rule in list(self.rules.items()):
-            if rule.ends is not None and rule.ends <= now:
+            if rule.over_at <= now:
                 del self.rules[pattern]
 
     def _narrowest(self, method: Method) -> Rule | None:

@@ -37,13 +37,16 @@ class FaultServicer(FaultServiceServicer):
         self._layer, self._faults, self._methods = layer, layer.faults, methods
 
     async def SetFault(self, request: pb.SetFaultRequest, context: Any) -> pb.SetFaultResponse:
-        fault, lasts = self._read(request)
+        fault, lasts, lease = self._read(request)
         caller = str(current_workload())
-        before = self._faults.set(fault, lasts, caller)
+        known = self._faults.rules.get(fault.method)
+        before = self._faults.set(fault, lasts, caller, lease)
         if before is not None:
             self._layer.let_go([before])
-        until = "until cleared" if lasts is None else f"for {lasts:g} s"
-        _log.warning("fault set by %s: %s: %s, %s", caller, fault.method, fault, until)
+        if self._faults.rules[fault.method] is not known:
+            until = "until cleared" if lasts is None else f"for {lasts:g} s"
+            until += "" if lease is None else f", leased for {lease:g} s"
+            _log.warning("fault set by %s: %s: %s, %s", caller, fault.method, fault, until)
         return pb.SetFaultResponse()
 
     async def ListFaults(self, request: pb.ListFaultsRequest, context: Any) -> pb.ListFaultsResponse:
@@ -71,10 +74,11 @@ class FaultServicer(FaultServiceServicer):
             hits=rule.hits,
             held=self._layer.held_by(rule),
             set_by=rule.set_by,
+            leased=rule.leased,
         )
 
-    def _read(self, request: pb.SetFaultRequest) -> tuple[Fault, float | None]:
-        """The fault, and how long it lasts. Raises InvalidArgument, naming every wrong field."""
+    def _read(self, request: pb.SetFaultRequest) -> tuple[Fault, float | None, float | None]:
+        """The fault, how long it lasts, its lease. Raises InvalidArgument, naming every wrong field."""
         asked = request.fault
         fault = Fault(
             method=asked.method,
@@ -83,12 +87,14 @@ class FaultServicer(FaultServiceServicer):
             abort=asked.abort,
         )
         lasts = _seconds(request.lasts) if request.HasField("lasts") else None
-        wrong = [FieldViolation(name, problem) for name, problem in self._problems(fault, lasts) if problem]
+        lease = _seconds(request.lease) if request.HasField("lease") else None
+        problems = (*self._problems(fault), *_wrong_times(lasts=lasts, lease=lease))
+        wrong = [FieldViolation(name, problem) for name, problem in problems if problem]
         if wrong:
             raise InvalidArgument(wrong)
-        return fault, lasts
+        return fault, lasts, lease
 
-    def _problems(self, fault: Fault, lasts: float | None) -> Iterable[tuple[str, str]]:
+    def _problems(self, fault: Fault) -> Iterable[tuple[str, str]]:
         yield "fault.method", self._wrong_method(fault.method)
         yield "fault.share", "" if 0 <= fault.share <= 1 else "must be from 0 to 1"
         delay_is_good = 0 <= fault.delay <= LONGEST
@@ -96,8 +102,6 @@ class FaultServicer(FaultServiceServicer):
         code_is_good = not fault.abort or fault.abort in _CODES
         yield "fault.abort", "" if code_is_good else f"must be one of {', '.join(sorted(_CODES))}"
         yield "fault", "" if fault.delay or fault.abort else "neither delays nor aborts"
-        lasts_is_good = lasts is None or 0 < lasts <= LONGEST
-        yield "lasts", "" if lasts_is_good else f"must be above 0 and at most {LONGEST:g} s"
 
     def _wrong_method(self, pattern: str) -> str:
         known = sorted(method.full_name for method in self._methods())
@@ -105,6 +109,12 @@ class FaultServicer(FaultServiceServicer):
         if pattern == EVERY_METHOD or pattern in known or pattern in services:
             return ""
         return f"{pattern!r} is none of *, {', '.join([*sorted(services), *known])}"
+
+
+def _wrong_times(**times: float | None) -> Iterable[tuple[str, str]]:
+    for name, seconds in times.items():
+        good = seconds is None or 0 < seconds <= LONGEST
+        yield name, "" if good else f"must be above 0 and at most {LONGEST:g} s"
 
 
 def _seconds(duration: Duration) -> float:

@@ -1,0 +1,60 @@
+"""What a scene disturbs ends with the command, however that ends."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningCluster
+from tests.integration.local.helpers import eventually
+
+#: Seconds: the lease, and what a loaded machine adds.
+MENDED = 120.0
+
+
+def _replicas(cluster: RunningCluster, service: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster.status()["services"][service]["replicas"]
+    return found
+
+
+def _stopped(cluster: RunningCluster, service: str) -> list[bool]:
+    """Of each replica, whether its process is stopped by a signal."""
+    states = [
+        Path(f"/proc/{r['pid']}/stat").read_text().rpartition(")")[2] for r in _replicas(cluster, service)
+    ]
+    return [state.split()[0] == "T" for state in states]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc")
+def test_a_tour_that_is_killed_leaves_no_replica_hanging(cluster: RunningCluster) -> None:
+    command = [sys.executable, "-m", "meshmart", "tour", "slow-dependency"]
+    with subprocess.Popen(
+        [*command, "--state-dir", str(cluster.state_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
+    ) as tour:
+        assert tour.stdout is not None
+        hanging = 0
+        for line in tour.stdout:
+            hanging += "hangs" in line and "notification/" in line
+            if hanging == len(_replicas(cluster, "notification")):
+                break
+        assert any(_stopped(cluster, "notification"))
+        os.kill(tour.pid, signal.SIGKILL)
+
+    asyncio.run(eventually(lambda: not any(_stopped(cluster, "notification")), MENDED))
+    cluster.meshmart("audit", "--settle", "60s")
+
+
+def test_a_tour_restores_the_number_of_replicas(cluster: RunningCluster) -> None:
+    before = len(_replicas(cluster, "product"))
+    (outcome,) = json.loads(cluster.meshmart("tour", "balance", "--json", check=False))
+    assert outcome["scene"] == "balance"
+    assert len(_replicas(cluster, "product")) == before

@@ -1,0 +1,101 @@
+"""What is undone when nobody renews it: in virtual time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from grpcmesh.testing.clock import run_in_virtual_time
+from local.errors import ClusterError
+from local.leases import Leases
+
+
+class Told:
+    """Leases that run, and what was undone."""
+
+    def __init__(self) -> None:
+        self.undone: list[str] = []
+        self.lines: list[str] = []
+        self.leases = Leases(self.lines.append, asyncio.get_running_loop().time)
+
+    def hold(self, what: str, seconds: float, undo: str = "") -> None:
+        async def note() -> None:
+            self.undone.append(undo or what)
+
+        self.leases.hold(what, seconds, note)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.leases.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_lease_that_nobody_renews_is_undone_once() -> None:
+    async def test() -> None:
+        told = Told()
+        async with told.running():
+            told.hold("hang", 30)
+            await asyncio.sleep(29)
+            assert told.undone == []
+            await asyncio.sleep(2)
+            assert told.undone == ["hang"]
+            await asyncio.sleep(100)
+        assert told.undone == ["hang"]
+        assert "hang" not in told.leases
+
+    run_in_virtual_time(test())
+
+
+def test_a_renewed_lease_undoes_what_the_first_one_did() -> None:
+    async def test() -> None:
+        told = Told()
+        async with told.running():
+            told.hold("scale", 30, "to 2")
+            for _ in range(10):
+                await asyncio.sleep(10)
+                told.hold("scale", 30, "to 3")
+            assert told.undone == []
+            await asyncio.sleep(31)
+        assert told.undone == ["to 2"]
+
+    run_in_virtual_time(test())
+
+
+def test_what_is_dropped_is_left_alone_and_a_shorter_one_is_seen_in_time() -> None:
+    async def test() -> None:
+        told = Told()
+        async with told.running():
+            told.hold("long", 3000)
+            await asyncio.sleep(1)
+            told.hold("short", 5)
+            await asyncio.sleep(6)
+            assert told.undone == ["short"]
+            assert told.leases.drop("long") is not None
+            assert told.leases.drop("long") is None
+            await asyncio.sleep(4000)
+        assert told.undone == ["short"]
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("problem", ["it does not start"])
+def test_one_that_cannot_be_undone_is_told_and_the_others_are(problem: str) -> None:
+    async def test() -> None:
+        told = Told()
+
+        async def fail() -> None:
+            raise ClusterError(problem)
+
+        async with told.running():
+            told.leases.hold("bad", 5, fail)
+            told.hold("good", 5)
+            await asyncio.sleep(6)
+        assert told.undone == ["good"]
+        assert any(problem in line for line in told.lines)
+
+    run_in_virtual_time(test())

@@ -1,0 +1,105 @@
+"""Leases: renewed by the command, kept in a Deployment's annotations."""
+
+import asyncio
+from typing import Any
+
+from grpcmesh.testing.clock import run_in_virtual_time
+from local.errors import ClusterError
+from meshmart.kubernetes import leasing
+from meshmart.leases import Leases
+
+
+def test_what_is_held_is_renewed_until_it_is_dropped_or_the_command_ends() -> None:
+    async def test() -> None:
+        renewed = {"a": 0, "b": 0}
+
+        def renew(name: str) -> Any:
+            async def count() -> None:
+                renewed[name] += 1
+
+            return count
+
+        async with Leases(lambda _: None, every=10) as leases:
+            leases.hold("a", renew("a"))
+            leases.hold("b", renew("b"))
+            await asyncio.sleep(35)
+            leases.drop("a")
+            await asyncio.sleep(20)
+        await asyncio.sleep(100)
+        assert renewed == {"a": 3, "b": 5}
+
+    run_in_virtual_time(test())
+
+
+def test_a_renewal_that_fails_or_hangs_is_told_and_the_others_go_on() -> None:
+    async def test() -> None:
+        told: list[str] = []
+        renewed = 0
+
+        async def refused() -> None:
+            raise ClusterError("no such replica")
+
+        async def hangs() -> None:
+            await asyncio.sleep(10_000)
+
+        async def good() -> None:
+            nonlocal renewed
+            renewed += 1
+
+        async with Leases(told.append, every=10) as leases:
+            for what, renew in (("refused", refused), ("hangs", hangs), ("good", good)):
+                leases.hold(what, renew)
+            await asyncio.sleep(45)
+        assert renewed >= 2
+        assert {line.split()[3] for line in told} == {"refused", "hangs"}
+
+    run_in_virtual_time(test())
+
+
+def deployment(replicas: int, **annotations: str) -> dict[str, Any]:
+    metadata = {"name": "product", "resourceVersion": "7", "annotations": annotations}
+    return {"metadata": metadata, "spec": {"replicas": replicas}}
+
+
+def merged(thing: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7396, as the API server does it."""
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            thing[key] = merged(thing.get(key, {}), value)
+        elif value is None:
+            thing.pop(key, None)
+        else:
+            thing[key] = value
+    return thing
+
+
+def test_a_deployment_says_how_many_it_had_and_until_when() -> None:
+    product = deployment(2)
+    assert leasing.before(product) is None
+    product = merged(product, leasing.taken(product, 3, 30, now=1000))
+    assert (product["spec"]["replicas"], leasing.before(product)) == (3, 2)
+    assert (leasing.over(product, 1029), leasing.over(product, 1031)) == (False, True)
+    product = merged(product, leasing.renewed(30, now=1020))
+    assert not leasing.over(product, 1049)
+
+
+def test_a_second_lease_keeps_the_number_of_the_first() -> None:
+    product = deployment(2)
+    for replicas in (3, 5):
+        product = merged(product, leasing.taken(product, replicas, 30, now=1000))
+    assert (product["spec"]["replicas"], leasing.before(product)) == (5, 2)
+
+
+def test_two_that_take_a_lease_at_once_do_not_both_succeed() -> None:
+    assert leasing.taken(deployment(2), 3, 30, now=0)["metadata"]["resourceVersion"] == "7"
+
+
+def test_what_is_scaled_for_good_has_no_lease() -> None:
+    product = merged(deployment(2), leasing.taken(deployment(2), 3, 30, now=1000))
+    product = merged(product, leasing.forgotten(4))
+    assert (product["spec"]["replicas"], leasing.before(product)) == (4, None)
+
+
+def test_a_lease_that_cannot_be_read_is_over() -> None:
+    assert leasing.over(deployment(3, **{leasing.BEFORE: "2", leasing.UNTIL: "soon"}), 0)
+    assert leasing.before(deployment(3, **{leasing.BEFORE: "-2"})) is None
