@@ -39,7 +39,7 @@ def test_the_native_callables_of_closed_connections_are_forgotten() -> None:
 
         unary_stream = stream_unary = stream_stream = unary_unary
 
-    core = cast(Any, SimpleNamespace(retry=None, layers=[], attempt_layers=[]))
+    core = cast(Any, SimpleNamespace(settings=SimpleNamespace(of=id), layers=[], attempt_layers=[]))
     spec = Spec(core, Method.parse("/a.B/C", Kind.UNARY), None, None)
     first, second = cast(Any, FakeConnection()), cast(Any, FakeConnection())
     assert spec.native(first) is spec.native(first)

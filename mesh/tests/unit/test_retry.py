@@ -7,7 +7,16 @@ import pytest
 
 from grpcmesh.call import Kind, Method
 from grpcmesh.config import ConfigError, RetryConfig
-from grpcmesh.retry import Failure, RetryBudget, RetryPolicy, is_idempotent, pushback_of
+from grpcmesh.retry import (
+    Failure,
+    RetryBudget,
+    RetryPolicy,
+    Throttle,
+    is_idempotent,
+    pushback_of,
+    settings_of,
+)
+from grpcmesh.service_config import RetryThrottling
 from grpcmesh.testing import ping_pb2
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -15,7 +24,7 @@ CONFIG = RetryConfig(max_attempts=4, base_backoff=0.1, max_backoff=0.3, budget_r
 
 
 def policy(config: RetryConfig = CONFIG) -> RetryPolicy:
-    return RetryPolicy(config, RetryBudget(config), random.Random(1))
+    return RetryPolicy(settings_of(config), RetryBudget(config), random.Random(1))
 
 
 def failure(
@@ -115,8 +124,8 @@ def test_retries_stay_a_share_of_calls_when_everything_fails() -> None:
             if tested.again(failure(), now) is not None:
                 retries += 1
     assert 0.19 <= retries / calls <= 0.2
-    assert tested.retries == retries
-    assert tested.exhausted == calls - retries
+    assert tested._budget.retries == retries
+    assert tested._budget.exhausted == calls - retries
 
 
 def test_the_budget_comes_back_with_time() -> None:
@@ -133,7 +142,7 @@ def test_the_budget_comes_back_with_time() -> None:
 def test_without_a_budget_nothing_is_retried() -> None:
     tested = policy(RetryConfig(budget_ratio=0.0, budget_floor=0.0))
     assert tested.again(failure(), 0.0) is None
-    assert tested.exhausted == 1
+    assert tested._budget.exhausted == 1
 
 
 def test_a_budget_shows_what_is_left() -> None:
@@ -146,3 +155,26 @@ def test_what_a_budget_has_spent_is_forgotten_after_ten_seconds() -> None:
     tested = RetryBudget(RetryConfig())
     assert [tested.spend(0.0), tested.spend(5.0)] == [True, True]
     assert [tested.spent(now) for now in (5.0, 9.9, 10.0, 15.0)] == [2, 2, 1, 0]
+
+
+def test_an_attempt_that_took_too_long_is_retried_whatever_its_code() -> None:
+    late = Failure(1, grpc.StatusCode.DEADLINE_EXCEEDED, idempotent=True, late=True)
+    assert policy().again(late, 0.0) is not None
+    unsafe = Failure(1, grpc.StatusCode.DEADLINE_EXCEEDED, idempotent=False, late=True)
+    assert policy().again(unsafe, 0.0) is None
+
+
+def test_throttling_stops_retries_at_half_of_the_tokens_and_successes_bring_them_back() -> None:
+    tested = policy()
+    throttle = tested._budget.throttle = Throttle(RetryThrottling(10, 0.5))
+    for _ in range(4):
+        tested.ended(UNAVAILABLE, None)
+    assert tested.again(failure(), 0.0) is not None
+    tested.ended(UNAVAILABLE, None)
+    assert (tested.again(failure(), 0.0), tested._budget.exhausted) == (None, 1)
+    tested.ended(grpc.StatusCode.NOT_FOUND, None)
+    tested.ended(grpc.StatusCode.NOT_FOUND, -1.0)
+    for _ in range(3):
+        tested.ended(grpc.StatusCode.OK, None)
+    assert tested.again(failure(), 0.0) is not None
+    assert throttle.tokens == 5.5

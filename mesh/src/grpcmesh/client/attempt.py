@@ -59,6 +59,10 @@ class NativeAttempt(LiveAttempt):
         try:
             if data is None:
                 raise ValueError("the server sent no message")
+            limit = self.flight.settings.max_response
+            if limit is not None and len(data) > limit:
+                self.abandon(_too_large(len(data), limit))
+                return NOTHING
             return self.flight.spec.deserialize(data)
         except Exception as e:
             details = f"Exception deserializing response! {type(e).__name__}: {e}"
@@ -156,6 +160,11 @@ class StreamAttempt(NativeAttempt):
     def _settle(self) -> None:
         if self.state is not _ENDED:
             self.flight.ended(self, status_of_native(self.native, self.connection.look))
+
+
+def _too_large(size: int, limit: int) -> Status:
+    details = f"Received message larger than max ({size} vs. {limit})"
+    return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, details, final=True)
 
 
 def _cancelling() -> bool:

@@ -36,9 +36,14 @@ class Caller:
         self._enter()
         core, spec = self._core, self._spec
         call = ClientCall(spec.method, core.target, core.clock())
+        settings = spec.settings
+        limit = settings.timeout
+        if timeout is None or (limit is not None and limit < timeout):
+            timeout = limit
         if timeout is not None:
             call.deadline = call.started + timeout
-        flight = Flight(core, spec, call, request, bool(wait_for_ready), options)
+        patient = settings.wait_for_ready if wait_for_ready is None else bool(wait_for_ready)
+        flight = Flight(core, spec, call, request, patient, options)
         flight.begin(metadata)
         return flight
 

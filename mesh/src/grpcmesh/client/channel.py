@@ -17,14 +17,15 @@ from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
 from grpcmesh.client.core import Core
 from grpcmesh.client.pool import Pool
+from grpcmesh.client.settings import Settings
 from grpcmesh.client.spec import Deserializer, Serializer, Spec
 from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
 from grpcmesh.outlier import Outliers
 from grpcmesh.resolver import DnsResolver, Resolver
-from grpcmesh.retry import RetryBudget, RetryPolicy
-from grpcmesh.service_config.defaults import CIRCUIT_BREAKER, OUTLIER_DETECTION
+from grpcmesh.retry import RetryBudget
+from grpcmesh.service_config import Effective, ServiceConfigStore
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
@@ -37,6 +38,7 @@ class MeshChannel(grpc.aio.Channel):
         resolver: Where the endpoints come from; by default DNS.
         options: Arguments of the native channels, such as `("grpc.max_receive_message_length", 8 << 20)`.
             They go before those of the configuration.
+        service_config: Settings of the target and its methods; they are followed when they change.
         telemetry: Traces and measures calls; None: nothing does.
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
@@ -52,6 +54,7 @@ class MeshChannel(grpc.aio.Channel):
         identity: IdentityStore | None,
         resolver: Resolver | None = None,
         options: Sequence[tuple[str, int | str]] = (),
+        service_config: ServiceConfigStore | None = None,
         telemetry: "Telemetry | None" = None,
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
@@ -59,18 +62,21 @@ class MeshChannel(grpc.aio.Channel):
         self._target = target
         self._started = self._closed = False
         resolver = resolver or DnsResolver(config.resolver, config.dns_name(target))
-        outliers = self._outliers = Outliers(target, OUTLIER_DETECTION, monotonic, system_rng())
+        budget, store = RetryBudget(config.retry), service_config or ServiceConfigStore()
+        settings = Settings(config, store.effective(target), budget, monotonic, system_rng())
+        outliers = Outliers(target, settings.outlier_detection, monotonic, system_rng())
+        self._outliers = outliers
         balancer = Balancer(config.balancer, target, ejections=outliers)
         outliers.on_change = balancer.rotate
-        breaker = Breaker(target, CIRCUIT_BREAKER)
-        budget = RetryBudget(config.retry)
+        breaker = Breaker(target, settings.circuit_breaker)
+        self._unsubscribe = store.subscribe(target, self._configure)
         self._core = Core(
             target,
             monotonic,
             balancer,
             resolver,
             Pool(target, config, balancer, resolver, identity, dict(options)),
-            RetryPolicy(config.retry, budget, system_rng()),
+            settings,
             budget,
             stack.client_layers(config, telemetry, layers),
             stack.attempt_layers(balancer, outliers, breaker, attempt_layers),
@@ -97,9 +103,19 @@ class MeshChannel(grpc.aio.Channel):
         if self._closed:
             return
         self._closed = True
+        self._unsubscribe()
         if self._started:
             await self._core.finish(grace or 0.0, "Channel is closed.")
             await self._core.pool.close()
+
+    def _configure(self, effective: Effective) -> None:
+        """The settings have changed. Calls that run keep theirs."""
+        core = self._core
+        core.settings.take(effective)
+        self._outliers.configure(core.settings.outlier_detection)
+        core.breaker.config = core.settings.circuit_breaker
+        for spec in core.specs:
+            spec.settings = core.settings.of(spec.method)
 
     def state(self) -> dict[str, Any]:
         """What the admin page shows; JSON-able."""
@@ -108,10 +124,11 @@ class MeshChannel(grpc.aio.Channel):
             "target": self._target,
             "policy": core.balancer.policy_name,
             "resolver_error": core.resolver.error,
+            "settings": core.settings.effective.origins,
             "ejected": self._outliers.state(),
             "waiting": len(core.pool.waiting),
-            "retries": core.retry.retries,
-            "retry_budget_exhausted": core.retry.exhausted,
+            "retries": core.budget.retries,
+            "retry_budget_exhausted": core.budget.exhausted,
             "endpoints": [
                 e.to_dict() for e in (*core.balancer.endpoints.values(), *core.pool.draining.values())
             ],
@@ -155,7 +172,7 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryUnary[Any, Any]:
-        spec = Spec(self._core, Method.parse(method, Kind.UNARY), request_serializer, response_deserializer)
+        spec = self._spec(method, Kind.UNARY, request_serializer, response_deserializer)
         return callables.UnaryUnary(self._core, spec, self._enter)
 
     def unary_stream(
@@ -165,9 +182,7 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryStream[Any, Any]:
-        spec = Spec(
-            self._core, Method.parse(method, Kind.SERVER_STREAM), request_serializer, response_deserializer
-        )
+        spec = self._spec(method, Kind.SERVER_STREAM, request_serializer, response_deserializer)
         return callables.UnaryStream(self._core, spec, self._enter)
 
     def stream_unary(
@@ -177,9 +192,7 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamUnary[Any, Any]:
-        spec = Spec(
-            self._core, Method.parse(method, Kind.CLIENT_STREAM), request_serializer, response_deserializer
-        )
+        spec = self._spec(method, Kind.CLIENT_STREAM, request_serializer, response_deserializer)
         return callables.StreamUnary(self._core, spec, self._enter)
 
     def stream_stream(
@@ -189,10 +202,13 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamStream[Any, Any]:
-        spec = Spec(
-            self._core, Method.parse(method, Kind.BIDI_STREAM), request_serializer, response_deserializer
-        )
+        spec = self._spec(method, Kind.BIDI_STREAM, request_serializer, response_deserializer)
         return callables.StreamStream(self._core, spec, self._enter)
+
+    def _spec(self, path: str, kind: Kind, serializer: Serializer, deserializer: Deserializer) -> Spec:
+        spec = Spec(self._core, Method.parse(path, kind), serializer, deserializer)
+        self._core.specs.add(spec)
+        return spec
 
     def __repr__(self) -> str:
         return f"<MeshChannel {self._target}: {self._core.balancer!r}>"

@@ -1,6 +1,7 @@
 """What the calls of one channel share."""
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,16 @@ from grpcmesh.balancer import Balancer, Verdict
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer
 from grpcmesh.client.pool import Pool
+from grpcmesh.client.settings import Settings
 from grpcmesh.clock import Clock
 from grpcmesh.hooks import HookErrors
 from grpcmesh.resolver import Resolver
-from grpcmesh.retry import RetryBudget, RetryPolicy
+from grpcmesh.retry import RetryBudget
 from grpcmesh.tasks import Tasks
 
 if TYPE_CHECKING:
     from grpcmesh.client.flight import Flight
+    from grpcmesh.client.spec import Spec
 
 #: Seconds between two looks for calls whose deadline is over, and how far over it has to be.
 _LOOK, _OVER = 1.0, 0.5
@@ -51,7 +54,7 @@ class Core:
         balancer: Balancer,
         resolver: Resolver,
         pool: Pool,
-        retry: RetryPolicy,
+        settings: Settings,
         budget: RetryBudget,
         layers: Sequence[ClientLayer],
         attempt_layers: Sequence[AttemptLayer],
@@ -59,9 +62,11 @@ class Core:
     ) -> None:
         self.breaker = breaker
         self.target, self.clock, self.balancer, self.resolver = target, clock, balancer, resolver
-        self.pool, self.retry, self.budget = pool, retry, budget
+        self.pool, self.settings, self.budget = pool, settings, budget
         self.layers, self.attempt_layers = layers, attempt_layers
         self.errors = HookErrors("client")
+        #: One per multi-callable that is still referred to.
+        self.specs: weakref.WeakSet[Spec] = weakref.WeakSet()
         #: Calls that have not ended.
         self.calls: set[Flight] = set()
         #: Set when the last of them has ended, while somebody waits for it.

@@ -34,8 +34,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_ends", "_timer", "_waiters", "attempt", "call", "callbacks", "core", "done", "error", "machine",
-        "options", "request", "spec",
+        "_ends", "_hedge", "_timer", "_waiters", "attempt", "call", "callbacks", "core", "done", "error",
+        "machine", "options", "request", "settings", "spec",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +49,9 @@ class Flight:
     ) -> None:
         self.core, self.spec, self.call = core, spec, call
         self.request, self.options = request, options
-        self.machine = CallMachine(call, spec.rules, patient)
+        #: As they were when the call began.
+        self.settings = settings = spec.settings
+        self.machine = CallMachine(call, settings.rules, patient)
         #: The attempt that reads and writes go to: the one that runs or has decided the call. None in
         #: between.
         self.attempt: NativeAttempt | None = None
@@ -58,6 +60,7 @@ class Flight:
         self.callbacks: list[Callable[[], None]] | None = None
         self._ends: tuple[Hook, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
+        self._hedge: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
 
     # -- the caller ------------------------------------------------------------------------------
@@ -90,11 +93,17 @@ class Flight:
     def serialized(self, request: Any) -> Any:
         """Return a request as bytes; `NOTHING` where that fails, and the call has ended."""
         try:
-            return self.spec.serialize(request)
+            data = self.spec.serialize(request)
         except Exception as e:
             details = f"Exception serializing request! {type(e).__name__}: {e}"
             self.fail(Status(_INTERNAL, details, final=True, cause=e))
             return NOTHING
+        limit = self.settings.max_request
+        if limit is not None and len(data) > limit:
+            details = f"Sent message larger than max ({len(data)} vs. {limit})"
+            self.fail(Status(grpc.StatusCode.RESOURCE_EXHAUSTED, details, final=True))
+            return NOTHING
+        return data
 
     def cancel(self, details: str = "Locally cancelled by application!") -> bool:
         """End the call now. Return False where it has ended already."""
@@ -158,6 +167,8 @@ class Flight:
             self._finish()
         elif do is _PICK:
             self._attempt(self.core.clock())
+        elif do is Do.HEDGE:
+            self._hedge_in(self.machine.wait)
         elif do is Do.BACKOFF:
             self.attempt = None
             self._timer = self.core.loop.call_later(self.machine.wait, self._backoff_over)
@@ -177,7 +188,7 @@ class Flight:
     def _attempt(self, now: float) -> None:
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
         try:
-            endpoint = core.balancer.pick(machine.avoid, call, spec.rules.idempotent)
+            endpoint = core.balancer.pick(machine.avoid, call, self.settings.rules.idempotent)
         except Exception as e:
             core.errors.note(core.balancer.pick, e)
             self.fail(Status(_INTERNAL, f"no endpoint could be picked: {e!r}", final=True, cause=e))
@@ -189,11 +200,27 @@ class Flight:
         sent = call.metadata
         if machine.sent:
             sent = [*sent, (ATTEMPTS_KEY, str(machine.sent))]
-        machine.begun(attempt)
+        hedge = machine.begun(attempt)
+        if hedge is not None:
+            self._hedge_in(hedge)
         attempt.connection.attempts.add(attempt)
         if self._enter_attempt(attempt):
-            timeout = None if call.deadline is None else call.deadline - now
-            self._send(attempt, sent, timeout)
+            self._send(attempt, sent, self._time_left(now))
+
+    def _time_left(self, now: float) -> float | None:
+        """Seconds that the attempt may take."""
+        deadline, limit = self.call.deadline, self.settings.rules.attempt_timeout
+        left = None if deadline is None else deadline - now
+        return left if limit is None else limit if left is None else min(limit, left)
+
+    def _hedge_in(self, seconds: float) -> None:
+        if self._hedge is not None:
+            self._hedge.cancel()
+        self._hedge = self.core.loop.call_later(seconds, self._hedge_due)
+
+    def _hedge_due(self) -> None:
+        self._hedge = None
+        self._perform(self.machine.hedge_due(self.core.clock()))
 
     def _without_endpoint(self, now: float) -> None:
         core, machine = self.core, self.machine
@@ -322,6 +349,9 @@ class Flight:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._hedge is not None:
+            self._hedge.cancel()
+            self._hedge = None
 
 
 def _refused(error: MeshError) -> Status:

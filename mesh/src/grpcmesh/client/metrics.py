@@ -56,13 +56,13 @@ def _of_target(core: Core) -> Iterable[Metric]:
     values: list[tuple[CounterMetricFamily | GaugeMetricFamily, float]] = [
         (
             CounterMetricFamily("mesh_retries", "Attempts after the first.", labels=["target"]),
-            core.retry.retries,
+            core.budget.retries,
         ),
         (
             CounterMetricFamily(
                 "mesh_retry_budget_exhausted", "Retries that only the budget forbade.", labels=["target"]
             ),
-            core.retry.exhausted,
+            core.budget.exhausted,
         ),
         (
             GaugeMetricFamily("mesh_calls_waiting", "Calls that wait for an endpoint.", labels=["target"]),

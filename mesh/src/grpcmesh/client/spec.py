@@ -8,9 +8,7 @@ import grpc
 from grpcmesh.call import AttemptLayer, ClientLayer, Method
 from grpcmesh.client.attempt import NativeAttempt, StreamAttempt, UnaryAttempt
 from grpcmesh.client.connection import Connection
-from grpcmesh.client.machines import Rules
 from grpcmesh.client.stack import Hooks
-from grpcmesh.retry import is_idempotent
 
 if TYPE_CHECKING:
     from grpcmesh.client.core import Core
@@ -28,7 +26,8 @@ class Spec:
     """
 
     __slots__ = (
-        "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks", "hooks", "method", "rules",
+        "__weakref__", "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks", "hooks",
+        "method", "settings",
     )  # fmt: skip
 
     def __init__(
@@ -36,9 +35,8 @@ class Spec:
     ) -> None:
         self.method = method
         self._serializer, self._deserializer = serializer, deserializer
-        self.rules = Rules(
-            core.retry, idempotent=is_idempotent(method), resendable=not method.kind.request_streaming
-        )
+        #: Replaced when the settings of the target change.
+        self.settings = core.settings.of(method)
         self.hooks = Hooks(core.layers, ClientLayer, method)
         self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
         #: Makes an attempt.

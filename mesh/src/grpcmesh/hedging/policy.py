@@ -39,7 +39,9 @@ class Hedging:
         percentile = self._latency.value()
         return None if percentile is None else max(percentile, self._config.hedging_delay)
 
-    def after_failure(self, code: grpc.StatusCode, attempts: int, pushback: float | None) -> float | None:
+    def after_failure(
+        self, code: grpc.StatusCode, attempts: int, pushback: float | None, forgiven: bool = False
+    ) -> float | None:
         """Return the seconds after which another attempt follows one that failed; None: no more hedges.
 
         A code that is fatal ends the call at once (`fatal`), whatever this says.
@@ -48,8 +50,9 @@ class Hedging:
             code: Of the attempt that failed.
             attempts: Begun so far.
             pushback: What the server asked for, in seconds; negative: not to try again; None: nothing.
+            forgiven: Whether the code is not fatal: no server has seen the attempt, or it took too long.
         """
-        if attempts >= self._config.max_attempts or self.fatal(code):
+        if attempts >= self._config.max_attempts or (self.fatal(code) and not forgiven):
             return None
         if pushback is None:
             return 0.0

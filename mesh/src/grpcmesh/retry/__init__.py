@@ -1,6 +1,23 @@
 """Which failed calls are tried again, when, and how many in all. See mesh/docs/retry.md."""
 
 from grpcmesh.retry.budget import RetryBudget
-from grpcmesh.retry.policy import Failure, RetryPolicy, is_idempotent, pushback_of
+from grpcmesh.retry.policy import (
+    Failure,
+    RetryPolicy,
+    has_no_side_effects,
+    is_idempotent,
+    pushback_of,
+    settings_of,
+)
+from grpcmesh.retry.throttle import Throttle
 
-__all__ = ["Failure", "RetryBudget", "RetryPolicy", "is_idempotent", "pushback_of"]
+__all__ = [
+    "Failure",
+    "RetryBudget",
+    "RetryPolicy",
+    "Throttle",
+    "has_no_side_effects",
+    "is_idempotent",
+    "pushback_of",
+    "settings_of",
+]

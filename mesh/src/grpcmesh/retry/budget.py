@@ -5,6 +5,7 @@ calls, or so many a second, whichever is more. Seconds are counted in a ring of 
 """
 
 from grpcmesh.config import RetryConfig
+from grpcmesh.retry.throttle import Throttle
 
 _SLOTS = 10
 
@@ -16,6 +17,10 @@ class RetryBudget:
         self._ratio, self._floor = config.budget_ratio, config.budget_floor * _SLOTS
         self._calls, self._retries = [0] * _SLOTS, [0] * _SLOTS
         self._second = 0
+        #: gRFC A6's throttling, where the settings ask for it.
+        self.throttle: Throttle | None = None
+        #: Retries and hedges that were made, and those that only the budget forbade.
+        self.retries = self.exhausted = 0
 
     def called(self, now: float) -> None:
         """A logical call is made at `now` (monotonic s)."""
@@ -23,6 +28,14 @@ class RetryBudget:
         if second != self._second:
             self._turn(second)
         self._calls[second % _SLOTS] += 1
+
+    def take(self, now: float) -> bool:
+        """Take one retry or hedge, and count it. False where the budget or the throttling forbids it."""
+        if (self.throttle is not None and not self.throttle.open) or not self.spend(now):
+            self.exhausted += 1
+            return False
+        self.retries += 1
+        return True
 
     def spend(self, now: float) -> bool:
         """Takes one retry out; False where there is none left."""

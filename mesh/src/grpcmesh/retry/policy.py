@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -11,8 +12,10 @@ from grpcmesh.call import Method
 from grpcmesh.clock import Rng
 from grpcmesh.config import ConfigError, RetryConfig
 from grpcmesh.retry.budget import RetryBudget
+from grpcmesh.service_config import RetryPolicy as RetrySettings
 from grpcmesh.status import PUSHBACK_KEY
 
+_NO_SIDE_EFFECTS = frozenset({MethodOptions.NO_SIDE_EFFECTS})
 _IDEMPOTENT = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
 
@@ -21,11 +24,20 @@ def is_idempotent(method: Method) -> bool:
 
     A method whose proto is not loaded counts as not.
     """
+    return _declared(method, _IDEMPOTENT)
+
+
+def has_no_side_effects(method: Method) -> bool:
+    """Whether the proto declares `option idempotency_level = NO_SIDE_EFFECTS`: such a call may be hedged."""
+    return _declared(method, _NO_SIDE_EFFECTS)
+
+
+def _declared(method: Method, levels: frozenset[Any]) -> bool:
     try:
         descriptor = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
     except KeyError:
         return False
-    return descriptor.GetOptions().idempotency_level in _IDEMPOTENT
+    return descriptor.GetOptions().idempotency_level in levels
 
 
 def pushback_of(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
@@ -51,6 +63,7 @@ class Failure:
         pushback: As `pushback_of` says.
         remaining: Seconds to the deadline; None without one.
         patient: Whether the caller waits for an endpoint until its deadline (gRPC's `wait_for_ready`).
+        late: Whether it took longer than an attempt may (`perAttemptRecvTimeout`).
     """
 
     attempt: int
@@ -60,6 +73,7 @@ class Failure:
     pushback: float | None = None
     remaining: float | None = None
     patient: bool = False
+    late: bool = False
 
 
 def _code(name: str) -> grpc.StatusCode:
@@ -69,15 +83,27 @@ def _code(name: str) -> grpc.StatusCode:
         raise ConfigError([f"retry.codes: {name!r} is no status code"]) from None
 
 
-class RetryPolicy:
-    """Decides on failures of one target, within its budget."""
+def settings_of(config: RetryConfig) -> RetrySettings:
+    """Return the settings of methods that have none of their own.
 
-    def __init__(self, config: RetryConfig, budget: RetryBudget, rng: Rng) -> None:
-        self._config, self._budget, self._rng = config, budget, rng
-        self._codes = frozenset(map(_code, config.codes))
-        self.retries = 0
-        #: Retries that everything allowed but the budget.
-        self.exhausted = 0
+    Raises:
+        ConfigError: A code has no such name.
+    """
+    codes = frozenset(map(_code, config.codes))
+    return RetrySettings(config.max_attempts, config.base_backoff, config.max_backoff, 2.0, codes)
+
+
+class RetryPolicy:
+    """Decides on failures of one method, within the budget of its target.
+
+    Args:
+        settings: Of the method.
+        budget: Of the target.
+        rng: Draws the jitter.
+    """
+
+    def __init__(self, settings: RetrySettings, budget: RetryBudget, rng: Rng) -> None:
+        self.settings, self._budget, self._rng = settings, budget, rng
 
     def again(self, failure: Failure, now: float) -> float | None:
         """Seconds to wait before the next attempt, or None: the failure stands."""
@@ -85,22 +111,33 @@ class RetryPolicy:
         if failure.unsent and failure.patient:
             # No server has work with it, so neither the attempts nor the budget bound it: the deadline does.
             return wait if failure.remaining is None else min(wait, failure.remaining)
-        if failure.attempt >= self._config.max_attempts or not self._retryable(failure):
+        if failure.attempt >= self.settings.max_attempts or not self._retryable(failure):
             return None
         if failure.remaining is not None and wait >= failure.remaining:
             return None
-        if not self._budget.spend(now):
-            self.exhausted += 1
-            return None
-        self.retries += 1
-        return wait
+        return wait if self._budget.take(now) else None
+
+    def hedge(self, now: float) -> bool:
+        """Take one hedge out of the budget, which retries and hedges share."""
+        return self._budget.take(now)
+
+    def ended(self, code: grpc.StatusCode, pushback: float | None) -> None:
+        """An attempt has ended: what gRFC A6's throttling counts."""
+        throttle = self._budget.throttle
+        if throttle is None:
+            return
+        if code is grpc.StatusCode.OK:
+            throttle.succeeded()
+        elif code in self.settings.retryable_status_codes or (pushback is not None and pushback < 0):
+            throttle.failed()
 
     def _retryable(self, failure: Failure) -> bool:
         if failure.pushback is not None and failure.pushback < 0:
             return False
         if failure.unsent:
             return True
-        return failure.idempotent and failure.code in self._codes
+        retryable = failure.late or failure.code in self.settings.retryable_status_codes
+        return failure.idempotent and retryable
 
     def _wait(self, failure: Failure) -> float:
         """Exponential backoff with full jitter.
@@ -109,5 +146,6 @@ class RetryPolicy:
         """
         if failure.pushback is not None:
             return failure.pushback
-        c = self._config
-        return self._rng.random() * min(c.max_backoff, c.base_backoff * 2.0 ** min(failure.attempt - 1, 30))
+        s = self.settings
+        growth = s.backoff_multiplier ** min(failure.attempt - 1, 30)
+        return self._rng.random() * min(s.max_backoff, s.initial_backoff * growth)

@@ -5,6 +5,7 @@
 | start             | pick       |                |                         |                |       |
 | endpoints changed |            | pick           |                         |                |       |
 | backoff over      |            |                |                         | pick           |       |
+| hedge due         |            |                | pick, within the budget |                |       |
 | begun             | ATTEMPTING | ATTEMPTING     | ATTEMPTING              | ATTEMPTING     |       |
 | without endpoint  | WAITING or | WAITING or     | WAITING or              | WAITING or     |       |
 |                   | as failed  | as failed      | as failed               | as failed      |       |
@@ -15,7 +16,8 @@
 *pick*: the driver picks an endpoint and reports `begun` or `without_endpoint`; where the deadline has passed,
 the call ends instead. *end* stands for `cancel`, `expire` and `fail`. An attempt that ends leaves the call
 where another is still alive (hedging); the last one ends it, or sends it into BACKOFF where a retry is
-allowed. An empty cell is an event that comes too late and changes nothing.
+allowed. With hedging, a code that is fatal ends the call at once, and another one may bring the next attempt
+forward. An empty cell is an event that comes too late and changes nothing.
 """
 
 import enum
@@ -27,6 +29,7 @@ import grpc
 from grpcmesh.call import ClientCall
 from grpcmesh.client.machines.attempt import LiveAttempt
 from grpcmesh.client.machines.status import Status
+from grpcmesh.hedging import Hedging
 from grpcmesh.retry import Failure, RetryPolicy, pushback_of
 
 
@@ -48,6 +51,8 @@ class Do(enum.Enum):
     WAIT = "wait"
     #: Report `backoff_over` after `wait` seconds.
     BACKOFF = "backoff"
+    #: Report `hedge_due` after `wait` seconds, while other attempts run.
+    HEDGE = "hedge"
     #: Abandon the attempts that are still `live`, run the hooks of the end, and tell who waits.
     END = "end"
 
@@ -59,12 +64,23 @@ class Rules:
         retry: Decides on failures, within the target's budget.
         idempotent: Whether a server may see the call twice.
         resendable: Whether the request can be sent again: it is one message, not a stream.
+        hedging: Decides on attempts beside those that run; None: there are none.
+        attempt_timeout: Seconds that one attempt may take; None: as long as the call.
     """
 
-    __slots__ = ("idempotent", "resendable", "retry")
+    __slots__ = ("attempt_timeout", "hedging", "idempotent", "resendable", "retry")
 
-    def __init__(self, retry: RetryPolicy, *, idempotent: bool, resendable: bool) -> None:
+    def __init__(
+        self,
+        retry: RetryPolicy,
+        *,
+        idempotent: bool,
+        resendable: bool,
+        hedging: Hedging | None = None,
+        attempt_timeout: float | None = None,
+    ) -> None:
         self.retry, self.idempotent, self.resendable = retry, idempotent, resendable
+        self.hedging, self.attempt_timeout = hedging, attempt_timeout
 
 
 _NEW, _WAITING, _ATTEMPTING, _BACKOFF, _ENDED = CallState
@@ -79,11 +95,16 @@ class CallMachine:
         patient: Wait for an endpoint until the deadline (gRPC's `wait_for_ready`).
     """
 
-    __slots__ = ("_rules", "avoid", "call", "live", "patient", "sent", "state", "status", "wait", "winner")
+    __slots__ = (
+        "_hedged_enough", "_rules", "avoid", "call", "live", "patient", "sent", "state", "status", "wait",
+        "winner",
+    )  # fmt: skip
 
     def __init__(self, call: ClientCall, rules: Rules, patient: bool) -> None:
         self.call, self.patient = call, patient
         self._rules = rules
+        #: There will be no more hedges, whatever their delay says.
+        self._hedged_enough = False
         self.state = _NEW
         #: Attempts that run, oldest first.
         self.live: list[LiveAttempt] = []
@@ -110,13 +131,26 @@ class CallMachine:
         """The wait of a retry is over."""
         return self._pick(now) if self.state is _BACKOFF else Do.NOTHING
 
-    def begun(self, attempt: LiveAttempt) -> None:
-        """An endpoint has been picked and the attempt is about to be sent."""
-        call = self.call
+    def begun(self, attempt: LiveAttempt) -> float | None:
+        """An endpoint has been picked and the attempt is about to be sent.
+
+        Returns:
+            The seconds after which to report `hedge_due`; None: not at all.
+        """
+        call, hedging = self.call, self._rules.hedging
         self.state = _ATTEMPTING
         self.live.append(attempt)
         self.sent += 1
         call.attempts, call.endpoint = attempt.number, attempt.endpoint.address
+        return None if hedging is None or self._hedged_enough else hedging.after_start(call.attempts)
+
+    def hedge_due(self, now: float) -> Do:
+        """The wait for an answer has been long enough: another endpoint may be faster."""
+        if self.state is not _ATTEMPTING or self.winner is not None or self._hedged_enough:
+            return Do.NOTHING
+        if self.live:
+            self.avoid = self.live[-1].endpoint
+        return self._pick(now) if self._rules.retry.hedge(now) else Do.NOTHING
 
     def without_endpoint(self, now: float, may_wait: bool, why: str) -> Do:
         """None could be picked.
@@ -125,7 +159,7 @@ class CallMachine:
             may_wait: Whether one may turn up, and there is room for another call that waits.
             why: For the details of the failure.
         """
-        if self.state is _ENDED:
+        if self.state is _ENDED or self.live:  # a hedge that finds no endpoint does not take place
             return Do.NOTHING
         if may_wait:
             self.state = _WAITING
@@ -145,16 +179,19 @@ class CallMachine:
             self.live.remove(attempt)
         if self.state is _ENDED:
             return Do.NOTHING
-        status = attempt.status
+        status, rules = attempt.status, self._rules
         if status is None:
+            rules.retry.ended(_OK, None)
+            if rules.hedging is not None:
+                rules.hedging.answered(now - attempt.started)
             self.winner = attempt
             return self._end(None)
         if attempt is self.winner:
             return self._end(status)
-        if self.live:
-            return Do.NOTHING
         self.avoid = attempt.endpoint
-        return self._failed(status, now, attempt)
+        if rules.hedging is not None:
+            return self._hedge_failed(rules.hedging, status, now)
+        return Do.NOTHING if self.live else self._failed(status, now, attempt)
 
     def cancel(self, details: str) -> Do:
         """The caller cancels the call, drops it, or closes the channel."""
@@ -184,16 +221,48 @@ class CallMachine:
 
     def _again(self, status: Status, now: float) -> float | None:
         call, rules = self.call, self._rules
+        pushback = pushback_of(status.trailing)
+        rules.retry.ended(status.code, pushback)
         failure = Failure(
             attempt=call.attempts,
             code=status.code,
             idempotent=rules.idempotent,
             unsent=status.unsent,
             patient=self.patient,
-            pushback=pushback_of(status.trailing),
+            pushback=pushback,
+            late=self._late(status, now),
             remaining=None if call.deadline is None else call.deadline - now,
         )
         return rules.retry.again(failure, now)
+
+    def _late(self, status: Status, now: float) -> bool:
+        """Whether the attempt took longer than an attempt may, and the call has time left."""
+        if self._rules.attempt_timeout is None or status.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            return False
+        return self.call.deadline is None or now < self.call.deadline
+
+    def _hedge_failed(self, hedging: Hedging, status: Status, now: float) -> Do:
+        """One of the attempts of a hedged call has failed (gRFC A6)."""
+        rules, attempts, pushback = self._rules, self.call.attempts, pushback_of(status.trailing)
+        rules.retry.ended(status.code, pushback)
+        forgiven = status.unsent or self._late(status, now)
+        if status.final or (hedging.fatal(status.code) and not forgiven):
+            return self._end(status)
+        wait = hedging.after_failure(status.code, attempts, pushback, forgiven)
+        if wait is None:
+            self._hedged_enough = True
+        elif rules.retry.hedge(now):
+            return self._hedge_after(wait, now)
+        return Do.NOTHING if self.live else self._end(status)
+
+    def _hedge_after(self, wait: float, now: float) -> Do:
+        if not wait:
+            return self._pick(now)
+        self.wait = wait
+        if self.live:
+            return Do.HEDGE
+        self.state = _BACKOFF
+        return Do.BACKOFF
 
     def _end(self, status: Status | None) -> Do:
         self.state, self.status = _ENDED, status
