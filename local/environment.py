@@ -71,7 +71,7 @@ def client_environment(
         identity: The workload whose certificate is presented.
     """
     return {
-        "MESH_SERVICE": "client",
+        "MESH_SERVICE": identity,
         "MESH_RESOLVER_NAMESERVER": nameserver,
         "MESH_RESOLVER_KIND": resolver_kind,
         "MESH_IDENTITY_DIRECTORY": str(state.certs / identity),

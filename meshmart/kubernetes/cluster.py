@@ -190,7 +190,7 @@ class KubernetesCluster:
 
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         return {
-            "MESH_SERVICE": OPERATOR,
+            "MESH_SERVICE": identity,
             "MESH_NAMESPACE": self._api.namespace,
             "MESH_IDENTITY_DIRECTORY": str(self.certificates / identity),
             "MESH_ADMIN_ADDRESS": "",

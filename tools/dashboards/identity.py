@@ -25,10 +25,34 @@ _CERTIFICATES = Row(
             ],
         ),
         Panel(
+            "CA expires in",
+            "The first CA above the certificates of a service's replicas.",
+            "s",
+            [
+                Query(
+                    f"min by (service) (mesh_issuer_expiry_timestamp_seconds{{{ALL}}}) - time()",
+                    "{{service}}",
+                )
+            ],
+        ),
+        Panel(
+            "What is wrong",
+            "Replicas whose identity has ended (current), or that do not take the renewed one, by cause.",
+            "short",
+            [
+                Query(
+                    f"sum by (service, identity, cause) (mesh_identity_problem{{{ALL}}}) > 0",
+                    "{{service}} {{identity}}: {{cause}}",
+                )
+            ],
+            width=12,
+        ),
+        Panel(
             "Reloads",
             "Taken by the running processes, or refused by them.",
             "short",
             [Query(increase("mesh_certificate_reloads_total", "service, result"), "{{service}} {{result}}")],
+            width=12,
         ),
         Panel(
             "Handshakes",

@@ -7,6 +7,7 @@ that there are four kinds of call: the stack knows, in one helper. It calls `on_
 
 import enum
 import functools
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -91,6 +92,13 @@ def is_mesh_service(method: Method) -> bool:
     return method.service in MESH_SERVICES
 
 
+#: A path segment of a SPIFFE id (SPIFFE-ID, 2.2): ASCII letters, digits, dots, dashes and underscores, and
+#: neither `.` nor `..`. There are no percent encodings, ports, user names, queries or fragments.
+_SEGMENT = r"((?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+)"
+_SPIFFE_ID = re.compile(rf"spiffe://([a-z0-9._-]{{1,255}})/ns/{_SEGMENT}/sa/{_SEGMENT}", re.ASCII)
+_LONGEST_SPIFFE_ID = 2048
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Who calls, as its certificate says: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
@@ -104,12 +112,13 @@ class Workload:
 
     @classmethod
     def parse(cls, uri: str) -> "Workload | None":
-        """The workload of a SPIFFE URI, or None where the URI is not of that form."""
-        parts = uri.split("/")
-        if len(parts) != 7 or parts[0] != "spiffe:" or parts[1] or parts[3] != "ns" or parts[5] != "sa":
-            return None
-        trust_domain, namespace, service = parts[2], parts[4], parts[6]
-        return cls(trust_domain, namespace, service) if trust_domain and namespace and service else None
+        """The workload of a SPIFFE id, or None where the text is not one of this form.
+
+        Exact: `str()` of the result is the text again, so two ids are equal only if their texts are
+        (https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md).
+        """
+        found = _SPIFFE_ID.fullmatch(uri) if len(uri) <= _LONGEST_SPIFFE_ID else None
+        return cls(*found.groups()) if found else None
 
 
 @dataclass(frozen=True, slots=True)

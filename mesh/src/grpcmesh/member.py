@@ -23,7 +23,7 @@ class Member:
     Args:
         config: Of the process.
         sockets: Whether to open the admin port.
-        identity: Instead of one that reads `config.identity`.
+        identity: Instead of one that reads `config.identity` and is of use to a process that only calls.
         telemetry: Instead of a new one.
     """
 
@@ -36,7 +36,7 @@ class Member:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.config = config
-        self.identity = identity or IdentityStore(config.identity)
+        self.identity = identity or IdentityStore.of(config, serves=False)
         self.telemetry = telemetry or Telemetry(config)
         self.tasks = Tasks()
         self.admin: AdminServer | None = None
@@ -84,15 +84,10 @@ class Member:
 
     def state(self) -> Mapping[str, Any]:
         """What the admin page shows. JSON-able."""
-        credentials = self.identity.current
         return {
             "service": self.config.service,
             "replica": self.config.replica,
-            "certificate": {
-                "serial": f"{credentials.serial:x}",
-                "not_after": credentials.not_after,
-                "workload": str(credentials.workload),
-            },
+            "certificate": self.identity.state(),
             "targets": [channel.state() for channel in self._channels.values()],
             **{key: read() for key, read in self.states.items()},
         }

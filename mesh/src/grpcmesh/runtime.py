@@ -17,7 +17,7 @@ from grpcmesh.call import ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
 from grpcmesh.health.servicer import HealthServicer
-from grpcmesh.identity import IdentityError
+from grpcmesh.identity import IdentityError, IdentityStore
 from grpcmesh.member import Member
 from grpcmesh.server.ports import HealthPort, StartError
 from grpcmesh.server.server import MeshServer, server_layers
@@ -159,7 +159,7 @@ async def serve(config: MeshConfig, build: Build) -> int:
     try:
         policy = PolicyStore(config.authz)
         policy.load()
-        async with Member(config) as member:
+        async with Member(config, identity=IdentityStore.of(config, serves=True)) as member:
             return await _guarded(member, policy, build, stopping)
     except ConfigError as e:  # of the service's own settings
         return _misconfigured(config.service, e)

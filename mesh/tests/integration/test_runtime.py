@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration import rawh2
 from tests.integration.serverkit import BREAKABLE, CHANNEL_OPTIONS, POLICY, failure, free_port, until
 
+DAY = datetime.timedelta(days=1)
 MAIN = Path(__file__).with_name("ping_main.py")
 
 
@@ -178,6 +180,25 @@ async def test_no_certificate_is_one_clear_line_and_1(tmp_path: Path) -> None:
     async with process(tmp_path, MESH_IDENTITY_DIRECTORY=str(tmp_path / "nowhere")) as p:
         assert await p.code() == 1
         assert p.lines() == [f"ping: {tmp_path}/nowhere/tls.crt: No such file or directory"]
+
+
+async def test_a_certificate_that_no_peer_would_accept_is_one_clear_line_and_1(tmp_path: Path) -> None:
+    expired = CertificateAuthority().issue(
+        "ping", lifetime=-DAY, not_before=datetime.datetime.now(datetime.UTC) - 2 * DAY
+    )
+    write_atomically(tmp_path / "old", expired.files())
+    async with process(tmp_path, MESH_IDENTITY_DIRECTORY=str(tmp_path / "old")) as p:
+        assert await p.code() == 1
+        assert len(p.lines()) == 1
+        assert p.lines()[0].startswith(f"ping: {tmp_path}/old/tls.crt: expired at ")
+
+
+async def test_the_certificate_of_another_workload_is_one_clear_line_and_1(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "other", CertificateAuthority().issue("order").files())
+    async with process(tmp_path, MESH_IDENTITY_DIRECTORY=str(tmp_path / "other")) as p:
+        assert await p.code() == 1
+        assert len(p.lines()) == 1
+        assert "/sa/order, and this process is spiffe://cluster.local/ns/meshmart/sa/ping" in p.lines()[0]
 
 
 async def test_a_wrong_policy_is_one_clear_line_and_1(tmp_path: Path) -> None:

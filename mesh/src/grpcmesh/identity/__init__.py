@@ -1,8 +1,25 @@
 """Who we are and who they are: our certificate, reloaded as it changes, and the SPIFFE identity of peers."""
 
-from grpcmesh.identity.credentials import Credentials, IdentityError
+from grpcmesh.identity.credentials import Credentials
+from grpcmesh.identity.diagnosis import Diagnosis, diagnose
 from grpcmesh.identity.handshakes import HandshakeMonitor
 from grpcmesh.identity.layer import IdentityLayer
+from grpcmesh.identity.leaf import Expected, Role
+from grpcmesh.identity.material import Material
+from grpcmesh.identity.problems import Cause, IdentityError, Problem
 from grpcmesh.identity.store import IdentityStore
 
-__all__ = ["Credentials", "HandshakeMonitor", "IdentityError", "IdentityLayer", "IdentityStore"]
+__all__ = [
+    "Cause",
+    "Credentials",
+    "Diagnosis",
+    "Expected",
+    "HandshakeMonitor",
+    "IdentityError",
+    "IdentityLayer",
+    "IdentityStore",
+    "Material",
+    "Problem",
+    "Role",
+    "diagnose",
+]

@@ -1,60 +1,101 @@
 """One certificate with its key and trust bundle, checked before anything uses it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from grpcmesh.call import Workload
+from grpcmesh.identity.diagnosis import Diagnosis, diagnose
+from grpcmesh.identity.fields import name_of, to_pem, utc_of
+from grpcmesh.identity.leaf import Expected, workload_of
+from grpcmesh.identity.material import Material
+from grpcmesh.identity.problems import Cause, IdentityError, Problem
 
-_PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-class IdentityError(Exception):
-    """The certificate directory does not hold a usable identity; the message is one line."""
+__all__ = ["Credentials", "IdentityError"]
 
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """What a process proves itself with, PEM-encoded. Consistent: `parse` has checked it."""
+    """What a process proves itself with, PEM-encoded: `parse` has checked that handshakes succeed."""
 
     cert_chain: bytes
     private_key: bytes
+    #: The bundle, in the order in which gRPC finds a valid CA first.
     ca: bytes
     serial: int
     #: Unix seconds at which the certificate begins, and ends.
     not_before: float
     not_after: float
     workload: Workload
+    #: The same of the CA on the way to the bundle that ends first; infinite without one.
+    issuer_not_before: float = float("-inf")
+    issuer_not_after: float = float("inf")
+    issuer: str = ""
+    bundle: tuple[x509.Certificate, ...] = field(default=(), compare=False)
+    #: Intermediates that follow the leaf in `cert_chain`.
+    intermediates: tuple[x509.Certificate, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         return f"Credentials({self.workload}, serial={self.serial:x}, not_after={self.not_after:.0f})"
 
     @classmethod
     def parse(
-        cls, cert_chain: bytes, private_key: bytes, ca: bytes, now: float | None = None
+        cls,
+        cert_chain: bytes,
+        private_key: bytes,
+        ca: bytes,
+        now: float | None = None,
+        expected: Expected = Expected(),  # noqa: B008 - immutable
     ) -> "Credentials":
-        """Checks that the three belong together and are of use now.
+        """Check that a handshake with the three would succeed now.
 
         Args:
             cert_chain: The leaf first.
             private_key: Of the leaf.
             ca: The trust bundle: one or more certificates.
             now: Unix seconds; by default the time.
+            expected: Whose it has to be.
 
         Raises:
-            IdentityError: half-written, mismatched, expired, or without exactly one SPIFFE URI.
+            IdentityError: it would not; the message names the first problem.
         """
-        leaf = _certificates("tls.crt", cert_chain)[0]
-        _certificates("ca.crt", ca)
-        _check_key(leaf, private_key)
-        not_after = leaf.not_valid_after_utc.timestamp()
-        if not_after <= (time.time() if now is None else now):
-            raise IdentityError(f"tls.crt: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC")
-        not_before = leaf.not_valid_before_utc.timestamp()
-        return cls(cert_chain, private_key, ca, leaf.serial_number, not_before, not_after, _workload(leaf))
+        files = Material(cert_chain, private_key, ca)
+        diagnosis = diagnose(files, expected, time.time() if now is None else now)
+        return cls.of(files, diagnosis)
+
+    @classmethod
+    def of(cls, files: Material, diagnosis: Diagnosis) -> "Credentials":
+        """What was found to be usable. Raises IdentityError where it was not."""
+        parsed, path = diagnosis.parsed, diagnosis.path
+        if diagnosis.problems or parsed is None or path is None:
+            raise IdentityError(_told(diagnosis), diagnosis.problems)
+        leaf, workload = parsed.leaf, workload_of(parsed.leaf)
+        assert workload is not None  # or there had been a problem
+        first = min(path.issuers, key=lambda ca: ca.not_valid_after_utc, default=None)
+        return cls(
+            to_pem((leaf, *parsed.chain)),
+            files.private_key,
+            to_pem(parsed.bundle),
+            leaf.serial_number,
+            leaf.not_valid_before_utc.timestamp(),
+            leaf.not_valid_after_utc.timestamp(),
+            workload,
+            *_life(first),
+            bundle=parsed.bundle,
+            intermediates=parsed.chain,
+        )
+
+    def ended(self, now: float) -> Problem | None:
+        """Why no peer accepts it any more at `now` (Unix seconds), or None."""
+        if now >= self.not_after:
+            text = f"expired at {utc_of(self.not_after)} and has not been renewed"
+            return Problem(Cause.EXPIRED, "tls.crt", text)
+        if now >= self.issuer_not_after:
+            text = f"the CA {self.issuer!r} expired at {utc_of(self.issuer_not_after)}"
+            return Problem(Cause.ISSUER_EXPIRED, "ca.crt", text)
+        return None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """For a client: proves this identity, trusts only this bundle."""
@@ -65,29 +106,13 @@ class Credentials:
         return grpc.ssl_server_certificate_configuration([(self.private_key, self.cert_chain)], self.ca)
 
 
-def _certificates(name: str, pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as e:
-        raise IdentityError(f"{name}: not a complete PEM certificate") from e
+def _life(ca: x509.Certificate | None) -> tuple[float, float, str]:
+    if ca is None:
+        return float("-inf"), float("inf"), ""
+    return ca.not_valid_before_utc.timestamp(), ca.not_valid_after_utc.timestamp(), name_of(ca)
 
 
-def _check_key(leaf: x509.Certificate, private_key: bytes) -> None:
-    try:
-        key = serialization.load_pem_private_key(private_key, password=None)
-    except (ValueError, TypeError) as e:
-        raise IdentityError("tls.key: not a complete, unencrypted PEM private key") from e
-    if key.public_key().public_bytes(*_PUBLIC) != leaf.public_key().public_bytes(*_PUBLIC):
-        raise IdentityError("tls.key: does not belong to tls.crt")
-
-
-def _workload(leaf: x509.Certificate) -> Workload:
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        uris = []
-    workloads = [w for w in map(Workload.parse, uris) if w]
-    if len(uris) != 1 or not workloads:
-        raise IdentityError(f"tls.crt: needs exactly one SPIFFE URI, has {', '.join(uris) or 'none'}")
-    return workloads[0]
+def _told(diagnosis: Diagnosis) -> str:
+    """The first problem, and how many more there are: one line."""
+    first, *more = map(str, diagnosis.problems)
+    return f"{first} (and {len(more)} more problems)" if more else first

@@ -1,0 +1,55 @@
+"""One pure question: would a handshake with this identity succeed, and if not, why?"""
+
+from dataclasses import dataclass
+
+from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.fields import to_pem
+from grpcmesh.identity.leaf import Expected
+from grpcmesh.identity.material import Material, Parsed
+from grpcmesh.identity.path import Path
+from grpcmesh.identity.problems import Cause, Problem
+from grpcmesh.identity.proof import prove
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """What was found. Usable, if there are no problems.
+
+    `parsed` and `path` are None where the files could not be parsed. The bundle of `parsed` is in the order
+    in which gRPC has to be given it.
+    """
+
+    problems: tuple[Problem, ...]
+    parsed: Parsed | None = None
+    path: Path | None = None
+
+
+def diagnose(files: Material, expected: Expected, now: float) -> Diagnosis:
+    """Check an identity as its peers would, without touching anything outside. Does not raise.
+
+    Args:
+        files: As they were read.
+        expected: Whose identity it has to be.
+        now: Unix seconds.
+    """
+    parsed = material.parse(files)
+    if isinstance(parsed, list):
+        return Diagnosis(tuple(parsed))
+    parsed = Parsed(parsed.leaf, parsed.chain, path.ordered(parsed.bundle, now))
+    way = path.find(parsed.leaf, parsed.chain, parsed.bundle)
+    problems = [
+        *leaf.check(parsed.leaf, expected, now),
+        *trust.check(way, parsed.bundle, now),
+        *trust.check_bundle(parsed.leaf, parsed.bundle),
+    ]
+    if not problems:
+        problems = _prove(files, parsed, expected)
+    return Diagnosis(tuple(problems), parsed, way)
+
+
+def _prove(files: Material, parsed: Parsed, expected: Expected) -> list[Problem]:
+    chain, bundle = to_pem((parsed.leaf, *parsed.chain)), to_pem(parsed.bundle)
+    failure = prove(chain, files.private_key, bundle, expected.roles)
+    if not failure:
+        return []
+    return [Problem(Cause.HANDSHAKE, "tls.crt", f"a handshake with it fails: {failure}")]

@@ -1,0 +1,101 @@
+"""The three PEM files of an identity, parsed: bytes that are hostile or half written become a `Problem`."""
+
+import re
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from grpcmesh.identity import fields
+from grpcmesh.identity.problems import Cause, Problem
+
+#: Bytes of a file, and certificates in one. A bundle of every public CA has 250 kB and 150 of them.
+MAX_SIZE, MAX_CERTIFICATES = 1_000_000, 1000
+
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+
+
+@dataclass(frozen=True, repr=False)
+class Material:
+    """The files as they were read.
+
+    Args:
+        cert_chain: tls.crt, the leaf first.
+        private_key: tls.key, of the leaf.
+        ca: ca.crt, the trust bundle.
+    """
+
+    cert_chain: bytes
+    private_key: bytes
+    ca: bytes
+
+
+@dataclass(frozen=True, repr=False)
+class Parsed:
+    """What the files hold."""
+
+    leaf: x509.Certificate
+    #: Intermediates, in the order of tls.crt.
+    chain: tuple[x509.Certificate, ...]
+    bundle: tuple[x509.Certificate, ...]
+
+
+def parse(material: Material) -> Parsed | list[Problem]:
+    """Parse the three files, or say what keeps each from being parsed. Does not raise."""
+    chain = certificates("tls.crt", material.cert_chain)
+    bundle = certificates("ca.crt", material.ca)
+    if isinstance(chain, Problem) or isinstance(bundle, Problem):
+        return [p for p in (chain, bundle) if isinstance(p, Problem)]
+    if problem := _check_key(chain, material.private_key):
+        return [problem]
+    return Parsed(chain[0], tuple(chain[1:]), tuple(bundle))
+
+
+def certificates(file: str, content: bytes) -> list[x509.Certificate] | Problem:
+    """The certificates of a PEM file, at least one. A file that is cut off is a problem as a whole."""
+    if len(content) > MAX_SIZE:
+        return Problem(Cause.UNREADABLE, file, f"has more than {MAX_SIZE} bytes")
+    begun = len(_BEGIN.findall(content))
+    if begun > MAX_CERTIFICATES:
+        return Problem(Cause.UNREADABLE, file, f"holds more than {MAX_CERTIFICATES} certificates")
+    try:
+        found = x509.load_pem_x509_certificates(content)
+        for certificate in found:
+            _decode(certificate)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return Problem(Cause.MALFORMED, file, "not a complete PEM certificate")
+    if not found or len(found) != begun:
+        return Problem(Cause.MALFORMED, file, "not a complete PEM certificate")
+    return found
+
+
+def _decode(certificate: x509.Certificate) -> None:
+    """Read the fields that `cryptography` decodes when they are asked for. Raises ValueError."""
+    _ = certificate.subject, certificate.issuer, certificate.version
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def _check_key(chain: list[x509.Certificate], content: bytes) -> Problem | None:
+    if len(content) > MAX_SIZE:
+        return Problem(Cause.UNREADABLE, "tls.key", f"has more than {MAX_SIZE} bytes")
+    try:
+        key = serialization.load_pem_private_key(content, password=None)
+        own = fields.encoded_key(key.public_key())
+    except TypeError:
+        return Problem(Cause.ENCRYPTED_KEY, "tls.key", "is encrypted; gRPC needs an unencrypted PEM key")
+    except (ValueError, UnsupportedAlgorithm):
+        return Problem(Cause.MALFORMED, "tls.key", "not a complete, unencrypted PEM private key")
+    return _compare(chain, own)
+
+
+def _compare(chain: list[x509.Certificate], own: bytes) -> Problem | None:
+    keys = [fields.public_key(certificate) for certificate in chain]
+    matches = [key is not None and fields.encoded_key(key) == own for key in keys]
+    if matches[0]:
+        return None
+    if any(matches):
+        number = matches.index(True) + 1
+        text = f"the certificate of tls.key is number {number} of {len(chain)}; the leaf must come first"
+        return Problem(Cause.WRONG_ORDER, "tls.crt", text)
+    return Problem(Cause.KEY_MISMATCH, "tls.key", "does not belong to tls.crt")

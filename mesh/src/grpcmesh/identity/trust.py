@@ -1,0 +1,119 @@
+"""Whether a path to the trust bundle holds: signatures, validity and limits of every issuer."""
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from grpcmesh.identity import fields
+from grpcmesh.identity.path import Certificates, Path
+from grpcmesh.identity.problems import Cause, Problem
+
+#: Curves of issuers that BoringSSL can decode. Of leaves it negotiates fewer.
+_CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+def check(path: Path, bundle: Certificates, now: float, file: str = "tls.crt") -> list[Problem]:
+    """What keeps the path from being accepted. Of the leaf only its signature is looked at.
+
+    Args:
+        file: What the leaf is called in a message.
+    """
+    if not path.anchored:
+        return [_unanchored(path, bundle, file)]
+    problems = []
+    for depth, (subject, issuer) in enumerate(zip(path.certificates, path.issuers, strict=False)):
+        where = "ca.crt" if issuer in bundle else file
+        found = _check_signature(subject, issuer, file) or _check_issuer(issuer, depth, where, now)
+        problems += [found] if found else []
+    return problems
+
+
+def check_bundle(leaf: x509.Certificate, bundle: Certificates) -> list[Problem]:
+    """Names that several CAs of the bundle share, without key identifiers that tell them apart.
+
+    Only certificates of one of them would be accepted: of which is a matter of the order.
+    """
+    by_name: dict[x509.Name, list[x509.Certificate]] = {}
+    for ca in bundle:
+        by_name.setdefault(ca.subject, []).append(ca)
+    return [_ambiguous(cas) for cas in by_name.values() if _is_ambiguous(leaf, cas)]
+
+
+def _is_ambiguous(leaf: x509.Certificate, cas: Certificates) -> bool:
+    if len({_key_of(ca) for ca in cas}) < 2:
+        return False
+    ours_has_none = leaf.issuer == cas[0].subject and fields.authority_key(leaf) is None
+    return ours_has_none or any(fields.subject_key(ca) is None for ca in cas)
+
+
+def _ambiguous(cas: Certificates) -> Problem:
+    text = (
+        f"{len(cas)} CAs are named {fields.name_of(cas[0])!r} and no key identifiers tell them apart: "
+        "certificates of only one of them would be accepted; give each CA a name of its own"
+    )
+    return Problem(Cause.AMBIGUOUS_ISSUER, "ca.crt", text)
+
+
+def _unanchored(path: Path, bundle: Certificates, file: str) -> Problem:
+    last = path.certificates[-1]
+    name, issuer = fields.name_of(last), fields.text_of(last.issuer)
+    if any(ca.subject == last.issuer and ca != last for ca in bundle):
+        text = (
+            f"ca.crt holds the CA {issuer!r} with another key than the one that signed {name!r}: "
+            "it was renewed under its old name; keep both in ca.crt until every certificate is renewed"
+        )
+        return Problem(Cause.ISSUER_KEY_CHANGED, file, text)
+    text = (
+        f"the issuer {issuer!r} of {name!r} is neither in ca.crt nor an intermediate in tls.crt: "
+        "add the CA to ca.crt, or the missing intermediate to tls.crt"
+    )
+    return Problem(Cause.UNKNOWN_ISSUER, file, text)
+
+
+def _check_signature(subject: x509.Certificate, issuer: x509.Certificate, file: str) -> Problem | None:
+    name = fields.name_of(subject)
+    try:
+        subject.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        text = (
+            f"{name!r} is not signed by the key of the CA {fields.name_of(issuer)!r} in ca.crt: "
+            "it was renewed under its old name; keep both in ca.crt, with key identifiers"
+        )
+        return Problem(Cause.ISSUER_KEY_CHANGED, file, text)
+    if algorithm := fields.weak_hash(subject):
+        return Problem(Cause.WEAK_SIGNATURE, file, f"{name!r} is signed with {algorithm}; use SHA-256")
+    return None
+
+
+def _check_issuer(issuer: x509.Certificate, depth: int, file: str, now: float) -> Problem | None:
+    """Look at one issuer; `depth` intermediates stand below it."""
+    name, begins, ends = fields.name_of(issuer), issuer.not_valid_before_utc, issuer.not_valid_after_utc
+    if now >= ends.timestamp():
+        return Problem(Cause.ISSUER_EXPIRED, file, f"the CA {name!r} expired at {fields.utc(ends)}; renew it")
+    if now < begins.timestamp():
+        text = f"the CA {name!r} is not valid before {fields.utc(begins)}; is the clock right?"
+        return Problem(Cause.ISSUER_NOT_YET_VALID, file, text, until=begins.timestamp())
+    if text := _unfit(issuer, depth):
+        return Problem(Cause.INVALID_ISSUER, file, f"the CA {name!r} {text}")
+    return None
+
+
+def _unfit(issuer: x509.Certificate, depth: int) -> str:
+    constraints = fields.extension(issuer, x509.BasicConstraints)
+    if constraints is not None and not constraints.ca:
+        return "is no CA: its basic constraints say so"
+    limit = constraints.path_length if constraints else None
+    if limit is not None and depth > limit:
+        return f"allows {limit} intermediates below it, not {depth}"
+    return "" if _is_supported(fields.public_key(issuer)) else "has a key of a type that gRPC cannot read"
+
+
+def _is_supported(key: object) -> bool:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, _CURVES)
+    return isinstance(key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey)
+
+
+def _key_of(certificate: x509.Certificate) -> bytes:
+    key = fields.public_key(certificate)
+    return fields.encoded_key(key) if key is not None else certificate.tbs_certificate_bytes
