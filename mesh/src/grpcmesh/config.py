@@ -5,6 +5,7 @@ The variable of a field is `MESH_<CONCERN>_<FIELD>`, such as `MESH_RESOLVER_NAME
 bad variable at once.
 """
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,19 @@ from typing import Any, Literal, Self
 
 from grpcmesh.environ import ConfigError as ConfigError
 from grpcmesh.environ import EnvironReader
+from grpcmesh.target import Target, parse_endpoint
 
 
 def _require(condition: bool, problem: str) -> None:
     if not condition:
         raise ConfigError([problem])
+
+
+def _require_nameserver(text: str) -> None:
+    try:
+        parse_endpoint(text, 53)
+    except ValueError as e:
+        raise ConfigError([f"resolver.nameserver: {text!r} is not ADDRESS:PORT: {e}"]) from e
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,9 @@ class ResolverConfig:
     kind: Literal["dns", "srv"] = "dns"
     """`dns`: A and AAAA of the headless name, on the fixed port. `srv`: SRV, where the port is not fixed."""
     nameserver: str = ""
-    """`host:port` of the DNS server; empty: those of /etc/resolv.conf."""
+    """`host:port` of the DNS server, or several with commas between; empty: those of `resolv_conf`."""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    """Where nameservers are listed; read again when it changes."""
     port: int = 50051
     """The port of every mesh server (A and AAAA records carry none)."""
     min_interval: float = 1.0
@@ -36,6 +47,10 @@ class ResolverConfig:
     """Asks at least this often, whatever the TTL."""
     timeout: float = 2.0
     """How long one look-up may take."""
+    try_interval: float = 0.4
+    """How long a nameserver may take before the next one is asked as well, or the same one again."""
+    max_endpoints: int = 1000
+    """Endpoints of one target; DNS may name more, which are left out."""
     jitter: float = 0.1
     """Share of the interval by which each wait is randomly shortened."""
 
@@ -44,7 +59,11 @@ class ResolverConfig:
         _require(
             0 < self.min_interval <= self.max_interval, "resolver.min_interval: must be in (0, max_interval]"
         )
-        _require(self.timeout > 0, "resolver.timeout: must be positive")
+        _require(0 < self.timeout < math.inf, "resolver.timeout: must be positive")
+        _require(0 < self.try_interval <= self.timeout, "resolver.try_interval: must be in (0, timeout]")
+        _require(self.max_endpoints > 0, "resolver.max_endpoints: must be positive")
+        for server in self.nameserver.split(",") if self.nameserver else ():
+            _require_nameserver(server.strip())
         _require(0 <= self.jitter < 1, "resolver.jitter: must be in [0, 1)")
 
 
@@ -300,9 +319,17 @@ class MeshConfig:
     def __post_init__(self) -> None:
         _require(bool(self.service), "service: must not be empty")
 
+    def target(self, text: str) -> Target:
+        """Understand what a channel is opened to: `product`, `product.shop` or a full name, and `:port`.
+
+        Raises:
+            TargetError: it is none of these.
+        """
+        return Target.parse(text, self.namespace, self.cluster_domain)
+
     def dns_name(self, target: str) -> str:
-        """The fully qualified name of a service, trailing dot included (it saves search look-ups)."""
-        return f"{target}.{self.namespace}.svc.{self.cluster_domain}."
+        """The fully qualified name of a target, trailing dot included (it saves search look-ups)."""
+        return self.target(target).name
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **defaults: Any) -> Self:

@@ -13,7 +13,8 @@ import pytest
 
 from grpcmesh.config import ResolverConfig
 from grpcmesh.resolver import Address
-from grpcmesh.resolver.lookup import DnsLookup, LookupFailedError
+from grpcmesh.resolver.asking import LookupFailedError
+from grpcmesh.resolver.lookup import DnsLookup
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.replicas import CONFIG, Cluster, eventually

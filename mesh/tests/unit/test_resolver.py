@@ -8,7 +8,8 @@ import pytest
 
 from grpcmesh.config import ResolverConfig
 from grpcmesh.resolver import Address, DnsResolver, StaticResolver
-from grpcmesh.resolver.lookup import Found, LookupFailedError
+from grpcmesh.resolver.asking import LookupFailedError
+from grpcmesh.resolver.lookup import Found
 from grpcmesh.resolver.schedule import Schedule
 from grpcmesh.testing.clock import run_in_virtual_time
 
@@ -72,6 +73,56 @@ def test_a_name_that_does_not_exist_is_asked_for_every_second() -> None:
     assert resolver.error == "x. has no addresses in DNS (nxdomain)"
 
 
+@pytest.mark.parametrize(
+    ("ttl", "times"), [(2.0, [0, 2, 4, 6]), (600.0, [0, 5]), (0.0, [0, 1, 2, 3, 4, 5, 6])]
+)
+def test_that_a_name_does_not_exist_is_believed_for_its_ttl_within_bounds(
+    ttl: float, times: list[int]
+) -> None:
+    script = Script(found((), ttl, "nxdomain"))
+    run_in_virtual_time(watch(DnsResolver(CONFIG, "x.", lookup=script), 6.5))
+    assert script.times == times
+
+
+def test_a_look_up_that_took_its_time_to_fail_is_followed_by_the_next_at_once() -> None:
+    class Silent(Script):
+        async def __call__(self) -> Found:
+            await super().__call__()
+            await asyncio.sleep(2)
+            raise LookupFailedError("timeout", "no answer")
+
+    script = Silent(found())
+    run_in_virtual_time(watch(DnsResolver(CONFIG, "x.", lookup=script), 5))
+    assert script.times == [0, 2, 4]
+
+
+def test_what_a_look_up_cannot_foresee_does_not_end_the_resolver(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Script):
+        async def __call__(self) -> Found:
+            if not self.times:
+                self.times.append(0)
+                raise RecursionError("deep")
+            return await super().__call__()
+
+    resolver = DnsResolver(CONFIG, "x.", lookup=Broken(found()))
+    assert run_in_virtual_time(watch(resolver, 1.5)) == [{ONE}]
+    assert "failed unexpectedly" in caplog.text
+
+
+def test_a_part_that_failed_is_told_though_addresses_are_known() -> None:
+    resolver = DnsResolver(
+        CONFIG, "x.", lookup=Script(Found(frozenset([ONE]), 5.0, "found", "AAAA: no answer"))
+    )
+    assert run_in_virtual_time(watch(resolver, 1)) == [{ONE}]
+    assert resolver.error == "AAAA: no answer"
+
+
+def test_more_endpoints_than_the_bound_are_left_out() -> None:
+    config = ResolverConfig(max_endpoints=1)
+    resolver = DnsResolver(config, "x.", lookup=Script(found([TWO]), found([ONE, TWO])))
+    assert run_in_virtual_time(watch(resolver, 6)) == [{TWO}, {TWO}]
+
+
 def test_a_failed_look_up_yields_nothing_and_is_tried_again() -> None:
     failure = LookupFailedError("timeout", "no answer")
     script = Script(found(), failure, found([ONE, TWO]))
@@ -124,11 +175,11 @@ def test_jitter_shortens_a_wait_and_keeps_to_the_least() -> None:
     schedule = Schedule(ResolverConfig(jitter=0.5), random.Random(1))
     waits = []
     for _ in range(200):
-        schedule.asked(0.0, 10.0)
+        schedule.answered(0.0, 10.0)
         waits.append(schedule.wait(0.0, wanted=False))
     assert 5 <= min(waits) < 5.5
     assert 9.5 < max(waits) <= 10
-    schedule.asked(0.0, 0.0)
+    schedule.answered(0.0, 0.0)
     assert schedule.wait(0.0, wanted=False) == 1.0
     assert schedule.wait(0.25, wanted=True) == 0.75
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 class MeshChannel(grpc.aio.Channel):
     """Args:
-        target: Short name of the service, `product`.
+        target: `product`, `product.shop` for another namespace, or a full name; with `:port` or not.
         identity: Certificates for both directions; None: plaintext, for tests and benches.
         resolver: Where the endpoints come from; by default DNS.
         options: Arguments of the native channels, such as `("grpc.max_receive_message_length", 8 << 20)`.
@@ -61,7 +61,8 @@ class MeshChannel(grpc.aio.Channel):
     ) -> None:
         self._target = target
         self._started = self._closed = False
-        resolver = resolver or DnsResolver(config.resolver, config.dns_name(target))
+        wanted = config.target(target)
+        resolver = resolver or DnsResolver(config.resolver, wanted.name, wanted.port)
         budget, store = RetryBudget(config.retry), service_config or ServiceConfigStore()
         settings = Settings(config, store.effective(target), budget, monotonic, system_rng())
         outliers = Outliers(target, settings.outlier_detection, monotonic, system_rng())

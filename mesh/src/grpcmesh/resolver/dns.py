@@ -1,6 +1,6 @@
 """Follows a name in DNS: asks when the TTL ends, and at once when an endpoint fails.
 
-DNS is asked directly (dnspython): getaddrinfo blocks a thread, hides the TTL and caches as it likes.
+DNS is asked directly: getaddrinfo blocks a thread, hides the TTL and caches as it likes.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from grpcmesh.clock import Rng, system_rng
 from grpcmesh.config import ResolverConfig
 from grpcmesh.resolver.address import Address
-from grpcmesh.resolver.lookup import DnsLookup, Found, Lookup, LookupFailedError
+from grpcmesh.resolver.asking import LookupFailedError
+from grpcmesh.resolver.lookup import DnsLookup, Found, Lookup
+from grpcmesh.resolver.merge import bounded
 from grpcmesh.resolver.schedule import Schedule
 
 _log = logging.getLogger(__name__)
@@ -25,44 +27,68 @@ class DnsResolver:
 
     Args:
         name: Fully qualified, with the trailing dot: `product.meshmart.svc.cluster.local.`
+        port: The port of every endpoint; None: the configuration's, or that of SRV records.
         lookup: Asks once; by default DNS.
     """
 
     def __init__(
-        self, config: ResolverConfig, name: str, *, lookup: Lookup | None = None, rng: Rng | None = None
+        self,
+        config: ResolverConfig,
+        name: str,
+        port: int | None = None,
+        *,
+        lookup: Lookup | None = None,
+        rng: Rng | None = None,
     ) -> None:
         self.error = ""
-        self._name = name
-        self._lookup = lookup or DnsLookup(config, name)
+        self._name, self._config = name, config
+        self._asking = None
+        if lookup is None:
+            lookup = DnsLookup(config, name, port)
+            self._asking = lookup.asking
+        self._lookup = lookup
         self._schedule = Schedule(config, rng or system_rng())
         self._wanted = asyncio.Event()
         self._last: frozenset[Address] = frozenset()
         self._results: Counter[str] = Counter({"timeout": 0, "error": 0})  # alerts look at their increase
 
     async def watch(self) -> AsyncGenerator[frozenset[Address]]:
-        loop = asyncio.get_running_loop()
         while True:
             self._wanted.clear()
-            found = await self._ask()
-            self._schedule.asked(loop.time(), found.ttl if found else None)
-            if found:
-                yield found.addresses
+            addresses = await self._ask()
+            if addresses is not None:
+                yield addresses
             await self._wait()
 
     def refresh(self) -> None:
         self._wanted.set()
 
-    async def _ask(self) -> Found | None:
+    async def _ask(self) -> frozenset[Address] | None:
+        """One look-up; None where it failed."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
-            found = await self._lookup()
+            found = await self._look_up()
         except LookupFailedError as e:
+            self._schedule.failed(started)
             self._results[e.result] += 1
             self._note(str(e))
             return None
+        self._schedule.answered(loop.time(), found.ttl, negative=not found.addresses)
         self._results[found.result] += 1
-        self._last = found.addresses
-        self._note("" if found.addresses else f"{self._name} has no addresses in DNS ({found.result})")
-        return found
+        self._last = bounded(found.addresses, self._last, self._config.max_endpoints)
+        nothing = "" if found.addresses else f"{self._name} has no addresses in DNS ({found.result})"
+        self._note(found.problem or nothing)
+        return self._last
+
+    async def _look_up(self) -> Found:
+        try:
+            return await self._lookup()
+        except LookupFailedError:
+            raise
+        except Exception as e:  # what an answer may bring about must not end the resolver
+            _log.exception("the look-up of %s failed unexpectedly", self._name)
+            raise LookupFailedError("error", f"{self._name}: {type(e).__name__}") from e
 
     def _note(self, error: str) -> None:
         if error and not self.error:
@@ -83,7 +109,7 @@ class DnsResolver:
                 return
 
     def collect(self) -> Iterable[Metric]:
-        """Look-ups by result, and the size of the set."""
+        """Return look-ups by result, queries by nameserver, and the size of the set."""
         lookups = CounterMetricFamily(
             "mesh_dns_lookups", "DNS look-ups by result.", labels=["name", "result"]
         )
@@ -91,7 +117,12 @@ class DnsResolver:
             lookups.add_metric([self._name, result], count)
         size = GaugeMetricFamily("mesh_resolver_endpoints", "Addresses in the last answer.", labels=["name"])
         size.add_metric([self._name], len(self._last))
-        return lookups, size
+        queries = CounterMetricFamily(
+            "mesh_dns_queries", "Queries to nameservers, by result.", labels=["nameserver", "result"]
+        )
+        for labels, count in self._asking.queries.items() if self._asking else ():
+            queries.add_metric(labels, count)
+        return lookups, size, queries
 
     def __repr__(self) -> str:
         known = ", ".join(map(str, sorted(self._last)))

@@ -1,38 +1,40 @@
-"""One look-up: the questions that are asked of DNS, and what their answers mean."""
+"""One look-up of a target: its addresses, or its SRV records and their addresses."""
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Protocol
-
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.rdatatype
-import dns.resolver
-from dns.message import Message
+from collections.abc import Awaitable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from grpcmesh.config import ResolverConfig
+from grpcmesh.resolver import wire
 from grpcmesh.resolver.address import Address
+from grpcmesh.resolver.answers import MAX_ALIASES, Answer
+from grpcmesh.resolver.asking import Asking, LookupFailedError
+from grpcmesh.resolver.merge import Hosts, LastAnswers, Outcome, additional_hosts, usable_services
+from grpcmesh.resolver.nameservers import Directory
+from grpcmesh.resolver.wire import Question, Service
+
+#: Seconds that one family of addresses waits for the other once it has been found (RFC 8305 calls it the
+#: resolution delay; this one has room for a lost datagram).
+FAMILY_DELAY = 0.5
+#: Names of SRV targets that are looked up at a time.
+_PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a look-up: an empty set where the name does not exist or has no addresses."""
+    """The answer to a look-up: an empty set where the name does not exist or has no addresses.
+
+    Args:
+        ttl: Seconds; None where the answer does not say.
+        result: `found`, `empty` or `nxdomain`.
+        problem: Why a part of this is an old answer, or is missing; empty where nothing is.
+    """
 
     addresses: frozenset[Address]
-    #: Seconds; None where the answer says nothing of it.
     ttl: float | None = None
-    #: `found`, `empty` or `nxdomain`.
     result: str = "found"
-
-
-class LookupFailedError(Exception):
-    """DNS gave no answer; `result` is `timeout` or `error`."""
-
-    def __init__(self, result: str, message: str) -> None:
-        super().__init__(message)
-        self.result = result
+    problem: str = ""
 
 
 class Lookup(Protocol):
@@ -42,77 +44,119 @@ class Lookup(Protocol):
 
 
 class DnsLookup:
-    """Asks for the addresses of one name, over UDP and, where the answer is truncated, TCP.
+    """Asks for the endpoints of one name.
 
     Args:
         name: Fully qualified, with the trailing dot.
+        port: The port of every endpoint; None: that of the configuration, or SRV's.
     """
 
-    def __init__(self, config: ResolverConfig, name: str) -> None:
+    def __init__(self, config: ResolverConfig, name: str, port: int | None = None) -> None:
         self._config, self._name = config, name
-        self._resolver = _resolver(config)
+        self._port = port or config.port
+        self._srv = config.kind == "srv" and port is None
+        self.asking = Asking(Directory(config), config.try_interval)
+        self._last = LastAnswers()
+        self._asked: set[Question] = set()
 
     async def __call__(self) -> Found:
-        try:
-            if self._config.kind == "srv":
-                return await self._services()
-            return _found(*await self._hosts(self._name), self._config.port)
-        except dns.resolver.NXDOMAIN:
-            return Found(frozenset(), None, "nxdomain")
-        except dns.exception.Timeout as e:
-            raise LookupFailedError("timeout", f"{self._name}: no answer from DNS: {e}") from e
-        except (dns.exception.DNSException, OSError) as e:
-            raise LookupFailedError("error", f"{self._name}: {e}") from e
+        until = asyncio.get_running_loop().time() + self._config.timeout
+        self._asked.clear()
+        found = await (self._services(until) if self._srv else self._addresses(until))
+        self._last.keep(self._asked)
+        return found
 
-    async def _hosts(self, name: str) -> tuple[set[str], float | None]:
-        """A and AAAA, asked at once. One that failed matters only where the other found nothing."""
-        asked = await asyncio.gather(
-            *(self._ask(name, kind) for kind in ("A", "AAAA")), return_exceptions=True
-        )
-        answers = [a for a in asked if isinstance(a, dns.resolver.Answer)]
-        errors = [a for a in asked if isinstance(a, BaseException)]
-        if errors and not any(answer.rrset for answer in answers):
-            raise errors[0]
-        hosts = {record.address for answer in answers if answer.rrset for record in answer.rrset}
-        ttls = [float(answer.rrset.ttl) for answer in answers if answer.rrset]
-        return hosts, min(ttls, default=None)
+    async def _addresses(self, until: float) -> Found:
+        hosts = await self._hosts(wire.encode_name(self._name), until)
+        addresses = frozenset(Address(host, self._port) for host in hosts.addresses)
+        result = "found" if addresses else "empty" if hosts.exists else "nxdomain"
+        return Found(addresses, hosts.ttl, result, hosts.problem)
 
-    async def _services(self) -> Found:
+    async def _services(self, until: float) -> Found:
         """SRV, and the addresses of its targets: from the additional section, else asked for."""
-        answer = await self._ask(f"_grpc._tcp.{self._name}", "SRV")
-        if not answer.rrset:
-            return Found(frozenset(), None, "empty")
-        known = _additional(answer.response)
-        addresses: set[Address] = set()
-        for record in answer.rrset:
-            hosts = known.get(record.target) or (await self._hosts(record.target.to_text()))[0]
-            addresses |= {Address(host, record.port) for host in hosts}
-        return Found(frozenset(addresses), float(answer.rrset.ttl), "found" if addresses else "empty")
+        answer = await self._resolve(Question(wire.encode_name(f"_grpc._tcp.{self._name}"), wire.SRV), until)
+        if not answer.exists:
+            return Found(frozenset(), answer.ttl, "nxdomain")
+        services = usable_services(answer.values)[: self._config.max_endpoints]
+        known = additional_hosts(answer.additional)
+        wanted = sorted({s.target for s in services} - known.keys())
+        gate = asyncio.Semaphore(_PARALLEL)
 
-    async def _ask(self, name: str, kind: str) -> dns.resolver.Answer:
-        return await self._resolver.resolve(
-            name, kind, raise_on_no_answer=False, lifetime=self._config.timeout, search=False
-        )
+        async def look_up(target: bytes) -> Hosts | LookupFailedError:
+            async with gate:
+                try:
+                    return await self._hosts(target, until)
+                except LookupFailedError as e:
+                    return self._last.recall(_questions(target), str(e)) or e
+
+        looked_up = await asyncio.gather(*map(look_up, wanted))
+        return _joined(answer, services, {**known, **dict(zip(wanted, looked_up, strict=True))})
+
+    async def _hosts(self, name: bytes, until: float) -> Hosts:
+        """A and AAAA, asked at once. One that fails does not hold up the other for long."""
+        questions = _questions(name)
+        self._asked.update(questions)
+        tasks = [asyncio.create_task(_outcome(self._resolve(q, until))) for q in questions]
+        try:
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                found = any(_has_values(task.result()) for task in done)
+                await asyncio.wait(pending, timeout=FAMILY_DELAY if found else None)
+        finally:
+            late = [task.cancel() for task in tasks]
+            await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes: dict[Question, Outcome] = {
+            q: _too_late(q) if cancelled else task.result()
+            for q, task, cancelled in zip(questions, tasks, late, strict=True)
+        }
+        return self._last.merge(outcomes)
+
+    async def _resolve(self, question: Question, until: float) -> Answer:
+        """The answer to a question. An alias that an answer leaves open is asked for."""
+        ttls: list[float] = []
+        for _ in range(MAX_ALIASES):
+            timeout = until - asyncio.get_running_loop().time()
+            answer = await self.asking(question, timeout)
+            ttls += [] if answer.ttl is None else [answer.ttl]
+            if not answer.alias:
+                return replace(answer, ttl=min(ttls, default=None))
+            question = question._replace(name=answer.alias)
+        raise LookupFailedError("error", f"{question}: an alias of an alias, and so on")
 
 
-def _found(hosts: set[str], ttl: float | None, port: int) -> Found:
-    addresses = frozenset(Address(host, port) for host in hosts)
-    return Found(addresses, ttl, "found" if addresses else "empty")
+def _questions(name: bytes) -> list[Question]:
+    return [Question(name, kind) for kind in (wire.A, wire.AAAA)]
 
 
-def _additional(response: Message) -> dict[dns.name.Name, set[str]]:
-    """A and AAAA that came along with an SRV answer."""
-    hosts: dict[dns.name.Name, set[str]] = {}
-    for rrset in response.additional:
-        if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            hosts.setdefault(rrset.name, set()).update(record.address for record in rrset)
-    return hosts
+async def _outcome(work: Coroutine[Any, Any, Answer]) -> Outcome:
+    try:
+        return await work
+    except LookupFailedError as e:
+        return e
 
 
-def _resolver(config: ResolverConfig) -> dns.asyncresolver.Resolver:
-    if not config.nameserver:
-        return dns.asyncresolver.Resolver()
-    server = Address.parse(config.nameserver)
-    resolver = dns.asyncresolver.Resolver(configure=False)
-    resolver.nameservers, resolver.port = [server.host], server.port
-    return resolver
+def _has_values(outcome: Outcome) -> bool:
+    return isinstance(outcome, Answer) and bool(outcome.values)
+
+
+def _too_late(question: Question) -> LookupFailedError:
+    return LookupFailedError("timeout", f"{question}: no answer from DNS in time")
+
+
+def _joined(
+    answer: Answer, services: Iterable[Service], by_target: dict[bytes, Hosts | LookupFailedError]
+) -> Found:
+    """The endpoints of SRV records; a target that failed, or does not exist, takes away its own alone."""
+    addresses: set[Address] = set()
+    for service in services:
+        hosts = by_target[service.target]
+        if isinstance(hosts, Hosts):
+            addresses |= {Address(host, service.port) for host in hosts.addresses}
+    good = [h for h in by_target.values() if isinstance(h, Hosts)]
+    failures = [h for h in by_target.values() if not isinstance(h, Hosts)]
+    if failures and not addresses:
+        raise failures[0]
+    problems = [*map(str, failures), *(h.problem for h in good if h.problem)]
+    ttls = [t for t in (answer.ttl, *(h.ttl for h in good)) if t is not None]
+    result = "found" if addresses else "empty"
+    return Found(frozenset(addresses), min(ttls, default=None), result, "; ".join(problems[:3]))
