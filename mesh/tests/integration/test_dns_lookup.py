@@ -1,6 +1,7 @@
 """Look-ups against real DNS servers on loopback, good ones and bad ones."""
 
 import asyncio
+import os
 import struct
 from collections.abc import AsyncIterator, Iterable
 
@@ -9,6 +10,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+import uvloop
 
 from grpcmesh.bad_values import bad_values
 from grpcmesh.config import ResolverConfig
@@ -408,3 +410,35 @@ async def test_a_silent_server_that_comes_back_is_believed_within_a_ttl(server: 
         server.silent = server.silent_tcp = False
         assert {a.host for a in await watching} == {"127.0.1.1", "127.0.1.2", "::1"}
     assert len(server.asked) - asked <= 6
+
+
+def test_it_works_on_uvloop_too() -> None:
+    async def scenario() -> None:
+        async with dns_servers(2) as [truncating, silent]:
+            truncating.hosts("127.0.1.1")
+            truncating.truncate = True
+            silent.silent = True
+            assert text(await look_up(config(silent, truncating))) == {"127.0.1.1:50051"}
+            with pytest.raises(LookupFailedError, match="did not answer"):
+                await look_up(config(silent, timeout=0.5))
+            await truncating.stop()
+            with pytest.raises(LookupFailedError, match="refused"):
+                await look_up(config(truncating))
+            await truncating.start()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_a_look_up_that_is_cancelled_leaves_nothing_open(server: DnsServer) -> None:
+    server.silent = True
+    before = set(os.listdir("/proc/self/fd"))
+    looking = asyncio.create_task(look_up(config(server)))
+    while len(server.asked) < 2:  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.01)
+    assert len(set(os.listdir("/proc/self/fd")) - before) >= 2
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert set(os.listdir("/proc/self/fd")) <= before
+    assert asyncio.all_tasks() == {asyncio.current_task()}

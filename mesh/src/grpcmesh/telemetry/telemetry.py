@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from grpcmesh.bad_values import bad_values
 from grpcmesh.config import MeshConfig
 from grpcmesh.telemetry.access import AccessLog
 from grpcmesh.telemetry.lag import LoopLag
@@ -62,7 +63,8 @@ class Telemetry:
         self.access_log = AccessLog(self.log, config.telemetry.access_log)
         self._lag = LoopLag()
         self._captured: CapturedLogging | None = None
-        for source in (self.metrics_server, self.metrics_client, self._lag, _Lines(self._writer)):
+        own = (self.metrics_server, self.metrics_client, self._lag, _Lines(self._writer), bad_values)
+        for source in own:
             self.add(source)
 
     def _open_recorder(self, config: MeshConfig, endpoint: str) -> "OtelRecorder":
