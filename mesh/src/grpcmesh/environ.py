@@ -1,6 +1,7 @@
 """How settings are read from environment variables: by field, each mistake with its variable."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,16 @@ def _parse(raw: str, hint: Any) -> Any:
         return Path(raw) if raw else None
     if hint is bool:
         return _parse_bool(raw)
+    if hint is float:
+        return _parse_float(raw)
     return hint(raw)
+
+
+def _parse_float(raw: str) -> float:
+    value = float(raw)
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
 
 
 def _value(raw: str, hint: Any) -> Any:

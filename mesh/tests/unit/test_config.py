@@ -182,3 +182,9 @@ def test_a_value_out_of_range_is_refused(variable: str, value: str) -> None:
 
 def test_a_dns_name_is_fully_qualified() -> None:
     assert read().dns_name("product") == "product.meshmart.svc.cluster.local."
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])
+def test_a_duration_that_is_no_number_is_refused(value: str) -> None:
+    told = f"MESH_DEADLINE_STREAM={value!r}: must be a finite number"
+    assert problems(MESH_DEADLINE_STREAM=value) == [told]
