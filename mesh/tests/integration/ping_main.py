@@ -6,8 +6,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
-from grpc_health.v1 import health_pb2
-
 from grpcmesh.config import ConfigError
 from grpcmesh.runtime import App, run
 from grpcmesh.testing.ping import PingServicer
@@ -28,9 +26,8 @@ async def fail_soon() -> None:
 
 async def stop_guarding(app: App) -> None:
     """Takes away what keeps accept loops alive, once the ports are open."""
-    async for status in app.health.Watch(health_pb2.HealthCheckRequest(), None):
-        if status.status == health_pb2.HealthCheckResponse.SERVING:
-            break
+    while not app.health.statuses()[""]:  # noqa: ASYNC110 - it has no event for those within the process
+        await asyncio.sleep(0.01)
     codecs.register_error("strict", codecs.strict_errors)
     print("unguarded", flush=True)
 

@@ -22,7 +22,7 @@ from grpcmesh.testing.resolver import FakeResolver
 CONFIG = MeshConfig("client", balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0))
 
 
-async def eventually(condition: Callable[[], Any], within: float = 5.0) -> None:
+async def eventually(condition: Callable[[], Any], within: float = 60.0) -> None:
     """Waits until the condition holds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110  # conditions of many kinds, none with an event
@@ -154,7 +154,7 @@ class Load:
     async def more(self, count: int = 50) -> Counter[str]:
         """Waits for so many more answers, and returns whose they are."""
         before = self.answers.copy()
-        await eventually(lambda: (self.answers - before).total() >= count, within=10)
+        await eventually(lambda: (self.answers - before).total() >= count, within=60.0)
         return self.answers - before
 
     async def __aenter__(self) -> "Load":

@@ -135,7 +135,7 @@ async def serve(
         await served.server.stop(0)
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Waits for a condition that another task brings about."""
     end = time.monotonic() + timeout
     while not condition():
