@@ -93,11 +93,14 @@ class MeshChannel(grpc.aio.Channel):
         self._enter()
 
     def _enter(self) -> None:
-        if self._closed:
-            raise grpc.aio.UsageError("Channel is closed.")
+        self._refuse_if_closed()
         if not self._started:
             self._core.start()
             self._started = True
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise grpc.aio.UsageError("Channel is closed.")
 
     async def close(self, grace: float | None = None) -> None:
         """Takes no more calls, lets those that run end within `grace` seconds, and disconnects."""
@@ -148,14 +151,17 @@ class MeshChannel(grpc.aio.Channel):
         return self._core.connectivity(self._started)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Until the state is another. Raises UsageError where the channel is closed already."""
+        self._refuse_if_closed()
         while self.get_state() is last_observed_state:
             await self._core.pool.changed()
 
     async def channel_ready(self) -> None:
-        """Until an endpoint is ready. Bound it with `asyncio.timeout`."""
+        """Until an endpoint is ready: bound it with a timeout. Raises UsageError once it is closed."""
         self._enter()
         while not self._core.balancer.rotation:
             await self._core.pool.changed()
+            self._refuse_if_closed()
 
     async def __aenter__(self) -> Self:
         await self.start()
