@@ -1,40 +1,51 @@
 """The multi-callables that stubs hold: one for each kind of call."""
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
 
-from grpcmesh.call import ClientCall
-from grpcmesh.client import calls
+from grpcmesh.call import ClientCall, Method
+from grpcmesh.client import calls, interceptors
 from grpcmesh.client.core import Core
 from grpcmesh.client.flight import Flight
 from grpcmesh.client.spec import Spec
 
 _Req = TypeVar("_Req")
 _Res = TypeVar("_Res")
+_NO_OPTIONS: dict[str, Any] = {}
 
 
 class Caller:
     """Begins the calls of one method on one channel.
 
     Args:
-        enter: Called before each call: starts the channel if need be, refuses if it is closed.
+        enter: Starts the channel if need be, and refuses if it is closed.
+        interceptors: Of grpc.aio and of this kind of call, outermost first. They run once per logical call.
     """
 
-    def __init__(self, core: Core, spec: Spec, enter: Callable[[], None]) -> None:
+    def __init__(
+        self, core: Core, spec: Spec, enter: Callable[[], None], interceptors: Sequence[Any] = ()
+    ) -> None:
         self._core, self._spec, self._enter = core, spec, enter
+        self._interceptors = interceptors
 
     def _begin(
         self,
         request: Any,
         timeout: float | None,
         metadata: Any,
+        credentials: grpc.CallCredentials | None,
         wait_for_ready: bool | None,
-        options: dict[str, Any],
+        compression: grpc.Compression | None,
+        spec: Spec | None = None,
     ) -> Flight:
-        self._enter()
-        core, spec = self._core, self._spec
+        core, spec = self._core, spec or self._spec
+        if not core.open:
+            self._enter()
+        options = _NO_OPTIONS
+        if credentials is not None or compression is not None:
+            options = self._options(credentials, compression)
         call = ClientCall(spec.method, core.target, core.clock())
         settings = spec.settings
         limit = settings.timeout
@@ -46,6 +57,44 @@ class Caller:
         flight = Flight(core, spec, call, request, patient, options)
         flight.begin(metadata)
         return flight
+
+    def _options(
+        self, credentials: grpc.CallCredentials | None, compression: grpc.Compression | None
+    ) -> dict[str, Any]:
+        if credentials is not None and not self._core.secure:
+            raise grpc.aio.UsageError("Call credentials are only valid on secure channels")
+        return {"credentials": credentials, "compression": compression}
+
+    def _intercepted(
+        self,
+        request: Any,
+        timeout: float | None,
+        metadata: Any,
+        credentials: grpc.CallCredentials | None,
+        wait_for_ready: bool | None,
+        compression: grpc.Compression | None,
+    ) -> interceptors.Chain:
+        if not self._core.open:
+            self._enter()
+        details = interceptors.details(self._spec.method.path, timeout, metadata, credentials, wait_for_ready)
+
+        def call(details: grpc.aio.ClientCallDetails, request: Any) -> Flight:
+            spec = self._spec
+            method: Any = details.method  # bytes, whatever its type says
+            path = method.decode() if isinstance(method, bytes) else method
+            if path != spec.method.path:
+                spec = spec.of(self._core, Method.parse(path, spec.method.kind))
+            return self._begin(
+                request,
+                details.timeout,
+                details.metadata,
+                details.credentials,
+                details.wait_for_ready,
+                compression,
+                spec,
+            )
+
+        return interceptors.Chain(self._interceptors, details, request, call)
 
 
 class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):
@@ -60,9 +109,11 @@ class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
-    ) -> calls.UnaryUnary[_Req, _Res]:
-        options = _options(credentials, compression)
-        return calls.UnaryUnary(self._begin(request, timeout, metadata, wait_for_ready, options))
+    ) -> grpc.aio.UnaryUnaryCall[_Req, _Res]:
+        arguments = (request, timeout, metadata, credentials, wait_for_ready, compression)
+        if self._interceptors:
+            return interceptors.UnaryUnary(self._intercepted(*arguments), calls.UnaryUnary)
+        return calls.UnaryUnary(self._begin(*arguments))
 
 
 class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):
@@ -77,9 +128,11 @@ class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
-    ) -> calls.UnaryStream[_Req, _Res]:
-        options = _options(credentials, compression)
-        return calls.UnaryStream(self._begin(request, timeout, metadata, wait_for_ready, options))
+    ) -> grpc.aio.UnaryStreamCall[_Req, _Res]:
+        arguments = (request, timeout, metadata, credentials, wait_for_ready, compression)
+        if self._interceptors:
+            return interceptors.UnaryStream(self._intercepted(*arguments), calls.UnaryStream)
+        return calls.UnaryStream(self._begin(*arguments))
 
 
 class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):
@@ -93,9 +146,11 @@ class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
-    ) -> calls.StreamUnary[_Req, _Res]:
-        options = _options(credentials, compression)
-        return calls.StreamUnary(self._begin(request_iterator, timeout, metadata, wait_for_ready, options))
+    ) -> grpc.aio.StreamUnaryCall[_Req, _Res]:
+        arguments = (request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+        if self._interceptors:
+            return interceptors.StreamUnary(self._intercepted(*arguments), calls.StreamUnary)
+        return calls.StreamUnary(self._begin(*arguments))
 
 
 class StreamStream(Caller, grpc.aio.StreamStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):
@@ -109,17 +164,8 @@ class StreamStream(Caller, grpc.aio.StreamStreamMultiCallable[_Req, _Res], Gener
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
-    ) -> calls.StreamStream[_Req, _Res]:
-        options = _options(credentials, compression)
-        return calls.StreamStream(self._begin(request_iterator, timeout, metadata, wait_for_ready, options))
-
-
-_NO_OPTIONS: dict[str, Any] = {}
-
-
-def _options(
-    credentials: grpc.CallCredentials | None, compression: grpc.Compression | None
-) -> dict[str, Any]:
-    if credentials is None and compression is None:
-        return _NO_OPTIONS
-    return {"credentials": credentials, "compression": compression}
+    ) -> grpc.aio.StreamStreamCall[_Req, _Res]:
+        arguments = (request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+        if self._interceptors:
+            return interceptors.StreamStream(self._intercepted(*arguments), calls.StreamStream)
+        return calls.StreamStream(self._begin(*arguments))

@@ -16,6 +16,7 @@ from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
 from grpcmesh.client.core import Core
+from grpcmesh.client.interceptors import hooks as interceptor_hooks
 from grpcmesh.client.pool import Pool
 from grpcmesh.client.settings import Settings
 from grpcmesh.client.spec import Deserializer, Serializer, Spec
@@ -42,6 +43,7 @@ class MeshChannel(grpc.aio.Channel):
         telemetry: Traces and measures calls; None: nothing does.
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
+        interceptors: Client interceptors of grpc.aio, outermost first. They run once per logical call.
 
     It starts with its first call at the latest. It belongs to the event loop that runs then.
     """
@@ -58,9 +60,12 @@ class MeshChannel(grpc.aio.Channel):
         telemetry: "Telemetry | None" = None,
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
         self._target = target
         self._started = self._closed = False
+        self._interceptors = interceptors
+        interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # refuses what is none
         wanted = config.target(target)
         resolver = resolver or DnsResolver(config.resolver, wanted.name, wanted.port)
         budget, store = RetryBudget(config.retry), service_config or ServiceConfigStore()
@@ -82,6 +87,7 @@ class MeshChannel(grpc.aio.Channel):
             stack.client_layers(config, telemetry, layers),
             stack.attempt_layers(balancer, outliers, breaker, attempt_layers),
             breaker,
+            secure=identity is not None,
         )
 
     async def start(self) -> None:
@@ -91,6 +97,9 @@ class MeshChannel(grpc.aio.Channel):
             IdentityError: There is no certificate.
         """
         self._enter()
+
+    def _hooks(self, kind: type[grpc.aio.ClientInterceptor]) -> list[Any]:
+        return interceptor_hooks(self._interceptors, kind)
 
     def _enter(self) -> None:
         self._refuse_if_closed()
@@ -146,9 +155,10 @@ class MeshChannel(grpc.aio.Channel):
         """READY while any endpoint is."""
         if self._closed:
             return grpc.ChannelConnectivity.SHUTDOWN
+        state = self._core.connectivity(self._started)
         if try_to_connect:
             self._enter()
-        return self._core.connectivity(self._started)
+        return state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Until the state is another. Raises UsageError where the channel is closed already."""
@@ -180,7 +190,8 @@ class MeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> callables.UnaryUnary[Any, Any]:
         spec = self._spec(method, Kind.UNARY, request_serializer, response_deserializer)
-        return callables.UnaryUnary(self._core, spec, self._enter)
+        hooks = self._hooks(grpc.aio.UnaryUnaryClientInterceptor)
+        return callables.UnaryUnary(self._core, spec, self._enter, hooks)
 
     def unary_stream(
         self,
@@ -190,7 +201,8 @@ class MeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> callables.UnaryStream[Any, Any]:
         spec = self._spec(method, Kind.SERVER_STREAM, request_serializer, response_deserializer)
-        return callables.UnaryStream(self._core, spec, self._enter)
+        hooks = self._hooks(grpc.aio.UnaryStreamClientInterceptor)
+        return callables.UnaryStream(self._core, spec, self._enter, hooks)
 
     def stream_unary(
         self,
@@ -200,7 +212,8 @@ class MeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> callables.StreamUnary[Any, Any]:
         spec = self._spec(method, Kind.CLIENT_STREAM, request_serializer, response_deserializer)
-        return callables.StreamUnary(self._core, spec, self._enter)
+        hooks = self._hooks(grpc.aio.StreamUnaryClientInterceptor)
+        return callables.StreamUnary(self._core, spec, self._enter, hooks)
 
     def stream_stream(
         self,
@@ -210,7 +223,8 @@ class MeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> callables.StreamStream[Any, Any]:
         spec = self._spec(method, Kind.BIDI_STREAM, request_serializer, response_deserializer)
-        return callables.StreamStream(self._core, spec, self._enter)
+        hooks = self._hooks(grpc.aio.StreamStreamClientInterceptor)
+        return callables.StreamStream(self._core, spec, self._enter, hooks)
 
     def _spec(self, path: str, kind: Kind, serializer: Serializer, deserializer: Deserializer) -> Spec:
         spec = Spec(self._core, Method.parse(path, kind), serializer, deserializer)

@@ -43,6 +43,7 @@ class Core:
         layers: The call stack, outermost first.
         attempt_layers: The attempt stack, outermost first.
         breaker: Of this target; it is in the attempt stack, too.
+        secure: Whether its connections are TLS.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -59,6 +60,8 @@ class Core:
         layers: Sequence[ClientLayer],
         attempt_layers: Sequence[AttemptLayer],
         breaker: Breaker,
+        *,
+        secure: bool = False,
     ) -> None:
         self.breaker = breaker
         self.target, self.clock, self.balancer, self.resolver = target, clock, balancer, resolver
@@ -67,6 +70,10 @@ class Core:
         self.errors = HookErrors("client")
         #: One per multi-callable that is still referred to.
         self.specs: weakref.WeakSet[Spec] = weakref.WeakSet()
+        #: Whether it takes calls: it has been started and is not being closed.
+        self.open = False
+        #: Whether its connections are TLS.
+        self.secure = secure
         #: Calls that have not ended.
         self.calls: set[Flight] = set()
         #: Set when the last of them has ended, while somebody waits for it.
@@ -81,10 +88,12 @@ class Core:
         """Begin to resolve and connect. Raises IdentityError where there is no certificate."""
         self.loop = asyncio.get_running_loop()
         self.pool.start()
+        self.open = True
         self.tasks.supervise(self._watch_deadlines, "deadlines")
 
     async def finish(self, grace: float, details: str) -> None:
-        """Let calls end for so many seconds, then cancel them."""
+        """Take no more calls, let those that run end for so many seconds, then cancel them."""
+        self.open = False
         if self.calls and grace > 0:
             self.idle = asyncio.Event()
             await wait_until(self.idle, grace)

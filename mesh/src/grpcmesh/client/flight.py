@@ -235,13 +235,8 @@ class Flight:
             native = self.spec.native(attempt.connection)
             attempt.native = native = native(self.request, timeout=timeout, metadata=sent, **self.options)
             native.add_done_callback(attempt.native_done)
-        except grpc.aio.UsageError as e:
-            attempt.abandon(
-                Status(_UNAVAILABLE, f"the connection has been closed: {e}", unsent=True, cause=e)
-            )
-            return
-        except Exception as e:  # options that gRPC does not take
-            attempt.abandon(Status(_INTERNAL, f"the call cannot be sent: {e!r}", final=True, cause=e))
+        except Exception as e:
+            attempt.abandon(_unsendable(e, attempt.connection.closed))
             return
         if self._waiters:
             self._tell()
@@ -352,6 +347,13 @@ class Flight:
         if self._hedge is not None:
             self._hedge.cancel()
             self._hedge = None
+
+
+def _unsendable(error: Exception, closed: bool) -> Status:
+    if closed:
+        return Status(_UNAVAILABLE, "the connection has been closed", unsent=True, cause=error)
+    # Options that gRPC does not take.
+    return Status(_INTERNAL, f"the call cannot be sent: {error!r}", final=True, cause=error)
 
 
 def _refused(error: MeshError) -> Status:

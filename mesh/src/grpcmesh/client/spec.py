@@ -43,6 +43,10 @@ class Spec:
         self.attempt: type[NativeAttempt] = StreamAttempt if method.kind.response_streaming else UnaryAttempt
         self._natives: dict[Connection, Any] = {}
 
+    def of(self, core: "Core", method: Method) -> "Spec":
+        """Return the same for another method, of the same kind and with the same codec."""
+        return Spec(core, method, self._serializer, self._deserializer)
+
     def serialize(self, request: Any) -> bytes:
         """Once per message, however many attempts it takes."""
         if self._serializer is None:

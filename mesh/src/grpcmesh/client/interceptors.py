@@ -1,0 +1,317 @@
+"""Client interceptors of grpc.aio on a mesh channel: once per logical call, above retry and balancing.
+
+What is here is what grpc.aio does for its own channels. An interceptor costs a task and several coroutines
+per call (7 to 20 % of a call, measured); a `ClientLayer` costs a plain function.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+from grpc.aio import EOF, AioRpcError, ClientCallDetails, Metadata, UsageError
+
+from grpcmesh.client.flight import Flight
+
+_LOCAL = "Locally cancelled by application!"
+_MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
+_FINISHED = "RPC already finished."
+
+_HOOKS = {
+    grpc.aio.UnaryUnaryClientInterceptor: "intercept_unary_unary",
+    grpc.aio.UnaryStreamClientInterceptor: "intercept_unary_stream",
+    grpc.aio.StreamUnaryClientInterceptor: "intercept_stream_unary",
+    grpc.aio.StreamStreamClientInterceptor: "intercept_stream_stream",
+}
+
+
+def hooks(interceptors: Sequence[grpc.aio.ClientInterceptor], kind: type[Any]) -> list[Callable[..., Any]]:
+    """Return the hooks of the interceptors of one kind.
+
+    Args:
+        kind: Such as `grpc.aio.UnaryUnaryClientInterceptor`.
+
+    Raises:
+        ValueError: One of them is no client interceptor of grpc.aio.
+    """
+    for interceptor in interceptors:
+        if not isinstance(interceptor, tuple(_HOOKS)):
+            raise ValueError(f"{interceptor!r} is no client interceptor of grpc.aio")
+    return [
+        getattr(interceptor, _HOOKS[kind]) for interceptor in interceptors if isinstance(interceptor, kind)
+    ]
+
+
+def details(
+    path: str,
+    timeout: float | None,
+    metadata: Any,
+    credentials: grpc.CallCredentials | None,
+    wait_for_ready: bool | None,
+) -> ClientCallDetails:
+    """Return what interceptors see of a call: the method as bytes, a `Metadata`, as in grpc.aio."""
+    pairs = metadata if isinstance(metadata, Metadata) else Metadata.from_tuple(tuple(metadata or ()))
+    method: Any = path.encode()  # what it is in grpc.aio, whatever the type says
+    return ClientCallDetails(method, timeout, pairs, credentials, wait_for_ready)
+
+
+class Chain:
+    """The interceptors of one call, and what stands below them.
+
+    Args:
+        request: One message, or an iterator, or None where the caller writes.
+        begin: Begins the call proper.
+    """
+
+    def __init__(
+        self,
+        interceptors: Sequence[Callable[..., Any]],
+        details: ClientCallDetails,
+        request: Any,
+        begin: Callable[[ClientCallDetails, Any], Flight],
+    ) -> None:
+        self._interceptors, self.details, self.request, self._begin = interceptors, details, request, begin
+
+    async def run(self, make: Callable[[Flight], Any], request: Any) -> Any:
+        """Run them, and return the call object, or what an interceptor answered instead of one."""
+        return await self._step(0, make, self.details, request)
+
+    async def _step(self, index: int, make: Callable[[Flight], Any], details: Any, request: Any) -> Any:
+        if index == len(self._interceptors):
+            return make(self._begin(details, request))
+        continuation = partial(self._step, index + 1, make)
+        return await self._interceptors[index](continuation, details, request)
+
+
+class Intercepted:
+    """A call whose interceptors run in a task. Its methods wait for the call proper, and ask that.
+
+    Args:
+        make: Makes the call object of what the interceptors begin.
+    """
+
+    _written: "_Written | None" = None
+
+    def __init__(self, chain: Chain, make: Callable[[Flight], Any]) -> None:
+        request = self._request(chain.request)
+        self._path = chain.details.method
+        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(chain.run(make, request))
+        # It is retrieved by whoever awaits the call, if anybody does.
+        self._task.add_done_callback(_retrieved)
+
+    def __del__(self) -> None:
+        task: asyncio.Task[Any] | None = getattr(self, "_task", None)
+        if task is not None and not task.get_loop().is_closed():
+            self.cancel()
+
+    def cancel(self) -> bool:
+        if not self._task.done():
+            return self._task.cancel()
+        call = self._call()
+        return bool(call is not None and _is_call(call) and call.cancel())
+
+    def cancelled(self) -> bool:
+        if not self._task.done():
+            return False
+        call = self._call()
+        if call is not None:
+            return bool(_is_call(call) and call.cancelled())
+        error = None if self._task.cancelled() else self._task.exception()
+        return error is None or (isinstance(error, AioRpcError) and error.code() is grpc.StatusCode.CANCELLED)
+
+    def done(self) -> bool:
+        call = self._call()
+        return self._task.done() and (call is None or not _is_call(call) or call.done())
+
+    def time_remaining(self) -> float | None:
+        call = self._call()
+        return call.time_remaining() if call is not None and _is_call(call) else None
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self._task.done():
+            self._add_done_callback(callback)
+        else:
+            self._task.add_done_callback(lambda task: self._add_done_callback(callback))
+
+    async def initial_metadata(self) -> Any:
+        return await self._ask(lambda call: call.initial_metadata(), lambda e: e.initial_metadata(), None)
+
+    async def trailing_metadata(self) -> Any:
+        return await self._ask(lambda call: call.trailing_metadata(), lambda e: e.trailing_metadata(), None)
+
+    async def code(self) -> Any:
+        return await self._ask(lambda call: call.code(), lambda e: e.code(), grpc.StatusCode.CANCELLED)
+
+    async def details(self) -> Any:
+        return await self._ask(lambda call: call.details(), lambda e: e.details(), _LOCAL)
+
+    async def debug_error_string(self) -> Any:
+        return await self._ask(lambda call: call.debug_error_string(), lambda e: e.debug_error_string(), "")
+
+    async def wait_for_connection(self) -> None:
+        call = await self._task
+        if _is_call(call):
+            await call.wait_for_connection()
+
+    def __repr__(self) -> str:
+        return f"<intercepted {self._path!r} {self._call() or 'in its interceptors'}>"
+
+    def _request(self, request: Any) -> Any:
+        return request
+
+    def _call(self) -> Any:
+        """The call proper, or the answer of an interceptor; None before, and where there is none."""
+        if not self._task.done() or self._task.cancelled() or self._task.exception() is not None:
+            return None
+        return self._task.result()
+
+    def _add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        call = self._call()
+        if call is None or not _is_call(call):
+            callback(self)
+        else:
+            call.add_done_callback(lambda _: callback(self))
+
+    async def _ask(
+        self, ask: Callable[[Any], Awaitable[Any]], of_error: Callable[[AioRpcError], Any], cancelled: Any
+    ) -> Any:
+        try:
+            call = await asyncio.shield(self._task)
+        except AioRpcError as e:
+            return of_error(e)
+        except asyncio.CancelledError:
+            if self._task.cancelled():
+                return cancelled
+            raise
+        return await ask(call) if _is_call(call) else await ask(_Answered())
+
+
+class _UnaryResponse(Intercepted):
+    def __await__(self) -> Generator[Any, None, Any]:
+        call = yield from self._task.__await__()
+        return (yield from call.__await__()) if _is_call(call) else call
+
+
+class _StreamResponse(Intercepted):
+    _responses: AsyncIterator[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if self._responses is None:
+            self._responses = self._iterate()
+        return self._responses
+
+    async def read(self) -> Any:
+        return await anext(aiter(self), EOF)
+
+    async def _iterate(self) -> AsyncIterator[Any]:
+        async for response in await self._task:
+            yield response
+
+
+class _StreamRequest(Intercepted):
+    def _request(self, request: Any) -> Any:
+        if request is not None:
+            return request
+        self._written = _Written()
+        return self._written
+
+    async def write(self, request: Any) -> None:
+        await self._put(request)
+        if self.done():
+            raise asyncio.InvalidStateError(_FINISHED)
+
+    async def done_writing(self) -> None:
+        """Tell the server that there are no more requests. Idempotent."""
+        if self._written is None or not self.done():
+            await self._put(EOF)
+
+    async def _put(self, request: Any) -> None:
+        """Pass a request on to the interceptors' iterator, unless the call ends first."""
+        if self._written is None:
+            raise UsageError(_MIXED)
+        try:
+            call = await asyncio.shield(self._task)
+        except (AioRpcError, asyncio.CancelledError) as e:
+            if not self._task.done():
+                raise
+            raise asyncio.InvalidStateError(_FINISHED) from e
+        if self.done():
+            raise asyncio.InvalidStateError(_FINISHED)
+        put = asyncio.ensure_future(self._written.put(request))
+        end = asyncio.ensure_future(call.code())
+        try:
+            await asyncio.wait((put, end), return_when=asyncio.FIRST_COMPLETED)
+            if put.done():
+                put.result()
+        finally:
+            put.cancel()
+            end.cancel()
+
+
+class UnaryUnary(_UnaryResponse, grpc.aio.UnaryUnaryCall[Any, Any]):
+    """One request, one response."""
+
+
+class UnaryStream(_StreamResponse, grpc.aio.UnaryStreamCall[Any, Any]):
+    """One request, a stream of responses."""
+
+
+class StreamUnary(_StreamRequest, _UnaryResponse, grpc.aio.StreamUnaryCall[Any, Any]):
+    """A stream of requests, one response."""
+
+
+class StreamStream(_StreamRequest, _StreamResponse, grpc.aio.StreamStreamCall[Any, Any]):
+    """Streams both ways."""
+
+
+class _Written:
+    """The requests that a caller writes, as the iterator that interceptors see. Holds one at a time."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+        self._closed = False
+
+    async def put(self, request: Any) -> None:
+        """Wait until there is room. `EOF` is the last."""
+        if self._closed:
+            if request is EOF:
+                return
+            raise asyncio.InvalidStateError('RPC is half closed after calling "done_writing".')
+        self._closed = request is EOF
+        await self._queue.put(request)
+
+    def __aiter__(self) -> "_Written":
+        return self
+
+    async def __anext__(self) -> Any:
+        request = await self._queue.get()
+        if request is EOF:
+            raise StopAsyncIteration
+        return request
+
+
+class _Answered:
+    """What there is to know of a call that an interceptor answered itself."""
+
+    async def initial_metadata(self) -> Metadata:
+        return Metadata()
+
+    trailing_metadata = initial_metadata
+
+    async def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.OK
+
+    async def details(self) -> str:
+        return ""
+
+    debug_error_string = details
+
+
+def _is_call(answer: Any) -> bool:
+    return isinstance(answer, grpc.aio.Call)
+
+
+def _retrieved(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
