@@ -31,6 +31,7 @@ _POSTGRES = (
     "28",  # a role or password that is being changed, or wrong; see `why_refused`
     "3D000",  # the database is not there (yet)
     "53",  # resources: connections, memory, disk
+    "55000",  # the database takes no connections: another one is taking its place (docs/backup.md)
     "57",  # operator: shutdown, starting up, statement timeout
     "25P03",  # idle in a transaction for too long
     "25006",  # read only: a standby, after a switch-over

@@ -1,9 +1,11 @@
 """What only PostgreSQL does: it restarts, notifies, waits in circles, and ends what takes too long."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -307,3 +309,24 @@ async def test_a_notice_wakes_a_stream_without_a_poll(pair: Pair, payload: str) 
                 await pair[0].write(lambda c: pair[0].notify(c, "happenings", payload))
                 await asyncio.wait({waiting}, timeout=0.2)
             assert waiting.result().cursor == cursor
+
+
+async def test_a_second_login_takes_over_while_the_first_one_still_works(
+    url: str, postgres: Postgres
+) -> None:
+    """docs/backup.md: a role has one password, so a login that acts as the owner replaces the one before."""
+    page = (Path(__file__).parents[3] / "docs" / "backup.md").read_text()
+    (sql,) = re.findall(r"<<END\n(CREATE ROLE.*?)END\n", page, re.DOTALL)
+    await migrate(url, "order")
+    async with Database.open(url, "order") as first, postgres.connected() as admin:
+        await admin.execute(sql.replace("$password", "secret"))
+        try:
+            second_url = url.replace("meshmart@", "meshmart_2:secret@")
+            async with Database.open(second_url, "order") as second:
+                await second.write(lambda c: c.execute(text("CREATE TABLE of_the_second (id INTEGER)")))
+                await first.write(lambda c: c.execute(text("ALTER TABLE of_the_second ADD n INTEGER")))
+            await migrate(second_url, "payment")
+            async with Database.open(url, "payment") as owner:
+                await owner.write(lambda c: c.execute(text("ALTER TABLE payments ADD of_the_first INTEGER")))
+        finally:
+            await admin.execute("DROP ROLE meshmart_2")
