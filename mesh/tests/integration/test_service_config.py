@@ -176,3 +176,28 @@ async def test_settings_change_while_a_stub_is_in_use(ping: Cluster, tmp_path: P
     old.cancel()
     await asyncio.wait([asyncio.ensure_future(old)])
     await made.channel.close()
+
+
+async def test_ring_hash_sends_a_key_to_one_replica_and_the_policy_changes_at_run_time(
+    ping: Cluster, tmp_path: Path
+) -> None:
+    made = await configured(ping, tmp_path)
+
+    def balance(policy: dict[str, Any]) -> None:
+        made.file.write_text(json.dumps({"ping": {"loadBalancingConfig": [policy]}}))
+        assert made.store.poll()
+
+    async def replicas(user: str) -> set[str]:
+        metadata = (("user", user),)
+        return {(await made.stub.Ping(PingRequest(), metadata=metadata)).replica for _ in range(9)}
+
+    assert await replicas("7") == {"ping-1", "ping-2", "ping-3"}
+    balance({"ring_hash": {"requestHashHeader": "user"}})
+    assert made.channel.state()["policy"] == "ring_hash"
+    owners = [await replicas(str(user)) for user in range(20)]
+    assert {len(owner) for owner in owners} == {1}
+    assert len(set.union(*owners)) > 1
+    balance({"least_request": {"choiceCount": 3}})
+    assert await replicas("7") != set()
+    assert made.channel.state()["policy"] == "least_request"
+    await made.channel.close()

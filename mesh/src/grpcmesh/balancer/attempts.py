@@ -2,8 +2,8 @@
 
 import grpc
 
+from grpcmesh.balancer.balancer import Balancer
 from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
-from grpcmesh.balancer.policy import Policy
 from grpcmesh.call import Attempt, AttemptLayer, Method
 
 _OK = grpc.StatusCode.OK
@@ -27,26 +27,26 @@ class EndpointCounts(AttemptLayer):
 class LoadReports(AttemptLayer):
     """Passes the load reports in trailing metadata on to the policy. One that cannot be read is ignored."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
 
     def applies(self, method: Method) -> bool:
-        return self._policy.wants_reports
+        return self._balancer.policy.wants_reports
 
     def on_end(self, attempt: Attempt) -> None:
         for key, value in attempt.trailing_metadata():
             if key == LOAD_KEY and isinstance(value, bytes) and (report := LoadReport.decode(value)):
-                self._policy.reported(attempt.endpoint, report)
+                self._balancer.policy.reported(attempt.endpoint, report)
 
 
 class Latency(AttemptLayer):
     """Tells the policy how long each attempt took, in seconds."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
 
     def applies(self, method: Method) -> bool:
-        return self._policy.wants_latency
+        return self._balancer.policy.wants_latency
 
     def on_end(self, attempt: Attempt) -> None:
-        self._policy.ended(attempt.endpoint, attempt.ended - attempt.started, attempt.code is _OK)
+        self._balancer.policy.ended(attempt.endpoint, attempt.ended - attempt.started, attempt.code is _OK)

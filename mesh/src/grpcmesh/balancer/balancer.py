@@ -1,16 +1,16 @@
 """Which endpoints are in rotation, and what to do when none is. Pure: no sockets, no waiting."""
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from grpcmesh.balancer.endpoint import Endpoint, State
-from grpcmesh.balancer.ewma import PeakEwma
-from grpcmesh.balancer.policy import LeastRequest, Policy, Random, RoundRobin, SlowStart
-from grpcmesh.balancer.weighted import WeightedRoundRobin
+from grpcmesh.balancer.policies import make_policy
+from grpcmesh.balancer.policy import SlowStart
 from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng, monotonic, system_rng
-from grpcmesh.config import BalancerConfig, BalancerPolicy
+from grpcmesh.config import BalancerConfig
+from grpcmesh.service_config import LoadBalancing, PolicyName
 
 
 class Verdict(enum.Enum):
@@ -44,6 +44,7 @@ class Balancer:
     Args:
         target: Short name of the service; it may have a policy of its own.
         ejections: Outlier detection; None: nothing is ejected.
+        balancing: Of a service config; None: the policy of `config`.
     """
 
     def __init__(
@@ -53,16 +54,27 @@ class Balancer:
         clock: Clock = monotonic,
         rng: Rng | None = None,
         ejections: Ejections | None = None,
+        balancing: LoadBalancing | None = None,
     ) -> None:
         self._ejections = ejections
-        self.policy_name: BalancerPolicy = config.targets.get(target, config.policy)
+        self._config, self._clock, self._rng = config, clock, rng or system_rng()
         self.endpoints: dict[str, Endpoint] = {}
         #: Those that are picked from: ready, not ejected, and of the preferred zone if that has any.
         self.rotation: list[Endpoint] = []
         self._target, self._zone = target, config.zone
         self._slow_start = SlowStart(config.slow_start, clock)
-        self.policy = _policy(self.policy_name, config, self._slow_start, clock, rng or system_rng())
         self._known = False
+        self.configure(balancing)
+
+    def configure(self, balancing: LoadBalancing | None) -> None:
+        """Take another policy, or other parameters. The endpoints stay; what the old policy knew is lost."""
+        default: PolicyName = self._config.targets.get(self._target, self._config.policy)
+        balancing = balancing or LoadBalancing(default)
+        #: The name of the policy in force.
+        self.policy_name: PolicyName = balancing.policy
+        self.policy = make_policy(balancing, self._config, self._slow_start, self._clock, self._rng)
+        if self.rotation:
+            self.policy.update(self.rotation)
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """The set of endpoints is now this one; an endpoint that stays keeps its state."""
@@ -143,14 +155,3 @@ class Balancer:
 
 def _because(endpoint: Endpoint) -> str:
     return f" ({endpoint.error})" if endpoint.error else ""
-
-
-def _policy(name: BalancerPolicy, config: BalancerConfig, slow: SlowStart, clock: Clock, rng: Rng) -> Policy:
-    make: dict[BalancerPolicy, Callable[[], Policy]] = {
-        "round_robin": lambda: RoundRobin(slow, clock, rng),
-        "random": lambda: Random(slow, clock, rng),
-        "least_request": lambda: LeastRequest(slow, clock, rng),
-        "peak_ewma": lambda: PeakEwma(slow, clock, rng, config.ewma_decay),
-        "weighted_round_robin": lambda: WeightedRoundRobin(slow, clock, rng),
-    }
-    return make[name]()

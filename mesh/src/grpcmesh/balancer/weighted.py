@@ -54,7 +54,10 @@ class WeightedRoundRobin(Policy):
     """In turn, more often where there is more to spare.
 
     Args:
-        blackout, expiry: Seconds, as above.
+        blackout: Seconds of reports before they are believed.
+        expiry: Seconds after which the last report is forgotten.
+        period: Seconds between two computations of the weights.
+        error_penalty: How much a failure weighs against an endpoint, next to a call.
     """
 
     wants_reports = True
@@ -67,9 +70,13 @@ class WeightedRoundRobin(Policy):
         *,
         blackout: float = BLACKOUT,
         expiry: float = EXPIRY,
+        period: float = PERIOD,
+        error_penalty: float = 1.0,
     ) -> None:
         super().__init__(slow_start, clock, rng)
         self._blackout, self._expiry = blackout, expiry
+        # gRFC A58: a shorter period counts as 100 ms.
+        self._period, self._error_penalty = max(_WARM_PERIOD, period), error_penalty
         self._stride = StaticStride([1.0])
         self._turns = Turns(rng)
         self._due = 0.0
@@ -107,9 +114,11 @@ class WeightedRoundRobin(Policy):
         if warming:
             weights = [w * self.slow_start.weight(e) for w, e in zip(weights, self.endpoints, strict=True)]
         self._stride = StaticStride(weights)
-        self._due = now + (_WARM_PERIOD if warming else PERIOD)
+        self._due = now + (_WARM_PERIOD if warming else self._period)
 
     def _weight(self, endpoint: Endpoint, now: float) -> float:
         if endpoint.load is None or now - endpoint.load_at >= self._expiry:
             return 0.0
-        return endpoint.load.weight() if now - endpoint.load_since >= self._blackout else 0.0
+        return (
+            endpoint.load.weight(self._error_penalty) if now - endpoint.load_since >= self._blackout else 0.0
+        )

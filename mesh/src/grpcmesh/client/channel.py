@@ -72,7 +72,9 @@ class MeshChannel(grpc.aio.Channel):
         settings = Settings(config, store.effective(target), budget, monotonic, system_rng())
         outliers = Outliers(target, settings.outlier_detection, monotonic, system_rng())
         self._outliers = outliers
-        balancer = Balancer(config.balancer, target, ejections=outliers)
+        balancer = Balancer(
+            config.balancer, target, ejections=outliers, balancing=settings.effective.config.load_balancing
+        )
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)
         self._unsubscribe = store.subscribe(target, self._configure)
@@ -127,8 +129,9 @@ class MeshChannel(grpc.aio.Channel):
         core.settings.take(effective)
         self._outliers.configure(core.settings.outlier_detection)
         core.breaker.config = core.settings.circuit_breaker
+        core.balancer.configure(effective.config.load_balancing)
         for spec in core.specs:
-            spec.settings = core.settings.of(spec.method)
+            spec.configure()
 
     def state(self) -> dict[str, Any]:
         """What the admin page shows; JSON-able."""

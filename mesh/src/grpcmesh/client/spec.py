@@ -26,8 +26,8 @@ class Spec:
     """
 
     __slots__ = (
-        "__weakref__", "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks", "hooks",
-        "method", "settings",
+        "__weakref__", "_core", "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks",
+        "hooks", "method", "settings",
     )  # fmt: skip
 
     def __init__(
@@ -35,10 +35,9 @@ class Spec:
     ) -> None:
         self.method = method
         self._serializer, self._deserializer = serializer, deserializer
-        #: Replaced when the settings of the target change.
-        self.settings = core.settings.of(method)
+        self._core = core
+        self.configure()
         self.hooks = Hooks(core.layers, ClientLayer, method)
-        self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
         #: Makes an attempt.
         self.attempt: type[NativeAttempt] = StreamAttempt if method.kind.response_streaming else UnaryAttempt
         self._natives: dict[Connection, Any] = {}
@@ -46,6 +45,12 @@ class Spec:
     def of(self, core: "Core", method: Method) -> "Spec":
         """Return the same for another method, of the same kind and with the same codec."""
         return Spec(core, method, self._serializer, self._deserializer)
+
+    def configure(self) -> None:
+        """The settings of the target have changed."""
+        core, method = self._core, self.method
+        self.settings = core.settings.of(method)
+        self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
 
     def serialize(self, request: Any) -> bytes:
         """Once per message, however many attempts it takes."""

@@ -50,8 +50,8 @@ def attempt_layers(
         breaker,  # first: what it refuses has never been under way
         EndpointCounts(),  # before all that may refuse an attempt that an endpoint was picked for
         outliers,  # before what the policy learns: an endpoint that is ejected now is not picked again
-        LoadReports(balancer.policy),  # before latency: a report tells more of an endpoint than one answer
-        Latency(balancer.policy),
+        LoadReports(balancer),  # before latency: a report tells more of an endpoint than one answer
+        Latency(balancer),
         *own,  # last: nearest to the wire
     ]
 
