@@ -220,6 +220,21 @@ class AuthzConfig:
 
 
 @dataclass(frozen=True)
+class ServiceConfigConfig:
+    """Settings of targets and their methods, as gRPC service configs."""
+
+    file: Path | None = None
+    """JSON that maps targets to service configs; `*` stands for every target. None: there is none."""
+    inline: str = ""
+    """The same as text; what it sets goes before the file."""
+    poll_interval: float = 1.0
+    """How often the file is looked at."""
+
+    def __post_init__(self) -> None:
+        _require(self.poll_interval > 0, "service_config.poll_interval: must be positive")
+
+
+@dataclass(frozen=True)
 class AuthConfig:
     """Tokens of users."""
 
@@ -309,6 +324,7 @@ class MeshConfig:
     retry: RetryConfig = field(default_factory=RetryConfig)
     deadline: DeadlineConfig = field(default_factory=DeadlineConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    service_config: ServiceConfigConfig = field(default_factory=ServiceConfigConfig)
     authz: AuthzConfig = field(default_factory=AuthzConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     fault: FaultConfig = field(default_factory=FaultConfig)

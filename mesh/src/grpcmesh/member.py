@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from grpcmesh.admin import AdminServer
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
+from grpcmesh.service_config import ServiceConfigStore
 from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import Telemetry
 
@@ -37,6 +38,11 @@ class Member:
     ) -> None:
         self.config = config
         self.identity = identity or IdentityStore.of(config, serves=False)
+        settings = config.service_config
+        #: Of all targets.
+        self.service_config = ServiceConfigStore(
+            settings.file, settings.inline, poll_interval=settings.poll_interval
+        )
         self.telemetry = telemetry or Telemetry(config)
         self.tasks = Tasks()
         self.admin: AdminServer | None = None
@@ -50,9 +56,11 @@ class Member:
 
         Raises:
             IdentityError: there is no usable certificate.
+            ConfigError: the service config is wrong; a line for each mistake.
             OSError: the admin port is taken.
         """
         self.identity.load()
+        self.service_config.load()
         try:
             await self._start()
         except BaseException:
@@ -96,7 +104,9 @@ class Member:
         await self.telemetry.start()
         self.telemetry.add(self.identity)
         self.telemetry.add(self.tasks)
+        self.telemetry.add(self.service_config)
         self.tasks.supervise(self.identity.watch, "identity")
+        self.tasks.supervise(self.service_config.watch, "service config")
         if self._sockets:
             self.admin = AdminServer(self.config.admin, self.telemetry.registry, self.state)
             await self.admin.start()
@@ -104,7 +114,13 @@ class Member:
     def _open(self, target: str) -> "MeshChannel":
         from grpcmesh.client.channel import MeshChannel  # a process without channels needs no resolver
 
-        channel = MeshChannel(target, self.config, identity=self.identity, telemetry=self.telemetry)
+        channel = MeshChannel(
+            target,
+            self.config,
+            identity=self.identity,
+            service_config=self.service_config,
+            telemetry=self.telemetry,
+        )
         self.telemetry.add(channel)
         self.spawn(channel.start(), f"channel {target}")
         return channel

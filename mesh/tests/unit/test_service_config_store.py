@@ -57,7 +57,7 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_code(file:
     assert product.config.circuit_breaker.max_concurrent_requests == 7
     assert dict(product.origins) == {
         "methodConfig every method": str(file.path),
-        "circuitBreaker": "MESH_SERVICE_CONFIG",
+        "circuitBreaker": "MESH_SERVICE_CONFIG_INLINE",
     }
     assert timeout(store.effective("order")) == 4
     assert store.effective("user") == Effective()
@@ -68,7 +68,7 @@ def test_what_is_said_of_a_target_goes_before_what_is_said_of_every_target(file:
     store = loaded(file, {"*": timeouts(1) | breaker(5)})
     product = store.effective("product")
     assert (timeout(product), timeout(product, "x.Y")) == (2, 1)
-    assert product.origins["circuitBreaker"] == "MESH_SERVICE_CONFIG (*)"
+    assert product.origins["circuitBreaker"] == "MESH_SERVICE_CONFIG_INLINE (*)"
 
 
 def test_a_changed_file_is_taken_and_told_to_whom_it_concerns(file: File) -> None:
@@ -114,8 +114,8 @@ def test_at_start_every_mistake_of_every_source_is_told(file: File) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(file, {"user": breaker(-1)})
     assert caught.value.problems == [
-        'MESH_SERVICE_CONFIG: "user": circuitBreaker.maxConcurrentRequests: must be from 0 to 4294967296, '
-        "is -1",
+        'MESH_SERVICE_CONFIG_INLINE: "user": circuitBreaker.maxConcurrentRequests: must be from 0 to '
+        "4294967296, is -1",
         f'{file.path}: "product": timeout: no such setting',
         f'{file.path}: "order": methodConfig: must be a list, is 1',
     ]

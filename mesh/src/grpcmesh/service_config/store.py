@@ -116,7 +116,7 @@ class ServiceConfigStore:
                 callback(now)
 
     def _from_environment(self) -> list[Document]:
-        return [read_document(self._inline, "MESH_SERVICE_CONFIG")] if self._inline else []
+        return [read_document(self._inline, "MESH_SERVICE_CONFIG_INLINE")] if self._inline else []
 
     def _from_file(self) -> list[Document]:
         if self._file is None:
