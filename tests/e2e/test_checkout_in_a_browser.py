@@ -179,6 +179,34 @@ def test_an_open_order_page_outlives_every_replica_behind_it(shop: Shop, cluster
     assert bobs.evaluate("window.neverReloaded")
 
 
+def followed(cluster: RunningCluster) -> float:
+    """How many streams of updates the order service has begun."""
+    begun = 0.0
+    for replica in cluster.status()["services"]["order"]["replicas"]:
+        with urllib.request.urlopen(replica["metrics"], timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        begun += sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith("grpc_server_started_total{") and "StreamOrderUpdates" in line
+        )
+    return begun
+
+
+def test_the_page_of_an_order_that_is_over_asks_for_nothing_any_more(
+    shop: Shop, cluster: RunningCluster
+) -> None:
+    bobs = shop.visitor()
+    order_id = buy(bobs)
+    bobs.get_by_role("button", name="Cancel the order").click()
+    expect(bobs.locator("#status")).to_have_text("Cancelled", timeout=PATIENCE)
+    before = followed(cluster)
+    bobs.goto(f"/orders/{order_id}")
+    expect(bobs.locator("#live")).to_contain_text("Nothing more will happen", timeout=PATIENCE)
+    bobs.wait_for_timeout(5_000)  # in which it asked five times
+    assert followed(cluster) - before == 1
+
+
 def test_a_declined_card_says_so_and_keeps_the_cart(shop: Shop) -> None:
     page = shop.visitor()
     find_and_add(page)
