@@ -19,6 +19,7 @@ Kind = Literal[
     "baggage",
     "load_report",
     "pushback",
+    "timeout",  # what is left of a call's time on its way, as its caller told it
     "status_details",
     "policy",
     "token",

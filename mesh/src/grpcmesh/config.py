@@ -275,6 +275,39 @@ class DrainConfig:
 
 
 @dataclass(frozen=True)
+class AdmissionConfig:
+    """How much a server takes on."""
+
+    enabled: bool = True
+    """Whether anything is refused."""
+    target_age: float = 0.25
+    """How long calls may queue before they are served, in seconds; 0: however long."""
+    min_calls: int = 64
+    """Unary calls that may always run at once: the limit that adapts does not go below."""
+    max_calls: int = 1000
+    """Unary calls that may run at once at most."""
+    max_streams: int = 1000
+    """Streams that may run at once."""
+    max_bytes: int = 1 << 32
+    """What a message of the largest size for each call that runs may take."""
+    priorities: Mapping[str, str] = field(default_factory=dict)
+    """`critical`, `default` or `sheddable` by method: `a.Orders/Create=critical,a.Items/List=sheddable`."""
+
+    def __post_init__(self) -> None:
+        _require(self.target_age >= 0, "admission.target_age: must not be negative")
+        _require(
+            0 < self.min_calls <= self.max_calls, "admission.min_calls: must be in (0, admission.max_calls]"
+        )
+        _require(self.max_streams > 0, "admission.max_streams: must be positive")
+        _require(self.max_bytes > 0, "admission.max_bytes: must be positive")
+        for method, priority in self.priorities.items():
+            known = ("critical", "default", "sheddable")
+            _require(
+                priority in known, f"admission.priorities: {method}={priority} is none of {', '.join(known)}"
+            )
+
+
+@dataclass(frozen=True)
 class TelemetryConfig:
     """What a process tells."""
 
@@ -329,6 +362,7 @@ class MeshConfig:
     auth: AuthConfig = field(default_factory=AuthConfig)
     fault: FaultConfig = field(default_factory=FaultConfig)
     drain: DrainConfig = field(default_factory=DrainConfig)
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     admin: AdminConfig = field(default_factory=AdminConfig)
 

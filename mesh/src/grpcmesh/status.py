@@ -21,6 +21,9 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 ATTEMPTS_KEY = "mesh-previous-rpc-attempts"
 #: Initial metadata key by which a server of the mesh says so, in answer to a watch of its health.
 MEMBER_KEY = "mesh-member"
+#: Request metadata key of the milliseconds that the caller gives the call: by it the server sees how long the
+#: call has queued.
+TIMEOUT_KEY = "mesh-timeout-ms"
 
 
 def _bad_request(e: errors.InvalidArgument) -> list[Message]:

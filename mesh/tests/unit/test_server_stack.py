@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
+from grpcmesh.admission import AdmissionLayer
 from grpcmesh.auth import UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
 from grpcmesh.call import Kind, Method, Purpose, ServerCall, ServerLayer
@@ -231,7 +232,7 @@ def test_an_async_generator_is_no_handler_of_one_response() -> None:
 def test_the_stack_has_this_order() -> None:
     config = MeshConfig("shop")
     layers = server_layers(config, Telemetry(config), PolicyStore(AuthzConfig()), None)
-    assert [type(layer) for layer in layers[-3:]] == [IdentityLayer, AuthzLayer, UserLayer]
+    assert [type(layer) for layer in layers[-4:]] == [IdentityLayer, AuthzLayer, AdmissionLayer, UserLayer]
     assert [type(layer).__name__ for layer in layers[:3]] == ["ServerTrace", "ServerMetrics", "AccessLog"]
 
 

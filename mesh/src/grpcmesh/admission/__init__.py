@@ -5,8 +5,9 @@ See mesh/docs/admission.md.
 """
 
 from grpcmesh.admission.gate import Gate, Refusal
+from grpcmesh.admission.layer import AdmissionLayer
 from grpcmesh.admission.limit import ConcurrencyLimit
 from grpcmesh.admission.priority import Priority
 from grpcmesh.admission.queue import QueueAdmission
 
-__all__ = ["ConcurrencyLimit", "Gate", "Priority", "QueueAdmission", "Refusal"]
+__all__ = ["AdmissionLayer", "ConcurrencyLimit", "Gate", "Priority", "QueueAdmission", "Refusal"]

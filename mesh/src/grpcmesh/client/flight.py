@@ -14,8 +14,9 @@ from grpcmesh.client.machines import CallMachine, Do, Status
 from grpcmesh.client.metadata import InvalidMetadata, Pairs, check, pairs
 from grpcmesh.client.requests import serialized_requests
 from grpcmesh.client.stack import RAISED, Hook
+from grpcmesh.client.timeouts import quantized
 from grpcmesh.errors import MeshError
-from grpcmesh.status import ATTEMPTS_KEY, to_wire
+from grpcmesh.status import ATTEMPTS_KEY, TIMEOUT_KEY, to_wire
 
 if TYPE_CHECKING:
     from grpcmesh.client.core import Core
@@ -200,12 +201,15 @@ class Flight:
         sent = call.metadata
         if machine.sent:
             sent = [*sent, (ATTEMPTS_KEY, str(machine.sent))]
+        timeout = self._time_left(now)
+        if timeout is not None and (told := quantized(timeout)):
+            sent, timeout = [*sent, (TIMEOUT_KEY, str(told))], told / 1000
         hedge = machine.begun(attempt)
         if hedge is not None:
             self._hedge_in(hedge)
         attempt.connection.attempts.add(attempt)
         if self._enter_attempt(attempt):
-            self._send(attempt, sent, self._time_left(now))
+            self._send(attempt, sent, timeout)
 
     def _time_left(self, now: float) -> float | None:
         """Seconds that the attempt may take."""

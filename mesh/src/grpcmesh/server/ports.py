@@ -15,6 +15,8 @@ from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
 
+#: The longest request: gRPC's own default.
+MESSAGE_BYTES = 4 * 1024 * 1024
 #: Of every server.
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from grpcmesh.admission import AdmissionLayer
 from grpcmesh.auth import TokenVerifier, UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
 from grpcmesh.balancer import LoadReporter
@@ -26,7 +27,7 @@ from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server import connections
 from grpcmesh.server.accept import Accepting
 from grpcmesh.server.handlers import Handlers
-from grpcmesh.server.ports import OPTIONS, listen
+from grpcmesh.server.ports import MESSAGE_BYTES, OPTIONS, listen
 from grpcmesh.server.stack import LayerErrors, Stack
 from grpcmesh.server.streams import Stream, leaving
 
@@ -62,6 +63,9 @@ def server_layers(
         else None,  # what callers balance by: refusals are load, too
         IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
+        AdmissionLayer(config.admission, MESSAGE_BYTES)
+        if config.admission.enabled
+        else None,  # is there room for it: before what costs more than to refuse it
         UserLayer(verifier, policy.user_rule),  # and on whose behalf
         *own,  # the application's own: they see only calls that are allowed
         FaultLayer(Faults(monotonic, system_rng())) if config.fault.enabled else None,  # last: breaks only

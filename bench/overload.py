@@ -1,0 +1,237 @@
+"""A server under more load than it can serve: goodput and latency, with admission and without.
+
+    bench/overload.py [--server burn|semaphore] [--seconds S] [--loads 0.5,1,2,3,5]
+
+Two servers of known capacity, each a process of its own behind mutual TLS, with the whole stack: `burn`
+uses the CPU for a time that each call takes, `semaphore` lets ten calls at a time wait for theirs. The
+client sends open-loop load: calls come when they come, whether or not others have been answered. One call
+in ten is `Poke`, which has priority; the others are `Ping`. A call counts as done where it is answered
+within its deadline of one second. Off and on run in turns.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import multiprocessing
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+
+from grpcmesh.authz import PolicyStore
+from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.client.channel import MeshChannel
+from grpcmesh.config import (
+    AdmissionConfig,
+    AuthzConfig,
+    IdentityConfig,
+    MeshConfig,
+    RetryConfig,
+    TelemetryConfig,
+)
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.identity import IdentityStore
+from grpcmesh.resolver import StaticResolver
+from grpcmesh.server.server import MeshServer, server_layers
+from grpcmesh.telemetry import Telemetry
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2_grpc import (
+    PingServiceServicer,
+    PingServiceStub,
+    add_PingServiceServicer_to_server,
+)
+
+DEADLINE = 1.0
+#: Seconds that a call takes: of CPU, or of one of ten places.
+BURN, PLACES, HOLD = 0.004, 10, 0.05
+#: Calls a second that each server can do; `burn` is measured, since the stack costs CPU, too.
+SEMAPHORE_CAPACITY = PLACES / HOLD
+POLICY = """
+[[allow]]
+from = ["client"]
+methods = ["mesh.testing.PingService/*"]
+[users]
+"mesh.testing.PingService/*" = "anyone"
+"""
+
+
+class Burn(PingServiceServicer):
+    """Uses the CPU."""
+
+    async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+        end = time.thread_time() + BURN
+        while time.thread_time() < end:
+            pass
+        return PingResponse()
+
+    Poke = Ping
+
+
+class Semaphore(PingServiceServicer):
+    """Lets a few calls at a time wait."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(PLACES)
+
+    async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+        async with self._places:
+            await asyncio.sleep(HOLD)
+        return PingResponse()
+
+    Poke = Ping
+
+
+def config(directory: Path, service: str, admission: bool) -> MeshConfig:
+    return MeshConfig(
+        service,
+        address="127.0.0.1:0",
+        identity=IdentityConfig(directory / service),
+        authz=AuthzConfig(directory / "policy.toml"),
+        retry=RetryConfig(max_attempts=1),
+        telemetry=TelemetryConfig(sample_ratio=0.0, access_log="off"),
+        admission=AdmissionConfig(
+            enabled=admission,
+            target_age=0.02,
+            min_calls=4,
+            priorities={"mesh.testing.PingService/Poke": "critical"},
+        ),
+    )
+
+
+def identity(settings: MeshConfig) -> IdentityStore:
+    store = IdentityStore(settings.identity)
+    store.load()
+    return store
+
+
+def serve(directory: Path, kind: str, admission: bool, pipe: Any) -> None:
+    """The server's process: tells its port, ends when told to."""
+
+    async def run() -> None:
+        settings = config(directory, "ping", admission)
+        policy, store = PolicyStore(settings.authz), identity(settings)
+        policy.load()
+        layers = server_layers(settings, Telemetry(settings), policy, None, store)
+        server = MeshServer(settings, identity=store, layers=layers, health=(health := HealthServicer()))
+        add_PingServiceServicer_to_server(Burn() if kind == "burn" else Semaphore(), server)
+        await server.start()
+        health.set_all(True)
+        pipe.send(server.port)
+        await asyncio.to_thread(pipe.recv)
+        await server.stop(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@dataclasses.dataclass
+class Result:
+    """Of one run."""
+
+    offered: Counter[str] = dataclasses.field(default_factory=Counter)
+    done: Counter[str] = dataclasses.field(default_factory=Counter)
+    codes: Counter[str] = dataclasses.field(default_factory=Counter)
+    latencies: list[float] = dataclasses.field(default_factory=list)
+    refusals: list[float] = dataclasses.field(default_factory=list)
+
+    def p99(self) -> float:
+        """Of the important method, in milliseconds."""
+        return 1000 * statistics.quantiles(self.latencies or [0.0, 0.0], n=100)[98]
+
+
+async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
+    """Open-loop load, seeded."""
+    rng, result = random.Random(1), Result()
+
+    async def call(method: str) -> None:
+        began = time.monotonic()
+        try:
+            await getattr(stub, method)(PingRequest(), timeout=DEADLINE)
+        except grpc.aio.AioRpcError as e:
+            result.codes[e.code().name] += 1
+            if e.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                result.refusals.append(time.monotonic() - began)
+            return
+        result.done[method] += 1
+        if method == "Poke":
+            result.latencies.append(time.monotonic() - began)
+
+    calls: set[asyncio.Task[None]] = set()
+    began = at = time.monotonic()
+    while at < began + seconds:
+        at += rng.expovariate(rate)
+        await asyncio.sleep(max(0.0, at - time.monotonic()))
+        method = "Poke" if rng.random() < 0.1 else "Ping"
+        result.offered[method] += 1
+        task = asyncio.create_task(call(method))
+        calls.add(task)
+        task.add_done_callback(calls.discard)
+    await asyncio.gather(*calls)
+    return result
+
+
+async def measure(directory: Path, kind: str, admission: bool, rate: float, seconds: float) -> Result:
+    """One run against a new server."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(directory, kind, admission, there)
+    )
+    process.start()
+    port = await asyncio.to_thread(here.recv)
+    settings = config(directory, "client", admission)
+    resolver = StaticResolver([f"127.0.0.1:{port}"])
+    async with MeshChannel("ping", settings, identity=identity(settings), resolver=resolver) as channel:
+        await channel.channel_ready()
+        result = await load(PingServiceStub(channel), rate, seconds)
+    here.send(None)
+    await asyncio.to_thread(process.join, 20)
+    return result
+
+
+async def capacity(directory: Path, kind: str) -> float:
+    """Calls a second that the server does when it has always something to do."""
+    if kind == "semaphore":
+        return SEMAPHORE_CAPACITY
+    result = await measure(directory, kind, False, 1.0 / BURN * 0.95, 3.0)
+    return result.done.total() / 3.0
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        ca = CertificateAuthority()
+        for service in ("ping", "client"):
+            write_atomically(directory / service, ca.issue(service).files())
+        (directory / "policy.toml").write_text(POLICY)
+        full = await capacity(directory, arguments.server)
+        print(f"{arguments.server}: capacity {full:.0f} calls/s; {arguments.seconds:g} s a run\n")
+        print("load  admission  done/s  of capacity  critical done  p99 (ms)  refused in (ms)  codes")
+        for times in map(float, arguments.loads.split(",")):
+            for admission in (False, True):
+                r = await measure(directory, arguments.server, admission, times * full, arguments.seconds)
+                done = r.done.total() / arguments.seconds
+                told = f"{1000 * statistics.median(r.refusals):.1f}" if r.refusals else "-"
+                print(
+                    f"{times:>4g}  {'on' if admission else 'off':>9}  {done:>6.0f}  {done / full:>11.2f}  "
+                    f"{r.done['Poke'] / max(1, r.offered['Poke']):>13.1%}  {r.p99():>8.0f}  {told:>15}  "
+                    f"{dict(r.codes)}"
+                )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--server", choices=("burn", "semaphore"), default="burn")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--loads", default="0.5,1,2,3,5")
+    if (given := parser.parse_args()).seconds > 60:
+        sys.exit("overload: --seconds is at most 60")
+    uvloop.run(main(given))

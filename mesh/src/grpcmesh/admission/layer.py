@@ -1,0 +1,112 @@
+"""The layer of the server's stack that asks the gate, and where the age of a call comes from."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import grpc
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from grpcmesh.admission.gate import Gate
+from grpcmesh.admission.limit import ConcurrencyLimit
+from grpcmesh.admission.priority import Priority
+from grpcmesh.admission.queue import QueueAdmission
+from grpcmesh.bad_values import bad_values
+from grpcmesh.call import Kind, Purpose, ServerCall, ServerLayer
+from grpcmesh.clock import Clock, monotonic
+from grpcmesh.config import AdmissionConfig
+from grpcmesh.errors import ResourceExhausted
+from grpcmesh.status import TIMEOUT_KEY
+
+_CAUSES = {
+    "queue": "calls queue too long before they are served",
+    "concurrency": "too many calls are being served",
+    "streams": "too many streams are open",
+    "memory": "the messages of all calls would take too much memory",
+}
+
+
+class AdmissionLayer(ServerLayer):
+    """Refuses what the server cannot do in time, with RESOURCE_EXHAUSTED and pushback (gRFC A6).
+
+    Args:
+        config: Limits and priorities.
+        message_bytes: The largest message that the server takes.
+        clock: Monotonic seconds.
+    """
+
+    applies_to: ClassVar[frozenset[Purpose]] = frozenset({Purpose.APPLICATION})
+
+    def __init__(self, config: AdmissionConfig, message_bytes: int, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._priorities = {f"/{name}": Priority[value.upper()] for name, value in config.priorities.items()}
+        queue = QueueAdmission(config.target_age, clock) if config.target_age else None
+        limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
+        self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
+
+    def on_start(self, call: ServerCall) -> None:
+        """Raises ResourceExhausted where there is no permit."""
+        method = call.method
+        priority = self._priorities.get(method.path, Priority.DEFAULT)
+        refusal = self._gate.enter(priority, self._age(call), method.kind is not Kind.UNARY)
+        if refusal is not None:
+            raise ResourceExhausted(_CAUSES[refusal.cause], refusal.retry_after)
+
+    def on_end(self, call: ServerCall) -> None:
+        cancelled = call.code is grpc.StatusCode.CANCELLED
+        latency = None if cancelled else call.ended - call.started
+        self._gate.leave(call.method.path, latency, call.method.kind is not Kind.UNARY)
+
+    def _age(self, call: ServerCall) -> float:
+        """Seconds that the call has queued in this process: what is gone of the timeout that its caller gave.
+
+        gRPC turns the timeout into a deadline when the request arrives, and does not tell the timeout itself.
+        """
+        told = call.metadata.get(TIMEOUT_KEY)
+        if told is None or call.deadline is None:
+            return 0.0
+        try:
+            timeout = int(told) / 1000
+        except ValueError:
+            bad_values.count("timeout")
+            return 0.0
+        return min(max(0.0, timeout - (call.deadline - call.started)), timeout)
+
+    def metrics(self) -> Iterable[Metric]:
+        gate = self._gate
+        told = "Calls that admission refused, by cause."
+        refused = CounterMetricFamily("mesh_admission_refused", told, labels=["cause"])
+        for cause, count in gate.refused.items():
+            refused.add_metric([cause], count)
+        yield refused
+        values = {
+            "mesh_admission_limit": ("Unary calls that may run at once.", gate.limit.limit),
+            "mesh_admission_in_flight": ("Unary calls that run.", gate.limit.in_flight),
+            "mesh_admission_streams": ("Streams that run.", gate.streams),
+            "mesh_admission_stretch": (
+                "How much longer calls take than they need; 1: not at all.",
+                gate.limit.stretch,
+            ),
+            "mesh_admission_queue_age_seconds": (
+                "The least time that calls of the last window had queued.",
+                gate.queue.age if gate.queue else 0.0,
+            ),
+            "mesh_admission_refused_share": (
+                "The share of calls that is refused for their age.",
+                gate.queue.refused_share if gate.queue else 0.0,
+            ),
+        }
+        for name, (told, value) in values.items():
+            yield GaugeMetricFamily(name, told, value=value)
+
+    def state(self) -> Mapping[str, Any]:
+        gate = self._gate
+        return {
+            "admission": {
+                "limit": round(gate.limit.limit),
+                "in_flight": gate.limit.in_flight,
+                "streams": gate.streams,
+                "refused": dict(gate.refused),
+                "queue_age": gate.queue.age if gate.queue else None,
+            }
+        }
