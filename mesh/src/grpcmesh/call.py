@@ -8,7 +8,7 @@ that there are four kinds of call: the stack knows, in one helper. It calls `on_
 import enum
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -142,6 +142,8 @@ class TraceContext:
     trace_id: str
     span_id: str
     sampled: bool
+    #: What tracing systems add for each other, as it is sent on (`tracestate`).
+    state: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +162,8 @@ class ServerCall:
     workload: Workload | None = None
     principal: Principal | None = None
     trace: TraceContext | None = None
+    #: W3C `baggage` of the caller, as it is sent on. It proves nothing, and is never logged.
+    baggage: str = ""
     #: The sampled server span, where there is one (an OpenTelemetry span).
     span: Any = None
     #: Awaited once the layers have let the call in, before the servicer; raising a MeshError ends it.
@@ -176,6 +180,12 @@ class ServerCall:
     over: bool = False
     #: The stack's own: the end hooks of the layers that have been entered.
     ends: "tuple[Callable[[ServerCall], None], ...]" = ()
+
+    def values(self, key: str) -> Sequence[str | bytes]:
+        """Return all values of a metadata key, in the order in which they came."""
+        if key not in self.metadata:
+            return ()
+        return [value for name, value in self.context.invocation_metadata() or () if name == key]
 
 
 @dataclass(slots=True, eq=False)

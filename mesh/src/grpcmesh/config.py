@@ -313,6 +313,10 @@ class TelemetryConfig:
 
     sample_ratio: float = 0.01
     """Share of new traces that are recorded; a caller's decision is followed."""
+    max_forced_traces: float = 200.0
+    """Calls a second that are recorded because their caller says so; beyond it, `sample_ratio` decides."""
+    baggage_targets: tuple[str, ...] = ()
+    """Targets outside the cluster that W3C baggage is sent to."""
     otlp_endpoint: str = ""
     """OTLP over gRPC; empty: OTEL_EXPORTER_OTLP_ENDPOINT; none: spans are not exported."""
     access_log: Literal["all", "errors", "off"] = "all"
@@ -325,6 +329,7 @@ class TelemetryConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
+        _require(self.max_forced_traces >= 0, "telemetry.max_forced_traces: must not be negative")
         _require(self.load_report_interval >= 0, "telemetry.load_report_interval: must not be negative")
 
 

@@ -65,7 +65,8 @@ class Served:
         )
         self.identity, self.policy = IdentityStore(self.config.identity), PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
-        self.telemetry, self.health = Telemetry(self.config, writer=_Silent()), HealthServicer()
+        self.log = _Lines()
+        self.telemetry, self.health = Telemetry(self.config, writer=self.log), HealthServicer()
         self.server = self._server()
 
     def _server(self) -> MeshServer:
@@ -158,12 +159,16 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-class _Silent:
-    """Takes log lines and drops them."""
+class _Lines:
+    """Keeps log lines."""
 
     dropped = 0
 
-    def write(self, line: str) -> None: ...
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
 
     def close(self) -> None: ...
 

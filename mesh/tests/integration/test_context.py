@@ -12,7 +12,7 @@ from grpcmesh.call import current_call, current_principal, current_workload
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import MeshConfig
 from grpcmesh.tasks import Tasks
-from grpcmesh.telemetry import current_trace
+from grpcmesh.telemetry import current_baggage, current_trace
 from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
@@ -130,6 +130,40 @@ async def test_spawned_work_starts_clean_while_the_call_lives(tmp_path: Path, do
     *inherited, remaining = seen
     assert inherited == [None, None, None, None]
     assert remaining > 2.1  # not bounded by the two seconds of the call that is being served
+
+
+@pytest.mark.parametrize(
+    ("target", "baggage"), [("ping", "tenant=se%63ret,more=1;p"), ("ping.example.com", None)]
+)
+async def test_trace_state_and_baggage_travel_and_are_not_logged(
+    tmp_path: Path, target: str, baggage: str | None
+) -> None:
+    class Forwarding(PingServiceServicer):
+        async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+            assert current_baggage() == {"tenant": "secret", "more": "1"}
+            response: PingResponse = await PingServiceStub(onward).Ping(PingRequest())
+            return response
+
+    metadata = (
+        ("traceparent", TRACEPARENT),
+        ("tracestate", "vendor=1"),
+        ("tracestate", "other=2"),
+        ("baggage", "tenant=se%63ret"),
+        ("baggage", "more=1;p"),
+    )
+    async with PingServer(None) as server, serve(tmp_path, Forwarding()) as served:
+        resolver = FakeResolver(server.endpoint)
+        config = MeshConfig("client")
+        onward = MeshChannel(target, config, identity=None, telemetry=served.telemetry, resolver=resolver)
+        async with served.channel() as channel:
+            sent = (await PingServiceStub(channel).Ping(PingRequest(), metadata=metadata)).metadata
+        await onward.close()
+    assert (sent["traceparent"][3:35], sent["tracestate"]) == (TRACEPARENT[3:35], "vendor=1,other=2")
+    assert sent.get("baggage") == baggage
+    logged = "".join(served.log.lines)
+    assert '"trace_id":"0af7651916cd43dd8448eb211c80319c"' in logged
+    assert "tenant" not in logged
+    assert "secret" not in logged
 
 
 async def test_a_channel_that_its_first_call_starts_does_not_belong_to_that_call(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ DEFAULTS = {
     "drain.grace": 20.0,
     "drain.stream_grace": 1.0,
     "telemetry.sample_ratio": 0.01,
+    "telemetry.max_forced_traces": 200.0,
+    "telemetry.baggage_targets": (),
     "telemetry.otlp_endpoint": "",
     "telemetry.access_log": "all",
     "telemetry.load_report_interval": 0.0,

@@ -1,136 +1,41 @@
 """Propagation, sampling and the tracing layers, with a recorder that keeps spans in a list."""
 
 import asyncio
-import random
 from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from grpcmesh.call import (
-    ClientCall,
-    Kind,
-    Method,
     Principal,
-    Purpose,
-    ServerCall,
-    TraceContext,
     Workload,
     current_call,
     current_workload,
 )
-from grpcmesh.telemetry import TraceMiddleware, annotate, current_span, current_trace, detached_context
-from grpcmesh.telemetry.context import active, format_traceparent, parse_traceparent
-from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Step, Tracer
-
-GET = Method.parse("/ecommerce.ProductService/GetProduct", Kind.UNARY)
-HEALTH = Method.parse("/grpc.health.v1.Health/Watch", Kind.SERVER_STREAM)
-SAMPLED = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", True)
-UNSAMPLED = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", False)
-
-
-class FakeSpan:
-    def __init__(
-        self, name: str, kind: str, parent: TraceContext | None, attributes: dict[str, Any], n: int
-    ) -> None:
-        self.name, self.kind, self.parent, self.attributes = name, kind, parent, dict(attributes)
-        self.trace = TraceContext(parent.trace_id if parent else f"{n:032x}", f"{n:016x}", True)
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.error: str | None = None
-        self.ended = False
-
-    def add_event(self, name: str, attributes: dict[str, Any]) -> None:
-        self.events.append((name, attributes))
-
-    def set_attributes(self, attributes: dict[str, Any]) -> None:
-        self.attributes |= attributes
-
-    def update_name(self, name: str) -> None:
-        self.name = name
-
-
-class ListRecorder:
-    """Keeps spans: the seam is `Recorder`; the SDK's own is tested in integration."""
-
-    def __init__(self) -> None:
-        self.spans: list[FakeSpan] = []
-
-    def start(
-        self, name: str, kind: str, parent: TraceContext | None, attributes: dict[str, Any]
-    ) -> FakeSpan:
-        self.spans.append(FakeSpan(name, kind, parent, attributes, len(self.spans) + 1))
-        return self.spans[-1]
-
-    def context(self, span: FakeSpan) -> TraceContext:
-        return span.trace
-
-    def end(self, span: FakeSpan, error: str | None, attributes: dict[str, Any]) -> None:
-        span.set_attributes(attributes)
-        span.error, span.ended = error, True
+from grpcmesh.telemetry import (
+    annotate,
+    current_span,
+    current_trace,
+    detached_context,
+)
+from grpcmesh.telemetry.context import active
+from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Step
+from grpcmesh.telemetry.w3c import format_traceparent
+from tests.unit.tracingkit import (
+    HEALTH,
+    SAMPLED,
+    UNSAMPLED,
+    ListRecorder,
+    Web,
+    send,
+    serve,
+    tracer,
+)
 
 
 @pytest.fixture
 def recorder() -> ListRecorder:
     return ListRecorder()
-
-
-def tracer(recorder: ListRecorder | None, ratio: float = 1.0) -> Tracer:
-    return Tracer(ratio, recorder, random.Random(1))
-
-
-def serve(layer: ServerTrace, header: str | None = None, method: Method = GET) -> ServerCall:
-    purpose = Purpose.MESH if method is HEALTH else Purpose.APPLICATION
-    metadata = {"traceparent": header} if header else {}
-    call = ServerCall(method, None, 0.0, metadata, purpose)  # type: ignore[arg-type]
-    layer.on_start(call)
-    return call
-
-
-def send(layer: ClientTrace, method: Method = GET) -> ClientCall:
-    call = ClientCall(method, "product", 0.0)
-    layer.on_start(call)
-    return call
-
-
-ids = st.builds(
-    TraceContext,
-    st.integers(1, 2**128 - 1).map("{:032x}".format),
-    st.integers(1, 2**64 - 1).map("{:016x}".format),
-    st.booleans(),
-)
-
-
-@given(ids)
-def test_a_context_survives_the_wire(context: TraceContext) -> None:
-    assert parse_traceparent(format_traceparent(context)) == context
-
-
-@given(st.text() | st.binary())
-def test_any_garbage_is_no_context_rather_than_an_error(garbage: str | bytes) -> None:
-    parse_traceparent(garbage)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-    ],
-)
-def test_a_malformed_header_is_no_context(header: str) -> None:
-    assert parse_traceparent(header) is None
-
-
-def test_a_later_version_may_have_more_fields_and_flags() -> None:
-    header = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03-more"
-    assert parse_traceparent(header) == SAMPLED
 
 
 def test_about_the_ratio_of_new_traces_is_sampled(recorder: ListRecorder) -> None:
@@ -351,35 +256,6 @@ async def test_detached_work_keeps_the_trace_and_nothing_else(recorder: ListReco
 
 def test_annotating_outside_of_a_sampled_trace_does_nothing() -> None:
     annotate(order_id=7)
-
-
-class Web:
-    """An ASGI app that makes one mesh call, and the messages it sent."""
-
-    def __init__(self, layer: Tracer, status: int = 200) -> None:
-        self._layer, self._status = layer, status
-        self.sent: list[Any] = []
-        self.calls: list[ClientCall] = []
-
-    async def __call__(self, scope: Any, receive: Any, send_message: Any) -> None:
-        self.calls.append(send(ClientTrace(self._layer)))
-        scope["route"] = type("Route", (), {"path": "/products/{id}"})
-        await send_message({"type": "http.response.start", "status": self._status, "headers": []})
-
-    async def request(self, force: bool = False, header: str = "") -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/products/1",
-            "query_string": b"token=secret",
-            "headers": [(b"traceparent", header.encode())] if header else [],
-        }
-
-        async def keep(message: Any) -> None:
-            self.sent.append(message)
-
-        middleware = TraceMiddleware(self, self._layer, lambda scope: force)
-        await middleware(scope, None, keep)  # type: ignore[arg-type]
 
 
 async def test_an_http_request_is_the_root_of_the_calls_it_makes(recorder: ListRecorder) -> None:

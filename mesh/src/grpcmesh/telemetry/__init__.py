@@ -1,6 +1,12 @@
 """Telemetry: metrics, traces and logs. `Telemetry` puts them together; see mesh/docs/telemetry.md."""
 
-from grpcmesh.telemetry.context import annotate, current_span, current_trace, detached_context
+from grpcmesh.telemetry.context import (
+    annotate,
+    current_baggage,
+    current_span,
+    current_trace,
+    detached_context,
+)
 from grpcmesh.telemetry.http import TraceMiddleware
 from grpcmesh.telemetry.http_metrics import HttpMetrics, MetricsMiddleware
 from grpcmesh.telemetry.logs import Logger
@@ -17,6 +23,7 @@ __all__ = [
     "Telemetry",
     "TraceMiddleware",
     "annotate",
+    "current_baggage",
     "current_span",
     "current_trace",
     "detached_context",

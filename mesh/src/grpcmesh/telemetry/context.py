@@ -1,15 +1,10 @@
-"""Which trace the running task belongs to, and how a trace travels: W3C `traceparent`."""
+"""Which trace the running task belongs to, and what travels with it."""
 
-import re
 from contextvars import Context, ContextVar
 from typing import Any
 
 from grpcmesh.call import ServerCall, TraceContext, current_call
-
-#: Metadata key and HTTP header (https://www.w3.org/TR/trace-context/#traceparent-header).
-TRACEPARENT = "traceparent"
-
-_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+from grpcmesh.telemetry.w3c import baggage_items
 
 
 class Active:
@@ -18,12 +13,14 @@ class Active:
     Args:
         trace: Its context.
         span: The sampled span, or None.
+        baggage: What an HTTP request brought along; None: what is around this has it.
     """
 
-    __slots__ = ("call", "outer", "over", "span", "trace")
+    __slots__ = ("baggage", "call", "outer", "over", "span", "trace")
 
-    def __init__(self, trace: TraceContext, span: Any) -> None:
+    def __init__(self, trace: TraceContext, span: Any, baggage: str | None = None) -> None:
         self.trace, self.span = trace, span
+        self.baggage = sent_baggage() if baggage is None else baggage
         #: The call it is inside of: a call served later in the same context is not part of it.
         self.call = current_call.get()
         #: True once the step or request has ended: tasks that outlive it are no longer part of it.
@@ -65,14 +62,25 @@ def current_span() -> Any:
 def detached_context() -> Context:
     """Return a context for a task that must outlast the call, the step or the request that creates it.
 
-    The task belongs to the same trace, which its log lines and calls carry, and inherits nothing else: no
-    deadline, caller or user. Pass it as `context=` to `asyncio.create_task`.
+    The task belongs to the same trace, which its log lines and calls carry, baggage included. It inherits
+    nothing else: no deadline, caller or user. Pass it as `context=` to `asyncio.create_task`.
     """
     context = Context()
-    trace = current_trace()
+    trace, baggage = current_trace(), sent_baggage()
     if trace is not None:
-        context.run(lambda: active.set(Active(trace, None)))
+        context.run(lambda: active.set(Active(trace, None, baggage)))
     return context
+
+
+def sent_baggage() -> str:
+    """The `baggage` that calls of the running task send on; empty where there is none."""
+    inner = _innermost()
+    return inner.baggage if inner is not None else ""
+
+
+def current_baggage() -> dict[str, str]:
+    """Return the W3C baggage of the running task, decoded. It comes from callers: it proves nothing."""
+    return baggage_items(sent_baggage())
 
 
 def annotate(**attributes: str | int | float | bool) -> None:
@@ -83,22 +91,3 @@ def annotate(**attributes: str | int | float | bool) -> None:
     span = current_span()
     if span is not None:
         span.set_attributes({key.replace("_", ".", 1): value for key, value in attributes.items()})
-
-
-def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
-    """The context of a `traceparent`, or None where it is absent or malformed (then a new trace begins)."""
-    if value is None:
-        return None
-    found = _FORM.fullmatch(value if isinstance(value, str) else value.decode("latin-1"))
-    if found is None:
-        return None
-    version, trace_id, span_id, flags, rest = found.groups()
-    # Version 00 ends after the flags; a later one may go on; ff and all-zero ids are invalid.
-    if version == "ff" or (version == "00" and rest) or not trace_id.strip("0") or not span_id.strip("0"):
-        return None
-    return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
-
-
-def format_traceparent(trace: TraceContext) -> str:
-    """The `traceparent` to send."""
-    return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"

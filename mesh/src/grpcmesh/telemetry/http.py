@@ -1,10 +1,20 @@
 """Where a trace begins that comes from a browser: an ASGI middleware."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
-from grpcmesh.telemetry.context import TRACEPARENT, parse_traceparent
+from grpcmesh.call import TraceContext
+from grpcmesh.telemetry.context import current_trace
 from grpcmesh.telemetry.tracing import Attributes, Step, Tracer
+from grpcmesh.telemetry.w3c import (
+    BAGGAGE,
+    TRACEPARENT,
+    TRACESTATE,
+    parse_baggage,
+    parse_traceparent,
+    parse_tracestate,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,18 +33,25 @@ class TraceMiddleware:
         app: The application inside.
         tracer: `telemetry.tracer`.
         force: Whether to record this request whatever the ratio (`lambda scope: scope["method"] == "POST"`).
+            This and a caller's flag are within `MESH_TELEMETRY_MAX_FORCED_TRACES`.
+        baggage: Whether a `baggage` header is believed and sent on: not where strangers send requests.
     """
 
     def __init__(
-        self, app: App, tracer: Tracer, force: Callable[[Scope], bool] = lambda scope: False
+        self,
+        app: App,
+        tracer: Tracer,
+        force: Callable[[Scope], bool] = lambda scope: False,
+        *,
+        baggage: bool = False,
     ) -> None:
-        self._app, self._tracer, self._force = app, tracer, force
+        self._app, self._tracer, self._force, self._baggage = app, tracer, force, baggage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = HttpSpan(self._tracer, scope, self._force is not None and self._force(scope))
+        request = HttpSpan(self._tracer, scope, self._force(scope), self._baggage)
         with request:
             await self._app(scope, receive, request.sender(send))
 
@@ -42,12 +59,16 @@ class TraceMiddleware:
 class HttpSpan(Step):
     """The span of one HTTP request, by OpenTelemetry's HTTP conventions. The query is not recorded."""
 
-    def __init__(self, tracer: Tracer, scope: Scope, force: bool) -> None:
-        parent = parse_traceparent(_header(scope, TRACEPARENT))
+    def __init__(self, tracer: Tracer, scope: Scope, force: bool, baggage: bool = False) -> None:
         attributes: Attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
-        super().__init__(tracer, scope["method"], attributes, kind="server", parent=parent, force=force)
-        self._scope = scope
+        brought = parse_baggage(_headers(scope, BAGGAGE)) if baggage else ""
+        super().__init__(tracer, scope["method"], attributes, kind="server", baggage=brought)
+        self._scope, self._force = scope, force
         self._status = 0
+
+    def decide(self) -> tuple[TraceContext | None, bool]:
+        parent = _parent(self._scope)
+        return parent or current_trace(), self._tracer.sample_incoming(parent, self._force)
 
     def sender(self, send: Send) -> Send:
         """Sees the status go by, and adds the trace's id to the response."""
@@ -75,6 +96,14 @@ class HttpSpan(Step):
         self._tracer.end(self._span, error, attributes)
 
 
-def _header(scope: Scope, name: str) -> bytes | None:
+def _parent(scope: Scope) -> TraceContext | None:
+    """The trace that the request belongs to. More than one `traceparent` are none."""
+    headers = _headers(scope, TRACEPARENT)
+    parent = parse_traceparent(b",".join(headers)) if headers else None
+    states = _headers(scope, TRACESTATE) if parent is not None else ()
+    return replace(parent, state=parse_tracestate(states)) if parent is not None and states else parent
+
+
+def _headers(scope: Scope, name: str) -> list[bytes]:
     wanted = name.encode()
-    return next((value for key, value in scope["headers"] if key.lower() == wanted), None)
+    return [value for key, value in scope["headers"] if key.lower() == wanted]

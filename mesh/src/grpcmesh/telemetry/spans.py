@@ -22,6 +22,7 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
+    TraceState,
     set_span_in_context,
 )
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -144,7 +145,13 @@ def _context(parent: TraceContext | None) -> Context:
     # An explicit context: the SDK would otherwise look for a parent in a context variable of its own.
     if parent is None:
         return Context()
-    ids = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=_SAMPLED)
+    ids = SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=True,
+        trace_flags=_SAMPLED,
+        trace_state=TraceState.from_header([parent.state]) if parent.state else None,
+    )
     return set_span_in_context(NonRecordingSpan(ids), Context())
 
 

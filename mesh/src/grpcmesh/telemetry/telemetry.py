@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import functools
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.config import MeshConfig
 from grpcmesh.telemetry.access import AccessLog
 from grpcmesh.telemetry.lag import LoopLag
+from grpcmesh.telemetry.limit import RateLimit
 from grpcmesh.telemetry.logs import CapturedLogging, Logger
 from grpcmesh.telemetry.metrics import ClientMetrics, ServerMetrics
 from grpcmesh.telemetry.registry import MergedSources, Source, process_registry
@@ -56,15 +58,16 @@ class Telemetry:
         self.registry: CollectorRegistry = process_registry(self._sources)
         endpoint = config.telemetry.otlp_endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         self._recorder = self._open_recorder(config, endpoint) if endpoint else None
-        self.tracer = Tracer(config.telemetry.sample_ratio, self._recorder, random.Random())
+        forced = RateLimit(config.telemetry.max_forced_traces)
+        self.tracer = Tracer(config.telemetry.sample_ratio, self._recorder, random.Random(), forced)
         self.metrics_server, self.metrics_client = ServerMetrics(), ClientMetrics()
         self.trace_server = ServerTrace(self.tracer, config.address)
-        self.trace_client = ClientTrace(self.tracer)
+        self.trace_client = ClientTrace(self.tracer, functools.lru_cache(256)(_takes_baggage(config)))
         self.access_log = AccessLog(self.log, config.telemetry.access_log)
         self._lag = LoopLag()
         self._captured: CapturedLogging | None = None
-        own = (self.metrics_server, self.metrics_client, self._lag, _Lines(self._writer), bad_values)
-        for source in own:
+        lines = _Lines(self._writer)
+        for source in (self.metrics_server, self.metrics_client, self.tracer, self._lag, lines, bad_values):
             self.add(source)
 
     def _open_recorder(self, config: MeshConfig, endpoint: str) -> "OtelRecorder":
@@ -111,6 +114,12 @@ class Telemetry:
             self._captured = None
         await self._writer.aclose()
         atexit.unregister(self._writer.close)
+
+
+def _takes_baggage(config: MeshConfig) -> Callable[[str], bool]:
+    """Whether a target is told what callers have in their baggage: services of the cluster, named ones."""
+    named = frozenset(config.telemetry.baggage_targets)
+    return lambda target: target in named or config.target(target).in_cluster
 
 
 class _Lines:

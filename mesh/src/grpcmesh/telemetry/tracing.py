@@ -1,14 +1,18 @@
 """Tracing layers: one server span a call, one client span a logical call with an event per attempt.
 
 Sampling is decided where a trace begins and followed everywhere else, so an unsampled call passes
-on two ids and builds nothing. Attributes follow OpenTelemetry's RPC conventions
-(https://opentelemetry.io/docs/specs/semconv/rpc/). Payloads and tokens are never recorded.
+on two ids and builds nothing. What callers may force has a limit. Attributes follow OpenTelemetry's RPC
+conventions (https://opentelemetry.io/docs/specs/semconv/rpc/). Payloads and tokens are never recorded.
 """
 
+import math
 import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.call import (
     ClientCall,
@@ -19,13 +23,16 @@ from grpcmesh.call import (
     TraceContext,
     is_mesh_service,
 )
-from grpcmesh.telemetry.context import (
+from grpcmesh.telemetry.context import Active, active, current_trace, sent_baggage
+from grpcmesh.telemetry.limit import RateLimit
+from grpcmesh.telemetry.w3c import (
+    BAGGAGE,
     TRACEPARENT,
-    Active,
-    active,
-    current_trace,
+    TRACESTATE,
     format_traceparent,
+    parse_baggage,
     parse_traceparent,
+    parse_tracestate,
 )
 
 _OK = grpc.StatusCode.OK
@@ -55,20 +62,38 @@ class Tracer:
         ratio: Share of new traces that are recorded.
         recorder: None where spans go nowhere: then nothing is sampled here, but contexts pass through.
         rng: Draws ids of unsampled traces and the decision.
+        forced: How often a caller may have a call recorded; None: as often as it likes.
     """
 
-    def __init__(self, ratio: float, recorder: Recorder | None, rng: random.Random) -> None:
+    def __init__(
+        self, ratio: float, recorder: Recorder | None, rng: random.Random, forced: RateLimit | None = None
+    ) -> None:
         self._ratio = ratio
         self._recorder = recorder
         self._rng = rng
+        self._forced = forced or RateLimit(math.inf)
 
-    def sample(self, parent: TraceContext | None, force: bool = False) -> bool:
-        """Whether to record: the parent's decision; for a new trace a draw, unless forced."""
+    def sample(self, parent: TraceContext | None) -> bool:
+        """Whether to record a part of this process's own work: the parent's decision, or a draw."""
         if self._recorder is None:
             return False
-        if parent is not None:
-            return parent.sampled
-        return force or self._rng.random() < self._ratio
+        return parent.sampled if parent is not None else self._draw()
+
+    def sample_incoming(self, parent: TraceContext | None, force: bool = False) -> bool:
+        """Whether to record what a caller sent.
+
+        The caller's decision is followed either way, and `force` is one to record. Beyond the limit such a
+        decision counts for nothing: the ratio decides.
+        """
+        if self._recorder is None:
+            return False
+        if parent is not None and not parent.sampled and not force:
+            return False
+        asked = force or parent is not None
+        return (asked and self._forced.take()) or self._draw()
+
+    def _draw(self) -> bool:
+        return self._rng.random() < self._ratio
 
     def start(
         self, name: str, kind: str, parent: TraceContext | None, attributes: Attributes
@@ -76,7 +101,18 @@ class Tracer:
         """A recorded span and its context. Only after `sample` said so."""
         assert self._recorder is not None
         span = self._recorder.start(name, kind, parent, attributes)
-        return self._recorder.context(span), span
+        trace = self._recorder.context(span)
+        return (replace(trace, state=parent.state) if parent is not None and parent.state else trace), span
+
+    def unrecorded(self, parent: TraceContext | None) -> TraceContext:
+        """The context of what is not recorded: the parent's, or a new one."""
+        if parent is None:
+            return self.unsampled()
+        if parent.sampled and self._recorder is not None:
+            # Its caller wanted it recorded and may not: what follows must not be recorded in pieces.
+            span_id = f"{self._rng.getrandbits(64) | 1:016x}"
+            return TraceContext(parent.trace_id, span_id, False, parent.state)
+        return parent
 
     def unsampled(self) -> TraceContext:
         """A new trace that nobody records: its ids still join the log lines of all its services."""
@@ -88,6 +124,15 @@ class Tracer:
         """Ends a span; `error` names what failed."""
         assert self._recorder is not None
         self._recorder.end(span, error, attributes)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return how many calls were recorded because their caller said so, and how many were too many."""
+        family = CounterMetricFamily(
+            "mesh_traces_forced", "Calls that their caller wanted recorded, by outcome.", labels=["result"]
+        )
+        family.add_metric(["recorded"], self._forced.allowed)
+        family.add_metric(["limited"], self._forced.refused)
+        yield family
 
 
 class ServerTrace(ServerLayer):
@@ -104,16 +149,20 @@ class ServerTrace(ServerLayer):
         self._address = _endpoint(address)
 
     def on_start(self, call: ServerCall) -> None:
-        parent = parse_traceparent(call.metadata.get(TRACEPARENT))
-        tracer = self._tracer
+        tracer, metadata = self._tracer, call.metadata
+        parent = parse_traceparent(metadata.get(TRACEPARENT))
         if parent is None and call.purpose is Purpose.MESH:
             return
-        if tracer.sample(parent):
+        if parent is not None and TRACESTATE in metadata:
+            parent = replace(parent, state=parse_tracestate(call.values(TRACESTATE)))
+        if BAGGAGE in metadata:
+            call.baggage = parse_baggage(call.values(BAGGAGE))
+        if tracer.sample_incoming(parent):
             name = call.method.full_name
             attributes = {**_rpc(name), **self._address}
             call.trace, call.span = tracer.start(name, "server", parent, attributes)
         else:
-            call.trace = parent or tracer.unsampled()
+            call.trace = tracer.unrecorded(parent)
 
     def on_end(self, call: ServerCall) -> None:
         if call.span is None:
@@ -128,10 +177,14 @@ class ServerTrace(ServerLayer):
 
 
 class ClientTrace(ClientLayer):
-    """The outermost client layer: its parent is the step, HTTP request or served call of the task."""
+    """The outermost client layer: its parent is the step, HTTP request or served call of the task.
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    Args:
+        takes_baggage: Whether W3C baggage is sent to a target: it may say more than an outsider should know.
+    """
+
+    def __init__(self, tracer: Tracer, takes_baggage: Callable[[str], bool] = lambda target: True) -> None:
+        self._tracer, self._takes_baggage = tracer, takes_baggage
 
     def on_start(self, call: ClientCall) -> None:
         parent = current_trace()
@@ -144,7 +197,19 @@ class ClientTrace(ClientLayer):
             call.trace, call.span = tracer.start(name, "client", parent, attributes)
         else:
             call.trace = parent or tracer.unsampled()
-        call.metadata.append((TRACEPARENT, format_traceparent(call.trace)))
+        self._send(call, call.trace)
+
+    def _send(self, call: ClientCall, trace: TraceContext) -> None:
+        """The trace, in place of one that the application forwards, and baggage unless it sends its own."""
+        names = {name for name, _ in call.metadata} if call.metadata else ()
+        if TRACEPARENT in names or TRACESTATE in names:
+            call.metadata[:] = [e for e in call.metadata if e[0] not in (TRACEPARENT, TRACESTATE)]
+        call.metadata.append((TRACEPARENT, format_traceparent(trace)))
+        if trace.state:
+            call.metadata.append((TRACESTATE, trace.state))
+        baggage = sent_baggage()
+        if baggage and BAGGAGE not in names and self._takes_baggage(call.target):
+            call.metadata.append((BAGGAGE, baggage))
 
     def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
         if call.span is not None:
@@ -172,21 +237,25 @@ class Step:
         attributes: Attributes,
         *,
         kind: str = "internal",
-        parent: TraceContext | None = None,
-        force: bool = False,
+        baggage: str | None = None,
     ) -> None:
         self._tracer, self._name, self._kind, self._attributes = tracer, name, kind, attributes
-        self._parent, self._force = parent, force
+        self._baggage = baggage
         self._span: Any = None
+
+    def decide(self) -> tuple[TraceContext | None, bool]:
+        """The parent, and whether to record."""
+        parent = current_trace()
+        return parent, self._tracer.sample(parent)
 
     def __enter__(self) -> "Step":
         tracer = self._tracer
-        parent = self._parent or current_trace()
-        if tracer.sample(parent, self._force):
+        parent, sampled = self.decide()
+        if sampled:
             self.trace, self._span = tracer.start(self._name, self._kind, parent, self._attributes)
         else:
-            self.trace = parent or tracer.unsampled()
-        self._active = Active(self.trace, self._span)
+            self.trace = tracer.unrecorded(parent)
+        self._active = Active(self.trace, self._span, self._baggage)
         self._token = active.set(self._active)
         return self
 

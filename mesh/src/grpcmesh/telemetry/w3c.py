@@ -1,0 +1,122 @@
+"""How a trace travels: `traceparent`, `tracestate` and `baggage`, as W3C says. Pure.
+
+https://www.w3.org/TR/trace-context-1/ (Recommendation) and https://www.w3.org/TR/baggage/. Names of gRPC
+metadata and of HTTP headers are the same. Every value comes from a peer: one that is malformed counts in
+`mesh_bad_values_total`, and is as good as absent.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
+
+from grpcmesh.bad_values import bad_values
+from grpcmesh.call import TraceContext
+
+TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
+
+#: Members of a `tracestate` (more are invalid), and characters that we pass on.
+MAX_STATE_MEMBERS, MAX_STATE = 32, 512
+#: Entries longer than this go first where a `tracestate` is too long.
+_LONG_STATE_MEMBER = 128
+#: Members and bytes of a `baggage` that we pass on; what is beyond is left out.
+MAX_BAGGAGE_MEMBERS, MAX_BAGGAGE = 64, 8192
+
+_OWS = " \t"
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_STATE_MEMBER = re.compile(
+    r"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"  # key
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]",  # value
+    re.ASCII,
+)
+_TOKEN, _VALUE = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
+_PROPERTY = rf"{_TOKEN}(?:[ \t]*=[ \t]*{_VALUE})?"
+_BAGGAGE_MEMBER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*({_VALUE})(?:[ \t]*;[ \t]*{_PROPERTY})*", re.ASCII)
+
+Values = Iterable[str | bytes]
+
+
+def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
+    """Return the context of a `traceparent`; None where it is absent or malformed, so that a trace begins."""
+    if value is None:
+        return None
+    found = _PARENT.fullmatch(_text(value).strip(_OWS))
+    if found is not None:
+        version, trace_id, span_id, flags, rest = found.groups()
+        # Version 00 ends after the flags; a later one may go on; ff and all-zero ids are invalid.
+        known = version != "ff" and not (version == "00" and rest)
+        if known and trace_id.strip("0") and span_id.strip("0"):
+            return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
+    bad_values.count("traceparent")
+    return None
+
+
+def format_traceparent(trace: TraceContext) -> str:
+    """Return the `traceparent` to send. Flags that are not defined are zero, as the Recommendation asks."""
+    return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"
+
+
+def parse_tracestate(values: Values) -> str:
+    """Return a `tracestate` as it is to be sent on; empty where it is absent or malformed.
+
+    Args:
+        values: Of all headers or metadata entries of this name, in their order.
+    """
+    members = [m for m in _members(values) if m]
+    keys = [m.partition("=")[0] for m in members[: MAX_STATE_MEMBERS + 1]]
+    malformed = (
+        len(members) > MAX_STATE_MEMBERS
+        or len(set(keys)) < len(keys)
+        or not all(map(_STATE_MEMBER.fullmatch, members))
+    )
+    if malformed:
+        bad_values.count("tracestate")
+        return ""
+    return _shortened(members)
+
+
+def _shortened(members: list[str]) -> str:
+    """Within the length that everybody passes on: without long members first, then without the last ones."""
+    while members and sum(map(len, members)) + len(members) - 1 > MAX_STATE:
+        long = [m for m in members if len(m) > _LONG_STATE_MEMBER]
+        members.remove((long or members)[-1])
+    return ",".join(members)
+
+
+def parse_baggage(values: Values) -> str:
+    """Return a `baggage` as it is to be sent on: its well-formed members, as many as must be passed on.
+
+    Args:
+        values: Of all headers or metadata entries of this name, in their order.
+    """
+    members: list[str] = []
+    size = -1
+    for member in _members(values):
+        if not member:
+            continue
+        size += 1 + len(member)
+        if len(members) == MAX_BAGGAGE_MEMBERS or size > MAX_BAGGAGE:
+            bad_values.count("baggage")
+            break
+        if _BAGGAGE_MEMBER.fullmatch(member):
+            members.append(member)
+        else:
+            size -= 1 + len(member)
+            bad_values.count("baggage")
+    return ",".join(members)
+
+
+def baggage_items(baggage: str) -> dict[str, str]:
+    """Return the keys and the decoded values of a `baggage` that `parse_baggage` returned."""
+    found = (_BAGGAGE_MEMBER.fullmatch(member) for member in baggage.split(",") if member)
+    return {f.group(1): unquote(f.group(2), errors="replace") for f in found if f}
+
+
+def _members(values: Values) -> Iterator[str]:
+    """The members of a list header, however many headers it came in (RFC 9110, section 5.3)."""
+    for value in values:
+        for member in _text(value).split(","):
+            yield member.strip(_OWS)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
