@@ -1,4 +1,4 @@
-"""Text as it is compared."""
+"""Text as it is compared and encoded."""
 
 import unicodedata
 

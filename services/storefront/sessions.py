@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from services.kit.text import is_encodable
 from services.kit.validation import INT32_MAX
@@ -72,16 +72,16 @@ def _claims(payload: str) -> Any:
         return None
 
 
-def _is_user_id(value: Any) -> bool:
+def _is_user_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(_USER_ID.fullmatch(value)) and int(value) <= INT32_MAX
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and is_encodable(value)
 
 
-def _is_time(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= _MAX_TIME  # of NaN, too
+def _is_time(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 <= value <= _MAX_TIME  # of NaN, too
 
 
 class Renewals:

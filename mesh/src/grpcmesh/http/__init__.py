@@ -1,0 +1,7 @@
+"""An HTTP/1.1 server for ports that strangers can reach: strict framing, deadlines, limits by address."""
+
+from grpcmesh.http.limits import HttpLimits
+from grpcmesh.http.peers import Proxies
+from grpcmesh.http.server import Asgi, HttpServer, bounded
+
+__all__ = ["Asgi", "HttpLimits", "HttpServer", "Proxies", "bounded"]

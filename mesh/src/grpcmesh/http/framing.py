@@ -1,0 +1,130 @@
+"""HTTP/1.1 framing without latitude: what another server could read differently is refused (RFC 9112, 11.2).
+
+h11 follows the RFC where it lets a recipient be lenient: it prefers Transfer-Encoding over Content-Length,
+merges equal Content-Length fields, unfolds folded lines and takes a bare LF for a line's end. Each of these
+is how a request is hidden from a proxy inside of another one, and no browser sends any.
+"""
+
+import re
+from typing import Any
+
+import h11
+
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+#: RFC 3986, 3.2.2, without user information: a registered name or an IPv4 address, or an IPv6 address.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+
+class Refused(h11.RemoteProtocolError):
+    """The request breaks a rule; `error_status_hint` is the status to answer with."""
+
+
+class StrictConnection(h11.Connection):
+    """A server's h11 connection that raises `Refused` for what h11 would let pass.
+
+    Args:
+        max_head: Bytes of a request's line and fields.
+        max_body: Bytes of a request's body.
+
+    Attributes:
+        status: What to answer, once an error has been raised.
+    """
+
+    def __init__(self, max_head: int, max_body: int) -> None:
+        super().__init__(h11.SERVER, max_head)
+        self.status = 400
+        self._max_head, self._max_body = max_head, max_body
+        #: What has come of the request since its beginning, as long as its header is incomplete.
+        self._head = bytearray()
+        self._body = 0
+        self._chunked = False
+
+    @property
+    def head_begun(self) -> bool:
+        """Whether the first byte of a next request has come, but not its whole header."""
+        return self.their_state is h11.IDLE and bool(self._head)
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is h11.IDLE:
+            self._head += data
+        super().receive_data(data)
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self._head = bytearray(self.trailing_data[0])
+
+    def next_event(self) -> Any:
+        before = self.trailing_data[0] if self._chunked else b""
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                self._begin(event)
+            elif isinstance(event, h11.Data):
+                self._count(len(event.data))
+            elif isinstance(event, h11.EndOfMessage) and self._chunked:
+                left = len(self.trailing_data[0])
+                _check_end(event, before[: len(before) - left])
+        except h11.RemoteProtocolError as e:
+            self.status = e.error_status_hint
+            raise
+        return event
+
+    def _begin(self, request: h11.Request) -> None:
+        left = len(self.trailing_data[0])
+        head = bytes(self._head[: len(self._head) - left])
+        self._head.clear()
+        if len(head) > self._max_head:  # h11 counts only what is incomplete
+            raise Refused(f"the header is longer than {self._max_head} bytes", 431)
+        fields = check_head(head, request.http_version)
+        self._chunked = b"transfer-encoding" in fields
+        self._count(int(fields.get(b"content-length", b"0")))
+        self._body = 0
+
+    def _count(self, size: int) -> None:
+        self._body += size
+        if self._body > self._max_body:
+            raise Refused(f"the body is longer than {self._max_body} bytes", 413)
+
+
+def check_head(head: bytes, version: bytes) -> dict[bytes, bytes]:
+    """Check the bytes of a header that h11 could parse.
+
+    Args:
+        head: From the request line to the empty line.
+        version: `1.1` or `1.0`.
+
+    Returns:
+        The fields that frame the message and say for whom it is, by their names in lower case.
+
+    Raises:
+        Refused: two parsers could disagree about it.
+    """
+    lines = head.split(b"\n")
+    if any(not line.endswith(b"\r") for line in lines[:-1]):
+        raise Refused("a line ends without CR")
+    fields: dict[bytes, bytes] = {}
+    for line in lines[1:-2]:
+        name, _, value = line.lower().partition(b":")
+        if name[:1] in (b" ", b"\t"):
+            raise Refused("a folded line")
+        if name in (b"host", b"content-length", b"transfer-encoding"):
+            if name in fields:
+                raise Refused(f"more than one {name.decode()}")
+            fields[name] = value.strip()
+    _check_framing(fields, version)
+    return fields
+
+
+def _check_framing(fields: dict[bytes, bytes], version: bytes) -> None:
+    length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if coding is not None and (length is not None or version != b"1.1"):
+        raise Refused("Transfer-Encoding with Content-Length, or in HTTP/1.0")
+    if length is not None and not _DIGITS.fullmatch(length):
+        raise Refused("Content-Length is not a number")
+    if not _HOST.fullmatch(fields.get(b"host", b"")):
+        raise Refused("Host is not a host")
+
+
+def _check_end(event: h11.EndOfMessage, end: bytes) -> None:
+    if event.headers or not end.endswith(b"\r\n"):
+        raise Refused("trailer fields, or an end without CR")

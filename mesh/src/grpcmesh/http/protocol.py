@@ -1,0 +1,230 @@
+"""uvicorn's HTTP/1.1 protocol with a deadline for each thing that a client can be slow at."""
+
+import asyncio
+import enum
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+
+from grpcmesh.http.framing import StrictConnection
+from grpcmesh.http.limits import HttpLimits, Registry
+from grpcmesh.http.peers import MAX_PROXY_LINE, Proxies, normal, proxy_source
+
+_PROXY = b"PROXY "
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    IDLE = enum.auto()  # the next request; uvicorn's own keep-alive timer runs
+    HEAD = enum.auto()  # the rest of a request's header
+    BODY = enum.auto()  # the rest of a request's body
+    ANSWER = enum.auto()  # the application
+    WRITE = enum.auto()  # the client, to take more of the answer
+    CLOSING = enum.auto()  # the client, to read what was said last
+
+
+#: The server waits for nobody but the client: to make room, these may go.
+_EVICTABLE = frozenset({Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE, Phase.CLOSING})
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection.
+
+    Args:
+        config, server_state, app_state: uvicorn's.
+        limits: Times and sizes.
+        registry: Of the server's connections.
+        proxies: May say, in a PROXY line, whom they speak for.
+    """
+
+    conn: StrictConnection
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: HttpLimits,
+        registry: Registry,
+        proxies: Proxies,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn = StrictConnection(limits.max_head, limits.max_body)
+        self._limits, self._registry, self._proxies = limits, registry, proxies
+        self._phase = Phase.HEAD
+        self._timer: asyncio.TimerHandle | None = None
+        self._address = ""
+        #: The beginning of a PROXY line, as long as it may still be one.
+        self._proxy_line: bytearray | None = None
+
+    @property
+    def evictable(self) -> bool:
+        return self._phase in _EVICTABLE
+
+    def evict(self) -> None:
+        """Close at once, without lingering: this connection is counted no more."""
+        if self._phase in (Phase.HEAD, Phase.BODY):
+            self._turn_away(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        peer = get_remote_addr(transport)
+        self._address = normal(peer[0]) if peer else ""
+        exempt = peer is not None and peer[0] in self._proxies
+        if exempt:
+            self._proxy_line = bytearray()
+        if not self._registry.enter(self, self._address, exempt=exempt):
+            self._turn_away(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        self._arm(self._limits.head_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._registry.leave(self, self._address)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.CLOSING:
+            return  # a lingering close: what still comes is not looked at
+        if self._proxy_line is not None:
+            data = self._without_proxy_line(data)
+        if data:
+            super().data_received(data)
+            self._follow()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._follow()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that was refused, with the status that fits, and close."""
+        self._refuse(HTTPStatus(self.conn.status))
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._follow()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._follow()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Enter the phase that the connection is in now; a phase that lasts keeps its deadline."""
+        phase = self._present()
+        if phase is self._phase:
+            return
+        self._phase = phase
+        self._disarm()
+        limits = self._limits
+        times = {
+            Phase.HEAD: limits.head_timeout,
+            Phase.BODY: limits.body_timeout,
+            Phase.WRITE: limits.write_timeout,
+            Phase.CLOSING: limits.close_timeout,
+        }
+        if phase in times:
+            self._arm(times[phase])
+
+    def _present(self) -> Phase:
+        if self._phase is Phase.CLOSING or self.transport.is_closing():
+            return Phase.CLOSING
+        if self.flow.write_paused:
+            return Phase.WRITE
+        if self.conn.their_state is h11.SEND_BODY:
+            return Phase.BODY
+        if self.conn.their_state is h11.IDLE:
+            begun = self.conn.head_begun or self._phase is Phase.HEAD
+            return Phase.HEAD if begun else Phase.IDLE
+        return Phase.ANSWER
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._time_out)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_out(self) -> None:
+        if self._phase in (Phase.HEAD, Phase.BODY):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        elif self._phase is Phase.IDLE:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer by ourselves where the application has not begun to, and close without losing the answer.
+
+        A socket closed with input unread resets the connection, and the client may never see the status:
+        so our half is closed, and the rest is read and dropped for a while (RFC 9112, 9.6).
+        """
+        self._say(status)
+        self.flow.resume_reading()
+        self._arm(self._limits.close_timeout)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _turn_away(self, status: HTTPStatus) -> None:
+        self._say(status)
+        self.transport.close()
+
+    def _say(self, status: HTTPStatus) -> None:
+        """The last word of this connection: the application is told that its client has gone."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(_answer(status))
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._unset_keepalive_if_required()
+        self._disarm()
+        self._phase = Phase.CLOSING
+
+    def _without_proxy_line(self, data: bytes) -> bytes:
+        """What follows the PROXY line; all of it where there is none."""
+        assert self._proxy_line is not None
+        self._proxy_line += data
+        seen = bytes(self._proxy_line)
+        line, end, rest = seen.partition(b"\r\n")
+        if seen.startswith(_PROXY) and not end and len(seen) <= MAX_PROXY_LINE:
+            return b""
+        if _PROXY.startswith(seen):
+            return b""
+        self._proxy_line = None
+        if not seen.startswith(_PROXY):
+            return seen
+        source = proxy_source(line + end)
+        if source is None:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return b""
+        self._speak_for(source)
+        return rest
+
+    def _speak_for(self, source: str) -> None:
+        """From here on the connection is that of the proxy's client."""
+        self._registry.leave(self, self._address)
+        self._address, self.client = source, (source, 0)
+        if not self._registry.enter(self, source, exempt=source in self._proxies):
+            self._turn_away(HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _answer(status: HTTPStatus) -> bytes:
+    body = f"{status.phrase}\n".encode()
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    retry = "retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
+    return f"{head}{retry}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
