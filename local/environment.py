@@ -42,9 +42,14 @@ class Surroundings:
             "MESH_RESOLVER_KIND": self.resolver_kind,
             "MESH_IDENTITY_DIRECTORY": str(self.state.certs / spec.name),
             "MESH_AUTHZ_POLICY_FILE": str(self.state.policy),
-            **({"MESHMART_HTTP_ADDRESS": place.at(place.http)} if spec.web else {}),
+            **(self._web(place) if spec.web else {}),
             **{k: v.replace("{state}", str(self.state.path)) for k, v in spec.environment.items()},
         }
+
+    @staticmethod
+    def _web(place: Place) -> dict[str, str]:
+        # The forwarder says by a PROXY line for whom it speaks.
+        return {"MESHMART_HTTP_ADDRESS": place.at(place.http), "MESHMART_TRUSTED_PROXIES": "127.0.0.1"}
 
     def _shared(self) -> dict[str, str]:
         variables = {**self.base, "MESHMART_DATA_DIR": str(self.state.data), "PYTHONUNBUFFERED": "1"}

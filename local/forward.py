@@ -1,34 +1,65 @@
 """The way in: one address for people, forwarded to the ready web replicas, as an Ingress does."""
 
 import asyncio
+import enum
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
+from grpcmesh.http import HttpLimits
+from grpcmesh.http.limits import Registry
 from local.errors import ClusterError, describe
 
 Backend = tuple[str, int]
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK = 64 * 1024
 _CONNECT_TIMEOUT = 1.0
-_MAX_CONNECTIONS = 512
-_BODY = b"No replica of the storefront is ready. Try again in a moment.\n"
-_UNAVAILABLE = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
-)
+
+
+class State(enum.Enum):
+    """Where a client's connection stands."""
+
+    HEAD = enum.auto()  # its first request is not whole: it may be evicted
+    FORWARDED = enum.auto()  # a replica has it, with deadlines of its own
+    GONE = enum.auto()
+
+
+@dataclass(eq=False)
+class Visitor:
+    """A client's connection, as the registry sees it."""
+
+    address: str
+    port: int
+    task: "asyncio.Task[None]"
+    state: State = State.HEAD
+
+    @property
+    def evictable(self) -> bool:
+        return self.state is State.HEAD
+
+    def evict(self) -> None:
+        self.state = State.GONE
+        self.task.cancel()
 
 
 class Forwarder:
     """Forwards TCP connections, each to the next ready replica in turn.
 
     A replica that is drained gets no new connections and finishes those that it has. A restart of all
-    replicas refuses nobody.
+    replicas refuses nobody. A replica gets a connection only once the header of its first request is whole;
+    a line of the PROXY protocol tells it whose it is, so that it can bound what one client takes.
 
     Args:
         backends: The ready replicas, as of now.
+        limits: Of what a client may take; by default half as many connections as an HTTP server takes, as
+            each costs two file descriptors.
     """
 
-    def __init__(self, backends: Callable[[], Sequence[Backend]]) -> None:
+    def __init__(self, backends: Callable[[], Sequence[Backend]], limits: HttpLimits | None = None) -> None:
+        most = HttpLimits().connections // 2
+        self._limits = limits or replace(HttpLimits(), max_connections=most, max_per_address=most * 3 // 4)
+        self._registry = Registry(self._limits)
         self._backends = backends
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
@@ -58,40 +89,78 @@ class Forwarder:
     async def start(self) -> None:
         """Serves; `bind` comes first."""
         assert self._socket is not None
-        self._server = await asyncio.start_server(self._accept, sock=self._socket)
+        self._server = await asyncio.start_server(
+            self._accept, sock=self._socket, limit=self._limits.max_head
+        )
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        address, port, *_ = writer.get_extra_info("peername") or ("", 0)
+        visitor = Visitor(address, port, task)
         self._connections.add(task)
         try:
-            if len(self._connections) <= _MAX_CONNECTIONS:
-                await self._serve(reader, writer)
+            if self._registry.enter(visitor, address):
+                await self._serve(visitor, reader, writer)
+            else:
+                await self._turn_away(visitor, reader, writer)
         except OSError:
             pass  # either side went away, which is its right
+        except (
+            asyncio.CancelledError
+        ):  # ends here: asyncio.start_server would log that the task was cancelled
+            if visitor.state is State.GONE:
+                writer.write(_answer("408 Request Timeout", "The request did not come in time."))
         finally:
             self._connections.discard(task)
+            self._registry.leave(visitor, address)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _turn_away(
+        self, visitor: Visitor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Says why, and reads for a while what comes: a socket closed with input unread loses the answer."""
+        if not self._registry.linger(visitor):
+            return
+        writer.write(_answer("503 Service Unavailable", "Too many connections."))
+        writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.close_timeout):
+                while await reader.read(_CHUNK):
+                    pass
+
+    async def _serve(
+        self, visitor: Visitor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._limits.head_timeout):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError:
+            return writer.write(_answer("408 Request Timeout", "The request did not come in time."))
+        except asyncio.LimitOverrunError:
+            return writer.write(_answer("431 Request Header Fields Too Large", "That is too much."))
+        except asyncio.IncompleteReadError:
+            return None
+        visitor.state = State.FORWARDED
         upstream = await self._connect()
         if upstream is None:
-            with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                async with asyncio.timeout(_CONNECT_TIMEOUT):
-                    await reader.readuntil(b"\r\n\r\n")
-            writer.write(_UNAVAILABLE)
-            await writer.drain()
-            return
+            words = "No replica of the storefront is ready. Try again in a moment."
+            return writer.write(_answer("503 Service Unavailable", words))
+        upstream[1].write(_proxy_line(visitor, upstream[1]) + head)
+        return await self._pump_both((reader, writer), upstream)
+
+    async def _pump_both(self, client: _Streams, upstream: _Streams) -> None:
+        stalled = self._limits.write_timeout
         try:
             async with asyncio.TaskGroup() as group:
-                inward = group.create_task(_pump(reader, upstream[1]))
+                inward = group.create_task(_pump(client[0], upstream[1], stalled))
                 # Over when the replica has said all; a client that only hung up half still hears the rest.
-                await _pump(upstream[0], writer)
+                await _pump(upstream[0], client[1], stalled)
                 inward.cancel()
         finally:
             upstream[1].close()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self) -> _Streams | None:
         """Tries each ready replica once, beginning with the next in turn."""
         backends = list(self._backends())
         self._turn += 1
@@ -118,12 +187,35 @@ class Forwarder:
         await asyncio.gather(*connections, return_exceptions=True)
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Copies until the source ends, then passes the end on."""
+def _proxy_line(visitor: Visitor, upstream: asyncio.StreamWriter) -> bytes:
+    """Version 1 of the PROXY protocol: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt."""
+    host, port, *_ = upstream.get_extra_info("peername")
+    family = "TCP6" if ":" in visitor.address else "TCP4"
+    return f"PROXY {family} {visitor.address} {host} {visitor.port} {port}\r\n".encode()
+
+
+def _answer(status: str, words: str) -> bytes:
+    body = f"{words}\n".encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nRetry-After: 1\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, stalled: float) -> None:
+    """Copies until the source ends, then passes the end on.
+
+    Args:
+        source, sink: From where to where.
+        stalled: Seconds for which the sink may take nothing; then its connection is cut.
+    """
     with suppress(OSError):
         while chunk := await source.read(_CHUNK):
             sink.write(chunk)
-            await sink.drain()
+            try:
+                async with asyncio.timeout(stalled):
+                    await sink.drain()
+            except TimeoutError:
+                sink.transport.abort()
+                return
     with suppress(OSError):
         if sink.can_write_eof():
             sink.write_eof()

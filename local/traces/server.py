@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-from grpcmesh.admin import HttpServer
+from grpcmesh.http import HttpServer
 from local.traces.model import decode
 from local.traces.store import TraceStore
 from local.traces.web import web_app

@@ -57,7 +57,10 @@ def build_app(
         *outermost,
         Middleware(Edge, log=log, closing=draining or closing.is_set),
         Middleware(
-            VisitMiddleware, renewals=Renewals(site.shop.accounts), secure=site.settings.secure_cookies
+            VisitMiddleware,
+            renewals=Renewals(site.shop.accounts),
+            secure=site.settings.secure_cookies,
+            proxies=site.settings.proxies,
         ),
     ]
     handlers = {ShopError: errors.shop_error, HTTPException: errors.http_error}

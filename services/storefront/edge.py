@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,6 +58,8 @@ class Edge:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # who has gone is told nothing; the line below keeps status 0
         except Exception as e:
             self._log.error("request failed", e, method=scope["method"], path=scope["path"])
             if status:

@@ -8,6 +8,7 @@ behind us leaves, we resume from the same cursor at another one, unseen by the b
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,14 +18,14 @@ from starlette.types import Receive, Scope, Send
 
 from services.storefront.domain import Problem, ShopError, Update
 from services.storefront.site import Site, path_id
-from services.storefront.visit import visit_of
+from services.storefront.visit import Visit, visit_of
 
 #: Seconds between two signs of life; proxies cut connections that are silent for a minute.
 HEARTBEAT = 15.0
 #: Seconds until a browser is sent to reconnect, so that long-lived pages spread over new replicas.
 MAX_AGE = 1800.0
-#: Streams that one process serves at a time.
-MAX_STREAMS = 500
+#: Streams that one process serves at a time, and those of one address.
+MAX_STREAMS, MAX_STREAMS_OF_ONE = 500, 50
 #: Longest pause before an order replica is tried again (seconds).
 MAX_PAUSE = 2.0
 #: Milliseconds until a browser reconnects that does not know the event at the end.
@@ -43,7 +44,7 @@ class LiveOrders:
 
     def __init__(self, site: Site, closing: asyncio.Event) -> None:
         self._site, self._closing = site, closing
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     async def events(self, request: Request) -> Response:
         visit = visit_of(request)
@@ -51,29 +52,31 @@ class LiveOrders:
             return Response(media_type="text/event-stream")  # a stream without a body would only hang
         if visit.session is None:
             return Response(status_code=204)  # Tells an EventSource not to come back.
-        if self._open >= MAX_STREAMS:
+        if self._open.total() >= MAX_STREAMS or self._open[visit.address] >= MAX_STREAMS_OF_ONE:
             raise ShopError(Problem.BUSY, "too many pages are open")
         given = request.headers.get("last-event-id") or request.query_params.get("after", "")
         cursor = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
-        return EventStream(self, visit.token, path_id(request), cursor)
+        return EventStream(self, visit, path_id(request), cursor)
 
     async def serve(self, stream: "EventStream", receive: Receive, send: Send) -> None:
         """Runs a stream until the browser leaves, the process drains, or it is too old."""
-        self._open += 1
+        self._open[stream.address] += 1
         try:
             ends = (_disconnected(receive), self._closing.wait(), asyncio.sleep(MAX_AGE))
             await _first_of(stream.push(self._site, send), _beat(send), *ends)
         finally:
-            self._open -= 1
+            self._open[stream.address] -= 1
+            self._open += Counter()  # forgets those that have none
 
 
 class EventStream(Response):
     """The response: it sends as long as there is something to follow."""
 
-    def __init__(self, live: LiveOrders, token: str, order_id: int, cursor: int) -> None:
+    def __init__(self, live: LiveOrders, visit: Visit, order_id: int, cursor: int) -> None:
         super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._live, self._token, self._order_id, self._cursor = live, token, order_id, cursor
+        self._live, self._token, self._order_id, self._cursor = live, visit.token, order_id, cursor
+        self.address = visit.address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -38,7 +38,8 @@ async def build(settings: Settings, app: App) -> None:
     telemetry.add(metrics)
     counted = Middleware(MetricsMiddleware, metrics=metrics, clock=monotonic)
     web = build_app(site, telemetry.log, closing, (traced, counted), lambda: app.server.draining)
-    http = await app.enter(HttpServer(web, settings.host, settings.port, closing, mesh.drain.grace))
+    address = (settings.host, settings.port)
+    http = await app.enter(HttpServer(web, *address, closing, mesh.drain.grace, proxies=settings.proxies))
     app.spawn(http.watch(), "http")
     telemetry.log.info("serving pages", host=settings.host, port=http.port)
 

@@ -10,10 +10,7 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-#: Connections at a time; beyond that uvicorn answers 503.
-MAX_CONNECTIONS = 1024
-#: Seconds an idle connection is kept.
-KEEP_ALIVE = 30
+from grpcmesh.http import HttpLimits, Proxies, bounded
 
 
 class _Quiet(uvicorn.Server):
@@ -32,24 +29,22 @@ class HttpServer:
         host, port: Where; port 0 is any free one.
         closing: Set when leaving, before waiting for requests: it ends the streams.
         grace: Seconds that running requests may take after that.
+        limits: Of what a client may take.
+        proxies: May say whom they speak for.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, closing: asyncio.Event, grace: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        closing: asyncio.Event,
+        grace: float,
+        limits: HttpLimits | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         self._host, self._port, self._closing, self._grace = host, port, closing, grace
-        self._server = _Quiet(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=max(1, round(grace)),
-                limit_concurrency=MAX_CONNECTIONS,
-            )
-        )
+        self._server = _Quiet(bounded(app, limits, proxies, max(1, round(grace))))
         self._task: asyncio.Task[None] | None = None
 
     @property

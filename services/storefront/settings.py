@@ -1,11 +1,12 @@
 """The storefront's own settings, `MESHMART_*`, beside those of the mesh."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
 from grpcmesh.config import ConfigError
+from grpcmesh.http import Proxies
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,12 @@ class Settings:
     """Base address of the trace store's pages; a trace lies at `/trace/ID` under it. Empty: no links."""
     secure_cookies: bool = False
     """Cookies for https only. Off for http://127.0.0.1; on behind anything that speaks TLS."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """The peers that are believed when they say, by X-Forwarded-For or a PROXY line, whom they speak for."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Reads MESHMART_HTTP_ADDRESS, MESHMART_TRACES_URL and MESHMART_SECURE_COOKIES.
+        """Reads MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES and _TRUSTED_PROXIES.
 
         Raises:
             ConfigError: with a line for each variable that is wrong.
@@ -37,6 +40,15 @@ class Settings:
         secure = environ.get("MESHMART_SECURE_COOKIES", "false").lower()
         if secure not in ("true", "false"):
             problems.append(f"MESHMART_SECURE_COOKIES={secure!r}: must be true or false")
+        proxies = _proxies(environ.get("MESHMART_TRUSTED_PROXIES", ""), problems)
         if problems:
             raise ConfigError(problems)
-        return cls(host.strip("[]"), int(port), traces, secure == "true")
+        return cls(host.strip("[]"), int(port), traces, secure == "true", proxies)
+
+
+def _proxies(networks: str, problems: list[str]) -> Proxies:
+    try:
+        return Proxies.of(filter(None, (network.strip() for network in networks.split(","))))
+    except ValueError as e:
+        problems.append(f"MESHMART_TRUSTED_PROXIES={networks!r}: {e}")
+        return Proxies()

@@ -8,6 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grpcmesh.http import Proxies
 from grpcmesh.telemetry.context import current_trace
 from services.storefront.cart import Cart
 from services.storefront.domain import Problem, ShopError, Tokens
@@ -27,8 +28,10 @@ _ORDER_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 class Visit:
     """One request's state. Pages get it by `visit_of(request)`."""
 
-    def __init__(self, request: Request, *, secure: bool) -> None:
+    def __init__(self, request: Request, *, secure: bool, address: str = "") -> None:
         self._request, self._secure = request, secure
+        #: Of the visitor, as far as it is known; one text for one subscriber.
+        self.address = address
         self._set: SimpleCookie = SimpleCookie()
         self.trail = Trail()
         self.idempotent = request.method == "GET"
@@ -138,16 +141,20 @@ class VisitMiddleware:
         app: What it stands around.
         renewals: Exchanges refresh tokens.
         secure: Cookies for https only.
+        proxies: Are believed when they say whom they speak for.
     """
 
-    def __init__(self, app: ASGIApp, renewals: Renewals, secure: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, renewals: Renewals, secure: bool, proxies: Proxies | None = None
+    ) -> None:
         self._app, self._renewals, self._secure = app, renewals, secure
+        self._proxies = proxies or Proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(WITHOUT_VISIT):
             await self._app(scope, receive, send)
             return
-        visit = Visit(Request(scope), secure=self._secure)
+        visit = Visit(request := Request(scope), secure=self._secure, address=self._address(request))
         if (trace := current_trace()) is not None and trace.sampled:
             visit.trail.trace_id = trace.trace_id
         scope.setdefault("state", {})["visit"] = visit
@@ -168,6 +175,10 @@ class VisitMiddleware:
             await self._app(scope, receive, send_with_cookies)
         finally:
             current_trail.reset(context)
+
+    def _address(self, request: Request) -> str:
+        peer = request.client.host if request.client else ""
+        return self._proxies.client(peer, request.headers.getlist("x-forwarded-for"))
 
     async def _renew(self, visit: Visit) -> None:
         expired = visit.session is None or visit.session.expires_at - EARLY < self._renewals.now()

@@ -1,13 +1,15 @@
 """The HTTP server around the shop in memory: what a drain does to requests and streams under way."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from services.storefront import live
 from services.storefront.domain import Address, Category, Product
 from services.storefront.server import HttpServer
 from tests.unit.services.storefront.fakes import BOB, FakeShop
@@ -112,3 +114,41 @@ async def test_a_server_that_stops_by_itself_is_an_error(shop: FakeShop) -> None
         server._server.should_exit = True
         with pytest.raises(RuntimeError, match="by itself"):
             await asyncio.wait_for(server.watch(), PATIENCE)
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Enough file descriptors for both ends of a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.9"])
+async def test_1030_half_sent_requests_keep_nobody_out(shop: FakeShop, source: str) -> None:
+    async with serving(shop) as (server, client):
+        halves = []
+        for _ in range(1030):
+            at = ("127.0.0.1", server.port)
+            halves.append(await asyncio.open_connection(*at, local_addr=(source, 0)))
+            halves[-1][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        assert (await client.get("/", timeout=PATIENCE)).status_code == 200
+        for _, writer in halves:
+            writer.close()
+
+
+async def test_one_address_follows_only_so_many_orders(
+    shop: FakeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MAX_STREAMS_OF_ONE", 2)
+    await shop.orders.create(BOB, 2, [(1, 1)], Address(), None, "key")
+    cookies = {"cookie": f"session={BOB}"}
+    async with serving(shop) as (_, client), AsyncExitStack() as stack:
+        kept = []
+        for _ in range(2):
+            stream = client.stream("GET", "/orders/1/events", headers=cookies)
+            kept.append((await stack.enter_async_context(stream)).aiter_lines())
+            await asyncio.wait_for(anext(kept[-1]), PATIENCE)
+        assert (await client.get("/orders/1/events", headers=cookies)).status_code == 429

@@ -1,6 +1,5 @@
 """The HTTP port of a process: metrics, its view of the mesh as a page and as JSON. See mesh/docs/admin.md."""
 
-from grpcmesh.admin.http import HttpServer
 from grpcmesh.admin.server import AdminServer, admin_app
 
-__all__ = ["AdminServer", "HttpServer", "admin_app"]
+__all__ = ["AdminServer", "admin_app"]

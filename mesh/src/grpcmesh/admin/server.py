@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from grpcmesh.admin.http import HttpServer
 from grpcmesh.admin.page import render
 from grpcmesh.config import AdminConfig
+from grpcmesh.http import HttpServer
 
 State = Callable[[], Mapping[str, Any]]
 

@@ -13,6 +13,11 @@ import h11
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: RFC 3986, 3.2.2, without user information: a registered name or an IPv4 address, or an IPv6 address.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+#: What may stand between the data of chunks; extensions and trailers mean nothing to us, but may to others.
+_CHUNK_FRAMING = b"0123456789abcdefABCDEF\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+#: Bytes of it in one body: chunks of a byte each cost far more than they carry.
+_MAX_FRAMING = 4096
 
 
 class Refused(h11.RemoteProtocolError):
@@ -38,6 +43,8 @@ class StrictConnection(h11.Connection):
         self._head = bytearray()
         self._body = 0
         self._chunked = False
+        #: The CR that the bytes between the chunks' data have ended with so far, and how many these were.
+        self._open_line, self._framed = b"", 0
 
     @property
     def head_begun(self) -> bool:
@@ -54,16 +61,18 @@ class StrictConnection(h11.Connection):
         self._head = bytearray(self.trailing_data[0])
 
     def next_event(self) -> Any:
-        before = self.trailing_data[0] if self._chunked else b""
+        chunked = self._chunked and self.their_state is h11.SEND_BODY
+        before = self.trailing_data[0] if chunked else b""
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data):
-                self._count(len(event.data))
-            elif isinstance(event, h11.EndOfMessage) and self._chunked:
-                left = len(self.trailing_data[0])
-                _check_end(event, before[: len(before) - left])
+                self._body += len(event.data)
+                self._bound(self._body)
+            if chunked:
+                data = len(event.data) if isinstance(event, h11.Data) else 0
+                self._check_chunks(before[: len(before) - len(self.trailing_data[0]) - data])
         except h11.RemoteProtocolError as e:
             self.status = e.error_status_hint
             raise
@@ -77,13 +86,23 @@ class StrictConnection(h11.Connection):
             raise Refused(f"the header is longer than {self._max_head} bytes", 431)
         fields = check_head(head, request.http_version)
         self._chunked = b"transfer-encoding" in fields
-        self._count(int(fields.get(b"content-length", b"0")))
+        self._open_line, self._framed = b"", 0
         self._body = 0
+        self._bound(int(fields.get(b"content-length", b"0")))
 
-    def _count(self, size: int) -> None:
-        self._body += size
-        if self._body > self._max_body:
+    def _bound(self, size: int) -> None:
+        if size > self._max_body:
             raise Refused(f"the body is longer than {self._max_body} bytes", 413)
+
+    def _check_chunks(self, framing: bytes) -> None:
+        """Check the bytes between the chunks' data: sizes and line ends, and nothing else."""
+        self._framed += len(framing)
+        if framing.translate(None, _CHUNK_FRAMING) or _BARE_LF.search(self._open_line + framing):
+            raise Refused("a chunk extension, a trailer field, or a line that ends without CR")
+        if self._framed > _MAX_FRAMING:
+            raise Refused("too many chunks", 413)
+        if framing:
+            self._open_line = b"\r" if framing.endswith(b"\r") else b""
 
 
 def check_head(head: bytes, version: bytes) -> dict[bytes, bytes]:
@@ -123,8 +142,3 @@ def _check_framing(fields: dict[bytes, bytes], version: bytes) -> None:
         raise Refused("Content-Length is not a number")
     if not _HOST.fullmatch(fields.get(b"host", b"")):
         raise Refused("Host is not a host")
-
-
-def _check_end(event: h11.EndOfMessage, end: bytes) -> None:
-    if event.headers or not end.endswith(b"\r\n"):
-        raise Refused("trailer fields, or an end without CR")

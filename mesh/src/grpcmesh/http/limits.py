@@ -4,6 +4,9 @@ import resource
 from dataclasses import dataclass
 from typing import Protocol
 
+#: Connections beyond the limit that are open only until their clients have read that they are refused.
+MAX_LINGERING = 64
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -62,6 +65,7 @@ class Registry:
         self._limits, self._most = limits, limits.connections
         self._open: dict[str, dict[Connection, None]] = {}
         self._total = 0
+        self._lingering: set[Connection] = set()
 
     def __len__(self) -> int:
         return self._total
@@ -87,6 +91,7 @@ class Registry:
 
     def leave(self, connection: Connection, address: str) -> None:
         """Remove a connection. Idempotent."""
+        self._lingering.discard(connection)
         own = self._open.get(address)
         if own is None or connection not in own:
             return
@@ -94,6 +99,13 @@ class Registry:
         self._total -= 1
         if not own:
             del self._open[address]
+
+    def linger(self, connection: Connection) -> bool:
+        """Whether a connection that found no room may stay until its client has read why; few may."""
+        if len(self._lingering) >= MAX_LINGERING:
+            return False
+        self._lingering.add(connection)
+        return True
 
     def _evict(self, address: str) -> bool:
         oldest = next((c for c in self._open[address] if c.evictable), None)

@@ -1,31 +1,38 @@
-"""Who the client is behind proxies: `X-Forwarded-For` and the PROXY protocol, from trusted proxies only. Pure."""
+"""Who the client is behind trusted proxies: `X-Forwarded-For` and the PROXY protocol. Pure."""
 
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Longest first line of the PROXY protocol, version 1 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 MAX_PROXY_LINE = 107
-_PROXY_LINE = re.compile(rb"PROXY (?:TCP4|TCP6) (\S+) \S+ \d{1,5} \d{1,5}\r\n")
+_PROXY_LINE = re.compile(rb"PROXY (?:UNKNOWN.*|(?:TCP4|TCP6) (\S+) \S+ \d{1,5} \d{1,5})\r\n")
 
 
+@dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies that are believed when they say whom they speak for.
+    """The proxies that are believed when they say whom they speak for."""
 
-    Args:
-        networks: Their addresses, such as `10.0.0.0/8` or `127.0.0.1`.
+    networks: tuple[_Network, ...] = ()
 
-    Raises:
-        ValueError: one of them is no address and no network.
-    """
+    @classmethod
+    def of(cls, networks: Iterable[str]) -> Self:
+        """Proxies at these addresses.
 
-    def __init__(self, networks: Iterable[str] = ()) -> None:
-        self._networks: tuple[_Network, ...] = tuple(ipaddress.ip_network(n, strict=False) for n in networks)
+        Args:
+            networks: Such as `10.0.0.0/8` or `127.0.0.1`.
+
+        Raises:
+            ValueError: one of them is no address and no network.
+        """
+        return cls(tuple(ipaddress.ip_network(n, strict=False) for n in networks))
 
     def __contains__(self, address: str) -> bool:
         parsed = _parse(address)
-        return parsed is not None and any(parsed in network for network in self._networks)
+        return parsed is not None and any(parsed in network for network in self.networks)
 
     def client(self, peer: str, forwarded: Sequence[str]) -> str:
         """The address of the client.
@@ -48,14 +55,23 @@ class Proxies:
 
 
 def proxy_source(line: bytes) -> str | None:
-    """The client's address of a PROXY line, version 1, CRLF included; None where it is none or tells none."""
+    """The client's address that a PROXY line tells.
+
+    Args:
+        line: Of version 1, with its CRLF.
+
+    Returns:
+        "" where the proxy speaks for itself, as when it checks health; None where this is no such line.
+    """
     match = _PROXY_LINE.fullmatch(line)
-    address = match[1].decode("latin-1") if match else ""
+    if match is None or match[1] is None:
+        return "" if match else None
+    address = match[1].decode("latin-1")
     return normal(address) if _parse(address) is not None else None
 
 
 def without_port(hop: str) -> str:
-    """An address as some proxies write it, `192.0.2.1:1234` or `[2001:db8::1]:1234`, without port and brackets."""
+    """The address of a hop that some proxies write as `192.0.2.1:1234` or `[2001:db8::1]:1234`."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

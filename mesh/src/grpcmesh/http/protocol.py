@@ -70,7 +70,7 @@ class BoundedProtocol(H11Protocol):
         return self._phase in _EVICTABLE
 
     def evict(self) -> None:
-        """Close at once, without lingering: this connection is counted no more."""
+        """Close: this connection is counted no more."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self._turn_away(HTTPStatus.REQUEST_TIMEOUT)
         else:
@@ -113,6 +113,13 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._follow()
+
+    def shutdown(self) -> None:
+        """The server leaves: a request under way is the last of its connection, any other connection ends."""
+        if self._phase is not Phase.CLOSING and self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -175,13 +182,18 @@ class BoundedProtocol(H11Protocol):
         """
         self._say(status)
         self.flow.resume_reading()
+        self._disarm()
+        self._phase = Phase.CLOSING
         self._arm(self._limits.close_timeout)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     def _turn_away(self, status: HTTPStatus) -> None:
-        self._say(status)
-        self.transport.close()
+        """The same for a connection for which there is no room."""
+        if self._registry.linger(self):
+            self._refuse(status)
+        else:
+            self.transport.abort()
 
     def _say(self, status: HTTPStatus) -> None:
         """The last word of this connection: the application is told that its client has gone."""
@@ -192,8 +204,6 @@ class BoundedProtocol(H11Protocol):
             cycle.disconnected = True
             cycle.message_event.set()
         self._unset_keepalive_if_required()
-        self._disarm()
-        self._phase = Phase.CLOSING
 
     def _without_proxy_line(self, data: bytes) -> bytes:
         """What follows the PROXY line; all of it where there is none."""
@@ -212,7 +222,8 @@ class BoundedProtocol(H11Protocol):
         if source is None:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return b""
-        self._speak_for(source)
+        if source:
+            self._speak_for(source)
         return rest
 
     def _speak_for(self, source: str) -> None:
