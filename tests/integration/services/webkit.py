@@ -14,10 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
 from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
-from ecommerce.payment_pb2_grpc import add_PaymentServiceServicer_to_server
-from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,7 +22,7 @@ from starlette.middleware import Middleware
 from grpcmesh.auth import TokenVerifier, UserLayer
 from grpcmesh.authz import PolicyStore
 from grpcmesh.call import ServerCall, ServerLayer, Workload
-from grpcmesh.client.channel import MeshChannel, client_layers
+from grpcmesh.client.channel import MeshChannel
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, MeshConfig
 from grpcmesh.health.servicer import HealthServicer
@@ -33,9 +30,6 @@ from grpcmesh.server.server import MeshServer
 from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, Telemetry, TraceMiddleware
 from grpcmesh.testing.resolver import FakeResolver
 from services.kit.db import Database
-from services.notification.inbox import Inbox
-from services.notification.servicer import NotificationServicer
-from services.notification.storage import SqlStore as NotificationStore
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.orders import Orders
 from services.order.saga import Saga
@@ -43,17 +37,6 @@ from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore as OrderStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
-from services.payment.acquirer import SimulatedAcquirer
-from services.payment.batches import Batches
-from services.payment.feed import Feed
-from services.payment.payments import Payments
-from services.payment.servicer import PaymentServicer
-from services.payment.storage import SqlStore as PaymentStore
-from services.product.assistant import Assistant
-from services.product.catalogue import Catalogue
-from services.product.servicer import ProductServicer
-from services.product.storage import SqlProducts, SqlStock
-from services.product.warehouse import Warehouse
 from services.storefront.app import build_app
 from services.storefront.calls import Caller
 from services.storefront.clients import shop
@@ -67,7 +50,8 @@ from services.user.servicer import UserServicer
 from services.user.storage import SqlTokens, SqlUsers
 from services.user.users import Users
 from tests.databases import Databases
-from tests.integration.services.replicakit import POLICY, _Silent
+from tests.integration.services.replicakit import POLICY, Make, _Silent
+from tests.integration.services.servicekit import MAKERS
 
 SERVICES = ("product", "payment", "order", "user", "notification")
 
@@ -114,63 +98,52 @@ class Builder:
         self.config = MeshConfig("storefront", balancer=BalancerConfig(slow_start=0.0))
         self.telemetry = Telemetry(self.config, writer=_Silent())
 
-    async def database(self, service: str) -> Database:
+    async def open(self, service: str) -> Database:
         return await self._stack.enter_async_context(Database.open(self._databases.url(service), service))
 
-    async def serve(self, name: str, add: Any, servicer: Any, caller: str = "storefront") -> MeshChannel:
-        """A channel to a new server with this servicer."""
+    async def made(self, service: str, caller: str = "storefront") -> MeshChannel:
+        """A channel to a service as `servicekit` puts it together."""
+        return await self.serve(service, MAKERS[service](self._databases.url(service)), caller)
+
+    async def serve(self, name: str, make: Make, caller: str = "storefront") -> MeshChannel:
+        """A channel to a new server of a service, which takes every caller for this one."""
         verifier = TokenVerifier(AuthConfig(), self._keys)
         assert await verifier.start(5)
         layers = [Called(caller), UserLayer(verifier, self._policy.user_rule)]
         config, health = MeshConfig(name, address="127.0.0.1:0"), HealthServicer()
         server = MeshServer(config, identity=None, layers=layers, health=health)
-        add(servicer, server)
+        await make(self._stack, server)
         await server.start()
         health.set_all(True)
         self._stack.push_async_callback(server.stop, 0)
-        return self.channel(name, server.port)
-
-    def channel(self, name: str, port: int) -> MeshChannel:
-        channel = MeshChannel(
-            name,
-            self.config,
-            identity=None,
-            resolver=FakeResolver(f"127.0.0.1:{port}"),
-            layers=client_layers(self.config, self.telemetry),
-        )
+        resolver = FakeResolver(f"127.0.0.1:{server.port}")
+        channel = MeshChannel(name, self.config, identity=None, resolver=resolver, telemetry=self.telemetry)
         self._stack.push_async_callback(channel.close, 0)
         return channel
 
 
-async def _services(stack: AsyncExitStack, build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]:
-    db = await build.database("product")
-    products = ProductServicer(
-        Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
-    )
-    add = add_ProductServiceServicer_to_server
-    channels = {"product": await build.serve("product", add, products)}
-    stock = await build.serve("product", add, products, caller="order")
-    db = await build.database("payment")
-    paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, time.time)
-    payments = Payments(paid, acquirer, time.time), Batches(paid, acquirer, time.time)
-    servicer: Any = PaymentServicer(*payments, Feed(paid), time.time)
-    till = await build.serve("payment", add_PaymentServiceServicer_to_server, servicer, caller="order")
-    store = OrderStore(await build.database("order"))
-    tasks = await stack.enter_async_context(SagaTasks())
-    saga = Saga(store, ProductCatalogue(stock), PaymentCashier(till), time.time)
-    orders = Orders(store, saga, tasks.start, time.time)
-    servicer = OrderServicer(orders, Updates(store), time.time)
-    channels["order"] = await build.serve("order", add_OrderServiceServicer_to_server, servicer)
-    db = await build.database("user")
-    users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
-    logins = Logins(users, SqlTokens(db), passwords, keys, time.time, Lifetimes())
-    servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
-    channels["user"] = await build.serve("user", add_UserServiceServicer_to_server, servicer)
-    inbox = Inbox(NotificationStore(await build.database("notification")), time.time)
-    servicer = NotificationServicer(inbox)
-    add = add_NotificationServiceServicer_to_server
-    channels["notification"] = await build.serve("notification", add, servicer)
-    return channels
+async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]:
+    stock, till = await build.made("product", "order"), await build.made("payment", "order")
+    order_db, user_db = await build.open("order"), await build.open("user")
+
+    async def order(stack: AsyncExitStack, server: MeshServer) -> None:
+        store, tasks = OrderStore(order_db), await stack.enter_async_context(SagaTasks())
+        saga = Saga(store, ProductCatalogue(stock), PaymentCashier(till), time.time)
+        orders = Orders(store, saga, tasks.start, time.time)
+        add_OrderServiceServicer_to_server(OrderServicer(orders, Updates(store), time.time), server)
+
+    async def user(stack: AsyncExitStack, server: MeshServer) -> None:
+        users, passwords = SqlUsers(user_db), ScryptPasswords(Cost(log2_n=4))
+        logins = Logins(users, SqlTokens(user_db), passwords, keys, time.time, Lifetimes())
+        servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
+        add_UserServiceServicer_to_server(servicer, server)
+
+    return {
+        "product": await build.made("product"),
+        "order": await build.serve("order", order),
+        "user": await build.serve("user", user),
+        "notification": await build.made("notification"),
+    }
 
 
 @asynccontextmanager
@@ -184,7 +157,7 @@ async def web_shop(databases: Databases, directory: Path) -> AsyncIterator[Runni
     async with AsyncExitStack() as stack:
         keys = signing_keys(directory)
         build = Builder(stack, databases, keys)
-        channels = await _services(stack, build, keys)
+        channels = await _services(build, keys)
         caller, log, closing = Caller(monotonic), Log(), asyncio.Event()
         site = Site(shop(channels.__getitem__, caller), Settings(), "storefront-1", caller.name_of)
         outermost = (
