@@ -160,6 +160,8 @@ class ServerCall:
     #: Monotonic seconds at which the caller stops waiting; None without a deadline.
     deadline: float | None = None
     workload: Workload | None = None
+    #: The connection's certificate (`grpcmesh.identity.peers.Peer`).
+    peer: Any = None
     principal: Principal | None = None
     trace: TraceContext | None = None
     #: W3C `baggage` of the caller, as it is sent on. It proves nothing, and is never logged.

@@ -63,7 +63,10 @@ class Served:
             telemetry=telemetry or TelemetryConfig(),
             fault=fault or FaultConfig(),
         )
-        self.identity, self.policy = IdentityStore(self.config.identity), PolicyStore(self.config.authz)
+        #: Seconds by which the clock is ahead that certificates are compared with.
+        self.ahead = 0.0
+        self.identity = IdentityStore(self.config.identity, clock=lambda: time.time() + self.ahead)
+        self.policy = PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
         self.log = _Lines()
         self.telemetry, self.health = Telemetry(self.config, writer=self.log), HealthServicer()

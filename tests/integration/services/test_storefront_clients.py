@@ -129,9 +129,9 @@ class Mesh:
 
     async def _serve(self, name: str, number: int, add: Callable[..., None], servicer: Any) -> str:
         config = MeshConfig(name, replica=f"{name}-{number}", address="127.0.0.1:0")
-        layers = [IdentityLayer("cluster.local")]
-        health = HealthServicer()
-        server = MeshServer(config, identity=self._identity(name), layers=layers, health=health)
+        identity = self._identity(name)
+        layers, health = [IdentityLayer("cluster.local", identity)], HealthServicer()
+        server = MeshServer(config, identity=identity, layers=layers, health=health)
         add(servicer, server)
         await server.start()
         health.set_all(True)

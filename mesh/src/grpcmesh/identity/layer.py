@@ -1,76 +1,67 @@
 """Turns the peer's certificate into `call.workload`, or refuses the call."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
-from grpcmesh.call import ServerCall, ServerLayer, Workload
+from grpcmesh.call import ServerCall, ServerLayer
 from grpcmesh.errors import Unauthenticated
 from grpcmesh.identity.handshakes import HandshakeMonitor
+from grpcmesh.identity.peer import RefusedError
+from grpcmesh.identity.peers import Peers
+from grpcmesh.identity.store import IdentityStore
 
-#: Connections whose identity is remembered.
-_CACHE_SIZE = 1024
+#: The values of the label `reason`.
+REASONS = (
+    "tls_version",
+    "no_spiffe_id",
+    "foreign_trust_domain",
+    "expired",
+    "untrusted",
+    "ca_certificate",
+    "malformed",
+)
 
 
 class IdentityLayer(ServerLayer):
-    """Every caller of the mesh port is a workload of this trust domain, over TLS 1.3.
+    """Every caller is a workload of this trust domain, with a valid certificate, over TLS 1.3.
 
-    grpc cannot refuse an older TLS in the handshake (Python has no access to the setting), so the call is.
+    An older TLS is refused in the handshake where the process asked for that (`grpcmesh.tls`), else here.
 
     Args:
         trust_domain: Of the identities accepted.
-        handshakes: Told of callers while one of its handshakes is pending.
+        identity: Holds the bundle that peers are verified with; None: nobody is accepted.
     """
 
-    def __init__(self, trust_domain: str, handshakes: HandshakeMonitor | None = None) -> None:
-        self._trust_domain = trust_domain
-        self._handshakes = handshakes or HandshakeMonitor()
+    def __init__(self, trust_domain: str, identity: IdentityStore | None = None) -> None:
+        self._peers = identity.peers if identity else Peers(trust_domain)
+        self._handshakes = identity.handshakes if identity else HandshakeMonitor()
         self._pending = self._handshakes.pending
-        self._cache: dict[tuple[Any, ...], Workload] = {}
-        self._refused = {"tls_version": 0, "no_spiffe_id": 0, "foreign_trust_domain": 0}
+        self._refused = dict.fromkeys(REASONS, 0)
 
     def on_start(self, call: ServerCall) -> None:
         context = call.context
-        peer = context.peer()
         if self._pending:
-            self._handshakes.saw_call(peer)
-        # Reading the whole authentication context takes ten times as long as reading the identities.
-        # They are of this very connection, so a port that is used anew by another workload misses.
-        key = (peer, *(context.peer_identities() or ()))
-        workload = self._cache.get(key)
-        if workload is None:
-            workload = self._identify(context.auth_context())
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            self._cache[key] = workload
-        call.workload = workload
+            self._handshakes.saw_call(context.peer())
+        try:
+            peer = self._peers.identify(context)
+        except RefusedError as e:
+            self._refused[e.refusal.reason] += 1
+            raise Unauthenticated(e.refusal.text) from None
+        call.peer, call.workload = peer, peer.workload
 
     def metrics(self) -> Iterable[Metric]:
         refused = CounterMetricFamily(
-            "mesh_identity_refused", "Calls refused for what the connection is, by reason.", labels=["reason"]
+            "mesh_identity_refused",
+            "Calls refused for what the connection is, or has become, by reason.",
+            labels=["reason"],
         )
         for reason, count in self._refused.items():
             refused.add_metric([reason], count)
         yield refused
-
-    def _identify(self, auth: Any) -> Workload:
-        version = _first(auth.get("ssl_tls_version"))
-        if version != "TLSv1.3":
-            self._refuse("tls_version", f"TLS 1.3 is required, the connection has {version or 'none'}")
-        uris = auth.get("peer_uri") or auth.get("peer_spiffe_id") or ()
-        workload = Workload.parse(_first(uris)) if len(uris) == 1 else None
-        if workload is None:
-            self._refuse("no_spiffe_id", "the client certificate needs exactly one SPIFFE URI")
-        if workload.trust_domain != self._trust_domain:
-            self._refuse("foreign_trust_domain", f"{workload} is of another trust domain")
-        return workload
-
-    def _refuse(self, reason: str, message: str) -> NoReturn:
-        self._refused[reason] += 1
-        raise Unauthenticated(message)
-
-
-def _first(values: Sequence[bytes] | None) -> str:
-    return values[0].decode(errors="replace") if values else ""
+        yield CounterMetricFamily(
+            "mesh_identity_ended_streams",
+            "Open streams that were ended because the certificate of their connection had ended.",
+            value=self._peers.ended_streams,
+        )

@@ -65,8 +65,20 @@ def check(leaf: x509.Certificate, expected: Expected, now: float) -> list[Proble
 
 def workload_of(leaf: x509.Certificate) -> Workload | None:
     """Whose certificate it is: of its one SPIFFE URI."""
-    uris = _alternative(leaf, x509.UniformResourceIdentifier)
-    return Workload.parse(uris[0]) if len(uris) == 1 else None
+    found = uris(leaf)
+    return Workload.parse(found[0]) if len(found) == 1 else None
+
+
+def uris(leaf: x509.Certificate) -> list[str]:
+    """Its URIs: one, a SPIFFE id, in a certificate that is of use."""
+    return _alternative(leaf, x509.UniformResourceIdentifier)
+
+
+def may_sign(leaf: x509.Certificate) -> bool:
+    """Whether it is fit for a CA, which SPIFFE forbids of a workload's (X509-SVID, 5.2)."""
+    constraints = fields.extension(leaf, x509.BasicConstraints)
+    usage = fields.extension(leaf, x509.KeyUsage)
+    return bool(constraints and constraints.ca) or bool(usage and (usage.key_cert_sign or usage.crl_sign))
 
 
 def dns_names(leaf: x509.Certificate) -> list[str]:
@@ -103,9 +115,8 @@ def _key(leaf: x509.Certificate) -> _Found:
 
 
 def _usage(leaf: x509.Certificate, roles: frozenset[Role]) -> _Found:
-    constraints = fields.extension(leaf, x509.BasicConstraints)
     usage = fields.extension(leaf, x509.KeyUsage)
-    if (constraints and constraints.ca) or (usage and (usage.key_cert_sign or usage.crl_sign)):
+    if may_sign(leaf):
         yield (
             Cause.CA_CERTIFICATE,
             "may sign certificates; a workload's must not (CA:TRUE or keyCertSign)",
@@ -132,10 +143,10 @@ def _names(leaf: x509.Certificate, expected: Expected) -> _Found:
 
 
 def _spiffe(leaf: x509.Certificate, expected: Expected) -> _Found:
-    uris, workload = _alternative(leaf, x509.UniformResourceIdentifier), workload_of(leaf)
+    found, workload = uris(leaf), workload_of(leaf)
     if workload is None:
         form = "spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE"
-        yield Cause.SPIFFE_ID, f"needs exactly one SPIFFE URI ({form}), has {_listed(uris) or 'none'}", None
+        yield Cause.SPIFFE_ID, f"needs exactly one SPIFFE URI ({form}), has {_listed(found) or 'none'}", None
     elif expected.workload and workload != expected.workload:
         yield Cause.WRONG_WORKLOAD, f"is of {workload}, and this process is {expected.workload}", None
     elif expected.trust_domain and workload.trust_domain != expected.trust_domain:

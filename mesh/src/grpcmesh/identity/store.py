@@ -20,6 +20,7 @@ from grpcmesh.identity.files import located, read
 from grpcmesh.identity.handshakes import HandshakeMonitor
 from grpcmesh.identity.leaf import BOTH, Expected, Role
 from grpcmesh.identity.material import Material
+from grpcmesh.identity.peers import Peers
 from grpcmesh.identity.problems import Problem
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ class IdentityStore:
         self._ended: Problem | None = None
         self._subscribers: list[Callable[[Credentials], None]] = []
         self._reloads = {"success": 0, "error": 0}
+        #: Of the server that uses this identity.
         self.handshakes = HandshakeMonitor()
+        self.peers = Peers(config.trust_domain, clock)
 
     @classmethod
     def of(cls, config: MeshConfig, serves: bool) -> Self:
@@ -101,6 +104,7 @@ class IdentityStore:
         except IdentityError as e:
             raise self._located(e) from e
         self._seen = self._used = look.files
+        self.peers.trust(self._current.bundle)
 
     def subscribe(self, callback: Callable[[Credentials], None]) -> Callable[[], None]:
         """Call back, on the event loop, with each new identity. Returns a function that ends that."""
@@ -116,6 +120,9 @@ class IdentityStore:
         while True:
             await asyncio.sleep(self._config.poll_interval)
             self._apply(await asyncio.to_thread(self._look))
+            if pending := self.peers.pending():
+                await asyncio.to_thread(self.peers.verify_all, pending)
+            self.peers.sweep()
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """For a server: each handshake takes the identity of its moment, and demands one of the client.
@@ -188,6 +195,7 @@ class IdentityStore:
 
     def _take(self, credentials: Credentials) -> None:
         self._current, self._ended = credentials, None
+        self.peers.trust(credentials.bundle)
         self._reloads["success"] += 1
         _log.info("certificate reloaded: serial %x of %s", credentials.serial, credentials.workload)
         for callback in list(self._subscribers):

@@ -61,7 +61,7 @@ def server_layers(
         LoadReporter(interval=interval)
         if interval
         else None,  # what callers balance by: refusals are load, too
-        IdentityLayer(domain, identity.handshakes if identity else None),  # who is it, by its certificate
+        IdentityLayer(domain, identity),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
         AdmissionLayer(config.admission, MESSAGE_BYTES)
         if config.admission.enabled
@@ -147,6 +147,7 @@ class MeshServer(grpc.aio.Server):
         await self._accepting.start(server)
         self._server = server
         if self._identity is not None:
+            self._identity.peers.attach(self.end_streams)
             mine = max(await connections.server_ids() - before)
             watch = self._identity.handshakes.run(functools.partial(connections.peers, mine))
             self._watch(watch, "counting of failed handshakes")

@@ -1,0 +1,121 @@
+"""The certificate that a connected peer has shown: whose it is, and for how long it is accepted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from grpcmesh.call import Workload
+from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.fields import name_of, utc_of
+from grpcmesh.identity.path import Path
+from grpcmesh.identity.problems import Problem
+
+Bundle = tuple[x509.Certificate, ...]
+#: What grpc knows of a connection: `ServicerContext.auth_context()`.
+AuthContext = Mapping[str, Sequence[bytes]]
+#: What the certificate is called in messages: they are for the peer, too.
+_FILE = "the client certificate"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a peer is not accepted. `reason` is the label of `mesh_identity_refused_total`."""
+
+    reason: str
+    text: str
+
+
+class RefusedError(Exception):
+    """A connection that is not accepted."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+class Peer:
+    """One certificate that a peer has shown, on however many connections.
+
+    Args:
+        certificate: The leaf.
+        chain: The intermediates that came with it.
+        workload: Of its SPIFFE id.
+    """
+
+    __slots__ = ("__weakref__", "bundle", "certificate", "chain", "ends", "refusal", "told", "workload")
+
+    def __init__(self, certificate: x509.Certificate, chain: Bundle, workload: Workload) -> None:
+        self.certificate, self.chain, self.workload = certificate, chain, workload
+        #: The bundle that it was verified with; another one has to verify it anew.
+        self.bundle: Bundle | None = None
+        #: Unix seconds from which it is refused, and why.
+        self.ends = 0.0
+        self.refusal: Refusal | None = None
+        self.told = False
+
+    def verify(self, bundle: Bundle, now: float) -> None:
+        """Find out how long it is accepted. Costs a signature or two."""
+        way = path.find(self.certificate, self.chain, bundle)
+        problems = trust.check(way, bundle, now, _FILE)
+        if problems:
+            self.ends, self.refusal = 0.0, Refusal("untrusted", str(problems[0]))
+        else:
+            self.ends, self.refusal = _end_of(way)
+        self.bundle = bundle  # last: whoever sees it sees the rest
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.workload} serial={self.certificate.serial_number:x} ends={self.ends:.0f}>"
+
+
+def _end_of(way: Path) -> tuple[float, Refusal]:
+    """When a path that is good now ends, and what is said then."""
+    first = min(way.certificates, key=lambda certificate: certificate.not_valid_after_utc)
+    what = _FILE if first is way.certificates[0] else f"the CA {name_of(first)!r} above {_FILE}"
+    ends = first.not_valid_after_utc.timestamp()
+    return ends, Refusal("expired", f"{what} expired at {utc_of(ends)}")
+
+
+def shown(auth: AuthContext) -> tuple[bytes, ...]:
+    """The PEM certificates of the connection: the same for two connections only if they showed the same."""
+    return (*auth.get("x509_pem_cert", ()), *auth.get("x509_pem_cert_chain", ()))
+
+
+def read(auth: AuthContext, trust_domain: str) -> Peer:
+    """Who a connection's certificate is for. Does not verify it.
+
+    Raises:
+        RefusedError: It is nobody's of this trust domain.
+    """
+    workload = _workload(auth, trust_domain)
+    found = material.certificates(_FILE, b"\n".join(shown(auth)))
+    if isinstance(found, Problem):
+        raise _refused("malformed", f"{_FILE} cannot be read")
+    if leaf.may_sign(found[0]):
+        raise _refused("ca_certificate", f"{_FILE} may sign certificates")
+    return Peer(found[0], tuple(found[1:]), workload)
+
+
+def require_tls13(auth: AuthContext) -> None:
+    """Raise RefusedError for a connection over an older TLS."""
+    version = _text(next(iter(auth.get("ssl_tls_version", ())), b""))
+    if version != "TLSv1.3":
+        raise _refused("tls_version", f"TLS 1.3 is required, the connection has {version or 'none'}")
+
+
+def _workload(auth: AuthContext, trust_domain: str) -> Workload:
+    uris = tuple(auth.get("peer_uri") or auth.get("peer_spiffe_id") or ())
+    workload = Workload.parse(_text(uris[0])) if len(uris) == 1 else None
+    if workload is None:
+        raise _refused("no_spiffe_id", f"{_FILE} needs exactly one SPIFFE URI")
+    if workload.trust_domain != trust_domain:
+        raise _refused("foreign_trust_domain", f"{workload} is of another trust domain")
+    return workload
+
+
+def _refused(reason: str, text: str) -> RefusedError:
+    return RefusedError(Refusal(reason, text))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

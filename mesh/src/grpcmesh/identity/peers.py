@@ -1,0 +1,132 @@
+"""Who is connected: the workload of each connection, and for how long its certificate is accepted.
+
+A TLS connection outlives the certificate that opened it, and grpc never looks at it again. So the certificate
+is read once per connection, and its end is compared with the clock at each call. When the bundle changes,
+each certificate is verified anew.
+"""
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grpcmesh.call import ServerCall
+from grpcmesh.clock import Clock
+from grpcmesh.errors import MeshError, Unavailable
+from grpcmesh.identity.peer import AuthContext, Bundle, Peer, RefusedError, read, require_tls13, shown
+
+_log = logging.getLogger(__name__)
+
+#: Connections, and certificates, that are remembered.
+_MAX_CONNECTIONS, _MAX_CERTIFICATES = 4096, 1024
+
+#: Ends the streams of which the first says so, with what the second makes; returns how many.
+EndStreams = Callable[[Callable[[ServerCall], bool], Callable[[], MeshError]], int]
+
+
+class Peers:
+    """The peers of one server.
+
+    Args:
+        trust_domain: Of the workloads that are accepted.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, trust_domain: str, clock: Clock = time.time) -> None:
+        self._trust_domain, self._clock = trust_domain, clock
+        self._bundle: Bundle = ()
+        self._connections: dict[tuple[Any, ...], Peer] = {}
+        self._certificates: dict[tuple[bytes, ...], Peer] = {}
+        #: Also those that are remembered no longer and still have a call.
+        self._alive: weakref.WeakSet[Peer] = weakref.WeakSet()
+        self._end_streams: EndStreams | None = None
+        self._changed = False
+        self.ended_streams = 0
+        self._next_end = float("inf")
+
+    def attach(self, end_streams: EndStreams) -> None:
+        """From now on end the streams of peers that are no longer accepted."""
+        self._end_streams = end_streams
+
+    def trust(self, bundle: Bundle) -> None:
+        """From now on accept only what this bundle verifies."""
+        if bundle != self._bundle:
+            self._bundle, self._changed, self._next_end = bundle, True, 0.0
+
+    def identify(self, context: Any) -> Peer:
+        """The peer of a call's connection.
+
+        Raises:
+            RefusedError: It is not accepted, or no longer.
+        """
+        # Reading the whole authentication context takes ten times as long as reading the identities.
+        # They are of this very connection, so a port that is used anew by another workload misses.
+        key = (context.peer(), *(context.peer_identities() or ()))
+        peer = self._connections.get(key)
+        if peer is not None and peer.bundle is self._bundle and self._clock() < peer.ends:
+            return peer
+        # Unknown, or no longer accepted as it was: unless the port is used anew with a renewed certificate.
+        peer = self._read(context.auth_context())
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            self._connections.clear()
+        self._connections[key] = peer
+        self._require(peer)
+        return peer
+
+    def pending(self) -> list[Peer]:
+        """Peers that have to be verified anew, for `verify_all`: none but after a change of the bundle."""
+        changed, self._changed = self._changed, False
+        return [peer for peer in self._alive if peer.bundle is not self._bundle] if changed else []
+
+    def verify_all(self, peers: Sequence[Peer]) -> None:
+        """Verify these peers with the bundle of now. May run on a thread."""
+        for peer in peers:
+            peer.verify(self._bundle, self._clock())
+
+    def sweep(self) -> int:
+        """End the streams of peers that are no longer accepted; return how many."""
+        now = self._clock()
+        if now < self._next_end:
+            return 0
+        ended = [peer for peer in self._alive if now >= peer.ends]
+        self._next_end = min((p.ends for p in self._alive if now < p.ends), default=float("inf"))
+        ending = sum(map(self._end, ended))
+        self.ended_streams += ending
+        return ending
+
+    def _end(self, peer: Peer) -> int:
+        if self._end_streams is None or peer.refusal is None:
+            return 0
+        text = f"{peer.refusal.text}; connect again with a valid one"
+        self._tell(peer)
+        return self._end_streams(lambda call: call.peer is peer, lambda: Unavailable(text))
+
+    def _require(self, peer: Peer) -> None:
+        now = self._clock()
+        if peer.bundle is not self._bundle:
+            peer.verify(self._bundle, now)
+        if now >= peer.ends:
+            assert peer.refusal is not None
+            self._tell(peer)
+            raise RefusedError(peer.refusal)
+        self._next_end = min(self._next_end, peer.ends)
+
+    def _tell(self, peer: Peer) -> None:
+        """Once for each certificate."""
+        if not peer.told and peer.refusal is not None:
+            peer.told = True
+            serial = peer.certificate.serial_number
+            _log.warning("%s is refused: %s (serial %x)", peer.workload, peer.refusal.text, serial)
+
+    def _read(self, auth: AuthContext) -> Peer:
+        require_tls13(auth)  # of each connection, whatever is remembered of its certificate
+        certificates = shown(auth)
+        if peer := self._certificates.get(certificates):
+            return peer
+        peer = read(auth, self._trust_domain)
+        if len(self._certificates) >= _MAX_CERTIFICATES:
+            self._certificates.clear()
+        self._certificates[certificates] = peer
+        self._alive.add(peer)
+        return peer
