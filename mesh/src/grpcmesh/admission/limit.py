@@ -13,8 +13,10 @@ from grpcmesh.clock import Clock
 _MAX_METHODS = 1024
 #: Seconds in which a baseline rises to the latency that it sees, where none is as low any more.
 _FORGET = 300.0
-#: Weight of the newest answer in the average of stretched latency.
-_LEARN = 0.05
+#: Answers that make a mean. The least latency of a single answer would say nothing: work differs.
+_ENOUGH = 10
+#: Weight of the newest interval in the average of stretched latency.
+_LEARN = 0.5
 #: Where the limit starts: it grows in a second or two, and a queue that has built up drains for longer.
 _FIRST = 20
 #: How many calls may queue before the limit stops growing, and before it shrinks, as shares of the limit.
@@ -22,11 +24,15 @@ _FEW, _MANY = 0.2, 0.4
 
 
 @dataclass(slots=True)
-class _Baseline:
-    """The least that a method takes (s), and when it was last looked at."""
+class _Latency:
+    """Of one method."""
 
-    latency: float
-    at: float
+    #: The least mean of some answers, in seconds; None: not known yet. And when it was last looked at.
+    baseline: float | None = None
+    at: float = 0.0
+    #: Of the answers since the last mean.
+    total: float = 0.0
+    count: int = 0
 
 
 class ConcurrencyLimit:
@@ -44,7 +50,7 @@ class ConcurrencyLimit:
         self.limit = float(min(most, max(least, _FIRST)))
         #: How much longer calls take than they need; 1: they do not queue.
         self.stretch = 1.0
-        self._baselines: dict[str, _Baseline] = {}
+        self._latencies: dict[str, _Latency] = {}
         self._due = clock() + interval
         self._peak = 0
         self.in_flight = 0
@@ -68,17 +74,19 @@ class ConcurrencyLimit:
             self._adapt()
 
     def _learn(self, method: str, latency: float) -> None:
-        now, baseline = self._clock(), self._baselines.get(method)
-        if baseline is None:
-            if len(self._baselines) >= _MAX_METHODS:
+        known = self._latencies.get(method)
+        if known is None:
+            if len(self._latencies) >= _MAX_METHODS:
                 return
-            baseline = self._baselines[method] = _Baseline(latency, now)
-        forgotten = min(1.0, (now - baseline.at) / _FORGET)
-        baseline.latency = min(latency, baseline.latency + (latency - baseline.latency) * forgotten)
-        baseline.at = now
-        self.stretch += (latency / baseline.latency - self.stretch) * _LEARN
+            known = self._latencies[method] = _Latency()
+        known.total += latency
+        known.count += 1
 
     def _adapt(self) -> None:
+        now = self._clock()
+        self._due = now + self._interval
+        if not self._look(now):
+            return  # what an earlier change of the limit has brought about is not known yet
         queued = self.limit * (1 - 1 / self.stretch)
         if queued > _MANY * self.limit:
             # Never below what a fully used server without a queue would run at once.
@@ -86,4 +94,21 @@ class ConcurrencyLimit:
         elif queued < _FEW * self.limit and self._peak >= self.limit / 2:
             self.limit = min(self._most, self.limit * 1.1 + 1)
         self._peak = self.in_flight
-        self._due = self._clock() + self._interval
+
+    def _look(self, now: float) -> bool:
+        """Compare new means with the baselines, weighed by their calls. Return whether there were any."""
+        stretched = calls = 0.0
+        for known in self._latencies.values():
+            if known.count < _ENOUGH:
+                continue
+            mean = known.total / known.count
+            if known.baseline is None:
+                known.baseline = mean
+            forgotten = min(1.0, (now - known.at) / _FORGET) if known.at else 0.0
+            known.baseline = min(mean, known.baseline + (mean - known.baseline) * forgotten)
+            stretched += known.count * mean / known.baseline
+            calls += known.count
+            known.at, known.total, known.count = now, 0.0, 0
+        if calls:
+            self.stretch += (stretched / calls - self.stretch) * _LEARN
+        return calls > 0

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from grpcmesh.balancer.endpoint import Endpoint
-from grpcmesh.balancer.policy import SlowStart, TwoChoices
+from grpcmesh.balancer.policy import LEARN, SlowStart, TwoChoices
 from grpcmesh.clock import Clock, Rng
 
 #: What an endpoint is thought to need before any has answered (s).
@@ -26,6 +26,8 @@ class PeakEwma(TwoChoices):
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, decay: float) -> None:
         super().__init__(slow_start, clock, rng)
         self._decay = max(decay, 1e-9)
+        #: The average of what endpoints that answer look like; 0: none has answered.
+        self._peak = 0.0
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """A newcomer is taken for an average one: neither flooded nor shunned before it has answered."""
@@ -41,15 +43,18 @@ class PeakEwma(TwoChoices):
 
     def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
         super().ended(endpoint, latency, ok)
-        if not ok and not self.typical:
-            return
         if not ok:
-            latency = max(latency, self.typical)
+            if not self._peak:
+                return
+            # Taken for no faster than an endpoint that works looks on average, its peaks included.
+            latency = max(latency, self._peak)
         average, now = self._latency(endpoint), self.clock()
         if latency < average:
             # `average` is decayed already: what the decay took away, the new answer gives.
             latency = average + latency * (1 - math.exp((endpoint.latency_at - now) / self._decay))
         endpoint.latency, endpoint.latency_at = latency, now
+        if ok:
+            self._peak += (latency - self._peak) * (LEARN if self._peak else 1.0)
 
     def _latency(self, endpoint: Endpoint) -> float:
         """The average now; without answers it fades, so that an endpoint that was slow is tried again."""

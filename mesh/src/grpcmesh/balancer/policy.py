@@ -18,7 +18,7 @@ _DRAWS = 10
 #: Methods with a turn of their own; beyond that all start anew.
 _MAX_METHODS = 1024
 #: Share of the newest answer in the average of `TwoChoices`.
-_LEARN = 0.05
+LEARN = 0.05
 
 
 class SlowStart:
@@ -218,7 +218,7 @@ class TwoChoices(Policy):
 
     def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
         if ok:
-            self.typical += (latency - self.typical) * (_LEARN if self.typical else 1.0)
+            self.typical += (latency - self.typical) * (LEARN if self.typical else 1.0)
         elif latency < self.typical:
             endpoint.lingering.append(self.clock() + self.typical - latency)
 

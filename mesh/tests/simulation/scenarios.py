@@ -1,0 +1,168 @@
+"""The runs: what goes wrong, for how many, and what is on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from grpcmesh.admission import ConcurrencyLimit, Gate
+from grpcmesh.client.machines import Status
+from grpcmesh.config import RetryConfig
+from grpcmesh.service_config import HedgingPolicy
+from grpcmesh.service_config.defaults import OUTLIER_DETECTION
+from tests.simulation.world import UNAVAILABLE, Client, Second, Server, Settings, World
+
+Happening = Callable[[World, list[Server], list[Client]], None]
+
+#: Without budget: what many a client does.
+NAIVE_RETRIES = RetryConfig(max_attempts=4, budget_ratio=1.0, budget_floor=1e9)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many of each, calls a second of a client, and seconds."""
+
+    clients: int = 1000
+    servers: int = 300
+    rate: float = 2.0
+    seconds: int = 30
+
+
+SMALL = Size(clients=100, servers=30, rate=4.0, seconds=20)
+FULL = Size()
+
+
+@dataclass
+class Run:
+    """What came of a run."""
+
+    seconds: list[Second]
+    servers: list[Server]
+    clients: list[Client]
+
+    def good(self, begin: int = 0, end: int | None = None) -> float:
+        """The share of calls that succeeded."""
+        chosen = self.seconds[begin:end]
+        return sum(s.good for s in chosen) / max(1, sum(s.calls for s in chosen))
+
+    def amplification(self, begin: int = 0, end: int | None = None) -> float:
+        """Attempts per call."""
+        chosen = self.seconds[begin:end]
+        return sum(s.attempts for s in chosen) / max(1, sum(s.calls for s in chosen))
+
+    def p99(self, begin: int = 0, end: int | None = None) -> float:
+        """Seconds."""
+        merged = Second(latencies=[x for s in self.seconds[begin:end] for x in s.latencies])
+        return merged.percentile(0.99)
+
+
+def simulate(
+    size: Size,
+    settings: Settings,
+    happens: Happening,
+    *,
+    seed: int = 1,
+    load: float = 0.5,
+    admission: bool = False,
+    seconds: float = 0.02,
+) -> Run:
+    """Run clients against servers.
+
+    Args:
+        happens: Sets the world up: what goes wrong, and when.
+        load: Offered, as a share of what all servers can do.
+        admission: Whether servers refuse what they cannot do in time.
+        seconds: That a call takes.
+    """
+    world = World(seed)
+    log = [Second() for _ in range(size.seconds)]
+    places = max(1, round(size.clients * size.rate / size.servers * seconds / load))
+    # What places cannot express is left to the time that a call takes. One place may be more than is needed.
+    seconds = min(seconds, places * load * size.servers / (size.clients * size.rate))
+    gates = [_gate(world) if admission else None for _ in range(size.servers)]
+    servers = [Server(world, places, seconds, gate) for gate in gates]
+    clients = [Client(world, servers, settings, log) for _ in range(size.clients)]
+    happens(world, servers, clients)
+    for client in clients:
+        _call_on(world, client, size)
+    world.run(size.seconds + settings.timeout + 1)
+    return Run(log, servers, clients)
+
+
+def _gate(world: World) -> Gate:
+    return Gate(None, ConcurrencyLimit(1, 1000, world.clock), 1000, 1 << 40, 1)
+
+
+def _call_on(world: World, client: Client, size: Size) -> None:
+    def call() -> None:
+        if world.clock() < size.seconds:
+            client.call()
+            world.after(world.rng.expovariate(size.rate), call)
+
+    world.after(world.rng.expovariate(size.rate), call)
+
+
+def nothing(world: World, servers: list[Server], clients: list[Client]) -> None:
+    """All is well."""
+
+
+def outage(share: float, begin: float, end: float) -> Happening:
+    """A share of the servers cannot be reached for a while, and callers notice."""
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        def turn(up: bool) -> None:
+            for server in servers[: int(share * len(servers))]:
+                server.up = up
+            for client in clients:
+                client.follow()
+
+        world.after(begin, lambda: turn(False))
+        world.after(end, lambda: turn(True))
+
+    return happens
+
+
+def failing(share: float, begin: float, end: float) -> Happening:
+    """A share of the servers answers UNAVAILABLE at once while their health says SERVING: a grey failure."""
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        def turn(fails: Status | None) -> None:
+            for server in servers[: max(1, int(share * len(servers)))]:
+                server.fails = fails
+
+        world.after(begin, lambda: turn(Status(UNAVAILABLE, "sick")))
+        world.after(end, lambda: turn(None))
+
+    return happens
+
+
+def slow(share: float, factor: float, begin: float, end: float) -> Happening:
+    """A share of the servers takes so many times as long."""
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        def turn(by: float) -> None:
+            for server in servers[: max(1, int(share * len(servers)))]:
+                server.seconds *= by
+
+        world.after(begin, lambda: turn(factor))
+        world.after(end, lambda: turn(1 / factor))
+
+    return happens
+
+
+def hanging(share: float, begin: float, end: float) -> Happening:
+    """A share of the servers takes calls and answers none."""
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        def turn(hangs: bool) -> None:
+            for server in servers[: max(1, int(share * len(servers)))]:
+                server.hangs = hangs
+
+        world.after(begin, lambda: turn(True))
+        world.after(end, lambda: turn(False))
+
+    return happens
+
+
+#: What is compared in the docs and the tests: settings with the feature and without.
+ON = Settings(outlier_detection=OUTLIER_DETECTION)
+OFF = replace(ON, outlier_detection=None)
+HEDGED = replace(OFF, hedging=HedgingPolicy(2, 0.0, 95.0, frozenset({UNAVAILABLE})))
