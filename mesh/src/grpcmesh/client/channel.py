@@ -20,7 +20,7 @@ from grpcmesh.client.interceptors import hooks as interceptor_hooks
 from grpcmesh.client.pool import Pool
 from grpcmesh.client.settings import Settings
 from grpcmesh.client.spec import Deserializer, Serializer, Spec
-from grpcmesh.clock import monotonic, system_rng
+from grpcmesh.clock import Clock, Rng, monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
 from grpcmesh.outlier import Outliers
@@ -44,6 +44,8 @@ class MeshChannel(grpc.aio.Channel):
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
         interceptors: Client interceptors of grpc.aio, outermost first. They run once per logical call.
+        clock: Monotonic seconds; tests have their own.
+        rng: Draws jitter and picks; tests have their own.
 
     It starts with its first call at the latest. It belongs to the event loop that runs then.
     """
@@ -61,26 +63,28 @@ class MeshChannel(grpc.aio.Channel):
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        clock: Clock = monotonic,
+        rng: Rng | None = None,
     ) -> None:
         self._target = target
         self._started = self._closed = False
         self._interceptors = interceptors
         interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # refuses what is none
+        rng = rng or system_rng()
         wanted = config.target(target)
         resolver = resolver or DnsResolver(config.resolver, wanted.name, wanted.port)
         budget, store = RetryBudget(config.retry), service_config or ServiceConfigStore()
-        settings = Settings(config, store.effective(target), budget, monotonic, system_rng())
-        outliers = Outliers(target, settings.outlier_detection, monotonic, system_rng())
+        settings = Settings(config, store.effective(target), budget, clock, rng)
+        outliers = Outliers(target, settings.outlier_detection, clock, rng)
         self._outliers = outliers
-        balancer = Balancer(
-            config.balancer, target, ejections=outliers, balancing=settings.effective.config.load_balancing
-        )
+        balancing = settings.effective.config.load_balancing
+        balancer = Balancer(config.balancer, target, clock, rng, ejections=outliers, balancing=balancing)
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)
         self._unsubscribe = store.subscribe(target, self._configure)
         self._core = Core(
             target,
-            monotonic,
+            clock,
             balancer,
             resolver,
             Pool(target, config, balancer, resolver, identity, dict(options)),
@@ -120,8 +124,10 @@ class MeshChannel(grpc.aio.Channel):
         self._closed = True
         self._unsubscribe()
         if self._started:
-            await self._core.finish(grace or 0.0, "Channel is closed.")
-            await self._core.pool.close()
+            try:
+                await self._core.finish(grace or 0.0, "Channel is closed.")
+            finally:
+                await self._core.pool.close()
 
     def _configure(self, effective: Effective) -> None:
         """The settings have changed. Calls that run keep theirs."""

@@ -47,8 +47,8 @@ class Connection:
             else grpc.aio.insecure_channel(uri, options)
         )
         self.machine = ConnectionMachine(watch_health)
-        #: Attempts that run over it.
-        self.attempts: set[NativeAttempt] = set()
+        #: Attempts that run over it, oldest first.
+        self.attempts: dict[NativeAttempt, None] = {}
         self.closed = False
         self._watch_health, self._on_change, self._on_member = watch_health, on_change, on_member
         self._idle: asyncio.Event | None = None
@@ -76,7 +76,7 @@ class Connection:
 
     def release(self, attempt: "NativeAttempt") -> None:
         """An attempt over it has ended."""
-        self.attempts.discard(attempt)
+        self.attempts.pop(attempt, None)
         if self._idle is not None and not self.attempts:
             self._idle.set()
 

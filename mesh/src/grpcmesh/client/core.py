@@ -74,8 +74,8 @@ class Core:
         self.open = False
         #: Whether its connections are TLS.
         self.secure = secure
-        #: Calls that have not ended.
-        self.calls: set[Flight] = set()
+        #: Calls that have not ended, oldest first. A dictionary, because a set has no order to replay.
+        self.calls: dict[Flight, None] = {}
         #: Set when the last of them has ended, while somebody waits for it.
         self.idle: asyncio.Event | None = None
 
@@ -94,11 +94,13 @@ class Core:
     async def finish(self, grace: float, details: str) -> None:
         """Take no more calls, let those that run end for so many seconds, then cancel them."""
         self.open = False
-        if self.calls and grace > 0:
-            self.idle = asyncio.Event()
-            await wait_until(self.idle, grace)
-        for flight in tuple(self.calls):
-            flight.cancel(details)
+        try:
+            if self.calls and grace > 0:
+                self.idle = asyncio.Event()
+                await wait_until(self.idle, grace)
+        finally:
+            for flight in tuple(self.calls):
+                flight.cancel(details)
 
     def may_wait(self, patient: bool) -> bool:
         """Return whether a call without an endpoint waits for one, or fails now."""

@@ -73,7 +73,7 @@ class Flight:
             metadata: As the caller gave it.
         """
         core, call, machine = self.core, self.call, self.machine
-        core.calls.add(self)
+        core.calls[self] = None
         try:
             if metadata:
                 call.metadata.extend(pairs(metadata))
@@ -207,7 +207,7 @@ class Flight:
         hedge = machine.begun(attempt)
         if hedge is not None:
             self._hedge_in(hedge)
-        attempt.connection.attempts.add(attempt)
+        attempt.connection.attempts[attempt] = None
         if self._enter_attempt(attempt):
             self._send(attempt, sent, timeout)
 
@@ -248,7 +248,7 @@ class Flight:
     def _finish(self) -> None:
         core, call, status = self.core, self.call, self.machine.status
         self._stop_timer()
-        core.calls.discard(self)
+        core.calls.pop(self, None)
         if core.idle is not None and not core.calls:
             core.idle.set()
         if core.pool.waiting:
