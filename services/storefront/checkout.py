@@ -56,7 +56,6 @@ class CheckoutPages:
 
     async def place(self, request: Request, form: Form) -> Response:
         visit = visit_of(request)
-        token = visit.token
         if not visit.cart.count:
             return see("/cart")
         key = form.get("key", "")
@@ -64,7 +63,7 @@ class CheckoutPages:
         card = _card(form) if form.get("pay") == "card" else None
         try:
             order = await self._site.shop.orders.create(
-                token,
+                visit.token,
                 visit.user_id,
                 visit.cart.quantities,
                 Address(**{name: form.get(name, "") for name in _ADDRESS}),

@@ -52,7 +52,8 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.servicer import UserServicer
-from services.user.storage import SqlTokens, SqlUsers
+from services.user.session_storage import SqlSessions
+from services.user.storage import SqlUsers
 from services.user.users import Users
 
 from .replicakit import Make
@@ -88,7 +89,7 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
     # Nobody logs in here: tokens come from `replicakit`.
     keys = SigningKeys(Path(), AuthConfig(), now)
-    logins = Logins(users, SqlTokens(db), passwords, keys, now, Lifetimes())
+    logins = Logins(users, SqlSessions(db), passwords, keys, now, Lifetimes())
     servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 

@@ -195,6 +195,7 @@ class FakeAccounts:
     def __init__(self) -> None:
         self.people = {"alice": ("alice-password", ALICE), "bob": ("bob-password", BOB)}
         self.refreshed: list[str] = []
+        self.ended: list[str] = []
         self.fails: ShopError | None = None
 
     async def login(self, login: str, password: str) -> Tokens:
@@ -210,9 +211,15 @@ class FakeAccounts:
             raise self.fails
         self.refreshed.append(refresh_token)
         name = refresh_token.removeprefix("refresh-")
-        if name not in self.people or self.refreshed.count(refresh_token) > 1:
-            raise ShopError(Problem.LOGIN, "used")
+        if name not in self.people or refresh_token in self.ended:
+            raise ShopError(Problem.LOGIN, "no such log-in")
         return Tokens(self.people[name][1], f"{refresh_token}-2")
+
+    async def logout(self, refresh_token: str) -> None:
+        _called("user", "Logout")
+        if self.fails:
+            raise self.fails
+        self.ended.append(refresh_token)
 
     async def register(self, name: str, email: str, password: str) -> None:
         _called("user", "CreateUser")

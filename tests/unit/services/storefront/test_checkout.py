@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from services.storefront.domain import Problem, ShopError
-from tests.unit.services.storefront.fakes import ADDRESS, BOB, CARD, FakeShop, send
+from tests.unit.services.storefront.fakes import ADDRESS, BOB, CARD, FakeShop, jwt, send
 
 
 async def form_key(client: httpx.AsyncClient) -> str:
@@ -148,3 +148,18 @@ async def test_a_token_that_the_service_refuses_ends_at_the_log_in(
 async def test_an_empty_cart_cannot_be_checked_out(bob: httpx.AsyncClient) -> None:
     assert (await bob.get("/checkout")).headers["location"] == "/cart"
     assert (await send(bob, "/checkout", **ADDRESS)).headers["location"] == "/cart"
+
+
+async def test_an_order_placed_while_its_session_cannot_be_renewed_keeps_what_was_typed(
+    shop: FakeShop, bob: httpx.AsyncClient
+) -> None:
+    await send(bob, "/cart/add", product_id="1", quantity="1")
+    bob.cookies.set("session", jwt(2, "bob", expires_at=1.0), "shop.test")
+    shop.accounts.fails = ShopError(Problem.UNAVAILABLE)
+    response = await send(bob, "/checkout", key="k" * 22, **ADDRESS, **CARD)
+    assert response.status_code == 503
+    assert ADDRESS["street"] in response.text
+    assert "k" * 22 in response.text
+    assert CARD["card_number"] not in response.text
+    shop.accounts.fails = None
+    assert (await send(bob, "/checkout", key="k" * 22, **ADDRESS, **CARD)).status_code == 303
