@@ -97,6 +97,7 @@ class Orders:
         address: Address,
         card: Card | None,
         key: str,
+        expected_cents: int | None = None,
     ) -> Order:
         request = order_pb2.CreateOrderRequest(
             user_id=user_id,
@@ -104,6 +105,7 @@ class Orders:
             shipping_address=_address(address),
             idempotency_key=key,
             payment=convert.card_to_wire(card) if card else None,
+            expected_total=None if expected_cents is None else expected_cents / 100,
         )
 
         def attempt() -> (

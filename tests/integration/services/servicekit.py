@@ -71,8 +71,9 @@ async def _order(stack: AsyncExitStack, server: MeshServer, db: Database) -> Non
     # To nobody: what these tests do to orders needs neither stock nor money.
     nobody = await stack.enter_async_context(grpc.aio.insecure_channel("127.0.0.1:1"))
     store, tasks = OrderStore(db), await stack.enter_async_context(SagaTasks())
-    saga = Saga(store, ProductCatalogue(nobody), PaymentCashier(nobody), now)
-    orders, updates = Orders(store, saga, tasks.start, now), Updates(store)
+    cashier = PaymentCashier(nobody)
+    saga = Saga(store, ProductCatalogue(nobody), cashier, now)
+    orders, updates = Orders(store, saga, cashier, tasks.start, now), Updates(store)
     add_OrderServiceServicer_to_server(OrderServicer(orders, updates, now), server)
     await stack.enter_async_context(following(db, CHANGES, updates, int))
 
