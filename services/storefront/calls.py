@@ -14,7 +14,6 @@ import grpc
 
 from grpcmesh.clock import Clock
 from grpcmesh.errors import MeshError
-from grpcmesh.status import replica_of
 from services.storefront import convert
 from services.storefront.domain import Problem, ShopError
 from services.storefront.trail import Step, record
@@ -22,6 +21,8 @@ from services.storefront.trail import Step, record
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
+#: Trailing metadata by which a server says who it is.
+REPLICA_KEY = "mesh-replica"
 #: Attempts that `unary_again` makes of a call, and the longest wait between two (seconds).
 AGAIN, PAUSE = 3, 0.4
 #: Names of endpoints remembered, for streams that have not ended and so have no trailing metadata.
@@ -102,7 +103,8 @@ class Caller:
             call.cancel()  # The request was given up: what comes back must not be waited for.
             return
         endpoint = getattr(call, "endpoint", None) or ""
-        replica = replica_of(await call.trailing_metadata())
+        trailing = dict(await call.trailing_metadata() or ())
+        replica = str(trailing.get(REPLICA_KEY, ""))
         if endpoint and replica:
             self._remember(endpoint, replica)
         # A stream cut short by us ends without trailing metadata, and well.

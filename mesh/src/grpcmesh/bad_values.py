@@ -21,7 +21,6 @@ Kind = Literal[
     "pushback",
     "timeout",  # what is left of a call's time on its way, as its caller told it
     "status_details",
-    "replica",
     "policy",
     "token",
 ]

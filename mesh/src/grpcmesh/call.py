@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Protocol
 import grpc
 from prometheus_client import Metric
 
+from grpcmesh.errors import MeshError
+
 
 class Kind(enum.Enum):
     """The four kinds of call, named as in the `grpc_type` label of public dashboards."""
@@ -237,6 +239,9 @@ class ServerLayer:
     def on_end(self, call: ServerCall) -> None:
         """After it; `call.code`, `call.error` and `call.ended` are set."""
 
+    def attach(self, connections: "Connections") -> None:
+        """The server starts: a layer that ends streams or closes connections keeps this."""
+
     def on_drain(self) -> None:
         """The process leaves: let go of calls that the layer holds."""
 
@@ -255,6 +260,25 @@ class ServerLayer:
     def state(self) -> Mapping[str, Any]:
         """Return what the admin page shows of this layer, by key; JSON-able."""
         return {}
+
+
+class Connections(Protocol):
+    """What a layer can do to the connections of its server."""
+
+    def close(self, peer: str, reason: str) -> None:
+        """Close the connection of a peer, as `context.peer()` names it; its calls end with UNAVAILABLE.
+
+        Args:
+            reason: A label of `mesh_connections_closed_total`.
+        """
+
+    def end_streams(self, which: Callable[[ServerCall], bool], error: Callable[[], MeshError]) -> int:
+        """End running streams, each at its next safe point; return how many.
+
+        Args:
+            which: Tells by its call whether a stream is to end.
+            error: Makes what its caller is told.
+        """
 
 
 class Registrar(Protocol):

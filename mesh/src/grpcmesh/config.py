@@ -14,12 +14,11 @@ from typing import Any, Literal, Self
 
 from grpcmesh.environ import ConfigError as ConfigError
 from grpcmesh.environ import EnvironReader
+from grpcmesh.environ import require as _require
+from grpcmesh.ports_config import AdminConfig as AdminConfig
+from grpcmesh.ports_config import HealthConfig as HealthConfig
+from grpcmesh.ports_config import ServerConfig as ServerConfig
 from grpcmesh.target import Target, parse_endpoint
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ConfigError([problem])
 
 
 def _require_nameserver(text: str) -> None:
@@ -139,16 +138,6 @@ class ChannelConfig:
                 if bool(colon) is own and of in ("", target):
                     found[name] = int(value) if value.lstrip("-").isdigit() else value
         return found
-
-
-@dataclass(frozen=True)
-class HealthConfig:
-    """Health of this process and of its peers."""
-
-    address: str = "127.0.0.1:50052"
-    """Where the plaintext health port listens: a kubelet's gRPC probe cannot do TLS."""
-    watch: bool = True
-    """Watch each endpoint with grpc.health.v1.Health/Watch."""
 
 
 @dataclass(frozen=True)
@@ -334,14 +323,6 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True)
-class AdminConfig:
-    """The HTTP port with metrics and the admin page."""
-
-    address: str = "127.0.0.1:9090"
-    """Where it listens; empty: nowhere."""
-
-
-@dataclass(frozen=True)
 class MeshConfig:
     """One process's membership."""
 
@@ -358,6 +339,7 @@ class MeshConfig:
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     balancer: BalancerConfig = field(default_factory=BalancerConfig)
     channel: ChannelConfig = field(default_factory=ChannelConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     retry: RetryConfig = field(default_factory=RetryConfig)
     deadline: DeadlineConfig = field(default_factory=DeadlineConfig)

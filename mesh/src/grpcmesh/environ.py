@@ -16,6 +16,12 @@ class ConfigError(Exception):
         self.problems = problems
 
 
+def require(condition: bool, problem: str) -> None:
+    """Raise ConfigError with a problem, unless the condition holds."""
+    if not condition:
+        raise ConfigError([problem])
+
+
 _T = typing.TypeVar("_T")
 
 

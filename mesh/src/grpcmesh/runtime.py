@@ -19,6 +19,7 @@ from grpcmesh.errors import MeshError
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityError, IdentityStore
 from grpcmesh.member import Member
+from grpcmesh.server.options import raise_file_limit
 from grpcmesh.server.ports import HealthPort, StartError
 from grpcmesh.server.server import MeshServer, server_layers
 
@@ -52,7 +53,8 @@ class App:
     def __init__(self, member: Member, policy: PolicyStore) -> None:
         self.member, self.policy = member, policy
         self.config, self.telemetry = member.config, member.telemetry
-        self.health = HealthServicer()
+        health = self.config.health
+        self.health = HealthServicer(health.max_watchers, health.max_watchers_per_peer)
         self.verifier = TokenVerifier(self.config.auth)
         self.server = MeshServer(
             self.config,
@@ -97,7 +99,7 @@ class App:
         self.server.layers = server_layers(
             self.config, self.telemetry, self.policy, self.verifier, self.member.identity, self._own_layers
         )
-        for source in (self.policy, self.verifier, self.server):
+        for source in (self.policy, self.verifier, self.server, self._health_port):
             self.telemetry.add(source)
         self.telemetry.metrics_server.declare(self.server.methods())
         self.member.tasks.supervise(self.policy.watch, "policy")
@@ -148,6 +150,7 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
     except ConfigError as e:
         sys.exit(_misconfigured(service, e))
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(config, build))
     sys.exit(code)

@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from grpc_health.v1 import health_pb2
+
 from grpcmesh.config import ConfigError
 from grpcmesh.runtime import App, run
 from grpcmesh.testing.ping import PingServicer
@@ -26,8 +28,9 @@ async def fail_soon() -> None:
 
 async def stop_guarding(app: App) -> None:
     """Takes away what keeps accept loops alive, once the ports are open."""
-    while not app.health.statuses()[""]:  # noqa: ASYNC110 - it has no event for those within the process
-        await asyncio.sleep(0.01)
+    async for status in app.health.follow(""):
+        if status.status == health_pb2.HealthCheckResponse.SERVING:
+            break
     codecs.register_error("strict", codecs.strict_errors)
     print("unguarded", flush=True)
 

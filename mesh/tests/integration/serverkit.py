@@ -14,7 +14,15 @@ import grpc
 from grpcmesh.auth import TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
-from grpcmesh.config import AuthzConfig, DrainConfig, FaultConfig, IdentityConfig, MeshConfig, TelemetryConfig
+from grpcmesh.config import (
+    AuthzConfig,
+    DrainConfig,
+    FaultConfig,
+    IdentityConfig,
+    MeshConfig,
+    ServerConfig,
+    TelemetryConfig,
+)
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.server.server import MeshServer, server_layers
@@ -47,6 +55,7 @@ class Served:
         ca: CertificateAuthority | None = None,
         telemetry: TelemetryConfig | None = None,
         fault: FaultConfig | None = None,
+        port: ServerConfig | None = None,
         **drain: float,
     ) -> None:
         self.directory, self.ca = directory, ca or CertificateAuthority()
@@ -62,13 +71,14 @@ class Served:
             drain=dataclasses.replace(DrainConfig(delay=0.05, grace=5, stream_grace=0.1), **drain),
             telemetry=telemetry or TelemetryConfig(),
             fault=fault or FaultConfig(),
+            server=port or ServerConfig(),
         )
         #: Seconds by which the clock is ahead that certificates are compared with.
         self.ahead = 0.0
         self.identity = IdentityStore(self.config.identity, clock=lambda: time.time() + self.ahead)
         self.policy = PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
-        self.log = Lines()
+        self.log = _Lines()
         self.telemetry, self.health = Telemetry(self.config, writer=self.log), HealthServicer()
         self.server = self._server()
 
@@ -162,7 +172,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-class Lines:
+class _Lines:
     """Keeps log lines."""
 
     dropped = 0

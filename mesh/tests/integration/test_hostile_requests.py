@@ -105,10 +105,10 @@ async def test_a_path_that_is_not_utf_8_is_an_unknown_method(port: Port) -> None
 
 async def test_a_path_that_is_not_utf_8_leaves_other_calls_of_its_connection_alone(port: Port) -> None:
     async with asyncio.timeout(20), port.connect() as connection:
-        for _ in range(50):
+        for _ in range(5):
             await connection.request(rawh2.headers(b"/a.B/\xff"))
         said = await connection.answer(await connection.request(rawh2.headers(port.method)))
-    assert b"grpc-status" in said or b"\0\0\0\0" in said
+    assert b"\0\0\0\0" in said  # a message
     await port.good_call()
 
 
@@ -142,17 +142,24 @@ async def test_no_message_and_no_trailer_of_a_client_stops_a_server(port: Port) 
     await port.good_call()
 
 
+async def _send_many(connection: RawConnection, frames: bytes, times: int) -> None:
+    for _ in range(times):
+        if connection.writer.is_closing():
+            return
+        await connection.send(frames)
+        await asyncio.sleep(0)
+
+
 async def test_a_header_block_without_end_is_bounded(port: Port) -> None:
     async with asyncio.timeout(30), port.connect() as connection:
         stream = next(connection.streams)
         await connection.send(rawh2.frame(HEADERS, 0, stream, rawh2.literal(rawh2.headers(port.method))))
-        sent = 0
-        while not connection.reader.at_eof() and sent < 64 << 20:
-            await connection.send(rawh2.frame(CONTINUATION, 0, stream, rawh2.literal([(b"x", b"y" * 16000)])))
-            sent += 16000
-            await asyncio.sleep(0)
-            if connection.writer.is_closing():
-                break
+        more = rawh2.frame(CONTINUATION, 0, stream, rawh2.literal([(b"x", b"y" * 16000)]))
+        sending = asyncio.create_task(_send_many(connection, more, 4000))
+        # Either the server closes the connection, or it reads no more of it.
+        await asyncio.wait({sending}, timeout=5)
+        sending.cancel()
+        await asyncio.wait({sending})
     await port.good_call()
 
 

@@ -28,12 +28,8 @@ from grpcmesh.server.server import MeshServer
 from grpcmesh.status import from_wire
 from services.kit.background import repeating
 from services.kit.db import Database
-from services.kit.outbox import SqlQueue
-from services.kit.relay import Relay
 from services.order.clients import PaymentCashier, ProductCatalogue
-from services.order.news import STOCK
 from services.order.orders import Orders
-from services.order.receivers import ShippedStock
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore as OrderStore
@@ -42,9 +38,7 @@ from services.order.updates import Updates
 from services.payment.acquirer import SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.feed import Feed
-from services.payment.news import ORDERS
 from services.payment.payments import Payments
-from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
 from services.product.assistant import Assistant
@@ -62,21 +56,13 @@ BOB: Metadata = (("x-user", "2"), ("x-roles", "user"), ("x-workload", "client"))
 CHARLIE: Metadata = (("x-user", "3"), ("x-roles", "user"), ("x-workload", "client"))
 NOBODY: Metadata = (("x-workload", "client"),)
 ORDER: Metadata = (("x-workload", "order"),)
-PAYMENT: Metadata = (("x-workload", "payment"),)
 
 
 class Said(ServerLayer):
-    """Believes the metadata.
-
-    Args:
-        own: Whose the services' own calls are, which say nothing.
-    """
-
-    def __init__(self, own: str) -> None:
-        self._own = own
+    """Believes the metadata. Calls of the services' own say nothing, and are the order service's."""
 
     def on_start(self, call: ServerCall) -> None:
-        call.workload = Workload("test", "test", str(call.metadata.get("x-workload", self._own)))
+        call.workload = Workload("test", "test", str(call.metadata.get("x-workload", "order")))
         if user := call.metadata.get("x-user"):
             roles = frozenset(str(call.metadata.get("x-roles", "")).split(","))
             call.principal = Principal(int(user), f"user {user!s}", roles)
@@ -96,10 +82,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def serving(add: Any, servicer: Any, own: str = "order") -> AsyncIterator[grpc.aio.Channel]:
-    """A mesh server with one servicer, and a channel to it; `own` as for `Said`."""
+async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A mesh server with one servicer, and a channel to it."""
     config = MeshConfig(service="test", address="127.0.0.1:0")
-    server = MeshServer(config, identity=None, layers=[Said(own)], health=HealthServicer())
+    server = MeshServer(config, identity=None, layers=[Said()], health=HealthServicer())
     add(servicer, server)
     await server.start()
     options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
@@ -108,16 +94,6 @@ async def serving(add: Any, servicer: Any, own: str = "order") -> AsyncIterator[
             yield channel
     finally:
         await server.stop(0)
-
-
-class Waking:
-    """Wakes a relay that is made later than what it delivers."""
-
-    relay: Relay | None = None
-
-    def __call__(self) -> None:
-        if self.relay is not None:
-            self.relay.wake()
 
 
 @asynccontextmanager
@@ -133,28 +109,20 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         )
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
-        refunds = Waking()
-        paid, acquirer = PaymentStore(db, refunds), SimulatedAcquirer(db, now)
+        paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, now)
         feed = Feed(paid)
         servicer = PaymentServicer(Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now)
         await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
-        shipped = Relay(SqlQueue(dbs["order"]), {STOCK: ShippedStock(product)}, now)
-        store = OrderStore(dbs["order"], shipped.wake)
-        await stack.enter_async_context(shipped)
+        store = OrderStore(dbs["order"])
         tasks = await stack.enter_async_context(SagaTasks())
-        cashier = PaymentCashier(payment)
         orders = Orders(
-            store, Saga(store, ProductCatalogue(product), cashier, now), cashier, tasks.start, now
+            store, Saga(store, ProductCatalogue(product), PaymentCashier(payment), now), tasks.start, now
         )
         updates = Updates(store)
         servicer = OrderServicer(orders, updates, now)
-        order = await stack.enter_async_context(
-            serving(add_OrderServiceServicer_to_server, servicer, "payment")
-        )
+        order = await stack.enter_async_context(serving(add_OrderServiceServicer_to_server, servicer))
         await stack.enter_async_context(repeating(updates.look, 0.02, "updates"))
-        refunds.relay = Relay(SqlQueue(dbs["payment"]), {ORDERS: RefundedOrders(order)}, now)
-        await stack.enter_async_context(refunds.relay)
         yield Shop(
             databases,
             ProductServiceStub(product),

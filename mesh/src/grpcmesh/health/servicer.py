@@ -1,11 +1,14 @@
 """grpc.health.v1.Health: Check, Watch and List, by service and (as "") for the whole process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from grpcmesh.call import current_workload
 from grpcmesh.errors import NotFound, ResourceExhausted
 from grpcmesh.status import MEMBER_KEY
 
@@ -17,20 +20,47 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
+#: Watchers of the plaintext port, which needs none: probes use Check.
+MAX_STRANGERS = 64
+
+
+class WatcherBudget:
+    """How many watchers there may be, and how many of them one peer may have."""
+
+    def __init__(self, total: int, per_peer: int) -> None:
+        self._total, self._per_peer = total, per_peer
+        self._peers: Counter[str] = Counter()
+
+    def enter(self, peer: str) -> None:
+        """Count a watcher. Raises ResourceExhausted where there is no room for it."""
+        if self._peers.total() >= self._total or self._peers[peer] >= self._per_peer:
+            raise ResourceExhausted("too many watchers of health", retry_after=5.0)
+        self._peers[peer] += 1
+
+    def leave(self, peer: str) -> None:
+        """Count it no more."""
+        self._peers[peer] -= 1
+        if not self._peers[peer]:
+            del self._peers[peer]
+
+
 class HealthServicer(health_pb2_grpc.HealthServicer):
     """What this process says of its services. Watchers hear of a change at once.
 
     A watcher that is slow to read misses what lay between, never the latest (as the protocol allows).
 
     Args:
-        max_watchers: Streams held open at most; beyond, RESOURCE_EXHAUSTED.
+        max_watchers: Watchers over mutual TLS; beyond, RESOURCE_EXHAUSTED. Those of the plaintext port have a
+            budget of their own, so that what anybody may take is not taken from members of the mesh.
+        max_per_peer: Of them, those of one workload.
     """
 
-    def __init__(self, max_watchers: int = 4096) -> None:
-        self._max_watchers = max_watchers
+    def __init__(self, max_watchers: int = 4096, max_per_peer: int = 1024) -> None:
+        self._members = WatcherBudget(max_watchers, max_per_peer)
+        strangers = min(MAX_STRANGERS, max_watchers)
+        self._strangers = WatcherBudget(strangers, strangers)
         self._statuses: dict[str, int] = {"": _NOT_SERVING}
         self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._watching = 0
         self._leaving = False
 
     def set(self, service: str, serving: bool) -> None:
@@ -68,26 +98,34 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        if self._watching >= self._max_watchers:
-            raise ResourceExhausted("too many watchers of health", retry_after=5.0)
-        # A client that knows us for a server of the mesh may ping us every ten seconds.
-        await context.send_initial_metadata(((MEMBER_KEY, "1"),))
+        workload = current_workload()
+        budget, peer = self._strangers if workload is None else self._members, str(workload)
+        budget.enter(peer)
+        try:
+            # A client that knows us for a server of the mesh may ping us every ten seconds.
+            await context.send_initial_metadata(((MEMBER_KEY, "1"),))
+            async with contextlib.aclosing(self.follow(request.service)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            budget.leave(peer)
+
+    async def follow(self, service: str) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """Yield the status of a service, now and at each change."""
         changed, told = asyncio.Event(), None
-        self._watching += 1
-        self._watchers.setdefault(request.service, set()).add(changed)
+        self._watchers.setdefault(service, set()).add(changed)
         try:
             while True:
                 changed.clear()
-                response = self._response(request.service)
+                response = self._response(service)
                 if response.status != told:
                     told = response.status
                     yield response
                 await changed.wait()
         finally:
-            self._forget(request.service, changed)
+            self._forget(service, changed)
 
     def _forget(self, service: str, changed: asyncio.Event) -> None:
-        self._watching -= 1
         watchers = self._watchers[service]
         watchers.discard(changed)
         if not watchers:

@@ -1,32 +1,25 @@
 """The ports of a process: opened so that a taken one is an error that says why; and that for probes."""
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.call import Purpose
+from grpcmesh.clock import monotonic
 from grpcmesh.config import HealthConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.server import accept
+from grpcmesh.server.front import Front
 from grpcmesh.server.handlers import Handlers
+from grpcmesh.server.options import HEALTH_PORT
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
-
-#: The longest request: gRPC's own default.
-MESSAGE_BYTES = 4 * 1024 * 1024
-#: Of every server.
-OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
-    ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # what notices a peer that stands still
-    ("grpc.server_handshake_timeout_ms", 5_000),
-    ("grpc.enable_channelz", 1),
-)
 
 
 class StartError(Exception):
@@ -45,6 +38,7 @@ class HealthPort:
         self.port = 0
         self._config, self._health = config, health
         self._streams: set[Stream] = set()
+        self._front: Front | None = None
         self._server: grpc.aio.Server | None = None
         self._accepting = accept.Accepting("the health port", health.leave)
 
@@ -58,10 +52,20 @@ class HealthPort:
         own: Any = handlers.registrar(Purpose.MESH)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
         handlers.seal({purpose: Stack((), purpose=purpose) for purpose in Purpose})
-        server = grpc.aio.server(handlers=[handlers], options=OPTIONS)
-        self.port = listen(server, self._config.address, None)
+        listening = bind(self._config.address)
+        self.port = listening.getsockname()[1]
+        self._front = Front(self._config, listening, monotonic)
+        server = grpc.aio.server(handlers=[handlers], options=HEALTH_PORT)
+        server.add_insecure_port(self._front.target)
         await self._accepting.start(server)
         self._server = server
+        await self._front.start()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield how many connections were refused."""
+        text = "Connections to the plaintext health port that were closed because there were too many."
+        refused = self._front.refused if self._front else 0
+        yield CounterMetricFamily("mesh_health_port_refused", text, value=refused)
 
     async def stop(self) -> None:
         """Stops it; watchers are told to go."""
@@ -70,6 +74,8 @@ class HealthPort:
         self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(0.5)
+        if self._front is not None:
+            await self._front.aclose()
 
 
 def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None) -> int:
@@ -78,7 +84,7 @@ def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None
     Raises:
         StartError: with the address and the reason.
     """
-    _probe(address)
+    bind(address).close()  # grpc does not say why it cannot listen; a socket does
     try:
         if identity is None:
             return server.add_insecure_port(address)
@@ -87,16 +93,25 @@ def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None
         raise StartError(f"cannot listen on {address}") from e
 
 
-def _probe(address: str) -> None:
-    """grpc does not say why it cannot bind; a socket does."""
+def bind(address: str) -> socket.socket:
+    """Return a socket that listens on an address. Raises StartError, with the address and the reason."""
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM
         )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            probe.listen(1)
+        listening = socket.socket(family, kind, protocol)
     except (OSError, ValueError) as e:
-        raise StartError(f"cannot listen on {address}: {getattr(e, 'strerror', None) or e}") from e
+        raise _cannot_listen(address, e) from e
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(128)
+    except OSError as e:
+        listening.close()
+        raise _cannot_listen(address, e) from e
+    return listening
+
+
+def _cannot_listen(address: str, error: Exception) -> StartError:
+    return StartError(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}")

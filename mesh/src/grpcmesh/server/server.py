@@ -2,8 +2,7 @@
 
 import asyncio
 import functools
-import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,15 +25,16 @@ from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server import connections
 from grpcmesh.server.accept import Accepting
+from grpcmesh.server.guard import ConnectionGuard, WastedCalls
 from grpcmesh.server.handlers import Handlers
-from grpcmesh.server.ports import MESSAGE_BYTES, OPTIONS, listen
+from grpcmesh.server.options import file_limit, mesh_port, message_bytes
+from grpcmesh.server.ports import listen
 from grpcmesh.server.stack import LayerErrors, Stack
 from grpcmesh.server.streams import Stream, leaving
+from grpcmesh.tasks import Tasks
 
 if TYPE_CHECKING:
     from grpcmesh.telemetry import Telemetry
-
-_log = logging.getLogger(__name__)
 
 
 def server_layers(
@@ -61,9 +61,12 @@ def server_layers(
         LoadReporter(interval=interval)
         if interval
         else None,  # what callers balance by: refusals are load, too
+        WastedCalls(config.server.wasted_calls, config.server.wasted_calls_burst)  # closes connections of
+        if config.server.wasted_calls  # peers whose calls come to nothing: when all below have refused them
+        else None,
         IdentityLayer(domain, identity),  # who is it, by its certificate
         AuthzLayer(policy, domain, namespace),  # may this workload call this method
-        AdmissionLayer(config.admission, MESSAGE_BYTES)
+        AdmissionLayer(config.admission, message_bytes(config.server))
         if config.admission.enabled
         else None,  # is there room for it: before what costs more than to refuse it
         UserLayer(verifier, policy.user_rule),  # and on whose behalf
@@ -105,7 +108,8 @@ class MeshServer(grpc.aio.Server):
         self._handlers = Handlers(self._streams)
         self._server: grpc.aio.Server | None = None
         self._accepting = Accepting("the mesh port", health.leave)
-        self._watches: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
+        self._guard = ConnectionGuard(config.server.max_connections_per_peer, lambda: self.port)
         self._streams_ended = 0
 
     @property
@@ -138,19 +142,25 @@ class MeshServer(grpc.aio.Server):
             StartError: the address cannot be listened on.
         """
         self._add_own_services()
+        for layer in self.layers:
+            layer.attach(self)
         self._handlers.seal({purpose: self._stack(purpose) for purpose in Purpose}, self.interceptors)
         for service in sorted(self.services):
             self._health.set(service, False)
         before = await connections.server_ids()
-        server = grpc.aio.server(handlers=[self._handlers], options=OPTIONS)
+        options = mesh_port(self._config.server, file_limit())
+        server = grpc.aio.server(handlers=[self._handlers], options=options)
         self.port = listen(server, self._config.address, self._identity)
         await self._accepting.start(server)
         self._server = server
+        self._tasks.supervise(self._guard.run, "connection guard")
         if self._identity is not None:
             self._identity.peers.attach(self.end_streams)
             mine = max(await connections.server_ids() - before)
-            watch = self._identity.handshakes.run(functools.partial(connections.peers, mine))
-            self._watch(watch, "counting of failed handshakes")
+            count = functools.partial(
+                self._identity.handshakes.run, functools.partial(connections.peers, mine)
+            )
+            self._tasks.supervise(count, "handshakes")
 
     async def drain(self) -> None:
         """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
@@ -171,6 +181,14 @@ class MeshServer(grpc.aio.Server):
             await stopping
         finally:
             stopping.cancel()
+
+    def close(self, peer: str, reason: str) -> None:
+        """Close the connection of a peer, as `context.peer()` names it; its calls end with UNAVAILABLE.
+
+        Args:
+            reason: A label of `mesh_connections_closed_total`.
+        """
+        self._guard.close(peer, reason)
 
     def end_streams(
         self,
@@ -193,11 +211,7 @@ class MeshServer(grpc.aio.Server):
         self.draining = self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(grace)
-        for watch in self._watches:
-            watch.cancel()
-        if self._watches:
-            await asyncio.wait(self._watches)
-        self._watches.clear()
+        await self._tasks.aclose()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """As `grpc.aio.Server`: False once the server has stopped, True after `timeout` seconds without that.
@@ -236,13 +250,10 @@ class MeshServer(grpc.aio.Server):
             value=self._streams_ended,
         )
         yield from self._layer_errors.collect()
+        yield from self._tasks.collect()
+        yield from self._guard.collect()
         for layer in self.layers:
             yield from layer.metrics()
-
-    def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_log_failure)
-        self._watches.add(task)
 
     def _stack(self, purpose: Purpose) -> Stack:
         return Stack(self.layers, self._config.replica, purpose, self._layer_errors)
@@ -260,8 +271,3 @@ class MeshServer(grpc.aio.Server):
         servicer = reflection.aio.ReflectionServicer(sorted(names))
         add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
         add(servicer, own)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception():
-        _log.error("%s has ended", task.get_name(), exc_info=task.exception())

@@ -19,6 +19,9 @@ from grpcmesh.server.streams import Stream
 
 Hook = Callable[[ServerCall], None]
 
+#: Trailing metadata key: which replica answered.
+REPLICA_KEY = "mesh-replica"
+
 _log = logging.getLogger("mesh.server")
 
 
@@ -63,8 +66,7 @@ class Stack:
         purpose: Purpose = Purpose.APPLICATION,
         errors: LayerErrors | None = None,
     ) -> None:
-        named = ((status.REPLICA_KEY, replica),) if replica else ()
-        self._trailing: tuple[tuple[str, str | bytes], ...] = named
+        self._trailing: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
         self._purpose, self._errors = purpose, errors or LayerErrors()
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, ServerLayer, tuple[Hook, ...]]] = []

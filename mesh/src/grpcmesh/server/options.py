@@ -1,0 +1,92 @@
+"""Channel arguments of the two ports."""
+
+import resource
+
+from grpcmesh.config import ServerConfig
+
+Options = tuple[tuple[str, int | str], ...]
+
+#: File descriptors that connections of peers leave to everything else: databases, channels, files, DNS.
+RESERVED_FILES = 256
+
+#: What a request without a bound of its size is reckoned with.
+UNBOUNDED_MESSAGE = 4 * 1024 * 1024
+
+#: Of every server.
+COMMON: Options = (
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
+    ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what notices a peer that stands still
+    ("grpc.http.overload_protection", 1),  # streams that are reset count until they are gone,
+    ("grpc.enable_channelz", 1),
+)
+
+
+def mesh_port(config: ServerConfig, files: int) -> Options:
+    """Return the channel arguments of the mesh port.
+
+    Args:
+        config: `config.options` goes before everything else.
+        files: The limit of file descriptors.
+    """
+    arguments: dict[str, int | str] = {
+        **dict(COMMON),
+        "grpc.max_receive_message_length": config.max_receive_message,
+        "grpc.max_send_message_length": config.max_send_message,
+        "grpc.max_metadata_size": config.max_metadata,
+        "grpc.absolute_max_metadata_size": config.max_metadata,
+        "grpc.max_concurrent_streams": config.max_concurrent_streams,
+        # and a client within its limit is not refused for streams that have just ended
+        "grpc.http2.max_deallocating_streams": config.max_concurrent_streams,
+        "grpc.max_allowed_incoming_connections": max_connections(config, files),
+        # C-core refuses at random from the first of these on, and fails such a call with CANCELLED.
+        "grpc.server.max_pending_requests": config.max_pending_calls,
+        "grpc.server.max_pending_requests_hard_limit": 2 * config.max_pending_calls,
+        "grpc.keepalive_time_ms": _ms(config.keepalive_time),
+        "grpc.keepalive_timeout_ms": _ms(config.keepalive_timeout),
+        "grpc.server_handshake_timeout_ms": _ms(config.handshake_timeout),
+    }
+    if config.max_connection_age:
+        arguments["grpc.max_connection_age_ms"] = _ms(config.max_connection_age)
+    for name, value in config.options.items():
+        arguments[name] = int(value) if value.lstrip("-").isdigit() else value
+    return tuple(arguments.items())
+
+
+def message_bytes(config: ServerConfig) -> int:
+    """Return the bytes that one request may have, where there is a bound."""
+    return config.max_receive_message if config.max_receive_message >= 0 else UNBOUNDED_MESSAGE
+
+
+def max_connections(config: ServerConfig, files: int) -> int:
+    """Return how many connections the mesh port takes: never so many that file descriptors run out."""
+    room = max(files - RESERVED_FILES, files // 2)
+    return min(config.max_connections, room) if config.max_connections else room
+
+
+#: Of the plaintext health port, behind its own accept loop (`grpcmesh.server.front`).
+HEALTH_PORT: Options = (
+    *COMMON,
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.max_receive_message_length", 16 * 1024),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 8 * 1024),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+def file_limit() -> int:
+    """Return the soft limit of file descriptors of this process."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of file descriptors to the hard one, for the owner of a process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
