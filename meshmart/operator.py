@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import json_format
+from google.protobuf import any_pb2, json_format
 
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.identity import IdentityError
@@ -71,8 +71,19 @@ async def _member(environment: Mapping[str, str], settings: dict[str, Any]) -> A
 
 
 def describe(error: grpc.aio.AioRpcError) -> str:
-    """One line: the code, the message, and the google.rpc details where there are any."""
+    """One line: the code, the message, and the google.rpc details where there are any.
+
+    The message is a server's: what could steer a terminal is shown as an escape.
+    """
     wire = from_wire(error.trailing_metadata())
-    details = [json_format.MessageToDict(d) for d in wire.details] if wire else []
-    line = f"{error.code().name}: {error.details()}"
+    details = [_shown(d) for d in wire.details] if wire else []
+    message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in error.details() or "")
+    line = f"{error.code().name}: {message}"
     return f"{line} {json.dumps(details)}" if details else line
+
+
+def _shown(detail: any_pb2.Any) -> dict[str, Any]:
+    try:
+        return json_format.MessageToDict(detail)
+    except (TypeError, ValueError, json_format.Error):  # of a type that is not known here
+        return {"@type": detail.type_url}

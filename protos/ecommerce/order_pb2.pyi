@@ -30,7 +30,7 @@ ORDER_STATUS_CANCELLED: OrderStatus
 ORDER_STATUS_REFUNDED: OrderStatus
 
 class Order(_message.Message):
-    __slots__ = ("id", "user_id", "items", "total_amount", "status", "shipping_address", "created_at", "updated_at", "payment_id", "cursor")
+    __slots__ = ("id", "user_id", "items", "total_amount", "status", "shipping_address", "created_at", "updated_at", "payment_id", "cursor", "refunded_amount")
     ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class Order(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     PAYMENT_ID_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     id: int
     user_id: int
     items: _containers.RepeatedCompositeFieldContainer[OrderItem]
@@ -51,7 +52,8 @@ class Order(_message.Message):
     updated_at: _timestamp_pb2.Timestamp
     payment_id: int
     cursor: int
-    def __init__(self, id: _Optional[int] = ..., user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., total_amount: _Optional[float] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payment_id: _Optional[int] = ..., cursor: _Optional[int] = ...) -> None: ...
+    refunded_amount: float
+    def __init__(self, id: _Optional[int] = ..., user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., total_amount: _Optional[float] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payment_id: _Optional[int] = ..., cursor: _Optional[int] = ..., refunded_amount: _Optional[float] = ...) -> None: ...
 
 class OrderItem(_message.Message):
     __slots__ = ("product_id", "product_name", "quantity", "unit_price", "total_price")
@@ -68,18 +70,20 @@ class OrderItem(_message.Message):
     def __init__(self, product_id: _Optional[int] = ..., product_name: _Optional[str] = ..., quantity: _Optional[int] = ..., unit_price: _Optional[float] = ..., total_price: _Optional[float] = ...) -> None: ...
 
 class CreateOrderRequest(_message.Message):
-    __slots__ = ("user_id", "items", "shipping_address", "idempotency_key", "payment")
+    __slots__ = ("user_id", "items", "shipping_address", "idempotency_key", "payment", "expected_total")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     SHIPPING_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     PAYMENT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_TOTAL_FIELD_NUMBER: _ClassVar[int]
     user_id: int
     items: _containers.RepeatedCompositeFieldContainer[OrderItem]
     shipping_address: _common_pb2.Address
     idempotency_key: str
     payment: _payment_pb2.PaymentInstrument
-    def __init__(self, user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., payment: _Optional[_Union[_payment_pb2.PaymentInstrument, _Mapping]] = ...) -> None: ...
+    expected_total: float
+    def __init__(self, user_id: _Optional[int] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., shipping_address: _Optional[_Union[_common_pb2.Address, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., payment: _Optional[_Union[_payment_pb2.PaymentInstrument, _Mapping]] = ..., expected_total: _Optional[float] = ...) -> None: ...
 
 class CreateOrderResponse(_message.Message):
     __slots__ = ("order",)
@@ -128,15 +132,31 @@ class ListOrdersRequest(_message.Message):
     def __init__(self, user_id: _Optional[int] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
 
 class OrderUpdate(_message.Message):
-    __slots__ = ("order_id", "status", "message", "timestamp", "cursor")
+    __slots__ = ("order_id", "status", "message", "timestamp", "cursor", "refunded_amount")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     order_id: int
     status: OrderStatus
     message: str
     timestamp: _timestamp_pb2.Timestamp
     cursor: int
-    def __init__(self, order_id: _Optional[int] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., message: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cursor: _Optional[int] = ...) -> None: ...
+    refunded_amount: float
+    def __init__(self, order_id: _Optional[int] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., message: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cursor: _Optional[int] = ..., refunded_amount: _Optional[float] = ...) -> None: ...
+
+class RecordRefundRequest(_message.Message):
+    __slots__ = ("order_id", "payment_id", "refunded_amount")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    PAYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    order_id: int
+    payment_id: int
+    refunded_amount: float
+    def __init__(self, order_id: _Optional[int] = ..., payment_id: _Optional[int] = ..., refunded_amount: _Optional[float] = ...) -> None: ...
+
+class RecordRefundResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -60,6 +60,11 @@ class OrderServiceStub:
                 request_serializer=ecommerce_dot_order__pb2.GetOrderRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_order__pb2.OrderUpdate.FromString,
                 _registered_method=True)
+        self.RecordRefund = channel.unary_unary(
+                '/ecommerce.OrderService/RecordRefund',
+                request_serializer=ecommerce_dot_order__pb2.RecordRefundRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_order__pb2.RecordRefundResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -102,6 +107,14 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordRefund(self, request, context):
+        """RecordRefund tells an order how much of its payment has been given back. A part of it leaves the order as it is;
+        all of it makes the order REFUNDED, and what has not shipped is in stock again. For the payment service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.StreamOrderUpdates,
                     request_deserializer=ecommerce_dot_order__pb2.GetOrderRequest.FromString,
                     response_serializer=ecommerce_dot_order__pb2.OrderUpdate.SerializeToString,
+            ),
+            'RecordRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordRefund,
+                    request_deserializer=ecommerce_dot_order__pb2.RecordRefundRequest.FromString,
+                    response_serializer=ecommerce_dot_order__pb2.RecordRefundResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class OrderService:
             '/ecommerce.OrderService/StreamOrderUpdates',
             ecommerce_dot_order__pb2.GetOrderRequest.SerializeToString,
             ecommerce_dot_order__pb2.OrderUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.OrderService/RecordRefund',
+            ecommerce_dot_order__pb2.RecordRefundRequest.SerializeToString,
+            ecommerce_dot_order__pb2.RecordRefundResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,10 @@ class OrderServiceStub:
     """ListOrders streams one page of a user's orders, newest first."""
     StreamOrderUpdates: _aio.UnaryStreamMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.OrderUpdate]
     """StreamOrderUpdates follows an order: every later change, whichever replica made it."""
+    RecordRefund: _aio.UnaryUnaryMultiCallable[_order_pb2.RecordRefundRequest, _order_pb2.RecordRefundResponse]
+    """RecordRefund tells an order how much of its payment has been given back. A part of it leaves the order as it is;
+    all of it makes the order REFUNDED, and what has not shipped is in stock again. For the payment service.
+    """
 
 class OrderServiceServicer:
     """OrderService turns a cart into an order: reserve, charge, confirm."""
@@ -67,5 +71,14 @@ class OrderServiceServicer:
         context: _aio.ServicerContext[_order_pb2.GetOrderRequest, _abc.AsyncIterator[_order_pb2.OrderUpdate]],
     ) -> _abc.AsyncIterator[_order_pb2.OrderUpdate]:
         """StreamOrderUpdates follows an order: every later change, whichever replica made it."""
+
+    def RecordRefund(
+        self,
+        request: _order_pb2.RecordRefundRequest,
+        context: _aio.ServicerContext[_order_pb2.RecordRefundRequest, _abc.Awaitable[_order_pb2.RecordRefundResponse]],
+    ) -> _abc.Awaitable[_order_pb2.RecordRefundResponse]:
+        """RecordRefund tells an order how much of its payment has been given back. A part of it leaves the order as it is;
+        all of it makes the order REFUNDED, and what has not shipped is in stock again. For the payment service.
+        """
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

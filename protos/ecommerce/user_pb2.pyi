@@ -205,6 +205,12 @@ class RefreshTokenResponse(_message.Message):
     expires_in: int
     def __init__(self, access_token: _Optional[str] = ..., refresh_token: _Optional[str] = ..., expires_in: _Optional[int] = ...) -> None: ...
 
+class LogoutRequest(_message.Message):
+    __slots__ = ("refresh_token",)
+    REFRESH_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    refresh_token: str
+    def __init__(self, refresh_token: _Optional[str] = ...) -> None: ...
+
 class VerificationKey(_message.Message):
     __slots__ = ("kid", "jwk")
     KID_FIELD_NUMBER: _ClassVar[int]

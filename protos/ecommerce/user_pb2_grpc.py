@@ -81,6 +81,11 @@ class UserServiceStub:
                 request_serializer=ecommerce_dot_user__pb2.RefreshTokenRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_user__pb2.RefreshTokenResponse.FromString,
                 _registered_method=True)
+        self.Logout = channel.unary_unary(
+                '/ecommerce.UserService/Logout',
+                request_serializer=ecommerce_dot_user__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.GetVerificationKeys = channel.unary_unary(
                 '/ecommerce.UserService/GetVerificationKeys',
                 request_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
@@ -149,7 +154,16 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefreshToken(self, request, context):
-        """RefreshToken exchanges a refresh token, once, for new tokens.
+        """RefreshToken exchanges a refresh token for new tokens. For half a minute it answers the same again, to
+        whoever asked at the same time or lost the answer; a token that comes later than that ends its log-in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logout(self, request, context):
+        """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
+        that is not good is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +223,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.RefreshToken,
                     request_deserializer=ecommerce_dot_user__pb2.RefreshTokenRequest.FromString,
                     response_serializer=ecommerce_dot_user__pb2.RefreshTokenResponse.SerializeToString,
+            ),
+            'Logout': grpc.unary_unary_rpc_method_handler(
+                    servicer.Logout,
+                    request_deserializer=ecommerce_dot_user__pb2.LogoutRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'GetVerificationKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVerificationKeys,
@@ -460,6 +479,33 @@ class UserService:
             '/ecommerce.UserService/RefreshToken',
             ecommerce_dot_user__pb2.RefreshTokenRequest.SerializeToString,
             ecommerce_dot_user__pb2.RefreshTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/Logout',
+            ecommerce_dot_user__pb2.LogoutRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,7 +33,13 @@ class UserServiceStub:
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Login exchanges a password for an access token and a refresh token."""
     RefreshToken: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshTokenRequest, _user_pb2.RefreshTokenResponse]
-    """RefreshToken exchanges a refresh token, once, for new tokens."""
+    """RefreshToken exchanges a refresh token for new tokens. For half a minute it answers the same again, to
+    whoever asked at the same time or lost the answer; a token that comes later than that ends its log-in.
+    """
+    Logout: _aio.UnaryUnaryMultiCallable[_user_pb2.LogoutRequest, _empty_pb2.Empty]
+    """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
+    that is not good is no error.
+    """
     GetVerificationKeys: _aio.UnaryUnaryMultiCallable[_empty_pb2.Empty, _user_pb2.GetVerificationKeysResponse]
     """GetVerificationKeys publishes the keys that verify tokens (RFC 7517)."""
 
@@ -101,7 +107,18 @@ class UserServiceServicer:
         request: _user_pb2.RefreshTokenRequest,
         context: _aio.ServicerContext[_user_pb2.RefreshTokenRequest, _abc.Awaitable[_user_pb2.RefreshTokenResponse]],
     ) -> _abc.Awaitable[_user_pb2.RefreshTokenResponse]:
-        """RefreshToken exchanges a refresh token, once, for new tokens."""
+        """RefreshToken exchanges a refresh token for new tokens. For half a minute it answers the same again, to
+        whoever asked at the same time or lost the answer; a token that comes later than that ends its log-in.
+        """
+
+    def Logout(
+        self,
+        request: _user_pb2.LogoutRequest,
+        context: _aio.ServicerContext[_user_pb2.LogoutRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
+        that is not good is no error.
+        """
 
     def GetVerificationKeys(
         self,

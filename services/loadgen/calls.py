@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from grpcmesh.status import replica_of
 from services.loadgen.engine import Recorder
 
 #: What `ChannelSource` gives: the mesh's `Member.channel`, or anything else that makes grpc.aio channels.
@@ -65,7 +66,4 @@ async def _answered_by(call: Call) -> str | None:
     """The endpoint of a mesh call; what the server says of itself where the client is plain grpc."""
     if hasattr(call, "endpoint"):
         return str(call.endpoint) if call.endpoint else None
-    for key, value in await call.trailing_metadata() or ():
-        if key == "mesh-replica":
-            return str(value)
-    return None
+    return replica_of(await call.trailing_metadata()) or None

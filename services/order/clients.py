@@ -29,7 +29,8 @@ from grpcmesh.errors import (
 )
 from grpcmesh.status import from_wire
 from services.kit.money import from_cents, to_cents
-from services.order.domain import Instrument, Line, Order, OutcomeUnknown
+from services.order.domain import Instrument, Line, Order
+from services.order.failures import OutcomeUnknown
 
 #: Seconds for one step, retries included; below the lease, so that nobody takes the order over meanwhile.
 STEP_TIMEOUT = 4.0
@@ -107,21 +108,34 @@ class PaymentCashier:
             )
         return response.payment.id
 
-    async def void(self, order: Order) -> None:
+    async def void(self, order: Order) -> int:
         """Gives back what was charged, and closes the key. Declared idempotent: the channel retries."""
         request = payment_pb2.VoidPaymentRequest(
             idempotency_key=order.saga_key, reason=f"order {order.id}: {order.step.value.lower()}"
         )
-        await _asked(lambda: self._stub.VoidPayment(request, timeout=STEP_TIMEOUT))
+        response = await _asked(lambda: self._stub.VoidPayment(request, timeout=STEP_TIMEOUT))
+        return to_cents(response.payment.refunded_amount)
+
+    async def refunded(self, order: Order) -> int:
+        """What has been given back of the payment so far: a key without an instrument charges nothing."""
+        request = _question(order)
+        response = await _persistently(
+            self._rng, lambda left: self._stub.ProcessPayment(request, timeout=left)
+        )
+        return to_cents(response.payment.refunded_amount)
 
 
-def _payment_request(order: Order, instrument: Instrument | None) -> payment_pb2.PaymentRequest:
-    request = payment_pb2.PaymentRequest(
+def _question(order: Order) -> payment_pb2.PaymentRequest:
+    return payment_pb2.PaymentRequest(
         order_id=order.id,
         amount=from_cents(order.total),
         idempotency_key=order.saga_key,
         user_id=order.user_id,
     )
+
+
+def _payment_request(order: Order, instrument: Instrument | None) -> payment_pb2.PaymentRequest:
+    request = _question(order)
     if order.on_file:
         request.method = payment_pb2.PAYMENT_METHOD_DIGITAL_WALLET
         request.digital_wallet.provider = "meshmart"

@@ -14,9 +14,8 @@ from grpcmesh.errors import (
     FieldViolation,
     InvalidArgument,
     MeshError,
-    NotFound,
-    Unavailable,
 )
+from services.order.failures import Failure, price_changed
 
 #: The largest total of an order, in cents: ten million, as much as can be charged at once.
 MAX_TOTAL = 1_000_000_000
@@ -48,11 +47,12 @@ class Step(enum.Enum):
     CHARGE = "CHARGE"
     #: Release the stock, void the payment; then the order is CANCELLED.
     CANCEL = "CANCEL"
-    #: Void the payment; then the order is REFUNDED.
+    #: Release the stock unless it has shipped, void the payment; then the order is REFUNDED.
     REFUND = "REFUND"
     DONE = "DONE"
 
 
+#: What may be asked for. A refund of the whole payment makes any order that stands REFUNDED: `Order.repaid`.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.CONFIRMED, Status.CANCELLED}),
     Status.CONFIRMED: frozenset({Status.SHIPPED, Status.CANCELLED}),
@@ -105,53 +105,6 @@ class Buyer:
     instrument: Instrument | None = None
 
 
-class OutcomeUnknown(Exception):  # noqa: N818
-    """A step may or may not have happened. Asking again under the same key will tell."""
-
-
-class Superseded(Exception):  # noqa: N818
-    """Somebody else changed the order since it was read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an order came to nothing, as it is recorded: a retry under the same key is told the same."""
-
-    kind: str
-    message: str
-    reason: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, error: MeshError) -> "Failure":
-        match error:
-            case FailedPrecondition():
-                return cls("rule", error.message, error.reason.reason, dict(error.reason.metadata))
-            case NotFound():
-                return cls("missing", error.name, error.resource_type)
-            case InvalidArgument():
-                return cls("invalid", error.message, facts={v.field: v.description for v in error.violations})
-            case _:
-                return cls("transient", error.message)
-
-    @property
-    def transient(self) -> bool:
-        """Whether placing the same order again may succeed."""
-        return self.kind == "transient"
-
-    def error(self) -> MeshError:
-        """The error to tell the caller."""
-        match self.kind:
-            case "rule":
-                return FailedPrecondition(self.message, self.reason, **self.facts)
-            case "missing":
-                return NotFound(self.reason, self.message)
-            case "invalid":
-                return InvalidArgument([FieldViolation(f, text) for f, text in self.facts.items()])
-            case _:
-                return Unavailable(self.message)
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order, as recorded. `id` is 0 until it is."""
@@ -173,6 +126,12 @@ class Order:
     failure: Failure | None = None
     attempts: int = 0
     version: int = 1
+    #: Cents of the total that have been given back.
+    refunded: int = 0
+    #: The total that the buyer was shown; None if it did not say.
+    expected: int | None = None
+    #: Whether the catalogue is told that the goods have left. None: by a version that told nobody.
+    ship_told: bool | None = False
 
     @property
     def saga_key(self) -> str:
@@ -194,6 +153,8 @@ class Order:
         order = replace(self, lines=lines, total=total, step=Step.CHARGE)
         if total > MAX_TOTAL:
             return order.cancelling(FailedPrecondition("the order's total is too large", "ORDER_TOO_LARGE"))
+        if self.expected not in (None, total):
+            return order.cancelling(price_changed(self.expected or 0, total))
         return order if total else order.confirmed(0)
 
     def confirmed(self, payment_id: int) -> "Order":
@@ -213,14 +174,38 @@ class Order:
         """To be given back the money for."""
         return replace(self, step=Step.REFUND)
 
+    def repaid(self, refunded: int) -> "Order | None":
+        """Learns that `refunded` cents of its payment have been given back in all; None if it knew.
+
+        Only for an order with nothing left to do. What it is told late, twice or out of order changes
+        nothing, because the amount of a payment that is given back only grows.
+        """
+        if refunded <= self.refunded:
+            return None
+        if refunded >= self.total and not self.final:
+            return self.refunding()  # the amount is recorded when that is done
+        return replace(self, refunded=refunded)
+
     def moved(self, status: Status) -> "Order":
         """In the next status, with nothing else to do."""
-        return replace(self, status=status)
+        return replace(self, status=status, ship_told=True if status is Status.SHIPPED else self.ship_told)
 
-    def undone(self) -> "Order":
-        """The present step, CANCEL or REFUND, is done."""
+    def undone(self, refunded: int) -> "Order":
+        """The present step, CANCEL or REFUND, is done, and so many cents have been given back in all."""
         status = Status.CANCELLED if self.step is Step.CANCEL else Status.REFUNDED
-        return replace(self, status=status, step=Step.DONE)
+        return replace(self, status=status, step=Step.DONE, refunded=max(refunded, self.refunded))
+
+    def require_payment(self, payment_id: int) -> None:
+        """Check that a payment is this order's.
+
+        Raises:
+            InvalidArgument: it is not.
+        """
+        # 0: charged, and given back, without an answer that told the payment's id.
+        if not self.total or self.payment_id not in (0, payment_id):
+            raise InvalidArgument(
+                [FieldViolation("payment_id", f"{payment_id} is not the payment of order {self.id}")]
+            )
 
     def leased(self, now: float) -> "Order":
         """Taken up by recovery; each attempt gives the one after it more time."""
@@ -242,8 +227,9 @@ class Order:
         if self._asked() != asked._asked():
             raise FailedPrecondition("the idempotency key was used for another order", "KEY_REUSED")
 
-    def _asked(self) -> tuple[Sequence[tuple[int, int]], Address, bool]:
-        return [(line.product_id, line.quantity) for line in self.lines], self.address, self.on_file
+    def _asked(self) -> tuple[Sequence[tuple[int, int]], Address, bool, int | None]:
+        lines = [(line.product_id, line.quantity) for line in self.lines]
+        return lines, self.address, self.on_file, self.expected
 
     def require_transition(self, status: Status) -> None:
         """Raises FailedPrecondition, ILLEGAL_STATUS_CHANGE."""
@@ -260,13 +246,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of an order; `cursor` is the order's version that it made."""
+    """A change of an order; `cursor` is the order's version that it made, `refunded` as of then."""
 
     order_id: int
     cursor: int
     status: Status
     message: str
     at: float
+    refunded: int = 0
 
 
 def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -275,8 +262,3 @@ def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
     for line in lines:
         quantities[line.product_id] = quantities.get(line.product_id, 0) + line.quantity
     return tuple(Line(product_id, quantity) for product_id, quantity in quantities.items())
-
-
-def order_not_found(order_id: int) -> NotFound:
-    """There is no such order."""
-    return NotFound("order", str(order_id))

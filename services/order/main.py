@@ -14,9 +14,9 @@ from services.kit.outbox import SqlQueue
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.order.clients import PaymentCashier, ProductCatalogue
-from services.order.news import ANALYTICS, NOTIFICATIONS
+from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.orders import Orders
-from services.order.receivers import BuyersNotifications, ShopAnalytics
+from services.order.receivers import BuyersNotifications, ShippedStock, ShopAnalytics
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
 from services.order.storage import CHANGES, SqlStore
@@ -25,6 +25,8 @@ from services.order.updates import Updates
 
 #: Seconds between two looks for orders that a dead replica left.
 RECOVERY_INTERVAL = 1.0
+#: Seconds between two looks for orders that an older version shipped.
+UNTOLD_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
@@ -34,16 +36,19 @@ async def build(app: App) -> None:
     told: dict[str, Deliver] = {
         NOTIFICATIONS: BuyersNotifications(app.channel("notification")),
         ANALYTICS: ShopAnalytics(app.channel("analytics")),
+        STOCK: ShippedStock(app.channel("product")),
     }
     relay = await app.enter(Relay(SqlQueue(db), told, time.time))
     app.telemetry.add(relay)
     store, tasks = SqlStore(db, relay.wake), await app.enter(SagaTasks())
     catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
-    orders = Orders(store, Saga(store, catalogue, cashier, time.time), tasks.start, time.time)
+    saga = Saga(store, catalogue, cashier, time.time)
+    orders = Orders(store, saga, cashier, tasks.start, time.time)
     updates = Updates(store, stream_max_age(os.environ))
     add_OrderServiceServicer_to_server(OrderServicer(orders, updates, time.time), app.server)
     await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
+    await app.enter(repeating(orders.tell_untold, UNTOLD_INTERVAL, "telling of shipped orders"))
 
 
 if __name__ == "__main__":

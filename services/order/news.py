@@ -1,18 +1,20 @@
-"""What others are told of an order: its buyer, and those who count.
+"""What others are told of an order: its buyer, those who count, and the catalogue.
 
 An order is told of when it has come to rest in a status: confirmed, shipped, delivered, cancelled,
-refunded; each of them once. The steps between are in its history. `order-<id>-<version>` names the news
-for good, so that whoever is told twice takes it once.
+refunded; each of them once; and when a part of its payment has been given back. The steps between are in its
+history. `order-<id>-<version>` names the news for good, so that whoever is told twice takes it once. The
+catalogue is told, once, that the goods have left.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.kit.money import from_cents
 from services.order.domain import Order, Status, Step
 
 #: Topics of the outbox.
-NOTIFICATIONS, ANALYTICS = "notifications", "analytics"
+NOTIFICATIONS, ANALYTICS, STOCK = "notifications", "analytics", "stock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +26,49 @@ class News:
     payload: dict[str, Any]
 
 
-def news_of(order: Order) -> Sequence[News]:
-    """What to tell of an order that has just been changed; nothing, while a step is to be done."""
+def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[News]:
+    """What to tell of an order that has just been changed; nothing, while a step is to be done.
+
+    Args:
+        repaid: Cents given back with the change.
+        arrived: Whether the change brought it into its status.
+    """
     if order.step is not Step.DONE:
         return []
     event_id = f"order-{order.id}-{order.version}"
-    told = [News(NOTIFICATIONS, event_id, _notification(order))]
-    if counted := _counted(order, event_id):
+    notification = _arrival(order, repaid) if arrived else _partial_refund(order, repaid)
+    told = [News(NOTIFICATIONS, event_id, {"user_id": order.user_id, **notification})]
+    counted = _counted(order, event_id) if arrived else []
+    counted += _money(order, event_id, "PAYMENT_REFUNDED", repaid if order.was_confirmed else 0)
+    if counted:
         told.append(News(ANALYTICS, event_id, {"events": counted}))
+    if arrived and order.status is Status.SHIPPED:
+        told.append(shipping(order))
     return told
 
 
-def _notification(order: Order) -> dict[str, Any]:
-    title = f"Order {order.id} is {order.status.value.lower()}"
-    return {"user_id": order.user_id, "title": title, "body": _body(order)}
+def shipping(order: Order) -> News:
+    """What the catalogue is told of an order that has shipped."""
+    return News(STOCK, f"{order.saga_key}-shipped", {"key": order.saga_key})
 
 
-def _body(order: Order) -> str:
-    total = f"{order.total / 100:.2f}"
+def _arrival(order: Order, repaid: int) -> dict[str, Any]:
+    return {
+        "title": f"Order {order.id} is {order.status.value.lower()}",
+        "body": _body(order, from_cents(repaid) if repaid else 0.0),
+    }
+
+
+def _partial_refund(order: Order, repaid: int) -> dict[str, Any]:
+    return {
+        "title": f"Order {order.id}: {from_cents(repaid):.2f} given back",
+        "body": f"You get {from_cents(repaid):.2f} back. Nothing else changes.",
+    }
+
+
+def _body(order: Order, repaid: float) -> str:
+    total = f"{from_cents(order.total):.2f}"
+    back = f"You get {repaid:.2f} back." if repaid else ""
     match order.status:
         case Status.CONFIRMED:
             return f"Thank you. We have received your payment of {total}." if order.total else "Thank you."
@@ -51,9 +78,9 @@ def _body(order: Order) -> str:
             return "We hope that you like it."
         case Status.CANCELLED:
             reason = order.failure.error().message if order.failure else "As you asked for."
-            return f"{reason[:300]} You get {total} back." if order.payment_id else reason[:300]
+            return f"{reason[:300]} {back}".strip()
         case _:
-            return f"You get {total} back."
+            return back or "You have got everything back."
 
 
 def _counted(order: Order, event_id: str) -> list[dict[str, Any]]:
@@ -71,18 +98,15 @@ def _counted(order: Order, event_id: str) -> list[dict[str, Any]]:
                 )
                 for place, line in enumerate(order.lines)
             ]
-            return placed + _money(order, event_id, "PAYMENT_MADE")
+            return placed + _money(order, event_id, "PAYMENT_MADE", order.total)
         case Status.CANCELLED if order.was_confirmed:
-            cancelled = _event(order, event_id, "ORDER_CANCELLED", order.total)
-            return [cancelled, *_money(order, event_id, "PAYMENT_REFUNDED")]
-        case Status.REFUNDED:
-            return _money(order, event_id, "PAYMENT_REFUNDED")
+            return [_event(order, event_id, "ORDER_CANCELLED", order.total)]
         case _:
             return []
 
 
-def _money(order: Order, event_id: str, kind: str) -> list[dict[str, Any]]:
-    return [_event(order, f"{event_id}-payment", kind, order.total)] if order.total else []
+def _money(order: Order, event_id: str, kind: str, cents: int) -> list[dict[str, Any]]:
+    return [_event(order, f"{event_id}-payment", kind, cents)] if cents else []
 
 
 def _event(order: Order, event_id: str, kind: str, cents: int, **more: int) -> dict[str, Any]:

@@ -7,15 +7,10 @@ from typing import Any
 from grpcmesh.clock import Clock
 from grpcmesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
 from services.kit.actor import Actor
-from services.order.domain import (
-    Buyer,
-    Order,
-    OutcomeUnknown,
-    Status,
-    Step,
-    Superseded,
-)
-from services.order.ports import Store
+from services.kit.money import from_cents
+from services.order.domain import Buyer, Order, Status, Step
+from services.order.failures import OutcomeUnknown, Superseded
+from services.order.ports import Cashier, Store
 from services.order.saga import Saga
 
 #: Seconds that a call waits for an order that another call or replica is working at.
@@ -24,8 +19,12 @@ PATIENCE = 10.0
 GLANCE = 0.1
 #: How many stuck orders a replica takes up at once.
 RECOVERY_LIMIT = 10
-#: Concurrent changes of one order that a call to UpdateOrderStatus outlasts.
+#: Orders of former versions whose shipping is told in one round.
+UNTOLD_LIMIT = 100
+#: Concurrent changes of one order that a call outlasts.
 ATTEMPTS = 5
+#: Seconds that a refund waits for an order whose steps are under way, before it is to be told again.
+REFUND_PATIENCE = 2.0
 
 #: Starts a coroutine as a task with an owner, whose context has no caller's deadline.
 Start = Callable[[Coroutine[Any, Any, Order]], "asyncio.Task[Order]"]
@@ -37,12 +36,13 @@ class Orders:
     Args:
         store: Where they are recorded.
         saga: Takes them through their steps.
+        cashier: Knows what was given back.
         start: Starts a saga in a task of its own.
         now: Unix seconds.
     """
 
-    def __init__(self, store: Store, saga: Saga, start: Start, now: Clock) -> None:
-        self._store, self._saga, self._start, self._now = store, saga, start, now
+    def __init__(self, store: Store, saga: Saga, cashier: Cashier, start: Start, now: Clock) -> None:
+        self._store, self._saga, self._cashier, self._start, self._now = store, saga, cashier, start, now
 
     async def place(self, order: Order, buyer: Buyer) -> Order:
         """Places an order; once per key.
@@ -94,10 +94,57 @@ class Orders:
             if not actor.is_admin and status is not Status.CANCELLED:
                 raise PermissionDenied("a buyer may only cancel", "ROLE_REQUIRED", role="admin")
             try:
+                if status is Status.SHIPPED:
+                    order = await self._refunds_known(order)
                 return await self._change(order, status)
             except Superseded:
                 continue
-        raise Aborted(f"order {order_id} is being changed by others", "CONCURRENT_CHANGE")
+        raise _concurrent(order_id)
+
+    async def record_refund(self, order_id: int, payment_id: int, refunded: int) -> None:
+        """Learns from the payment service how much of a payment has been given back in all, in cents.
+
+        Idempotent, and indifferent to the order in which it is told.
+
+        Raises:
+            NotFound: there is no such order.
+            InvalidArgument: the payment is not the order's.
+            Unavailable: the order has steps under way; it is to be told again.
+        """
+        for _ in range(ATTEMPTS):
+            order = await self._settled(await self._store.get(order_id), None, REFUND_PATIENCE)
+            if order.step is not Step.DONE:
+                raise Unavailable(f"order {order_id} is being worked at", REFUND_PATIENCE)
+            order.require_payment(payment_id)
+            try:
+                await self._repaid(order, refunded)
+                return
+            except Superseded:
+                continue
+        raise _concurrent(order_id)
+
+    async def _refunds_known(self, order: Order) -> Order:
+        """The order with every refund of its payment, so that nothing ships that has been paid back.
+
+        What the payment service tells by itself may still be on its way.
+        """
+        if order.status is not Status.CONFIRMED or order.step is not Step.DONE or not order.total:
+            return order
+        try:
+            refunded = await self._cashier.refunded(order)
+        except OutcomeUnknown as e:
+            raise Unavailable("it cannot be seen at present whether the order is paid for") from e
+        return await self._repaid(order, refunded)
+
+    async def _repaid(self, order: Order, refunded: int) -> Order:
+        learned = order.repaid(refunded)
+        if learned is None:
+            return order
+        if learned.step is Step.REFUND:
+            return await self._undo(learned, Status.REFUNDED)
+        message = f"{from_cents(refunded):.2f} of {from_cents(order.total):.2f} given back"
+        repaid = refunded - order.refunded
+        return await self._store.save(learned.renewed(self._now()), message, repaid=repaid, arrived=False)
 
     async def _change(self, order: Order, status: Status) -> Order:
         waiting_for = {Step.CANCEL: Status.CANCELLED, Step.REFUND: Status.REFUNDED}
@@ -133,9 +180,20 @@ class Orders:
             raise ExceptionGroup("some orders could not be recovered", errors)
         return len(stuck)
 
-    async def _settled(self, order: Order, buyer: Buyer | None) -> Order:
-        """The order when its steps are done, or as it is after `PATIENCE`."""
-        give_up = self._now() + PATIENCE
+    async def tell_untold(self) -> int:
+        """Has the catalogue told of shipped orders that a version before this one told it nothing of.
+
+        Returns:
+            How many.
+        """
+        untold = await self._store.untold(UNTOLD_LIMIT)
+        for order in untold:
+            await self._store.tell_shipped(order)
+        return len(untold)
+
+    async def _settled(self, order: Order, buyer: Buyer | None, patience: float = PATIENCE) -> Order:
+        """The order when its steps are done, or as it is after `patience` seconds."""
+        give_up = self._now() + patience
         while order.step is not Step.DONE and order.failure is None and self._now() < give_up:
             if order.lease_until <= self._now():
                 order = await self._shielded(self._take_up(order, buyer))
@@ -166,3 +224,7 @@ class Orders:
         except (Superseded, OutcomeUnknown, MeshError):
             # Not done, or done by another: what is recorded is the truth.
             return await self._store.get(order.id)
+
+
+def _concurrent(order_id: int) -> Aborted:
+    return Aborted(f"order {order_id} is being changed by others", "CONCURRENT_CHANGE")

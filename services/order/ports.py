@@ -22,7 +22,7 @@ class Catalogue(Protocol):
 
 
 class Cashier(Protocol):
-    """Money. Both methods are idempotent under the order's key; they raise as `Catalogue`'s do."""
+    """Money. All methods are idempotent under the order's key; they raise as `Catalogue`'s do."""
 
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
         """Charges the instrument, or the wallet on file; the payment's id.
@@ -31,8 +31,16 @@ class Cashier(Protocol):
         """
         ...
 
-    async def void(self, order: Order) -> None:
-        """Gives back what was charged; nothing can be charged under the key any more."""
+    async def void(self, order: Order) -> int:
+        """Gives back what was charged; nothing can be charged under the key any more.
+
+        Returns:
+            What has been given back in all, in cents; 0 if nothing was ever charged.
+        """
+        ...
+
+    async def refunded(self, order: Order) -> int:
+        """What has been given back of an order's payment so far, in cents."""
         ...
 
 
@@ -45,8 +53,22 @@ class Store(Protocol):
 
     async def get(self, order_id: int) -> Order: ...
 
-    async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
+    async def save(
+        self,
+        order: Order,
+        message: str = "",
+        *,
+        prices: bool = False,
+        repaid: int = 0,
+        arrived: bool = True,
+    ) -> Order:
         """Records a change of `order.version`, with an event if there is a message, and returns the next.
+
+        Args:
+            message: For the order's history.
+            prices: Whether names and prices of the lines are recorded.
+            repaid: Cents given back with this change.
+            arrived: Whether it brings the order into its status.
 
         Raises:
             Superseded: that version is not the latest; nothing is recorded.
@@ -58,6 +80,14 @@ class Store(Protocol):
     async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]: ...
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
+
+    async def untold(self, limit: int) -> Sequence[Order]:
+        """Orders that have shipped without the catalogue being told."""
+        ...
+
+    async def tell_shipped(self, order: Order) -> None:
+        """Has the catalogue told that such an order has shipped."""
+        ...
 
     async def stuck(self, now: float, limit: int) -> Sequence[Order]:
         """Orders with a step to do whose lease is over."""

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
-from ecommerce import analytics_pb2, notification_pb2
+from ecommerce import analytics_pb2, notification_pb2, product_pb2
 from ecommerce.analytics_pb2_grpc import AnalyticsServiceStub
 from ecommerce.notification_pb2_grpc import NotificationServiceStub
+from ecommerce.product_pb2_grpc import ProductServiceStub
 
 from services.kit.money import from_cents
 from services.kit.relay import OutboxEvent, Refused, Undelivered
@@ -50,6 +51,25 @@ class ShopAnalytics:
         """Raises Undelivered."""
         try:
             await self._stub.TrackEvents(_requests(event), timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            raise _undelivered(e) from None
+
+
+class ShippedStock:
+    """Tells ProductService that what an order held has left, which it notes once.
+
+    Args:
+        channel: A mesh channel to `product`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = ProductServiceStub(channel)
+
+    async def __call__(self, event: OutboxEvent) -> None:
+        """Raises Undelivered."""
+        request = product_pb2.ShipStockRequest(key=event.payload["key"])
+        try:
+            await self._stub.ShipStock(request, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as e:
             raise _undelivered(e) from None
 

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from grpcmesh.clock import Clock
 from grpcmesh.errors import MeshError, Unavailable
-from services.order.domain import Buyer, Order, OutcomeUnknown, Step
+from services.order.domain import Buyer, Order, Status, Step
+from services.order.failures import OutcomeUnknown
 from services.order.ports import Cashier, Catalogue, Store
 
 #: Seconds after its creation at which recovery stops trying to finish an order, and cancels it.
@@ -89,16 +90,20 @@ class Saga:
 
     async def _cancel(self, order: Order, _: Buyer | None) -> Order:
         await self._catalogue.release(order.saga_key)
-        # There is no total before the stock is reserved, and no charge before there is a total.
-        if order.total:
-            await self._cashier.void(order)
         reason = order.failure.error().message if order.failure else "as asked for"
-        return await self._save(order.undone(), f"cancelled: {reason}"[:200])
+        return await self._undone(order, f"cancelled: {reason}"[:200])
 
     async def _refund(self, order: Order, _: Buyer | None) -> Order:
-        if order.total:
-            await self._cashier.void(order)
-        return await self._save(order.undone(), "refunded")
+        if order.status is Status.CONFIRMED:  # what has shipped does not come back by itself
+            await self._catalogue.release(order.saga_key)
+        return await self._undone(order, "refunded")
+
+    async def _undone(self, order: Order, message: str) -> Order:
+        # There is no total before the stock is reserved, and no charge before there is a total.
+        refunded = await self._cashier.void(order) if order.total else 0
+        undone = order.undone(refunded)
+        repaid = undone.refunded - order.refunded
+        return await self._store.save(undone.renewed(self._now()), message, repaid=repaid)
 
     async def _save(self, order: Order, message: str, *, prices: bool = False) -> Order:
         return await self._store.save(order.renewed(self._now()), message, prices=prices)

@@ -7,11 +7,13 @@ from typing import Any
 from ecommerce import order_pb2 as pb
 from ecommerce import order_pb2_grpc
 
+from grpcmesh.call import current_workload
 from grpcmesh.clock import Clock
+from grpcmesh.errors import PermissionDenied
 from services.kit.caller import current_actor
 from services.kit.paging import page_of
 from services.kit.validation import checking
-from services.order.domain import Buyer
+from services.order.domain import MAX_TOTAL, Buyer
 from services.order.orders import Orders
 from services.order.updates import Updates
 from services.order.wire import instrument_of, order_message, order_of, status_of, update_message
@@ -61,6 +63,17 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             page = page_of(check, request.page, request.page_size)
         for order in await self._orders.page(current_actor(), user_id, status, page.limit, page.offset):
             yield order_message(order)
+
+    async def RecordRefund(self, request: pb.RecordRefundRequest, context: Any) -> pb.RecordRefundResponse:
+        workload = current_workload()
+        if workload is None or workload.service != "payment":
+            raise PermissionDenied("only the payment service records a refund", "INTERNAL_METHOD")
+        with checking() as check:
+            order_id = check.id("order_id", request.order_id)
+            payment_id = check.id("payment_id", request.payment_id)
+            refunded = check.cents("refunded_amount", request.refunded_amount, 1, MAX_TOTAL)
+        await self._orders.record_refund(order_id, payment_id, refunded)
+        return pb.RecordRefundResponse()
 
     async def StreamOrderUpdates(
         self, request: pb.GetOrderRequest, context: Any

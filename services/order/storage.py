@@ -12,19 +12,10 @@ import sqlalchemy as sa
 from services.kit import outbox
 from services.kit.db import Database
 from services.kit.unique import insert_or_find
-from services.order.domain import (
-    Address,
-    Event,
-    Failure,
-    Line,
-    Order,
-    Status,
-    Step,
-    Superseded,
-    order_not_found,
-)
-from services.order.news import News, news_of
-from services.order.tables import events, items, orders
+from services.order.domain import Address, Event, Line, Order, Status, Step
+from services.order.failures import Failure, Superseded, order_not_found
+from services.order.news import News, news_of, shipping
+from services.order.tables import UNTOLD, events, items, orders
 
 #: Where a change of an order is told, as its id; see `services.kit.following`.
 CHANGES = "orders"
@@ -71,11 +62,19 @@ class SqlStore:
             raise order_not_found(order_id)
         return found[0]
 
-    async def save(self, order: Order, message: str = "", *, prices: bool = False) -> Order:
-        """Records a change of `order.version`, or raises Superseded."""
+    async def save(
+        self,
+        order: Order,
+        message: str = "",
+        *,
+        prices: bool = False,
+        repaid: int = 0,
+        arrived: bool = True,
+    ) -> Order:
+        """Records a change of `order.version`, or raises Superseded; see `services.order.ports.Store`."""
         following = replace(order, version=order.version + 1)
         changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
-        news = news_of(following) if message else []
+        news = news_of(following, repaid=repaid, arrived=arrived) if message else []
 
         def save(connection: sa.Connection) -> None:
             if connection.execute(_SAVE, changed).rowcount == 0:
@@ -91,6 +90,21 @@ class SqlStore:
         if news:
             self._told()
         return following
+
+    async def untold(self, limit: int) -> Sequence[Order]:
+        """Orders that have shipped without the catalogue being told; see `services.order.tables.UNTOLD`."""
+        return await self._orders(sa.select(orders).where(UNTOLD).limit(limit))
+
+    async def tell_shipped(self, order: Order) -> None:
+        """Has the catalogue told that such an order has shipped."""
+        untold = (orders.c.id == order.id, orders.c.ship_told.is_not(True))
+
+        def tell(connection: sa.Connection) -> None:
+            if connection.execute(sa.update(orders).where(*untold).values(ship_told=True)).rowcount:
+                outbox.add_all(connection, [_outbox_row(order, shipping(order))])
+
+        await self._db.write(tell)
+        self._told()
 
     async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]:
         """A user's orders, or everybody's for user 0; newest first."""
@@ -120,7 +134,7 @@ class SqlStore:
             .limit(limit)
         )
         rows = await self._db.read(lambda connection: connection.execute(statement).all())
-        return [Event(row.order_id, row.cursor, Status(row.status), row.message, row.at) for row in rows]
+        return [_event(row) for row in rows]
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]:
         """The latest version of each order."""
@@ -155,8 +169,13 @@ def _append(connection: sa.Connection, order: Order, message: str) -> None:
         "status": order.status.value,
         "message": message,
         "at": order.updated_at,
+        "refunded": order.refunded,
     }
     connection.execute(sa.insert(events), event)
+
+
+def _event(row: sa.Row[Any]) -> Event:
+    return Event(row.order_id, row.cursor, Status(row.status), row.message, row.at, row.refunded)
 
 
 def _outbox_row(order: Order, news: News) -> dict[str, Any]:

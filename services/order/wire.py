@@ -10,6 +10,7 @@ from services.order.domain import (
     MAX_ITEMS,
     MAX_KEY,
     MAX_QUANTITY,
+    MAX_TOTAL,
     Address,
     Event,
     Instrument,
@@ -41,6 +42,7 @@ def order_of(check: Check, request: pb.CreateOrderRequest, now: float) -> Order:
         address=_address(check, request.shipping_address),
         key=check.text("idempotency_key", request.idempotency_key, most=MAX_KEY) or None,
         on_file=not request.HasField("payment"),
+        expected=_expected(check, request),
         created_at=now,
         updated_at=now,
         lease_until=now,
@@ -61,6 +63,12 @@ def _lines(check: Check, request: pb.CreateOrderRequest) -> tuple[Line, ...]:
         too_many = any(line.quantity > MAX_QUANTITY for line in together)
         check.that(not too_many, "items", f"must have at most {MAX_QUANTITY} of one product")
     return together
+
+
+def _expected(check: Check, request: pb.CreateOrderRequest) -> int | None:
+    if not request.HasField("expected_total"):
+        return None
+    return check.cents("expected_total", request.expected_total, most=MAX_TOTAL)
 
 
 def _address(check: Check, address: common_pb2.Address) -> Address:
@@ -101,6 +109,7 @@ def order_message(order: Order) -> pb.Order:
         updated_at=_timestamp(order.updated_at),
         payment_id=order.payment_id,
         cursor=order.version,
+        refunded_amount=from_cents(order.refunded),
     )
 
 
@@ -122,6 +131,7 @@ def update_message(event: Event) -> pb.OrderUpdate:
         message=event.message,
         timestamp=_timestamp(event.at),
         cursor=event.cursor,
+        refunded_amount=from_cents(event.refunded),
     )
 
 

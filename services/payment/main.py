@@ -10,11 +10,15 @@ from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.outbox import SqlQueue
+from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.payment.acquirer import SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.feed import Feed
+from services.payment.news import ORDERS
 from services.payment.payments import Payments
+from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import CHANNEL, SqlStore
 
@@ -26,7 +30,10 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
     app.use_keys(UserKeys(app.channel("user")))
-    store, acquirer = SqlStore(db), SimulatedAcquirer(db, time.time)
+    told: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}
+    relay = await app.enter(Relay(SqlQueue(db), told, time.time))
+    app.telemetry.add(relay)
+    store, acquirer = SqlStore(db, relay.wake), SimulatedAcquirer(db, time.time)
     payments, batches = Payments(store, acquirer, time.time), Batches(store, acquirer, time.time)
     feed = Feed(store, stream_max_age(os.environ))
     servicer = PaymentServicer(payments, batches, feed, time.time)

@@ -127,4 +127,5 @@ class Payments:
         refunds = await self._store.unsettled(before, SWEEP_LIMIT)
         for refund in refunds:
             await settle(self._store, self._acquirer, refund, self._now())
+        await self._store.tell_untold(self._now(), SWEEP_LIMIT)
         return len(payments) + len(refunds) + await self._recovery.look_again()

@@ -99,6 +99,10 @@ class Store(Protocol):
 
     async def settle_refund(self, refund_id: str) -> None: ...
 
+    async def tell_untold(self, now: float, limit: int) -> int:
+        """Has orders told of refunds that a version before this one told nobody of; how many these were."""
+        ...
+
     async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]: ...
 
     async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:

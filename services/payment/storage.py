@@ -1,16 +1,19 @@
 """Payments and refunds in SQL: every rule that a race could break is a condition of the statement."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from services.kit import outbox
 from services.kit.db import Database
 from services.kit.unique import insert_or_find
-from services.payment.domain import Method, Outcome, Payment, Refund, Status, payment_not_found
+from services.payment.domain import Outcome, Payment, Refund, Status, payment_not_found
+from services.payment.news import refund_news
+from services.payment.rows import columns_of, outcome_columns, payment_of, refund_of, status_of
 from services.payment.tables import feed, payments, refunds
 
 #: What is told of, from commit to streams: see `services.kit.following`.
@@ -18,20 +21,25 @@ CHANNEL = "payments"
 
 
 class SqlStore:
-    """`services.payment.ports.Store` over SQLite or PostgreSQL."""
+    """`services.payment.ports.Store` over SQLite or PostgreSQL.
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    Args:
+        db: With the service's tables.
+        told: Called after the commit of something that orders are to be told of; see `services.kit.relay`.
+    """
+
+    def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
+        self._db, self._told = db, told
 
     async def begin(self, payment: Payment) -> Payment:
         """Records it, unless its key is taken: returns what is recorded under the key."""
         # No look before: nearly every key is new, and the constraint knows best.
         insert = self._db.insert(payments).on_conflict_do_nothing(index_elements=["key"])
-        statement, values = insert.returning(payments), _columns(payment)
+        statement, values = insert.returning(payments), columns_of(payment)
 
         async def begin() -> Payment | None:
             row = await self._db.write(lambda connection: connection.execute(statement, values).first())
-            return None if row is None else _payment(row)
+            return None if row is None else payment_of(row)
 
         recorded, _ = await insert_or_find(begin, lambda: self.find(payment.key))
         return recorded
@@ -46,17 +54,17 @@ class SqlStore:
             return None
         statement = sa.select(payments).where(payments.c.key == key)
         row = await self._db.read(lambda connection: connection.execute(statement).first())
-        return None if row is None else _payment(row)
+        return None if row is None else payment_of(row)
 
     async def begin_all(self, batch: Sequence[Payment]) -> Sequence[Payment] | None:
         """Records the payments of a batch; None where a key of theirs is taken."""
         statement = sa.insert(payments).returning(payments, sort_by_parameter_order=True)
-        values = [_columns(payment) for payment in batch]
+        values = [columns_of(payment) for payment in batch]
         try:
             rows = await self._db.write(lambda connection: connection.execute(statement, values).all())
         except IntegrityError:
             return None
-        return [_payment(row) for row in rows]
+        return [payment_of(row) for row in rows]
 
     async def of_batch(self, batch: str) -> Sequence[Payment]:
         """The payments of a batch, in its order."""
@@ -68,7 +76,7 @@ class SqlStore:
 
         def finish(connection: sa.Connection) -> Payment:
             cursor = self._next_cursor(connection)
-            values = _outcome(_status(outcome, undone=False), outcome, now) | {"cursor": cursor}
+            values = outcome_columns(status_of(outcome, undone=False), outcome, now) | {"cursor": cursor}
             return _finish(connection, payment_id, values)
 
         with contextlib.suppress(_Recorded):
@@ -84,14 +92,15 @@ class SqlStore:
         def finish(connection: sa.Connection) -> None:
             cursor = self._next_cursor(connection, len(batch)) - len(batch)
             for place, (payment, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
-                values = _outcome(_status(outcome, payment.id in undone), outcome, now)
+                values = outcome_columns(status_of(outcome, undone=payment.id in undone), outcome, now)
                 values |= {"cursor": cursor + place, "refunded": undone.get(payment.id, 0)}
                 _finish(connection, payment.id, values)
-            if undo:
-                connection.execute(sa.insert(refunds), [asdict(refund) for refund in undo])
+            for refund in undo:
+                _add_refund(connection, refund)
 
         with contextlib.suppress(_Recorded):
             await self._db.write(finish)
+            self._told()
             return True
         return False
 
@@ -109,11 +118,12 @@ class SqlStore:
 
         def open_(connection: sa.Connection) -> None:
             _set_aside(connection, refund)
-            connection.execute(sa.insert(refunds).values(asdict(refund)))
+            _add_refund(connection, refund)
 
         async def insert() -> Refund | None:
             with contextlib.suppress(IntegrityError):  # the key is taken
                 await self._db.write(open_)
+                self._told()
                 return refund
             return None
 
@@ -125,7 +135,7 @@ class SqlStore:
             return None
         statement = sa.select(refunds).where(refunds.c.key == key)
         row = await self._db.read(lambda connection: connection.execute(statement).first())
-        return None if row is None else _refund(row)
+        return None if row is None else refund_of(row)
 
     async def settle_refund(self, refund_id: str) -> None:
         """Notes that the acquirer has it."""
@@ -183,7 +193,7 @@ class SqlStore:
     async def unsettled(self, before: float, limit: int) -> Sequence[Refund]:
         """Refunds that the acquirer may not have, opened before that time."""
         statement = sa.select(refunds).where(~refunds.c.settled, refunds.c.created_at < before).limit(limit)
-        return [_refund(row) for row in await self._rows(statement)]
+        return [refund_of(row) for row in await self._rows(statement)]
 
     async def watched(self, now: float, limit: int) -> Sequence[Payment]:
         """Payments that were given up and are due to be looked for again."""
@@ -205,13 +215,33 @@ class SqlStore:
         def undo(connection: sa.Connection) -> bool:
             if connection.execute(statement, values).rowcount == 0:
                 return False
-            connection.execute(sa.insert(refunds), asdict(refund))
+            _add_refund(connection, refund)
             return True
 
-        return await self._db.write(undo)
+        undone = await self._db.write(undo)
+        self._told()
+        return undone
+
+    async def tell_untold(self, now: float, limit: int) -> int:
+        """Has orders told of refunds that a version before this one told nobody of; how many these were."""
+
+        def tell(connection: sa.Connection) -> int:
+            some = connection.scalars(_UNTOLD, {"most": limit}).all()
+            told = sa.update(refunds).where(refunds.c.id.in_(some), refunds.c.told.is_(None))
+            rows = connection.execute(
+                told.values(told=True).returning(refunds.c.id, refunds.c.payment_id)
+            ).all()
+            for row in rows:
+                outbox.add_all(connection, refund_news(_get(connection, row.payment_id), row.id, now))
+            return len(rows)
+
+        count = await self._db.write(tell)
+        if count:
+            self._told()
+        return count
 
     async def _payments(self, statement: sa.Select[Any]) -> list[Payment]:
-        return [_payment(row) for row in await self._rows(statement)]
+        return [payment_of(row) for row in await self._rows(statement)]
 
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         return await self._db.read(lambda connection: connection.execute(statement).all())
@@ -234,7 +264,7 @@ def _finish(connection: sa.Connection, payment_id: int, values: dict[str, Any]) 
     row = connection.execute(_FINISH, values | {"of_id": payment_id}).first()
     if row is None:
         raise _Recorded
-    return _payment(row)
+    return payment_of(row)
 
 
 def _set_aside(connection: sa.Connection, refund: Refund) -> None:
@@ -256,48 +286,18 @@ def _set_aside(connection: sa.Connection, refund: Refund) -> None:
         raise _get(connection, refund.payment_id).refuse_refund(refund.amount)
 
 
-def _status(outcome: Outcome, undone: bool) -> Status:
-    if undone:
-        return Status.UNDONE
-    return Status.COMPLETED if outcome.approved else Status.FAILED
+_UNTOLD = sa.select(refunds.c.id).where(refunds.c.told.is_(None)).limit(sa.bindparam("most"))
 
 
-def _outcome(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
-    return {
-        "status": status.value,
-        "transaction_id": outcome.transaction_id,
-        "message": outcome.message,
-        "processed_at": now,
-        # What was given up may turn up yet.
-        "look_at": None if outcome.made else now,
-    }
+def _add_refund(connection: sa.Connection, refund: Refund) -> None:
+    """Records a refund whose amount the payment's row has, and has its order told of it."""
+    connection.execute(sa.insert(refunds), asdict(refund) | {"told": True})
+    payment = _get(connection, refund.payment_id)  # its row is locked: what is told grows with the rows
+    outbox.add_all(connection, refund_news(payment, refund.id, refund.created_at))
 
 
 def _get(connection: sa.Connection, payment_id: int) -> Payment:
     row = connection.execute(sa.select(payments).where(payments.c.id == payment_id)).first()
     if row is None:
         raise payment_not_found(payment_id)
-    return _payment(row)
-
-
-def _columns(payment: Payment) -> dict[str, Any]:
-    columns = asdict(payment)
-    del columns["id"]
-    return columns | {
-        "status": payment.status.value,
-        "method": payment.method.value if payment.method else None,
-        "cursor": payment.cursor or None,
-    }
-
-
-def _payment(row: sa.Row[Any]) -> Payment:
-    values = dict(row._mapping)
-    values["status"] = Status(row.status)
-    values["method"] = Method(row.method) if row.method else None
-    values["cursor"] = row.cursor or 0
-    del values["look_at"]
-    return Payment(**values)
-
-
-def _refund(row: sa.Row[Any]) -> Refund:
-    return Refund(**row._mapping)
+    return payment_of(row)

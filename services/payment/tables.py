@@ -2,7 +2,10 @@
 
 import sqlalchemy as sa
 
+from services.kit import outbox
+
 metadata = sa.MetaData()
+outbox.table.to_metadata(metadata)
 
 payments = sa.Table(
     "payments",
@@ -54,7 +57,10 @@ refunds = sa.Table(
     sa.Column("key", sa.String(200), unique=True),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("settled", sa.Boolean, nullable=False),
+    # Whether its order is told of it. NULL: written by a version that told nobody.
+    sa.Column("told", sa.Boolean),
     sa.Index("refunds_unsettled", "created_at"),  # partial, as above
+    sa.Index("refunds_untold", "payment_id"),  # partial, too
 )
 
 #: The simulated acquirer's own books: nothing but `acquirer` reads or writes them.

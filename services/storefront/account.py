@@ -86,8 +86,15 @@ class AccountPages:
         return see(after)
 
     async def log_out(self, request: Request, form: Form) -> Response:
+        """The cookies go in any case; whether the tokens are worth nothing any more, the notice says."""
         visit = visit_of(request)
+        ended = True
+        if visit.refresh_token:
+            try:
+                await self._site.shop.accounts.logout(visit.refresh_token)
+            except ShopError as e:
+                ended = e.problem is Problem.INVALID  # it was no token
         visit.log_out()
         visit.rotate_csrf()
-        visit.notify("logged-out")
+        visit.notify("logged-out" if ended else "logged-out-here")
         return see("/")

@@ -77,7 +77,8 @@ class Api:
     async def create(self, request: Request) -> Response:
         """Places an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}}`.
 
-        `"card": {"number", "expiry", "cvv"}` pays; without it the wallet on file.
+        `"card": {"number", "expiry", "cvv"}` pays; without it the wallet on file. `"expected_total_cents"` is
+        the total that the buyer was shown: another one is refused with PRICE_CHANGED.
         The header `Idempotency-Key` makes it safe to repeat.
         """
         session = _session(request)
@@ -95,6 +96,7 @@ class Api:
             Address(**_strings(sent, "shipping_address", _ADDRESS)),
             Card(**card) if card else None,
             key,
+            _expected(sent),
         )
         return JSONResponse(_order(order), 201, headers={"location": f"/api/orders/{order.id}"})
 
@@ -150,6 +152,13 @@ def _items(sent: Any) -> list[tuple[int, int]]:
     return [(x["product_id"], x["quantity"]) for x in sent]
 
 
+def _expected(sent: Mapping[str, Any]) -> int | None:
+    expected = sent.get("expected_total_cents")
+    if expected is not None and (type(expected) is not int or not 0 <= expected <= _INT32):
+        raise ShopError(Problem.INVALID, fields={"expected_total_cents": "must be a whole number of cents"})
+    return expected
+
+
 def _is_item(x: Any) -> bool:
     return isinstance(x, dict) and all(
         type(x.get(name)) is int and abs(x[name]) <= _INT32 for name in ("product_id", "quantity")
@@ -185,6 +194,7 @@ def _order(order: Order) -> dict[str, Any]:
         "id": order.id,
         "status": order.status.value,
         "total_cents": order.total_cents,
+        "refunded_cents": order.refunded_cents,
         "lines": [
             {
                 "product_id": line.product_id,

@@ -14,6 +14,7 @@ import grpc
 
 from grpcmesh.clock import Clock
 from grpcmesh.errors import MeshError
+from grpcmesh.status import replica_of
 from services.storefront import convert
 from services.storefront.domain import Problem, ShopError
 from services.storefront.trail import Step, record
@@ -21,8 +22,6 @@ from services.storefront.trail import Step, record
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
-#: Trailing metadata by which a server says who it is.
-REPLICA_KEY = "mesh-replica"
 #: Attempts that `unary_again` makes of a call, and the longest wait between two (seconds).
 AGAIN, PAUSE = 3, 0.4
 #: Names of endpoints remembered, for streams that have not ended and so have no trailing metadata.
@@ -103,8 +102,7 @@ class Caller:
             call.cancel()  # The request was given up: what comes back must not be waited for.
             return
         endpoint = getattr(call, "endpoint", None) or ""
-        trailing = dict(await call.trailing_metadata() or ())
-        replica = str(trailing.get(REPLICA_KEY, ""))
+        replica = replica_of(await call.trailing_metadata())
         if endpoint and replica:
             self._remember(endpoint, replica)
         # A stream cut short by us ends without trailing metadata, and well.

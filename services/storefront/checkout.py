@@ -12,8 +12,8 @@ from services.storefront.cart import Cart
 from services.storefront.cart_pages import priced
 from services.storefront.domain import Address, Card, Problem, ShopError
 from services.storefront.errors import FACES
-from services.storefront.forms import Form, field_errors, form_route
-from services.storefront.site import Site, see
+from services.storefront.forms import Form, field_errors, form_route, whole_number
+from services.storefront.site import Site, money, see
 from services.storefront.visit import visit_of
 
 #: Input by the last part of a path in CreateOrderRequest.
@@ -31,8 +31,15 @@ _ADDRESS = ("street", "city", "state", "zip_code", "country")
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 #: After these the order may exist: the next attempt must use the same key.
 _UNDECIDED = frozenset({Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BUSY, Problem.BROKEN})
-#: Reason of the order service: the form was sent before, and was changed since.
-_KEY_REUSED = "KEY_REUSED"
+#: Reasons of the order service: the form was sent before, and was changed since; it showed another total.
+_KEY_REUSED, _PRICE_CHANGED = "KEY_REUSED", "PRICE_CHANGED"
+#: The highest total of a form, in cents; the order service refuses one that is lower already.
+_MAX_TOTAL = 2**31 - 1
+_WRONG_TOTAL = (
+    "We could not read what this page told you to pay. Look at the total, and place the order again."
+)
+#: The facts of PRICE_CHANGED: what it comes to, and what was shown.
+_TOTALS = ("total_cents", "expected_total_cents")
 _UNDECIDED_TEXT = (
     "We could not make sure that your order went through. Press the button again: "
     "it will not be placed or charged twice."
@@ -56,20 +63,23 @@ class CheckoutPages:
 
     async def place(self, request: Request, form: Form) -> Response:
         visit = visit_of(request)
-        token = visit.token
         if not visit.cart.count:
             return see("/cart")
         key = form.get("key", "")
         key = key if _KEY.fullmatch(key) else new_key()
         card = _card(form) if form.get("pay") == "card" else None
+        shown = whole_number(form["total"], 0, _MAX_TOTAL) if "total" in form else None
+        if shown is None and "total" in form:
+            return await self._form(request, form, {"form": _WRONG_TOTAL}, new_key(), 422)
         try:
             order = await self._site.shop.orders.create(
-                token,
+                visit.token,
                 visit.user_id,
                 visit.cart.quantities,
                 Address(**{name: form.get(name, "") for name in _ADDRESS}),
                 card,
                 order_key(visit.user_id, key, visit.cart),
+                shown,
             )
         except ShopError as e:
             return await self._failed(request, form, key, e)
@@ -87,18 +97,35 @@ class CheckoutPages:
             visit_of(request).notify("sent-before")
             return see("/orders")
         if error.problem in _UNDECIDED:
+            # With its key goes the total that it was sent with: it may have been placed so.
             status = FACES[error.problem].status
-            return await self._form(request, form, {"form": _UNDECIDED_TEXT}, key, status)
+            return await self._form(request, form, {"form": _UNDECIDED_TEXT}, key, status, form.get("total"))
+        if error.reason == _PRICE_CHANGED:
+            return await self._form(request, form, {"form": _changed(error)}, new_key(), 409)
         return await self._form(request, form, field_errors(error, _INPUTS), new_key(), 422)
 
     async def _form(
-        self, request: Request, form: Form, errors: dict[str, str], key: str, status: int = 200
+        self,
+        request: Request,
+        form: Form,
+        errors: dict[str, str],
+        key: str,
+        status: int = 200,
+        total: str | None = None,
     ) -> Response:
+        """The form, at the catalogue's present prices; `total` in place of theirs is what it will send."""
         cart = await priced(self._site.shop.catalogue, visit_of(request).cart.quantities)
         typed = {name: form.get(name, "") for name in _ADDRESS} | {"pay": form.get("pay", "card")}
+        typed["total"] = str(cart.total_cents) if total is None else total
         return self._site.page(
             request, "checkout.html", status, cart=cart, form=typed, errors=errors, key=key
         )
+
+
+def _changed(error: ShopError) -> str:
+    new, old = (whole_number(error.facts.get(n, ""), 0, _MAX_TOTAL) for n in _TOTALS)
+    told = f"{money(new)} instead of {money(old)}" if new is not None and old is not None else "another one"
+    return f"Prices have changed: the total is now {told}. Nothing was charged. To agree, order again."
 
 
 def new_key() -> str:

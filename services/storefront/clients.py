@@ -97,6 +97,7 @@ class Orders:
         address: Address,
         card: Card | None,
         key: str,
+        expected_cents: int | None = None,
     ) -> Order:
         request = order_pb2.CreateOrderRequest(
             user_id=user_id,
@@ -104,6 +105,7 @@ class Orders:
             shipping_address=_address(address),
             idempotency_key=key,
             payment=convert.card_to_wire(card) if card else None,
+            expected_total=None if expected_cents is None else expected_cents / 100,
         )
 
         def attempt() -> (
@@ -153,9 +155,18 @@ class Accounts:
 
     async def refresh(self, refresh_token: str) -> Tokens:
         request = user_pb2.RefreshTokenRequest(refresh_token=refresh_token)
-        call = self._stub.RefreshToken(request, timeout=WRITE_TIMEOUT)
-        response = await self._caller.unary("user", "RefreshToken", call)
+
+        def attempt() -> (
+            "grpc.aio.UnaryUnaryCall[user_pb2.RefreshTokenRequest, user_pb2.RefreshTokenResponse]"
+        ):
+            return self._stub.RefreshToken(request, timeout=READ_TIMEOUT)
+
+        response = await self._caller.unary_again("user", "RefreshToken", attempt)
         return Tokens(response.access_token, response.refresh_token)
+
+    async def logout(self, refresh_token: str) -> None:
+        request = user_pb2.LogoutRequest(refresh_token=refresh_token)
+        await self._caller.unary("user", "Logout", self._stub.Logout(request, timeout=READ_TIMEOUT))
 
     async def register(self, name: str, email: str, password: str) -> None:
         request = user_pb2.CreateUserRequest(name=name, email=email, password=password)

@@ -56,6 +56,7 @@ def error(failure: grpc.aio.AioRpcError | MeshError) -> ShopError:
         failure.details() or "",
         fields={v.field: v.description for v in bad.field_violations},
         reason=info.reason,
+        facts=dict(info.metadata),
         retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
     )
 
@@ -101,11 +102,19 @@ def order(wire: order_pb2.Order) -> Order:
         updated_at=_time(wire.updated_at),
         payment_id=wire.payment_id,
         cursor=wire.cursor,
+        refunded_cents=round(wire.refunded_amount * 100),
     )
 
 
 def update(wire: order_pb2.OrderUpdate) -> Update:
-    return Update(wire.order_id, status(wire.status), wire.message, _time(wire.timestamp), wire.cursor)
+    return Update(
+        wire.order_id,
+        status(wire.status),
+        wire.message,
+        _time(wire.timestamp),
+        wire.cursor,
+        round(wire.refunded_amount * 100),
+    )
 
 
 def notice(wire: notification_pb2.Notification) -> Notice:

@@ -101,6 +101,7 @@ class Order:
     payment_id: int = 0
     cursor: int = 0
     """Where its history stood when it was read; following goes on from there."""
+    refunded_cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Update:
     message: str
     at: datetime
     cursor: int
+    refunded_cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class ShopError(Exception):
         message: The service's own words.
         fields: What is wrong with each field, by its path in the request (`shipping_address.city`).
         reason: The stable reason of a broken rule (`OUT_OF_STOCK`), or empty.
+        facts: What goes with the reason, such as the new total of PRICE_CHANGED.
         retry_after: Seconds after which trying again makes sense; None if the service did not say.
     """
 
@@ -173,10 +176,12 @@ class ShopError(Exception):
         *,
         fields: Mapping[str, str] | None = None,
         reason: str = "",
+        facts: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{problem.value}: {message}")
         self.problem, self.message, self.reason = problem, message, reason
+        self.facts = dict(facts or {})
         self.fields = dict(fields or {})
         self.retry_after = retry_after
 
@@ -217,8 +222,13 @@ class Orders(Protocol):
         address: Address,
         card: Card | None,
         key: str,
+        expected_cents: int | None = None,
     ) -> Order:
-        """Places an order once per `key`; `card` None pays from the wallet on file."""
+        """Places an order once per `key`; `card` None pays from the wallet on file.
+
+        Raises:
+            ShopError: with the reason PRICE_CHANGED if it does not come to `expected_cents`.
+        """
         ...
 
     async def order(self, token: str, order_id: int) -> Order: ...
@@ -237,7 +247,13 @@ class Accounts(Protocol):
 
     async def login(self, login: str, password: str) -> Tokens: ...
 
-    async def refresh(self, refresh_token: str) -> Tokens: ...
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Asked twice with the same token in a row, it answers with tokens of the same log-in."""
+        ...
+
+    async def logout(self, refresh_token: str) -> None:
+        """Ends the log-in that the token belongs to."""
+        ...
 
     async def register(self, name: str, email: str, password: str) -> None: ...
 

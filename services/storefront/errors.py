@@ -57,6 +57,7 @@ def as_json(error: ShopError) -> Response:
         "message": error.message or FACES[error.problem].text,
         "fields": error.fields,
         "reason": error.reason,
+        "facts": error.facts,
     }
     return JSONResponse({"error": detail}, FACES[error.problem].status, headers=_headers(error))
 

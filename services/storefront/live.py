@@ -8,6 +8,7 @@ behind us leaves, we resume from the same cursor at another one, unseen by the b
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
@@ -17,8 +18,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.storefront.domain import Problem, ShopError, Update
+from services.storefront.sessions import Session
 from services.storefront.site import Site, path_id
-from services.storefront.visit import Visit, visit_of
+from services.storefront.visit import visit_of
 
 #: Seconds between two signs of life; proxies cut connections that are silent for a minute.
 HEARTBEAT = 15.0
@@ -52,11 +54,12 @@ class LiveOrders:
             return Response(media_type="text/event-stream")  # a stream without a body would only hang
         if visit.session is None:
             return Response(status_code=204)  # Tells an EventSource not to come back.
+        visit.token  # noqa: B018 - raises where the session could not be renewed: the browser tries again
         if self._open.total() >= MAX_STREAMS or self._open[visit.address] >= MAX_STREAMS_OF_ONE:
             raise ShopError(Problem.BUSY, "too many pages are open")
         given = request.headers.get("last-event-id") or request.query_params.get("after", "")
         cursor = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
-        return EventStream(self, visit, path_id(request), cursor)
+        return EventStream(self, visit.session, visit.address, path_id(request), cursor)
 
     async def serve(self, stream: "EventStream", receive: Receive, send: Send) -> None:
         """Runs a stream until the browser leaves, the process drains, or it is too old."""
@@ -72,11 +75,11 @@ class LiveOrders:
 class EventStream(Response):
     """The response: it sends as long as there is something to follow."""
 
-    def __init__(self, live: LiveOrders, visit: Visit, order_id: int, cursor: int) -> None:
+    def __init__(self, live: LiveOrders, session: Session, address: str, order_id: int, cursor: int) -> None:
         super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._live, self._token, self._order_id, self._cursor = live, visit.token, order_id, cursor
-        self.address = visit.address
+        self._live, self._session, self._order_id, self._cursor = live, session, order_id, cursor
+        self.address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -85,7 +88,7 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def push(self, site: Site, send: Send) -> None:
-        """Follows the order, from one replica to the next, until nothing more can come."""
+        """Follows the order, from replica to replica, until nothing more can come or the token has ended."""
         pause = 0.1
         while True:
             came = self._cursor
@@ -94,6 +97,8 @@ class EventStream(Response):
                 await self._end(send, "end", {})
                 return
             except ShopError as e:
+                if e.problem is Problem.LOGIN and self._session.is_over(time.time()):
+                    return  # the browser comes back, and brings what renews the session
                 if e.problem in _FINAL:
                     await self._end(send, "gone", {"problem": e.problem.value})
                     return
@@ -108,7 +113,7 @@ class EventStream(Response):
         Raises:
             ShopError: the stream was cut, such as by a replica that leaves; resume it from the cursor.
         """
-        async with site.shop.orders.follow(self._token, self._order_id, self._cursor) as updates:
+        async with site.shop.orders.follow(self._session.token, self._order_id, self._cursor) as updates:
             async for update in updates:
                 self._cursor = update.cursor
                 via = site.name_of(updates.endpoint or "")

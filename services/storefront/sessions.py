@@ -4,13 +4,10 @@ The storefront does not verify tokens. What it reads in one (name, roles, expiry
 drawn; each service verifies the token of each call.
 """
 
-import asyncio
 import base64
-import hashlib
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -19,11 +16,9 @@ from services.kit.text import is_encodable
 from services.kit.validation import INT32_MAX
 from services.storefront.domain import Accounts, Problem, ShopError, Tokens
 
-#: Seconds before its expiry at which a token counts as expired: the page's calls still have to be made.
-EARLY = 15.0
-#: Renewals remembered, and for how long (seconds): a refresh token works once, but a browser sends
-#: several requests at once with it.
-MAX_RENEWALS, RENEWAL_AGE = 256, 30.0
+#: Seconds before its expiry at which a token counts as expired: placing an order may take as long, with all
+#: its attempts.
+EARLY = 60.0
 #: Longest cookie that is looked at.
 _MAX_TOKEN = 4096
 #: A JWS in its compact form (RFC 7515, 7.1). Nothing else may get into the metadata of a call.
@@ -31,7 +26,6 @@ _JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+", re.ASCII)
 _USER_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 #: Latest expiry in Unix seconds: beyond it, a float is no longer exact.
 _MAX_TIME = 2**53
-_LOCKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +41,10 @@ class Session:
     @property
     def is_admin(self) -> bool:
         return "admin" in self.roles
+
+    def is_over(self, now: float) -> bool:
+        """Whether its token has expired, or would before the calls of a page are made."""
+        return self.expires_at - EARLY < now
 
     @classmethod
     def read(cls, token: str) -> "Session | None":
@@ -85,7 +83,10 @@ def _is_time(value: object) -> TypeGuard[float]:
 
 
 class Renewals:
-    """Exchanges refresh tokens, each once, however many requests bring it.
+    """Exchanges refresh tokens. Requests that bring the same one get tokens of the same log-in.
+
+    Nothing is kept here: the user service answers the same again, so it does not matter which replica of the
+    storefront a request comes to, nor that another one has just renewed the same session.
 
     Args:
         accounts: Where they are exchanged.
@@ -94,8 +95,6 @@ class Renewals:
 
     def __init__(self, accounts: Accounts, now: Callable[[], float] = time.time) -> None:
         self._accounts, self.now = accounts, now
-        self._done: OrderedDict[str, tuple[float, Tokens]] = OrderedDict()
-        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
     async def renew(self, refresh_token: str) -> Tokens | None:
         """New tokens, or None where the user must log in again.
@@ -103,21 +102,9 @@ class Renewals:
         Raises:
             ShopError: when the user service cannot say.
         """
-        key = hashlib.sha256(refresh_token.encode()).hexdigest()
-        async with self._locks[int(key[:2], 16) % _LOCKS]:
-            if (known := self._known(key)) is not None:
-                return known
-            try:
-                tokens = await self._accounts.refresh(refresh_token)
-            except ShopError as e:
-                if e.problem in (Problem.LOGIN, Problem.INVALID, Problem.FORBIDDEN, Problem.NOT_FOUND):
-                    return None
-                raise
-            self._done[key] = (self.now() + RENEWAL_AGE, tokens)
-            return tokens
-
-    def _known(self, key: str) -> Tokens | None:
-        now = self.now()
-        while self._done and (len(self._done) >= MAX_RENEWALS or next(iter(self._done.values()))[0] < now):
-            self._done.popitem(last=False)
-        return self._done[key][1] if key in self._done else None
+        try:
+            return await self._accounts.refresh(refresh_token)
+        except ShopError as e:
+            if e.problem in (Problem.LOGIN, Problem.INVALID, Problem.FORBIDDEN, Problem.NOT_FOUND):
+                return None
+            raise

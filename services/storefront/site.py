@@ -37,6 +37,10 @@ NOTICES: Mapping[str, tuple[str, str]] = {
     "logged-in": ("good", "Welcome back."),
     "registered": ("good", "Your account is ready."),
     "logged-out": ("good", "You are logged out."),
+    "logged-out-here": (
+        "bad",
+        "You are logged out in this browser. The shop could not be told; there the session ends by itself.",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from grpcmesh.http import Proxies
 from grpcmesh.telemetry.context import current_trace
 from services.storefront.cart import Cart
 from services.storefront.domain import Problem, ShopError, Tokens
-from services.storefront.sessions import EARLY, Renewals, Session
+from services.storefront.sessions import Renewals, Session
 from services.storefront.trail import Trail, current_trail
 
 SESSION, REFRESH, CART, CSRF, NOTICE, TRACES = "session", "refresh", "cart", "csrf", "notice", "traces"
@@ -181,8 +181,7 @@ class VisitMiddleware:
         return self._proxies.client(peer, request.headers.getlist("x-forwarded-for"))
 
     async def _renew(self, visit: Visit) -> None:
-        expired = visit.session is None or visit.session.expires_at - EARLY < self._renewals.now()
-        if not expired:
+        if visit.session is not None and not visit.session.is_over(self._renewals.now()):
             return
         if not visit.refresh_token:
             visit.session = None

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Protocol, TypeVar
 
 from services.kit.paging import Page
+from services.user.sessions import LoginSession
 
 T = TypeVar("T")
 
@@ -80,20 +81,6 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class RefreshToken:
-    """A refresh token as it is kept: by the digest of its secret. `expires_at` in Unix seconds.
-
-    The tokens that follow one login are a family: each is spent for the next, once.
-    """
-
-    digest: str
-    family: str
-    user_id: int
-    expires_at: int
-    spent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Tokens:
     """What a login earns. `expires_in`: seconds until the access token ends."""
 
@@ -132,34 +119,42 @@ class UserStore(Protocol):
         ...
 
     async def remove(self, user_id: int) -> bool:
-        """Forgets everything about a user, refresh tokens included; whether there was one."""
+        """Forgets everything about a user, log-in sessions included; whether there was one."""
         ...
 
 
-class TokenUnit(Protocol):
-    """Port: one transaction on refresh tokens."""
+class SessionUnit(Protocol):
+    """Port: one transaction on log-in sessions."""
 
-    def put(self, token: RefreshToken) -> None: ...
+    def add(self, session: LoginSession) -> None:
+        """Does nothing where the family is there already."""
+        ...
 
-    def find(self, digest: str) -> RefreshToken | None: ...
+    def find(self, family: str) -> LoginSession | None: ...
 
-    def spend(self, digest: str) -> bool:
-        """Marks it spent; whether it was not yet."""
+    def advance(self, before: LoginSession, after: LoginSession) -> bool:
+        """Replaces a session as it was `before`; False where somebody else did."""
         ...
 
     def revoke(self, family: str) -> None:
-        """Forgets all tokens of a family."""
+        """Ends a family: none of its tokens is good any more."""
         ...
 
-    def forget_expired(self, now: int) -> None: ...
+    def adopt(self, digest: str) -> LoginSession | None:
+        """The family of a token that was issued before families were chains; None if it is not unspent."""
+        ...
+
+    def tidy(self, user_id: int, now: int, most: int) -> None:
+        """Forgets sessions that have ended, and of a user all but the newest `most`."""
+        ...
 
     def user(self, user_id: int) -> User | None: ...
 
 
-class TokenStore(Protocol):
-    """Port: where refresh tokens are kept."""
+class SessionStore(Protocol):
+    """Port: where log-in sessions are kept."""
 
-    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
+    async def at_once(self, work: Callable[[SessionUnit], T]) -> T:
         """What `work` returns, its changes committed; none of them if it raises."""
         ...
 

@@ -1,25 +1,36 @@
 """Logging in, and staying logged in."""
 
-import hashlib
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grpcmesh.errors import PermissionDenied, Unauthenticated
 from services.kit.validation import Check, checking
 from services.user.domain import (
     Issuer,
     Passwords,
-    RefreshToken,
+    SessionStore,
+    SessionUnit,
     Tokens,
-    TokenStore,
-    TokenUnit,
     User,
     UserStore,
+)
+from services.user.sessions import (
+    BEFORE_FIRST,
+    LoginSession,
+    Ticket,
+    Verdict,
+    after,
+    digest_of,
+    first,
+    judge,
 )
 
 MAX_LOGIN = 254
 MAX_SECRET = 1024
+#: Log-in sessions of one user; beyond that the oldest ends.
+MAX_SESSIONS = 50
+#: Looks at a family that another replica is moving on.
+_ATTEMPTS = 2
 #: One text for a login that does not exist and a password that is wrong, so that it tells neither.
 _WRONG = "wrong login or password"
 _NOT_VALID = "the refresh token is not valid"
@@ -37,7 +48,7 @@ class Logins:
     """Exchanges passwords and refresh tokens for tokens.
 
     Args:
-        users, tokens, passwords, issuer: The ports.
+        users, sessions, passwords, issuer: The ports.
         clock: Unix seconds.
         lifetimes: Of what is issued.
     """
@@ -45,17 +56,17 @@ class Logins:
     def __init__(
         self,
         users: UserStore,
-        tokens: TokenStore,
+        sessions: SessionStore,
         passwords: Passwords,
         issuer: Issuer,
         clock: Callable[[], float],
         lifetimes: Lifetimes,
     ) -> None:
-        self._users, self._tokens, self._passwords = users, tokens, passwords
+        self._users, self._sessions, self._passwords = users, sessions, passwords
         self._issuer, self._clock, self._lifetimes = issuer, clock, lifetimes
 
     async def login(self, login: str, password: str) -> tuple[User, Tokens]:
-        """A new family of tokens.
+        """The first tokens of a new family.
 
         Raises:
             InvalidArgument: login or password is empty or far too long.
@@ -72,58 +83,98 @@ class Logins:
             raise Unauthenticated(_WRONG)
         if not account.user.is_active:
             raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
-        user, secret, family = account.user, secrets.token_urlsafe(32), secrets.token_hex(16)
+        user = account.user
+        session, ticket = first(user.id, self._expiry())
 
-        def begin(unit: TokenUnit) -> None:
-            unit.forget_expired(int(self._clock()))
-            unit.put(self._token(secret, family, user))
+        def begin(unit: SessionUnit) -> None:
+            unit.tidy(user.id, int(self._clock()), MAX_SESSIONS - 1)
+            unit.add(session)
 
-        await self._tokens.at_once(begin)
-        return user, self._tokens_of(user, secret)
+        await self._sessions.at_once(begin)
+        return user, self._tokens_of(user, ticket)
 
-    async def refresh(self, secret: str) -> Tokens:
-        """The next tokens of the family, once.
+    async def refresh(self, token: str) -> Tokens:
+        """The present tokens of the family, moved on by one unless that has just happened.
 
-        A token that comes a second time has been stolen from somebody: its family ends (RFC 9700, 4.14.2).
+        Asked again within `OVERLAP` seconds, at whichever replica, it answers the same. A token that comes
+        later than that has been stolen from somebody: its family ends (RFC 9700, 4.14.2).
 
         Raises:
             InvalidArgument: the token is empty or far too long.
-            Unauthenticated: it is unknown, spent or expired, or its user may not log in any more.
+            Unauthenticated: it is unknown, reused or expired, or its user may not log in any more.
         """
         with checking() as check:
-            _check_secret(check, "refresh_token", secret)
-        following = secrets.token_urlsafe(32)
-        user = await self._tokens.at_once(lambda unit: self._rotate(unit, digest_of(secret), following))
+            _check_secret(check, "refresh_token", token)
+        found = await self._sessions.at_once(lambda unit: self._refresh(unit, token))
         # Outside, because a transaction that raises forgets that the family was revoked.
-        if user is None:
+        if found is None:
             raise Unauthenticated(_NOT_VALID)
-        return self._tokens_of(user, following)
+        return self._tokens_of(*found)
 
-    def _rotate(self, unit: TokenUnit, digest: str, following: str) -> User | None:
-        """Whose token it is, once `following` has taken its place."""
-        token = unit.find(digest)
-        if token is None or token.expires_at <= self._clock():
-            return None
-        user = unit.user(token.user_id)
-        if user is None or not user.is_active or not unit.spend(digest):
-            unit.revoke(token.family)
-            return None
-        unit.put(self._token(following, token.family, user))
-        return user
+    async def logout(self, token: str) -> None:
+        """Ends the family of a refresh token. A token that is not good any more has nothing to end.
 
-    def _token(self, secret: str, family: str, user: User) -> RefreshToken:
-        expires_at = int(self._clock()) + self._lifetimes.refresh
-        return RefreshToken(digest_of(secret), family, user.id, expires_at)
+        Raises:
+            InvalidArgument: the token is empty or far too long.
+        """
+        with checking() as check:
+            _check_secret(check, "refresh_token", token)
 
-    def _tokens_of(self, user: User, secret: str) -> Tokens:
+        def end(unit: SessionUnit) -> None:
+            session, ticket = _look_up(unit, token)
+            if ticket and judge(session, ticket, self._clock())[0] is not Verdict.UNKNOWN:
+                unit.revoke(ticket.family)
+
+        await self._sessions.at_once(end)
+
+    def _refresh(self, unit: SessionUnit, token: str) -> tuple[User, Ticket] | None:
+        """Whose token it is, and the present one of its family."""
+        for _ in range(_ATTEMPTS):
+            session, ticket = _look_up(unit, token)
+            if session is None or ticket is None:
+                return None
+            verdict, present = judge(session, ticket, self._clock())
+            if verdict is Verdict.UNKNOWN:
+                return None
+            user = unit.user(session.user_id)
+            if verdict is Verdict.REUSED or user is None or not user.is_active:
+                unit.revoke(session.family)
+                return None
+            if verdict is Verdict.REPEAT:
+                return user, present
+            following = after(present, session.key)
+            if unit.advance(session, self._moved_on(session, following)):
+                return user, following
+        return None  # twice somebody was quicker: they have ended the family
+
+    def _moved_on(self, session: LoginSession, ticket: Ticket) -> LoginSession:
+        return replace(
+            session,
+            number=ticket.number,
+            digest=digest_of(ticket.secret),
+            rotated_at=int(self._clock()),
+            expires_at=self._expiry(),
+        )
+
+    def _expiry(self) -> int:
+        return int(self._clock()) + self._lifetimes.refresh
+
+    def _tokens_of(self, user: User, ticket: Ticket) -> Tokens:
         access = self._issuer.issue(user, self._lifetimes.access)
-        return Tokens(access, secret, self._lifetimes.access)
+        return Tokens(access, str(ticket), self._lifetimes.access)
+
+
+def _look_up(unit: SessionUnit, token: str) -> tuple[LoginSession | None, Ticket | None]:
+    """The family that a token names, and the token taken apart."""
+    ticket = Ticket.parse(token)
+    if ticket is not None:
+        return unit.find(ticket.family), ticket
+    adopted = unit.adopt(digest_of(token))
+    if adopted is None:
+        return None, None
+    unit.add(adopted)
+    return unit.find(adopted.family), Ticket(adopted.family, BEFORE_FIRST, token)
 
 
 def _check_secret(check: Check, field: str, value: str) -> None:
     check.that(0 < len(value) <= MAX_SECRET, field, f"must have from 1 to {MAX_SECRET} characters")
-
-
-def digest_of(secret: str) -> str:
-    """What is kept of a refresh token. It is random enough not to need a slow hash."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

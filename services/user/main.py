@@ -11,8 +11,9 @@ from services.user.keys import SigningKeys
 from services.user.logins import Logins
 from services.user.passwords import ScryptPasswords
 from services.user.servicer import UserServicer
+from services.user.session_storage import SqlSessions
 from services.user.settings import Settings
-from services.user.storage import SqlTokens, SqlUsers
+from services.user.storage import SqlUsers
 from services.user.users import Users
 
 
@@ -25,7 +26,7 @@ async def build(app: App) -> None:
     app.use_keys(keys)
     db = await app.enter(Database.open(database_url("user", os.environ), "user"))
     users, passwords = SqlUsers(db), ScryptPasswords()
-    logins = Logins(users, SqlTokens(db), passwords, keys, time.time, settings.lifetimes)
+    logins = Logins(users, SqlSessions(db), passwords, keys, time.time, settings.lifetimes)
     servicer = UserServicer(Users(users, passwords), logins, keys, app.config.auth.issuer)
     add_UserServiceServicer_to_server(servicer, app.server)
 

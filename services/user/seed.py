@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select, text
 from services.kit.db import Database
 from services.user.domain import NewUser
 from services.user.passwords import ScryptPasswords
-from services.user.storage import account, row_of
+from services.user.storage import row_of
+from services.user.tables import account
 
 #: Name and roles; ids count from 1 in this order.
 _PEOPLE = (("alice", ("user", "admin")), ("bob", ("user",)), ("charlie", ("user", "moderator")))

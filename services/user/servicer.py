@@ -86,6 +86,10 @@ class UserServicer(UserServiceServicer):
             access_token=tokens.access, refresh_token=tokens.refresh, expires_in=tokens.expires_in
         )
 
+    async def Logout(self, request: pb.LogoutRequest, context: Any) -> Empty:
+        await self._logins.logout(request.refresh_token)
+        return Empty()
+
     async def GetVerificationKeys(self, request: Empty, context: Any) -> pb.GetVerificationKeysResponse:
         published = self._keys.published.items()
         keys = [pb.VerificationKey(kid=kid, jwk=jwk(key, kid)) for kid, key in published]

@@ -1,22 +1,15 @@
-"""Users and refresh tokens in SQLite or PostgreSQL."""
+"""Users in SQLite or PostgreSQL."""
 
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     Connection,
-    Integer,
-    MetaData,
     Select,
-    Table,
-    Text,
     bindparam,
     delete,
     func,
@@ -35,47 +28,13 @@ from services.user.domain import (
     Address,
     NewUser,
     Profile,
-    RefreshToken,
     Status,
-    TokenUnit,
     User,
 )
+from services.user.tables import account, login_session, refresh_token
 
 #: Names and emails told as taken: they travel in metadata, of which a client takes 8 KB.
 MAX_TAKEN = 10
-
-T = TypeVar("T")
-metadata = MetaData()
-
-account = Table(
-    "account",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text),
-    Column("email", Text),
-    Column("status", Integer),
-    Column("age", Integer),
-    #: A JSON array.
-    Column("roles", Text),
-    Column("created_at", BigInteger),
-    Column("password_hash", Text),
-    #: Name and email, folded; each unique.
-    Column("name_key", Text),
-    Column("email_key", Text),
-    #: A JSON object, and when there was first one.
-    Column("profile", Text),
-    Column("profile_at", BigInteger),
-)
-refresh_token = Table(
-    "refresh_token",
-    metadata,
-    Column("digest", Text, primary_key=True),
-    Column("family", Text),
-    Column("user_id", Integer),
-    Column("expires_at", BigInteger),
-    Column("spent", Boolean),
-)
-
 _USER = (
     account.c.id,
     account.c.name,
@@ -87,8 +46,7 @@ _USER = (
     account.c.profile,
     account.c.profile_at,
 )
-_TOKEN = tuple(refresh_token.c)
-_BY_ID = select(*_USER).where(account.c.id == bindparam("id"))
+BY_ID = select(*_USER).where(account.c.id == bindparam("id"))
 
 
 def row_of(user: NewUser, now: int) -> dict[str, Any]:
@@ -110,23 +68,23 @@ class SqlUsers:
         self._db, self._clock = db, clock
 
     async def get(self, user_id: int) -> User | None:
-        row = await self._db.lookup(_BY_ID, id=user_id)
-        return _user(row) if row else None
+        row = await self._db.lookup(BY_ID, id=user_id)
+        return user_of(row) if row else None
 
     async def find(self, login: str) -> Account | None:
         key = account.c.email_key if "@" in login else account.c.name_key
         statement: Select[Any] = select(*_USER, account.c.password_hash).where(key == fold(login))
         row = await self._db.read(lambda c: c.execute(statement).first())
-        return Account(_user(row[:-1]), row[-1]) if row else None
+        return Account(user_of(row[:-1]), row[-1]) if row else None
 
     async def page(self, page: Page) -> Sequence[User]:
         statement = select(*_USER).order_by(account.c.id).limit(page.limit).offset(page.offset)
-        return [_user(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
+        return [user_of(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
     async def add(self, user: NewUser) -> User:
         statement = insert(account).values(row_of(user, int(self._clock()))).returning(*_USER)
         with _unique(user.name, user.email):
-            return _user(await self._db.write(lambda c: c.execute(statement).one()))
+            return user_of(await self._db.write(lambda c: c.execute(statement).one()))
 
     async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
         now = int(self._clock())
@@ -137,7 +95,7 @@ class SqlUsers:
             for user in users:
                 statement = insert(account).values(row_of(user, now)).returning(*_USER)
                 with _unique(user.name, user.email):  # somebody else was quicker
-                    added.append(_user(c.execute(statement).one()))
+                    added.append(user_of(c.execute(statement).one()))
             return added
 
         return await self._db.write(add)
@@ -149,65 +107,29 @@ class SqlUsers:
         }
         statement = update(account).where(account.c.id == user_id).values(values).returning(*_USER)
         row = await self._db.write(lambda c: c.execute(statement).first())
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
         change = update(account).where(account.c.id == user_id).values(_named(name, email))
         statement = change.returning(*_USER)
         with _unique(name, email):
             row = await self._db.write(lambda c: c.execute(statement).first())
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def remove(self, user_id: int) -> bool:
         def remove(c: Connection) -> bool:
-            c.execute(delete(refresh_token).where(refresh_token.c.user_id == user_id))
+            for table in (refresh_token, login_session):
+                c.execute(delete(table).where(table.c.user_id == user_id))
             return c.execute(delete(account).where(account.c.id == user_id)).rowcount > 0
 
         return await self._db.write(remove)
-
-
-class SqlTokens:
-    """The port `TokenStore`."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
-        return await self._db.write(lambda connection: work(_Unit(connection)))
-
-
-class _Unit:
-    def __init__(self, connection: Connection) -> None:
-        self._c = connection
-
-    def put(self, token: RefreshToken) -> None:
-        row = {name: getattr(token, name) for name in refresh_token.c.keys()}  # noqa: SIM118
-        self._c.execute(insert(refresh_token).values(row))
-
-    def find(self, digest: str) -> RefreshToken | None:
-        row = self._c.execute(select(*_TOKEN).where(refresh_token.c.digest == digest)).first()
-        return RefreshToken(*row) if row else None
-
-    def spend(self, digest: str) -> bool:
-        unspent = (refresh_token.c.digest == digest) & refresh_token.c.spent.is_(False)
-        return self._c.execute(update(refresh_token).where(unspent).values(spent=True)).rowcount > 0
-
-    def revoke(self, family: str) -> None:
-        self._c.execute(delete(refresh_token).where(refresh_token.c.family == family))
-
-    def forget_expired(self, now: int) -> None:
-        self._c.execute(delete(refresh_token).where(refresh_token.c.expires_at <= now))
-
-    def user(self, user_id: int) -> User | None:
-        row = self._c.execute(_BY_ID, {"id": user_id}).first()
-        return _user(row) if row else None
 
 
 def _named(name: str, email: str) -> dict[str, str]:
     return {"name": name, "email": email, "name_key": fold(name), "email_key": fold(email)}
 
 
-def _user(row: Sequence[Any]) -> User:
+def user_of(row: Sequence[Any]) -> User:
     user_id, name, email, status, age, roles, created_at, profile, profile_at = row
     told = _profile(profile, profile_at) if profile else None
     return User(user_id, name, email, status, age, tuple(json.loads(roles)), created_at, told)

@@ -21,6 +21,7 @@ Kind = Literal[
     "pushback",
     "timeout",  # what is left of a call's time on its way, as its caller told it
     "status_details",
+    "replica",
     "policy",
     "token",
 ]

@@ -1,18 +1,28 @@
 """One table: typed error -> status code and google.rpc details. The only place that knows both."""
 
+import re
+from typing import Any
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 
 from grpcmesh import errors
+from grpcmesh.bad_values import bad_values
 
 #: Trailing metadata key of a serialized google.rpc.Status (gRPC "richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
 #: Characters of a message and bytes of details that are sent. A gRPC client refuses trailing metadata above
 #: 8 KiB, and so would never learn the code of an error that speaks of each of a thousand wrong fields.
 MAX_MESSAGE, MAX_DETAILS = 1024, 4096
+_KNOWN_DETAILS: dict[str, type[Message]] = {
+    f"google.rpc.{name}": getattr(details, name) for name in details.DESCRIPTOR.message_types_by_name
+}
+#: Trailing metadata key: which replica answered.
+REPLICA_KEY = "mesh-replica"
+_REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", re.ASCII)
 #: Server pushback in milliseconds, gRFC A6.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 #: Request metadata key of a retry: how many attempts went before. gRFC A6 names it
@@ -124,11 +134,52 @@ def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> by
 
 
 def from_wire(trailing: object) -> status_pb2.Status | None:
-    """The google.rpc.Status in a call's trailing metadata, or None. For clients and tests."""
+    """Return the google.rpc.Status in a call's trailing metadata, or None. For clients and tests.
+
+    One that cannot be read is counted, and is as good as none. A detail of a type of google.rpc that cannot
+    be read is left out, so that `Unpack` raises on none of those that are returned.
+    """
     for key, value in trailing or ():  # type: ignore[attr-defined]
         if key == DETAILS_KEY:
-            return status_pb2.Status.FromString(value)
+            return _status(value)
     return None
+
+
+def _status(value: Any) -> status_pb2.Status | None:
+    try:
+        status = status_pb2.Status.FromString(value)
+    except (DecodeError, TypeError, ValueError):
+        bad_values.count("status_details")
+        return None
+    readable = [detail for detail in status.details if _readable(detail)]
+    if len(readable) < len(status.details):
+        bad_values.count("status_details", len(status.details) - len(readable))
+        del status.details[:]
+        status.details.extend(readable)
+    return status
+
+
+def _readable(detail: any_pb2.Any) -> bool:
+    known = _KNOWN_DETAILS.get(detail.type_url.rpartition("/")[2])
+    try:
+        return known is None or detail.Unpack(known())
+    except (DecodeError, ValueError):
+        return False
+
+
+def replica_of(trailing: object) -> str:
+    """Return the replica that answered, as its trailing metadata says; empty where it says nothing.
+
+    It is what a server says of itself. What is no name, and could make a mess of a log or a terminal, is
+    counted and left out.
+    """
+    for key, value in trailing or ():  # type: ignore[attr-defined]
+        if key == REPLICA_KEY:
+            if isinstance(value, str) and _REPLICA.fullmatch(value):
+                return value
+            bad_values.count("replica")
+            break
+    return ""
 
 
 def _pack(message: Message) -> any_pb2.Any:

@@ -78,7 +78,7 @@ class Served:
         self.identity = IdentityStore(self.config.identity, clock=lambda: time.time() + self.ahead)
         self.policy = PolicyStore(self.config.authz)
         self.verifier = TokenVerifier(self.config.auth)
-        self.log = _Lines()
+        self.log = Lines()
         self.telemetry, self.health = Telemetry(self.config, writer=self.log), HealthServicer()
         self.server = self._server()
 
@@ -172,7 +172,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-class _Lines:
+class Lines:
     """Keeps log lines."""
 
     dropped = 0

@@ -52,7 +52,8 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.servicer import UserServicer
-from services.user.storage import SqlTokens, SqlUsers
+from services.user.session_storage import SqlSessions
+from services.user.storage import SqlUsers
 from services.user.users import Users
 
 from .replicakit import Make
@@ -70,8 +71,9 @@ async def _order(stack: AsyncExitStack, server: MeshServer, db: Database) -> Non
     # To nobody: what these tests do to orders needs neither stock nor money.
     nobody = await stack.enter_async_context(grpc.aio.insecure_channel("127.0.0.1:1"))
     store, tasks = OrderStore(db), await stack.enter_async_context(SagaTasks())
-    saga = Saga(store, ProductCatalogue(nobody), PaymentCashier(nobody), now)
-    orders, updates = Orders(store, saga, tasks.start, now), Updates(store)
+    cashier = PaymentCashier(nobody)
+    saga = Saga(store, ProductCatalogue(nobody), cashier, now)
+    orders, updates = Orders(store, saga, cashier, tasks.start, now), Updates(store)
     add_OrderServiceServicer_to_server(OrderServicer(orders, updates, now), server)
     await stack.enter_async_context(following(db, CHANGES, updates, int))
 
@@ -88,7 +90,7 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
     # Nobody logs in here: tokens come from `replicakit`.
     keys = SigningKeys(Path(), AuthConfig(), now)
-    logins = Logins(users, SqlTokens(db), passwords, keys, now, Lifetimes())
+    logins = Logins(users, SqlSessions(db), passwords, keys, now, Lifetimes())
     servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 

@@ -28,8 +28,12 @@ from grpcmesh.server.server import MeshServer
 from grpcmesh.status import from_wire
 from services.kit.background import repeating
 from services.kit.db import Database
+from services.kit.outbox import SqlQueue
+from services.kit.relay import Relay
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.news import STOCK
 from services.order.orders import Orders
+from services.order.receivers import ShippedStock
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore as OrderStore
@@ -38,7 +42,9 @@ from services.order.updates import Updates
 from services.payment.acquirer import SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.feed import Feed
+from services.payment.news import ORDERS
 from services.payment.payments import Payments
+from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
 from services.product.assistant import Assistant
@@ -56,13 +62,21 @@ BOB: Metadata = (("x-user", "2"), ("x-roles", "user"), ("x-workload", "client"))
 CHARLIE: Metadata = (("x-user", "3"), ("x-roles", "user"), ("x-workload", "client"))
 NOBODY: Metadata = (("x-workload", "client"),)
 ORDER: Metadata = (("x-workload", "order"),)
+PAYMENT: Metadata = (("x-workload", "payment"),)
 
 
 class Said(ServerLayer):
-    """Believes the metadata. Calls of the services' own say nothing, and are the order service's."""
+    """Believes the metadata.
+
+    Args:
+        own: Whose the services' own calls are, which say nothing.
+    """
+
+    def __init__(self, own: str) -> None:
+        self._own = own
 
     def on_start(self, call: ServerCall) -> None:
-        call.workload = Workload("test", "test", str(call.metadata.get("x-workload", "order")))
+        call.workload = Workload("test", "test", str(call.metadata.get("x-workload", self._own)))
         if user := call.metadata.get("x-user"):
             roles = frozenset(str(call.metadata.get("x-roles", "")).split(","))
             call.principal = Principal(int(user), f"user {user!s}", roles)
@@ -82,10 +96,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
-    """A mesh server with one servicer, and a channel to it."""
+async def serving(add: Any, servicer: Any, own: str = "order") -> AsyncIterator[grpc.aio.Channel]:
+    """A mesh server with one servicer, and a channel to it; `own` as for `Said`."""
     config = MeshConfig(service="test", address="127.0.0.1:0")
-    server = MeshServer(config, identity=None, layers=[Said()], health=HealthServicer())
+    server = MeshServer(config, identity=None, layers=[Said(own)], health=HealthServicer())
     add(servicer, server)
     await server.start()
     options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
@@ -94,6 +108,16 @@ async def serving(add: Any, servicer: Any) -> AsyncIterator[grpc.aio.Channel]:
             yield channel
     finally:
         await server.stop(0)
+
+
+class Waking:
+    """Wakes a relay that is made later than what it delivers."""
+
+    relay: Relay | None = None
+
+    def __call__(self) -> None:
+        if self.relay is not None:
+            self.relay.wake()
 
 
 @asynccontextmanager
@@ -109,20 +133,28 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         )
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
-        paid, acquirer = PaymentStore(db), SimulatedAcquirer(db, now)
+        refunds = Waking()
+        paid, acquirer = PaymentStore(db, refunds), SimulatedAcquirer(db, now)
         feed = Feed(paid)
         servicer = PaymentServicer(Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now)
         await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
-        store = OrderStore(dbs["order"])
+        shipped = Relay(SqlQueue(dbs["order"]), {STOCK: ShippedStock(product)}, now)
+        store = OrderStore(dbs["order"], shipped.wake)
+        await stack.enter_async_context(shipped)
         tasks = await stack.enter_async_context(SagaTasks())
+        cashier = PaymentCashier(payment)
         orders = Orders(
-            store, Saga(store, ProductCatalogue(product), PaymentCashier(payment), now), tasks.start, now
+            store, Saga(store, ProductCatalogue(product), cashier, now), cashier, tasks.start, now
         )
         updates = Updates(store)
         servicer = OrderServicer(orders, updates, now)
-        order = await stack.enter_async_context(serving(add_OrderServiceServicer_to_server, servicer))
+        order = await stack.enter_async_context(
+            serving(add_OrderServiceServicer_to_server, servicer, "payment")
+        )
         await stack.enter_async_context(repeating(updates.look, 0.02, "updates"))
+        refunds.relay = Relay(SqlQueue(dbs["payment"]), {ORDERS: RefundedOrders(order)}, now)
+        await stack.enter_async_context(refunds.relay)
         yield Shop(
             databases,
             ProductServiceStub(product),

@@ -15,6 +15,7 @@ from .shopkit import (
     BOB,
     CHARLIE,
     NOBODY,
+    PAYMENT,
     SERVICES,
     Metadata,
     Shop,
@@ -266,12 +267,13 @@ _METHODS = {
     "UpdateOrderStatus": pb.UpdateOrderStatusRequest,
     "ListOrders": pb.ListOrdersRequest,
     "StreamOrderUpdates": pb.GetOrderRequest,
+    "RecordRefund": pb.RecordRefundRequest,
 }
 
 
 @pytest.mark.parametrize("method", _METHODS)
 async def test_no_request_whatever_is_answered_unknown_or_internal(made: Shop, method: str) -> None:
     await made.order.CreateOrder(_request((1, 1)), metadata=BOB)
-    drawn, callers = messages(_METHODS[method]), [ADMIN, BOB, NOBODY]
+    drawn, callers = messages(_METHODS[method]), [ADMIN, BOB, NOBODY, PAYMENT]
     timeout = 0.1 if method == "StreamOrderUpdates" else 10
     await answers_whatever_it_is_asked(getattr(made.order, method), drawn, callers, made.databases, timeout)

@@ -260,6 +260,9 @@ _METHODS: dict[str, Any] = {
     "SearchProducts": pb.SearchProductsRequest,
     "ReserveStock": pb.ReserveStockRequest,
     "ReleaseStock": pb.ReleaseStockRequest,
+    "ShipStock": pb.ShipStockRequest,
+    "AdjustStock": pb.AdjustStockRequest,
+    "ListStockMovements": pb.ListStockMovementsRequest,
     "CreateProducts": pb.CreateProductRequest,
     "ChatWithProducts": ChatMessage,
 }

@@ -171,6 +171,22 @@ async def test_the_catalogue_is_listed_and_searched_whole(start: Start) -> None:
     await reads_the_same_throughout(product, searched, found)
 
 
+async def test_the_ledger_of_a_product_is_listed_whole(start: Start) -> None:
+    product = await start("product")
+    stub, admin = ProductServiceStub(product.channel()), product.token(1, "alice", "admin")
+    for _ in range(24):
+        adjust = product_pb2.AdjustStockRequest(
+            product_id=1, change=1, kind=product_pb2.STOCK_MOVEMENT_KIND_RECEIVE
+        )
+        await stub.AdjustStock(adjust, metadata=admin, timeout=10)
+
+    def listed(page: int) -> Any:
+        request = product_pb2.ListStockMovementsRequest(product_id=1, page=page, page_size=10)
+        return stub.ListStockMovements(request, metadata=admin, timeout=10)
+
+    await reads_the_same_throughout(product, listed, 25)
+
+
 async def test_many_products_are_made_all_or_none_of_a_batch(start: Start) -> None:
     product = await start("product")
     stub, admin = ProductServiceStub(product.channel()), product.token(1, "alice", "admin")
@@ -470,6 +486,7 @@ SHOWN: Mapping[str, Any] = {
     ),
     "ProductService.ListProducts": test_the_catalogue_is_listed_and_searched_whole,
     "ProductService.SearchProducts": test_the_catalogue_is_listed_and_searched_whole,
+    "ProductService.ListStockMovements": test_the_ledger_of_a_product_is_listed_whole,
     "ProductService.CreateProducts": test_many_products_are_made_all_or_none_of_a_batch,
     "ProductService.ChatWithProducts": test_a_conversation_with_the_assistant_goes_on_elsewhere,
     "UserService.ListUsers": test_users_are_listed_whole,

@@ -21,7 +21,9 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.servicer import UserServicer
-from services.user.storage import SqlTokens, SqlUsers
+from services.user.session_storage import SqlSessions
+from services.user.sessions import OVERLAP
+from services.user.storage import SqlUsers
 from services.user.users import Users
 from tests.databases import Databases, Maker
 
@@ -33,8 +35,9 @@ CONFIG = AuthConfig()
 
 @dataclass
 class Running:
-    user: Any
-    channel: grpc.aio.Channel
+    user: Any = None
+    channel: Any = None
+    now: float = 1_000.0
 
 
 @pytest.fixture
@@ -50,12 +53,14 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
     (tmp_path / "k1.pem").write_bytes(pem)
     keys = SigningKeys(tmp_path, CONFIG, lambda: 0.0)
     keys.load()
+    running = Running()
     async with Database.open(databases.url("user"), "user") as db:
         users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
-        logins = Logins(users, SqlTokens(db), passwords, keys, lambda: 1_000.0, Lifetimes())
+        logins = Logins(users, SqlSessions(db), passwords, keys, lambda: running.now, Lifetimes())
         servicer = UserServicer(Users(users, passwords), logins, keys, CONFIG.issuer)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:
-            yield Running(UserServiceStub(channel), channel)
+            running.user, running.channel = UserServiceStub(channel), channel
+            yield running
 
 
 @pytest.fixture
@@ -83,12 +88,25 @@ async def test_the_published_keys_name_their_issuer(user: Any) -> None:
     assert '"d"' not in response.keys[0].jwk  # the private half
 
 
-async def test_a_refresh_token_is_rotated_and_its_reuse_ends_the_family(user: Any) -> None:
+async def test_a_refresh_token_is_rotated_and_its_reuse_ends_the_family(running: Running) -> None:
+    user = running.user
     login = await user.Login(pb.LoginRequest(login="bob@example.com", password="bob-password"))
     first = pb.RefreshTokenRequest(refresh_token=login.refresh_token)
     second = pb.RefreshTokenRequest(refresh_token=(await user.RefreshToken(first)).refresh_token)
+    assert (await user.RefreshToken(first)).refresh_token == second.refresh_token  # in the overlap
+    running.now += OVERLAP
     for spent in (first, second):
         assert (await refused(user.RefreshToken(spent))).code == Code.UNAUTHENTICATED
+
+
+async def test_after_a_log_out_no_refresh_token_is_good_any_more(user: Any) -> None:
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    renewed = await user.RefreshToken(pb.RefreshTokenRequest(refresh_token=login.refresh_token))
+    for _ in range(2):  # again, without an error
+        await user.Logout(pb.LogoutRequest(refresh_token=login.refresh_token))
+    for token in (login.refresh_token, renewed.refresh_token):
+        request = pb.RefreshTokenRequest(refresh_token=token)
+        assert (await refused(user.RefreshToken(request))).code == Code.UNAUTHENTICATED
 
 
 async def test_a_wrong_login_and_a_wrong_password_look_the_same(user: Any) -> None:
@@ -169,6 +187,7 @@ async def test_an_admin_acts_for_anyone(user: Any) -> None:
         ("ListUsers", pb.ListUsersRequest(page=-1, page_size=-1), {"page", "page_size"}),
         ("Login", pb.LoginRequest(), {"login", "password"}),
         ("RefreshToken", pb.RefreshTokenRequest(), {"refresh_token"}),
+        ("Logout", pb.LogoutRequest(refresh_token="x" * 1025), {"refresh_token"}),
     ],
 )
 async def test_each_wrong_field_is_named(user: Any, method: str, request_: Any, fields: set[str]) -> None:
@@ -247,6 +266,7 @@ _METHODS: dict[str, Any] = {
     "ListUsers": pb.ListUsersRequest,
     "Login": pb.LoginRequest,
     "RefreshToken": pb.RefreshTokenRequest,
+    "Logout": pb.LogoutRequest,
     "GetVerificationKeys": Empty,
     "UpdateProfile": pb.UpdateProfileRequest,
     "BatchCreateUsers": pb.CreateUserRequest,

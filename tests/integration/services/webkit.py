@@ -47,7 +47,8 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.servicer import UserServicer
-from services.user.storage import SqlTokens, SqlUsers
+from services.user.session_storage import SqlSessions
+from services.user.storage import SqlUsers
 from services.user.users import Users
 from tests.databases import Databases
 from tests.integration.services.replicakit import POLICY, Make, _Silent
@@ -84,8 +85,13 @@ class Running:
     """A shop that runs."""
 
     app: Starlette
-    port: int
+    ports: list[int]
     log: Log
+
+    @property
+    def port(self) -> int:
+        """Of the first storefront."""
+        return self.ports[0]
 
 
 class Builder:
@@ -134,7 +140,7 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
 
     async def user(stack: AsyncExitStack, server: MeshServer) -> None:
         users, passwords = SqlUsers(user_db), ScryptPasswords(Cost(log2_n=4))
-        logins = Logins(users, SqlTokens(user_db), passwords, keys, time.time, Lifetimes())
+        logins = Logins(users, SqlSessions(user_db), passwords, keys, time.time, Lifetimes())
         servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
         add_UserServiceServicer_to_server(servicer, server)
 
@@ -147,26 +153,32 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
 
 
 @asynccontextmanager
-async def web_shop(databases: Databases, directory: Path) -> AsyncIterator[Running]:
+async def web_shop(databases: Databases, directory: Path, replicas: int = 1) -> AsyncIterator[Running]:
     """The shop over these databases.
 
     Args:
         databases: Of `SERVICES`.
         directory: For the keys that sign tokens.
+        replicas: Of the storefront.
     """
     async with AsyncExitStack() as stack:
         keys = signing_keys(directory)
         build = Builder(stack, databases, keys)
         channels = await _services(build, keys)
-        caller, log, closing = Caller(monotonic), Log(), asyncio.Event()
-        site = Site(shop(channels.__getitem__, caller), Settings(), "storefront-1", caller.name_of)
-        outermost = (
-            Middleware(TraceMiddleware, tracer=build.telemetry.tracer),
-            Middleware(MetricsMiddleware, metrics=HttpMetrics(), clock=monotonic),
-        )
-        app = build_app(site, log, closing, outermost)
-        server = await stack.enter_async_context(HttpServer(app, "127.0.0.1", 0, closing, 1.0))
-        yield Running(app, server.port, log)
+        log, ports = Log(), []
+        for number in range(1, replicas + 1):
+            caller, closing = Caller(monotonic), asyncio.Event()
+            site = Site(
+                shop(channels.__getitem__, caller), Settings(), f"storefront-{number}", caller.name_of
+            )
+            outermost = (
+                Middleware(TraceMiddleware, tracer=build.telemetry.tracer),
+                Middleware(MetricsMiddleware, metrics=HttpMetrics(), clock=monotonic),
+            )
+            app = build_app(site, log, closing, outermost)
+            server = await stack.enter_async_context(HttpServer(app, "127.0.0.1", 0, closing, 1.0))
+            ports.append(server.port)
+        yield Running(app, ports, log)
 
 
 _numbers = itertools.count(1)

@@ -67,7 +67,7 @@ class AdmissionLayer(ServerLayer):
             return 0.0
         try:
             timeout = int(told) / 1000
-        except ValueError:
+        except (ValueError, OverflowError):
             bad_values.count("timeout")
             return 0.0
         return min(max(0.0, timeout - (call.deadline - call.started)), timeout)

@@ -67,7 +67,9 @@ def from_jwk(text: str) -> tuple[str, PublicKey]:
         decoder = OKPAlgorithm if fields.get("kty") == "OKP" else ECAlgorithm
         key = decoder.from_jwk(fields)
         kid = fields["kid"]
-    except (InvalidKeyError, AttributeError, KeyError, TypeError, ValueError) as e:
+    except (InvalidKeyError, ArithmeticError, AttributeError, LookupError, RecursionError) as e:
+        raise ValueError("not a JSON Web Key with a key id") from e
+    except (TypeError, ValueError) as e:
         raise ValueError("not a JSON Web Key with a key id") from e
     if not isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey) or not isinstance(kid, str):
         raise ValueError("not a public Ed25519 or P-256 key")

@@ -12,7 +12,9 @@ import jwt
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from grpcmesh.auth.claims import ExpiredError, read_claims
 from grpcmesh.auth.keys import KeySource, PublicKey, algorithm_of
+from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Principal
 from grpcmesh.clock import Clock
 from grpcmesh.config import AuthConfig
@@ -25,6 +27,11 @@ RETRY_INTERVAL = 0.2
 #: Longest token looked at, in characters: a cache of n tokens stays small.
 _LONGEST_TOKEN = 8192
 _REQUIRED = ["iss", "aud", "exp", "sub", "roles"]
+#: What a token brings about in the libraries that read it: JSON that is too deep, numbers that are too large,
+#: characters that are none. The fault is the token's.
+_MALFORMED = (
+    jwt.PyJWTError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -125,13 +132,15 @@ class TokenVerifier:
 
     def _decode(self, token: str) -> Principal:
         if len(token) > _LONGEST_TOKEN:
+            bad_values.count("token")
             raise Unauthenticated("the token is too long")
         try:
             key = self._key(jwt.get_unverified_header(token))
-            return _principal(self._claims(token, key))
-        except jwt.ExpiredSignatureError as e:
+            return read_claims(self._claims(token, key), self._clock(), self._config.leeway)
+        except ExpiredError as e:
             raise Unauthenticated("the token has expired") from e
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as e:
+        except _MALFORMED as e:
+            bad_values.count("token")
             raise Unauthenticated("the token is not valid") from e
 
     def _key(self, header: Mapping[str, Any]) -> PublicKey:
@@ -143,8 +152,8 @@ class TokenVerifier:
         return key
 
     def _claims(self, token: str, key: PublicKey) -> dict[str, Any]:
-        # The algorithm follows from the key, never from the token. Times are checked below, by our clock.
-        claims = jwt.decode(
+        # The algorithm follows from the key, never from the token. Types and times are read by our rules.
+        claims: dict[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[algorithm_of(key)],
@@ -152,11 +161,6 @@ class TokenVerifier:
             issuer=self._config.issuer,
             options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
-        now = self._clock()
-        if float(claims["exp"]) <= now - self._config.leeway:
-            raise jwt.ExpiredSignatureError
-        if float(claims.get("nbf", 0)) > now + self._config.leeway:
-            raise jwt.ImmatureSignatureError
         return claims
 
     def _remember(self, token: str, principal: Principal) -> None:
@@ -164,13 +168,3 @@ class TokenVerifier:
         self._cache.move_to_end(token)
         while len(self._cache) > self._config.cache_size:
             self._cache.popitem(last=False)
-
-
-def _principal(claims: Mapping[str, Any]) -> Principal:
-    roles = claims["roles"]
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-        raise ValueError("roles")
-    user_id = int(claims["sub"])
-    if user_id <= 0:
-        raise ValueError("sub")
-    return Principal(user_id, str(claims.get("name", "")), frozenset(roles), float(claims["exp"]))

@@ -12,8 +12,16 @@ _METHOD = re.compile(r"[A-Za-z_][\w.]*/(\*|[A-Za-z_]\w*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
+#: Characters of a message: it may quote the file.
+_MAX_MESSAGE = 500
+
+
 class PolicyError(Exception):
-    """The policy file is wrong; the message is one line."""
+    """The policy file is wrong; the message is one line of printable characters."""
+
+    def __init__(self, message: str) -> None:
+        printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_MAX_MESSAGE])
+        super().__init__(printable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,10 @@ class Policy:
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as e:
+        except ValueError as e:  # also of numbers with too many digits, which tomllib does not foresee
             raise PolicyError(str(e)) from e
+        except RecursionError as e:
+            raise PolicyError("nested too deeply") from e
         if unknown := document.keys() - {"allow", "users"}:
             raise PolicyError(f"unknown section: {', '.join(sorted(unknown))}")
         return cls(_workloads(document.get("allow", [])), _users(document.get("users", {})))

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,8 +11,12 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.authz.policy import Policy, PolicyError, UserRule
+from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Method
 from grpcmesh.config import AuthzConfig
+
+#: Bytes of a policy file; it is read on the event loop.
+MAX_FILE = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +51,9 @@ class PolicyStore:
             content = _read(self._config.policy_file)
             if content == self._seen:
                 return False
+            if not content.strip():
+                # Rather one that is being written than one that means to deny everything.
+                raise PolicyError(f"{self._config.policy_file}: empty; to deny everything write allow = []")
             self._take(content)
         except PolicyError as e:
             if str(e) != self._problem:  # one that cannot be read is told once, not at each poll
@@ -83,6 +92,7 @@ class PolicyStore:
         try:
             policy = Policy.parse(content.decode())
         except (PolicyError, UnicodeDecodeError) as e:
+            bad_values.count("policy")
             raise PolicyError(f"{self._config.policy_file}: {e}") from e
         self.current = policy
         self._rules.clear()
@@ -90,7 +100,18 @@ class PolicyStore:
 
 
 def _read(path: Path) -> bytes:
+    """The whole of a regular file, as it was at one moment. Nothing else, for reading that could block."""
     try:
-        return path.read_bytes()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise PolicyError(f"{path}: not a regular file")
+            content = file.read(MAX_FILE + 1)
+            after = os.fstat(file.fileno())
     except OSError as e:
         raise PolicyError(f"{path}: {e.strerror or e}") from e
+    if len(content) > MAX_FILE:
+        raise PolicyError(f"{path}: larger than {MAX_FILE} bytes")
+    if len(content) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise PolicyError(f"{path}: is being written")
+    return content

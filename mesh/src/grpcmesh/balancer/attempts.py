@@ -35,8 +35,10 @@ class LoadReports(AttemptLayer):
 
     def on_end(self, attempt: Attempt) -> None:
         for key, value in attempt.trailing_metadata():
-            if key == LOAD_KEY and isinstance(value, bytes) and (report := LoadReport.decode(value)):
-                self._balancer.policy.reported(attempt.endpoint, report)
+            if key == LOAD_KEY and isinstance(value, bytes):
+                if report := LoadReport.decode(value):
+                    self._balancer.policy.reported(attempt.endpoint, report)
+                return  # one report to an answer
 
 
 class Latency(AttemptLayer):

@@ -7,9 +7,16 @@ code would bring the whole xDS API with it. Wire format: https://protobuf.dev/pr
 import struct
 from dataclasses import dataclass
 
+from grpcmesh.bad_values import bad_values
+
 #: The trailing metadata key of a report. gRFC A51 names it `endpoint-load-metrics-bin`, but C-core keeps
 #: that one for itself: measured with grpcio 1.85, a client in Python never sees it.
 LOAD_KEY = "mesh-load-bin"
+
+#: Bytes of a report that are looked at, and the largest number in it that is believed.
+MAX_REPORT, MAX_NUMBER = 16 * 1024, 1e9
+#: Weights that can be calculated with: their sums and quotients are finite.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e12
 
 _FIELDS = {1: "cpu_utilization", 6: "qps", 7: "eps", 9: "application_utilization"}
 _NUMBERS = {name: number for number, name in _FIELDS.items()}
@@ -42,18 +49,27 @@ class LoadReport:
 
     @classmethod
     def decode(cls, data: bytes) -> "LoadReport | None":
-        """None where the bytes are no such message: a bad report is no reason to fail a call."""
+        """Read a report. A bad one is no reason to fail a call: it is counted, and None is returned.
+
+        Bad is what is no such message, and what says something that cannot be: a negative number, one that is
+        none or infinite, or one beyond `MAX_NUMBER`.
+        """
         try:
-            return cls(**_doubles(data))
+            numbers = _doubles(data) if len(data) <= MAX_REPORT else None
         except (IndexError, struct.error, ValueError):
+            numbers = None
+        if numbers is None or not all(0.0 <= number <= MAX_NUMBER for number in numbers.values()):
+            bad_values.count("load_report")
             return None
+        return cls(**numbers)
 
     def weight(self, error_penalty: float = 1.0) -> float:
         """Calls per second that the server could take if it were fully used (gRFC A58); 0: unknown."""
         utilization = self.application_utilization or self.cpu_utilization
         if self.qps <= 0 or utilization <= 0:
             return 0.0
-        return self.qps / (utilization + self.eps / self.qps * error_penalty)
+        weight = self.qps / (utilization + self.eps / self.qps * error_penalty)
+        return weight if _LEAST_WEIGHT <= weight <= _MOST_WEIGHT else 0.0
 
 
 def _doubles(data: bytes) -> dict[str, float]:
@@ -90,6 +106,8 @@ def _skip(data: bytes, at: int, wire_type: int) -> int:
             return at + 8
         case 2:
             length, at = _varint(data, at)
+            if at + length > len(data):
+                raise ValueError("a field that ends too late")
             return at + length
         case 5:
             return at + 4

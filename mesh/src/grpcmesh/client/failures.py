@@ -12,7 +12,7 @@ from grpcmesh.client.machines import Status
 _T = TypeVar("_T")
 
 #: How pick_first, which a native channel has, fails a call that found no connection: it was never sent.
-#: (src/core/load_balancing/pick_first/pick_first.cc; tests/integration/test_transparent_retry.py pins it.)
+#: (src/core/load_balancing/pick_first/pick_first.cc; tests/integration/test_call_ends.py pins it.)
 _NO_CONNECTION = "failed to connect to all addresses"
 
 

@@ -1,5 +1,6 @@
 """The decision: again, and after how long? Pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Method
 from grpcmesh.clock import Rng
 from grpcmesh.config import ConfigError, RetryConfig
@@ -15,6 +17,7 @@ from grpcmesh.retry.budget import RetryBudget
 from grpcmesh.service_config import RetryPolicy as RetrySettings
 from grpcmesh.status import PUSHBACK_KEY
 
+_MILLISECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _NO_SIDE_EFFECTS = frozenset({MethodOptions.NO_SIDE_EFFECTS})
 _IDEMPOTENT = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
@@ -41,13 +44,17 @@ def _declared(method: Method, levels: frozenset[Any]) -> bool:
 
 
 def pushback_of(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
-    """Server pushback (gRFC A6) in seconds; negative: do not retry; None: the server said nothing."""
+    """Return the server's pushback (gRFC A6) in seconds; None where it said nothing.
+
+    Negative means not to retry, and so does what is no decimal number of 32 bits, which is counted.
+    """
     for key, value in trailing:
         if key == PUSHBACK_KEY:
-            try:
-                return int(value) / 1000
-            except (ValueError, OverflowError):
-                return -1.0
+            text = value if isinstance(value, str) else ""
+            if _MILLISECONDS.fullmatch(text) and int(text) < 2**31:
+                return int(text) / 1000
+            bad_values.count("pushback")
+            return -1.0
     return None
 
 

@@ -19,9 +19,6 @@ from grpcmesh.server.streams import Stream
 
 Hook = Callable[[ServerCall], None]
 
-#: Trailing metadata key: which replica answered.
-REPLICA_KEY = "mesh-replica"
-
 _log = logging.getLogger("mesh.server")
 
 
@@ -66,7 +63,8 @@ class Stack:
         purpose: Purpose = Purpose.APPLICATION,
         errors: LayerErrors | None = None,
     ) -> None:
-        self._trailing: tuple[tuple[str, str | bytes], ...] = ((REPLICA_KEY, replica),) if replica else ()
+        named = ((status.REPLICA_KEY, replica),) if replica else ()
+        self._trailing: tuple[tuple[str, str | bytes], ...] = named
         self._purpose, self._errors = purpose, errors or LayerErrors()
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, ServerLayer, tuple[Hook, ...]]] = []

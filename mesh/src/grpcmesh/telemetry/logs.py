@@ -27,7 +27,9 @@ _SECRET_KEY = re.compile(r"(private|signing|api|encryption)_?key|key", re.ASCII)
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 #: Keys of every line; a field of that name gets an underscore.
 _RESERVED = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
-_REDACTED = "[redacted]"
+_REDACTED, _DEEPER = "[redacted]", "[…]"
+#: Levels of nested values that are written, and characters of one field: values may come from anybody.
+MAX_DEPTH, MAX_FIELD = 8, 32_768
 
 
 @functools.lru_cache(maxsize=1024)
@@ -37,15 +39,17 @@ def names_secret(key: str) -> bool:
     return not _SECRET.isdisjoint(words) or _SECRET_KEY.fullmatch("_".join(words)) is not None
 
 
-def redact(key: str, value: object) -> object:
+def redact(key: str, value: object, depth: int = 0) -> object:
     """The value, or a placeholder where the key names a secret; looks into mappings and sequences."""
     if names_secret(key):
         return _REDACTED
+    if not isinstance(value, Mapping | list | tuple | set | frozenset):
+        return value
+    if depth == MAX_DEPTH:
+        return _DEEPER
     if isinstance(value, Mapping):
-        return {str(k): redact(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [redact("", v) for v in value]
-    return value
+        return {str(k): redact(str(k), v, depth + 1) for k, v in value.items()}
+    return [redact("", v, depth + 1) for v in value]
 
 
 def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
@@ -104,24 +108,29 @@ class Logger:
         line = self.start(level, message) + _trace()
         for key, value in fields.items():
             name = f"{key}_" if key in _RESERVED else key
-            line += f",{quote(name)}:{_json(redact(key, value))}"
+            line += f",{quote(name)}:{_json(key, value)}"
         self._write(line + "}")
 
     def start(self, level: str, message: str) -> str:
         """The beginning of a line, for who builds the rest by hand."""
-        return f'{{"ts":"{self._stamp()}","level":"{level}",{self._head}{quote(message)}'
+        return f'{{"ts":"{self._stamp()}","level":"{level}",{self._head}{quote(message[:MAX_FIELD])}'
 
     def raw(self, line: str) -> None:
         """Writes a line built by hand."""
         self._write(line)
 
 
-def _json(value: object) -> str:
+def _json(key: str, value: object) -> str:
+    """One field; whatever the value is, there is a line."""
     try:
-        return json.dumps(value, default=str, separators=(",", ":"), allow_nan=False)
+        redacted = redact(key, value)
+        text = json.dumps(redacted, default=str, separators=(",", ":"), allow_nan=False)
+        return text if len(text) <= MAX_FIELD else quote(text[:MAX_FIELD] + _DEEPER)
     except ValueError:
         # NaN and infinity are no JSON; a strict reader would refuse the whole line.
-        return quote(str(value))
+        return quote(str(redacted)[:MAX_FIELD])
+    except Exception as e:  # of a value's own __str__, __iter__ or the like
+        return quote(f"[a {type(value).__name__} that cannot be written: {type(e).__name__}]")
 
 
 def _trace() -> str:

@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
@@ -38,6 +38,8 @@ EXPORT_TIMEOUT = 2.0
 #: Spans waiting for export; beyond it the oldest are lost and counted.
 QUEUE = 4096
 _BATCH = 512
+#: Characters of an attribute; texts may come from anybody.
+MAX_ATTRIBUTE = 1024
 
 
 class OtlpExporter(SpanExporter):
@@ -68,14 +70,25 @@ class OtlpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         left = min(EXPORT_TIMEOUT, self._end - time.monotonic())
         reason: str | None = "closing"
+        count = len(spans)
         if left > 0:
+            request, count = self._encode(spans)
             try:
-                self._export(encode_spans(spans), timeout=left)
+                self._export(request, timeout=left)
                 reason = None
             except grpc.RpcError as error:
                 code = getattr(error, "code", None)
                 reason = code().name if code else type(error).__name__
-        return self._result(len(spans), reason)
+        return self._result(count, reason)
+
+    def _encode(self, spans: Sequence[ReadableSpan]) -> tuple[Any, int]:
+        """The message, and how many spans it holds: without those that cannot be sent, which are counted."""
+        try:
+            return encode_spans(spans), len(spans)
+        except Exception:  # whatever protobuf raises, such as for half of a surrogate pair in an attribute
+            good = [span for span in spans if _can_be_sent(span)]
+            self.failed += len(spans) - len(good)
+            return encode_spans(good), len(good)
 
     def _result(self, count: int, reason: str | None) -> SpanExportResult:
         if (reason is None) != (self._failing is None):
@@ -105,13 +118,24 @@ class OtlpExporter(SpanExporter):
         self._channel.close()
 
 
+def _can_be_sent(span: ReadableSpan) -> bool:
+    try:
+        encode_spans([span])
+    except Exception:  # as above
+        return False
+    return True
+
+
 class OtelRecorder:
     """Spans of the OpenTelemetry SDK. Every span it is asked for is recorded: sampling is done before."""
 
     def __init__(self, config: MeshConfig, exporter: OtlpExporter) -> None:
         self._exporter = exporter
         # No atexit hook: its flush has no bound. `aclose` is the way out.
-        self._provider = TracerProvider(ALWAYS_ON, _resource(config), shutdown_on_exit=False)
+        limits = SpanLimits(max_span_attribute_length=MAX_ATTRIBUTE)
+        self._provider = TracerProvider(
+            ALWAYS_ON, _resource(config), shutdown_on_exit=False, span_limits=limits
+        )
         processor = BatchSpanProcessor(
             exporter, max_queue_size=QUEUE, schedule_delay_millis=500, max_export_batch_size=_BATCH
         )

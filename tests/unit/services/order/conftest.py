@@ -8,7 +8,8 @@ import pytest
 
 from grpcmesh.errors import Aborted, FailedPrecondition, NotFound
 from services.kit.db import Database
-from services.order.domain import Address, Instrument, Line, Order, OutcomeUnknown
+from services.order.domain import Address, Instrument, Line, Order
+from services.order.failures import OutcomeUnknown
 from services.order.orders import Orders
 from services.order.saga import Saga
 from services.order.storage import SqlStore
@@ -100,6 +101,8 @@ class Bank:
 
     trouble: Trouble
     charged: dict[str, int] = field(default_factory=dict)
+    #: By key: what was given back.
+    repaid: dict[str, int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
     charges: int = 0
     declines: bool = False
@@ -112,17 +115,32 @@ class Bank:
         key = order.saga_key
         if self.declines or key in self.closed:
             raise FailedPrecondition("declined", "PAYMENT_DECLINED")
-        if key not in self.charged:
+        if key not in self.charged and key not in self.repaid:
             if not order.on_file and instrument is None:
                 raise Aborted("nothing was paid", "NO_SUCH_PAYMENT")
             self.charged[key] = order.total
             self.charges += 1
         return 1000 + order.id
 
-    async def void(self, order: Order) -> None:
+    async def void(self, order: Order) -> int:
         async with _around(self.trouble, "void"):
-            self.closed.add(order.saga_key)
-            self.charged.pop(order.saga_key, None)
+            key = order.saga_key
+            self.closed.add(key)
+            self.repaid[key] = self.repaid.get(key, 0) + self.charged.pop(key, 0)
+        return self.repaid[key]
+
+    async def refunded(self, order: Order) -> int:
+        async with _around(self.trouble, "look"):
+            return self.repaid.get(order.saga_key, 0)
+
+    def refund(self, order: Order, cents: int) -> int:
+        """An admin gives back a part of what was charged, or all of it; what has been given back since."""
+        key = order.saga_key
+        self.charged[key] -= cents
+        if not self.charged[key]:
+            del self.charged[key]
+        self.repaid[key] = self.repaid.get(key, 0) + cents
+        return self.repaid[key]
 
 
 @dataclass
@@ -139,11 +157,13 @@ class Shop:
 
     def replica(self) -> Orders:
         saga = Saga(self.store, self.warehouse, self.bank, self.clock)
-        return Orders(self.store, saga, self.tasks.start, self.clock)
+        return Orders(self.store, saga, self.bank, self.tasks.start, self.clock)
 
-    def draft(self, *lines: Line, key: str | None = None, user_id: int = 2, on_file: bool = True) -> Order:
-        now = self.clock()
-        return Order(0, user_id, lines or (Line(1, 2), Line(2, 1)), Address(), key, on_file, now, now, now)
+    def draft(
+        self, *lines: Line, key: str | None = None, user_id: int = 2, on_file: bool = True, **more: Any
+    ) -> Order:
+        now, lines = self.clock(), lines or (Line(1, 2), Line(2, 1))
+        return Order(0, user_id, lines, Address(), key, on_file, now, now, now, **more)
 
     async def recovered(self) -> None:
         """Another replica's recovery, until there is nothing left to do."""

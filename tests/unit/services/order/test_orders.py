@@ -7,7 +7,8 @@ from alembic.migration import MigrationContext
 
 from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
-from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, Superseded, merged
+from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, merged
+from services.order.failures import Superseded
 from services.order.tables import metadata
 from tests.databases import before_next_read
 
@@ -71,7 +72,7 @@ async def test_a_key_that_is_set_free_while_it_is_asked_for_places_a_new_order(
     first, _ = await shop.store.create(shop.draft(key="k"))
 
     async def comes_to_nothing() -> None:
-        await shop.store.save(first.cancelling(Unavailable("away")).undone(), "cancelled")
+        await shop.store.save(first.cancelling(Unavailable("away")).undone(0), "cancelled")
 
     before_next_read(monkeypatch, shop.db, comes_to_nothing)
     placed = await _placed(shop, key="k")

@@ -287,3 +287,46 @@ async def test_errors_nobody_foresaw_are_reported_and_the_step_stays(
         await shop.replica().place(shop.draft(), Buyer())
     assert "ZeroDivisionError" in caplog.text
     assert (await _only(shop)).step is Step.CHARGE
+
+
+@pytest.mark.parametrize("expected", [2498, 2500, 0])
+async def test_a_total_that_the_buyer_was_not_shown_is_refused_with_the_new_one(
+    shop: Shop, expected: int
+) -> None:
+    for _ in "ab":  # a retry is told the same
+        with pytest.raises(FailedPrecondition) as refused:
+            await shop.replica().place(shop.draft(key="k", expected=expected), Buyer())
+        reason = refused.value.reason
+        assert reason.reason == "PRICE_CHANGED"
+        assert (reason.metadata["total"], reason.metadata["total_cents"]) == ("24.99", "2499")
+    assert "the total is now 24.99" in refused.value.message
+    assert shop.untouched
+    assert "before charge" not in shop.trouble.seen
+
+
+async def test_the_total_that_was_shown_is_charged(shop: Shop) -> None:
+    order = await shop.replica().place(shop.draft(expected=2499), Buyer())
+    assert (order.status, order.total) == (Status.CONFIRMED, 2499)
+    free = await shop.replica().place(shop.draft(Line(3, 1), expected=0), Buyer())
+    assert free.status is Status.CONFIRMED
+
+
+async def test_recovery_knows_what_the_buyer_was_shown(shop: Shop) -> None:
+    shop.trouble.at["before reserve"] = Crash()
+    with pytest.raises(Crash):
+        await shop.replica().place(shop.draft(expected=2499), Buyer())
+    shop.trouble.at.clear()
+    shop.warehouse.prices[1] += 1
+    await shop.recovered()
+    order = await _only(shop)
+    assert order.status is Status.CANCELLED
+    assert order.failure is not None
+    assert order.failure.reason == "PRICE_CHANGED"
+
+
+async def test_a_key_stands_for_one_expected_total(shop: Shop) -> None:
+    await shop.replica().place(shop.draft(key="k", expected=2499), Buyer())
+    for expected in (None, 2500):
+        with pytest.raises(FailedPrecondition) as refused:
+            await shop.replica().place(shop.draft(key="k", expected=expected), Buyer())
+        assert refused.value.reason.reason == "KEY_REUSED"

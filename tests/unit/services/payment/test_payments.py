@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
+from services.kit.outbox import SqlQueue
 from services.payment.acquirer import SEARCH_LAG
 from services.payment.domain import Caller, Card, Charge, Instrument, Method, Status, Wallet
-from services.payment.payments import ABANDONED_AFTER
-from services.payment.tables import ledger, metadata
+from services.payment.news import ORDERS
+from services.payment.payments import ABANDONED_AFTER, Payments
+from services.payment.storage import SqlStore
+from services.payment.tables import ledger, metadata, refunds
 from tests.databases import stored_text
 
 from .conftest import GIVEN_UP_AFTER, Crash, Shop
@@ -256,3 +259,60 @@ async def test_the_migrations_make_the_tables_that_the_code_speaks_of(shop: Shop
 def test_nobody_reaches_a_key_of_somebody_else() -> None:
     callers = [ORDER, ADMIN, Caller(Actor(2)), Caller(Actor(11))]
     assert len({caller.scoped("order-7") for caller in callers}) == len(callers)
+
+
+async def _told(shop: Shop) -> list[tuple[str, str, dict[str, int]]]:
+    """What orders are to be told: key, event id and payload."""
+    lines = await SqlQueue(shop.db).take(ORDERS, shop.clock.now + 1000, shop.clock.now, 100)
+    return [(event.key, event.event_id, dict(event.payload)) for line in lines for event in line]
+
+
+async def test_an_order_is_told_of_each_refund_of_its_payment_in_order(shop: Shop) -> None:
+    paid = await shop.payments.process(CHARGE)
+    made = [await shop.payments.refund(ADMIN, paid.id, cents, "x", None) for cents in (500, 400)]
+    await shop.payments.void(ORDER, "order-7", "cancelled")
+    told = await _told(shop)
+    assert [payload["refunded_cents"] for _, _, payload in told] == [500, 900, 1999]
+    assert [event_id for _, event_id, _ in told[:2]] == [refund.id for refund in made]
+    assert {(key, p["order_id"], p["payment_id"]) for key, _, p in told} == {(paid.reference, 7, paid.id)}
+
+
+async def test_refunds_at_once_are_told_as_they_grow(shop: Shop) -> None:
+    paid = await shop.payments.process(CHARGE)
+    refunds = [shop.payments.refund(ADMIN, paid.id, 100, "x", f"k{n}") for n in range(8)]
+    await asyncio.gather(*refunds, *(shop.payments.refund(ADMIN, paid.id, 100, "x", "k0") for _ in range(4)))
+    assert [payload["refunded_cents"] for _, _, payload in await _told(shop)] == [
+        100 * n for n in range(1, 9)
+    ]
+
+
+async def test_what_is_no_orders_payment_is_told_to_nobody(shop: Shop) -> None:
+    paid = await shop.payments.process(replace(CHARGE, key="user-1/k"))
+    await shop.payments.refund(ADMIN, paid.id, 500, "x", None)
+    with pytest.raises(FailedPrecondition):
+        await shop.payments.refund(ADMIN, paid.id, 5000, "x", None)
+    assert await _told(shop) == []
+
+
+async def test_the_relay_is_woken_after_a_refund(shop: Shop) -> None:
+    woken = list[int]()
+    store = SqlStore(shop.db, lambda: woken.append(1))
+    payments = Payments(store, shop.acquirer, shop.clock)
+    paid = await payments.process(CHARGE)
+    assert woken == []
+    await payments.refund(ADMIN, paid.id, 500, "x", None)
+    assert woken == [1]
+
+
+async def test_refunds_of_the_version_before_are_told_once(shop: Shop) -> None:
+    for n, key in enumerate(["order/order-7", "order/order-8", "user-1/k"]):
+        paid = await shop.payments.process(replace(CHARGE, order_id=7 + n, key=key))
+        await shop.payments.refund(ADMIN, paid.id, 500, "x", None)
+    untold = (sa.update(refunds).values(told=None), sa.delete(metadata.tables["outbox"]))
+    for statement in untold:
+        await shop.db.write(lambda c, statement=statement: c.execute(statement))  # type: ignore[misc]
+    for _ in "ab":
+        await shop.payments.sweep()
+    told = await _told(shop)
+    assert sorted(payload["order_id"] for _, _, payload in told) == [7, 8]
+    assert {payload["refunded_cents"] for _, _, payload in told} == {500}

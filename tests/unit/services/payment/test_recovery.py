@@ -7,9 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from grpcmesh.errors import Unavailable
+from services.kit.outbox import SqlQueue
 from services.payment.acquirer import SEARCH_LAG, SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.domain import KEY_LIFETIME, Caller, Charge, Instrument, Method, Outcome, Status, Wallet
+from services.payment.news import ORDERS
 from services.payment.payments import Payments
 from services.payment.ports import Acquirer
 from services.payment.recovery import WATCHED_FOR
@@ -93,6 +95,8 @@ async def test_a_charge_that_turns_up_after_it_was_given_up_is_given_back(shop: 
     (payment,) = await shop.payments.history(1, 10, 0)
     assert (payment.status, payment.refunded) == (Status.UNDONE, 1999)
     assert await _moved(shop) == 0
+    ((told,),) = await SqlQueue(shop.db).take(ORDERS, shop.clock.now, shop.clock.now, 10)
+    assert told.payload == {"order_id": 7, "payment_id": payment.id, "refunded_cents": 1999}
 
 
 async def test_a_charge_that_stays_away_is_looked_for_ever_less_and_then_no_more(shop: Shop) -> None:

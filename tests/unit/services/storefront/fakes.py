@@ -123,6 +123,8 @@ class FakeOrders:
         self.orders: dict[int, Order] = {}
         self.keys: dict[str, int] = {}
         self.cards: list[Card | None] = []
+        #: What the buyers had been shown, in cents.
+        self.expected: list[int | None] = []
         self.fails: ShopError | None = None
         #: The cursors that streams were opened after, and the streams, in order.
         self.followed: list[int] = []
@@ -136,14 +138,19 @@ class FakeOrders:
         address: Address,
         card: Card | None,
         key: str,
+        expected_cents: int | None = None,
     ) -> Order:
         _called("order", "CreateOrder")
         self._maybe_fail()
         self.cards.append(card)
+        self.expected.append(expected_cents)
         if key not in self.keys:
             order_id = len(self.orders) + 1
             lines = tuple(self._line(p, q) for p, q in quantities)
             total = sum(line.total_cents for line in lines)
+            if expected_cents not in (None, total):
+                facts = {"total_cents": str(total), "expected_total_cents": str(expected_cents)}
+                raise ShopError(Problem.RULE, "prices have changed", reason="PRICE_CHANGED", facts=facts)
             made = (Status.CONFIRMED, address, BEGINNING, BEGINNING, 1, 3)
             self.orders[order_id] = Order(order_id, user_id, lines, total, *made)
             self.keys[key] = order_id
@@ -195,6 +202,7 @@ class FakeAccounts:
     def __init__(self) -> None:
         self.people = {"alice": ("alice-password", ALICE), "bob": ("bob-password", BOB)}
         self.refreshed: list[str] = []
+        self.ended: list[str] = []
         self.fails: ShopError | None = None
 
     async def login(self, login: str, password: str) -> Tokens:
@@ -210,9 +218,15 @@ class FakeAccounts:
             raise self.fails
         self.refreshed.append(refresh_token)
         name = refresh_token.removeprefix("refresh-")
-        if name not in self.people or self.refreshed.count(refresh_token) > 1:
-            raise ShopError(Problem.LOGIN, "used")
+        if name not in self.people or refresh_token in self.ended:
+            raise ShopError(Problem.LOGIN, "no such log-in")
         return Tokens(self.people[name][1], f"{refresh_token}-2")
+
+    async def logout(self, refresh_token: str) -> None:
+        _called("user", "Logout")
+        if self.fails:
+            raise self.fails
+        self.ended.append(refresh_token)
 
     async def register(self, name: str, email: str, password: str) -> None:
         _called("user", "CreateUser")

@@ -1,6 +1,7 @@
 import httpx
 import pytest
 
+from services.storefront.domain import Problem, ShopError
 from tests.unit.services.storefront.fakes import BOB, FakeShop, send
 
 
@@ -62,10 +63,23 @@ async def test_what_is_wrong_with_a_registration_stands_at_its_field(
     assert fields["password"] not in response.text
 
 
-async def test_logging_out_forgets_the_session(bob: httpx.AsyncClient) -> None:
+async def test_logging_out_forgets_the_session_and_ends_the_log_in(
+    shop: FakeShop, bob: httpx.AsyncClient
+) -> None:
     await send(bob, "/logout")
     assert "session" not in bob.cookies
     assert "refresh" not in bob.cookies
+    assert shop.accounts.ended == ["refresh-bob"]
+    assert "You are logged out." in (await bob.get("/")).text
+
+
+async def test_logging_out_works_in_the_browser_while_the_shop_cannot_be_told(
+    shop: FakeShop, bob: httpx.AsyncClient
+) -> None:
+    shop.accounts.fails = ShopError(Problem.UNAVAILABLE)
+    assert (await send(bob, "/logout")).status_code == 303
+    assert "session" not in bob.cookies
+    assert "could not be told" in (await bob.get("/")).text
 
 
 async def test_passwords_are_not_logged(shop: FakeShop, bob: httpx.AsyncClient) -> None:

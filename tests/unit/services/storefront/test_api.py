@@ -62,6 +62,17 @@ async def test_an_order_is_made_once_per_key_and_can_be_read(
     assert (await client.get("/api/orders", headers=BEARER)).json()["orders"] == [first.json()]
 
 
+async def test_a_total_that_was_not_shown_is_refused_with_the_new_one(
+    shop: FakeShop, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/api/orders", json=ORDER | {"expected_total_cents": 1}, headers=BEARER)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["reason"]) == (409, "PRICE_CHANGED")
+    assert error["facts"]["total_cents"] == "24900"
+    answer = await client.post("/api/orders", json=ORDER | {"expected_total_cents": 24_900}, headers=BEARER)
+    assert (answer.status_code, answer.json()["refunded_cents"]) == (201, 0)
+
+
 async def test_a_cookie_does_not_order(client: httpx.AsyncClient) -> None:
     client.cookies["session"] = BOB
     for headers in ({}, {"authorization": "Basic x"}, {"authorization": "Bearer nonsense"}):
@@ -90,6 +101,7 @@ async def test_the_edge_sets_no_cookies(client: httpx.AsyncClient) -> None:
         ({"shipping_address": {"city": 7}}, "shipping_address.city"),
         ({"card": {"number": 4242}}, "card.number"),
         ({"card": "4242"}, "card"),
+        *(({"expected_total_cents": wrong}, "expected_total_cents") for wrong in ("1", 1.5, -1, True, 2**31)),
     ],
 )
 async def test_each_wrong_field_is_named(

@@ -1,10 +1,11 @@
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from services.storefront.domain import Problem, ShopError
-from tests.unit.services.storefront.fakes import ADDRESS, BOB, CARD, FakeShop, send
+from tests.unit.services.storefront.fakes import ADDRESS, BOB, CARD, FakeShop, jwt, send
 
 
 async def form_key(client: httpx.AsyncClient) -> str:
@@ -14,6 +15,12 @@ async def form_key(client: httpx.AsyncClient) -> str:
 
 def key_in(page: str) -> str:
     found = re.search(r'name="key" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def total_in(page: str) -> str:
+    found = re.search(r'name="total" value="([^"]*)"', page)
     assert found
     return found[1]
 
@@ -100,6 +107,50 @@ async def test_a_declined_card_gets_a_new_key_and_keeps_the_address(
     assert 'value="Springfield"' in response.text
 
 
+async def test_a_buyer_pays_what_the_page_showed(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    page = (await ready.get("/checkout")).text
+    form = {"key": key_in(page), "total": total_in(page), **ADDRESS, **CARD}
+    assert form["total"] == "49800"
+    await send(ready, "/checkout", **form)
+    assert shop.orders.expected == [49_800]
+
+
+async def test_a_price_that_changed_is_shown_and_the_buyer_confirms_again(
+    shop: FakeShop, ready: httpx.AsyncClient
+) -> None:
+    page = (await ready.get("/checkout")).text
+    form = {"key": key_in(page), "total": total_in(page), **ADDRESS, **CARD}
+    shop.catalogue.products[2] = replace(shop.catalogue.products[2], price_cents=25_000)
+    refused = await send(ready, "/checkout", **form)
+    assert refused.status_code == 409
+    assert "the total is now $500.00 instead of $498.00" in refused.text
+    assert 'value="Springfield"' in refused.text
+    assert shop.orders.orders == {}
+    form |= {"key": key_in(refused.text), "total": total_in(refused.text)}
+    assert form["total"] == "50000"
+    assert (await send(ready, "/checkout", **form)).headers["location"] == "/orders/1"
+    assert shop.orders.orders[1].total_cents == 50_000
+
+
+async def test_an_undecided_form_is_sent_again_as_it_was(shop: FakeShop, ready: httpx.AsyncClient) -> None:
+    page = (await ready.get("/checkout")).text
+    form = {"key": key_in(page), "total": total_in(page), **ADDRESS, **CARD}
+    shop.orders.fails = ShopError(Problem.TIMEOUT)
+    shop.catalogue.products[2] = replace(shop.catalogue.products[2], price_cents=25_000)
+    undecided = (await send(ready, "/checkout", **form)).text
+    assert (key_in(undecided), total_in(undecided)) == (form["key"], "49800")
+
+
+@pytest.mark.parametrize("total", ["", "abc", "-1", "1.5", "1e3", "9" * 5000])
+async def test_a_total_that_is_none_is_asked_for_again(
+    shop: FakeShop, ready: httpx.AsyncClient, total: str
+) -> None:
+    refused = await send(ready, "/checkout", key=await form_key(ready), total=total, **ADDRESS, **CARD)
+    assert refused.status_code == 422
+    assert total_in(refused.text) == "49800"
+    assert shop.orders.orders == {}
+
+
 async def test_what_the_service_finds_wrong_stands_at_the_fields(
     shop: FakeShop, ready: httpx.AsyncClient
 ) -> None:
@@ -148,3 +199,18 @@ async def test_a_token_that_the_service_refuses_ends_at_the_log_in(
 async def test_an_empty_cart_cannot_be_checked_out(bob: httpx.AsyncClient) -> None:
     assert (await bob.get("/checkout")).headers["location"] == "/cart"
     assert (await send(bob, "/checkout", **ADDRESS)).headers["location"] == "/cart"
+
+
+async def test_an_order_placed_while_its_session_cannot_be_renewed_keeps_what_was_typed(
+    shop: FakeShop, bob: httpx.AsyncClient
+) -> None:
+    await send(bob, "/cart/add", product_id="1", quantity="1")
+    bob.cookies.set("session", jwt(2, "bob", expires_at=1.0), "shop.test")
+    shop.accounts.fails = ShopError(Problem.UNAVAILABLE)
+    response = await send(bob, "/checkout", key="k" * 22, **ADDRESS, **CARD)
+    assert response.status_code == 503
+    assert ADDRESS["street"] in response.text
+    assert "k" * 22 in response.text
+    assert CARD["card_number"] not in response.text
+    shop.accounts.fails = None
+    assert (await send(bob, "/checkout", key="k" * 22, **ADDRESS, **CARD)).status_code == 303

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from services.storefront.domain import Problem, ShopError, Status
 from services.storefront.live import MAX_STREAMS
-from tests.unit.services.storefront.fakes import BOB, FakeShop
+from tests.unit.services.storefront.fakes import BOB, FAR, FakeShop, jwt
 
 PATIENCE = 5.0
 
@@ -162,3 +162,22 @@ async def test_streams_are_bounded(
         await opened(shop, 1)
         assert (await bob.get("/orders/1/events")).status_code == 429
     assert MAX_STREAMS == 500
+
+
+async def test_a_stream_that_outlives_its_token_ends_so_that_the_browser_comes_back_and_is_renewed(
+    shop: FakeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with following(shop, "?after=3") as browser:
+        await opened(shop, 1)
+        monkeypatch.setattr("services.storefront.live.time.time", lambda: FAR + 1.0)
+        shop.orders.streams[0].queue.put_nowait(ShopError(Problem.LOGIN, "the token has expired"))
+        await browser.end()
+        rest = b"".join([browser.sent.get_nowait().get("body", b"") for _ in range(browser.sent.qsize())])
+    assert b"gone" not in rest  # nothing that would keep the browser away
+
+
+async def test_a_stream_whose_session_cannot_be_renewed_just_now_is_asked_for_again(shop: FakeShop) -> None:
+    shop.accounts.fails = ShopError(Problem.UNAVAILABLE)
+    async with shop.client() as client:
+        cookie = f"session={jwt(2, 'bob', expires_at=1.0)}; refresh=refresh-bob"
+        assert (await client.get("/orders/1/events", headers={"cookie": cookie})).status_code == 503

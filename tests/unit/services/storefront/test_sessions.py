@@ -1,12 +1,15 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from services.storefront.calls import AGAIN, PAUSE
+from services.storefront.clients import WRITE_TIMEOUT
 from services.storefront.domain import Problem, ShopError, Tokens
-from services.storefront.sessions import RENEWAL_AGE, Renewals, Session
+from services.storefront.sessions import EARLY, Renewals, Session
 from tests.unit.services.storefront.fakes import ALICE, BOB, FakeAccounts, FakeShop, jwt
 
 
@@ -28,26 +31,11 @@ def test_tokens_do_not_show_themselves() -> None:
     assert repr(Tokens("secret", "secret")) == "Tokens()"
 
 
-class SlowAccounts(FakeAccounts):
-    async def refresh(self, refresh_token: str) -> Tokens:
-        await asyncio.sleep(0)
-        return await super().refresh(refresh_token)
-
-
-async def test_a_refresh_token_is_exchanged_once_however_many_requests_bring_it() -> None:
-    accounts = SlowAccounts()
-    renewals = Renewals(accounts)
-    tokens = await asyncio.gather(*(renewals.renew("refresh-bob") for _ in range(5)))
-    assert {t.access for t in tokens if t} == {BOB}
-    assert accounts.refreshed == ["refresh-bob"]
-
-
-async def test_a_renewal_is_forgotten_after_a_while() -> None:
-    now = 1000.0
-    renewals = Renewals(FakeAccounts(), lambda: now)
-    assert await renewals.renew("refresh-bob") is not None
-    now += RENEWAL_AGE + 1
-    assert await renewals.renew("refresh-bob") is None
+async def test_requests_that_bring_the_same_token_get_tokens_of_the_same_log_in() -> None:
+    accounts = FakeAccounts()
+    replicas = Renewals(accounts), Renewals(accounts)
+    tokens = await asyncio.gather(*(replicas[n % 2].renew("refresh-bob") for n in range(6)))
+    assert {(t.access, t.refresh) for t in tokens if t} == {(BOB, "refresh-bob-2")}
 
 
 async def test_an_unreachable_user_service_is_no_reason_to_log_anybody_out() -> None:
@@ -89,3 +77,12 @@ async def test_while_renewing_fails_pages_for_everyone_are_shown_and_the_session
         assert (await client.get("/")).status_code == 200
         assert (await client.get("/orders")).status_code == 503
         assert client.cookies["refresh"] == "refresh-bob"
+
+
+async def test_a_token_is_renewed_before_the_calls_of_a_page_could_outlive_it(shop: FakeShop) -> None:
+    assert EARLY > AGAIN * (WRITE_TIMEOUT + PAUSE)
+    async with shop.client() as client:
+        client.cookies.set("session", jwt(2, "bob", expires_at=time.time() + EARLY / 2), "shop.test")
+        client.cookies.set("refresh", "refresh-bob", "shop.test")
+        await client.get("/orders")
+        assert client.cookies["session"] == BOB

@@ -7,17 +7,18 @@ from typing import TypeVar
 
 from grpcmesh.errors import AlreadyExists
 from services.kit.paging import Page
-from services.user.domain import Account, NewUser, Profile, RefreshToken, Status, TokenUnit, User
+from services.user.domain import Account, NewUser, Profile, SessionUnit, Status, User
+from services.user.sessions import LoginSession
 
 T = TypeVar("T")
 
 
 @dataclass
 class People:
-    """A `UserStore` and a `TokenStore`."""
+    """A `UserStore` and a `SessionStore`."""
 
     accounts: dict[int, Account] = field(default_factory=dict)
-    tokens: dict[str, RefreshToken] = field(default_factory=dict)
+    sessions: dict[str, LoginSession] = field(default_factory=dict)
 
     async def get(self, user_id: int) -> User | None:
         found = self.accounts.get(user_id)
@@ -64,12 +65,12 @@ class People:
     async def remove(self, user_id: int) -> bool:
         return self.accounts.pop(user_id, None) is not None
 
-    async def at_once(self, work: Callable[[TokenUnit], T]) -> T:
-        before = copy.copy(self.tokens)
+    async def at_once(self, work: Callable[[SessionUnit], T]) -> T:
+        before = copy.copy(self.sessions)
         try:
-            return work(Tokens(self))
+            return work(Sessions(self))
         except BaseException:
-            self.tokens = before
+            self.sessions = before
             raise
 
     def suspend(self, user_id: int) -> None:
@@ -78,27 +79,34 @@ class People:
 
 
 @dataclass
-class Tokens:
-    """A `TokenUnit`."""
+class Sessions:
+    """A `SessionUnit`."""
 
     people: People
 
-    def put(self, token: RefreshToken) -> None:
-        self.people.tokens[token.digest] = token
+    def add(self, session: LoginSession) -> None:
+        self.people.sessions.setdefault(session.family, session)
 
-    def find(self, digest: str) -> RefreshToken | None:
-        return self.people.tokens.get(digest)
+    def find(self, family: str) -> LoginSession | None:
+        return self.people.sessions.get(family)
 
-    def spend(self, digest: str) -> bool:
-        token = self.people.tokens[digest]
-        self.people.tokens[digest] = replace(token, spent=True)
-        return not token.spent
+    def advance(self, before: LoginSession, after: LoginSession) -> bool:
+        if self.people.sessions.get(before.family) != before:
+            return False
+        self.people.sessions[before.family] = after
+        return True
 
     def revoke(self, family: str) -> None:
-        self.people.tokens = {d: t for d, t in self.people.tokens.items() if t.family != family}
+        self.people.sessions.pop(family, None)
 
-    def forget_expired(self, now: int) -> None:
-        self.people.tokens = {d: t for d, t in self.people.tokens.items() if t.expires_at > now}
+    def adopt(self, digest: str) -> LoginSession | None:
+        return None
+
+    def tidy(self, user_id: int, now: int, most: int) -> None:
+        left = {f: s for f, s in self.people.sessions.items() if s.expires_at > now}
+        own = sorted((s for s in left.values() if s.user_id == user_id), key=lambda s: -s.expires_at)
+        gone = {s.family for s in own[most:]}
+        self.people.sessions = {f: s for f, s in left.items() if f not in gone}
 
     def user(self, user_id: int) -> User | None:
         account = self.people.accounts.get(user_id)

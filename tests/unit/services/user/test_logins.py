@@ -1,8 +1,11 @@
+from dataclasses import asdict, replace
+
 import pytest
 
 from grpcmesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from services.user.domain import NewUser
-from services.user.logins import Lifetimes, Logins, digest_of
+from services.user.logins import MAX_SESSIONS, Lifetimes, Logins
+from services.user.sessions import OVERLAP, Ticket, digest_of
 from tests.unit.services.user.memory import People, PlainIssuer, PlainPasswords
 
 
@@ -51,24 +54,65 @@ async def test_who_is_suspended_cannot_log_in_nor_stay(world: World) -> None:
         await world.logins.login("bob", "wrong")
     with pytest.raises(Unauthenticated):
         await world.logins.refresh(tokens.refresh)
-    assert not world.people.tokens
+    assert not world.people.sessions
 
 
-async def test_a_refresh_token_is_good_once_and_leads_on(world: World) -> None:
+async def test_a_refresh_token_leads_on(world: World) -> None:
     _, first = await world.logins.login("bob", "bob-password")
     second = await world.logins.refresh(first.refresh)
+    world.now += OVERLAP
     third = await world.logins.refresh(second.refresh)
     assert third.access == "1 bob user 60"
     assert len({first.refresh, second.refresh, third.refresh}) == 3
 
 
-async def test_a_spent_token_that_comes_again_ends_its_family_and_no_other(world: World) -> None:
+async def test_a_token_that_comes_again_within_the_overlap_leads_to_the_same(world: World) -> None:
+    _, first = await world.logins.login("bob", "bob-password")
+    second = await world.logins.refresh(first.refresh)
+    world.now += OVERLAP - 1
+    for token in (first, second, first):
+        assert (await world.logins.refresh(token.refresh)).refresh == second.refresh
+
+
+async def test_a_token_that_comes_again_later_ends_its_family_and_no_other(world: World) -> None:
     _, first = await world.logins.login("bob", "bob-password")
     _, elsewhere = await world.logins.login("bob", "bob-password")
     second = await world.logins.refresh(first.refresh)
+    world.now += OVERLAP
     for token in (first, second):
         with pytest.raises(Unauthenticated):
             await world.logins.refresh(token.refresh)
+    assert await world.logins.refresh(elsewhere.refresh)
+
+
+async def test_a_guess_ends_no_family(world: World) -> None:
+    _, tokens = await world.logins.login("bob", "bob-password")
+    ticket = Ticket.parse(tokens.refresh)
+    assert ticket is not None
+    for guess in (
+        replace(ticket, secret="x" * 43),
+        replace(ticket, number=7),
+        replace(ticket, family="0" * 32),
+    ):
+        with pytest.raises(Unauthenticated):
+            await world.logins.refresh(str(guess))
+        await world.logins.logout(str(guess))
+    assert await world.logins.refresh(tokens.refresh)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+async def test_logging_out_with_any_token_of_a_family_ends_it(world: World, step: int) -> None:
+    _, tokens = await world.logins.login("bob", "bob-password")
+    _, elsewhere = await world.logins.login("bob", "bob-password")
+    chain = [tokens.refresh]
+    for _ in range(2):
+        world.now += OVERLAP
+        chain.append((await world.logins.refresh(chain[-1])).refresh)
+    await world.logins.logout(chain[step])
+    with pytest.raises(Unauthenticated):
+        await world.logins.refresh(chain[-1])
+    await world.logins.logout(chain[-1])  # again, without an error
+    await world.logins.logout("never-was-one")
     assert await world.logins.refresh(elsewhere.refresh)
 
 
@@ -78,7 +122,17 @@ async def test_a_refresh_token_ends(world: World) -> None:
     with pytest.raises(Unauthenticated):
         await world.logins.refresh(tokens.refresh)
     await world.logins.login("bob", "bob-password")
-    assert len(world.people.tokens) == 1  # what has ended is forgotten
+    assert len(world.people.sessions) == 1  # what has ended is forgotten
+
+
+async def test_the_oldest_of_many_log_ins_ends(world: World) -> None:
+    _, oldest = await world.logins.login("bob", "bob-password")
+    world.now += 1
+    for _ in range(MAX_SESSIONS):
+        await world.logins.login("bob", "bob-password")
+    assert len(world.people.sessions) == MAX_SESSIONS
+    with pytest.raises(Unauthenticated):
+        await world.logins.refresh(oldest.refresh)
 
 
 async def test_who_was_deleted_cannot_refresh(world: World) -> None:
@@ -90,8 +144,10 @@ async def test_who_was_deleted_cannot_refresh(world: World) -> None:
 
 async def test_no_secret_is_kept(world: World) -> None:
     _, tokens = await world.logins.login("bob", "bob-password")
-    assert tokens.refresh not in repr(world.people.tokens)
-    assert digest_of(tokens.refresh) in world.people.tokens
+    secret = tokens.refresh.rpartition(".")[2]
+    session = next(iter(world.people.sessions.values()))
+    assert secret not in asdict(session).values()
+    assert session.digest == digest_of(secret)
 
 
 @pytest.mark.parametrize(

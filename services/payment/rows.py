@@ -1,0 +1,53 @@
+"""Payments and refunds from and to rows of their tables."""
+
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.payment.domain import Method, Outcome, Payment, Refund, Status
+
+
+def status_of(outcome: Outcome, *, undone: bool) -> Status:
+    """The status of a payment with that outcome."""
+    if undone:
+        return Status.UNDONE
+    return Status.COMPLETED if outcome.approved else Status.FAILED
+
+
+def outcome_columns(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
+    """What is recorded of an outcome."""
+    return {
+        "status": status.value,
+        "transaction_id": outcome.transaction_id,
+        "message": outcome.message,
+        "processed_at": now,
+        # What was given up may turn up yet.
+        "look_at": None if outcome.made else now,
+    }
+
+
+def columns_of(payment: Payment) -> dict[str, Any]:
+    """A payment as it is recorded."""
+    columns = asdict(payment)
+    del columns["id"]
+    return columns | {
+        "status": payment.status.value,
+        "method": payment.method.value if payment.method else None,
+        "cursor": payment.cursor or None,
+    }
+
+
+def payment_of(row: sa.Row[Any]) -> Payment:
+    """A payment from its row."""
+    values = dict(row._mapping)
+    values["status"] = Status(row.status)
+    values["method"] = Method(row.method) if row.method else None
+    values["cursor"] = row.cursor or 0
+    del values["look_at"]
+    return Payment(**values)
+
+
+def refund_of(row: sa.Row[Any]) -> Refund:
+    """A refund from its row."""
+    return Refund(**{name: value for name, value in row._mapping.items() if name != "told"})

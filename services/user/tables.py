@@ -1,0 +1,46 @@
+"""The tables of the user service. `migrations` makes them."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("email", Text),
+    Column("status", Integer),
+    Column("age", Integer),
+    #: A JSON array.
+    Column("roles", Text),
+    Column("created_at", BigInteger),
+    Column("password_hash", Text),
+    #: Name and email, folded; each unique.
+    Column("name_key", Text),
+    Column("email_key", Text),
+    #: A JSON object, and when there was first one.
+    Column("profile", Text),
+    Column("profile_at", BigInteger),
+)
+#: What was issued before families were chains. Nothing is added to it any more.
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("family", Text),
+    Column("user_id", Integer),
+    Column("expires_at", BigInteger),
+    Column("spent", Boolean),
+)
+login_session = Table(
+    "login_session",
+    metadata,
+    Column("family", Text, primary_key=True),
+    Column("user_id", Integer),
+    Column("key", Text),
+    Column("number", Integer),
+    Column("digest", Text),
+    Column("rotated_at", BigInteger),
+    Column("expires_at", BigInteger),
+)

@@ -1,0 +1,114 @@
+"""Sessions of real visitors: two storefront replicas before real services."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.databases import Databases, Maker
+from tests.integration.services.webkit import SERVICES, Running, web_shop
+from tests.unit.services.storefront.fakes import jwt
+
+#: A session that has just ended: what a tab holds after a quarter of an hour.
+ENDED = jwt(2, "bob", expires_at=1.0)
+
+
+@pytest.fixture
+def databases(new_databases: Maker) -> Databases:
+    return new_databases(*SERVICES)
+
+
+@pytest.fixture
+async def shop(databases: Databases, tmp_path: Path) -> AsyncIterator[Running]:
+    async with web_shop(databases, tmp_path, replicas=2) as running:
+        yield running
+
+
+class Browser:
+    """A browser whose tabs share cookies and whose requests reach either replica."""
+
+    def __init__(self, tabs: list[httpx.AsyncClient]) -> None:
+        self.tabs = tabs
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self.tabs[0].cookies
+
+    async def post(self, path: str, **fields: str) -> httpx.Response:
+        return await self.tabs[0].post(path, data={"csrf": self.cookies["csrf"], **fields})
+
+    def share(self) -> None:
+        """Each tab gets the cookies of the last."""
+        for tab in self.tabs[:-1]:
+            tab.cookies = httpx.Cookies(self.tabs[-1].cookies)
+
+
+@pytest.fixture
+async def bob(shop: Running) -> AsyncIterator[Browser]:
+    """Logged in."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{shop.ports[n % 2]}", trust_env=False, timeout=30)
+            for n in range(6)
+        ]
+        browser = Browser([await stack.enter_async_context(client) for client in clients])
+        await browser.tabs[0].get("/login")
+        answer = await browser.post("/login", login="bob", password="bob-password")
+        assert answer.status_code == 303
+        browser.tabs[-1].cookies = httpx.Cookies(browser.cookies)
+        browser.share()
+        yield browser
+
+
+def ended(browser: Browser) -> None:
+    """A quarter of an hour has passed."""
+    for tab in browser.tabs:
+        tab.cookies.delete("session")
+        tab.cookies.set("session", ENDED, domain="127.0.0.1")
+
+
+async def test_tabs_that_renew_at_once_at_two_replicas_stay_logged_in(bob: Browser) -> None:
+    before = bob.cookies["refresh"]
+    for _ in range(3):
+        ended(bob)
+        answers = await asyncio.gather(*(tab.get("/orders") for tab in bob.tabs))
+        assert [answer.status_code for answer in answers] == [200] * 6
+        assert len({tab.cookies["refresh"] for tab in bob.tabs}) == 1
+    assert bob.cookies["refresh"] != before
+
+
+async def test_a_tab_that_lost_the_answer_stays_logged_in(bob: Browser) -> None:
+    ended(bob)
+    await bob.tabs[0].get("/orders")  # its cookies never reached the other tabs
+    assert (await bob.tabs[1].get("/orders")).status_code == 200
+
+
+async def test_a_form_that_was_open_over_renewals_is_accepted(bob: Browser) -> None:
+    page = await bob.tabs[0].get("/products/1")
+    csrf = bob.cookies["csrf"]
+    assert csrf in page.text
+    for _ in range(3):
+        ended(bob)
+        await bob.tabs[0].get("/orders")
+    ended(bob)
+    answer = await bob.tabs[0].post("/cart/add", data={"csrf": csrf, "product_id": "1", "quantity": "1"})
+    assert answer.status_code == 303
+    ended(bob)
+    address = {"street": "1 Main", "city": "Town", "zip_code": "12345", "country": "US"}
+    placed = await bob.tabs[0].post(
+        "/checkout", data={"csrf": csrf, "pay": "wallet", "key": "k" * 22, **address}
+    )
+    assert placed.headers["location"].startswith("/orders/")
+
+
+async def test_after_a_log_out_what_somebody_copied_is_worth_nothing(shop: Running, bob: Browser) -> None:
+    copied = bob.cookies["refresh"]
+    await bob.post("/logout")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{shop.ports[1]}", trust_env=False) as thief:
+        thief.cookies.set("session", ENDED)
+        thief.cookies.set("refresh", copied)
+        answer = await thief.get("/orders")
+        assert answer.headers["location"] == "/login?next=/orders"
