@@ -18,6 +18,7 @@ Kind = Literal[
     "tracestate",
     "baggage",
     "load_report",
+    "health",  # what an endpoint answers to a watch of its health
     "pushback",
     "timeout",  # what is left of a call's time on its way, as its caller told it
     "status_details",

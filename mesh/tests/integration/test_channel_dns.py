@@ -83,7 +83,7 @@ async def test_a_lost_datagram_is_no_more_than_a_short_wait(server: DnsServer, r
     """Of the first look-up the first query is lost; the next look-up would come too late for this call."""
     publish(server, replica.port)
     server.lose = 1
-    channel = open_channel(server, timeout=30.0, min_interval=30.0)
+    channel = open_channel(server, timeout=2.0, min_interval=30.0)
     assert (await PingServiceStub(channel).Ping(PingRequest(), timeout=15)).replica == "ping-1"
     await channel.close()
 

@@ -72,8 +72,8 @@ async def test_a_target_may_name_its_port(server: DnsServer) -> None:
 
 
 async def test_a_lost_datagram_is_sent_again(server: DnsServer) -> None:
-    server.lose = 3
-    assert text(await look_up(config(server))) == BOTH
+    server.lose = 2
+    assert text(await look_up(config(server, timeout=2.0))) == BOTH
 
 
 async def test_the_next_nameserver_is_asked_where_the_first_is_silent(pair: list[DnsServer]) -> None:

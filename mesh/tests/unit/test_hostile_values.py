@@ -1,6 +1,5 @@
 """What peers and files say that makes no sense: counted, and otherwise without effect."""
 
-import json
 import math
 import os
 import random
@@ -25,7 +24,6 @@ from grpcmesh.balancer.policy import SlowStart
 from grpcmesh.balancer.weighted import WeightedRoundRobin
 from grpcmesh.config import AuthzConfig
 from grpcmesh.retry import pushback_of
-from grpcmesh.telemetry.logs import MAX_FIELD, Logger
 from grpcmesh.testing.clock import VirtualClock
 
 
@@ -334,50 +332,3 @@ def test_an_empty_file_denies_everything_where_it_is_there_from_the_start(tmp_pa
     store = PolicyStore(AuthzConfig(path))
     store.load()
     assert store.current == Policy()
-
-
-class Hostile:
-    """Its own methods raise."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-def line(**fields: object) -> dict[str, Any]:
-    lines: list[str] = []
-    Logger("shop", "shop-1", lines.append).info("event", **fields)
-    [written] = lines
-    assert "\n" not in written
-    assert written.isascii()
-    read: dict[str, Any] = json.loads(written)
-    return read
-
-
-def test_a_value_that_cannot_be_written_does_not_cost_the_line() -> None:
-    endless: list[Any] = []
-    endless.append(endless)
-    written = line(
-        a=Hostile(), b=endless, c={"x": {"y": Hostile()}}, d="\ud800\x1b[31m\n", e=math.nan, f={1: {2}}
-    )
-    assert written["a"] == "[a Hostile that cannot be written: RuntimeError]"
-    assert "[…]" in json.dumps(written["b"], ensure_ascii=False)
-    assert written["d"] == "\ud800\x1b[31m\n"
-    assert written["msg"] == "event"
-
-
-def test_a_value_that_is_too_long_is_cut() -> None:
-    written = line(long="x" * 1_000_000, many=list(range(100_000)))
-    assert all(len(written[key]) < MAX_FIELD + 10 for key in ("long", "many"))
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=20),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
-        ),
-    )
-)
-def test_whatever_a_field_holds_there_is_one_line_of_json(value: object) -> None:
-    assert line(field=value)["msg"] == "event"

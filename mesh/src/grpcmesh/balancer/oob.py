@@ -80,6 +80,8 @@ class OobReports:
     ) -> None:
         stream: Any = channel.unary_stream(f"/{SERVICE}/{METHOD}")
         self._stream, self._request = stream, encode_request(interval)
+        # A server that reports without end must not keep this process busy: what is not read is held up.
+        self._gap = interval / 2
         self._on_report, self._rng = on_report, rng or system_rng()
 
     async def run(self) -> None:
@@ -92,6 +94,7 @@ class OobReports:
                     if report := LoadReport.decode(data):
                         self._on_report(report)
                     pause = _FIRST_PAUSE
+                    await asyncio.sleep(self._gap)
             except grpc.aio.AioRpcError as e:
                 if e.code() is grpc.StatusCode.UNIMPLEMENTED:
                     return

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
+from grpcmesh.bad_values import bad_values
 from grpcmesh.clock import Rng, system_rng
 from grpcmesh.status import MEMBER_KEY
 
 _WATCH = "/grpc.health.v1.Health/Watch"
 #: Seconds before a broken watch is begun anew: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+#: Seconds between two answers that are looked at. A server that sends them without end must not keep this
+#: process busy; gRPC's flow control holds up what is not read.
+GAP = 0.02
 
 
 class HealthWatcher:
@@ -32,11 +38,11 @@ class HealthWatcher:
         on_member: Callable[[], None] = lambda: None,
         rng: Rng | None = None,
     ) -> None:
-        self._watch = channel.unary_stream(
+        watch: Any = channel.unary_stream(
             _WATCH,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
+        self._watch = watch
         self._on_change, self._on_error, self._on_member = on_change, on_error, on_member
         self._rng = rng or system_rng()
 
@@ -48,9 +54,13 @@ class HealthWatcher:
             try:
                 if (await call.initial_metadata()).get(MEMBER_KEY):
                     self._on_member()
-                async for response in call:
-                    self._on_change(response.status == health_pb2.HealthCheckResponse.SERVING)
+                async for answer in call:
+                    self._on_change(_serving(answer))
                     pause = _FIRST_PAUSE
+                    await asyncio.sleep(GAP)
+            except DecodeError:
+                bad_values.count("health")
+                self._on_error("health watch: the answer is no HealthCheckResponse")
             except grpc.aio.AioRpcError as e:
                 if e.code() is grpc.StatusCode.UNIMPLEMENTED:
                     self._on_change(True)
@@ -61,3 +71,9 @@ class HealthWatcher:
                 call.cancel()
             await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _serving(answer: bytes) -> bool:
+    """Whether an answer says SERVING. Raises DecodeError."""
+    status = health_pb2.HealthCheckResponse.FromString(answer).status
+    return bool(status == health_pb2.HealthCheckResponse.SERVING)
