@@ -1,5 +1,7 @@
 """Logging in and out, and registering."""
 
+from math import ceil
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +14,9 @@ from services.storefront.visit import visit_of
 _INPUTS = {"name": "name", "email": "email", "password": "password", "login": "login"}
 #: What the visitor can put right on the form itself.
 _OWN_FAULT = frozenset({Problem.INVALID, Problem.EXISTS, Problem.RULE})
+
+
+_TOO_MANY = "Too many tries. Please wait a little before the next one."
 
 
 class AccountPages:
@@ -33,8 +38,9 @@ class AccountPages:
 
     async def log_in(self, request: Request, form: Form) -> Response:
         after, login = local_path(form.get("next", "/")), form.get("login", "")
+        visit = visit_of(request)
         try:
-            tokens = await self._site.shop.accounts.login(login, form.get("password", ""))
+            tokens = await self._site.shop.accounts.login(login, form.get("password", ""), visit.address)
         except ShopError as e:
             # The service's words would tell a guesser whether the name exists; these do not.
             if e.problem in (Problem.LOGIN, Problem.NOT_FOUND):
@@ -43,8 +49,11 @@ class AccountPages:
                 )
             if e.problem in _OWN_FAULT:
                 return self._login(request, after, login, field_errors(e, _INPUTS), 422)
+            if e.problem is Problem.BUSY:
+                response = self._login(request, after, login, {"form": _TOO_MANY}, 429)
+                response.headers["retry-after"] = str(ceil(e.retry_after or 1))
+                return response
             raise
-        visit = visit_of(request)
         visit.log_in(tokens)
         visit.rotate_csrf()
         visit.notify("logged-in")
@@ -66,13 +75,13 @@ class AccountPages:
 
     async def register(self, request: Request, form: Form) -> Response:
         after = local_path(form.get("next", "/"))
-        accounts = self._site.shop.accounts
+        accounts, address = self._site.shop.accounts, visit_of(request).address
         name, email, password = form.get("name", ""), form.get("email", ""), form.get("password", "")
         try:
             if len(password) < 8:
                 raise ShopError(Problem.INVALID, fields={"password": "must have at least 8 characters"})
-            await accounts.register(name, email, password)
-            tokens = await accounts.login(email, password)
+            await accounts.register(name, email, password, address)
+            tokens = await accounts.login(email, password, address)
         except ShopError as e:
             if e.problem not in _OWN_FAULT:
                 raise

@@ -147,8 +147,8 @@ class Accounts:
     def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
         self._stub, self._caller = UserServiceStub(channel), caller
 
-    async def login(self, login: str, password: str) -> Tokens:
-        request = user_pb2.LoginRequest(login=login, password=password)
+    async def login(self, login: str, password: str, address: str) -> Tokens:
+        request = user_pb2.LoginRequest(login=login, password=password, client_address=address)
         call = self._stub.Login(request, timeout=WRITE_TIMEOUT)
         response = await self._caller.unary("user", "Login", call)
         return Tokens(response.access_token, response.refresh_token)
@@ -168,8 +168,10 @@ class Accounts:
         request = user_pb2.LogoutRequest(refresh_token=refresh_token)
         await self._caller.unary("user", "Logout", self._stub.Logout(request, timeout=READ_TIMEOUT))
 
-    async def register(self, name: str, email: str, password: str) -> None:
-        request = user_pb2.CreateUserRequest(name=name, email=email, password=password)
+    async def register(self, name: str, email: str, password: str, address: str) -> None:
+        request = user_pb2.CreateUserRequest(
+            name=name, email=email, password=password, client_address=address
+        )
         call = self._stub.CreateUser(request, timeout=WRITE_TIMEOUT)
         await self._caller.unary("user", "CreateUser", call)
 

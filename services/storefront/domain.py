@@ -245,7 +245,9 @@ class Orders(Protocol):
 class Accounts(Protocol):
     """Who the visitor is."""
 
-    async def login(self, login: str, password: str) -> Tokens: ...
+    async def login(self, login: str, password: str, address: str) -> Tokens:
+        """`address`: the visitor's, by which wrong passwords are counted."""
+        ...
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Asked twice with the same token in a row, it answers with tokens of the same log-in."""
@@ -255,7 +257,7 @@ class Accounts(Protocol):
         """Ends the log-in that the token belongs to."""
         ...
 
-    async def register(self, name: str, email: str, password: str) -> None: ...
+    async def register(self, name: str, email: str, password: str, address: str) -> None: ...
 
 
 class Notices(Protocol):

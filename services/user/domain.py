@@ -81,6 +81,18 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose behalf a password is tried: the client's address, and the account as it was written."""
+
+    address: str
+    account: str
+
+
+#: Of what the shop does by itself.
+NOWHERE = Origin("", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """What a login earns. `expires_in`: seconds until the access token ends."""
 
@@ -159,12 +171,29 @@ class SessionStore(Protocol):
         ...
 
 
+class Attempts(Protocol):
+    """Port: how often passwords were guessed, shared by all replicas."""
+
+    async def wait(self, origin: Origin, now: float) -> float:
+        """Seconds for which this origin may not try; 0: it may."""
+        ...
+
+    async def failed(self, origin: Origin, now: float) -> None: ...
+
+    async def succeeded(self, origin: Origin) -> None:
+        """Forgets the failures of this account from this address."""
+        ...
+
+
 class Passwords(Protocol):
-    """Port: hashing passwords, slowly on purpose. Raises ResourceExhausted when too many wait for it."""
+    """Port: hashing passwords, slowly on purpose, in turns that are fair between origins.
 
-    async def hash(self, password: str) -> str: ...
+    Raises ResourceExhausted when too many of one origin wait.
+    """
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
+    async def hash(self, password: str, origin: Origin = NOWHERE) -> str: ...
+
+    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
         """Takes equally long whether the password is right, wrong or (None) not there."""
         ...
 

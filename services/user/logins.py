@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from grpcmesh.errors import PermissionDenied, Unauthenticated
+from grpcmesh.errors import PermissionDenied, ResourceExhausted, Unauthenticated
 from services.kit.validation import Check, checking
 from services.user.domain import (
+    Account,
+    Attempts,
     Issuer,
+    Origin,
     Passwords,
     SessionStore,
     SessionUnit,
@@ -48,7 +51,7 @@ class Logins:
     """Exchanges passwords and refresh tokens for tokens.
 
     Args:
-        users, sessions, passwords, issuer: The ports.
+        users, sessions, attempts, passwords, issuer: The ports.
         clock: Unix seconds.
         lifetimes: Of what is issued.
     """
@@ -57,29 +60,35 @@ class Logins:
         self,
         users: UserStore,
         sessions: SessionStore,
+        attempts: Attempts,
         passwords: Passwords,
         issuer: Issuer,
         clock: Callable[[], float],
         lifetimes: Lifetimes,
     ) -> None:
-        self._users, self._sessions, self._passwords = users, sessions, passwords
+        self._users, self._sessions, self._attempts = users, sessions, attempts
+        self._passwords = passwords
         self._issuer, self._clock, self._lifetimes = issuer, clock, lifetimes
 
-    async def login(self, login: str, password: str) -> tuple[User, Tokens]:
+    async def login(self, login: str, password: str, address: str = "") -> tuple[User, Tokens]:
         """The first tokens of a new family.
+
+        Args:
+            login: A name or an email.
+            password: Of the user.
+            address: Of the client, by which guesses are counted.
 
         Raises:
             InvalidArgument: login or password is empty or far too long.
+            ResourceExhausted: too many guesses from there, or too many log-ins at once.
             Unauthenticated: they do not fit.
             PermissionDenied: they do, but the user is not active.
         """
         with checking() as check:
             login = check.text("login", login, least=1, most=MAX_LOGIN)
             _check_secret(check, "password", password)
-        account = await self._users.find(login)
-        # Also where there is no account: an answer that comes at once would tell.
-        fits = await self._passwords.verify(password, account.password_hash if account else None)
-        if account is None or not fits:
+        account = await self._verified(login, password, Origin(address, login))
+        if account is None:
             raise Unauthenticated(_WRONG)
         if not account.user.is_active:
             raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
@@ -92,6 +101,20 @@ class Logins:
 
         await self._sessions.at_once(begin)
         return user, self._tokens_of(user, ticket)
+
+    async def _verified(self, login: str, password: str, origin: Origin) -> Account | None:
+        """The account that the password fits, if any; a failure is counted."""
+        if wait := await self._attempts.wait(origin, self._clock()):
+            raise ResourceExhausted("too many wrong passwords; wait before the next", retry_after=wait)
+        account = await self._users.find(login)
+        # Also where there is no account: an answer that comes at once would tell.
+        hashed = account.password_hash if account else None
+        fits = await self._passwords.verify(password, hashed, origin)
+        if account is None or not fits:
+            await self._attempts.failed(origin, self._clock())
+            return None
+        await self._attempts.succeeded(origin)
+        return account
 
     async def refresh(self, token: str) -> Tokens:
         """The present tokens of the family, moved on by one unless that has just happened.

@@ -6,11 +6,10 @@ import hashlib
 import hmac
 import secrets
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from grpcmesh.errors import ResourceExhausted
+from services.user.domain import NOWHERE, Origin
+from services.user.turns import Turns
 
 _SALT_BYTES = 16
 _KEY_BYTES = 32
@@ -44,44 +43,30 @@ class _Hash:
 
 
 class ScryptPasswords:
-    """The port `Passwords`: in threads (scrypt lets the interpreter go), few at a time, no long queue.
+    """The port `Passwords`: in threads (scrypt lets the interpreter go), few at a time, in fair turns.
 
     Args:
         cost: Of new hashes; an old one is verified at the cost that it was made with.
-        concurrency: Hashes at a time.
-        queue: How many may wait; the next is refused.
+        turns: Whose turn it is.
     """
 
-    def __init__(self, cost: Cost | None = None, concurrency: int = 2, queue: int = 16) -> None:
-        self._cost, self._most = cost or Cost(), concurrency + queue
-        self._turns = asyncio.Semaphore(concurrency)
-        self._present = 0
+    def __init__(self, cost: Cost | None = None, turns: Turns | None = None) -> None:
+        self._cost, self._turns = cost or Cost(), turns or Turns()
 
-    async def hash(self, password: str) -> str:
-        """Raises ResourceExhausted when too many wait."""
+    async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
+        """Raises ResourceExhausted when too many of this origin wait."""
         salt = secrets.token_bytes(_SALT_BYTES)
-        async with self._turn():
+        async with self._turns.turn(origin):
             key = await asyncio.to_thread(_derive, password, salt, self._cost)
         return str(_Hash(self._cost, salt, key))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Raises ResourceExhausted when too many wait."""
+    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
+        """Raises ResourceExhausted when too many of this origin wait."""
         # Where there is no hash, the same work is done on one that fits nothing.
         made = _Hash.parse(password_hash) if password_hash else _Hash(self._cost, bytes(_SALT_BYTES), b"")
-        async with self._turn():
+        async with self._turns.turn(origin):
             key = await asyncio.to_thread(_derive, password, made.salt, made.cost)
         return hmac.compare_digest(key, made.key)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._present >= self._most:
-            raise ResourceExhausted("too many logins at once", retry_after=1.0)
-        self._present += 1
-        try:
-            async with self._turns:
-                yield
-        finally:
-            self._present -= 1
 
 
 def _derive(password: str, salt: bytes, cost: Cost) -> bytes:

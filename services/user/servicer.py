@@ -10,6 +10,7 @@ from ecommerce.user_pb2_grpc import UserServiceServicer
 from google.protobuf.empty_pb2 import Empty
 
 from grpcmesh.auth import jwk
+from grpcmesh.call import current_workload
 from services.kit.caller import current_actor
 from services.kit.intake import batch
 from services.user.domain import Address, Profile, User
@@ -17,6 +18,9 @@ from services.user.keys import SigningKeys
 from services.user.logins import Logins
 from services.user.users import MAX_BATCH, Registration, Users
 
+#: The workload that speaks for clients of its own.
+_STOREFRONT = "storefront"
+_MAX_ADDRESS = 100
 _ADDRESS = tuple(field.name for field in fields(Address))
 
 
@@ -36,7 +40,8 @@ class UserServicer(UserServiceServicer):
         return pb.GetUserResponse(user=_user(await self._users.get(current_actor(), request.id)))
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
-        user = await self._users.register(current_actor(), _registration(request))
+        address = _address(request.client_address, context)
+        user = await self._users.register(current_actor(), _registration(request), address)
         return pb.CreateUserResponse(user=_user(user))
 
     async def BatchCreateUsers(
@@ -72,7 +77,8 @@ class UserServicer(UserServiceServicer):
             yield _user(user)
 
     async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
-        user, tokens = await self._logins.login(request.login, request.password)
+        address = _address(request.client_address, context)
+        user, tokens = await self._logins.login(request.login, request.password, address)
         return pb.LoginResponse(
             access_token=tokens.access,
             refresh_token=tokens.refresh,
@@ -94,6 +100,14 @@ class UserServicer(UserServiceServicer):
         published = self._keys.published.items()
         keys = [pb.VerificationKey(kid=kid, jwk=jwk(key, kid)) for kid, key in published]
         return pb.GetVerificationKeysResponse(keys=keys, issuer=self._issuer)
+
+
+def _address(told: str, context: Any) -> str:
+    """Of the client: what the storefront says, else where the call comes from, without the port."""
+    workload = current_workload()
+    if told and workload is not None and workload.service == _STOREFRONT:
+        return told[:_MAX_ADDRESS]
+    return str(context.peer()).rpartition(":")[0]
 
 
 def _registration(request: pb.CreateUserRequest) -> Registration:

@@ -33,6 +33,14 @@ refresh_token = Table(
     Column("expires_at", BigInteger),
     Column("spent", Boolean),
 )
+login_failure = Table(
+    "login_failure",
+    metadata,
+    #: A digest of account and address, or of an address.
+    Column("key", Text, primary_key=True),
+    Column("count", Integer),
+    Column("last_at", BigInteger),
+)
 login_session = Table(
     "login_session",
     metadata,

@@ -10,7 +10,7 @@ from services.kit.intake import entry
 from services.kit.paging import page_of
 from services.kit.text import fold
 from services.kit.validation import Check, checking
-from services.user.domain import ROLES, Address, NewUser, Passwords, User, UserStore
+from services.user.domain import ROLES, Address, NewUser, Origin, Passwords, User, UserStore
 from services.user.profiles import profile_of
 
 MAX_NAME = 200
@@ -21,6 +21,8 @@ MAX_PASSWORD = 256
 MAX_AGE = 150
 #: Users registered at once: a password takes a quarter of a second.
 MAX_BATCH = 100
+#: What batches count as where passwords are hashed in fair turns.
+_BATCH = "batch"
 
 _LOCAL = r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -61,13 +63,18 @@ class Users:
             wanted = page_of(check, page, page_size)
         return await self._store.page(wanted)
 
-    async def register(self, actor: Actor, said: Registration) -> User:
-        """A new user; anybody may make one, an admin with roles. Raises AlreadyExists, PermissionDenied."""
+    async def register(self, actor: Actor, said: Registration, address: str = "") -> User:
+        """A new user; anybody may make one, an admin with roles.
+
+        Raises:
+            AlreadyExists, PermissionDenied.
+            ResourceExhausted: too many register at once from this address.
+        """
         with checking() as check:
             user = _new(check, said)
         if set(user.roles) - {"user"} and not actor.is_admin:
             raise PermissionDenied("only an admin gives roles", "ROLE_REQUIRED", role="admin")
-        return await self._store.add(await self._hashed(user, said))
+        return await self._store.add(await self._hashed(user, said, address))
 
     async def register_all(self, actor: Actor, batch: Sequence[Registration]) -> Sequence[User]:
         """New users, all or none, in their order.
@@ -83,13 +90,13 @@ class Users:
             _check_twice(check, "name", [user.name for user in users])
             _check_twice(check, "email", [user.email for user in users])
         # One after the other: hashing is slow on purpose, and logins want their turn.
-        hashed = [await self._hashed(user, said) for user, said in zip(users, batch, strict=True)]
+        hashed = [await self._hashed(user, said, _BATCH) for user, said in zip(users, batch, strict=True)]
         return await self._store.add_all(hashed) if hashed else []
 
-    async def _hashed(self, user: NewUser, said: Registration) -> NewUser:
+    async def _hashed(self, user: NewUser, said: Registration, address: str) -> NewUser:
         if not said.password:
             return user
-        return replace(user, password_hash=await self._passwords.hash(said.password))
+        return replace(user, password_hash=await self._passwords.hash(said.password, Origin(address, "")))
 
     async def set_profile(
         self,

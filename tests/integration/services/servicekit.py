@@ -48,6 +48,7 @@ from services.product.servicer import ProductServicer
 from services.product.stock import SqlStock
 from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
+from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
@@ -90,7 +91,8 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
     # Nobody logs in here: tokens come from `replicakit`.
     keys = SigningKeys(Path(), AuthConfig(), now)
-    logins = Logins(users, SqlSessions(db), passwords, keys, now, Lifetimes())
+    ports = users, SqlSessions(db), SqlAttempts(db), passwords, keys
+    logins = Logins(*ports, now, Lifetimes())
     servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.user.throttle import FREE
 from tests.databases import Databases, Maker
 from tests.integration.services.webkit import SERVICES, Running, web_shop
 from tests.unit.services.storefront.fakes import jwt
@@ -112,3 +113,30 @@ async def test_after_a_log_out_what_somebody_copied_is_worth_nothing(shop: Runni
         thief.cookies.set("refresh", copied)
         answer = await thief.get("/orders")
         assert answer.headers["location"] == "/login?next=/orders"
+
+
+async def log_in(shop: Running, address: str, name: str, password: str, replica: int = 0) -> int:
+    """The status of a log-in through a trusted proxy that speaks for an address."""
+    headers = {"x-forwarded-for": address}
+    base = f"http://127.0.0.1:{shop.ports[replica]}"
+    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=60) as client:
+        await client.get("/login")
+        form = {"csrf": client.cookies["csrf"], "login": name, "password": password}
+        return (await client.post("/login", data=form)).status_code
+
+
+async def test_a_stranger_who_guesses_is_throttled_at_every_replica_and_locks_nobody_out(
+    shop: Running,
+) -> None:
+    guesses = [await log_in(shop, "192.0.2.1", "bob", f"guess {n}", n % 2) for n in range(FREE)]
+    assert guesses == [401] * FREE
+    for replica in range(2):
+        assert await log_in(shop, "192.0.2.1", "bob", "bob-password", replica) == 429
+        assert await log_in(shop, "192.0.2.2", "bob", "bob-password", replica) == 303
+
+
+async def test_eighteen_log_ins_of_a_stranger_in_flight_keep_nobody_out(shop: Running) -> None:
+    stranger = [asyncio.create_task(log_in(shop, "192.0.2.1", f"n{n}", "x", n % 2)) for n in range(36)]
+    good = [log_in(shop, f"198.51.100.{n}", "bob", "bob-password", n % 2) for n in range(4)]
+    assert await asyncio.gather(*good) == [303] * 4
+    assert set(await asyncio.gather(*stranger)) <= {401, 429}

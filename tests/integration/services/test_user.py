@@ -17,6 +17,7 @@ from grpcmesh.auth import TokenVerifier
 from grpcmesh.config import AuthConfig
 from services.kit.db import Database
 from services.kit.tokens import UserKeys
+from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
@@ -24,6 +25,7 @@ from services.user.servicer import UserServicer
 from services.user.session_storage import SqlSessions
 from services.user.sessions import OVERLAP
 from services.user.storage import SqlUsers
+from services.user.throttle import FREE
 from services.user.users import Users
 from tests.databases import Databases, Maker
 
@@ -56,7 +58,9 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
     running = Running()
     async with Database.open(databases.url("user"), "user") as db:
         users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
-        logins = Logins(users, SqlSessions(db), passwords, keys, lambda: running.now, Lifetimes())
+        logins = Logins(
+            users, SqlSessions(db), SqlAttempts(db), passwords, keys, lambda: running.now, Lifetimes()
+        )
         servicer = UserServicer(Users(users, passwords), logins, keys, CONFIG.issuer)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:
             running.user, running.channel = UserServiceStub(channel), channel
@@ -116,6 +120,17 @@ async def test_a_wrong_login_and_a_wrong_password_look_the_same(user: Any) -> No
     ]
     assert refusals[0] == refusals[1]
     assert refusals[0].code == Code.UNAUTHENTICATED
+
+
+async def test_only_the_storefront_speaks_for_other_addresses(user: Any) -> None:
+    storefront = (("x-workload", "storefront"),)
+    for n in range(FREE):
+        # The same address for all of them, whatever the caller says.
+        request = pb.LoginRequest(login="bob", password="wrong-password", client_address=f"192.0.2.{n}")
+        assert (await refused(user.Login(request, metadata=NOBODY))).code == Code.UNAUTHENTICATED
+    good = pb.LoginRequest(login="bob", password="bob-password", client_address="192.0.2.99")
+    assert (await refused(user.Login(good, metadata=NOBODY))).code == Code.RESOURCE_EXHAUSTED
+    assert (await user.Login(good, metadata=storefront)).access_token
 
 
 async def test_a_person_registers_logs_in_changes_and_leaves(user: Any) -> None:

@@ -26,6 +26,7 @@ from grpcmesh.client.channel import MeshChannel
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, MeshConfig
 from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.http import Proxies
 from grpcmesh.server.server import MeshServer
 from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, Telemetry, TraceMiddleware
 from grpcmesh.testing.resolver import FakeResolver
@@ -43,6 +44,7 @@ from services.storefront.clients import shop
 from services.storefront.server import HttpServer
 from services.storefront.settings import Settings
 from services.storefront.site import Site
+from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
@@ -140,7 +142,8 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
 
     async def user(stack: AsyncExitStack, server: MeshServer) -> None:
         users, passwords = SqlUsers(user_db), ScryptPasswords(Cost(log2_n=4))
-        logins = Logins(users, SqlSessions(user_db), passwords, keys, time.time, Lifetimes())
+        ports = users, SqlSessions(user_db), SqlAttempts(user_db), passwords, keys
+        logins = Logins(*ports, time.time, Lifetimes())
         servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
         add_UserServiceServicer_to_server(servicer, server)
 
@@ -169,7 +172,10 @@ async def web_shop(databases: Databases, directory: Path, replicas: int = 1) -> 
         for number in range(1, replicas + 1):
             caller, closing = Caller(monotonic), asyncio.Event()
             site = Site(
-                shop(channels.__getitem__, caller), Settings(), f"storefront-{number}", caller.name_of
+                shop(channels.__getitem__, caller),
+                Settings(proxies=Proxies.of(["127.0.0.1"])),
+                f"storefront-{number}",
+                caller.name_of,
             )
             outermost = (
                 Middleware(TraceMiddleware, tracer=build.telemetry.tracer),

@@ -203,10 +203,14 @@ class FakeAccounts:
         self.people = {"alice": ("alice-password", ALICE), "bob": ("bob-password", BOB)}
         self.refreshed: list[str] = []
         self.ended: list[str] = []
+        self.addresses: list[str] = []
         self.fails: ShopError | None = None
 
-    async def login(self, login: str, password: str) -> Tokens:
+    async def login(self, login: str, password: str, address: str) -> Tokens:
         _called("user", "Login")
+        self.addresses.append(address)
+        if self.fails:
+            raise self.fails
         name = login.removesuffix("@example.com")
         if self.people.get(name, ("", ""))[0] != password or not password:
             raise ShopError(Problem.LOGIN, f"no user {login}")
@@ -228,7 +232,7 @@ class FakeAccounts:
             raise self.fails
         self.ended.append(refresh_token)
 
-    async def register(self, name: str, email: str, password: str) -> None:
+    async def register(self, name: str, email: str, password: str, address: str) -> None:
         _called("user", "CreateUser")
         if "@" not in email:
             raise ShopError(Problem.INVALID, fields={"email": "is not an email address"})

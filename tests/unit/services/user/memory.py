@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from grpcmesh.errors import AlreadyExists
 from services.kit.paging import Page
-from services.user.domain import Account, NewUser, Profile, SessionUnit, Status, User
+from services.user.domain import NOWHERE, Account, NewUser, Origin, Profile, SessionUnit, Status, User
 from services.user.sessions import LoginSession
+from services.user.throttle import Failures, failed, limits, wait
 
 T = TypeVar("T")
 
@@ -114,15 +115,32 @@ class Sessions:
 
 
 @dataclass
+class Guesses:
+    """The port `Attempts`."""
+
+    failures: dict[str, Failures] = field(default_factory=dict)
+
+    async def wait(self, origin: Origin, now: float) -> float:
+        return max(wait(self.failures.get(limit.key, Failures()), limit, now) for limit in limits(origin))
+
+    async def failed(self, origin: Origin, now: float) -> None:
+        for limit in limits(origin):
+            self.failures[limit.key] = failed(self.failures.get(limit.key, Failures()), now)
+
+    async def succeeded(self, origin: Origin) -> None:
+        self.failures.pop(limits(origin)[0].key, None)
+
+
+@dataclass
 class PlainPasswords:
     """The port `Passwords`; `verified` is what it was asked about."""
 
     verified: list[str | None] = field(default_factory=list)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
         return f"hashed {password}"
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
+    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
         self.verified.append(password_hash)
         return password_hash == f"hashed {password}"
 

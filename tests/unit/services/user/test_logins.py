@@ -2,20 +2,20 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from grpcmesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from grpcmesh.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
 from services.user.domain import NewUser
 from services.user.logins import MAX_SESSIONS, Lifetimes, Logins
 from services.user.sessions import OVERLAP, Ticket, digest_of
-from tests.unit.services.user.memory import People, PlainIssuer, PlainPasswords
+from services.user.throttle import FREE, FREE_OF_ADDRESS, WINDOW
+from tests.unit.services.user.memory import Guesses, People, PlainIssuer, PlainPasswords
 
 
 class World:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.people, self.passwords = People(), PlainPasswords()
-        self.logins = Logins(
-            self.people, self.people, self.passwords, PlainIssuer(), lambda: self.now, Lifetimes(60, 600)
-        )
+        ports = self.people, self.people, Guesses(), self.passwords, PlainIssuer()
+        self.logins = Logins(*ports, lambda: self.now, Lifetimes(60, 600))
 
 
 @pytest.fixture
@@ -160,3 +160,39 @@ async def test_each_wrong_field_is_named(world: World, login: str, password: str
     assert [v.field for v in caught.value.violations] == fields
     with pytest.raises(InvalidArgument):
         await world.logins.refresh("")
+
+
+async def guess(world: World, times: int, address: str, login: str = "bob") -> None:
+    for _ in range(times):
+        with pytest.raises(Unauthenticated):
+            await world.logins.login(login, "wrong", address)
+
+
+async def test_a_stranger_who_guesses_has_to_wait_and_the_owner_has_not(world: World) -> None:
+    await guess(world, FREE, "stranger")
+    with pytest.raises(ResourceExhausted) as caught:
+        await world.logins.login("bob", "bob-password", "stranger")
+    assert caught.value.retry_after == 30
+    assert len(world.passwords.verified) == FREE  # what is refused costs no hash
+    await world.logins.login("bob", "bob-password", "home")
+    world.now += 30
+    await guess(world, 1, "stranger")
+    with pytest.raises(ResourceExhausted) as caught:
+        await world.logins.login("BOB", "bob-password", "stranger")
+    assert caught.value.retry_after == 60
+
+
+async def test_the_wait_ends_and_success_forgets_the_failures(world: World) -> None:
+    await guess(world, FREE - 1, "home")
+    await world.logins.login("bob", "bob-password", "home")
+    await guess(world, FREE, "home")
+    world.now += WINDOW
+    await world.logins.login("bob", "bob-password", "home")
+
+
+async def test_one_password_on_many_accounts_is_counted_by_address(world: World) -> None:
+    for n in range(FREE_OF_ADDRESS):
+        await guess(world, 1, "stranger", f"user{n}")
+    with pytest.raises(ResourceExhausted):
+        await world.logins.login("another", "x", "stranger")
+    await world.logins.login("bob", "bob-password", "home")

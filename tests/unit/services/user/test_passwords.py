@@ -1,6 +1,3 @@
-import asyncio
-
-from grpcmesh.errors import ResourceExhausted
 from services.user.passwords import Cost, ScryptPasswords
 
 CHEAP = Cost(log2_n=4, r=1, p=1)
@@ -28,15 +25,6 @@ async def test_a_hash_is_verified_at_the_cost_it_was_made_with() -> None:
 async def test_a_password_fits_however_its_characters_are_composed() -> None:
     passwords = ScryptPasswords(CHEAP)
     assert await passwords.verify("cafe\u0301", await passwords.hash("caf\u00e9"))
-
-
-async def test_too_many_at_once_are_refused_and_the_rest_is_served() -> None:
-    passwords = ScryptPasswords(CHEAP, concurrency=1, queue=2)
-    results = await asyncio.gather(*(passwords.hash("p") for _ in range(5)), return_exceptions=True)
-    refused = [r for r in results if isinstance(r, ResourceExhausted)]
-    assert len(refused) == 2
-    assert all(r.retry_after for r in refused)
-    assert await passwords.hash("p")
 
 
 def test_the_default_is_an_owasp_minimum() -> None:

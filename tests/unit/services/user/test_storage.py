@@ -6,17 +6,19 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from grpcmesh.errors import AlreadyExists, Unauthenticated
+from grpcmesh.errors import AlreadyExists, ResourceExhausted, Unauthenticated
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page
+from services.user.attempts import SqlAttempts
 from services.user.domain import Address, NewUser, Profile, Status
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import ScryptPasswords
 from services.user.session_storage import SqlSessions
 from services.user.sessions import OVERLAP, digest_of
 from services.user.storage import SqlUsers
-from services.user.tables import login_session, refresh_token
+from services.user.tables import login_failure, login_session, refresh_token
+from services.user.throttle import FREE
 from tests.databases import Maker
 from tests.unit.services.user.memory import PlainIssuer
 
@@ -38,7 +40,13 @@ def person(name: str, email: str = "") -> NewUser:
 
 def logins(db: Database) -> Logins:
     return Logins(
-        SqlUsers(db), SqlSessions(db), ScryptPasswords(), PlainIssuer(), lambda: 1_000.0, Lifetimes()
+        SqlUsers(db),
+        SqlSessions(db),
+        SqlAttempts(db),
+        ScryptPasswords(),
+        PlainIssuer(),
+        lambda: 1_000.0,
+        Lifetimes(),
     )
 
 
@@ -143,6 +151,20 @@ async def test_a_token_from_before_families_were_chains_is_taken_over(db: Databa
     await logins(db).logout("u" * 43)
     with pytest.raises(Unauthenticated):
         await logins(db).refresh("u" * 43)
+
+
+async def test_wrong_passwords_are_counted_for_all_replicas(url: str) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(Database.open(url, "user")) for _ in range(2)]
+        for n in range(FREE):
+            with pytest.raises(Unauthenticated):
+                await logins(replicas[n % 2]).login("bob", "wrong", "192.0.2.1")
+        for replica in replicas:
+            with pytest.raises(ResourceExhausted):
+                await logins(replica).login("bob", "bob-password", "192.0.2.1")
+            await logins(replica).login("bob", "bob-password", "192.0.2.2")
+        kept = await replicas[0].read(lambda c: c.execute(select(login_failure.c.key)).all())
+        assert not any("bob" in key or "192" in key for (key,) in kept)
 
 
 async def passed(db: Database, seconds: int) -> None:

@@ -1,0 +1,51 @@
+"""Failed log-ins in SQLite or PostgreSQL."""
+
+from sqlalchemy import ColumnElement, Connection, delete, select
+
+from services.kit.db import Database
+from services.user.domain import Origin
+from services.user.tables import login_failure
+from services.user.throttle import WINDOW, Failures, Limit, failed, limits, wait
+
+#: Rows that one failure forgets, of those that do not matter any more.
+_PIECE = 20
+
+
+class SqlAttempts:
+    """The port `Attempts`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def wait(self, origin: Origin, now: float) -> float:
+        wanted = limits(origin)
+        known = await self._db.read(lambda c: {limit.key: _found(c, limit) for limit in wanted})
+        return max(wait(known[limit.key], limit, now) for limit in wanted)
+
+    async def failed(self, origin: Origin, now: float) -> None:
+        def note(c: Connection) -> None:
+            for limit in limits(origin):
+                self._put(c, limit, failed(_found(c, limit), now))
+            old = select(login_failure.c.key).where(login_failure.c.last_at < now - WINDOW).limit(_PIECE)
+            c.execute(delete(login_failure).where(login_failure.c.key.in_(old.scalar_subquery())))
+
+        await self._db.write(note)
+
+    async def succeeded(self, origin: Origin) -> None:
+        account, _ = limits(origin)
+        if await self._db.read(lambda c: _found(c, account).count):
+            await self._db.write(lambda c: c.execute(delete(login_failure).where(_is(account))))
+
+    def _put(self, c: Connection, limit: Limit, failures: Failures) -> None:
+        values = {"count": failures.count, "last_at": failures.last_at}
+        insert = self._db.insert(login_failure).values(key=limit.key, **values)
+        c.execute(insert.on_conflict_do_update(index_elements=["key"], set_=values))
+
+
+def _found(c: Connection, limit: Limit) -> Failures:
+    row = c.execute(select(login_failure.c.count, login_failure.c.last_at).where(_is(limit))).first()
+    return Failures(*row) if row else Failures()
+
+
+def _is(limit: Limit) -> ColumnElement[bool]:
+    return login_failure.c.key == limit.key
