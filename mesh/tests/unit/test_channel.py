@@ -42,10 +42,10 @@ def test_the_native_callables_of_closed_connections_are_forgotten() -> None:
     core = cast(Any, SimpleNamespace(settings=SimpleNamespace(of=id), layers=[], attempt_layers=[]))
     spec = Spec(core, Method.parse("/a.B/C", Kind.UNARY), None, None)
     first, second = cast(Any, FakeConnection()), cast(Any, FakeConnection())
-    assert spec.native(first) is spec.native(first)
+    assert spec.bind(first) is spec.natives[first]
     first.closed = True
-    spec.native(second)
-    assert list(spec._natives) == [second]
+    spec.bind(second)
+    assert list(spec.natives) == [second]
 
 
 def test_native_channels_verify_the_services_name_and_share_nothing() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grpcmesh.client.stack import Hook
 
 _OPEN, _ENDED = AttemptState.OPEN, AttemptState.ENDED
+_OK = grpc.StatusCode.OK
 _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
 #: Says that an attempt has ended without a message.
 NOTHING: Any = object()
@@ -31,7 +32,10 @@ class NativeAttempt(LiveAttempt):
     __slots__ = ("connection", "ends", "flight", "native")
 
     def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
-        super().__init__(flight.call, endpoint, number, started)
+        # All fields of the base classes, too: three nested calls per attempt would cost more than this.
+        self.call, self.endpoint, self.number, self.started = flight.call, endpoint, number, started
+        self.code, self.ended, self.local = _OK, 0.0, False
+        self.state, self.status = _OPEN, None
         self.flight = flight
         self.connection: Connection = endpoint.transport
         #: The hooks to run at its end.
@@ -56,18 +60,17 @@ class NativeAttempt(LiveAttempt):
 
     def _deserialized(self, data: Any) -> Any:
         """The message; `NOTHING` where there is none, and the attempt has ended."""
+        flight, limit = self.flight, self.flight.settings.max_response
         try:
             if data is None:
                 raise ValueError("the server sent no message")
-            limit = self.flight.settings.max_response
-            if limit is not None and len(data) > limit:
-                self.abandon(_too_large(len(data), limit))
-                return NOTHING
-            return self.flight.spec.deserialize(data)
+            if limit is None or len(data) <= limit:
+                return flight.spec.deserialize(data)
+            self.abandon(_too_large(len(data), limit))
         except Exception as e:
             details = f"Exception deserializing response! {type(e).__name__}: {e}"
             self.abandon(Status(_INTERNAL, details, final=True, cause=e))
-            return NOTHING
+        return NOTHING
 
 
 class UnaryAttempt(NativeAttempt):
@@ -83,26 +86,27 @@ class UnaryAttempt(NativeAttempt):
     def _collect(self) -> None:
         if self.state is _ENDED:
             return
+        response = self.native.__await__()
         try:
-            data = settled(self.native.__await__(), NOTHING)
-        except AioRpcError as e:
-            self.flight.ended(self, status_of(e, self.connection.look))
-        except asyncio.CancelledError:
-            self.flight.ended(self, Status(_UNAVAILABLE, "the connection was closed"))
-        except Exception as e:
-            self.flight.ended(self, Status(_INTERNAL, f"gRPC failed: {e!r}", final=True, cause=e))
+            response.send(None)
+        except StopIteration as e:
+            message = self._deserialized(e.value)
+            if message is not NOTHING:
+                self.message = message
+                self.call.received = 1
+                self.flight.ended(self, None)
+        except (Exception, asyncio.CancelledError) as e:
+            self.flight.ended(self, self._failure(e))
         else:
-            if data is NOTHING:
-                self.flight.core.tasks.spawn(self._wait(), "response")
-            else:
-                self._decide(data)
+            response.close()
+            self.flight.core.tasks.spawn(self._wait(), "response")
 
-    def _decide(self, data: Any) -> None:
-        message = self._deserialized(data)
-        if message is not NOTHING:
-            self.message = message
-            self.call.received = 1
-            self.flight.ended(self, None)
+    def _failure(self, error: BaseException) -> Status:
+        if isinstance(error, AioRpcError):
+            return status_of(error, self.connection.look)
+        if isinstance(error, asyncio.CancelledError):
+            return Status(_UNAVAILABLE, "the connection was closed")
+        return Status(_INTERNAL, f"gRPC failed: {error!r}", final=True, cause=error)
 
     async def _wait(self) -> None:
         """The response is later than we know gRPC to be."""

@@ -1,7 +1,6 @@
 """The asynchronous driver of one call: does what the machine decides, with gRPC, the loop and the layers."""
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,8 +9,9 @@ from grpc.aio import AioRpcError
 from grpcmesh.call import ClientCall
 from grpcmesh.client.attempt import NOTHING, NativeAttempt
 from grpcmesh.client.failures import error_of, outcome_of
+from grpcmesh.client.listeners import Listeners
 from grpcmesh.client.machines import CallMachine, Do, Status
-from grpcmesh.client.metadata import InvalidMetadata, Pairs, check, pairs
+from grpcmesh.client.metadata import InvalidMetadata, Pairs, Sent, check, pairs
 from grpcmesh.client.requests import serialized_requests
 from grpcmesh.client.stack import RAISED, Hook
 from grpcmesh.client.timeouts import quantized
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from grpcmesh.client.spec import Spec
 
 _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
-_PICK = Do.PICK
+_PICK, _END = Do.PICK, Do.END
 
 
-class Flight:
+class Flight(Listeners):
     """One call under way.
 
     Args:
@@ -35,8 +35,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_ends", "_hedge", "_timer", "_waiters", "attempt", "call", "callbacks", "core", "done", "error",
-        "machine", "options", "request", "settings", "spec",
+        "_ends", "_hedge", "_timer", "attempt", "done", "error", "machine", "options", "request", "settings",
+        "spec",
     )  # fmt: skip
 
     def __init__(
@@ -58,11 +58,11 @@ class Flight:
         self.attempt: NativeAttempt | None = None
         self.done = False
         self.error: AioRpcError | None = None
-        self.callbacks: list[Callable[[], None]] | None = None
+        self.callbacks = None
         self._ends: tuple[Hook, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._hedge: asyncio.TimerHandle | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters = None
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -72,21 +72,33 @@ class Flight:
         Args:
             metadata: As the caller gave it.
         """
-        core, call, machine = self.core, self.call, self.machine
+        core, call, spec = self.core, self.call, self.spec
         core.calls[self] = None
+        if metadata and not self._take(metadata):
+            return
+        entered, self._ends = 0, spec.hooks.ends
         try:
-            if metadata:
-                call.metadata.extend(pairs(metadata))
-            if not self._enter():
+            for start in spec.hooks.starts:
+                start(call)
+                entered += 1
+        except RAISED as e:
+            if not self._resume(entered, e):
                 return
+        try:
             check(call.metadata)
         except InvalidMetadata as e:
             self.fail(Status(_INTERNAL, str(e), final=True))
             return
-        if not self._prepare_request():
-            return
+        if spec.streams_requests:
+            if self.request is not None:
+                self.request = serialized_requests(self.request, self)
+        else:
+            call.sent = 1
+            self.request = self.serialized(self.request)
+            if self.request is NOTHING:
+                return
         core.budget.called(call.started)
-        if machine.start(call.started) is _PICK:
+        if self.machine.start(call.started) is _PICK:
             self._attempt(call.started)
         else:
             self._finish()
@@ -129,15 +141,6 @@ class Flight:
         assert self.error is not None
         return outcome_of(status, self.error)
 
-    def changed(self) -> "asyncio.Future[None]":
-        """Return a new future that is done when an attempt begins and when the call ends."""
-        waiter: asyncio.Future[None] = self.core.loop.create_future()
-        if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
-        return waiter
-
     # -- the attempts ----------------------------------------------------------------------------
 
     def delivered(self, attempt: NativeAttempt) -> None:
@@ -147,16 +150,32 @@ class Flight:
 
     def ended(self, attempt: NativeAttempt, status: Status | None) -> None:
         """An attempt is over, in whatever way; None is OK. Later news of it is ignored."""
-        now = self.core.clock()
-        if attempt.end(status, now):
-            self._left(attempt)
-            self._perform(self.machine.attempt_ended(attempt, now))
+        core = self.core
+        now = core.clock()
+        if not attempt.end(status, now):
+            return
+        attempt.connection.release(attempt)
+        for end in attempt.ends:
+            try:
+                end(attempt)
+            except RAISED as e:
+                core.errors.note(end, e)
+        for hook in self.spec.hooks.attempted:
+            try:
+                hook(self.call, attempt.code)
+            except RAISED as e:
+                core.errors.note(hook, e)
+        do = self.machine.attempt_ended(attempt, now)
+        if do is _END:
+            self._finish()
+        else:
+            self._perform(do)
 
     # -- the pool --------------------------------------------------------------------------------
 
     def resume(self) -> None:
         """There is an endpoint now, or nothing to wait for any more."""
-        self._stop_timer()
+        self._stop_timers()
         self._perform(self.machine.endpoints_changed(self.core.clock()))
 
     # -- what the machine decides ----------------------------------------------------------------
@@ -164,7 +183,7 @@ class Flight:
     def _perform(self, do: Do) -> None:
         if do is Do.NOTHING:
             return
-        if do is Do.END:
+        if do is _END:
             self._finish()
         elif do is _PICK:
             self._attempt(self.core.clock())
@@ -201,21 +220,17 @@ class Flight:
         sent = call.metadata
         if machine.sent:
             sent = [*sent, (ATTEMPTS_KEY, str(machine.sent))]
-        timeout = self._time_left(now)
+        timeout = None if call.deadline is None else call.deadline - now
+        limit = self.settings.rules.attempt_timeout
+        if limit is not None and (timeout is None or limit < timeout):
+            timeout = limit
         if timeout is not None and (told := quantized(timeout)):
             sent, timeout = [*sent, (TIMEOUT_KEY, str(told))], told / 1000
         hedge = machine.begun(attempt)
         if hedge is not None:
             self._hedge_in(hedge)
         attempt.connection.attempts[attempt] = None
-        if self._enter_attempt(attempt):
-            self._send(attempt, sent, timeout)
-
-    def _time_left(self, now: float) -> float | None:
-        """Seconds that the attempt may take."""
-        deadline, limit = self.call.deadline, self.settings.rules.attempt_timeout
-        left = None if deadline is None else deadline - now
-        return left if limit is None else limit if left is None else min(limit, left)
+        self._send(attempt, sent, timeout)
 
     def _hedge_in(self, seconds: float) -> None:
         if self._hedge is not None:
@@ -235,25 +250,37 @@ class Flight:
         self._perform(machine.without_endpoint(now, may_wait, core.why()))
 
     def _send(self, attempt: NativeAttempt, sent: Pairs, timeout: float | None) -> None:
+        spec, connection, entered = self.spec, attempt.connection, 0
+        attempt.ends = spec.attempt_hooks.ends
         try:
-            native = self.spec.native(attempt.connection)
-            attempt.native = native = native(self.request, timeout=timeout, metadata=sent, **self.options)
+            for start in spec.attempt_hooks.starts:
+                start(attempt)
+                entered += 1
+        except RAISED as e:
+            if not self._resume_attempt(attempt, entered, e):
+                return
+        try:
+            native = spec.natives.get(connection) or spec.bind(connection)
+            native = native(self.request, timeout=timeout, metadata=Sent(sent), **self.options)
+            attempt.native = native
             native.add_done_callback(attempt.native_done)
         except Exception as e:
-            attempt.abandon(_unsendable(e, attempt.connection.closed))
+            attempt.abandon(_unsendable(e, connection.closed))
             return
         if self._waiters:
             self._tell()
 
     def _finish(self) -> None:
-        core, call, status = self.core, self.call, self.machine.status
-        self._stop_timer()
+        core, call, machine = self.core, self.call, self.machine
+        status = machine.status
+        if self._timer is not None or self._hedge is not None:
+            self._stop_timers()
         core.calls.pop(self, None)
         if core.idle is not None and not core.calls:
             core.idle.set()
         if core.pool.waiting:
             core.pool.waiting.pop(self, None)
-        for attempt in tuple(self.machine.live):
+        for attempt in tuple(machine.live):
             self._abandon(attempt)
         if status is not None:
             call.error = self.error = error_of(status)
@@ -274,77 +301,33 @@ class Flight:
         code = grpc.StatusCode.CANCELLED if status is None else status.code
         attempt.abandon(Status(code, "the call needs this attempt no longer", final=True))
 
-    # -- hooks and listeners ---------------------------------------------------------------------
+    # -- hooks that raise, and listeners ---------------------------------------------------------
 
-    def _enter(self) -> bool:
-        """Run the hooks of the start. Return False where a layer has refused the call: it has ended."""
-        call, hooks, entered = self.call, self.spec.hooks, 0
-        self._ends = hooks.ends
+    def _take(self, metadata: Any) -> bool:
+        """Take the caller's metadata. Return False where it is none, and the call has ended."""
         try:
-            for start in hooks.starts:
-                start(call)
-                entered += 1
-        except RAISED as e:
-            self._ends, refusal = hooks.resume(call, entered, e, self.core.errors)
-            if refusal is not None:
-                self.fail(_refused(refusal))
-                return False
+            self.call.metadata.extend(pairs(metadata))
+        except InvalidMetadata as e:
+            self.fail(Status(_INTERNAL, str(e), final=True))
+            return False
         return True
 
-    def _enter_attempt(self, attempt: NativeAttempt) -> bool:
-        hooks, entered = self.spec.attempt_hooks, 0
-        attempt.ends = hooks.ends
-        try:
-            for start in hooks.starts:
-                start(attempt)
-                entered += 1
-        except RAISED as e:
-            attempt.ends, refusal = hooks.resume(attempt, entered, e, self.core.errors)
-            if refusal is not None:
-                self.ended(attempt, _refused(refusal))
-                return False
-        return True
+    def _resume(self, entered: int, error: BaseException) -> bool:
+        """Go on after a hook has raised. Return False where a layer refuses the call: it has ended."""
+        self._ends, refusal = self.spec.hooks.resume(self.call, entered, error, self.core.errors)
+        if refusal is not None:
+            self.fail(_refused(refusal))
+        return refusal is None
 
-    def _left(self, attempt: NativeAttempt) -> None:
-        """Run the hooks of an attempt that is over, and give back what it held."""
-        attempt.connection.release(attempt)
-        for end in attempt.ends:
-            try:
-                end(attempt)
-            except RAISED as e:
-                self.core.errors.note(end, e)
-        for hook in self.spec.hooks.attempted:
-            try:
-                hook(self.call, attempt.code)
-            except RAISED as e:
-                self.core.errors.note(hook, e)
+    def _resume_attempt(self, attempt: NativeAttempt, entered: int, error: BaseException) -> bool:
+        """The same for an attempt."""
+        hooks = self.spec.attempt_hooks
+        attempt.ends, refusal = hooks.resume(attempt, entered, error, self.core.errors)
+        if refusal is not None:
+            self.ended(attempt, _refused(refusal))
+        return refusal is None
 
-    def _prepare_request(self) -> bool:
-        """Serialize the one request, or take the iterator. Return False where the call has ended of it."""
-        if self.spec.method.kind.request_streaming:
-            if self.request is not None:
-                self.request = serialized_requests(self.request, self)
-            return True
-        self.call.sent = 1
-        self.request = self.serialized(self.request)
-        return self.request is not NOTHING
-
-    def _tell(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _call_back(self) -> None:
-        callbacks, self.callbacks = self.callbacks, None
-        for callback in callbacks or ():
-            try:
-                callback()
-            except RAISED as e:
-                context = {"message": f"a done callback of {self.call.method.path} raised", "exception": e}
-                self.core.loop.call_exception_handler(context)
-
-    def _stop_timer(self) -> None:
+    def _stop_timers(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

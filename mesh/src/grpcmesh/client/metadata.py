@@ -5,7 +5,10 @@ gRPC finds it in a task of its own, which then leaves the call without an end. T
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from grpc.aio import Metadata
 
 Pairs = list[tuple[str, str | bytes]]
 
@@ -14,6 +17,19 @@ _BYTES = re.compile(rb"[\x20-\x7e]*")
 #: Keys of text values that have been checked: a process uses few. Bounded, because keys may be computed.
 _known: set[str] = set()
 _MOST_KNOWN = 1024
+
+
+class Sent(Metadata):
+    """Pairs as they are. A plain `Metadata` would sort them into lists by key first, at some cost."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, str | bytes]]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
 
 
 class InvalidMetadata(Exception):  # noqa: N818 - an internal signal; it ends as the status of a call

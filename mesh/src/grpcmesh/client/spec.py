@@ -26,25 +26,29 @@ class Spec:
     """
 
     __slots__ = (
-        "__weakref__", "_core", "_deserializer", "_natives", "_serializer", "attempt", "attempt_hooks",
-        "hooks", "method", "settings",
+        "__weakref__", "_codec", "_core", "attempt", "attempt_hooks", "deserialize", "hooks", "method",
+        "natives", "serialize", "settings", "streams_requests",
     )  # fmt: skip
 
     def __init__(
         self, core: "Core", method: Method, serializer: Serializer, deserializer: Deserializer
     ) -> None:
         self.method = method
-        self._serializer, self._deserializer = serializer, deserializer
-        self._core = core
+        self.streams_requests = method.kind.request_streaming
+        self._core, self._codec = core, (serializer, deserializer)
+        #: One message, to bytes and back. May raise anything.
+        self.serialize: Callable[[Any], bytes] = serializer or _as_bytes
+        self.deserialize: Callable[[bytes], Any] = deserializer or _as_it_is
         self.configure()
         self.hooks = Hooks(core.layers, ClientLayer, method)
         #: Makes an attempt.
         self.attempt: type[NativeAttempt] = StreamAttempt if method.kind.response_streaming else UnaryAttempt
-        self._natives: dict[Connection, Any] = {}
+        #: The native multi-callable on each connection. It takes and gives bytes.
+        self.natives: dict[Connection, Any] = {}
 
     def of(self, core: "Core", method: Method) -> "Spec":
         """Return the same for another method, of the same kind and with the same codec."""
-        return Spec(core, method, self._serializer, self._deserializer)
+        return Spec(core, method, *self._codec)
 
     def configure(self) -> None:
         """The settings of the target have changed."""
@@ -52,23 +56,10 @@ class Spec:
         self.settings = core.settings.of(method)
         self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
 
-    def serialize(self, request: Any) -> bytes:
-        """Once per message, however many attempts it takes."""
-        if self._serializer is None:
-            return request if type(request) is bytes else bytes(memoryview(request))
-        return self._serializer(request)
-
-    def deserialize(self, data: bytes) -> Any:
-        """One response."""
-        return data if self._deserializer is None else self._deserializer(data)
-
-    def native(self, connection: Connection) -> Any:
-        """Return the native multi-callable on this connection. It takes and gives bytes."""
-        return self._natives.get(connection) or self._bind(connection)
-
-    def _bind(self, connection: Connection) -> Any:
-        self._natives = {c: native for c, native in self._natives.items() if not c.closed}
-        self._natives[connection] = native = self._make(connection.channel)
+    def bind(self, connection: Connection) -> Any:
+        """Make the native multi-callable on this connection. Those of closed connections are forgotten."""
+        self.natives = {c: native for c, native in self.natives.items() if not c.closed}
+        self.natives[connection] = native = self._make(connection.channel)
         return native
 
     def _make(self, channel: grpc.aio.Channel) -> Any:
@@ -80,3 +71,11 @@ class Spec:
             (True, True): channel.stream_stream,
         }[kind.request_streaming, kind.response_streaming]
         return streaming(self.method.path)
+
+
+def _as_bytes(request: Any) -> bytes:
+    return request if type(request) is bytes else bytes(memoryview(request))
+
+
+def _as_it_is(response: bytes) -> bytes:
+    return response

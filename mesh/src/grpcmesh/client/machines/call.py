@@ -121,6 +121,9 @@ class CallMachine:
 
     def start(self, now: float) -> Do:
         """The hooks of the start have run."""
+        deadline = self.call.deadline
+        if self.state is _NEW and (deadline is None or now < deadline):
+            return Do.PICK
         return self._pick(now) if self.state is _NEW else Do.NOTHING
 
     def endpoints_changed(self, now: float) -> Do:
