@@ -26,11 +26,13 @@ class HookErrors:
         layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
         count = self._counts[layer, name] = self._counts.get((layer, name), 0) + 1
         if count == 1:
-            _log.error("layer %s raised in %s; the call goes on without it", layer, name, exc_info=error)
+            _log.error(
+                "layer %s raised in %s; further errors of it are only counted", layer, name, exc_info=error
+            )
 
     def collect(self) -> Iterator[Metric]:
         """Yield the counts by layer and hook."""
-        text = "Hooks of layers that raised; their calls went on."
+        text = "Hooks of layers that raised what they may not raise."
         family = CounterMetricFamily("mesh_layer_errors", text, labels=["side", "layer", "hook"])
         for (layer, name), count in self._counts.items():
             family.add_metric([self._side, layer, name], count)

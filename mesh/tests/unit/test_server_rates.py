@@ -2,11 +2,11 @@
 
 import pytest
 
+from grpcmesh import rates
 from grpcmesh.config import ServerConfig
-from grpcmesh.server import rates
+from grpcmesh.rates import PeerRates
 from grpcmesh.server.guard import excess
 from grpcmesh.server.options import max_connections, mesh_port
-from grpcmesh.server.rates import PeerRates
 from grpcmesh.server.sockets import Peer
 
 

@@ -12,9 +12,10 @@ from grpcmesh.call import Kind, Method, Purpose, ServerCall, ServerLayer
 from grpcmesh.config import AuthzConfig, FaultConfig, MeshConfig
 from grpcmesh.errors import PermissionDenied
 from grpcmesh.fault import FaultLayer
+from grpcmesh.hooks import HookErrors
 from grpcmesh.identity import IdentityLayer
 from grpcmesh.server.server import server_layers
-from grpcmesh.server.stack import LayerErrors, Stack
+from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
 from grpcmesh.server.wrapping import wrap
 from grpcmesh.telemetry import Telemetry
@@ -56,7 +57,7 @@ async def serve(
     layers: Sequence[ServerLayer],
     behavior: Any = buy,
     context: FakeContext | None = None,
-    errors: LayerErrors | None = None,
+    errors: HookErrors | None = None,
     purpose: Purpose = Purpose.APPLICATION,
 ) -> Any:
     handler: Any = grpc.unary_unary_rpc_method_handler(behavior)
@@ -157,12 +158,12 @@ async def test_a_layer_that_guards_and_fails_at_the_start_lets_nothing_through(e
 async def test_a_layer_that_fails_at_the_end_changes_nothing_however_often(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes, errors = list[str](), LayerErrors()
+    notes, errors = list[str](), HookErrors("server")
     layers = [Noting("a", notes), Raising(notes, on_end=error), Noting("b", notes)]
     for _ in range(3):
         assert await serve(layers, errors=errors) == b"x"
     assert notes == ["a start", "b start", "b end OK", "raising end", "a end OK"] * 3
-    assert samples(errors)["mesh_layer_errors_total{hook=on_end,layer=Raising}"] == 3
+    assert samples(errors)["mesh_layer_errors_total{hook=on_end,layer=Raising,side=server}"] == 3
     assert len(caplog.records) == 1
 
 

@@ -9,12 +9,18 @@ from prometheus_client.core import CounterMetricFamily
 from grpcmesh.authz.store import PolicyStore
 from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer, Workload
 from grpcmesh.errors import PermissionDenied
+from grpcmesh.rates import PeerRates
 
 #: Decisions remembered per policy; a mesh has fewer workloads times methods.
 _CACHE_SIZE = 4096
 #: Callers that get a label of their own in the metric; the rest share `other`.
 _MOST_LABELS = 500
 _OTHER = ("other", "other")
+
+#: Denials of one caller that get a line: per second, and at once. All are counted.
+LINES, LINES_BURST = 5.0, 50
+#: Characters of a path in a line: the caller chooses it.
+MOST_PATH = 200
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +39,7 @@ class AuthzLayer(ServerLayer):
     def __init__(self, store: PolicyStore, trust_domain: str, namespace: str) -> None:
         self._store = store
         self._trust_domain, self._namespace = trust_domain, namespace
+        self._lines = PeerRates(LINES, LINES_BURST)
         self._generation = -1
         self._decisions: dict[tuple[str, Workload | None], bool] = {}
         # With a 0 from the start: a sum over callers that begins at nothing has no increase.
@@ -71,7 +78,8 @@ class AuthzLayer(ServerLayer):
         if label not in self._denials and len(self._denials) > _MOST_LABELS:
             label = _OTHER
         self._denials[label] = self._denials.get(label, 0) + 1
-        _log.warning("denied: %s may not call %s", caller, call.method.full_name)
+        if self._lines.take(caller):
+            _log.warning("denied: %s may not call %s", caller, call.method.full_name[:MOST_PATH])
         raise PermissionDenied(
             f"{caller} may not call {call.method.full_name}",
             "WORKLOAD_NOT_ALLOWED",

@@ -17,7 +17,7 @@ from typing import Any
 
 from grpcmesh.clock import Clock
 from grpcmesh.config import HealthConfig
-from grpcmesh.server.rates import PeerRates
+from grpcmesh.rates import PeerRates
 
 #: Bytes that a connection may send whatever its address has sent before: enough for one probe, so that a
 #: probe gets through beside a flood from the same address. They are read in pieces of this size, too.

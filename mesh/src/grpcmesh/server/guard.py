@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.call import Connections, Purpose, ServerCall, ServerLayer
 from grpcmesh.clock import Clock, monotonic
+from grpcmesh.rates import PeerRates
 from grpcmesh.server import sockets
-from grpcmesh.server.rates import PeerRates
 from grpcmesh.server.sockets import Peer
 
 #: Seconds from one look at the connections to the next, and how long requests to close gather.

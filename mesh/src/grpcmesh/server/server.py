@@ -22,6 +22,7 @@ from grpcmesh.config import MeshConfig
 from grpcmesh.errors import MeshError
 from grpcmesh.fault import FaultLayer, Faults
 from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.hooks import HookErrors
 from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server import connections
 from grpcmesh.server.accept import Accepting
@@ -29,7 +30,7 @@ from grpcmesh.server.guard import ConnectionGuard, WastedCalls
 from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.options import file_limit, mesh_port, message_bytes
 from grpcmesh.server.ports import listen
-from grpcmesh.server.stack import LayerErrors, Stack
+from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream, leaving
 from grpcmesh.tasks import Tasks
 
@@ -103,7 +104,7 @@ class MeshServer(grpc.aio.Server):
         #: Outermost first, and the interceptors inside of them. Both are read when the server starts.
         self.layers, self.interceptors = list(layers), list(interceptors)
         self._config, self._identity, self._health = config, identity, health
-        self._layer_errors = LayerErrors()
+        self._layer_errors = HookErrors("server")
         self._streams: set[Stream] = set()
         self._handlers = Handlers(self._streams)
         self._server: grpc.aio.Server | None = None

@@ -3,16 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh import status
 from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer, current_call
 from grpcmesh.errors import Injected, MeshError
+from grpcmesh.hooks import HookErrors
 from grpcmesh.server.context import encodable
 from grpcmesh.server.outcome import Unimplemented, code_of, code_set, told, translate
 from grpcmesh.server.streams import Stream
@@ -20,30 +19,6 @@ from grpcmesh.server.streams import Stream
 Hook = Callable[[ServerCall], None]
 
 _log = logging.getLogger("mesh.server")
-
-
-class LayerErrors:
-    """Counts what layers raise that is no refusal, and logs the first of each layer and hook."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-
-    def add(self, hook: Hook, call: ServerCall, error: BaseException) -> None:
-        """Note an error of a bound hook."""
-        layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
-        count = self._counts.get((layer, name), 0)
-        self._counts[layer, name] = count + 1
-        if not count:
-            text = "%s.%s failed in %s; further errors of it are only counted"
-            _log.error(text, layer, name, call.method.full_name, exc_info=error)
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the counts."""
-        text = "Errors that layers of the server raised and that are no refusals."
-        family = CounterMetricFamily("mesh_layer_errors", text, labels=["layer", "hook"])
-        for labels, count in self._counts.items():
-            family.add_metric(labels, count)
-        yield family
 
 
 class Stack:
@@ -61,11 +36,11 @@ class Stack:
         layers: Sequence[ServerLayer],
         replica: str = "",
         purpose: Purpose = Purpose.APPLICATION,
-        errors: LayerErrors | None = None,
+        errors: HookErrors | None = None,
     ) -> None:
         named = ((status.REPLICA_KEY, replica),) if replica else ()
         self._trailing: tuple[tuple[str, str | bytes], ...] = named
-        self._purpose, self._errors = purpose, errors or LayerErrors()
+        self._purpose, self._errors = purpose, errors or HookErrors("server")
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, ServerLayer, tuple[Hook, ...]]] = []
         for layer in layers:
@@ -106,7 +81,7 @@ class Stack:
             except BaseException as e:
                 refused = isinstance(e, MeshError)
                 if not refused:
-                    self._errors.add(hook, call, e)
+                    self._errors.note(hook, e)
                 if refused or not layer.observes:
                     call.ends = _without(ends, failed)
                     raise
@@ -149,7 +124,7 @@ class Stack:
                 hook(call)
             except (Exception, asyncio.CancelledError) as e:
                 # The call is over: its outcome stands, and the other layers hear of it.
-                self._errors.add(hook, call, e)
+                self._errors.note(hook, e)
 
 
 def _without(ends: tuple[Hook, ...], layers: Sequence[ServerLayer]) -> tuple[Hook, ...]:

@@ -1,11 +1,15 @@
 """The access log: a line for each served call, built by hand because json.dumps would triple its cost."""
 
+from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii as quote
 
 import grpc
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.call import Purpose, ServerCall, ServerLayer
 from grpcmesh.errors import MeshError
+from grpcmesh.rates import PeerRates
 from grpcmesh.telemetry.logs import Logger
 
 _OK = grpc.StatusCode.OK
@@ -16,6 +20,15 @@ _ERRORS = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
 #: How a health watch ends when either side leaves: nothing to tell.
 _USUAL = frozenset({"OK", "CANCELLED", "UNAVAILABLE"})
 
+#: Codes of calls that cost their caller nothing, by which it could fill the disk: of each code so many lines
+#: are written per second, and at once. All are counted in the metrics.
+_REFUSED = frozenset(
+    {"UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "CANCELLED"}
+)
+REFUSED_LINES, REFUSED_BURST = 20.0, 200
+
+#: Characters of a path, which the caller chooses.
+MAX_PATH = 200
 #: Characters of a reason: enough for a person, too few for a payload.
 MAX_REASON = 200
 
@@ -32,6 +45,13 @@ class AccessLog(ServerLayer):
 
     def __init__(self, log: Logger, mode: str) -> None:
         self._log, self._mode = log, mode
+        self._lines = PeerRates(REFUSED_LINES, REFUSED_BURST)
+        #: Lines of refused calls that were left out.
+        self.unwritten = 0
+
+    def metrics(self) -> Iterable[Metric]:
+        text = "Refused calls without a line in the access log, because there were too many."
+        yield CounterMetricFamily("mesh_access_log_left_out", text, value=self.unwritten)
 
     def on_end(self, call: ServerCall) -> None:
         ok = call.code is _OK
@@ -40,12 +60,15 @@ class AccessLog(ServerLayer):
         name = "OK" if ok else call.code.name
         if name in _USUAL and call.purpose is Purpose.MESH:
             return
+        if name in _REFUSED and not self._lines.take(name):
+            self.unwritten += 1
+            return
         line = self._log.start("ERROR" if name in _ERRORS else "INFO", "call")
         trace = call.trace
         if trace is not None:
             line += f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'
         ms = (call.ended - call.started) * 1000
-        line += f',"method":{quote(call.method.path[1:])},"code":"{name}","duration_ms":{ms:.3f}'
+        line += f',"method":{quote(call.method.path[1:MAX_PATH])},"code":"{name}","duration_ms":{ms:.3f}'
         if call.workload is not None:
             line += f',"caller":{quote(call.workload.service)}'
         if call.principal is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
+from grpcmesh.rates import PeerRates
 from grpcmesh.telemetry.context import current_trace
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
@@ -142,14 +143,22 @@ def _stack(error: BaseException) -> list[str]:
     return traceback.format_exception(error)
 
 
+#: Lines of one of grpc's own loggers, per second and at once: it writes one, with a stack, for each request
+#: that makes no sense to it.
+GRPC_LINES, GRPC_BURST = 5.0, 50
+
+
 class JsonHandler(logging.Handler):
     """Brings the standard library's logging (uvicorn, SQLAlchemy, Alembic) into the same lines."""
 
     def __init__(self, log: Logger) -> None:
         super().__init__(log.level)
         self._log = log
+        self._lines = PeerRates(GRPC_LINES, GRPC_BURST)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("grpc.") and not self._lines.take(record.name):
+            return
         try:
             self._emit(record)
         except Exception:
