@@ -178,6 +178,12 @@ _ENDPOINTS = Row(
             [Query(rate("mesh_dns_lookups_total", "result"), "{{result}}")],
         ),
         Panel(
+            "DNS queries",
+            "By nameserver. Unanswered ones are lost, or a nameserver is slow.",
+            "reqps",
+            [Query(rate("mesh_dns_queries_total", "nameserver, result"), "{{nameserver}} {{result}}")],
+        ),
+        Panel(
             "Drains",
             "Connections given up, for a replica that left or for new certificates.",
             "short",

@@ -173,6 +173,20 @@ _SATURATION = Row(
             [Query(rate("mesh_log_lines_dropped_total", "replica", _ONE), "{{replica}}")],
             width=12,
         ),
+        Panel(
+            "Bad values",
+            "What peers, nameservers and files said that made no sense, by kind.",
+            "short",
+            [Query(rate("mesh_bad_values_total", "kind", _ONE), "{{kind}}")],
+            width=12,
+        ),
+        Panel(
+            "Traces that callers force",
+            "Calls that were recorded because their caller said so, and those that were too many.",
+            "reqps",
+            [Query(rate("mesh_traces_forced_total", "result", _ONE), "{{result}}")],
+            width=12,
+        ),
     ],
 )
 
