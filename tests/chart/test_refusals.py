@@ -186,7 +186,6 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "a service and its callers": (
         "services.storefront.enabled=false",
         "services.loadgen.enabled=false",
-        "services.order.enabled=false",
         "services.chat.enabled=false",
     ),
     "replicas that an autoscaler ignores": (
