@@ -31,9 +31,10 @@ def audit(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Holds orders, payments, the acquirer's ledger, stock and notifications against each other; fails
-    where they do not add up. Reads STATE_DIR/data, or MESHMART_DATABASE_URL; the shop may run or not."""
+    where they do not add up, and names the rule that is broken (docs/orders.md). Reads STATE_DIR/data, or
+    MESHMART_DATABASE_URL; the shop may run or not."""
     patience = parsed(parse_duration, settle) if settle else None
-    verdict, _ = asyncio.run(audited(state_dir / "data", os.environ, patience or 0.0))
+    verdict = asyncio.run(settled(state_dir / "data", os.environ, patience or 0.0))
     if as_json:
         typer.echo(json.dumps(verdict.as_dict(), indent=2))
     else:
@@ -42,8 +43,8 @@ def audit(
         raise typer.Exit(1)
 
 
-async def audited(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "tuple[Verdict, Books]":
-    """The verdict on the books, and the books.
+async def settled(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "Verdict":
+    """The verdict on the books.
 
     Args:
         data: Where the SQLite files lie.
@@ -53,16 +54,21 @@ async def audited(data: Path, environ: Mapping[str, str], patience: float = 0.0)
     Raises:
         CommandError: they cannot be read.
     """
-    from meshmart.books.check import audit
-    from meshmart.books.read import read
+    from meshmart.books.read import audit
 
     end = time.monotonic() + patience
     while True:
-        books = await read(data, environ)
-        verdict = audit(books)
+        verdict = await audit(data, environ)
         if verdict.settled or time.monotonic() >= end:
-            return verdict, books
+            return verdict
         await asyncio.sleep(_GLANCE)
+
+
+async def audited(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "tuple[Verdict, Books]":
+    """The verdict on the books, and what was placed in them by a scene or a bench; as `settled`."""
+    from meshmart.books.read import read
+
+    return await settled(data, environ, patience), await read(data, environ)
 
 
 def show(verdict: "Verdict") -> None:

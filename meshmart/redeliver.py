@@ -1,4 +1,4 @@
-"""`meshmart redeliver`: has dead letters of the orders' outbox delivered after all."""
+"""`meshmart redeliver`: has dead letters of the outboxes delivered after all."""
 
 import asyncio
 import os
@@ -10,6 +10,9 @@ import typer
 
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
+
+#: Those that have an outbox.
+_SERVICES = ("order", "payment")
 
 
 @here_or_there
@@ -27,16 +30,21 @@ async def put_back(data: Path, environ: Mapping[str, str]) -> list[str]:
         CommandError: there is no outbox, or it is out of reach.
     """
     from grpcmesh.errors import MeshError
+
+    try:
+        return [line for service in _SERVICES for line in await _put_back(service, data, environ)]
+    except MeshError as e:
+        raise CommandError(str(e)) from None
+
+
+async def _put_back(service: str, data: Path, environ: Mapping[str, str]) -> list[str]:
     from services.kit import outbox
     from services.kit.db import Database, database_url
 
-    if not environ.get("MESHMART_DATABASE_URL") and not (data / "order.db").exists():
-        raise CommandError(f"there is no outbox of orders in {data}")
-    url = database_url("order", dict(environ) | {"MESHMART_DATA_DIR": str(data)})
-    try:
-        async with Database.open(url, "order") as db:
-            dead = await outbox.dead_letters(db)
-            await outbox.put_back(db, time.time())
-    except MeshError as e:
-        raise CommandError(str(e)) from None
+    if not environ.get("MESHMART_DATABASE_URL") and not (data / f"{service}.db").exists():
+        raise CommandError(f"there is no outbox of {service} in {data}")
+    url = database_url(service, dict(environ) | {"MESHMART_DATA_DIR": str(data)})
+    async with Database.open(url, service) as db:
+        dead = await outbox.dead_letters(db)
+        await outbox.put_back(db, time.time())
     return [f"{event.event_id} for {event.topic}: {event.refused}" for event in dead]

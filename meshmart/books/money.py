@@ -1,114 +1,243 @@
-"""The audit's part about money: orders, payments and the acquirer's ledger, to the cent."""
+"""The audit's part about money: orders, payments, refunds and the acquirer's ledger, to the cent."""
 
-from collections import Counter, defaultdict
+from meshmart.books.model import CHARGED, STANDS, Open, Rule, Total
 
-from meshmart.books.model import CHARGED, PAID, Books, Order, Payment
-from meshmart.books.verdict import Verdict
+#: Orders with nothing left to do, and what was charged for each: payments under the order's own key.
+_PAID_ORDERS = f"""
+    "order".orders AS o JOIN payment.payments AS p
+    ON p.key = 'order/order-' || o.id AND p.status IN {CHARGED} AND o.step = 'DONE'
+"""
+#: Refunds that the order of the payment is still to be told of.
+_UNTOLD = """
+    EXISTS (SELECT 1 FROM payment.outbox AS e WHERE e.topic = 'orders' AND e.key = 'payment-' || p.id)
+    OR EXISTS (SELECT 1 FROM payment.refunds AS r WHERE r.payment_id = p.id AND r.told IS NULL)
+"""
+_CHARGES = "SELECT reference, amount FROM payment.acquirer_ledger WHERE kind = 'charge' AND approved"
+_REFUNDS = "SELECT reference, amount FROM payment.acquirer_ledger WHERE kind = 'refund' AND approved"
 
-#: How the payment service keeps apart the keys of the order service from those of users.
-_OF_ORDERS = "order/"
+_OF_ORDERS = (
+    Rule(
+        "paid-once",
+        "An order that stands is paid once; one that is free is not.",
+        f"""
+        SELECT o.id, count(p.id) AS number FROM "order".orders AS o
+        LEFT JOIN payment.payments AS p ON p.key = 'order/order-' || o.id AND p.status IN {CHARGED}
+        WHERE o.step = 'DONE' AND o.status IN {STANDS}
+        GROUP BY o.id, o.total HAVING count(p.id) <> CASE WHEN o.total > 0 THEN 1 ELSE 0 END
+        """,
+        "order {id}: it is paid {number} times",
+    ),
+    Rule(
+        "paid-total",
+        "What an order that stands was charged is its total.",
+        f"""
+        SELECT o.id, o.total, p.id AS payment, p.amount FROM {_PAID_ORDERS}
+        WHERE o.status IN {STANDS} AND p.amount <> o.total
+        """,
+        "order {id}: its total is {total} cents, payment {payment} is {amount}",
+    ),
+    Rule(
+        "paid-payment",
+        "An order that stands names the payment that was charged for it.",
+        f"""
+        SELECT o.id, o.payment_id, p.id AS payment FROM {_PAID_ORDERS}
+        WHERE o.status IN {STANDS} AND p.id <> o.payment_id
+        """,
+        "order {id}: it names payment {payment_id}, and payment {payment} is its",
+    ),
+    Rule(
+        "paid-back",
+        "Of an order that does not stand everything was given back.",
+        f"""
+        SELECT o.id, o.status, p.amount - p.refunded AS cents FROM {_PAID_ORDERS}
+        WHERE o.status NOT IN {STANDS} AND p.amount > p.refunded
+        """,
+        "order {id} ({status}): {cents} cents were not paid back",
+    ),
+    Rule(
+        "refund-known",
+        "An order knows what was given back of its payment, once it has been told.",
+        f"""
+        SELECT o.id, o.status, o.refunded, p.id AS payment, p.refunded AS cents FROM {_PAID_ORDERS}
+        WHERE o.refunded <> p.refunded AND NOT ({_UNTOLD})
+        """,
+        "order {id} ({status}): it knows of {refunded} cents given back, of payment {payment} {cents} were",
+    ),
+    Rule(
+        "refund-whole",
+        "An order of which everything was given back does not stand.",
+        f"""
+        SELECT id, status, total FROM "order".orders
+        WHERE step = 'DONE' AND status IN {STANDS} AND total > 0 AND refunded >= total
+        """,
+        "order {id}: all of its {total} cents were given back, but it is {status}",
+    ),
+    Rule(
+        "payment-order",
+        "What was charged for an order has an order.",
+        f"""
+        SELECT p.id, p.key FROM payment.payments AS p
+        WHERE p.status IN {CHARGED} AND p.key LIKE 'order/order-%' AND NOT EXISTS (
+            SELECT 1 FROM "order".orders AS o WHERE o.id = p.order_id AND p.key = 'order/order-' || o.id)
+        """,
+        "payment {id} is for {key!r}: no such order",
+    ),
+)
+_OF_PAYMENTS = (
+    Rule(
+        "payment-status",
+        "A payment is REFUNDED when all of it was given back, and not before.",
+        f"""
+        SELECT id, status, amount, refunded FROM payment.payments
+        WHERE (status = 'COMPLETED' AND refunded >= amount)
+           OR (status IN ('REFUNDED', 'UNDONE') AND refunded < amount)
+           OR (status NOT IN {CHARGED} AND refunded <> 0)
+        """,
+        "payment {id}: it is {status}, and {refunded} of its {amount} cents were given back",
+    ),
+    Rule(
+        "refund-sum",
+        "What was given back of a payment is the sum of its refunds.",
+        """
+        SELECT p.id, p.refunded, coalesce(made.cents, 0) AS cents FROM payment.payments AS p
+        LEFT JOIN (SELECT payment_id, sum(amount) AS cents FROM payment.refunds GROUP BY payment_id) AS made
+        ON made.payment_id = p.id WHERE p.refunded <> coalesce(made.cents, 0)
+        """,
+        "payment {id}: {refunded} cents refunded, its refunds come to {cents}",
+    ),
+    Rule(
+        "refund-limit",
+        "No more is given back than was paid.",
+        "SELECT id, amount, refunded FROM payment.payments WHERE refunded > amount",
+        "payment {id}: {refunded} cents refunded of {amount} paid",
+    ),
+)
+_OF_ACQUIRER = (
+    Rule(
+        "charge-ledger",
+        "The acquirer charged what the payment service says, and nothing else.",
+        f"""
+        SELECT * FROM (
+            SELECT p.id, p.status, CASE WHEN p.status IN {CHARGED} THEN p.amount ELSE 0 END AS cents,
+                   coalesce(e.amount, 0) AS charged
+            FROM payment.payments AS p LEFT JOIN ({_CHARGES}) AS e ON e.reference = 'payment-' || p.id
+            WHERE p.status <> 'PROCESSING' AND p.look_at IS NULL) AS held
+        WHERE cents <> charged
+        """,
+        "payment {id} ({status}): {cents} cents, {charged} in the acquirer's ledger",
+    ),
+    Rule(
+        "charge-unknown",
+        "The acquirer charged nothing that the payment service does not know.",
+        f"""
+        SELECT e.reference, e.amount FROM ({_CHARGES}) AS e JOIN (
+            SELECT reference FROM ({_CHARGES}) AS c EXCEPT SELECT 'payment-' || id FROM payment.payments
+        ) AS stray ON stray.reference = e.reference
+        """,
+        "the acquirer charged {amount} cents for {reference}: no such payment",
+    ),
+    Rule(
+        "refund-ledger",
+        "The acquirer gave back what the payment service says.",
+        f"""
+        SELECT r.id, r.amount, coalesce(e.amount, 0) AS paid FROM payment.refunds AS r
+        LEFT JOIN ({_REFUNDS}) AS e ON e.reference = r.id
+        WHERE r.settled AND r.amount <> coalesce(e.amount, 0)
+        """,
+        "refund {id}: {amount} cents, {paid} in the acquirer's ledger",
+    ),
+    Rule(
+        "refund-unknown",
+        "The acquirer gave nothing back that the payment service does not know.",
+        f"""
+        SELECT e.reference, e.amount FROM ({_REFUNDS}) AS e
+        WHERE NOT EXISTS (SELECT 1 FROM payment.refunds AS r WHERE r.id = e.reference)
+        """,
+        "the acquirer paid back {amount} cents for {reference}: no such refund",
+    ),
+)
+RULES = (*_OF_ORDERS, *_OF_PAYMENTS, *_OF_ACQUIRER)
 
+OPEN = (
+    Open("SELECT id FROM payment.payments WHERE status = 'PROCESSING'", "payment {id}: PROCESSING"),
+    Open(
+        f"""
+        SELECT p.id FROM payment.payments AS p JOIN ({_CHARGES}) AS e ON e.reference = 'payment-' || p.id
+        WHERE p.look_at IS NOT NULL
+        """,
+        "payment {id}: it was charged after it had been given up, and is to be given back",
+    ),
+    Open(
+        "SELECT id FROM payment.refunds WHERE NOT settled", "refund {id}: the acquirer does not have it yet"
+    ),
+    Open("SELECT id FROM payment.refunds WHERE told IS NULL", "refund {id}: its order is not told of it yet"),
+    Open(
+        "SELECT event_id, key FROM payment.outbox WHERE refused IS NULL",
+        "refund {event_id} of {key}: its order is to be told",
+    ),
+    Open(
+        "SELECT event_id, topic, refused FROM payment.outbox WHERE refused IS NOT NULL",
+        "dead letter {event_id} for {topic}: {refused}",
+    ),
+)
 
-def check_payments(books: Books, verdict: Verdict) -> None:
-    """Each order that stands is paid once, with its total; each that does not is paid back."""
-    by_key: defaultdict[str, list[Payment]] = defaultdict(list)
-    for payment in books.payments:
-        if payment.key is not None and payment.key.startswith(_OF_ORDERS):
-            by_key[payment.key].append(payment)
-    due = paid = kept = 0
-    for order in books.orders:
-        payments = by_key.pop(_OF_ORDERS + order.saga_key, [])
-        if not order.done:
-            continue
-        charged = [p for p in payments if p.status in CHARGED]
-        if order.status in PAID:
-            _check_paid(order, charged, verdict)
-            due, paid = due + order.total, paid + sum(p.amount for p in charged)
-        else:
-            left = sum(p.amount - p.refunded for p in charged)
-            verdict.expect(not left, f"order {order.id} ({order.status}): {left} cents were not paid back")
-            kept += left
-    verdict.add("money", ("orders that stand", due), ("paid for them", paid), cents=True)
-    verdict.add("money", ("kept of those that do not", kept), ("due", 0), cents=True)
-    _check_of_nothing(books, by_key, verdict)
-
-
-def _check_paid(order: Order, charged: list[Payment], verdict: Verdict) -> None:
-    wanted = 1 if order.total else 0
-    if not verdict.expect(len(charged) == wanted, f"order {order.id}: it is paid {len(charged)} times"):
-        return
-    for payment in charged:
-        verdict.expect(
-            payment.amount == order.total,
-            f"order {order.id}: its total is {order.total} cents, payment {payment.id} is {payment.amount}",
-        )
-        verdict.expect(
-            payment.id == order.payment_id,
-            f"order {order.id}: it names payment {order.payment_id}, and payment {payment.id} is its",
-        )
-
-
-def _check_of_nothing(books: Books, left: dict[str, list[Payment]], verdict: Verdict) -> None:
-    for key, payments in left.items():
-        for payment in payments:
-            newer = payment.order_id > books.last_order
-            verdict.expect(
-                newer or payment.status not in CHARGED, f"payment {payment.id} is for {key!r}: no such order"
-            )
-
-
-def check_ledger(books: Books, verdict: Verdict) -> None:
-    """The payment service's books and the acquirer's say the same; no refund is above what was paid."""
-    _check_charges(books, verdict)
-    _check_refunds(books, verdict)
-
-
-def _check_charges(books: Books, verdict: Verdict) -> None:
-    entries = {e.reference: e.amount for e in books.ledger if e.kind == "charge" and e.approved}
-    recorded = charged = 0
-    for payment in books.payments:
-        amount = entries.pop(f"payment-{payment.id}", 0)
-        if payment.status == "PROCESSING":
-            continue
-        expected = payment.amount if payment.status in CHARGED else 0
-        verdict.expect(
-            amount == expected,
-            f"payment {payment.id} ({payment.status}): {expected} cents, {amount} in the acquirer's ledger",
-        )
-        recorded, charged = recorded + expected, charged + amount
-    verdict.problems += [
-        f"the acquirer charged {a} cents for {r}: no such payment" for r, a in entries.items()
-    ]
-    charged += sum(entries.values())
-    verdict.add("money", ("payments", recorded), ("charged by the acquirer", charged), cents=True)
-
-
-def _check_refunds(books: Books, verdict: Verdict) -> None:
-    entries = {e.reference: e.amount for e in books.ledger if e.kind == "refund" and e.approved}
-    set_aside: Counter[int] = Counter()
-    recorded = paid_back = 0
-    for refund in books.refunds:
-        set_aside[refund.payment_id] += refund.amount
-        amount = entries.pop(refund.id, 0)
-        if not refund.settled:
-            continue
-        verdict.expect(
-            amount == refund.amount,
-            f"refund {refund.id}: {refund.amount} cents, {amount} in the acquirer's ledger",
-        )
-        recorded, paid_back = recorded + refund.amount, paid_back + amount
-    verdict.problems += [
-        f"the acquirer paid back {a} cents for {r}: no such refund" for r, a in entries.items()
-    ]
-    paid_back += sum(entries.values())
-    verdict.add("money", ("refunds", recorded), ("paid back by the acquirer", paid_back), cents=True)
-    for payment in books.payments:
-        refunded = set_aside[payment.id]
-        verdict.expect(
-            refunded == payment.refunded,
-            f"payment {payment.id}: {payment.refunded} cents refunded, its refunds come to {refunded}",
-        )
-        verdict.expect(
-            refunded <= payment.amount,
-            f"payment {payment.id}: {refunded} cents refunded of {payment.amount} paid",
-        )
+TOTALS = (
+    Total(
+        "money",
+        (
+            "orders that stand",
+            f"""SELECT sum(total) FROM "order".orders WHERE step = 'DONE' AND status IN {STANDS}""",
+        ),
+        ("paid for them", f"SELECT sum(p.amount) FROM {_PAID_ORDERS} WHERE o.status IN {STANDS}"),
+        cents=True,
+    ),
+    Total(
+        "money",
+        (
+            "given back of orders that stand",
+            f"SELECT sum(o.refunded) FROM {_PAID_ORDERS} WHERE o.status IN {STANDS} AND NOT ({_UNTOLD})",
+        ),
+        (
+            "of their payments",
+            f"SELECT sum(p.refunded) FROM {_PAID_ORDERS} WHERE o.status IN {STANDS} AND NOT ({_UNTOLD})",
+        ),
+        cents=True,
+    ),
+    Total(
+        "money",
+        (
+            "kept of those that do not",
+            f"SELECT sum(p.amount - p.refunded) FROM {_PAID_ORDERS} WHERE o.status NOT IN {STANDS}",
+        ),
+        ("due", "SELECT 0"),
+        cents=True,
+    ),
+    Total(
+        "money",
+        (
+            "payments",
+            f"SELECT sum(amount) FROM payment.payments WHERE status IN {CHARGED}",
+        ),
+        (
+            "charged by the acquirer",
+            f"""
+            SELECT sum(e.amount) FROM ({_CHARGES}) AS e WHERE e.reference NOT IN (
+                SELECT 'payment-' || id FROM payment.payments
+                WHERE status = 'PROCESSING' OR look_at IS NOT NULL)
+            """,
+        ),
+        cents=True,
+    ),
+    Total(
+        "money",
+        ("refunds", "SELECT sum(amount) FROM payment.refunds WHERE settled"),
+        (
+            "paid back by the acquirer",
+            f"""
+            SELECT sum(e.amount) FROM ({_REFUNDS}) AS e WHERE e.reference NOT IN (
+                SELECT id FROM payment.refunds WHERE NOT settled)
+            """,
+        ),
+        cents=True,
+    ),
+)

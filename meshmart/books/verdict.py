@@ -1,10 +1,13 @@
 """What an audit comes to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.kit.money import from_cents
+
+#: Problems that are told of one rule.
+MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,13 @@ class Verdict:
     """The sums, what is wrong, and what is not finished yet and so is not wrong."""
 
     sums: list[Sum] = field(default_factory=list)
+    #: The first of them for each rule, see `MOST`.
     problems: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     #: Orders by status.
     orders: dict[str, int] = field(default_factory=dict)
+    #: By name of a rule that is broken: how often.
+    broken: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -52,17 +58,16 @@ class Verdict:
         """Whether they add up and nothing is under way."""
         return self.balanced and not self.unfinished
 
-    def expect(self, holds: bool, problem: str) -> bool:
-        """Notes a problem unless it holds; says whether it does."""
-        if not holds:
-            self.problems.append(problem)
-        return holds
+    def break_rule(self, name: str, problems: Iterable[str]) -> None:
+        """Notes what is wrong by a rule, if anything is."""
+        told, count = _bounded(problems)
+        if count:
+            self.broken[name] = count
+            self.problems += [f"{problem} [{name}]" for problem in told]
 
-    def add(
-        self, section: str, left: tuple[str, int], right: tuple[str, int], *, cents: bool = False
-    ) -> None:
-        """Notes two figures that have to be the same."""
-        self.sums.append(Sum(section, *left, *right, cents))
+    def leave_open(self, lines: Iterable[str]) -> None:
+        """Notes what is not finished."""
+        self.unfinished += _bounded(lines)[0]
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`. Amounts are in cents."""
@@ -81,8 +86,20 @@ class Verdict:
                 for s in self.sums
             ],
             "problems": self.problems,
+            "broken": self.broken,
             "unfinished": self.unfinished,
         }
+
+
+def _bounded(lines: Iterable[str]) -> tuple[list[str], int]:
+    """The first of them, with a line for the others, and how many there are. Books may be long."""
+    told, count = list[str](), 0
+    for count, line in enumerate(lines, 1):  # the last count is the number
+        if count <= MOST:
+            told.append(line)
+    if count > MOST:
+        told.append(f"and {count - MOST} more of the kind")
+    return told, count
 
 
 def first(lines: Sequence[str], most: int = 20) -> list[str]:

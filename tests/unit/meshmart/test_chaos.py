@@ -92,7 +92,7 @@ def test_services_that_the_cluster_lacks_are_no_victims() -> None:
 
 
 def order(number: int, key: str | None, status: str = "CONFIRMED", created_at: float = 0.0) -> Order:
-    return Order(number, 2, key, status, "DONE", 500, number, 0, 3, created_at)
+    return Order(number, key, status, created_at)
 
 
 def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from meshmart.books.read import read
+from meshmart.books.read import audit
 from meshmart.errors import CommandError
 from meshmart.redeliver import put_back
 from services.kit import outbox
@@ -27,11 +27,22 @@ async def test_a_dead_letter_is_in_the_books_until_it_is_put_back(databases: Dat
         ((event,),) = await SqlQueue(db).take("analytics", NOW, NOW + 10, 1)
         await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
         told = "order-1-2 for analytics: INVALID_ARGUMENT: no"
-        assert (await read(data, databases.environ)).dead_letters == [told]
+        assert f"dead letter {told}" in (await audit(data, databases.environ)).unfinished
         assert await put_back(data, databases.environ) == [told]
-        assert (await read(data, databases.environ)).dead_letters == []
+        assert f"dead letter {told}" not in (await audit(data, databases.environ)).unfinished
         assert await put_back(data, databases.environ) == []
         assert (await SqlQueue(db).waiting())["analytics"].count == 1
+
+
+async def test_dead_letters_of_payments_are_put_back_too(databases: Databases) -> None:
+    data = Path(databases.environ.get("MESHMART_DATA_DIR", ""))
+    async with Database.open(databases.url("payment"), "payment") as db:
+        await db.write(lambda c: outbox.add(c, "orders", "payment-1", "re_1", {}, NOW))
+        ((event,),) = await SqlQueue(db).take("orders", NOW, NOW + 10, 1)
+        await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
+        told = "re_1 for orders: INVALID_ARGUMENT: no"
+        assert (await audit(data, databases.environ)).unfinished == [f"dead letter {told}"]
+        assert await put_back(data, databases.environ) == [told]
 
 
 def test_where_there_is_no_outbox_none_is_made(tmp_path: Path) -> None:
