@@ -145,10 +145,10 @@ class Renewal:
 def _state(metrics: str) -> str:
     """The serial that a process tells; empty where it does not answer just now."""
     try:
-        state = scrape.document(metrics.removesuffix("metrics") + "state.json")
+        samples = scrape.samples(metrics)  # its state.json is for callers on its own host
     except ClusterError:
         return ""
-    return str(state.get("certificate", {}).get("serial", ""))
+    return next((s.labels["serial"] for s in samples if s.name == "mesh_certificate_info"), "")
 
 
 def _serial(path: Path) -> str:

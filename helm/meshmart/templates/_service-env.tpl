@@ -4,6 +4,8 @@
 MESH_ADDRESS: "{{ $bind }}:50051"
 MESH_HEALTH_ADDRESS: "{{ $bind }}:50052"
 MESH_ADMIN_ADDRESS: "{{ $bind }}:9090"
+{{- /* Prometheus scrapes from another pod; the page is for kubectl port-forward. */}}
+MESH_ADMIN_METRICS_ONLY: "true"
 MESH_IDENTITY_DIRECTORY: /var/run/mesh/tls
 MESH_AUTHZ_POLICY_FILE: /etc/mesh/policy.toml
 MESH_FAULT_ENABLED: {{ .root.Values.faults.enabled | quote }}

@@ -1,8 +1,11 @@
 """A process's membership in the mesh: identity, telemetry, channels, background tasks, and their end."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 
 from grpcmesh.admin import AdminServer
 from grpcmesh.config import MeshConfig
@@ -16,6 +19,21 @@ if TYPE_CHECKING:
 
 #: Seconds that calls still running on a channel have when the process leaves.
 CHANNEL_GRACE = 1.0
+
+
+class _Certificate:
+    """Which certificate is in use, for who has to see that a new one has been taken up."""
+
+    def __init__(self, identity: IdentityStore) -> None:
+        self._identity = identity
+
+    def collect(self) -> Iterable[Metric]:
+        current = self._identity.current
+        family = GaugeMetricFamily(
+            "mesh_certificate_info", "1 for the certificate in use.", labels=["serial", "workload"]
+        )
+        family.add_metric([f"{current.serial:x}", str(current.workload)], 1)
+        yield family
 
 
 class Member:
@@ -104,6 +122,7 @@ class Member:
         await self.telemetry.start()
         self.telemetry.add(self.identity)
         self.telemetry.add(self.tasks)
+        self.telemetry.add(_Certificate(self.identity))
         self.telemetry.add(self.service_config)
         self.tasks.supervise(self.identity.watch, "identity")
         self.tasks.supervise(self.service_config.watch, "service config")

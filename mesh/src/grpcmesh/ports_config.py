@@ -95,7 +95,7 @@ class AdminConfig:
     token_file: Path | None = None
     """A file that holds the bearer token which the page and its JSON ask for. It is read for each request,
     so that a new token holds at once."""
-    open: bool = False
-    """Listen on an address that is no loopback without a token, and show the page to whoever reaches it."""
+    metrics_only: bool = False
+    """Show callers from other hosts nothing but /metrics; then an address they reach needs no token."""
     metrics_token: bool = False
     """Whether /metrics asks for the token, too."""

@@ -102,7 +102,7 @@ DEFAULTS = {
     "telemetry.log_level": "INFO",
     "admin.address": "127.0.0.1:9090",
     "admin.token_file": None,
-    "admin.open": False,
+    "admin.metrics_only": False,
     "admin.metrics_token": False,
 }
 

@@ -66,6 +66,8 @@ def test_the_connections_beyond_an_addresss_share_are_its_newest() -> None:
 )
 def test_peers_are_read_as_grpc_writes_them(name: str, peer: Peer | None) -> None:
     assert Peer.parse(name) == peer
+    if peer is not None:
+        assert Peer.parse(str(peer)) == peer
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,52 @@
 """AdminServer: a small HTTP server beside the mesh server, in the same loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from grpcmesh.admin.access import Access, Asked
 from grpcmesh.admin.page import render
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 
 State = Callable[[], Mapping[str, Any]]
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+_REFUSALS = {
+    401: "a token is needed: Authorization: Bearer TOKEN\n",
+    403: "only for callers on this host, by address; other hosts need a token (MESH_ADMIN_TOKEN_FILE)\n",
+}
 
 
 class AdminServer(HttpServer):
     """Serves `/metrics`, `/` and `/state.json`.
 
     Args:
-        config: Where to listen; port 0 takes a free one.
+        config: Where to listen, and who may see what; port 0 takes a free one.
         registry: What `/metrics` shows.
         state: What the page shows: `service`, `replica`, `certificate` (`serial`, `not_after` in unix
             seconds, `workload`), `targets` (each a `MeshChannel.state()`); other keys are shown as they are.
+
+    Raises:
+        AccessError: It would be open to whoever reaches it.
     """
 
     def __init__(self, config: AdminConfig, registry: CollectorRegistry, state: State) -> None:
-        super().__init__(admin_app(registry, state), config.address, "admin")
+        super().__init__(admin_app(registry, state, Access(config)), config.address, "admin")
 
 
-def admin_app(registry: CollectorRegistry, state: State) -> Starlette:
-    """The routes, without a port: for tests and for mounting elsewhere."""
+def admin_app(registry: CollectorRegistry, state: State, access: Access | None = None) -> Starlette:
+    """Return the routes, without a port: for tests and for mounting elsewhere.
+
+    Args:
+        access: Who may see what; None: whoever asks, for an application that decides itself.
+    """
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -46,5 +60,26 @@ def admin_app(registry: CollectorRegistry, state: State) -> Starlette:
         return HTMLResponse(render(state()))
 
     return Starlette(
-        routes=[Route("/metrics", metrics), Route("/state.json", state_json), Route("/", page)],
+        routes=[
+            Route("/metrics", _guarded(metrics, access, metrics=True)),
+            Route("/state.json", _guarded(state_json, access)),
+            Route("/", _guarded(page, access)),
+        ],
     )
+
+
+def _guarded(endpoint: _Endpoint, access: Access | None, metrics: bool = False) -> _Endpoint:
+    if access is None:
+        return endpoint
+
+    async def guarded(request: Request) -> Response:
+        peer = request.client.host if request.client else ""
+        headers = request.headers
+        asked = Asked(peer, headers.get("host", ""), headers.get("authorization", ""))
+        status = await access.status(asked, metrics)
+        if status == 200:
+            return await endpoint(request)
+        challenge = {"www-authenticate": 'Bearer, Basic realm="admin"'} if status == 401 else {}
+        return PlainTextResponse(_REFUSALS[status], status, challenge)
+
+    return guarded

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
@@ -25,8 +26,8 @@ _MOST_PENDING = 4096
 #: Timers may fire this much early.
 _TICK = 0.01
 
-#: The peers connected now (`ipv4:127.0.0.1:40000`), as `context.peer()` writes them.
-Peers = Callable[[], Awaitable[frozenset[str]]]
+#: The peers connected now; as `saw_call` names them.
+Peers = Callable[[], Awaitable[frozenset[Any]]]
 
 
 class HandshakeMonitor:
@@ -40,8 +41,8 @@ class HandshakeMonitor:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._known: set[str] = set()
-        self._calling: set[str] = set()
+        self._known: set[Any] = set()
+        self._calling: set[Any] = set()
         #: When each handshake not yet accounted for started; falsy almost always.
         self.pending: deque[float] = deque()
         self.total = 0
@@ -66,14 +67,14 @@ class HandshakeMonitor:
         self.pending.append(self._clock())
         self._wake.set()
 
-    def saw_call(self, peer: str) -> None:
+    def saw_call(self, peer: Any) -> None:
         """A call of this peer is served. Worth calling only while `pending`."""
         if peer not in self._known:
             self._known.add(peer)
             self._calling.add(peer)
             self._account()
 
-    def saw_connections(self, peers: frozenset[str]) -> None:
+    def saw_connections(self, peers: frozenset[Any]) -> None:
         """These peers, and no others, are connected now."""
         for _ in peers - self._known:
             self._account()
@@ -97,7 +98,9 @@ class HandshakeMonitor:
             for look in LOOKS:
                 await asyncio.sleep(look - waited)
                 waited = look
-                self.saw_connections(await peers())
+                # The last look is for connections that are gone: their ports may be used again.
+                if self.pending or look == LOOKS[-1]:
+                    self.saw_connections(await peers())
             self.expire()
             if self.pending:
                 self._wake.set()

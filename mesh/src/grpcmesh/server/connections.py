@@ -1,30 +1,80 @@
-"""The connections of one server of this process, through channelz: the public way that grpc has for it."""
+"""The connections of the mesh port whose handshake is done, found without holding up the event loop.
 
+The operating system knows which TCP connections there are; which of them came out of a handshake, only
+channelz knows. Its sockets have growing ids, so each look asks for those beyond the last id: what it costs
+goes by new connections. Without grpcio-channelz a connection counts as soon as it is open.
+"""
+
+import asyncio
+import importlib
 from typing import Any
 
-from grpc_channelz.v1 import channelz, channelz_pb2
+from grpcmesh.server import sockets
+from grpcmesh.server.sockets import Peer
 
-_Z: Any = channelz.aio.ChannelzServicer
-#: Sockets asked for at a time.
-_PAGE = 500
+#: Sockets asked for at a time: the event loop waits for one such question at most.
+_PAGE = 50
 
 
-async def server_ids() -> frozenset[int]:
-    """The channelz ids of the servers of this process."""
-    response = await _Z.GetServers(channelz_pb2.GetServersRequest(), None)
+class MeshConnections:
+    """Follows the connections of one server of this process.
+
+    Args:
+        port: That it listens on.
+        server_id: Its id in channelz; None where that is not to be had.
+    """
+
+    def __init__(self, port: int, server_id: int | None) -> None:
+        self._port, self._server_id = port, server_id
+        self._next_id = 0
+        self._made: dict[Peer, str] = {}
+
+    async def peers(self) -> frozenset[str]:
+        """Return who is connected now, as `context.peer()` names them."""
+        return await asyncio.to_thread(self.look)
+
+    def look(self) -> frozenset[str]:
+        """Return who is connected now. Blocks: about 5 us a connection, and 20 us a new one."""
+        if self._server_id is None:
+            return frozenset(map(str, sockets.peers(self._port)))
+        self._made |= self._new(self._server_id)
+        open_now = set(sockets.peers(self._port))
+        self._made = {peer: name for peer, name in self._made.items() if peer in open_now}
+        return frozenset(self._made.values())
+
+    def _new(self, server_id: int) -> dict[Peer, str]:
+        found: dict[Peer, str] = {}
+        while True:
+            names = _sockets(server_id, self._next_id)
+            found |= {peer: name for _, name in names if (peer := Peer.parse(name)) is not None}
+            self._next_id = max([self._next_id, *(number + 1 for number, _ in names)])
+            if len(names) < _PAGE:
+                return found
+
+
+def server_ids() -> frozenset[int]:
+    """Return the channelz ids of the servers of this process; none where channelz is not installed."""
+    channelz = _channelz()
+    if channelz is None:
+        return frozenset()
+    servicer, messages = channelz
+    response = servicer.GetServers(messages.GetServersRequest(), None)
     return frozenset(server.ref.server_id for server in response.server)
 
 
-async def peers(server_id: int) -> frozenset[str]:
-    """Who is connected to a server, as `context.peer()` writes it (`ipv4:127.0.0.1:40000`)."""
-    found: set[str] = set()
-    start, end = 0, False
-    while not end:
-        request = channelz_pb2.GetServerSocketsRequest(
-            server_id=server_id, start_socket_id=start, max_results=_PAGE
-        )
-        response = await _Z.GetServerSockets(request, None)
-        found.update(ref.name.rpartition(" ")[2] for ref in response.socket_ref)
-        end = response.end or not response.socket_ref
-        start = max((ref.socket_id for ref in response.socket_ref), default=0) + 1
-    return frozenset(found)
+def _sockets(server_id: int, first: int) -> list[tuple[int, str]]:
+    channelz = _channelz()
+    if channelz is None:
+        return []
+    servicer, messages = channelz
+    request = messages.GetServerSocketsRequest(server_id=server_id, start_socket_id=first, max_results=_PAGE)
+    response = servicer.GetServerSockets(request, None)
+    return [(ref.socket_id, ref.name.rpartition(" ")[2]) for ref in response.socket_ref]
+
+
+def _channelz() -> tuple[Any, Any] | None:
+    try:
+        channelz = importlib.import_module("grpc_channelz.v1.channelz")
+    except ModuleNotFoundError:
+        return None
+    return channelz.ChannelzServicer, importlib.import_module("grpc_channelz.v1.channelz_pb2")

@@ -18,7 +18,6 @@ COMMON: Options = (
     ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
     ("grpc.http2.ping_timeout_ms", 10_000),  # what notices a peer that stands still
     ("grpc.http.overload_protection", 1),  # streams that are reset count until they are gone,
-    ("grpc.enable_channelz", 1),
 )
 
 
@@ -31,6 +30,7 @@ def mesh_port(config: ServerConfig, files: int) -> Options:
     """
     arguments: dict[str, int | str] = {
         **dict(COMMON),
+        "grpc.enable_channelz": int(config.channelz),
         "grpc.max_receive_message_length": config.max_receive_message,
         "grpc.max_send_message_length": config.max_send_message,
         "grpc.max_metadata_size": config.max_metadata,

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -24,8 +22,9 @@ from grpcmesh.fault import FaultLayer, Faults
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.hooks import HookErrors
 from grpcmesh.identity import IdentityLayer, IdentityStore
-from grpcmesh.server import connections
+from grpcmesh.server import connections, introspection
 from grpcmesh.server.accept import Accepting
+from grpcmesh.server.connections import MeshConnections
 from grpcmesh.server.guard import ConnectionGuard, WastedCalls
 from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.options import file_limit, mesh_port, message_bytes
@@ -148,7 +147,7 @@ class MeshServer(grpc.aio.Server):
         self._handlers.seal({purpose: self._stack(purpose) for purpose in Purpose}, self.interceptors)
         for service in sorted(self.services):
             self._health.set(service, False)
-        before = await connections.server_ids()
+        before = connections.server_ids()
         options = mesh_port(self._config.server, file_limit())
         server = grpc.aio.server(handlers=[self._handlers], options=options)
         self.port = listen(server, self._config.address, self._identity)
@@ -157,11 +156,9 @@ class MeshServer(grpc.aio.Server):
         self._tasks.supervise(self._guard.run, "connection guard")
         if self._identity is not None:
             self._identity.peers.attach(self.end_streams)
-            mine = max(await connections.server_ids() - before)
-            count = functools.partial(
-                self._identity.handshakes.run, functools.partial(connections.peers, mine)
-            )
-            self._tasks.supervise(count, "handshakes")
+            mine = max(connections.server_ids() - before, default=None)
+            made = MeshConnections(self.port, mine)
+            self._tasks.supervise(functools.partial(self._identity.handshakes.run, made.peers), "handshakes")
 
     async def drain(self) -> None:
         """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
@@ -265,10 +262,7 @@ class MeshServer(grpc.aio.Server):
     def _add_own_services(self) -> None:
         own: Any = self._handlers.registrar(Purpose.MESH)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
-        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), own)
         for layer in self.layers:
             layer.register(self._handlers.registrar(Purpose.CONTROL), self._application_methods)
-        names = {reflection.SERVICE_NAME}.union(*self._handlers.services.values())
-        servicer = reflection.aio.ReflectionServicer(sorted(names))
-        add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-        add(servicer, own)
+        names = set[str]().union(*self._handlers.services.values())
+        introspection.register(self._config.server, names, own)

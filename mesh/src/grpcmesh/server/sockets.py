@@ -23,6 +23,11 @@ class Peer(NamedTuple):
     host: str
     port: int
 
+    def __str__(self) -> str:
+        """The form of `context.peer()`."""
+        family, host = ("ipv6", f"%5B{self.host}%5D") if ":" in self.host else ("ipv4", self.host)
+        return f"{family}:{host}:{self.port}"
+
     @classmethod
     def parse(cls, peer: str) -> "Peer | None":
         """Return the peer that `context.peer()` names (`ipv4:127.0.0.1:40000`), or None for other forms."""

@@ -1,0 +1,45 @@
+"""Reflection and channelz, where they are wanted and installed (`pip install grpcmesh[reflection]`)."""
+
+import importlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from grpcmesh.call import Registrar
+from grpcmesh.config import ServerConfig
+
+_log = logging.getLogger(__name__)
+
+
+def register(config: ServerConfig, services: Iterable[str], server: Registrar) -> None:
+    """Add the services that are switched on; one whose package is missing is left out, with a line of log.
+
+    Args:
+        config: What is switched on.
+        services: Full names of the services that reflection tells of.
+        server: Takes the services.
+    """
+    if config.channelz:
+        _try(_add_channelz, "channelz", server)
+    if config.reflection:
+        _try(_add_reflection, "reflection", server, sorted(services))
+
+
+def _try(add: Any, what: str, *arguments: Any) -> None:
+    try:
+        add(*arguments)
+    except ModuleNotFoundError as e:
+        _log.info("%s is not served: %s is not installed (grpcmesh[reflection])", what, e.name)
+
+
+def _add_channelz(server: Any) -> None:
+    channelz = importlib.import_module("grpc_channelz.v1.channelz")
+    stubs = importlib.import_module("grpc_channelz.v1.channelz_pb2_grpc")
+    stubs.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), server)
+
+
+def _add_reflection(server: Any, services: list[str]) -> None:
+    reflection = importlib.import_module("grpc_reflection.v1alpha.reflection")
+    stubs = importlib.import_module("grpc_reflection.v1alpha.reflection_pb2_grpc")
+    servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])
+    stubs.add_ServerReflectionServicer_to_server(servicer, server)
