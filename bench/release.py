@@ -31,6 +31,7 @@ def install(options: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Helm, which installs."""
     place = ["--kube-context", options.context] if options.context else []
     command = ["helm", "install", "meshmart", str(_CHART), "--namespace", options.namespace, *place]
+    command += ["--values", str(_CHART / "demo.yaml")]
     return subprocess.Popen(
         [*command, "--wait", "--timeout", "10m", *options.helm], stdout=subprocess.DEVNULL
     )

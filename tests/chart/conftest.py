@@ -41,9 +41,9 @@ MATRIX: dict[str, tuple[str, ...]] = {
         'ingress={"enabled":true,"className":"nginx","host":"shop.example.com","tlsSecret":"shop-tls"}',
         'networkPolicy.pagesFrom=[{"namespaceSelector":{}}]',
     ),
+    "to try things out": ("toolbox.enabled=true", "faults.enabled=true"),
     "all off": (
         "networkPolicy.enabled=false",
-        "toolbox.enabled=false",
         "migrations.enabled=false",
         "default.pdb.enabled=false",
         "postgres.persistence.enabled=false",

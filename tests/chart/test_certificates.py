@@ -103,7 +103,7 @@ def test_a_trust_bundle_is_mounted_and_named_to_every_member(each_helm: Helm) ->
             members += 1
             assert environment(container)["MESH_IDENTITY_BUNDLE"] == "/var/run/mesh/bundle/bundle.pem", name
             assert {"name": "bundle", "configMap": {"name": "roots"}} in pod["spec"]["volumes"], name
-    assert members == len(SHOP) + 4  # the toolbox, three tests
+    assert members == len(SHOP) + 3  # three tests
 
 
 def test_the_generating_job_is_asked_for_the_same_identities(each_helm: Helm) -> None:

@@ -71,7 +71,7 @@ def test_a_database_of_ones_own_is_verified_by_everyone_who_reaches_it(
             path = environment(container)["PGSSLROOTCERT"]
             (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database-ca"]
             assert path in (f"{mount['mountPath']}/ca.crt", f"{mount['mountPath']}/root.pem"), name
-    assert reach == sum(s.stores for s in SHOP.values()) + 5  # migrations, the toolbox, three tests
+    assert reach == sum(s.stores for s in SHOP.values()) + 4  # migrations, three tests
 
 
 def test_a_client_certificate_is_presented_to_it(each_helm: Helm) -> None:
