@@ -171,6 +171,11 @@ def malformed_uri(text: str) -> x509.GeneralName:
     return x509.UniformResourceIdentifier._init_without_validation(text)
 
 
+def malformed_dns(text: str) -> x509.GeneralName:
+    """The same as a DNS name."""
+    return x509.DNSName._init_without_validation(text)
+
+
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 

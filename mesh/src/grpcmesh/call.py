@@ -7,7 +7,6 @@ that there are four kinds of call: the stack knows, in one helper. It calls `on_
 
 import enum
 import functools
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import grpc
 from prometheus_client import Metric
 
 from grpcmesh.errors import MeshError
+from grpcmesh.spiffe import parse_workload
 
 
 class Kind(enum.Enum):
@@ -94,13 +94,6 @@ def is_mesh_service(method: Method) -> bool:
     return method.service in MESH_SERVICES
 
 
-#: A path segment of a SPIFFE id (SPIFFE-ID, 2.2): ASCII letters, digits, dots, dashes and underscores, and
-#: neither `.` nor `..`. There are no percent encodings, ports, user names, queries or fragments.
-_SEGMENT = r"((?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+)"
-_SPIFFE_ID = re.compile(rf"spiffe://([a-z0-9._-]{{1,255}})/ns/{_SEGMENT}/sa/{_SEGMENT}", re.ASCII)
-_LONGEST_SPIFFE_ID = 2048
-
-
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Who calls, as its certificate says: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
@@ -116,11 +109,10 @@ class Workload:
     def parse(cls, uri: str) -> "Workload | None":
         """The workload of a SPIFFE id, or None where the text is not one of this form.
 
-        Exact: `str()` of the result is the text again, so two ids are equal only if their texts are
-        (https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md).
+        Exact: `str()` of the result is the text again, so two ids are equal only if their texts are.
         """
-        found = _SPIFFE_ID.fullmatch(uri) if len(uri) <= _LONGEST_SPIFFE_ID else None
-        return cls(*found.groups()) if found else None
+        found = parse_workload(uri)
+        return cls(*found) if found else None
 
 
 @dataclass(frozen=True, slots=True)

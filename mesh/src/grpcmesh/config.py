@@ -15,6 +15,9 @@ from typing import Any, Literal, Self
 from grpcmesh.environ import ConfigError as ConfigError
 from grpcmesh.environ import EnvironReader
 from grpcmesh.environ import require as _require
+from grpcmesh.identity_config import AuthConfig as AuthConfig
+from grpcmesh.identity_config import AuthzConfig as AuthzConfig
+from grpcmesh.identity_config import IdentityConfig as IdentityConfig
 from grpcmesh.ports_config import AdminConfig as AdminConfig
 from grpcmesh.ports_config import HealthConfig as HealthConfig
 from grpcmesh.ports_config import ServerConfig as ServerConfig
@@ -181,34 +184,6 @@ class DeadlineConfig:
 
 
 @dataclass(frozen=True)
-class IdentityConfig:
-    """Where the certificates lie."""
-
-    directory: Path = Path("/var/run/mesh/tls")
-    """Holds tls.crt, tls.key and, unless `bundle` is set, ca.crt."""
-    bundle: Path | None = None
-    """The trust bundle, where it lies elsewhere."""
-    poll_interval: float = 1.0
-    """How often the content is looked at."""
-    trust_domain: str = "cluster.local"
-    """The SPIFFE trust domain of peers."""
-
-    def __post_init__(self) -> None:
-        _require(self.poll_interval > 0, "identity.poll_interval: must be positive")
-        _require(bool(self.trust_domain), "identity.trust_domain: must not be empty")
-
-
-@dataclass(frozen=True)
-class AuthzConfig:
-    """Which workload may call which method."""
-
-    policy_file: Path | None = None
-    """TOML with `[[allow]]` (workloads) and `[users]`; None denies everything."""
-    poll_interval: float = 1.0
-    """How often the file is looked at."""
-
-
-@dataclass(frozen=True)
 class ServiceConfigConfig:
     """Settings of targets and their methods, as gRPC service configs."""
 
@@ -221,22 +196,6 @@ class ServiceConfigConfig:
 
     def __post_init__(self) -> None:
         _require(self.poll_interval > 0, "service_config.poll_interval: must be positive")
-
-
-@dataclass(frozen=True)
-class AuthConfig:
-    """Tokens of users."""
-
-    issuer: str = "https://user.meshmart"
-    """The `iss` that a token must carry."""
-    audience: str = "meshmart"
-    """The `aud` that a token must carry."""
-    leeway: float = 5.0
-    """Clock skew that is forgiven."""
-    refresh_interval: float = 60.0
-    """How often the published keys are fetched anew."""
-    cache_size: int = 4096
-    """Verified tokens kept until they expire."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from grpcmesh.client.failures import settled
 from grpcmesh.client.options import channel_options
 from grpcmesh.client.spec import Spec
 from grpcmesh.config import BalancerConfig, ChannelConfig, MeshConfig
+from grpcmesh.identity import ServerIdentity
 from grpcmesh.resolver import StaticResolver
 
 
@@ -50,7 +51,9 @@ def test_the_native_callables_of_closed_connections_are_forgotten() -> None:
 
 def test_native_channels_verify_the_services_name_and_share_nothing() -> None:
     name = "ping.meshmart.svc.cluster.local"
-    options = dict(channel_options(BalancerConfig(max_backoff=2.0), ChannelConfig(), "ping", name))
+    options = dict(
+        channel_options(BalancerConfig(max_backoff=2.0), ChannelConfig(), "ping", ServerIdentity(name))
+    )
     assert options["grpc.ssl_target_name_override"] == "ping.meshmart.svc.cluster.local"
     assert options["grpc.default_authority"] == "ping.meshmart.svc.cluster.local"
     assert options["grpc.use_local_subchannel_pool"] == 1
@@ -61,7 +64,7 @@ def test_native_channels_verify_the_services_name_and_share_nothing() -> None:
 
 
 def options_of(channel: ChannelConfig, **more: Any) -> dict[str, Any]:
-    return dict(channel_options(BalancerConfig(), channel, "ping", "ping.local", **more))
+    return dict(channel_options(BalancerConfig(), channel, "ping", ServerIdentity("ping.local"), **more))
 
 
 def test_a_server_is_pinged_each_ten_seconds_only_if_it_is_known_to_allow_that() -> None:

@@ -71,6 +71,7 @@ DEFAULTS = {
     "identity.directory": Path("/var/run/mesh/tls"),
     "identity.bundle": None,
     "identity.poll_interval": 1.0,
+    "identity.servers": {},
     "identity.trust_domain": "cluster.local",
     "service_config.file": None,
     "service_config.inline": "",

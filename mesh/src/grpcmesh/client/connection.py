@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from grpcmesh.client.guard import Guard
 from grpcmesh.client.machines import ConnectionMachine, Status
 from grpcmesh.client.options import Option
 from grpcmesh.health.watcher import HealthWatcher
@@ -30,6 +31,8 @@ class Connection:
         watch_health: Whether it counts as ready only when its server says that it serves.
         on_change: Called after each event that changed `machine`.
         on_member: Called when the server says that it is one of the mesh.
+        guard: Judges the certificates; None: plaintext.
+        on_refused: Called, with the reason, when they are refused. It is not connected again after that.
     """
 
     def __init__(
@@ -40,11 +43,16 @@ class Connection:
         watch_health: bool,
         on_change: Callable[["Connection"], None],
         on_member: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
+        on_refused: Callable[["Connection", str], None] = lambda connection, reason: None,
     ) -> None:
+        self.guard, self._on_refused = guard, on_refused
+        self._refused = False
+        target = guard.target if guard else uri
         self.channel = (
-            grpc.aio.secure_channel(uri, credentials, options)
+            grpc.aio.secure_channel(target, credentials, options)
             if credentials
-            else grpc.aio.insecure_channel(uri, options)
+            else grpc.aio.insecure_channel(target, options)
         )
         self.machine = ConnectionMachine(watch_health)
         #: Attempts that run over it, oldest first.
@@ -57,6 +65,11 @@ class Connection:
         """Keep it connected and follow its state, until cancelled."""
         while True:
             state = self.channel.get_state(try_to_connect=True)
+            if state is _READY and self.guard is not None:
+                await self.guard.admit()
+                self.check()
+            if self._refused:
+                return
             self._note(state)
             if state is grpc.ChannelConnectivity.SHUTDOWN:
                 return
@@ -73,6 +86,14 @@ class Connection:
             return self.machine.connected
         self._tell(self.machine.on_disconnected())
         return False
+
+    def check(self) -> None:
+        """Look whether its certificates are still accepted: `on_refused` is called, once, if they are not."""
+        if self.guard is None or self._refused or self.closed:
+            return
+        if refusal := self.guard.refusal():
+            self._refused = True
+            self._on_refused(self, refusal)
 
     def release(self, attempt: "NativeAttempt") -> None:
         """An attempt over it has ended."""
@@ -107,11 +128,25 @@ class Connection:
         for attempt in tuple(self.attempts):
             attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
 
+    async def refuse(self, reason: str) -> None:
+        """Disconnect it for good, for what its certificates are. The endpoint counts as failed until it has
+        another connection."""
+        self.closed = True
+        changed = self.machine.on_failed()
+        self._tell(self.machine.on_error(reason) or changed)
+        self.cut(reason)
+        await self._disconnect()
+
     async def close(self, reason: str) -> None:
         """Close it at once. `reason`: as for `drain`."""
         self.closed = True
         self.machine.close()
         self.cut(reason)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self.guard is not None:
+            self.guard.forget()
         await self.channel.close()
 
     async def _watch(self) -> None:
@@ -143,6 +178,8 @@ class Connection:
         self._tell(self.machine.on_health(serving))
 
     def _on_error(self, error: str) -> None:
+        if self.guard is not None:
+            error = self.guard.explain(error)
         self._tell(self.machine.on_error(error))
 
     def _tell(self, changed: bool) -> None:

@@ -20,6 +20,7 @@ def collect(core: Core) -> Iterable[Metric]:
         _drains(core),
         *core.resolver.collect(),
         *core.tasks.collect(),
+        *(core.pool.guards.collect() if core.pool.guards else ()),
         *core.errors.collect(),
         *(family for layer in core.layers for family in layer.metrics(core.target)),
         *(family for layer in core.attempt_layers for family in layer.metrics(core.target)),

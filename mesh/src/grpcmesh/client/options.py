@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from grpcmesh.config import BalancerConfig, ChannelConfig
+from grpcmesh.identity import ServerIdentity
 
 Option = tuple[str, int | str]
 
@@ -16,7 +17,7 @@ def channel_options(
     balancer: BalancerConfig,
     channel: ChannelConfig,
     target: str,
-    authority: str,
+    expected: ServerIdentity,
     *,
     member: bool = False,
     own: Mapping[str, int | str] | None = None,
@@ -25,12 +26,12 @@ def channel_options(
 
     Args:
         target: Short name of the service; the configuration may have arguments for it.
-        authority: The DNS name that the server's certificate must carry: the address is an IP.
+        expected: What the server's certificate must carry: the address is an IP.
         member: Whether the server is known to be one of the mesh, and allows a ping each ten seconds.
         own: Arguments from code. They go before those of the configuration, and these before the mesh's.
     """
     options = {
-        **_identity(authority),
+        **expected.options,
         **_connecting(balancer),
         **_keepalive(channel.keepalive_of(target), member),
         **_messages(channel),
@@ -38,10 +39,6 @@ def channel_options(
         **(own or {}),
     }
     return list(options.items())
-
-
-def _identity(authority: str) -> dict[str, int | str]:
-    return {"grpc.default_authority": authority, "grpc.ssl_target_name_override": authority}
 
 
 def _connecting(balancer: BalancerConfig) -> dict[str, int | str]:
@@ -52,6 +49,8 @@ def _connecting(balancer: BalancerConfig) -> dict[str, int | str]:
         # How long one attempt to connect may take.
         "grpc.min_reconnect_backoff_ms": int(balancer.connect_timeout * 1000),
         "grpc.max_reconnect_backoff_ms": max(100, int(balancer.max_backoff * 1000)),
+        # Shows the server's certificate (`grpcmesh.identity.remote`).
+        "grpc.enable_channelz": 1,
         # A proxy would be used even for loopback.
         "grpc.enable_http_proxy": 0,
         # The mesh retries; gRPC itself only what no server has seen, which it alone can know (gRFC A6's

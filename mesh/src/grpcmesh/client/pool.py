@@ -10,15 +10,20 @@ from typing import Any, Protocol
 
 import grpc
 
+from grpcmesh.backoff import Backoff
 from grpcmesh.balancer import Balancer, Endpoint, State, Verdict
 from grpcmesh.client.connection import Connection
+from grpcmesh.client.guard import Guard, Guards
 from grpcmesh.client.machines import EndpointMachine
 from grpcmesh.client.options import Option, channel_options
+from grpcmesh.clock import system_rng
 from grpcmesh.config import MeshConfig
-from grpcmesh.identity import Credentials, IdentityStore
+from grpcmesh.identity import Credentials, IdentityStore, server_identity
 from grpcmesh.resolver import Address, Resolver
 from grpcmesh.tasks import Tasks
 
+#: Upper bounds of the first and of any wait before a server that was refused is connected again, in seconds.
+FIRST_RETRY, LONGEST_RETRY = 0.2, 5.0
 _REPLACED = "the connection was replaced: there are new certificates"
 
 
@@ -32,9 +37,11 @@ class Waiter(Protocol):
 class Slot:
     """An endpoint as the balancer sees it, and its connections."""
 
-    __slots__ = ("endpoint", "machine", "uri")
+    __slots__ = ("backoff", "endpoint", "machine", "uri")
 
     def __init__(self, address: Address) -> None:
+        #: Between connections whose certificates are refused.
+        self.backoff = Backoff(FIRST_RETRY, LONGEST_RETRY, system_rng())
         self.endpoint = Endpoint(str(address), address.zone)
         self.uri = address.uri
         self.machine: EndpointMachine[Connection]
@@ -66,6 +73,10 @@ class Pool:
         self._runs: dict[Connection, asyncio.Task[Any]] = {}
         self._credentials: grpc.ChannelCredentials | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        expected = server_identity(config, target)
+        self._expected = expected
+        #: Judges the certificates of both ends; None: plaintext.
+        self.guards = Guards(target, expected, identity, config.balancer.drain_timeout) if identity else None
         #: Whether servers of this target are known to be of the mesh.
         self.member = config.channel.is_member(target)
         #: Calls that wait for an endpoint, oldest first. Each leaves at its deadline at the latest.
@@ -82,6 +93,7 @@ class Pool:
         if self._identity is not None:
             self._credentials = self._identity.current.channel_credentials()
             self._unsubscribe = self._identity.subscribe(self._renew)
+            self.tasks.supervise(self._watch_certificates, "certificates")
         self.tasks.supervise(self._follow, "resolver")
 
     async def close(self) -> None:
@@ -115,6 +127,7 @@ class Pool:
         self._wake()
 
     def _connect(self, slot: Slot) -> Connection:
+        guards = self.guards
         connection = Connection(
             slot.uri,
             self._credentials,
@@ -122,6 +135,8 @@ class Pool:
             self._config.health.watch,
             partial(self._changed, slot),
             self._is_member,
+            Guard(guards, slot.uri, slot.endpoint.address) if guards else None,
+            partial(self._refuse, slot),
         )
         self._runs[connection] = self.tasks.supervise(connection.run, "connection")
         return connection
@@ -132,7 +147,7 @@ class Pool:
             config.balancer,
             config.channel,
             target,
-            config.dns_name(target).rstrip("."),
+            self._expected,
             member=self.member,
             own=self._own_options,
         )
@@ -152,6 +167,8 @@ class Pool:
         state, was_ready = machine.seen, endpoint.state is State.READY
         if endpoint.state is State.DRAINING:
             return
+        if state is State.READY:
+            slot.backoff.reset()
         if not self._balancer.set_state(endpoint, state, machine.current.machine.error):
             return
         if was_ready or state is State.FAILED:
@@ -181,10 +198,39 @@ class Pool:
     def _renew(self, credentials: Credentials) -> None:
         """There are new certificates: each endpoint gets a new connection."""
         self._credentials = credentials.channel_credentials()
+        for connection in self._runs:
+            if connection.guard is not None:
+                connection.guard.trust(credentials)
         for slot in self._slots.values():
-            for given_up in slot.machine.renew(self._connect(slot)):
-                self._retire(given_up, slot.endpoint, None, _REPLACED)
-            self._note(slot)
+            self._connect_anew(slot)
+        self._check_certificates()
+
+    def _connect_anew(self, slot: Slot) -> None:
+        for given_up in slot.machine.renew(self._connect(slot)):
+            self._retire(given_up, slot.endpoint, None, _REPLACED)
+        self._note(slot)
+
+    async def _watch_certificates(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.identity.poll_interval)
+            self._check_certificates()
+
+    def _check_certificates(self) -> None:
+        for connection in list(self._runs):
+            connection.check()
+
+    def _refuse(self, slot: Slot, connection: Connection, reason: str) -> None:
+        """The certificates of a connection are not, or no longer, accepted."""
+        self._runs[connection].cancel()
+        self.tasks.spawn(self._replace(slot, connection, reason), "refused connection")
+
+    async def _replace(self, slot: Slot, connection: Connection, reason: str) -> None:
+        await connection.refuse(reason)
+        if not slot.machine.holds(connection):
+            return
+        await asyncio.sleep(slot.backoff.next())
+        if slot.machine.holds(connection):
+            self._connect_anew(slot)
 
     def _wake(self) -> None:
         # Wakes everybody who waits for it now, and nobody who begins to wait later.

@@ -7,6 +7,7 @@ from grpcmesh.identity.layer import IdentityLayer
 from grpcmesh.identity.leaf import Expected, Role
 from grpcmesh.identity.material import Material
 from grpcmesh.identity.problems import Cause, IdentityError, Problem
+from grpcmesh.identity.servers import ServerIdentity, Verdict, explain, judge, server_identity
 from grpcmesh.identity.store import IdentityStore
 
 __all__ = [
@@ -21,5 +22,10 @@ __all__ = [
     "Material",
     "Problem",
     "Role",
+    "ServerIdentity",
+    "Verdict",
     "diagnose",
+    "explain",
+    "judge",
+    "server_identity",
 ]

@@ -138,7 +138,7 @@ def _names(leaf: x509.Certificate, expected: Expected) -> _Found:
     if not names:
         yield Cause.DNS_NAME, "has no DNS name; gRPC refuses a server that has only a URI", None
     elif expected.dns_name and not any(_covers(name, expected.dns_name) for name in names):
-        text = f"has no DNS name {expected.dns_name}, by which it is called, only {_listed(names)}"
+        text = f"has no DNS name {expected.dns_name}, by which it is called, only {listed(names)}"
         yield Cause.DNS_NAME, text, None
 
 
@@ -146,7 +146,7 @@ def _spiffe(leaf: x509.Certificate, expected: Expected) -> _Found:
     found, workload = uris(leaf), workload_of(leaf)
     if workload is None:
         form = "spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE"
-        yield Cause.SPIFFE_ID, f"needs exactly one SPIFFE URI ({form}), has {_listed(found) or 'none'}", None
+        yield Cause.SPIFFE_ID, f"needs exactly one SPIFFE URI ({form}), has {listed(found) or 'none'}", None
     elif expected.workload and workload != expected.workload:
         yield Cause.WRONG_WORKLOAD, f"is of {workload}, and this process is {expected.workload}", None
     elif expected.trust_domain and workload.trust_domain != expected.trust_domain:
@@ -168,7 +168,7 @@ def _covers(pattern: str, name: str) -> bool:
     return pattern == name
 
 
-def _listed(values: list[str]) -> str:
+def listed(values: list[str]) -> str:
     """Values of a stranger's certificate, bounded and on one line."""
     shown = ", ".join(ascii(value[:100])[1:-1] for value in values[:3])
     return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown

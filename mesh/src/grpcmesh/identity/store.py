@@ -91,6 +91,10 @@ class IdentityStore:
         """What is wrong now: with the identity in use first, then with the one that was not taken."""
         return ((self._ended,) if self._ended else ()) + self._rejected
 
+    def now(self) -> float:
+        """The time that certificates are compared with, in Unix seconds."""
+        return self._clock()
+
     def load(self) -> None:
         """Read the directory now.
 

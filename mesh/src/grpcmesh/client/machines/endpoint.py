@@ -70,6 +70,10 @@ class EndpointMachine(Generic[C]):
         hopeful = State.FAILED if machine.troubled else State.CONNECTING
         return _SEEN.get(machine.state, hopeful)
 
+    def holds(self, connection: C) -> bool:
+        """Whether the endpoint has not given the connection up."""
+        return self.state is not _LEFT and (connection is self.current or connection is self._next)
+
     def renew(self, connection: C) -> list[C]:
         """There are new certificates, and this connection is made with them."""
         if self.state is _LEFT:

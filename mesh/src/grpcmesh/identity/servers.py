@@ -1,0 +1,165 @@
+"""Who a target's servers have to be, and whether a certificate proves it. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from grpcmesh.call import Workload
+from grpcmesh.config import MeshConfig
+from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.credentials import Credentials
+from grpcmesh.identity.fields import name_of, utc_of
+from grpcmesh.identity.problems import Cause, Problem
+from grpcmesh.identity_config import DNS_ONLY
+
+_FILE = "the server's certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What the certificate of a target's servers must carry.
+
+    Args:
+        dns_name: One of its DNS names; gRPC compares it in the handshake.
+        spiffe_id: Its only URI. Empty for a server that is none of the mesh: the DNS name decides alone.
+    """
+
+    dns_name: str
+    spiffe_id: str = ""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Channel arguments by which gRPC itself compares both, the SPIFFE id before each call is sent.
+
+        A call's authority must be among the names of the certificate, whatever their kind, and an IP literal
+        in brackets is taken as it stands. So `:authority` of a call to a member of the mesh is its SPIFFE id
+        in brackets; a server outside gets its DNS name.
+        """
+        authority = f"[{self.spiffe_id}]" if self.spiffe_id else self.dns_name
+        return {"grpc.ssl_target_name_override": self.dns_name, "grpc.default_authority": authority}
+
+
+def server_identity(config: MeshConfig, target: str) -> ServerIdentity:
+    """What the configuration expects of a target: by default the SPIFFE id of the service of that name.
+
+    Raises:
+        TargetError: the target cannot be understood.
+    """
+    parsed = config.target(target)
+    named = config.identity.servers.get(target, "")
+    if not named and parsed.in_cluster:
+        named = str(Workload(config.identity.trust_domain, parsed.namespace, parsed.service))
+    return ServerIdentity(parsed.name.rstrip("."), "" if named == DNS_ONLY else named)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a server's certificate is worth.
+
+    Args:
+        ends: Unix seconds from which it is refused; at once, if it is in the past.
+        cause: Why; the label of `mesh_server_refused_total`.
+        text: The same, for a person.
+        proved: Whether it leads to the bundle by certificates that are known here. gRPC tells only the leaf:
+            an intermediate that the server sent is not among them.
+    """
+
+    ends: float
+    cause: Cause
+    text: str
+    proved: bool = True
+
+
+def judge(pem: bytes, expected: ServerIdentity, own: Credentials, now: float) -> Verdict:
+    """Judge the certificate that a server has shown in a handshake that succeeded.
+
+    Args:
+        pem: The leaf.
+        own: Its bundle verifies the server; its intermediates are most likely the server's, too.
+        now: Unix seconds.
+    """
+    found = material.certificates(_FILE, pem)
+    if isinstance(found, Problem):
+        return Verdict(0, Cause.MALFORMED, f"{_FILE} cannot be read")
+    return _identity(found[0], expected) or _validity(found[0], own, now)
+
+
+def _identity(server: x509.Certificate, expected: ServerIdentity) -> Verdict | None:
+    if not expected.spiffe_id:
+        return None
+    ids = leaf.uris(server)
+    if ids != [expected.spiffe_id]:
+        text = f"the server is {leaf.listed(ids) or 'nobody by SPIFFE id'}, not {expected.spiffe_id}"
+        return Verdict(0, Cause.WRONG_WORKLOAD, text)
+    if leaf.may_sign(server):
+        return Verdict(0, Cause.CA_CERTIFICATE, f"{_FILE} may sign certificates")
+    return None
+
+
+def _validity(server: x509.Certificate, own: Credentials, now: float) -> Verdict:
+    way = path.find(server, own.intermediates, own.bundle)
+    problems = trust.check(way, own.bundle, now, _FILE)
+    if problems and way.anchored:
+        return Verdict(0, problems[0].cause, str(problems[0]))
+    first = min(way.certificates, key=lambda certificate: certificate.not_valid_after_utc)
+    ends = first.not_valid_after_utc.timestamp()
+    if first is server:
+        return Verdict(ends, Cause.EXPIRED, f"{_FILE} expired at {utc_of(ends)}", way.anchored)
+    text = f"the CA {name_of(first)!r} above {_FILE} expired at {utc_of(ends)}"
+    return Verdict(ends, Cause.ISSUER_EXPIRED, text, way.anchored)
+
+
+#: What gRPC says of a connection that failed -> the cause, and what that means here. The first that matches.
+_EXPLAINED: Sequence[tuple[re.Pattern[str], Cause, str]] = tuple(
+    (re.compile(pattern), cause, text)
+    for pattern, cause, text in (
+        (r"certificate has expired", Cause.EXPIRED, f"{_FILE}, or a CA above it, has expired"),
+        (
+            r"certificate is not yet valid",
+            Cause.NOT_YET_VALID,
+            f"{_FILE} is not yet valid; is the clock right?",
+        ),
+        (
+            r"unable to get (?:local )?issuer|self.signed|BAD_SIGNATURE|certificate signature failure",
+            Cause.UNKNOWN_ISSUER,
+            f"{_FILE} is of a CA that is not in our bundle (ca.crt)",
+        ),
+        (
+            r"unsupported certificate purpose",
+            Cause.EXTENDED_KEY_USAGE,
+            f"{_FILE} is not for servers (serverAuth)",
+        ),
+        (
+            r"Hostname Verification Check failed",
+            Cause.DNS_NAME,
+            f"{_FILE} has not the DNS name that is called",
+        ),
+        (
+            r"call host does not match",
+            Cause.WRONG_WORKLOAD,
+            f"{_FILE} has not the SPIFFE id that is expected of this target",
+        ),
+        (r"CERTIFICATE_VERIFY_FAILED: ([^:]+)", Cause.HANDSHAKE, rf"{_FILE} is refused: \1"),
+        (r"Failed to create security handshaker", Cause.HANDSHAKE, "our own certificate cannot be used"),
+        (r"WRONG_VERSION_NUMBER", Cause.HANDSHAKE, "the server does not speak TLS"),
+        (
+            r"Handshake read failed \(Socket closed\)|HANDSHAKE_FAILURE|PROTOCOL_VERSION",
+            Cause.HANDSHAKE,
+            "the server ended the handshake: it speaks no TLS 1.3, or takes no key like ours",
+        ),
+    )
+)
+
+
+def explain(details: str) -> tuple[Cause, str] | None:
+    """The certificate problem in gRPC's words for a failed connection; None where there is none.
+
+    Args:
+        details: Of the error of a call, or of a health watch.
+    """
+    for pattern, cause, text in _EXPLAINED:
+        if found := pattern.search(details):
+            return cause, found.expand(text)
+    return None
