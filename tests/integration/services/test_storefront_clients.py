@@ -121,6 +121,14 @@ class Mesh:
             self.channels[name] = MeshChannel(name, config, identity=identity, resolver=resolver)
         self.shop = shop(self.channels.__getitem__, Caller(monotonic))
 
+    async def both_replicas(self) -> None:
+        """Waits until both replicas of product are in rotation: the first is picked from once it is ready."""
+        channel = self.channels["product"]
+        await channel.start()
+        async with asyncio.timeout(20):
+            while [e["state"] for e in channel.state()["endpoints"]] != ["ready", "ready"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def stop(self) -> None:
         for channel in self.channels.values():
             await channel.close(0)
@@ -162,6 +170,7 @@ def trail() -> Trail:
 
 
 async def test_a_page_learns_who_answered_each_call(mesh: Mesh, trail: Trail) -> None:
+    await mesh.both_replicas()
     current_trail.set(trail)
     product = await mesh.shop.catalogue.product(5)
     assert (product.price_cents, product.category) == (1999, Category.BOOKS)
