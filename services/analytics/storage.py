@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.analytics.domain import (
+    METRICS,
     ORDERS,
     REVENUE,
     REVENUE_BY_PRODUCT,
@@ -21,6 +22,7 @@ from services.analytics.domain import (
 )
 from services.analytics.tables import metrics, placed_orders, progress, seen
 from services.kit.db import Database
+from services.kit.retention import delete_oldest, drop_old
 
 #: The channel of notices.
 CHANNEL = "figures"
@@ -76,15 +78,11 @@ class SqlStore:
 
     async def forget(self, before: float) -> None:
         """Drops what is older than that."""
-        for statement in (
-            sa.delete(seen).where(seen.c.at < before),
-            sa.delete(placed_orders).where(placed_orders.c.at < before),
-            sa.delete(metrics).where(metrics.c.minute < before),
-        ):
-            await self._delete(statement)
-
-    async def _delete(self, statement: sa.Delete) -> None:
-        await self._db.write(lambda connection: connection.execute(statement))
+        for table in (seen, placed_orders):
+            await drop_old(self._db, delete_oldest(table, table.c.at, table.c.at < before))
+        for name in METRICS:  # the key begins with the name
+            old = (metrics.c.name == name, metrics.c.minute < before)
+            await drop_old(self._db, delete_oldest(metrics, metrics.c.minute, *old))
 
     def _fresh(self, connection: sa.Connection, events: Sequence[Event]) -> list[Event]:
         by_id = {event.event_id: event for event in reversed(events)}  # of two with one id, the first
@@ -126,7 +124,7 @@ class SqlStore:
         units, revenue = total(UNITS_BY_PRODUCT).label("units"), total(REVENUE_BY_PRODUCT).label("revenue")
         statement = (
             sa.select(metrics.c.product_id, units, revenue)
-            .where(within, metrics.c.product_id > 0)
+            .where(within, metrics.c.name.in_([UNITS_BY_PRODUCT, REVENUE_BY_PRODUCT]))
             .group_by(metrics.c.product_id)
             .order_by(revenue.desc(), metrics.c.product_id)
             .limit(limit)

@@ -11,7 +11,7 @@ from grpcmesh.errors import FailedPrecondition
 from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
-from services.kit.retention import in_pieces
+from services.kit.retention import delete_oldest, drop_old
 from services.kit.unique import insert_or_find
 
 
@@ -54,13 +54,8 @@ class SqlStore:
 
     async def forget(self, before: float) -> int:
         """Drops what was said before that. The room's cursor goes on from where it is."""
-
-        async def drop(most: int) -> int:
-            old = sa.select(messages.c.id).where(messages.c.sent_at < before).limit(most)
-            statement = sa.delete(messages).where(messages.c.id.in_(old))
-            return await self._db.write(lambda connection: connection.execute(statement).rowcount)
-
-        return await in_pieces(drop)
+        old = delete_oldest(messages, messages.c.sent_at, messages.c.sent_at < before)
+        return await drop_old(self._db, old)
 
     async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""

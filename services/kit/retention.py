@@ -5,6 +5,9 @@ Orders, payments, refunds and the stock that is held for orders are books, and a
 
 from collections.abc import Awaitable, Callable, Mapping
 
+import sqlalchemy as sa
+
+from services.kit.db import Database
 from services.kit.settings import one_or_more
 
 DAY = 86_400.0
@@ -33,3 +36,26 @@ async def in_pieces(drop: Callable[[int], Awaitable[int]]) -> int:
         total += dropped
         if dropped < PIECE:
             return total
+
+
+def delete_oldest(table: sa.Table, age: sa.Column[int] | sa.Column[float], *old: sa.ColumnElement[bool]) -> sa.Delete:
+    """Return a DELETE of at most `:most` rows of those that are `old`, the oldest first.
+
+    It reads from an index that begins with `age`, or with columns that `old` fixes and then `age`. Replicas
+    that do the same at the same time pass over each other's rows.
+    """
+    key = table.primary_key.columns.values()
+    oldest = sa.select(*key).where(*old).order_by(age).limit(sa.bindparam("most"))
+    oldest = oldest.with_for_update(skip_locked=True)
+    place = key[0] if len(key) == 1 else sa.tuple_(*key)
+    return sa.delete(table).where(place.in_(oldest))
+
+
+async def drop_old(db: Database, statement: sa.Delete) -> int:
+    """Drop everything that `statement`, of `delete_oldest`, finds, `PIECE` rows a transaction; return how
+    many rows that was."""
+
+    async def drop(most: int) -> int:
+        return await db.write(lambda connection: connection.execute(statement, {"most": most}).rowcount)
+
+    return await in_pieces(drop)

@@ -7,14 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.kit.db import Database
-from services.kit.retention import in_pieces
+from services.kit.retention import delete_oldest, in_pieces
 from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
 from services.notification.tables import forgotten, notifications, users
 
 #: What is told of, from commit to streams: see `services.kit.following`.
 CHANNEL = "notifications"
-_ID = notifications.c.id
 
 
 class SqlStore:
@@ -63,10 +62,12 @@ class SqlStore:
         latest = sa.case((forgotten.c.before > mark.excluded.before, forgotten.c.before), else_=before)
         mark = mark.on_conflict_do_update(index_elements=["id"], set_={"before": latest})
 
+        age = notifications.c.created_at
+        old = delete_oldest(notifications, age, age < before)
+
         def drop(connection: sa.Connection, most: int) -> int:
-            old = sa.select(notifications.c.id).where(notifications.c.created_at < before).limit(most)
             connection.execute(mark, {"id": 1, "before": before})
-            return connection.execute(sa.delete(notifications).where(_ID.in_(old))).rowcount
+            return connection.execute(old, {"most": most}).rowcount
 
         return await in_pieces(lambda most: self._db.write(lambda connection: drop(connection, most)))
 
