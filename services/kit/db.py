@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a transaction waits for its turn before it fails with Unavailable.
 LOCK_TIMEOUT = 5.0
+#: Seconds after which PostgreSQL ends a statement.
+STATEMENT_TIMEOUT = 10.0
 #: Seconds between two looks for changes where notices tell of them: only for those that were lost.
 SAFETY_TICK = 1.0
 #: Where a connection keeps the notices of its transaction until the commit.
@@ -50,6 +52,8 @@ class Engine(Protocol):
     async def read(self, work: Work[T]) -> T: ...
 
     async def write(self, work: Work[T]) -> T: ...
+
+    async def alone(self, work: Work[T]) -> T: ...
 
     async def close(self) -> None: ...
 
@@ -70,12 +74,20 @@ def database_url(service: str, environ: Mapping[str, str]) -> str:
 class Database:
     """One process's connections to one service's tables, for SQLAlchemy Core statements."""
 
-    def __init__(self, url: str, service: str, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+    ) -> None:
         """
         Args:
             url: `sqlite:///PATH` or `postgresql://…` (see `services.kit.dsn`).
             service: The schema on PostgreSQL.
             lock_timeout: Seconds.
+            statement_timeout: Seconds after which PostgreSQL ends a statement.
 
         Raises:
             ConfigError: the URL is none of those.
@@ -85,15 +97,22 @@ class Database:
             self.url = make_url(url)
         except ArgumentError as e:  # its text may hold the password
             raise ConfigError(["MESHMART_DATABASE_URL: must be sqlite:///PATH or postgresql://…"]) from e
-        self._timeout = lock_timeout
+        self._timeout, self._statement_timeout = lock_timeout, statement_timeout
         self._bell: Bell | None = None
         self._engine = self._made()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, service: str, *, lock_timeout: float = LOCK_TIMEOUT) -> AsyncIterator[Self]:
-        """The database, closed at the end of the block."""
-        db = cls(url, service, lock_timeout=lock_timeout)
+    async def open(
+        cls,
+        url: str,
+        service: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+    ) -> AsyncIterator[Self]:
+        """The database, closed at the end of the block. See `Database` for the arguments."""
+        db = cls(url, service, lock_timeout=lock_timeout, statement_timeout=statement_timeout)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(db._engine.close)
             if isinstance(db._engine, sqlite.Threads):
@@ -141,6 +160,17 @@ class Database:
         for channel, payload in notices:
             self._bell.ring(channel, payload)
         return result
+
+    async def alone(self, work: Work[T]) -> T:
+        """What `work` returns, which begins and commits its transactions itself; for migrations.
+
+        On SQLite it is one transaction, as with `write`.
+
+        Raises:
+            Unavailable: if a lock is not had in time or the database is out of reach.
+        """
+        async with translated():
+            return await self._engine.alone(work)
 
     def notify(self, connection: Connection, channel: str, payload: str = "") -> None:
         """Tells the listeners of all replicas, once `connection`'s transaction is committed.
@@ -206,4 +236,4 @@ class Database:
             self._bell = bell.Bell(
                 lambda: postgres.connect(told, self.service, self._timeout), prefix=self.service
             )
-        return postgres.Pool(told, self.service, self._timeout)
+        return postgres.Pool(told, self.service, self._timeout, self._statement_timeout)

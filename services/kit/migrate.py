@@ -1,28 +1,46 @@
-"""Brings a service's tables to the newest version, and seeds them. The only importer of Alembic."""
+"""Brings a service's tables to the newest version, and seeds them. The only importer of Alembic.
+
+The shop may run meanwhile. On SQLite all migrations are one transaction, which has the file's lock. On
+PostgreSQL each is a transaction of its own, so what is done stays done, with limits of its own: a statement
+may take long (a large table), but waits only shortly for a lock, because whoever comes after it waits behind
+it; then it is tried again. Indexes are built by `services.kit.online`, without keeping out writers.
+"""
 
 import asyncio
 import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import PendingRollbackError
 
 import services
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 from services.kit.db import Database
-from services.kit.transient import why_refused
+from services.kit.transient import translated, why_refused
 
-#: Seconds to wait for another migration of the same database.
+if TYPE_CHECKING:
+    import asyncpg
+
+#: Seconds to wait for another migration of the same database, and for a lock of SQLite's.
 LOCK_TIMEOUT = 60.0
+#: On PostgreSQL: seconds that a statement waits for a lock, and that it may take.
+DDL_LOCK_TIMEOUT, DDL_TIMEOUT = 2.0, 3600.0
+#: Attempts to have the lock, and seconds between two: the first bound, doubled up to the last.
+ATTEMPTS, FIRST_PAUSE, LAST_PAUSE = 30, 0.5, 10.0
 #: Seconds to wait for a database that is not there, and between two attempts.
 REACH_TIMEOUT, REACH_INTERVAL = 20.0, 0.25
 _KIT = Path(__file__).parent / "migrations"
 
 
 async def migrate(url: str, service: str, *, seed: bool = True, revision: str = "head") -> None:
-    """Runs every migration that the database lacks, in one transaction, then the service's seed.
+    """Runs every migration that the database lacks, then the service's seed.
 
     Args:
         seed: Whether to fill a new database.
@@ -33,13 +51,68 @@ async def migrate(url: str, service: str, *, seed: bool = True, revision: str = 
 
     Raises:
         ConfigError: the database lets nobody in, or the URL is none.
-        Unavailable: it is out of reach for longer than `REACH_TIMEOUT`.
+        Unavailable: it is out of reach for longer than `REACH_TIMEOUT`, or a lock was not had in `ATTEMPTS`.
     """
-    async with Database.open(url, service, lock_timeout=LOCK_TIMEOUT) as db:
+    on_sqlite = url.startswith("sqlite")
+    wait = LOCK_TIMEOUT if on_sqlite else DDL_LOCK_TIMEOUT
+    async with Database.open(url, service, lock_timeout=wait, statement_timeout=DDL_TIMEOUT) as db:
         await _reach(db)
-        await db.write(lambda connection: _upgrade(connection, db, revision))
+        async with nullcontext() if on_sqlite else _exclusively(url, service):
+            await _tried(db, revision, concurrently=_concurrently(url))
         if seed:
             await importlib.import_module(f"services.{service}.seed").seed(db)
+
+
+@asynccontextmanager
+async def _exclusively(url: str, service: str) -> AsyncIterator[None]:
+    """Lets nobody else migrate this service until the end of the block.
+
+    The lock is asked for again and again: a statement that waited for it would hold a snapshot, for whose
+    end CREATE INDEX CONCURRENTLY waits. It belongs to a transaction because a pooler may give each one
+    another connection.
+
+    Raises:
+        Unavailable: another migration has it for longer than `LOCK_TIMEOUT`.
+    """
+    from services.kit import dsn, postgres
+
+    async with translated():
+        connection = await postgres.connect(dsn.parse(make_url(url)), service, LOCK_TIMEOUT)
+    try:
+        give_up = asyncio.get_running_loop().time() + LOCK_TIMEOUT
+        while not await _locked(connection, service):
+            if asyncio.get_running_loop().time() > give_up:
+                raise Unavailable(f"another migration of {service} is running")
+            await asyncio.sleep(REACH_INTERVAL)
+        yield
+    finally:
+        connection.terminate()
+
+
+async def _locked(connection: "asyncpg.Connection", service: str) -> bool:
+    """Whether the lock is had, by a transaction that stays open."""
+    transaction = connection.transaction()
+    await transaction.start()
+    if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", service):
+        # After the look: the statement before it in a transaction keeps its snapshot until the next.
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        return True
+    await transaction.rollback()
+    return False
+
+
+async def _tried(db: Database, revision: str, *, concurrently: bool) -> None:
+    """Upgrades; again where a lock was not had. Migrations that are done are not repeated."""
+    pause = FIRST_PAUSE
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            await db.alone(lambda connection: _upgrade(connection, db, revision, concurrently))
+            return
+        except (Unavailable, PendingRollbackError) as e:  # the latter: the connection was lost
+            if attempt == ATTEMPTS or db.is_sqlite:
+                raise Unavailable(f"{db.service} cannot be migrated: {e}") from e
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_PAUSE)
 
 
 async def _reach(db: Database) -> None:
@@ -57,16 +130,21 @@ async def _reach(db: Database) -> None:
             await asyncio.sleep(REACH_INTERVAL)
 
 
-def _upgrade(connection: Connection, db: Database, revision: str) -> None:
+def _concurrently(url: str) -> bool:
+    """Whether an index can be built outside of a transaction. Behind a pooler that shares its connections by
+    the transaction, what is outside of one has no `search_path`."""
+    return not url.startswith("sqlite") and make_url(url).query.get("pooling") != "transaction"
+
+
+def _upgrade(connection: Connection, db: Database, revision: str, concurrently: bool) -> None:
     if not db.is_sqlite:
-        # BEGIN IMMEDIATE locks the SQLite file; PostgreSQL needs to be told, and may take its time.
-        connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT:.0f}s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": db.service})
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
+        connection.commit()
     config = Config()
     config.set_main_option("script_location", str(_KIT))
     versions = Path(services.__path__[0]) / db.service / "migrations" / "versions"
     config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "newline")  # a path may hold any other character
     config.attributes["connection"] = connection
+    config.attributes["concurrently"] = concurrently
     command.upgrade(config, revision)

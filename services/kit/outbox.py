@@ -6,12 +6,13 @@ reason, and nothing waits for it. `services.kit.relay` delivers.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.kit.db import Database
+from services.kit.online import create_index
 from services.kit.relay import OutboxEvent, Outcome, Waiting
 
 #: Events of one key that are taken at once.
@@ -36,6 +37,9 @@ table = sa.Table(
     sa.Column("refused", sa.String(MAX_REFUSED)),
     sa.Index("outbox_due", "topic", "due"),
     sa.Index("outbox_key", "topic", "key", "position"),
+    # Partial: see `index_counts`. Saying it here would load PostgreSQL's dialect, megabytes, on SQLite too.
+    sa.Index("outbox_alive", "topic", "position"),
+    sa.Index("outbox_dead", "topic"),
     # A late settlement by position must never meet another event.
     sqlite_autoincrement=True,
 )
@@ -62,6 +66,13 @@ def create(op: Any) -> None:
 def add_refused(op: Any) -> None:
     """For a migration: `add_refused(alembic.op)` brings the table from its first version to its second."""
     op.add_column("outbox", sa.Column("refused", sa.String(500)))
+
+
+def index_counts(op: Any) -> None:
+    """For a migration of its own, see `services.kit.online`: `index_counts(alembic.op)` makes the indexes of
+    the third version, by which what waits is counted."""
+    create_index(op, "outbox_alive", "outbox", ["topic", "position"], where="refused IS NULL")
+    create_index(op, "outbox_dead", "outbox", ["topic"], where="refused IS NOT NULL")
 
 
 def row(topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -142,12 +153,26 @@ _DEAD_LETTERS: sa.Select[Any] = (
     .where(~_ALIVE)
     .order_by(table.c.position)
 )
-_WAITING = sa.select(
-    table.c.topic,
-    sa.func.sum(sa.case((_ALIVE, 1), else_=0)),
-    sa.func.min(sa.case((_ALIVE, table.c.created_at))),
-    sa.func.sum(sa.case((_ALIVE, 0), else_=1)),
-).group_by(table.c.topic)
+#: What waits is counted up to this, so that a count costs the same however much waits.
+MAX_COUNTED = 10_000
+
+
+def _at_most(alive: bool) -> sa.ScalarSelect[Any]:
+    """The number of a topic's events, or of its dead letters, up to `MAX_COUNTED`."""
+    those = sa.select(sa.literal(1).label("one")).where(
+        table.c.topic == sa.bindparam("of"), _ALIVE if alive else ~_ALIVE
+    )
+    return sa.select(sa.func.count()).select_from(those.limit(MAX_COUNTED).subquery()).scalar_subquery()
+
+
+_OLDEST = (
+    sa.select(table.c.created_at)
+    .where(table.c.topic == sa.bindparam("of"), _ALIVE)
+    .order_by(table.c.position)
+    .limit(1)
+    .scalar_subquery()
+)
+_WAITING = sa.select(_at_most(alive=True), _OLDEST, _at_most(alive=False))
 
 
 def _of_keys() -> sa.Select[Any]:
@@ -187,10 +212,14 @@ class SqlQueue:
         """See `services.kit.relay.Queue`."""
         await self._db.write(lambda connection: _settle(connection, outcome))
 
-    async def waiting(self) -> Mapping[str, Waiting]:
+    async def waiting(self, topics: Collection[str]) -> Mapping[str, Waiting]:
         """See `services.kit.relay.Queue`."""
-        rows = await self._db.read(lambda connection: connection.execute(_WAITING).all())
-        return {topic: Waiting(count, since or 0.0, dead) for topic, count, since, dead in rows}
+
+        def count(connection: sa.Connection) -> dict[str, Waiting]:
+            counted = ((topic, connection.execute(_WAITING, {"of": topic}).one()) for topic in topics)
+            return {topic: Waiting(alive, since or 0.0, dead) for topic, (alive, since, dead) in counted}
+
+        return await self._db.read(count)
 
 
 async def dead_letters(db: Database) -> Sequence[sa.Row[Any]]:

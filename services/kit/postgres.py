@@ -1,6 +1,7 @@
 """PostgreSQL. See `services.kit.db`; imported only where it is used, for its megabytes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -10,10 +11,10 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from grpcmesh.config import ConfigError
+from services.kit.db import STATEMENT_TIMEOUT
 from services.kit.dsn import Dsn
 
-#: Seconds after which PostgreSQL ends a statement, and a transaction that says nothing.
-STATEMENT_TIMEOUT = 10.0
+#: Seconds after which PostgreSQL ends a transaction that says nothing.
 IDLE_TIMEOUT = 10.0
 #: Seconds that the driver waits longer than PostgreSQL itself would: then the server is gone without a word.
 _SILENCE = 5.0
@@ -28,10 +29,13 @@ class Pool:
         dsn: Where.
         service: The schema.
         timeout: Seconds to wait for a lock or a connection.
+        statement_timeout: Seconds after which PostgreSQL ends a statement.
     """
 
-    def __init__(self, dsn: Dsn, service: str, timeout: float) -> None:
-        self._writer = _engine(dsn, service, timeout)
+    def __init__(
+        self, dsn: Dsn, service: str, timeout: float, statement_timeout: float = STATEMENT_TIMEOUT
+    ) -> None:
+        self._writer = _engine(dsn, service, timeout, statement_timeout)
         # Shares the pool; without a transaction a read is one round trip instead of three. Behind a pooler
         # that shares by the transaction, our settings hold for a transaction only.
         shared = dsn.pooling == "transaction"
@@ -45,6 +49,10 @@ class Pool:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         async with self._writer.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def alone(self, work: Callable[[Connection], T]) -> T:
+        async with self._writer.connect() as connection:
             return await connection.run_sync(work)
 
     async def close(self) -> None:
@@ -64,14 +72,14 @@ async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
         command_timeout=timeout,
     )
     try:
-        await connection.execute(_set(service, timeout, local=False))
+        await connection.execute(_set(service, timeout, STATEMENT_TIMEOUT, local=False))
     except BaseException:
         connection.terminate()
         raise
     return connection
 
 
-def _engine(dsn: Dsn, service: str, timeout: float) -> AsyncEngine:
+def _engine(dsn: Dsn, service: str, timeout: float, statement_timeout: float) -> AsyncEngine:
     made = create_async_engine(
         dsn.url,
         pool_size=dsn.pool_size,
@@ -79,16 +87,16 @@ def _engine(dsn: Dsn, service: str, timeout: float) -> AsyncEngine:
         pool_timeout=timeout,
         hide_parameters=True,  # or the text of an error, which is logged, tells what is stored
         connect_args={"server_settings": _name(service), "timeout": timeout}
-        | {"command_timeout": STATEMENT_TIMEOUT + timeout + _SILENCE}
+        | {"command_timeout": statement_timeout + timeout + _SILENCE}
         | dsn.dialect_arguments,
     )
-    _apply_settings(made, dsn, service, timeout)
+    _apply_settings(made, dsn, partial(_set, service, timeout, statement_timeout))
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     event.listen(made.sync_engine, "handle_error", _forget_values)
     return made
 
 
-def _apply_settings(engine: AsyncEngine, dsn: Dsn, service: str, timeout: float) -> None:
+def _apply_settings(engine: AsyncEngine, dsn: Dsn, settings: Callable[..., str]) -> None:
     """Has our settings hold for every statement.
 
     Not as startup parameters: PgBouncer refuses those that it does not know. One statement for a connection
@@ -96,10 +104,10 @@ def _apply_settings(engine: AsyncEngine, dsn: Dsn, service: str, timeout: float)
     another service, they are set in each transaction.
     """
     if dsn.pooling == "transaction":
-        setting = _set(service, timeout, local=True)
+        setting = settings(local=True)
         event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(setting))
         return
-    setting = _set(service, timeout, local=False)
+    setting = settings(local=False)
 
     def prepare(connection: Any, _: object) -> None:
         cursor = connection.cursor()
@@ -135,11 +143,11 @@ def _name(service: str) -> dict[str, str]:
     return {"application_name": f"meshmart-{service}"}
 
 
-def _set(service: str, timeout: float, *, local: bool) -> str:
+def _set(service: str, timeout: float, statement_timeout: float, *, local: bool) -> str:
     """The statement that sets what holds for a service's connections, or `local`, for one transaction."""
     settings = {
         "search_path": f'"{service}"',
-        "statement_timeout": _ms(STATEMENT_TIMEOUT),
+        "statement_timeout": _ms(statement_timeout),
         "lock_timeout": _ms(timeout),
         "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
         "jit": "off",  # compiling costs more than our statements

@@ -8,7 +8,7 @@ an event once by its id. What it refuses for good is set aside: a dead letter, w
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -112,8 +112,8 @@ class Queue(Protocol):
         dead is kept, and never taken again."""
         ...
 
-    async def waiting(self) -> Mapping[str, Waiting]:
-        """By topic."""
+    async def waiting(self, topics: Collection[str]) -> Mapping[str, Waiting]:
+        """By topic. What is more than the queue cares to count is told as that many."""
         ...
 
 
@@ -261,11 +261,13 @@ class Relay:
         return float(min(first * 2.0 ** min(attempts, 20), last)) * (0.5 + self._rng.random() / 2)
 
     async def _count(self) -> None:
-        self._waiting = await self._queue.waiting()
+        self._waiting = await self._queue.waiting(self._lines)
 
     def collect(self) -> Iterator[Metric]:
         """Metrics. What waits is the same at each replica: it is the database's."""
-        pending = GaugeMetricFamily("shop_outbox_pending", "Events not delivered yet.", labels=["topic"])
+        pending = GaugeMetricFamily(
+            "shop_outbox_pending", "Undelivered events, up to 10,000.", labels=["topic"]
+        )
         oldest = GaugeMetricFamily(
             "shop_outbox_oldest_seconds", "Age of the oldest of these events.", labels=["topic"]
         )

@@ -38,7 +38,9 @@ async def in_pieces(drop: Callable[[int], Awaitable[int]]) -> int:
             return total
 
 
-def delete_oldest(table: sa.Table, age: sa.Column[int] | sa.Column[float], *old: sa.ColumnElement[bool]) -> sa.Delete:
+def delete_oldest(
+    table: sa.Table, age: sa.Column[int] | sa.Column[float], *old: sa.ColumnElement[bool]
+) -> sa.Delete:
     """Return a DELETE of at most `:most` rows of those that are `old`, the oldest first.
 
     It reads from an index that begins with `age`, or with columns that `old` fixes and then `age`. Replicas

@@ -65,6 +65,9 @@ class Threads:
 
         return await self._writer.run(writing)
 
+    async def alone(self, work: Callable[[Connection], T]) -> T:
+        return await self.write(work)
+
     async def close(self) -> None:
         await self._reader.close()
         await self._writer.close()

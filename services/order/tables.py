@@ -33,6 +33,7 @@ orders = sa.Table(
     sa.Column("ship_told", sa.Boolean),
     sa.UniqueConstraint("user_id", "key", name="orders_key"),
     sa.Index("orders_by_user", "user_id", "id"),
+    sa.Index("orders_by_status", "status", "id"),
     # Partial: see the migration. Saying it here would load PostgreSQL's dialect, megabytes, on SQLite too.
     sa.Index("orders_unfinished", "lease_until"),
     sa.Index("orders_untold", "id"),

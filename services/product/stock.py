@@ -34,7 +34,7 @@ from services.kit.unique import insert_or_find
 from services.kit.validation import INT32_MAX
 from services.product.domain import Reservation, ReservedItem, StockUnit, Taken
 from services.product.ledger import Adjustment, Kind, Movement
-from services.product.tables import NOT_ENTERED, movement, product, reservation, reservation_item
+from services.product.tables import NOT_ENTERED, SPENT, movement, product, reservation, reservation_item
 
 #: Microseconds for which a client that knows no field mask may have had a product before it sends it back.
 ECHO_WINDOW = 3600 * 1_000_000
@@ -128,11 +128,11 @@ class SqlStock:
         ask for them; how many that were."""
         before = self._clock() - round(kept * 1e6)
         # What the ledger lacks is still needed to enter it.
-        spent_ones = (reservation.c.released.is_(True), reservation.c.entered == Kind.RELEASE.value)
-        old = (*spent_ones, reservation.c.created_at < before)
+        old = (SPENT, reservation.c.created_at < before)
 
         def drop(c: Connection, most: int) -> int:
-            spent = c.scalars(select(reservation.c.key).where(*old).limit(most)).all()
+            oldest = select(reservation.c.key).where(*old).order_by(reservation.c.created_at).limit(most)
+            spent = c.scalars(oldest.with_for_update(skip_locked=True)).all()
             c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
             return c.execute(delete(reservation).where(reservation.c.key.in_(spent))).rowcount
 

@@ -97,3 +97,7 @@ movement = Table(
 #: Reservations that the ledger lacks: made, or given back, by a version without one. A partial index, see the
 #: migration; saying it here would load PostgreSQL's dialect on SQLite, too.
 NOT_ENTERED = text("entered IS NULL OR (released AND entered = 'reserve')")
+
+#: Reservations that were given back, as the ledger has it. The condition of another partial index, whose text
+#: it has to be for a database to see that the index serves.
+SPENT = text("released AND entered = 'release'")

@@ -80,7 +80,7 @@ class Shop:
 
     async def waiting(self, topic: str) -> int:
         """How many events of a topic wait."""
-        found = (await SqlQueue(self.order_db).waiting()).get(topic)
+        found = (await SqlQueue(self.order_db).waiting([topic])).get(topic)
         return found.count if found else 0
 
     async def delivered(self, topic: str) -> None:

@@ -31,7 +31,7 @@ async def test_a_dead_letter_is_in_the_books_until_it_is_put_back(databases: Dat
         assert await put_back(data, databases.environ) == [told]
         assert f"dead letter {told}" not in (await audit(data, databases.environ)).unfinished
         assert await put_back(data, databases.environ) == []
-        assert (await SqlQueue(db).waiting())["analytics"].count == 1
+        assert (await SqlQueue(db).waiting(["analytics"]))["analytics"].count == 1
 
 
 async def test_dead_letters_of_payments_are_put_back_too(databases: Databases) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class Memory:
             later = event.attempts + 1
             self.rows = [replace(e, attempts=later) if e.key == event.key else e for e in self.rows]
 
-    async def waiting(self) -> Mapping[str, Waiting]:
+    async def waiting(self, topics: Collection[str]) -> Mapping[str, Waiting]:
         counts = Counter(event.topic for event in self.rows)
         dead = len(self.dead)
         return {topic: Waiting(n, min(e.created_at for e in self.rows), dead) for topic, n in counts.items()}

@@ -31,7 +31,8 @@ def _figures() -> dict[sa.Table, Rows]:
     old: Rows = [_figure(UNITS_BY_PRODUCT, NOW - 60, n, n) for n in numbers]
     return {
         seen: [{"event_id": f"e{n}", "at": NOW - n} for n in numbers] + [{"event_id": "new", "at": NOW}],
-        placed_orders: [{"order_id": n, "at": NOW - n} for n in numbers] + [{"order_id": NUMBER + 1, "at": NOW}],
+        placed_orders: [{"order_id": n, "at": NOW - n} for n in numbers]
+        + [{"order_id": NUMBER + 1, "at": NOW}],
         metrics: [*old, _figure(ORDERS, NOW, 0, NUMBER + 1)],
     }
 
@@ -42,7 +43,9 @@ def _figure(name: str, minute: int, product_id: int, cursor: int) -> Mapping[str
 
 def _messages() -> dict[sa.Table, Rows]:
     said = {"room": "r", "user_id": 2, "user_name": "u", "text": "t"}
-    rows: Rows = [{**said, "cursor": n, "sent_at": NOW - 1 if n <= NUMBER else NOW} for n in range(1, NUMBER + 2)]
+    rows: Rows = [
+        {**said, "cursor": n, "sent_at": NOW - 1 if n <= NUMBER else NOW} for n in range(1, NUMBER + 2)
+    ]
     return {rooms: [{"id": "r", "cursor": NUMBER + 1}], messages: rows}
 
 
