@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpcmesh import status
+from grpcmesh.admission import AdmissionLayer
 from grpcmesh.authz import Policy, PolicyError, PolicyStore
 from grpcmesh.authz.store import MAX_FILE
 from grpcmesh.bad_values import Kind, bad_values
@@ -22,9 +23,10 @@ from grpcmesh.balancer import Endpoint, LoadReport, State
 from grpcmesh.balancer.orca import MAX_REPORT
 from grpcmesh.balancer.policy import SlowStart
 from grpcmesh.balancer.weighted import WeightedRoundRobin
-from grpcmesh.config import AuthzConfig
+from grpcmesh.config import AdmissionConfig, AuthzConfig
 from grpcmesh.retry import pushback_of
 from grpcmesh.testing.clock import VirtualClock
+from tests.unit.fakes import call
 
 
 class Counted:
@@ -332,3 +334,12 @@ def test_an_empty_file_denies_everything_where_it_is_there_from_the_start(tmp_pa
     store = PolicyStore(AuthzConfig(path))
     store.load()
     assert store.current == Policy()
+
+
+@pytest.mark.parametrize("told", ["", "soon", "9" * 400, "9" * 5000, "1e3", "nan", b"7"])
+def test_a_timeout_on_its_way_that_is_no_number_does_not_refuse_the_call(told: Any) -> None:
+    layer = AdmissionLayer(AdmissionConfig(), 1 << 20)
+    served = call()
+    served.deadline, served.metadata = served.started + 1.0, {status.TIMEOUT_KEY: told}
+    with Counted("timeout", 0 if told == b"7" else 1):
+        layer.on_start(served)
