@@ -1,9 +1,16 @@
 """Orders while random replicas of every service are killed, and whether the books balance after it.
 
-    python bench/chaos.py [--orders 2000] [--kill-every 2] [--workers 6] [--state-dir DIR]
+    python bench/chaos.py [--orders 2000] [--kill-every 2] [--act-every 0.2] [--workers 6] [--seed N]
+                          [--break-book RULE] [--state-dir DIR]
+
+Meanwhile an admin refunds, ships and cancels orders, edits products, changes prices, and receives and
+corrects stock (bench/backoffice.py). Half of the buyers say what total they were shown.
 
 Without --state-dir it starts a shop of its own, on SQLite or on MESHMART_DATABASE_URL, and takes it down.
-Exits 1 where an accepted order is lost or doubled, or the books do not add up.
+Exits 1 where an accepted order is lost or doubled, or charged another total than was shown, where a refund
+that was answered is not on its order, or where the books do not add up. With --break-book the books are
+broken after the run by a rule of the audit (docs/orders.md), and it exits 1 unless the audit names that rule
+and no other.
 """
 
 import argparse
@@ -17,10 +24,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from meshmart.audit import audited, show
+import sqlalchemy as sa
+from backoffice import BackOffice
+from broken_books import WAYS, break_books
+
+from meshmart.audit import audited, settled, show
+from meshmart.books.read import reading
 from meshmart.chaos import Killer, Storm, order_many, victims
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
@@ -50,46 +63,117 @@ def running(state_dir: Path | None) -> Iterator[Path]:
             subprocess.run([*command, "down", *own], check=False, stderr=subprocess.DEVNULL)
 
 
-async def run(state_dir: Path, orders: int, kill_every: float, workers: int, seed: int) -> bool:
+@dataclass(frozen=True)
+class Plan:
+    """What is done. Seconds between two kills and between two acts are averages; 0: none."""
+
+    orders: int
+    kill_every: float
+    act_every: float
+    workers: int
+    seed: int
+    break_book: str
+
+
+async def run(state_dir: Path, plan: Plan) -> bool:
     """Prints what happens; whether all is well."""
-    cluster, rng = EmbeddedCluster(state_dir), random.Random(seed)
-    killer = Killer(cluster, await victims(cluster), kill_every, rng)
+    cluster, rng = EmbeddedCluster(state_dir), random.Random(plan.seed)
+    killer = Killer(cluster, await victims(cluster), plan.kill_every or 1e9, rng)
+    async with join(state_dir) as joined, killer:
+        channels = joined.member.channel
+        shops = [Shop(channels, random.Random(rng.random())) for _ in "ab"]
+        admin = next(session for session in shops[0].buyers if session.name == "alice")
+        office = BackOffice(channels, shops[0], admin, random.Random(rng.random()), plan.act_every or 1e9)
+        async with office:
+            storms = await _storms(shops, plan, killer, office)
+    verdict, books = await audited(state_dir / "data", os.environ, SETTLE)
+    for storm, kind in zip(storms, ("without", "with"), strict=True):
+        print(f"\nbuyers {kind} a look at prices:", end="")
+        tell(storm)
+    tell_kills(killer, office)
+    show(verdict)
+    astray = [line for storm in storms for line in storm.astray(books)]
+    astray += await lost_refunds(state_dir / "data", office)
+    for line in astray[:20]:
+        print(f"ASTRAY {line}")
+    well = verdict.settled and not astray and all(len(s.accepted) == s.wanted for s in storms)
+    return well and (not plan.break_book or await found_broken(state_dir / "data", plan.break_book))
+
+
+async def _storms(shops: Sequence[Shop], plan: Plan, killer: Killer, office: BackOffice) -> Sequence[Storm]:
+    """Half of the orders by buyers who look at prices, half by buyers who do not."""
     shown = time.monotonic()
+    begun: dict[int, Storm] = {}
 
     def progress(storm: Storm) -> None:
         nonlocal shown
-        now = time.monotonic()
-        if now - shown >= 5 or len(storm.asked) == storm.wanted:
+        begun[id(storm)] = storm
+        office.sold(storm.asked[-1])
+        now, asked = time.monotonic(), [a for each in begun.values() for a in each.asked]
+        if now - shown >= 5 or len(asked) == plan.orders:
             shown = now
-            retried = sum(a.attempts > 1 for a in storm.asked)
-            print(
-                f"{now - storm.started:5.0f} s: {len(storm.asked)} of {storm.wanted} orders answered, "
-                f"{retried} of them asked again, {killer.kills.total()} kills",
-                flush=True,
-            )
+            retried = sum(a.attempts > 1 for a in asked)
+            answered = f"{len(asked)} of {plan.orders} orders answered, {retried} of them asked again"
+            done = f"{killer.kills.total()} kills, {office.acts.total()} acts"
+            print(f"{now - storm.started:5.0f} s: {answered}, {done}", flush=True)
 
-    async with join(state_dir) as joined, killer:
-        shop = Shop(joined.member.channel, rng)
-        storm = await order_many(shop, orders, workers=workers, progress=progress)
-    verdict, books = await audited(state_dir / "data", os.environ, SETTLE)
-    tell(storm, killer)
+    counts = (plan.orders - plan.orders // 2, plan.orders // 2)
+    workers = max(1, plan.workers // 2)
+    return await asyncio.gather(
+        *(
+            order_many(shop, count, workers=workers, looks=looks, progress=progress)
+            for shop, count, looks in zip(shops, counts, (False, True), strict=True)
+        )
+    )
+
+
+async def lost_refunds(data: Path, office: BackOffice) -> list[str]:
+    """Refunds that were answered, and that their orders do not know of."""
+    statement = sa.text('SELECT id, refunded FROM "order".orders WHERE refunded > 0')
+    known = await reading(
+        data, os.environ, lambda c, _: {row.id: row.refunded for row in c.execute(statement)}
+    )
+    return [
+        f"order {order}: {cents} cents were given back, it knows of {known.get(order, 0)}"
+        for order, cents in office.repaid.items()
+        if known.get(order, 0) < cents
+    ]
+
+
+async def found_broken(data: Path, rule: str) -> bool:
+    """Breaks the books by a rule; whether the audit says which it is, and names no other."""
+    print(f"\nnow the books are broken: {rule}")
+    await break_books(data, rule)
+    verdict = await settled(data, os.environ)
     show(verdict)
-    astray = storm.astray(books)
-    for line in astray[:20]:
-        print(f"ASTRAY {line}")
-    return verdict.settled and not astray and len(storm.accepted) == storm.wanted
+    return set(verdict.broken) == {rule}
 
 
-def tell(storm: Storm, killer: Killer) -> None:
-    """The figures of the run."""
+def tell(storm: Storm) -> None:
+    """The figures of the orders."""
+    if not storm.asked:
+        return
     seconds = sorted(a.seconds for a in storm.asked)
     p50, p99 = statistics.median(seconds), seconds[int(len(seconds) * 0.99)]
-    kills = ", ".join(f"{service} {count}" for service, count in killer.kills.most_common())
-    print(f"\n{storm.wanted} orders in {storm.seconds:.0f} s ({storm.wanted / storm.seconds:.1f}/s)")
-    print(f"accepted {len(storm.accepted)}; until the answer p50 {p50:.2f} s, p99 {p99:.2f} s")
+    print(f" {storm.wanted} orders in {storm.seconds:.0f} s ({storm.wanted / storm.seconds:.1f}/s)")
+    changed = sum(a.changed > 0 for a in storm.asked)
+    print(
+        f"accepted {len(storm.accepted)}, {changed} after a new total; "
+        f"until the answer p50 {p50:.2f} s, p99 {p99:.2f} s"
+    )
     for asked in [a for a in storm.asked if not a.accepted][:10]:
         print(f"not accepted: {asked.answer}")
-    print(f"{killer.kills.total()} kills: {kills}\n")
+
+
+def tell_kills(killer: Killer, office: BackOffice) -> None:
+    """The figures of what was done meanwhile."""
+    kills = ", ".join(f"{service} {count}" for service, count in killer.kills.most_common())
+    print(f"\n{killer.kills.total()} kills: {kills}")
+    print(f"{office.acts.total()} acts of the back office:")
+    for act in sorted({act for act, _ in office.acts}):
+        outcomes = [(code, n) for (name, code), n in office.acts.most_common() if name == act]
+        print(f"  {act}: " + ", ".join(f"{n} {code}" for code, n in outcomes))
+    print()
 
 
 def main() -> int:
@@ -99,14 +183,18 @@ def main() -> int:
     )
     parser.add_argument("--orders", type=int, default=2000)
     parser.add_argument("--kill-every", type=float, default=2.0, help="seconds, on average")
+    parser.add_argument(
+        "--act-every", type=float, default=0.2, help="seconds, on average; 0: nothing is done"
+    )
     parser.add_argument("--workers", type=int, default=6, help="orders at a time")
+    parser.add_argument("--break-book", choices=sorted(WAYS), default="", metavar="RULE")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--state-dir", type=Path, help="of a cluster that runs")
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    with running(options.state_dir) as state_dir:
-        work = run(state_dir, options.orders, options.kill_every, options.workers, options.seed)
-        return 0 if asyncio.run(work) else 1
+    values = vars(options)
+    with running(values.pop("state_dir")) as state_dir:
+        return 0 if asyncio.run(run(state_dir, Plan(**values))) else 1
 
 
 if __name__ == "__main__":

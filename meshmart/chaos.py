@@ -5,14 +5,14 @@ import math
 import random
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from local.errors import ClusterError
-from meshmart.books.model import Books
+from meshmart.books.model import Books, Order
 from meshmart.cluster import Cluster
 from services.loadgen.persistent import PATIENCE, Asked, PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
@@ -110,29 +110,33 @@ class Storm:
 
     def astray(self, books: Books) -> list[str]:
         """Orders that are not in the books as often as they were accepted: each once, or not at all."""
-        confirmed: Counter[str] = Counter()
+        placed: defaultdict[str, list[Order]] = defaultdict(list)
         for order in books.orders:
-            if order.key is not None and order.status == "CONFIRMED":
-                confirmed[order.key] += 1
-        return [line for asked in self.asked if (line := _astray(asked, confirmed))]
+            if order.key is not None and order.confirmed:
+                placed[order.key].append(order)
+        return [line for asked in self.asked if (line := _astray(asked, placed))]
 
     def in_vain(self, books: Books) -> list[Asked]:
         """Orders asked for again after an attempt that placed them and whose answer was lost.
 
         These are what a key is for: without one each of them is placed twice.
         """
-        placed = {o.key: o.created_at for o in books.orders if o.key and o.status == "CONFIRMED"}
+        placed = {o.key: o.created_at for o in books.orders if o.key and o.confirmed}
         return [a for a in self.asked if any(placed.get(k, a.last_asked) < a.last_asked for k in _keys(a))]
 
 
 def _keys(asked: Asked) -> list[str]:
     """Under which it may be in the books, whether or not its buyer knows of keys."""
-    return [asked.key, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
+    return [*asked.keys, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
 
 
-def _astray(asked: Asked, confirmed: Counter[str]) -> str:
-    count = sum(confirmed[key] for key in _keys(asked))
-    return "" if count == asked.accepted else f"{asked.key}: answered {asked.answer!r}, {count} in the books"
+def _astray(asked: Asked, placed: Mapping[str, Sequence[Order]]) -> str:
+    found = [order for key in _keys(asked) for order in placed.get(key, ())]
+    if len(found) != asked.accepted:
+        return f"{asked.key}: answered {asked.answer!r}, {len(found)} in the books"
+    if asked.shown is not None and any(order.total != asked.shown for order in found):
+        return f"{asked.key}: {asked.shown} cents were shown, {found[0].total} charged"
+    return ""
 
 
 async def order_many(
@@ -141,6 +145,7 @@ async def order_many(
     *,
     workers: int = 5,
     by_key: bool = True,
+    looks: bool = False,
     patience: float = PATIENCE,
     progress: Callable[[Storm], None] = lambda _: None,
 ) -> Storm:
@@ -151,6 +156,7 @@ async def order_many(
         count: How many.
         workers: How many at a time.
         by_key: Whether attempts at an order are made under one key.
+        looks: Whether buyers say what total they were shown.
         patience: Seconds after which an order that has no answer is given up.
         progress: Called after each order.
     """
@@ -160,7 +166,7 @@ async def order_many(
 
     async def work(number: int) -> None:
         session = shop.buyers[number % len(shop.buyers)]
-        buyer = PersistentBuyer(shop, session, by_key=by_key, patience=patience)
+        buyer = PersistentBuyer(shop, session, by_key=by_key, looks=looks, patience=patience)
         for order in numbers:
             storm.asked.append(await buyer.order(f"chaos-{run}-{order}", random_cart(shop.rng)))
             progress(storm)

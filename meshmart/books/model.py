@@ -63,6 +63,9 @@ class Order:
     status: str
     created_at: float
     """Unix seconds, by the clock of the replica that took it."""
+    total: int = 0
+    #: Whether it ever was.
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

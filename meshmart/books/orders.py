@@ -75,7 +75,11 @@ TOTALS = (
 BY_STATUS = """SELECT status, count(*) AS number FROM "order".orders GROUP BY status ORDER BY status"""
 #: Orders of `meshmart.chaos` and of the tour's streams, by their keys, and their history.
 _OURS = "key LIKE 'chaos-%' OR key LIKE 'tour-%'"
-PLACED = f"""SELECT id, key, status, created_at FROM "order".orders WHERE {_OURS} ORDER BY id"""
+PLACED = f"""
+    SELECT id, key, status, created_at, total, EXISTS (
+        SELECT 1 FROM "order".order_events AS e WHERE e.order_id = o.id AND e.status = 'CONFIRMED')
+    FROM "order".orders AS o WHERE {_OURS} ORDER BY id
+"""
 HISTORY = f"""
     SELECT order_id, cursor FROM "order".order_events
     WHERE order_id IN (SELECT id FROM "order".orders WHERE {_OURS})

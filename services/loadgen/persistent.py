@@ -1,4 +1,8 @@
-"""A buyer who does not give up: asks again under the same key until there is an answer."""
+"""A buyer who does not give up: asks again under the same key until there is an answer.
+
+One who looks at prices first says what total was shown. Where that has changed it is shown the new one, and
+orders anew, under another key, as a person does who reads the page and presses the button again.
+"""
 
 import asyncio
 import random
@@ -7,9 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
-from ecommerce import order_pb2
+from ecommerce import order_pb2, product_pb2
+from google.rpc import error_details_pb2
 
 from grpcmesh.clock import Clock
+from grpcmesh.status import from_wire
 from services.loadgen.engine import Recorder
 from services.loadgen.report import Report
 from services.loadgen.session import Session
@@ -29,6 +35,8 @@ TIMEOUT = 8.0
 #: Seconds between two attempts, and for all of them.
 PAUSE = 0.2
 PATIENCE = 60.0
+#: New totals of one order that a buyer agrees to.
+MAX_CHANGES = 10
 #: Products that are ordered, of the demo's catalogue.
 PRODUCTS = 10
 
@@ -45,10 +53,19 @@ class Asked:
     #: When the last attempt began, in Unix seconds.
     last_asked: float = 0.0
     seconds: float = 0.0
+    #: The total that was shown, in cents; None if the buyer did not look.
+    shown: int | None = None
+    #: How often it had changed by the time of the order.
+    changed: int = 0
 
     @property
     def accepted(self) -> bool:
         return self.answer == "CONFIRMED"
+
+    @property
+    def keys(self) -> list[str]:
+        """Under which it may be in the books."""
+        return [self.key, *(f"{self.key}+{change}" for change in range(1, self.changed + 1))]
 
 
 class PersistentBuyer:
@@ -58,6 +75,7 @@ class PersistentBuyer:
         shop: Where.
         session: Who.
         by_key: False: each attempt under a key of its own, as a client does that knows of none.
+        looks: Whether it looks at prices, and says what total was shown.
         patience: Seconds after which it does not ask again; 0: it asks once.
         clock: Monotonic.
         now: Unix seconds.
@@ -70,12 +88,13 @@ class PersistentBuyer:
         session: Session,
         *,
         by_key: bool = True,
+        looks: bool = False,
         patience: float = PATIENCE,
         clock: Clock = time.monotonic,
         now: Clock = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._shop, self._session, self._by_key = shop, session, by_key
+        self._shop, self._session, self._by_key, self._looks = shop, session, by_key, looks
         self._patience, self._clock, self._now, self._sleep = patience, clock, now, sleep
 
     async def order(self, key: str, cart: Sequence[tuple[int, int]]) -> Asked:
@@ -96,16 +115,41 @@ class PersistentBuyer:
         if metadata is None:
             asked.answer = "nobody can log in"
             return True
-        key = asked.key if self._by_key else f"{asked.key}-{asked.attempts}"
+        key = asked.keys[-1] if self._by_key else f"{asked.key}-{asked.attempts}"
         request = order_request(self._session.user_id, cart, key)
         try:
+            if self._looks and asked.shown is None:
+                asked.shown = await self._total(cart)
+            if asked.shown is not None:
+                request.expected_total = asked.shown / 100
             order = (await self._shop.orders.CreateOrder(request, metadata=metadata, timeout=TIMEOUT)).order
         except grpc.aio.AioRpcError as e:
             asked.answer = f"{e.code().name}: {e.details()}"
-            return e.code() in _UNCLEAR
+            return e.code() in _UNCLEAR or _shown_anew(asked, e)
         asked.order_id = order.id
         asked.answer = order_pb2.OrderStatus.Name(order.status).removeprefix("ORDER_STATUS_")
         return True
+
+    async def _total(self, cart: Sequence[tuple[int, int]]) -> int:
+        """What the cart comes to at present prices, in cents."""
+        total = 0
+        for product_id, quantity in cart:
+            request = product_pb2.GetProductRequest(id=product_id)
+            product = (await self._shop.products.GetProduct(request, timeout=TIMEOUT)).product
+            total += round(product.price * 100) * quantity
+        return total
+
+
+def _shown_anew(asked: Asked, error: grpc.aio.AioRpcError) -> bool:
+    """Whether the order was refused for its prices: then the buyer has been shown the new total."""
+    info = error_details_pb2.ErrorInfo()
+    status = from_wire(error.trailing_metadata())
+    if status is None or not any(detail.Unpack(info) for detail in status.details):
+        return False
+    if info.reason != "PRICE_CHANGED" or asked.changed == MAX_CHANGES:
+        return False
+    asked.shown, asked.changed = int(info.metadata["total_cents"]), asked.changed + 1
+    return True
 
 
 def random_cart(rng: random.Random) -> list[tuple[int, int]]:

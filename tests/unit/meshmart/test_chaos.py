@@ -92,7 +92,7 @@ def test_services_that_the_cluster_lacks_are_no_victims() -> None:
 
 
 def order(number: int, key: str | None, status: str = "CONFIRMED", created_at: float = 0.0) -> Order:
-    return Order(number, key, status, created_at)
+    return Order(number, key, status, created_at, 500, status == "CONFIRMED")
 
 
 def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> None:
@@ -118,6 +118,19 @@ def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> No
     )
     assert [line.partition(":")[0] for line in storm.astray(books)] == ["lost", "doubled", "taken"]
     assert len(storm.accepted) == 3
+
+
+def test_an_order_that_was_charged_another_total_than_was_shown_is_astray() -> None:
+    storm = Storm(
+        3,
+        [
+            Asked("as shown", 1, "CONFIRMED", 1, shown=500),
+            Asked("dearer", 2, "CONFIRMED", 1, shown=499),
+            Asked("agreed to", 3, "CONFIRMED", 2, shown=500, changed=1),
+        ],
+    )
+    books = Books(orders=(order(1, "as shown"), order(2, "dearer"), order(3, "agreed to+1")))
+    assert storm.astray(books) == ["dearer: 499 cents were shown, 500 charged"]
 
 
 def test_an_order_is_asked_for_in_vain_if_an_earlier_attempt_had_placed_it() -> None:
