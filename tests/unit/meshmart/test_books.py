@@ -4,6 +4,7 @@
 The books are real databases of either kind. Each rule has a way to break it, and nothing but it.
 """
 
+import importlib.util
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -181,6 +182,20 @@ async def shop(new_databases: Maker) -> AsyncIterator[Shop]:
         for service, statements in GOOD.items():
             await made.spoil(service, *statements)
         yield made
+
+
+def _bench() -> Any:
+    """bench/broken_books.py, which is no package."""
+    path = Path(__file__).parents[3] / "bench" / "broken_books.py"
+    spec = importlib.util.spec_from_file_location("broken_books", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BENCH = _bench()
 
 
 async def test_good_books_add_up(shop: Shop) -> None:
@@ -411,6 +426,20 @@ async def test_what_does_not_add_up_is_found_by_its_rule_and_by_no_other(shop: S
     assert set(verdict.broken) == {rule}
     assert not verdict.balanced
     assert verdict.as_dict()["broken"] == verdict.broken
+
+
+def test_the_bench_breaks_every_rule_that_the_schema_does_not_keep() -> None:
+    assert set(RULES) - set(BENCH.WAYS) == {"order-key", "stock-negative", "notified-once"}
+
+
+@pytest.mark.parametrize("rule", list(BENCH.WAYS))
+async def test_the_bench_breaks_one_rule_of_any_books(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    for name, value in shop.databases.environ.items():
+        monkeypatch.setenv(name, value)
+    await BENCH.break_books(shop.data, rule)
+    assert set((await shop.audited()).broken) == {rule}
 
 
 _OUTBOX = (

@@ -29,3 +29,16 @@ def test_only_the_operator_may_break_a_replica_of_the_shop_and_needs_no_user() -
     callers = {c for names in POLICY.workloads.values() for c in names}
     assert {c for c in callers if _allows(c, crash)} == {"client"}
     assert POLICY.user_rule(_method(crash)).optional
+
+
+def test_what_a_service_does_for_another_nobody_else_may() -> None:
+    callers = {c for names in POLICY.workloads.values() for c in names}
+    internal = {
+        "ecommerce.ProductService/ReserveStock": {"order"},
+        "ecommerce.ProductService/ReleaseStock": {"order"},
+        "ecommerce.ProductService/ShipStock": {"order"},
+        "ecommerce.PaymentService/VoidPayment": {"order"},
+        "ecommerce.OrderService/RecordRefund": {"payment"},
+    }
+    for method, allowed in internal.items():
+        assert {caller for caller in callers if _allows(caller, method)} == allowed, method
