@@ -15,7 +15,7 @@ transaction stays open longer than its own statements take.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -54,6 +54,8 @@ class Engine(Protocol):
     async def write(self, work: Work[T]) -> T: ...
 
     async def alone(self, work: Work[T]) -> T: ...
+
+    def filled(self) -> AbstractAsyncContextManager[None]: ...
 
     async def close(self) -> None: ...
 
@@ -117,6 +119,8 @@ class Database:
             stack.push_async_callback(db._engine.close)
             if isinstance(db._engine, sqlite.Threads):
                 await db._engine.prepare_file(service)
+            else:
+                await stack.enter_async_context(db._engine.filled())
             if db._bell is not None:
                 await stack.enter_async_context(db._bell.running())
             yield db

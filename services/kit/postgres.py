@@ -1,6 +1,7 @@
 """PostgreSQL. See `services.kit.db`; imported only where it is used, for its megabytes."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,11 +12,16 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from grpcmesh.config import ConfigError
+from services.kit.addresses import LOOP
+from services.kit.background import repeating
 from services.kit.db import STATEMENT_TIMEOUT
 from services.kit.dsn import Dsn
 
 #: Seconds after which PostgreSQL ends a transaction that says nothing.
 IDLE_TIMEOUT = 10.0
+#: Connections that a pool keeps open, and seconds between two times that it makes sure of it: a pool that
+#: grows only when it must does so when everything is slow, or when the way to the database is disturbed.
+MIN_OPEN, FILL_INTERVAL = 2, 10.0
 #: Seconds that the driver waits longer than PostgreSQL itself would: then the server is gone without a word.
 _SILENCE = 5.0
 
@@ -36,6 +42,7 @@ class Pool:
         self, dsn: Dsn, service: str, timeout: float, statement_timeout: float = STATEMENT_TIMEOUT
     ) -> None:
         self._writer = _engine(dsn, service, timeout, statement_timeout)
+        self._size = dsn.pool_size
         # Shares the pool; without a transaction a read is one round trip instead of three. Behind a pooler
         # that shares by the transaction, our settings hold for a transaction only.
         shared = dsn.pooling == "transaction"
@@ -55,6 +62,20 @@ class Pool:
         async with self._writer.connect() as connection:
             return await connection.run_sync(work)
 
+    def filled(self) -> AbstractAsyncContextManager[None]:
+        """Keeps `MIN_OPEN` connections open until the end of the block."""
+        return repeating(self.fill, FILL_INTERVAL, "filling of the database's pool")
+
+    async def fill(self) -> None:
+        """Opens connections until there are `MIN_OPEN`, or as many as the pool may have.
+
+        Raises:
+            OSError, sqlalchemy.exc.DBAPIError: the database is out of reach.
+        """
+        async with AsyncExitStack() as stack:
+            for _ in range(min(MIN_OPEN, self._size)):
+                await stack.enter_async_context(self._writer.connect())
+
     async def close(self) -> None:
         await self._writer.dispose()
 
@@ -67,6 +88,7 @@ async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         **options,
         **dsn.arguments,
+        loop=LOOP,
         server_settings=_name(service),
         timeout=timeout,
         command_timeout=timeout,
@@ -86,7 +108,7 @@ def _engine(dsn: Dsn, service: str, timeout: float, statement_timeout: float) ->
         max_overflow=0,
         pool_timeout=timeout,
         hide_parameters=True,  # or the text of an error, which is logged, tells what is stored
-        connect_args={"server_settings": _name(service), "timeout": timeout}
+        connect_args={"server_settings": _name(service), "timeout": timeout, "loop": LOOP}
         | {"command_timeout": statement_timeout + timeout + _SILENCE}
         | dsn.dialect_arguments,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +68,10 @@ class Threads:
 
     async def alone(self, work: Callable[[Connection], T]) -> T:
         return await self.write(work)
+
+    def filled(self) -> AbstractAsyncContextManager[None]:
+        """Does nothing: a file is opened when it is read."""
+        return nullcontext()
 
     async def close(self) -> None:
         await self._reader.close()

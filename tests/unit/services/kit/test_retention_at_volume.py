@@ -1,6 +1,6 @@
 """What is old is dropped in pieces, by every service, on either database: no statement may take long."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.databases import Maker
 NUMBER = 2 * PIECE + 7
 #: Old is what is from before this, in Unix seconds.
 NOW = 1_767_225_600
-Rows = list[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def _figures() -> dict[sa.Table, Rows]:

@@ -1,0 +1,102 @@
+"""Where the database's name leads, also while DNS is away.
+
+A pool that grows, or replaces a connection, asks DNS for the host again. While the cluster's DNS is away that
+fails, although the database is there. So the last addresses of each host are kept, and used when DNS has no
+answer; libpq's way to do without DNS, `hostaddr`, is one that asyncpg does not have.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+#: Seconds to wait for DNS where there are addresses from before.
+PATIENCE = 1.0
+#: Hosts whose addresses are kept.
+MAX_HOSTS = 16
+
+
+class Addresses:
+    """The last addresses of hosts, of one process. One question a host is asked at a time."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """
+        Args:
+            patience: Seconds to wait for DNS where there are addresses from before.
+        """
+        self._patience = patience
+        self._last: dict[tuple[str, int], list[str]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
+
+    async def of(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host: as DNS has them, else as it had them the last time.
+
+        Raises:
+            OSError: DNS has no answer, and never had.
+        """
+        place = (host, port)
+        asking = self._asking.get(place)
+        # A task of another event loop, as tests have them, is of no use.
+        if asking is None or asking.done() or asking.get_loop() is not asyncio.get_running_loop():
+            asking = self._asking[place] = asyncio.create_task(self._ask(place), name=f"addresses of {host}")
+            asking.add_done_callback(_seen)
+        last = self._last.get(place)
+        if last is None:
+            return await asyncio.shield(asking)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.shield(asking)
+        except (OSError, TimeoutError) as e:
+            _log.warning("DNS has no answer for %s (%r): its last addresses are used", host, e)
+            return last
+
+    async def _ask(self, place: tuple[str, int]) -> list[str]:
+        host, port = place
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        self._last.pop(place, None)
+        self._last[place] = addresses
+        while len(self._last) > MAX_HOSTS:
+            self._last.pop(next(iter(self._last)))
+        return addresses
+
+
+def _seen(task: "asyncio.Task[list[str]]") -> None:
+    """Its error is told to whoever waits; if nobody does any more, it is of no interest."""
+    if not task.cancelled():
+        task.exception()
+
+
+class ResolvingLoop:
+    """The running event loop, for `asyncpg.connect(loop=…)`, with `Addresses` for its name resolution.
+
+    The name stays the one that the server's certificate has to have: asyncpg tells it to `start_tls`.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    async def create_connection(
+        self, factory: Callable[[], Any], host: str | None = None, port: int | None = None, **options: Any
+    ) -> Any:
+        """`loop.create_connection`, to the first of the host's addresses that answers."""
+        loop = asyncio.get_running_loop()
+        if not host or not port:  # a socket that is connected already
+            return await loop.create_connection(factory, **options)
+        problems: list[OSError] = []
+        for address in await self._addresses.of(host, port):
+            try:
+                return await loop.create_connection(factory, address, port, **options)
+            except OSError as e:
+                problems.append(e)
+        raise problems[0]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio.get_running_loop(), name)
+
+
+#: Of this process.
+LOOP = ResolvingLoop(Addresses())
