@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
 from local.addresses import Place
 from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
@@ -52,7 +53,12 @@ class Surroundings:
         return {"MESHMART_HTTP_ADDRESS": place.at(place.http), "MESHMART_TRUSTED_PROXIES": "127.0.0.1"}
 
     def _shared(self) -> dict[str, str]:
-        variables = {**self.base, "MESHMART_DATA_DIR": str(self.state.data), "PYTHONUNBUFFERED": "1"}
+        variables = {
+            CIPHER_SUITES: TLS13_ONLY,
+            **self.base,
+            "MESHMART_DATA_DIR": str(self.state.data),
+            "PYTHONUNBUFFERED": "1",
+        }
         if self.otlp:
             variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = self.otlp
         if self.traces:

@@ -57,7 +57,7 @@ def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Atte
     return [
         ("no certificate", "mesh_tls_handshake_failures_total", without_certificate),
         ("a certificate of a foreign CA", "mesh_tls_handshake_failures_total", with_foreign_ca),
-        ("TLS 1.2", "mesh_identity_refused_total", with_old_tls),
+        ("TLS 1.2", "mesh_tls_handshake_failures_total", with_old_tls),
         (f"the workload {OUTSIDER}, which may not", "mesh_authz_denials_total", without_permission),
     ]
 

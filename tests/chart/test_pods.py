@@ -8,6 +8,7 @@ import pytest
 
 from grpcmesh import member, runtime
 from grpcmesh.config import MeshConfig
+from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
 ENDS_BY_ITSELF = ("Job", "CronJob", "Pod")
@@ -101,6 +102,7 @@ def test_the_mesh_takes_every_setting_that_it_is_given(rendered: Rendered) -> No
         if "MESH_SERVICE" not in given:
             continue
         config = MeshConfig.from_env(given)
+        assert given[CIPHER_SUITES] == TLS13_ONLY, name
         assert config.namespace == "shop", name
         if name.startswith("Deployment/") and "client" not in name:
             assert config.service == container["name"]

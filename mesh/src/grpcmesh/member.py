@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from grpcmesh import grpc_environment
 from grpcmesh.admin import AdminServer
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
@@ -113,7 +114,7 @@ class Member:
         return {
             "service": self.config.service,
             "replica": self.config.replica,
-            "certificate": self.identity.state(),
+            "certificate": self.identity.state() | {"tls_1_3_only": grpc_environment.tls13_only},
             "targets": [channel.state() for channel in self._channels.values()],
             **{key: read() for key, read in self.states.items()},
         }

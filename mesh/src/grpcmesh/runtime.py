@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import uvloop
 
+from grpcmesh import grpc_environment  # before anything imports grpc
+
+# isort: split
 from grpcmesh.auth import KeySource, TokenVerifier
 from grpcmesh.authz import PolicyError, PolicyStore
 from grpcmesh.call import ServerLayer
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from grpcmesh.client.channel import MeshChannel
 
+_OLD_TLS = "TLS below 1.3 is refused at calls, not in handshakes: gRPC was imported without the setting"
 #: Exit status: bad configuration; anything else that went wrong.
 EX_CONFIG, EX_FAILED = 2, 1
 #: Seconds for which the start waits for the keys that verify tokens; without them it goes on.
@@ -199,6 +203,8 @@ async def _live(member: Member, policy: PolicyStore, build: Build, stopping: asy
         ready = await _until(stopping, member, _start(app, build))
         if ready:
             log.info("ready", port=app.server.port)
+            if not grpc_environment.tls13_only:
+                log.warning(_OLD_TLS, set=f"{grpc_environment.CIPHER_SUITES}={grpc_environment.TLS13_ONLY}")
             with started_for_good():
                 await _until(stopping, member, asyncio.Event().wait())
             log.info("draining")
