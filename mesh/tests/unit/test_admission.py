@@ -154,6 +154,15 @@ def test_admission_is_open_again_after_the_overload() -> None:
     assert queue.refused_share == 0
 
 
+def test_callers_that_tell_no_timeout_do_not_hide_the_queue() -> None:
+    clock = VirtualClock()
+    queue = QueueAdmission(0.020, clock)
+    for number in range(1000):
+        queue.admit(Priority.DEFAULT, None if number % 2 else 0.5)
+        clock.advance(0.001)
+    assert queue.refused_share > 0.3
+
+
 def test_a_burst_is_no_standing_queue() -> None:
     clock = VirtualClock()
     queue = QueueAdmission(0.020, clock)

@@ -56,12 +56,12 @@ class Gate:
         self._reserved = 0.0
         self.refused = dict.fromkeys(("queue", "concurrency", "streams", "memory"), 0)
 
-    def enter(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
+    def enter(self, priority: Priority, age: float | None, streaming: bool) -> Refusal | None:
         """Take a permit, or return why there is none. Each permit is returned by one `leave`.
 
         Args:
             priority: Of the method.
-            age: Seconds that the call has queued in this process.
+            age: Seconds that the call has queued in this process; None: nobody knows.
             streaming: Whether its requests or its responses are a stream.
         """
         refusal = self._refusal(priority, age, streaming)
@@ -80,7 +80,7 @@ class Gate:
         else:
             self.limit.ended(method, latency)
 
-    def _refusal(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
+    def _refusal(self, priority: Priority, age: float | None, streaming: bool) -> Refusal | None:
         share = SHARES[priority]
         if self.streams + self.limit.in_flight >= self._max_calls:
             return Refusal("memory", 1.0)

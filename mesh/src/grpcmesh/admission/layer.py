@@ -57,19 +57,21 @@ class AdmissionLayer(ServerLayer):
         latency = None if cancelled else call.ended - call.started
         self._gate.leave(call.method.path, latency, call.method.kind is not Kind.UNARY)
 
-    def _age(self, call: ServerCall) -> float:
+    def _age(self, call: ServerCall) -> float | None:
         """Seconds that the call has queued in this process: what is gone of the timeout that its caller gave.
+
+        None where the caller tells none: it must not hide the queue that others see.
 
         gRPC turns the timeout into a deadline when the request arrives, and does not tell the timeout itself.
         """
         told = call.metadata.get(TIMEOUT_KEY)
         if told is None or call.deadline is None:
-            return 0.0
+            return None
         try:
             timeout = int(told) / 1000
         except (ValueError, OverflowError):
             bad_values.count("timeout")
-            return 0.0
+            return None
         return min(max(0.0, timeout - (call.deadline - call.started)), timeout)
 
     def metrics(self) -> Iterable[Metric]:

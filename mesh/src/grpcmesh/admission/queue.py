@@ -43,13 +43,13 @@ class QueueAdmission:
         self._shares = [1.0] * len(Priority)
         self._credits = [0.0] * len(Priority)
 
-    def admit(self, priority: Priority, age: float) -> bool:
-        """Decide on a call that has queued for `age` seconds."""
+    def admit(self, priority: Priority, age: float | None) -> bool:
+        """Decide on a call that has queued for `age` seconds; None: nobody knows."""
         now = self._clock()
         if now >= self._ends:
             self._decide(now)
         self._arrived[priority] += 1
-        if age < self._least:
+        if age is not None and age < self._least:
             self._least = age
         if not self.refused_share:
             return True
@@ -62,7 +62,7 @@ class QueueAdmission:
     def _decide(self, now: float) -> None:
         """Move the refused share, and divide it among the priorities."""
         arrived = sum(self._arrived)
-        before, self.age = self.age, self._least if arrived else 0.0
+        before, self.age = self.age, 0.0 if self._least == float("inf") else self._least
         change = _ALPHA * (self.age - self._target) + _BETA * (self.age - before)
         share = self.refused_share + max(-_STEP, min(_STEP, change))
         if self.age < self._target / 2 and before < self._target / 2:
