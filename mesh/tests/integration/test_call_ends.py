@@ -1,6 +1,7 @@
 """Every call ends exactly once, with one code, whatever happens to it. See docs/calls.md."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer
 from grpcmesh.client.channel import MeshChannel
+from grpcmesh.client.flight import Flight
 from grpcmesh.config import HealthConfig
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.testing.ping import PingServicer
@@ -335,10 +337,34 @@ async def test_a_deadline_ends_every_kind(ping: Cluster, method: str) -> None:
 async def test_a_call_that_grpc_has_forgotten_ends_at_its_deadline(
     ping: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpcmesh.client.attempt.UnaryAttempt.native_done", lambda self, native: None)
+    monkeypatch.setattr("grpcmesh.client.attempt.UnaryAttempt.native_done", lambda self: None)
     error = await fails(ping.stub.Ping(PingRequest(), timeout=0.1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     settle(ping.channel)
+
+
+# -- memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_calls_that_have_ended_do_not_wait_for_the_garbage_collector(
+    ping: Cluster, method: str
+) -> None:
+    def flights() -> set[int]:
+        return {id(o) for o in gc.get_objects() if isinstance(o, Flight)}
+
+    gc.collect()
+    gc.disable()
+    before = flights()  # of other tests
+    try:
+        for code in ("", "NOT_FOUND"):
+            for _ in range(20):
+                call = begin(ping.stub, method, PingRequest(count=1, fail_code=code))
+                await call.code() if code else await answer(call)
+        del call
+        assert flights() <= before
+    finally:
+        gc.enable()
 
 
 # -- connections ---------------------------------------------------------------------------------

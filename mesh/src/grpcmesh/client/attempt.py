@@ -26,6 +26,24 @@ _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
 NOTHING: Any = object()
 
 
+class DoneCallback:
+    """Passes the end of a native call on to its attempt, and lets go of it.
+
+    gRPC keeps a native call and its callbacks in a reference cycle. What hangs on that would wait for the
+    garbage collector, call by call.
+    """
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: "NativeAttempt") -> None:
+        self._attempt: NativeAttempt | None = attempt
+
+    def __call__(self, native: Any) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and attempt.state is not _ENDED:
+            attempt.native_done()
+
+
 class NativeAttempt(LiveAttempt):
     """What the kinds of response have in common."""
 
@@ -43,12 +61,14 @@ class NativeAttempt(LiveAttempt):
         #: The native call; None where it could not be made.
         self.native: Any = None
 
-    def native_done(self, native: Any) -> None:
-        """The native call has a status."""
+    def native_done(self) -> None:
+        """The native call has a status, and the attempt has not ended."""
         raise NotImplementedError
 
     def abandon(self, status: Status) -> None:
         """End it from this side: its connection is cut, or the call needs it no longer."""
+        if self.state is _ENDED:
+            return
         self.flight.ended(self, status)
         if self.native is not None:
             self.native.cancel()
@@ -78,10 +98,9 @@ class UnaryAttempt(NativeAttempt):
 
     __slots__ = ("message",)
 
-    def native_done(self, native: Any) -> None:
-        if self.state is not _ENDED:
-            # The message is there one step later than the status, in gRPC's task.
-            self.flight.core.loop.call_soon(self._collect)
+    def native_done(self) -> None:
+        # The message is there one step later than the status, in gRPC's task.
+        self.flight.core.loop.call_soon(self._collect)
 
     def _collect(self) -> None:
         if self.state is _ENDED:
@@ -123,7 +142,7 @@ class StreamAttempt(NativeAttempt):
         super().__init__(flight, endpoint, number, started)
         self._reading, self._done = 0, False
 
-    def native_done(self, native: Any) -> None:
+    def native_done(self) -> None:
         self._done = True
         if not self._reading:
             self._settle()

@@ -162,8 +162,10 @@ class _UnaryResponse(MeshCall):
     def __await__(self) -> Generator[Any, None, Any]:
         flight = self._flight
         while not flight.done:
+            waiter = flight.core.loop.create_future()
+            flight.waiters.append(waiter)
             try:
-                yield from flight.changed()
+                yield from waiter
             except asyncio.CancelledError:
                 flight.cancel()
                 raise

@@ -59,7 +59,8 @@ class Connection:
         self.attempts: dict[NativeAttempt, None] = {}
         self.closed = False
         self._watch_health, self._on_change, self._on_member = watch_health, on_change, on_member
-        self._idle: asyncio.Event | None = None
+        #: Set when the last of them has ended, while somebody waits for it.
+        self.idle: asyncio.Event | None = None
 
     async def run(self) -> None:
         """Keep it connected and follow its state, until cancelled."""
@@ -95,12 +96,6 @@ class Connection:
             self._refused = True
             self._on_refused(self, refusal)
 
-    def release(self, attempt: "NativeAttempt") -> None:
-        """An attempt over it has ended."""
-        self.attempts.pop(attempt, None)
-        if self._idle is not None and not self.attempts:
-            self._idle.set()
-
     def retire(self) -> None:
         """It gets no new calls."""
         self.machine.retire()
@@ -112,11 +107,11 @@ class Connection:
             timeout: None: as long as they take.
             reason: Why those that have not ended are cut: their callers hear UNAVAILABLE, and this.
         """
-        self._idle = asyncio.Event()
+        self.idle = asyncio.Event()
         if self.attempts:
             try:
                 async with asyncio.timeout(timeout):
-                    await self._idle.wait()
+                    await self.idle.wait()
             except TimeoutError:
                 pass
         finished = not self.attempts

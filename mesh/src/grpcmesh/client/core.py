@@ -123,7 +123,9 @@ class Core:
         """End calls that gRPC has forgotten: nothing outlives its deadline, whatever happens below."""
         while True:
             await asyncio.sleep(_LOOK)
-            over = self.clock() - _OVER
-            for flight in tuple(self.calls):
-                if flight.call.deadline is not None and flight.call.deadline < over:
-                    flight.expire()
+            self._end_forgotten(self.clock() - _OVER)
+
+    def _end_forgotten(self, over: float) -> None:
+        for flight in tuple(self.calls):
+            if flight.call.deadline is not None and flight.call.deadline < over:
+                flight.expire()

@@ -7,7 +7,7 @@ import grpc
 from grpc.aio import AioRpcError
 
 from grpcmesh.call import ClientCall
-from grpcmesh.client.attempt import NOTHING, NativeAttempt
+from grpcmesh.client.attempt import NOTHING, DoneCallback, NativeAttempt
 from grpcmesh.client.failures import error_of, outcome_of
 from grpcmesh.client.listeners import Listeners
 from grpcmesh.client.machines import CallMachine, Do, Status
@@ -34,10 +34,14 @@ class Flight(Listeners):
         options: Keyword arguments of the native call.
     """
 
-    __slots__ = (
-        "_ends", "_hedge", "_timer", "attempt", "done", "error", "machine", "options", "request", "settings",
-        "spec",
-    )  # fmt: skip
+    # What most calls never change is of the class: a call has less to set up.
+    #: The attempt that reads and writes go to: the one that runs or has decided the call. None in between.
+    attempt: NativeAttempt | None = None
+    done = False
+    error: AioRpcError | None = None
+    _ends: tuple[Hook, ...] = ()
+    _timer: asyncio.TimerHandle | None = None
+    _hedge: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -53,16 +57,7 @@ class Flight(Listeners):
         #: As they were when the call began.
         self.settings = settings = spec.settings
         self.machine = CallMachine(call, settings.rules, patient)
-        #: The attempt that reads and writes go to: the one that runs or has decided the call. None in
-        #: between.
-        self.attempt: NativeAttempt | None = None
-        self.done = False
-        self.error: AioRpcError | None = None
-        self.callbacks = None
-        self._ends: tuple[Hook, ...] = ()
-        self._timer: asyncio.TimerHandle | None = None
-        self._hedge: asyncio.TimerHandle | None = None
-        self._waiters = None
+        self.waiters = []
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -154,7 +149,10 @@ class Flight(Listeners):
         now = core.clock()
         if not attempt.end(status, now):
             return
-        attempt.connection.release(attempt)
+        connection = attempt.connection
+        del connection.attempts[attempt]
+        if connection.idle is not None and not connection.attempts:
+            connection.idle.set()
         for end in attempt.ends:
             try:
                 end(attempt)
@@ -165,6 +163,7 @@ class Flight(Listeners):
                 hook(self.call, attempt.code)
             except RAISED as e:
                 core.errors.note(hook, e)
+        del attempt.flight  # or the two would wait for the garbage collector
         do = self.machine.attempt_ended(attempt, now)
         if do is _END:
             self._finish()
@@ -263,11 +262,11 @@ class Flight(Listeners):
             native = spec.natives.get(connection) or spec.bind(connection)
             native = native(self.request, timeout=timeout, metadata=Sent(sent), **self.options)
             attempt.native = native
-            native.add_done_callback(attempt.native_done)
+            native.add_done_callback(DoneCallback(attempt))
         except Exception as e:
             attempt.abandon(_unsendable(e, connection.closed))
             return
-        if self._waiters:
+        if self.waiters:
             self._tell()
 
     def _finish(self) -> None:
@@ -291,9 +290,10 @@ class Flight(Listeners):
                 end(call)
             except RAISED as e:
                 core.errors.note(end, e)
-        if self._waiters:
-            self._tell()
-        if self.callbacks:
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.callbacks is not None:
             self._call_back()
 
     def _abandon(self, attempt: Any) -> None:

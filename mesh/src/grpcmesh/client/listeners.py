@@ -14,26 +14,22 @@ if TYPE_CHECKING:
 class Listeners:
     """Futures of tasks that wait for a call to move, and callbacks for its end."""
 
-    __slots__ = ("_waiters", "call", "callbacks", "core")
-
-    _waiters: list[asyncio.Future[None]] | None
-    call: ClientCall
-    #: Called once, at the end.
-    callbacks: list[Callable[[], None]] | None
     core: "Core"
+    call: ClientCall
+    #: Told when an attempt begins and when the call ends; then they are forgotten.
+    waiters: list[asyncio.Future[None]]
+    #: Called once, at the end.
+    callbacks: list[Callable[[], None]] | None = None
 
     def changed(self) -> "asyncio.Future[None]":
         """Return a new future that is done when an attempt begins and when the call ends."""
         waiter: asyncio.Future[None] = self.core.loop.create_future()
-        if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
+        self.waiters.append(waiter)
         return waiter
 
     def _tell(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 

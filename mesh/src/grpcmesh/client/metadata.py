@@ -5,7 +5,6 @@ gRPC finds it in a task of its own, which then leaves the call without an end. T
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from grpc.aio import Metadata
@@ -19,17 +18,11 @@ _known: set[str] = set()
 _MOST_KNOWN = 1024
 
 
-class Sent(Metadata):
-    """Pairs as they are. A plain `Metadata` would sort them into lists by key first, at some cost."""
+class Sent(list[Any], Metadata):  # type: ignore[misc] # a list in all that gRPC asks of it
+    """Pairs as they are: what gRPC takes for a `Metadata`, without sorting them into lists by key first.
 
-    def __init__(self, pairs: Pairs) -> None:
-        self._pairs = pairs
-
-    def __iter__(self) -> Iterator[tuple[str, str | bytes]]:
-        return iter(self._pairs)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
+    Making a `Metadata` of two pairs takes eight times as long (measured with grpcio 1.85).
+    """
 
 
 class InvalidMetadata(Exception):  # noqa: N818 - an internal signal; it ends as the status of a call

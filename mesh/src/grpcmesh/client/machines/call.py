@@ -95,29 +95,26 @@ class CallMachine:
         patient: Wait for an endpoint until the deadline (gRPC's `wait_for_ready`).
     """
 
-    __slots__ = (
-        "_hedged_enough", "_rules", "avoid", "call", "live", "patient", "sent", "state", "status", "wait",
-        "winner",
-    )  # fmt: skip
+    # What most calls never change is of the class: a call has less to set up.
+    state = _NEW
+    #: The attempt whose answer the caller sees.
+    winner: LiveAttempt | None = None
+    #: How the call failed; None: it runs, or it ended with OK.
+    status: Status | None = None
+    #: The endpoint that failed last: another one is better.
+    avoid: Any = None
+    #: Seconds of the backoff.
+    wait = 0.0
+    #: Attempts that a server may have seen.
+    sent = 0
+    #: There will be no more hedges, whatever their delay says.
+    _hedged_enough = False
 
     def __init__(self, call: ClientCall, rules: Rules, patient: bool) -> None:
         self.call, self.patient = call, patient
         self._rules = rules
-        #: There will be no more hedges, whatever their delay says.
-        self._hedged_enough = False
-        self.state = _NEW
         #: Attempts that run, oldest first.
         self.live: list[LiveAttempt] = []
-        #: The attempt whose answer the caller sees.
-        self.winner: LiveAttempt | None = None
-        #: How the call failed; None: it runs, or it ended with OK.
-        self.status: Status | None = None
-        #: The endpoint that failed last: another one is better.
-        self.avoid: Any = None
-        #: Seconds of the backoff.
-        self.wait = 0.0
-        #: Attempts that a server may have seen.
-        self.sent = 0
 
     def start(self, now: float) -> Do:
         """The hooks of the start have run."""
@@ -187,8 +184,8 @@ class CallMachine:
             rules.retry.ended(_OK, None)
             if rules.hedging is not None:
                 rules.hedging.answered(now - attempt.started)
-            self.winner = attempt
-            return self._end(None)
+            self.winner, self.state, self.call.code = attempt, _ENDED, _OK
+            return Do.END
         if attempt is self.winner:
             return self._end(status)
         self.avoid = attempt.endpoint
