@@ -370,18 +370,12 @@ async def test_calls_that_have_ended_do_not_wait_for_the_garbage_collector(
 # -- connections ---------------------------------------------------------------------------------
 
 
-class Distrusting:
-    """An identity whose bundle knows none of the servers."""
-
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(CertificateAuthority().pem)
-
-
 async def test_a_broken_endpoint_with_new_certificates_freezes_nothing(tmp_path: Path) -> None:
     """On a8def03 the pick of a call that is not idempotent then spun for ever on the event loop."""
     async with cluster(tmp_path, 1) as ping:
         # A bundle that distrusts the server: the second connection cannot come up.
-        ping.channel._core.pool._renew(Distrusting())  # type: ignore[arg-type]
+        distrusting = replace(ping.identity.current, ca=CertificateAuthority().pem)
+        ping.channel._core.pool._renew(distrusting)
         assert (await ping.stub.Poke(PingRequest())).replica == "ping-1"
         await ping.servers[0].stop()
         async with asyncio.timeout(10):
