@@ -11,7 +11,7 @@ from local.options import parse_duration
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
-from meshmart.output import console
+from meshmart.output import console, watched
 
 
 @here_or_there
@@ -55,7 +55,10 @@ def _progress(seconds: float) -> Any:
     async def show_progress(report: Any) -> None:
         elapsed = report.ended - report.started
         line = f"{elapsed:4.0f} of {seconds:.0f} s: {len(report.samples)} calls, {report.errors} errors"
-        typer.echo(f"\r{line}", err=True, nl=elapsed >= seconds)
+        if watched():
+            typer.echo(f"\r{line}", err=True, nl=elapsed >= seconds)
+        elif elapsed >= seconds:  # in a file each would stand on the same line
+            typer.echo(line, err=True)
 
     return show_progress
 

@@ -27,6 +27,11 @@ def console() -> "Console":
     return Console(width=width, highlight=False)
 
 
+def watched() -> bool:
+    """Whether a person sees standard error as it is written, here or where this was started from."""
+    return sys.stderr.isatty() or COLUMNS in os.environ
+
+
 def columns() -> str:
     """For `COLUMNS` of a command that runs elsewhere and whose output is shown here; empty: no terminal."""
     return str(os.get_terminal_size(sys.stdout.fileno()).columns) if sys.stdout.isatty() else ""

@@ -74,7 +74,9 @@ def remote_verb(arguments: Sequence[str], environ: Mapping[str, str], columns: s
         environ: Of this process.
         columns: How wide the terminal is that shows the output; empty: none does.
     """
-    carried = {output.COLUMNS: columns} | {k: environ[k] for k in _CARRIED if k in environ}
+    carried = {k: environ[k] for k in _CARRIED if k in environ}
+    if columns:
+        carried[output.COLUMNS] = columns
     return RemoteVerb(list(arguments), carried, _SILENCE)
 
 
