@@ -99,7 +99,7 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
     started = time.monotonic()
     checks: tuple[Check, ...] = ()
     problem = ""
-    async with watched() as starvation:
+    async with watched(await _processes(stage)) as watch:
         try:
             async with asyncio.timeout(_SCENE_TIMEOUT):
                 checks = tuple(await scene.play(stage))
@@ -107,8 +107,18 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
             problem = _problem(e)
             if not problem:
                 raise
-    starved = str(starvation) if starvation.starved else ""
-    return Outcome(scene.NAME, checks, problem, time.monotonic() - started, starved)
+    return Outcome(scene.NAME, checks, problem, time.monotonic() - started, watch.verdict)
+
+
+async def _processes(stage: "Stage") -> dict[str, int]:
+    """The process ids of the replicas that run on this machine, by name."""
+    services = (await stage.cluster.status())["services"]
+    return {
+        f"{service}/{replica['id']}": replica["pid"]
+        for service, about in services.items()
+        for replica in about["replicas"]
+        if replica["pid"]
+    }
 
 
 def _problem(error: Exception) -> str:

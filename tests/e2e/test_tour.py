@@ -21,6 +21,9 @@ SCENES = [
     "no-lost-orders",
 ]
 
+#: How often a scene is played again that could not be measured.
+TRIES = 3
+
 #: What the scenes show, switched off on the servers' side. The client's side goes with `--plain`: gRPC's
 #: own client, which has no balancer, no retry and no certificate reload; nor does that client resume streams
 #: by their cursors (streams) or ask again under an idempotency key (no-lost-orders).
@@ -54,11 +57,22 @@ methods = [
 
 
 def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
-    done = cluster.run("tour", "--json", timeout=1200)
-    outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
-    assert {name: o for name, o in outcomes.items() if not o["passed"]} == {}
+    outcomes = _played(cluster)
     assert list(outcomes) == SCENES
-    assert done.returncode == 0
+    for _ in range(TRIES):
+        unmeasured = [name for name, o in outcomes.items() if not o["measured"]]
+        if unmeasured:  # the machine had no CPU for the command: that says nothing about the mesh
+            outcomes |= _played(cluster, *unmeasured)
+    failed = {name: o for name, o in outcomes.items() if not o["passed"]}
+    assert not failed, json.dumps(failed, indent=1)  # whole: pytest would cut the figures off
+
+
+def _played(cluster: RunningCluster, *scenes: str) -> dict[str, Any]:
+    """The outcomes of a tour, by scene; its exit status says whether each has passed."""
+    done = cluster.run("tour", *scenes, "--json", timeout=1200)
+    outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
+    assert (done.returncode == 0) == all(o["passed"] for o in outcomes.values())
+    return outcomes
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
 """What a scene says when it fails, and when it says that it has measured nothing."""
 
 import asyncio
+import os
 
 import pytest
 
 from grpcmesh.testing.clock import run_in_virtual_time
 from meshmart.tour.check import Check, Outcome
 from meshmart.tour.failures import MOST, failures
-from meshmart.tour.starvation import PERIOD, Starvation, watched
+from meshmart.tour.starvation import PERIOD, Starvation, Watch, watched
 from services.loadgen.report import Report, Sample
 
 
@@ -54,8 +55,9 @@ def _watched(waits: list[float]) -> Starvation:
             total += next(looks, 0.0)
             return total
 
-        async with watched(asyncio.get_running_loop().time, waited) as seen:
+        async with watched(clock=asyncio.get_running_loop().time, waited=waited) as watch:
             await asyncio.sleep(PERIOD * (len(waits) + 0.5))
+        (seen,) = watch.processes
         return seen
 
     return run_in_virtual_time(test())
@@ -77,10 +79,24 @@ def test_who_waits_long_or_often_is_starved(waits: list[float], starved: bool) -
 
 
 async def test_this_process_is_watched_by_the_kernels_word_or_by_its_lag() -> None:
-    async with watched() as seen:
-        while seen.elapsed < 3 * PERIOD:  # noqa: ASYNC110 - it has no event to wait for
+    async with watched({"product/1": os.getpid(), "product/2": 2**22 - 1}) as watch:
+        ours, *replicas = watch.processes
+        while ours.elapsed < 3 * PERIOD:  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(PERIOD)
-    assert 0 <= seen.waited <= seen.elapsed
+    assert 0 <= ours.waited <= ours.elapsed
+    if replicas:  # on Linux: the second one is no process
+        assert [r.name for r in replicas] == ["product/1", "product/2"]
+        assert replicas[0].elapsed > 0 == replicas[1].elapsed
+
+
+def test_the_verdict_names_this_process_first_and_then_who_waited_longest() -> None:
+    ours = Starvation(elapsed=10, waited=1)
+    one, two = Starvation("order/1", 10, 4, 0.2), Starvation("order/2", 10, 6, 0.3)
+    assert Watch([ours]).verdict == ""
+    told = Watch([ours, one, two]).verdict
+    assert told == "order/2 waited 6.0 s of 10.0 s for a CPU, 0.30 s at a time (and 1 more)"
+    ours.add(0.5, 0.5)
+    assert Watch([one, ours]).verdict.startswith("this process waited 1.5 s of 10.5 s")
 
 
 def test_a_bound_that_a_starved_process_missed_was_not_measured() -> None:
