@@ -55,6 +55,8 @@ class Surroundings:
     def _shared(self) -> dict[str, str]:
         variables = {
             CIPHER_SUITES: TLS13_ONLY,
+            # A shop to try things out on: with people whose passwords are known, unless told otherwise.
+            "MESHMART_DEMO_USERS": "true",
             **self.base,
             "MESHMART_DATA_DIR": str(self.state.data),
             "PYTHONUNBUFFERED": "1",

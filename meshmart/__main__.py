@@ -7,6 +7,7 @@ import typer
 import grpcmesh.grpc_environment  # noqa: F401 - a verb that calls takes TLS 1.3 only
 from local.errors import ClusterError, describe
 from meshmart import (
+    admin,
     audit,
     call,
     down,
@@ -43,6 +44,7 @@ app.command("restart")(restart.restart)
 app.command("kill")(kill.kill)
 app.command("rotate-certs")(rotate.rotate)
 app.add_typer(fault.app, name="fault")
+app.add_typer(admin.app, name="admin")
 app.command("load")(load.load)
 app.command("audit")(audit.audit)
 app.command("redeliver")(redeliver.redeliver)

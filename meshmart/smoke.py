@@ -5,6 +5,7 @@ The process is the operator's workload, as `MESH_*` says; the outsider's certifi
 
 import asyncio
 import os
+import secrets
 import sys
 import time
 import uuid
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from ecommerce import order_pb2, product_pb2
+from ecommerce import order_pb2, product_pb2, user_pb2
 from ecommerce.order_pb2_grpc import OrderServiceStub
 from ecommerce.product_pb2_grpc import ProductServiceStub
+from ecommerce.user_pb2_grpc import UserServiceStub
 
 from grpcmesh.ca import CertificateAuthority
 from grpcmesh.config import ConfigError, MeshConfig
@@ -65,10 +67,25 @@ async def refusals(member: Member) -> str:
 
 
 async def order(member: Member) -> str:
-    """An order by the user whom SMOKE_USER names, followed until it is confirmed."""
+    """An order, followed until it is confirmed: by SMOKE_USER, or by somebody who registers and leaves."""
+    user, password = os.environ.get("SMOKE_USER", ""), os.environ.get("SMOKE_PASSWORD", "")
+    if user:
+        return await _order(member, await login(member.channel, user, password))
+    name, password = f"smoke-{uuid.uuid4().hex}", secrets.token_urlsafe(16)
+    users: Any = UserServiceStub(member.channel("user"))
+    request = user_pb2.CreateUserRequest(name=name, email=f"{name}@example.com", password=password)
+    await users.CreateUser(request, timeout=TIMEOUT)
+    session = await login(member.channel, name, password)
+    try:
+        return await _order(member, session)
+    finally:
+        metadata = (("authorization", f"Bearer {session.access_token}"),)
+        leave = user_pb2.DeleteUserRequest(id=session.user.id)
+        await users.DeleteUser(leave, metadata=metadata, timeout=TIMEOUT)
+
+
+async def _order(member: Member, session: user_pb2.LoginResponse) -> str:
     started = time.monotonic()
-    user, password = os.environ["SMOKE_USER"], os.environ["SMOKE_PASSWORD"]
-    session = await login(member.channel, user, password)
     metadata = (("authorization", f"Bearer {session.access_token}"),)
     stub: Any = OrderServiceStub(member.channel("order"))
     request = order_request(session.user.id, [(1, 1)], uuid.uuid4().hex)
@@ -79,9 +96,8 @@ async def order(member: Member) -> str:
         made = answer.order
     if made.status != order_pb2.ORDER_STATUS_CONFIRMED:
         raise CheckError(f"order {made.id} is {order_pb2.OrderStatus.Name(made.status)}")
-    return (
-        f"order {made.id} of {user}, {made.total_amount:.2f}: confirmed in {time.monotonic() - started:.2f} s"
-    )
+    took = time.monotonic() - started
+    return f"order {made.id} of {session.user.name}, {made.total_amount:.2f}: confirmed in {took:.2f} s"
 
 
 CHECKS: Mapping[str, Callable[[Member], Awaitable[str]]] = {

@@ -9,6 +9,7 @@ from grpcmesh.config import ConfigError
 from grpcmesh.errors import MeshError
 from services.kit.db import database_url
 from services.kit.migrate import migrate
+from services.user.seed import Seeding
 
 
 def services_with_tables() -> list[str]:
@@ -17,8 +18,9 @@ def services_with_tables() -> list[str]:
 
 
 async def _migrate_all(names: list[str]) -> None:
+    seeding = {"user": {"seeding": Seeding.from_env(os.environ)}}
     for name in names:
-        await migrate(database_url(name, os.environ), name)
+        await migrate(database_url(name, os.environ), name, options=seeding.get(name))
 
 
 def main(arguments: list[str]) -> int:

@@ -46,6 +46,11 @@ class UserServiceStub:
                 request_serializer=ecommerce_dot_user__pb2.CreateUserRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_user__pb2.CreateUserResponse.FromString,
                 _registered_method=True)
+        self.CreateAdmin = channel.unary_unary(
+                '/ecommerce.UserService/CreateAdmin',
+                request_serializer=ecommerce_dot_user__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.CreateUserResponse.FromString,
+                _registered_method=True)
         self.UpdateUser = channel.unary_unary(
                 '/ecommerce.UserService/UpdateUser',
                 request_serializer=ecommerce_dot_user__pb2.UpdateUserRequest.SerializeToString,
@@ -106,6 +111,14 @@ class UserServiceServicer:
 
     def CreateUser(self, request, context):
         """CreateUser registers a user. Roles are believed from an admin only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAdmin(self, request, context):
+        """CreateAdmin registers a user who may do everything, such as the first. For the operator's workload only,
+        whoever the user; `roles` is not read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +199,11 @@ def add_UserServiceServicer_to_server(servicer, server):
             ),
             'CreateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUser,
+                    request_deserializer=ecommerce_dot_user__pb2.CreateUserRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'CreateAdmin': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAdmin,
                     request_deserializer=ecommerce_dot_user__pb2.CreateUserRequest.FromString,
                     response_serializer=ecommerce_dot_user__pb2.CreateUserResponse.SerializeToString,
             ),
@@ -288,6 +306,33 @@ class UserService:
             request,
             target,
             '/ecommerce.UserService/CreateUser',
+            ecommerce_dot_user__pb2.CreateUserRequest.SerializeToString,
+            ecommerce_dot_user__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAdmin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/CreateAdmin',
             ecommerce_dot_user__pb2.CreateUserRequest.SerializeToString,
             ecommerce_dot_user__pb2.CreateUserResponse.FromString,
             options,

@@ -20,6 +20,10 @@ class UserServiceStub:
     """GetUser returns a user: oneself, or anyone for an admin."""
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]
     """CreateUser registers a user. Roles are believed from an admin only."""
+    CreateAdmin: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]
+    """CreateAdmin registers a user who may do everything, such as the first. For the operator's workload only,
+    whoever the user; `roles` is not read.
+    """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UpdateUserResponse]
     """UpdateUser changes a user's name and email."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _user_pb2.DeleteUserResponse]
@@ -59,6 +63,15 @@ class UserServiceServicer:
         context: _aio.ServicerContext[_user_pb2.CreateUserRequest, _abc.Awaitable[_user_pb2.CreateUserResponse]],
     ) -> _abc.Awaitable[_user_pb2.CreateUserResponse]:
         """CreateUser registers a user. Roles are believed from an admin only."""
+
+    def CreateAdmin(
+        self,
+        request: _user_pb2.CreateUserRequest,
+        context: _aio.ServicerContext[_user_pb2.CreateUserRequest, _abc.Awaitable[_user_pb2.CreateUserResponse]],
+    ) -> _abc.Awaitable[_user_pb2.CreateUserResponse]:
+        """CreateAdmin registers a user who may do everything, such as the first. For the operator's workload only,
+        whoever the user; `roles` is not read.
+        """
 
     def UpdateUser(
         self,

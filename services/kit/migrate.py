@@ -8,10 +8,10 @@ it; then it is tried again. Indexes are built by `services.kit.online`, without 
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
@@ -39,11 +39,19 @@ REACH_TIMEOUT, REACH_INTERVAL = 20.0, 0.25
 _KIT = Path(__file__).parent / "migrations"
 
 
-async def migrate(url: str, service: str, *, seed: bool = True, revision: str = "head") -> None:
+async def migrate(
+    url: str,
+    service: str,
+    *,
+    seed: bool = True,
+    revision: str = "head",
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Runs every migration that the database lacks, then the service's seed.
 
     Args:
         seed: Whether to fill a new database.
+        options: For the service's seed.
         revision: The last migration to run; for tests of those after it.
 
     Safe to repeat, and safe when two run at once: the second waits, then finds nothing to do. A database
@@ -60,7 +68,7 @@ async def migrate(url: str, service: str, *, seed: bool = True, revision: str = 
         async with nullcontext() if on_sqlite else _exclusively(url, service):
             await _tried(db, revision, concurrently=_concurrently(url))
         if seed:
-            await importlib.import_module(f"services.{service}.seed").seed(db)
+            await importlib.import_module(f"services.{service}.seed").seed(db, **(options or {}))
 
 
 @asynccontextmanager

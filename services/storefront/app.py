@@ -55,7 +55,7 @@ def build_app(
     ]
     middleware = [
         *outermost,
-        Middleware(Edge, log=log, closing=draining or closing.is_set),
+        Middleware(Edge, log=log, closing=draining or closing.is_set, https=site.settings.secure_cookies),
         Middleware(
             VisitMiddleware,
             renewals=Renewals(site.shop.accounts),

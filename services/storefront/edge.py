@@ -21,6 +21,8 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+#: For a year (RFC 6797, 6.1), of this host only: others under its domain may not be ready for it.
+HSTS = "max-age=31536000"
 
 
 class Log(Protocol):
@@ -38,10 +40,12 @@ class Edge:
         app: What it stands around.
         log: One line a request: never a query, a cookie or a body.
         closing: Tells whether the process is leaving: connections are then not kept for a next request.
+        https: Whether visitors come by https, and shall come by nothing else any more.
     """
 
-    def __init__(self, app: ASGIApp, log: Log, closing: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, log: Log, closing: Callable[[], bool], https: bool = False) -> None:
         self._app, self._log, self._closing = app, log, closing
+        self._headers = {**HEADERS, **({"strict-transport-security": HSTS} if https else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +77,7 @@ class Edge:
             )
 
     def _dress(self, headers: MutableHeaders) -> None:
-        for name, value in HEADERS.items():
+        for name, value in self._headers.items():
             headers[name] = value
         headers.setdefault("cache-control", "no-store")
         if self._closing():

@@ -18,13 +18,15 @@ class Settings:
     traces_url: str = ""
     """Base address of the trace store's pages; a trace lies at `/trace/ID` under it. Empty: no links."""
     secure_cookies: bool = False
-    """Cookies for https only. Off for http://127.0.0.1; on behind anything that speaks TLS."""
+    """Cookies for https only, and HSTS. Off for http://127.0.0.1; on behind anything that speaks TLS."""
+    demo_users: bool = False
+    """Whether the log-in page tells of the demo users and their passwords."""
     proxies: Proxies = field(default_factory=Proxies)
     """The peers that are believed when they say, by X-Forwarded-For or a PROXY line, whom they speak for."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Reads MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES and _TRUSTED_PROXIES.
+        """Reads MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES, _DEMO_USERS and _TRUSTED_PROXIES.
 
         Raises:
             ConfigError: with a line for each variable that is wrong.
@@ -40,10 +42,13 @@ class Settings:
         secure = environ.get("MESHMART_SECURE_COOKIES", "false").lower()
         if secure not in ("true", "false"):
             problems.append(f"MESHMART_SECURE_COOKIES={secure!r}: must be true or false")
+        demo = environ.get("MESHMART_DEMO_USERS", "false").lower()
+        if demo not in ("true", "false"):
+            problems.append(f"MESHMART_DEMO_USERS={demo!r}: must be true or false")
         proxies = _proxies(environ.get("MESHMART_TRUSTED_PROXIES", ""), problems)
         if problems:
             raise ConfigError(problems)
-        return cls(host.strip("[]"), int(port), traces, secure == "true", proxies)
+        return cls(host.strip("[]"), int(port), traces, secure == "true", demo == "true", proxies)
 
 
 def _proxies(networks: str, problems: list[str]) -> Proxies:

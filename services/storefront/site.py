@@ -122,6 +122,7 @@ class Site:
             "trail": visit.trail,
             "replica": self.replica,
             "traces": self.settings.traces_url,
+            "demo_users": self.settings.demo_users,
             "path": request.url.path,
         }
         body = self._templates.get_template(template).render(

@@ -1,22 +1,102 @@
-"""The people that a new shop starts with. Their passwords, `NAME-password`, are no secret: it is a demo."""
+"""The people that a new shop starts with: demo users where they are asked for, and the first admin.
+
+The demo users' passwords, `NAME-password`, are no secret.
+"""
 
 import asyncio
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
 from sqlalchemy import Connection, func, select, text
 
+from grpcmesh.config import ConfigError
+from grpcmesh.errors import AlreadyExists, InvalidArgument
 from services.kit.db import Database
 from services.user.domain import NewUser
 from services.user.passwords import ScryptPasswords
-from services.user.storage import row_of
+from services.user.storage import SqlUsers, row_of
 from services.user.tables import account
+from services.user.users import Registration, Users
 
 #: Name and roles; ids count from 1 in this order.
 _PEOPLE = (("alice", ("user", "admin")), ("bob", ("user",)), ("charlie", ("user", "moderator")))
 
 
-async def seed(db: Database) -> None:
-    """Registers them where nobody is registered yet. Safe when two do it at once."""
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """Who may do everything in a shop that has nobody yet."""
+
+    name: str
+    email: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read the files `name`, `email` and `password` of a directory, as a mounted Secret has them.
+
+        Raises:
+            ConfigError: one of them cannot be read.
+        """
+        try:
+            parts = [(directory / part).read_text().strip() for part in ("name", "email", "password")]
+        except (OSError, ValueError) as e:
+            raise ConfigError([f"MESHMART_FIRST_ADMIN_DIR={directory}: {e}"]) from e
+        return cls(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Seeding:
+    """Whom to register."""
+
+    demo_users: bool = False
+    first_admin: FirstAdmin | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read MESHMART_DEMO_USERS (false) and MESHMART_FIRST_ADMIN_DIR.
+
+        Raises:
+            ConfigError: one of them is wrong.
+        """
+        demo = environ.get("MESHMART_DEMO_USERS", "false").lower()
+        if demo not in ("true", "false"):
+            raise ConfigError([f"MESHMART_DEMO_USERS={demo!r}: must be true or false"])
+        directory = environ.get("MESHMART_FIRST_ADMIN_DIR", "")
+        return cls(demo == "true", FirstAdmin.read(Path(directory)) if directory else None)
+
+
+async def seed(db: Database, seeding: Seeding = Seeding(demo_users=True)) -> None:
+    """Register the demo users where nobody is registered yet, and the admin where there is none.
+
+    Safe when two do it at once.
+
+    Raises:
+        ConfigError: the first admin is not acceptable.
+    """
+    if seeding.first_admin is not None:
+        await _register_admin(db, seeding.first_admin)
+    if seeding.demo_users:
+        await _register_demo_users(db)
+
+
+async def _register_admin(db: Database, admin: FirstAdmin) -> None:
+    has_one = select(account.c.id).where(account.c.roles.contains('"admin"')).limit(1)
+    if await db.read(lambda c: c.scalar(has_one)):
+        return
+    said = Registration(admin.name, admin.email, admin.password, roles=("user", "admin"))
+    try:
+        await Users(SqlUsers(db), ScryptPasswords()).register_admin(said)
+    except AlreadyExists:
+        return  # by somebody at the same time
+    except InvalidArgument as e:
+        told = "; ".join(f"{v.field} {v.description}" for v in e.violations)
+        raise ConfigError([f"MESHMART_FIRST_ADMIN_DIR: {told}"]) from e
+
+
+async def _register_demo_users(db: Database) -> None:
     registered = select(func.count()).select_from(account)
     if await db.read(lambda c: c.scalar(registered)):
         return

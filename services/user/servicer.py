@@ -44,6 +44,9 @@ class UserServicer(UserServiceServicer):
         user = await self._users.register(current_actor(), _registration(request), address)
         return pb.CreateUserResponse(user=_user(user))
 
+    async def CreateAdmin(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
+        return pb.CreateUserResponse(user=_user(await self._users.register_admin(_registration(request))))
+
     async def BatchCreateUsers(
         self, request_iterator: AsyncIterator[pb.CreateUserRequest], context: Any
     ) -> pb.BatchCreateUsersResponse:

@@ -76,6 +76,13 @@ class Users:
             raise PermissionDenied("only an admin gives roles", "ROLE_REQUIRED", role="admin")
         return await self._store.add(await self._hashed(user, said, address))
 
+    async def register_admin(self, said: Registration) -> User:
+        """A new admin, on the operator's word. Raises AlreadyExists."""
+        with checking() as check:
+            check.that(bool(said.password), "password", "must be given")
+            user = replace(_new(check, said), roles=("user", "admin"))
+        return await self._store.add(await self._hashed(user, said, ""))
+
     async def register_all(self, actor: Actor, batch: Sequence[Registration]) -> Sequence[User]:
         """New users, all or none, in their order.
 

@@ -52,3 +52,44 @@ def test_the_toolbox_changes_the_shops_own_objects_only(each_helm: Helm) -> None
         seen.add(resource)
     assert seen == by_name.keys()
     assert not any("secrets" in rule["resources"] or "*" in rule["resources"] for rule in rules)
+
+
+def settings(rendered: Rendered, name: str) -> dict[str, str]:
+    """Variables of a Deployment or Job."""
+    found = rendered.of("Deployment").get(name) or rendered.of("Job")[name]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+def test_demo_users_are_there_only_where_asked_for(each_helm: Helm, defaults: Rendered) -> None:
+    for name in ("migrations", "storefront"):
+        assert settings(defaults, name)["MESHMART_DEMO_USERS"] == "false"
+        asked = each_helm.render("seed.demoUsers=true")
+        assert settings(asked, name)["MESHMART_DEMO_USERS"] == "true"
+    assert yaml.safe_load((CHART / "demo.yaml").read_text())["seed"]["demoUsers"] is True
+
+
+def test_the_first_admin_comes_from_a_secret(each_helm: Helm, defaults: Rendered) -> None:
+    assert "MESHMART_FIRST_ADMIN_DIR" not in settings(defaults, "migrations")
+    rendered = each_helm.render('seed.firstAdminSecret="root"')
+    assert settings(rendered, "migrations")["MESHMART_FIRST_ADMIN_DIR"] == "/first-admin"
+    pod = rendered.of("Job")["migrations"]["spec"]["template"]["spec"]
+    assert {"name": "first-admin", "secret": {"secretName": "root"}} in pod["volumes"]
+    assert {"name": "first-admin", "mountPath": "/first-admin", "readOnly": True} in pod["containers"][0][
+        "volumeMounts"
+    ]
+
+
+def test_cookies_are_secure_where_visitors_come_by_https(each_helm: Helm, defaults: Rendered) -> None:
+    https = {
+        (): "false",
+        ("ingress.enabled=true",): "true",
+        ("ingress.enabled=true", "pages.https=false"): "false",
+        ("pages.https=true",): "true",
+    }
+    for values, expected in https.items():
+        storefront = settings(each_helm.render(*values), "storefront")
+        assert storefront["MESHMART_SECURE_COOKIES"] == expected, values
+    assert "MESHMART_TRUSTED_PROXIES" not in settings(defaults, "storefront")
+    behind = each_helm.render('pages.trustedProxies=["10.0.0.0/8","fd00::/8"]')
+    assert settings(behind, "storefront")["MESHMART_TRUSTED_PROXIES"] == "10.0.0.0/8,fd00::/8"

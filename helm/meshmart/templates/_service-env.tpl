@@ -1,3 +1,9 @@
+{{- /* Whether visitors come by https. */ -}}
+{{- define "meshmart.https" -}}
+{{- $https := toString .Values.pages.https -}}
+{{- ternary (toString .Values.ingress.enabled) $https (eq $https "auto") -}}
+{{- end }}
+
 {{- /* Environment of a service, arguments: root, spec. `env` of the values wins over it. */ -}}
 {{- define "meshmart.serviceEnv" -}}
 {{- $bind := .root.Values.bindAddress -}}
@@ -17,8 +23,10 @@ MESHMART_HTTP_ADDRESS: "{{ $bind }}:8080"
 {{- with include "meshmart.pagesUrl" .root }}
 MESHMART_TRACES_URL: {{ . }}
 {{- end }}
-{{- if and .root.Values.ingress.enabled .root.Values.ingress.tlsSecret }}
-MESHMART_SECURE_COOKIES: "true"
+MESHMART_SECURE_COOKIES: {{ eq (include "meshmart.https" .root) "true" | quote }}
+MESHMART_DEMO_USERS: {{ .root.Values.seed.demoUsers | quote }}
+{{- with .root.Values.pages.trustedProxies }}
+MESHMART_TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
 {{- if .spec.signingKeys }}

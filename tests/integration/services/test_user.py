@@ -153,6 +153,15 @@ async def test_a_person_registers_logs_in_changes_and_leaves(user: Any) -> None:
     assert (gone.code, gone.resource) == (Code.NOT_FOUND, ("user", str(made.id)))
 
 
+async def test_the_operator_makes_an_admin(user: Any) -> None:
+    request = _create("root", password="root-password", roles=["moderator"])
+    made = (await user.CreateAdmin(request, metadata=NOBODY)).user
+    assert list(made.roles) == ["user", "admin"]
+    assert (await user.Login(pb.LoginRequest(login="root", password="root-password"))).user == made
+    refusal = await refused(user.CreateAdmin(_create("again"), metadata=NOBODY))
+    assert (refusal.code, refusal.fields) == (Code.INVALID_ARGUMENT, {"password"})
+
+
 async def test_what_is_taken_is_named(user: Any) -> None:
     taken = await refused(user.CreateUser(_create("BOB", email="b@example.com"), metadata=NOBODY))
     assert (taken.code, taken.resource) == (Code.ALREADY_EXISTS, ("user", "BOB"))
@@ -276,6 +285,7 @@ async def test_a_profile_is_what_the_user_said_last(user: Any) -> None:
 _METHODS: dict[str, Any] = {
     "GetUser": pb.GetUserRequest,
     "CreateUser": pb.CreateUserRequest,
+    "CreateAdmin": pb.CreateUserRequest,
     "UpdateUser": pb.UpdateUserRequest,
     "DeleteUser": pb.DeleteUserRequest,
     "ListUsers": pb.ListUsersRequest,

@@ -260,13 +260,15 @@ def _replica(endpoint: str) -> str:
 class FakeShop:
     """The ports and an HTTP client of the application on top of them."""
 
-    def __init__(self, products: Sequence[Product], traces_url: str = "http://traces.test") -> None:
+    def __init__(self, products: Sequence[Product], settings: Settings | None = None) -> None:
         self.catalogue = FakeCatalogue(products)
         self.orders, self.accounts, self.log = FakeOrders(self.catalogue), FakeAccounts(), FakeLog()
         self.closing = asyncio.Event()
         self.notices = FakeNotices()
         self.shop = Shop(self.catalogue, self.orders, self.accounts, self.notices)
-        self.site = Site(self.shop, Settings(traces_url=traces_url), "storefront-1", _replica)
+        self.site = Site(
+            self.shop, settings or Settings(traces_url="http://traces.test"), "storefront-1", _replica
+        )
         self.app = build_app(self.site, self.log, self.closing)
 
     def client(self, **options: Any) -> httpx.AsyncClient:

@@ -2,6 +2,7 @@ import httpx
 import pytest
 
 from services.storefront.domain import Problem, ShopError
+from services.storefront.settings import Settings
 from tests.unit.services.storefront.fakes import BOB, FakeShop, send
 
 
@@ -84,3 +85,28 @@ async def test_logging_out_works_in_the_browser_while_the_shop_cannot_be_told(
 
 async def test_passwords_are_not_logged(shop: FakeShop, bob: httpx.AsyncClient) -> None:
     assert "bob-password" not in str(shop.log.lines)
+
+
+@pytest.mark.parametrize("demo", [True, False])
+async def test_passwords_are_told_only_where_demo_users_were_asked_for(shop: FakeShop, demo: bool) -> None:
+    shop.site.settings = Settings(demo_users=demo)
+    async with shop.client() as client:
+        assert ("bob-password" in (await client.get("/login")).text) is demo
+
+
+@pytest.mark.parametrize("https", [True, False])
+async def test_https_makes_cookies_secure_and_keeps_browsers_to_it(https: bool) -> None:
+    shop = FakeShop([], settings=Settings(secure_cookies=https))
+    async with shop.client() as client:
+        response = await client.get("/login")
+    assert ("strict-transport-security" in response.headers) is https
+    assert all(("Secure" in cookie) is https for cookie in response.headers.get_list("set-cookie"))
+
+
+async def test_too_many_wrong_passwords_are_said_so_on_the_form(
+    shop: FakeShop, browser: httpx.AsyncClient
+) -> None:
+    shop.accounts.fails = ShopError(Problem.BUSY, "too many wrong passwords", retry_after=29.5)
+    response = await send(browser, "/login", login="bob", password="bob-password")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "30")
+    assert "Too many tries" in response.text

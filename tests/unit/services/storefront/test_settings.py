@@ -1,6 +1,7 @@
 import pytest
 
 from grpcmesh.config import ConfigError
+from grpcmesh.http import Proxies
 from services.storefront.settings import Settings
 
 
@@ -13,8 +14,11 @@ def test_settings_are_read() -> None:
         "MESHMART_HTTP_ADDRESS": "[::1]:80",
         "MESHMART_TRACES_URL": "http://t/",
         "MESHMART_SECURE_COOKIES": "true",
+        "MESHMART_DEMO_USERS": "true",
+        "MESHMART_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
     }
-    assert Settings.from_env(given) == Settings("::1", 80, "http://t", True)
+    proxies = Proxies.of(["10.0.0.0/8", "192.0.2.1"])
+    assert Settings.from_env(given) == Settings("::1", 80, "http://t", True, True, proxies)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -22,6 +26,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "MESHMART_HTTP_ADDRESS": "8080",
         "MESHMART_TRACES_URL": "javascript:alert(1)",
         "MESHMART_SECURE_COOKIES": "si",
+        "MESHMART_DEMO_USERS": "perhaps",
+        "MESHMART_TRUSTED_PROXIES": "10.0.0.0/8, everybody",
     }
     with pytest.raises(ConfigError) as e:
         Settings.from_env(wrong)

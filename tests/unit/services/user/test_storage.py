@@ -2,10 +2,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from grpcmesh.config import ConfigError
 from grpcmesh.errors import AlreadyExists, ResourceExhausted, Unauthenticated
 from services.kit.db import Database
 from services.kit.migrate import migrate
@@ -14,6 +16,7 @@ from services.user.attempts import SqlAttempts
 from services.user.domain import Address, NewUser, Profile, Status
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import ScryptPasswords
+from services.user.seed import FirstAdmin, Seeding
 from services.user.session_storage import SqlSessions
 from services.user.sessions import OVERLAP, digest_of
 from services.user.storage import SqlUsers
@@ -202,3 +205,52 @@ async def test_a_profile_is_kept_with_the_time_of_the_first(db: Database) -> Non
     assert changed is not None
     assert changed.profile == replace(told, created_at=1_000)
     assert await later.set_profile(99, told) is None
+
+
+@pytest.fixture
+def empty(new_databases: Maker) -> str:
+    return new_databases().url("user")
+
+
+async def people(url: str) -> dict[str, tuple[str, ...]]:
+    async with Database.open(url, "user") as db:
+        return {u.name: u.roles for u in await SqlUsers(db).page(Page())}
+
+
+async def test_nobody_is_there_unless_asked_for(empty: str) -> None:
+    await migrate(empty, "user", options={"seeding": Seeding.from_env({})})
+    assert await people(empty) == {}
+    await migrate(empty, "user", options={"seeding": Seeding.from_env({"MESHMART_DEMO_USERS": "true"})})
+    assert (await people(empty)).keys() == {"alice", "bob", "charlie"}
+
+
+async def test_the_first_admin_is_made_once_and_may_log_in(empty: str, tmp_path: Path) -> None:
+    for part, text in {"name": "Root", "email": "root@example.com", "password": "a long one\n"}.items():
+        (tmp_path / part).write_text(text)
+    seeding = Seeding.from_env({"MESHMART_FIRST_ADMIN_DIR": str(tmp_path)})
+    assert "a long one" not in repr(seeding)
+    await asyncio.gather(*(migrate(empty, "user", options={"seeding": seeding}) for _ in range(2)))
+    (tmp_path / "name").write_text("Second")
+    again = Seeding.from_env({"MESHMART_FIRST_ADMIN_DIR": str(tmp_path)})
+    await migrate(empty, "user", options={"seeding": again})
+    assert await people(empty) == {"Root": ("user", "admin")}
+    async with Database.open(empty, "user") as db:
+        assert (await logins(db).login("root", "a long one"))[0].roles == ("user", "admin")
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({"MESHMART_DEMO_USERS": "perhaps"}, "MESHMART_DEMO_USERS"),
+        ({"MESHMART_FIRST_ADMIN_DIR": "/nowhere"}, "MESHMART_FIRST_ADMIN_DIR"),
+    ],
+)
+def test_a_seeding_that_cannot_be_read_is_an_error(environ: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        Seeding.from_env(environ)
+
+
+async def test_a_first_admin_with_a_short_password_is_refused(empty: str) -> None:
+    seeding = Seeding(first_admin=FirstAdmin("root", "root@example.com", "short"))
+    with pytest.raises(ConfigError, match="password"):
+        await migrate(empty, "user", options={"seeding": seeding})
