@@ -90,10 +90,20 @@ class Member:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def channel(self, target: str) -> "MeshChannel":
-        """The channel to a service, such as `product`; one per target, closed with this."""
+    def channel(self, target: str, **more: Any) -> "MeshChannel":
+        """Return the channel to a service, such as `product`; one per target, closed with this.
+
+        Args:
+            more: `options`, `layers`, `attempt_layers` and `interceptors` of `MeshChannel`, given when the
+                channel is asked for the first time.
+
+        Raises:
+            ValueError: The target's channel has been opened already, and there is more.
+        """
+        if target in self._channels and more:
+            raise ValueError(f"the channel to {target} is open already: {', '.join(more)} would be ignored")
         if target not in self._channels:
-            self._channels[target] = self._open(target)
+            self._channels[target] = self._open(target, more)
         return self._channels[target]
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
@@ -131,7 +141,7 @@ class Member:
             self.admin = AdminServer(self.config.admin, self.telemetry.registry, self.state)
             await self.admin.start()
 
-    def _open(self, target: str) -> "MeshChannel":
+    def _open(self, target: str, more: Mapping[str, Any]) -> "MeshChannel":
         from grpcmesh.client.channel import MeshChannel  # a process without channels needs no resolver
 
         channel = MeshChannel(
@@ -140,6 +150,7 @@ class Member:
             identity=self.identity,
             service_config=self.service_config,
             telemetry=self.telemetry,
+            **more,
         )
         self.telemetry.add(channel)
         self.spawn(channel.start(), f"channel {target}")

@@ -70,9 +70,9 @@ class App:
         self._resources = contextlib.AsyncExitStack()
         self._health_port = HealthPort(self.config.health, self.health)
 
-    def channel(self, target: str) -> "MeshChannel":
-        """The channel to another service, such as `product`."""
-        return self.member.channel(target)
+    def channel(self, target: str, **more: Any) -> "MeshChannel":
+        """Return the channel to another service, such as `product`. See `Member.channel`."""
+        return self.member.channel(target, **more)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Runs a coroutine in the background. If it fails, the process drains and exits with 1."""

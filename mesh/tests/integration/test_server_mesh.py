@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpcmesh.auth import StaticKeys, TokenIssuer
 from grpcmesh.balancer import LOAD_KEY, LoadReport
 from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.call import ClientLayer
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import AdminConfig, BalancerConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from grpcmesh.identity import IdentityStore
@@ -220,3 +221,14 @@ async def test_a_server_tells_its_load_and_the_weighted_balancer_reads_it(tmp_pa
                     reports += [LoadReport.decode(v) for k, v in trailing if k == LOAD_KEY]
             assert reports[-1].cpu_utilization > 0
             assert reports[-1].weight() > 0
+
+
+async def test_a_members_channel_takes_what_a_channel_takes_when_it_is_opened(tmp_path: Path) -> None:
+    write_atomically(tmp_path, CertificateAuthority().issue("client").files())
+    layer = ClientLayer()
+    async with Member(member_config(tmp_path), sockets=False) as member:
+        channel = member.channel("ping", layers=[layer], options=[("grpc.max_receive_message_length", 100)])
+        assert layer in channel._core.layers
+        assert member.channel("ping") is channel
+        with pytest.raises(ValueError, match="layers would be ignored"):
+            member.channel("ping", layers=[layer])

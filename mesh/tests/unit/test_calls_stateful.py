@@ -49,6 +49,8 @@ CONFIG = MeshConfig(
     health=HealthConfig(watch=False),
     retry=RetryConfig(max_attempts=3, base_backoff=0.1, max_backoff=1.0),
 )
+#: Seconds within which a first retry is made.
+BACKOFF = 0.11
 #: Seconds after a deadline by which the watchdog has ended a call that gRPC forgot.
 FORGOTTEN = 2.0
 
@@ -285,6 +287,14 @@ class Calls(RuleBasedStateMachine):
         native = data.draw(st.sampled_from(self.wire.live()))
         trailing = [("grpc-retry-pushback-ms", pushback)] if pushback else []
         self.loop.call_soon(native.end, code, "told to", trailing)
+        self.settle(BACKOFF)
+
+    @precondition(lambda self: self.wire.live())
+    @rule()
+    def send_all(self) -> None:
+        """Every response stream gets a message."""
+        for native in self.wire.live():
+            self.loop.call_soon(native.send)
         self.settle()
 
     @precondition(lambda self: self.wire.live())
@@ -304,12 +314,12 @@ class Calls(RuleBasedStateMachine):
         self.loop.call_soon(native.send)
         if end:
             self.loop.call_soon(native.end, data.draw(st.sampled_from(CODES)))
-        self.settle()
+        self.settle(BACKOFF if end else 0.0)
 
     @rule(address=st.sampled_from(ADDRESSES), up=st.booleans())
     def connect(self, address: str, up: bool) -> None:
         self.loop.call_soon(self.wire.restore if up else self.wire.cut, address)
-        self.settle()
+        self.settle(BACKOFF)
 
     @rule(address=st.sampled_from(ADDRESSES))
     def blink(self, address: str) -> None:
