@@ -10,7 +10,7 @@ def create_index(
     op: Any,
     name: str,
     table: str,
-    columns: Sequence[str],
+    columns: Sequence[Any],
     *,
     unique: bool = False,
     where: str = "",

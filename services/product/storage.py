@@ -24,7 +24,7 @@ from sqlalchemy import (
 from services.kit.db import Database
 from services.kit.paging import Page
 from services.kit.text import fold
-from services.product import ledger
+from services.product import ledger, search
 from services.product.domain import Category, Criteria, Draft, Edit, Product, Ranking, Wish
 from services.product.ledger import Kind, Movement
 from services.product.stock import enter, lately, now_us
@@ -66,15 +66,43 @@ class SqlProducts:
         return await self._products(statement)
 
     async def search(self, criteria: Criteria) -> AsyncIterator[Product]:
-        matching, last = _matching(criteria), 0
+        query = fold(criteria.query)
+        if query and not search.is_indexed(query):
+            async for each in self._scan(criteria, query):
+                yield each
+            return
+        matching, place, last = self._matching(criteria, query), self._place(query), 0
         while True:
             # No connection is held while the caller reads.
-            found = await self._products(matching.where(product.c.id > last))
+            found = await self._products(matching.where(place > last))
             for each in found:
                 yield each
             if len(found) < _BATCH:
                 return
             last = found[-1].id
+
+    async def _scan(self, criteria: Criteria, query: str) -> AsyncIterator[Product]:
+        """A search that no index helps: each statement looks through so many ids."""
+        end = await self._db.read(lambda c: c.scalar(select(func.max(product.c.id)))) or 0
+        matching = _bounded(_filtered(criteria.category), criteria.min_price, criteria.max_price)
+        matching = matching.where(search.contains(query)).order_by(product.c.id).limit(_BATCH)
+        last = 0
+        while last < end:
+            stop = last + search.STRIDE
+            found = await self._products(matching.where(product.c.id > last, product.c.id <= stop))
+            for each in found:
+                yield each
+            last = found[-1].id if len(found) == _BATCH else stop
+
+    def _matching(self, criteria: Criteria, query: str) -> Select[Any]:
+        statement = _filtered(criteria.category).order_by(self._place(query)).limit(_BATCH)
+        if query:
+            statement = search.narrowed(statement, [query], on_sqlite=self._db.is_sqlite, tags=False)
+            statement = statement.where(search.contains(query))
+        return _bounded(statement, criteria.min_price, criteria.max_price)
+
+    def _place(self, query: str) -> ColumnElement[int]:
+        return search.place(query, on_sqlite=self._db.is_sqlite)
 
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
         now = self._clock()
@@ -90,10 +118,12 @@ class SqlProducts:
 
     async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
         # The database only sieves, alike on SQLite and PostgreSQL; what fits how well, the domain says.
-        hits = [_mentions(stem) for stem in wish.stems]
+        hits = [search.mentions(stem) for stem in wish.stems]
         count = sum((case((hit, 1), else_=0) for hit in hits), literal(0))
         statement = _bounded(_filtered(wish.category), wish.min_price, wish.max_price)
         if hits:
+            stems = list(wish.stems)
+            statement = search.narrowed(statement, stems, on_sqlite=self._db.is_sqlite, tags=True)
             statement = statement.where(or_(*hits))
         by_price = {Ranking.CHEAPEST: product.c.price, Ranking.DEAREST: product.c.price.desc()}
         ranking = [by_price[wish.ranking]] if wish.ranking in by_price else []
@@ -146,21 +176,9 @@ def _filtered(category: Category) -> Select[Any]:
     return statement.where(product.c.category == int(category)) if category else statement
 
 
-def _matching(criteria: Criteria) -> Select[Any]:
-    statement = _filtered(criteria.category).order_by(product.c.id).limit(_BATCH)
-    if criteria.query:
-        statement = statement.where(product.c.search_text.contains(fold(criteria.query), autoescape=True))
-    return _bounded(statement, criteria.min_price, criteria.max_price)
-
-
 def _bounded(statement: Select[Any], min_price: int, max_price: int) -> Select[Any]:
     if min_price:
         statement = statement.where(product.c.price >= min_price)
     if max_price:
         statement = statement.where(product.c.price <= max_price)
     return statement
-
-
-def _mentions(stem: str) -> ColumnElement[bool]:
-    tags = func.lower(product.c.tags)
-    return product.c.search_text.contains(stem, autoescape=True) | tags.contains(stem, autoescape=True)

@@ -1,0 +1,160 @@
+"""What the shop's reads take at volume, on SQLite and PostgreSQL.
+
+    nice -n 10 python bench/volume.py [--scale 0.1] [--rounds 5]
+
+Makes 100,000 products, 1,000,000 orders, 300,000 waiting events and 3,000,000 figures, times --scale, the
+same each time, in a directory of its own and in a PostgreSQL of its own; then prints the median milliseconds
+of each read over the rounds. For before and after, run it in two checkouts: it speaks to the stores alone.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.analytics.storage import SqlStore as Figures
+from services.analytics.tables import metrics
+from services.kit import outbox
+from services.kit.db import Database
+from services.kit.migrate import migrate
+from services.order.domain import Status
+from services.order.storage import SqlStore as Orders
+from services.order.tables import orders
+from services.product.domain import Category, Criteria, Draft, Wish
+from services.product.storage import SqlProducts, row_of
+from services.product.tables import product
+from tests.postgres import binaries, throwaway
+
+PRODUCTS, ORDERS, EVENTS, FIGURES = 100_000, 1_000_000, 300_000, 3_000_000
+NOW = 1_767_225_600
+_PIECE = 5_000
+_NAMES = ("product_units", "product_revenue", "orders", "revenue", "product_views")
+_WORDS = ("laptop", "lamp", "chair", "novel", "shirt", "tent", "kettle", "mirror", "racket", "speaker")
+Rows = Iterator[Mapping[str, Any]]
+
+
+def _products(rng: random.Random, number: int) -> Rows:
+    for n in range(number):
+        name = f"{rng.choice(_WORDS).title()} {rng.choice(_WORDS)} {n}"
+        about = " ".join(rng.choices(_WORDS, k=20))
+        draft = Draft(name, about, rng.randint(100, 100_000), 5, Category(1 + n % 5), (rng.choice(_WORDS),))
+        yield row_of(draft, NOW) | {"created_at": NOW}
+
+
+def _orders(rng: random.Random, number: int) -> Rows:
+    rare = max(number // 20_000, 1)
+    same = {"step": "DONE", "total": 100, "payment_id": 1, "on_file": True, "address": {}, "attempts": 0}
+    for n in range(number):
+        status = Status.REFUNDED if n < rare else Status.DELIVERED
+        at = {"version": 3, "lease_until": 0.0, "created_at": NOW + n, "updated_at": NOW + n}
+        yield same | at | {"user_id": rng.randint(1, 10_000), "status": status.value, "key": f"k{n}"}
+
+
+def _events(_: random.Random, number: int) -> Rows:
+    for n in range(number):
+        yield outbox.row("analytics", f"order-{n}", f"order-{n}-1", {"n": n}, NOW)
+
+
+def _figures(_: random.Random, number: int) -> Rows:
+    per_minute = 100
+    for n in range(number):
+        minute, place = NOW - 60 * (n // per_minute), n % per_minute
+        name, product_id = (_NAMES[place % 2], place // 2 + 1) if place > 2 else (_NAMES[2 + place], 0)
+        yield {"name": name, "minute": minute, "product_id": product_id, "value": 1, "cursor": n + 1}
+
+
+async def _fill(db: Database, table: sa.Table, rows: Rows) -> None:
+    piece: list[Mapping[str, Any]] = []
+    for row in rows:
+        piece.append(row)
+        if len(piece) == _PIECE:
+            await db.write(lambda c, piece=piece: c.execute(sa.insert(table), piece))  # type: ignore[misc]
+            piece = []
+    if piece:
+        await db.write(lambda c: c.execute(sa.insert(table), piece))
+
+
+async def _all(store: SqlProducts, query: str) -> None:
+    async for _ in store.search(Criteria(query, Category.UNSPECIFIED, 0, 0)):
+        pass
+
+
+def _reads(dbs: Mapping[str, Database]) -> dict[str, Callable[[], Awaitable[object]]]:
+    catalogue, shop, figures = SqlProducts(dbs["product"]), Orders(dbs["order"]), Figures(dbs["analytics"])
+    queue = outbox.SqlQueue(dbs["order"])
+    # On a8def03 the count has no argument.
+    topics = (("notification", "analytics"),) if signature(queue.waiting).parameters else ()
+    return {
+        "search, no match": lambda: _all(catalogue, "quetzalcoatl"),
+        "search, two characters, no match": lambda: _all(catalogue, "zq"),
+        "search, 'laptop', the whole stream": lambda: _all(catalogue, "laptop"),
+        "assistant": lambda: catalogue.candidates(Wish(stems=("laptop", "lamp")), 200),
+        "assistant, no match": lambda: catalogue.candidates(Wish(stems=("quetzal",)), 200),
+        "orders by a rare status": lambda: shop.page(0, Status.REFUNDED, 20, 0),
+        "dashboard, 60 minutes": lambda: figures.dashboard(NOW - 3600, NOW + 60, 10),
+        "count of the outbox": lambda: queue.waiting(*topics),
+    }
+
+
+async def measure(url: Callable[[str], str], scale: float, rounds: int) -> None:
+    """Prints a line for each read of one database."""
+    rng, dbs = random.Random(1), dict[str, Database]()
+    async with AsyncExitStack() as stack:
+        for service in ("product", "order", "analytics"):
+            await migrate(url(service), service, seed=False)
+            db = Database.open(url(service), service, lock_timeout=60)
+            dbs[service] = await stack.enter_async_context(db)
+        started = time.perf_counter()
+        await _fill(dbs["product"], product, _products(rng, round(PRODUCTS * scale)))
+        await _fill(dbs["order"], orders, _orders(rng, round(ORDERS * scale)))
+        await _fill(dbs["order"], outbox.table, _events(rng, round(EVENTS * scale)))
+        await _fill(dbs["analytics"], metrics, _figures(rng, round(FIGURES * scale)))
+        for db in dbs.values():
+            await db.write(lambda c: c.execute(sa.text("ANALYZE")))
+        print(f"  made in {time.perf_counter() - started:.0f} s")
+        for name, read in _reads(dbs).items():
+            print(f"  {name:<36} {await _median(read, rounds):9.1f} ms")
+
+
+async def _median(read: Callable[[], Awaitable[object]], rounds: int) -> float:
+    await read()
+    took = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        await read()
+        took.append(1000 * (time.perf_counter() - started))
+    return statistics.median(took)
+
+
+def main() -> None:
+    """Measures both databases."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=0.1, help="of the full volume (default: 0.1)")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmart-volume-"))
+        print(f"sqlite, scale {asked.scale:g}")
+        asyncio.run(measure(lambda s: f"sqlite:///{Path(directory) / s}.db", asked.scale, asked.rounds))
+        programs = binaries()
+        if programs is None:
+            sys.exit("PostgreSQL is not installed: not measured")
+        server = stack.enter_context(throwaway(programs))
+        print(f"postgresql, scale {asked.scale:g}")
+        asyncio.run(measure(lambda _: server.url("postgres"), asked.scale, asked.rounds))
+
+
+if __name__ == "__main__":
+    main()
