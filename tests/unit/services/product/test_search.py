@@ -41,6 +41,8 @@ async def many(db: Database) -> SqlProducts:
     rows = [row_of(_draft(f"Thing number {n:05}"), 0) | {"created_at": 0} for n in range(NUMBER)]
     await db.write(lambda c: c.execute(sa.insert(product), rows))
     if not db.is_sqlite:
+        for index in ("product_search_text", "product_search_tags"):  # as VACUUM does
+            await db.write(lambda c, i=index: c.execute(sa.text(f"SELECT gin_clean_pending_list('{i}')")))  # type: ignore[misc]
         await db.write(lambda c: c.execute(sa.text("ANALYZE product")))
     return SqlProducts(db)
 
