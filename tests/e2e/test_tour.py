@@ -70,6 +70,7 @@ def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
 def _played(cluster: RunningCluster, *scenes: str) -> dict[str, Any]:
     """The outcomes of a tour, by scene; its exit status says whether each has passed."""
     done = cluster.run("tour", *scenes, "--json", timeout=1200)
+    assert done.stdout, done.stderr
     outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
     assert (done.returncode == 0) == all(o["passed"] for o in outcomes.values())
     return outcomes
