@@ -63,6 +63,7 @@ class Outliers(AttemptLayer):
         if config is not None:
             self._detector = OutlierDetector(config, self._clock, self._rng)
             self._detector.replace(self._records.values())
+        self._look()
         self.on_change()
 
     # -- the balancer ----------------------------------------------------------------------------
@@ -73,6 +74,7 @@ class Outliers(AttemptLayer):
         self._records = {e: known.get(e) or Record(e.address) for e in endpoints}
         if self._detector is not None:
             self._detector.replace(self._records.values())
+        self._look()
 
     def ejected(self, endpoint: Any) -> bool:
         """Whether no call goes to the endpoint, but for a probe."""
@@ -86,7 +88,7 @@ class Outliers(AttemptLayer):
             idempotent: Whether the call may be tried again where the probe fails.
         """
         detector = self._detector
-        if detector is None or not detector.ejected:
+        if detector is None or not self._any_ejected:
             return None
         for change in detector.due():
             self._tell(change)
@@ -163,4 +165,9 @@ class Outliers(AttemptLayer):
             _log.warning("ejected %s of %s for %.0f s: %s", name, target, change.duration, change.cause)
         elif change.state is State.ADMITTED:
             _log.info("readmitted %s of %s: %s", name, target, change.cause)
+        self._look()
         self.on_change()
+
+    def _look(self) -> None:
+        """A record has changed. A pick asks only whether any endpoint is out: it costs the same for 300."""
+        self._any_ejected = any(r.state is not State.ADMITTED for r in self._records.values())
