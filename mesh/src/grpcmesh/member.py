@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from grpcmesh import grpc_environment
+from grpcmesh import forking, grpc_environment
 from grpcmesh.admin import AdminServer
 from grpcmesh.config import MeshConfig
+from grpcmesh.forking import ForkedProcessError
 from grpcmesh.identity import IdentityStore
 from grpcmesh.service_config import ServiceConfigStore
 from grpcmesh.tasks import Tasks
@@ -64,6 +65,7 @@ class Member:
         )
         self.telemetry = telemetry or Telemetry(config)
         self.tasks = Tasks()
+        self._inherited: ForkedProcessError | None = None
         self.admin: AdminServer | None = None
         #: More for the admin page, by key.
         self.states: dict[str, Callable[[], Any]] = {}
@@ -78,6 +80,7 @@ class Member:
             ConfigError: the service config is wrong; a line for each mistake.
             OSError: the admin port is taken.
         """
+        forking.register(self)
         self.identity.load()
         self.service_config.load()
         try:
@@ -86,6 +89,10 @@ class Member:
             await self.aclose()
             raise
         return self
+
+    def inherited(self, error: ForkedProcessError) -> None:
+        """This process is a forked child: refuse every use with this error."""
+        self._inherited = error
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
@@ -100,6 +107,8 @@ class Member:
         Raises:
             ValueError: The target's channel has been opened already, and there is more.
         """
+        if self._inherited is not None:
+            raise self._inherited
         if target in self._channels and more:
             raise ValueError(f"the channel to {target} is open already: {', '.join(more)} would be ignored")
         if target not in self._channels:
@@ -108,6 +117,9 @@ class Member:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Runs a coroutine in the background, until the end of the membership."""
+        if self._inherited is not None:
+            coroutine.close()
+            raise self._inherited
         return self.tasks.spawn(coroutine, name)
 
     async def aclose(self) -> None:

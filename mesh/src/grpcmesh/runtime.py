@@ -19,6 +19,7 @@ from grpcmesh.authz import PolicyError, PolicyStore
 from grpcmesh.call import ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
+from grpcmesh.forking import ForkedProcessError, without_fork_handlers
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityError, IdentityStore
 from grpcmesh.member import Member
@@ -42,7 +43,7 @@ RESOURCES_TIMEOUT = 5.0
 
 _T = TypeVar("_T")
 #: What is told in one line.
-_TOLD = (ConfigError, IdentityError, PolicyError, StartError, MeshError, OSError)
+_TOLD = (ConfigError, IdentityError, PolicyError, StartError, MeshError, ForkedProcessError, OSError)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -154,6 +155,9 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
     except ConfigError as e:
         sys.exit(_misconfigured(service, e))
+    problem = without_fork_handlers(os.environ)
+    if problem:
+        sys.exit(_misconfigured(service, ConfigError([problem])))
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(config, build))

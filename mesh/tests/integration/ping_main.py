@@ -5,7 +5,9 @@ import codecs
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 from grpc_health.v1 import health_pb2
 
 from grpcmesh.config import ConfigError
@@ -49,9 +51,26 @@ async def build(app: App) -> None:
         app.spawn(stop_guarding(app), "unguarding")
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
+    if mode == "subprocess":
+        add_PingServiceServicer_to_server(Spawning(app.config.replica), app.server)
+        return
     if mode != "edge":
         add_PingServiceServicer_to_server(PingServicer(app.config.replica), app.server)
 
 
+class Spawning(PingServicer):
+    """Starts a subprocess for each call."""
+
+    async def Ping(self, request: Any, context: Any) -> Any:
+        child = await asyncio.create_subprocess_exec("/bin/true")
+        await child.wait()
+        return await super().Ping(request, context)
+
+
+#: Whose threads run before `run()`.
+early: list[grpc.Channel] = []
+
 if __name__ == "__main__":
+    if os.environ.get("PING_MODE") == "early":
+        early.append(grpc.insecure_channel("127.0.0.1:1"))
     run("ping", build)

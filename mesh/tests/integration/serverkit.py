@@ -15,6 +15,7 @@ from grpcmesh.auth import TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
 from grpcmesh.config import (
+    AdmissionConfig,
     AuthzConfig,
     DrainConfig,
     FaultConfig,
@@ -72,6 +73,8 @@ class Served:
             telemetry=telemetry or TelemetryConfig(),
             fault=fault or FaultConfig(),
             server=port or ServerConfig(),
+            # A busy machine makes calls queue: what admission does about that is not for these tests.
+            admission=AdmissionConfig(enabled=False),
         )
         #: Seconds by which the clock is ahead that certificates are compared with.
         self.ahead = 0.0

@@ -48,6 +48,7 @@ class Process:
             "MESH_IDENTITY_DIRECTORY": str(directory / "certs"),
             "MESH_AUTHZ_POLICY_FILE": str(directory / "policy.toml"),
             "MESH_DRAIN_DELAY": "0.2",
+            "MESH_ADMISSION_ENABLED": "false",  # see serverkit
             **environ,
         }
         with self.output.open("wb") as out:

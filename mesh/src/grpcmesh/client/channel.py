@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from prometheus_client import Metric
 
+from grpcmesh import forking
 from grpcmesh.balancer import Balancer
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
@@ -68,6 +69,7 @@ class MeshChannel(grpc.aio.Channel):
     ) -> None:
         self._target = target
         self._started = self._closed = False
+        self._inherited: forking.ForkedProcessError | None = None
         self._interceptors = interceptors
         interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # refuses what is none
         rng = rng or system_rng()
@@ -110,15 +112,24 @@ class MeshChannel(grpc.aio.Channel):
     def _enter(self) -> None:
         self._refuse_if_closed()
         if not self._started:
+            forking.register(self)
             self._core.start()
             self._started = True
 
+    def inherited(self, error: forking.ForkedProcessError) -> None:
+        """This process is a forked child: refuse every use with this error."""
+        self._inherited, self._core.open = error, False
+
     def _refuse_if_closed(self) -> None:
+        if self._inherited is not None:
+            raise self._inherited
         if self._closed:
             raise grpc.aio.UsageError("Channel is closed.")
 
     async def close(self, grace: float | None = None) -> None:
         """Takes no more calls, lets those that run end within `grace` seconds, and disconnects."""
+        if self._inherited is not None:
+            raise self._inherited
         if self._closed:
             return
         self._closed = True
@@ -162,6 +173,8 @@ class MeshChannel(grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """READY while any endpoint is."""
+        if self._inherited is not None:
+            raise self._inherited
         if self._closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         state = self._core.connectivity(self._started)

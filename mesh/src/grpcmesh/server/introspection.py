@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from grpcmesh.call import Registrar
@@ -11,18 +11,18 @@ from grpcmesh.config import ServerConfig
 _log = logging.getLogger(__name__)
 
 
-def register(config: ServerConfig, services: Iterable[str], server: Registrar) -> None:
+def register(config: ServerConfig, services: Callable[[], Iterable[str]], server: Registrar) -> None:
     """Add the services that are switched on; one whose package is missing is left out, with a line of log.
 
     Args:
         config: What is switched on.
-        services: Full names of the services that reflection tells of.
+        services: Gives the full names of the services that have been added.
         server: Takes the services.
     """
     if config.channelz:
         _try(_add_channelz, "channelz", server)
     if config.reflection:
-        _try(_add_reflection, "reflection", server, sorted(services))
+        _try(_add_reflection, "reflection", server, services)
 
 
 def _try(add: Any, what: str, *arguments: Any) -> None:
@@ -38,8 +38,8 @@ def _add_channelz(server: Any) -> None:
     stubs.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), server)
 
 
-def _add_reflection(server: Any, services: list[str]) -> None:
+def _add_reflection(server: Any, services: Callable[[], Iterable[str]]) -> None:
     reflection = importlib.import_module("grpc_reflection.v1alpha.reflection")
     stubs = importlib.import_module("grpc_reflection.v1alpha.reflection_pb2_grpc")
-    servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])
+    servicer = reflection.aio.ReflectionServicer(sorted({*services(), reflection.SERVICE_NAME}))
     stubs.add_ServerReflectionServicer_to_server(servicer, server)

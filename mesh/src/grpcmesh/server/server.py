@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from grpcmesh import forking
 from grpcmesh.admission import AdmissionLayer
 from grpcmesh.auth import TokenVerifier, UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
@@ -19,6 +20,7 @@ from grpcmesh.clock import monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.errors import MeshError
 from grpcmesh.fault import FaultLayer, Faults
+from grpcmesh.forking import ForkedProcessError
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.hooks import HookErrors
 from grpcmesh.identity import IdentityLayer, IdentityStore
@@ -111,6 +113,15 @@ class MeshServer(grpc.aio.Server):
         self._tasks = Tasks()
         self._guard = ConnectionGuard(config.server.max_connections_per_peer, lambda: self.port)
         self._streams_ended = 0
+        self._inherited: ForkedProcessError | None = None
+
+    def inherited(self, error: ForkedProcessError) -> None:
+        """This process is a forked child: refuse every use with this error."""
+        self._inherited = error
+
+    def _refuse_if_inherited(self) -> None:
+        if self._inherited is not None:
+            raise self._inherited
 
     @property
     def services(self) -> frozenset[str]:
@@ -141,6 +152,7 @@ class MeshServer(grpc.aio.Server):
         Raises:
             StartError: the address cannot be listened on.
         """
+        forking.register(self)
         self._add_own_services()
         for layer in self.layers:
             layer.attach(self)
@@ -165,6 +177,7 @@ class MeshServer(grpc.aio.Server):
 
         Response streams that still run after `drain.stream_grace` are told to resume elsewhere.
         """
+        self._refuse_if_inherited()
         self.draining = True
         self._health.leave()
         await asyncio.sleep(self._config.drain.delay)
@@ -206,6 +219,7 @@ class MeshServer(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Refuses new calls; those that run are cancelled after `grace` seconds."""
+        self._refuse_if_inherited()
         self.draining = self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(grace)
@@ -217,6 +231,7 @@ class MeshServer(grpc.aio.Server):
         Raises:
             AcceptLoopEndedError: The server has ended although nobody stopped it.
         """
+        self._refuse_if_inherited()
         if self._server is None:
             return True
         try:
@@ -264,5 +279,7 @@ class MeshServer(grpc.aio.Server):
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
         for layer in self.layers:
             layer.register(self._handlers.registrar(Purpose.CONTROL), self._application_methods)
-        names = set[str]().union(*self._handlers.services.values())
-        introspection.register(self._config.server, names, own)
+        introspection.register(self._config.server, self._all_services, own)
+
+    def _all_services(self) -> set[str]:
+        return set[str]().union(*self._handlers.services.values())
