@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
+from grpcmesh.grpc_environment import CIPHER_SUITES, FORK_SUPPORT, TLS13_ONLY
 from local.addresses import Place
 from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
@@ -55,6 +55,7 @@ class Surroundings:
     def _shared(self) -> dict[str, str]:
         variables = {
             CIPHER_SUITES: TLS13_ONLY,
+            FORK_SUPPORT: "0",
             # A shop to try things out on: with people whose passwords are known, unless told otherwise.
             "MESHMART_DEMO_USERS": "true",
             **self.base,

@@ -19,7 +19,7 @@ from grpcmesh.authz import PolicyError, PolicyStore
 from grpcmesh.call import ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
-from grpcmesh.forking import ForkedProcessError, without_fork_handlers
+from grpcmesh.forking import ForkedProcessError
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityError, IdentityStore
 from grpcmesh.member import Member
@@ -155,7 +155,7 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
     except ConfigError as e:
         sys.exit(_misconfigured(service, e))
-    problem = without_fork_handlers(os.environ)
+    problem = grpc_environment.restart_if_too_late(os.environ)
     if problem:
         sys.exit(_misconfigured(service, ConfigError([problem])))
     raise_file_limit()

@@ -73,4 +73,5 @@ early: list[grpc.Channel] = []
 if __name__ == "__main__":
     if os.environ.get("PING_MODE") == "early":
         early.append(grpc.insecure_channel("127.0.0.1:1"))
+        print("early", flush=True)
     run("ping", build)

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from grpcmesh.forking import without_fork_handlers
+from grpcmesh.grpc_environment import FORK_SUPPORT, fork_handlers_wanted, prepare
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.test_runtime import process
@@ -41,10 +42,12 @@ async def test_subprocesses_in_a_handler_spoil_no_calls(tmp_path: Path) -> None:
             await asyncio.gather(*(call_on() for _ in range(8)))
 
 
-async def test_grpc_used_too_early_is_told(tmp_path: Path) -> None:
+async def test_a_program_that_used_grpc_before_run_is_started_again_in_its_process(tmp_path: Path) -> None:
     async with process(tmp_path, PING_MODE="early") as p:
-        assert await p.code() == 2
-        assert "grpc was used before run()" in p.text()
+        await p.ready()
+        assert p.lines()[:2] == ["early", "early"]
+        async with p.channel() as channel:
+            await PingServiceStub(channel).Ping(PingRequest(), timeout=60)
 
 
 async def test_fork_handlers_that_somebody_wants_are_refused(tmp_path: Path) -> None:
@@ -53,8 +56,18 @@ async def test_fork_handlers_that_somebody_wants_are_refused(tmp_path: Path) -> 
         assert "GRPC_ENABLE_FORK_SUPPORT=true" in p.text()
 
 
-def test_fork_handlers_are_off_where_somebody_has_said_so() -> None:
-    environ = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
-    assert without_fork_handlers(environ) is None
-    assert environ == {"GRPC_ENABLE_FORK_SUPPORT": "false"}
-    assert os.environ.get("GRPC_ENABLE_FORK_SUPPORT") != "1"
+def test_what_cannot_be_started_again_is_told() -> None:
+    program = "import grpc, grpcmesh.runtime as r; r.run('x', None)"
+    environ = {k: v for k, v in os.environ.items() if k != FORK_SUPPORT}
+    done = subprocess.run([sys.executable, "-"], input=program, text=True, env=environ, capture_output=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "GRPC_ENABLE_FORK_SUPPORT=0" in done.stderr
+
+
+@pytest.mark.parametrize(("said", "wanted"), [("1", True), ("TRUE", True), ("0", False), ("", False)])
+def test_what_the_environment_says_is_read_as_grpc_reads_it(said: str, wanted: bool) -> None:
+    assert fork_handlers_wanted({FORK_SUPPORT: said}) is wanted
+    assert not fork_handlers_wanted({})
+    environ = {FORK_SUPPORT: said}
+    prepare(environ, imported=False)
+    assert environ[FORK_SUPPORT] == said
