@@ -228,7 +228,7 @@ class AdmissionConfig:
 
     enabled: bool = True
     """Whether anything is refused."""
-    target_age: float = 0.25
+    target_age: float = 0.5
     """How long calls may queue before they are served, in seconds; 0: however long."""
     min_calls: int = 64
     """Unary calls that may always run at once: the limit that adapts does not go below."""

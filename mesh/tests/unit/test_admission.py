@@ -163,6 +163,16 @@ def test_callers_that_tell_no_timeout_do_not_hide_the_queue() -> None:
     assert queue.refused_share > 0.3
 
 
+def test_a_process_that_was_not_run_for_a_moment_refuses_nothing() -> None:
+    clock = VirtualClock()
+    queue = QueueAdmission(0.020, clock)
+    for _ in range(20):
+        for age in (0.8, 0.6, 0.4, 0.2, 0.1, 0.0):
+            assert queue.admit(Priority.DEFAULT, age)
+            clock.advance(0.03)
+        clock.advance(1.0)
+
+
 def test_a_burst_is_no_standing_queue() -> None:
     clock = VirtualClock()
     queue = QueueAdmission(0.020, clock)

@@ -85,7 +85,7 @@ DEFAULTS = {
     "auth.cache_size": 4096,
     "fault.enabled": False,
     "admission.enabled": True,
-    "admission.target_age": 0.25,
+    "admission.target_age": 0.5,
     "admission.min_calls": 64,
     "admission.max_calls": 1000,
     "admission.max_streams": 1000,

@@ -18,6 +18,9 @@ WINDOW = 0.1
 _ALPHA, _BETA = 0.125, 1.25
 #: A change of the refused share is at most this.
 _STEP = 0.3
+#: Windows in a row with a queue before anything is refused for it: a process that the machine has not run for
+#: a moment finds calls that are old, and is through with them at once.
+_STANDING = 3
 #: Without a queue, what is left of the refused share after a window.
 _RELEASE = 0.95
 
@@ -35,6 +38,7 @@ class QueueAdmission:
         self._ends = clock() + WINDOW
         self._arrived = [0] * len(Priority)
         self._least = float("inf")
+        self._standing = 0
         #: The share of all calls that is refused now.
         self.refused_share = 0.0
         #: The least age of the last window, in seconds.
@@ -63,10 +67,15 @@ class QueueAdmission:
         """Move the refused share, and divide it among the priorities."""
         arrived = sum(self._arrived)
         before, self.age = self.age, 0.0 if self._least == float("inf") else self._least
+        self._standing = self._standing + 1 if self.age > self._target else 0
+        if not self.refused_share:
+            before = 0.0  # all of the queue has grown without anything having been refused for it
         change = _ALPHA * (self.age - self._target) + _BETA * (self.age - before)
         share = self.refused_share + max(-_STEP, min(_STEP, change))
         if self.age < self._target / 2 and before < self._target / 2:
             share *= _RELEASE
+        if not self.refused_share and self._standing < _STANDING:
+            share = 0.0
         # Something is always admitted: its age tells when the queue is gone.
         self.refused_share = min(0.99, share) if share > 0.001 else 0.0
         self._divide(self.refused_share * arrived)
