@@ -76,7 +76,8 @@ class Check:
         """Raises InvalidArgument with everything that was noted, if anything was."""
         told, more = self.violations[:MAX_TOLD], len(self.violations) - MAX_TOLD
         if more > 0:
-            told.append(FieldViolation("...", f"{more} more are wrong"))
+            # First: a long message is cut at its end.
+            told.insert(0, FieldViolation("...", f"{more} more are wrong than those that follow"))
         if told:
             raise InvalidArgument(told)
 
