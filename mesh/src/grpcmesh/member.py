@@ -8,8 +8,8 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from grpcmesh import forking, grpc_environment
-from grpcmesh.admin import AdminServer
 from grpcmesh.config import MeshConfig
+from grpcmesh.extras import missing
 from grpcmesh.forking import ForkedProcessError
 from grpcmesh.identity import IdentityStore
 from grpcmesh.service_config import ServiceConfigStore
@@ -18,6 +18,7 @@ from grpcmesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from grpcmesh.client.channel import MeshChannel
+    from grpcmesh.http import HttpServer
 
 #: Seconds that calls still running on a channel have when the process leaves.
 CHANNEL_GRACE = 1.0
@@ -66,7 +67,7 @@ class Member:
         self.telemetry = telemetry or Telemetry(config)
         self.tasks = Tasks()
         self._inherited: ForkedProcessError | None = None
-        self.admin: AdminServer | None = None
+        self.admin: HttpServer | None = None
         #: More for the admin page, by key.
         self.states: dict[str, Callable[[], Any]] = {}
         self._sockets = sockets and bool(config.admin.address)
@@ -150,8 +151,17 @@ class Member:
         self.tasks.supervise(self.identity.watch, "identity")
         self.tasks.supervise(self.service_config.watch, "service config")
         if self._sockets:
-            self.admin = AdminServer(self.config.admin, self.telemetry.registry, self.state)
-            await self.admin.start()
+            self.admin = self._admin_server()
+            if self.admin is not None:
+                await self.admin.start()
+
+    def _admin_server(self) -> "HttpServer | None":
+        try:
+            from grpcmesh.admin import AdminServer
+        except ModuleNotFoundError as e:
+            self.telemetry.log.warning(missing("the admin port is not opened", "admin", e))
+            return None
+        return AdminServer(self.config.admin, self.telemetry.registry, self.state)
 
     def _open(self, target: str, more: Mapping[str, Any]) -> "MeshChannel":
         from grpcmesh.client.channel import MeshChannel  # a process without channels needs no resolver

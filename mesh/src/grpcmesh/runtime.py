@@ -3,22 +3,21 @@
 import asyncio
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-
-import uvloop
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from grpcmesh import grpc_environment  # before anything imports grpc
 
 # isort: split
-from grpcmesh.auth import KeySource, TokenVerifier
 from grpcmesh.authz import PolicyError, PolicyStore
 from grpcmesh.call import ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
+from grpcmesh.extras import missing
 from grpcmesh.forking import ForkedProcessError
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityError, IdentityStore
@@ -30,6 +29,7 @@ from grpcmesh.server.server import MeshServer, server_layers
 if TYPE_CHECKING:
     import grpc
 
+    from grpcmesh.auth import KeySource, TokenVerifier
     from grpcmesh.client.channel import MeshChannel
 
 _OLD_TLS = "TLS below 1.3 is refused at calls, not in handshakes: gRPC was imported without the setting"
@@ -60,7 +60,8 @@ class App:
         self.config, self.telemetry = member.config, member.telemetry
         health = self.config.health
         self.health = HealthServicer(health.max_watchers, health.max_watchers_per_peer)
-        self.verifier = TokenVerifier(self.config.auth)
+        self._no_tokens: ModuleNotFoundError | None = None
+        self.verifier = self._token_verifier()
         self.server = MeshServer(
             self.config,
             identity=member.identity,
@@ -91,9 +92,24 @@ class App:
         """Add a server interceptor of grpc.aio; it runs inside all layers, the first added outermost."""
         self.server.interceptors.append(interceptor)
 
-    def use_keys(self, source: KeySource) -> None:
-        """How tokens of users are verified. Without it, no token is accepted."""
+    def use_keys(self, source: "KeySource") -> None:
+        """How tokens of users are verified. Without it, no token is accepted.
+
+        Raises:
+            ConfigError: PyJWT is not installed.
+        """
+        if self.verifier is None:
+            assert self._no_tokens is not None
+            raise ConfigError([missing("tokens of users cannot be verified", "jwt", self._no_tokens)])
         self.verifier.source = source
+
+    def _token_verifier(self) -> "TokenVerifier | None":
+        try:
+            from grpcmesh.auth.verifier import TokenVerifier
+        except ModuleNotFoundError as e:
+            self._no_tokens = e
+            return None
+        return TokenVerifier(self.config.auth)
 
     async def start(self) -> None:
         """Listens, fetches keys, and says SERVING.
@@ -104,11 +120,13 @@ class App:
         self.server.layers = server_layers(
             self.config, self.telemetry, self.policy, self.verifier, self.member.identity, self._own_layers
         )
-        for source in (self.policy, self.verifier, self.server, self._health_port):
+        for source in (self.policy, self.server, self._health_port):
             self.telemetry.add(source)
         self.telemetry.metrics_server.declare(self.server.methods())
         self.member.tasks.supervise(self.policy.watch, "policy")
-        if self.verifier.source is not None:
+        if self.verifier is not None:
+            self.telemetry.add(self.verifier)
+        if self.verifier is not None and self.verifier.source is not None:
             await self.verifier.start(KEYS_TIMEOUT)
             self.member.tasks.supervise(self.verifier.watch, "keys")
         if self.server.services:
@@ -159,9 +177,18 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
     if problem:
         sys.exit(_misconfigured(service, ConfigError([problem])))
     raise_file_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(serve(config, build))
     sys.exit(code)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return uvloop's, which is faster, where it is installed."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop
+    return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
 
 
 async def serve(config: MeshConfig, build: Build) -> int:

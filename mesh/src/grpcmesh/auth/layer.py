@@ -1,11 +1,13 @@
 """Reads `authorization: Bearer …`, applies the policy's `[users]`, sets `call.principal`."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from grpcmesh.auth.verifier import TokenVerifier
 from grpcmesh.call import Method, Principal, Purpose, ServerCall, ServerLayer
 from grpcmesh.errors import PermissionDenied, Unauthenticated
+
+if TYPE_CHECKING:
+    from grpcmesh.auth.verifier import TokenVerifier
 
 _SCHEME = "bearer "
 
@@ -30,7 +32,7 @@ class UserLayer(ServerLayer):
 
     applies_to = frozenset({Purpose.APPLICATION, Purpose.CONTROL})
 
-    def __init__(self, verifier: TokenVerifier | None, rules: Callable[[Method], Rule]) -> None:
+    def __init__(self, verifier: "TokenVerifier | None", rules: Callable[[Method], Rule]) -> None:
         self._verifier, self._rules = verifier, rules
 
     def on_start(self, call: ServerCall) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh import forking
 from grpcmesh.admission import AdmissionLayer
-from grpcmesh.auth import TokenVerifier, UserLayer
+from grpcmesh.auth import UserLayer
 from grpcmesh.authz import AuthzLayer, PolicyStore
 from grpcmesh.balancer import LoadReporter
 from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer
@@ -36,6 +36,7 @@ from grpcmesh.server.streams import Stream, leaving
 from grpcmesh.tasks import Tasks
 
 if TYPE_CHECKING:
+    from grpcmesh.auth import TokenVerifier
     from grpcmesh.telemetry import Telemetry
 
 
@@ -43,7 +44,7 @@ def server_layers(
     config: MeshConfig,
     telemetry: "Telemetry",
     policy: PolicyStore,
-    verifier: TokenVerifier | None,
+    verifier: "TokenVerifier | None",
     identity: IdentityStore | None = None,
     own: Sequence[ServerLayer] = (),
 ) -> list[ServerLayer]:

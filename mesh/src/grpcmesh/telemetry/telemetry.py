@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.bad_values import bad_values
 from grpcmesh.config import MeshConfig
+from grpcmesh.extras import missing
 from grpcmesh.telemetry.access import AccessLog
 from grpcmesh.telemetry.lag import LoopLag
 from grpcmesh.telemetry.limit import RateLimit
@@ -70,10 +71,14 @@ class Telemetry:
         for source in (self.metrics_server, self.metrics_client, self.tracer, self._lag, lines, bad_values):
             self.add(source)
 
-    def _open_recorder(self, config: MeshConfig, endpoint: str) -> "OtelRecorder":
+    def _open_recorder(self, config: MeshConfig, endpoint: str) -> "OtelRecorder | None":
         # Imported here: a process that exports no spans need not carry the SDK (a quarter of a second,
         # ten megabytes).
-        from grpcmesh.telemetry.spans import OtelRecorder, OtlpExporter
+        try:
+            from grpcmesh.telemetry.spans import OtelRecorder, OtlpExporter
+        except ModuleNotFoundError as e:
+            self.log.warning(missing("spans are not exported", "otel", e))
+            return None
 
         exporter = OtlpExporter(endpoint, self._on_export)
         self.add(exporter)
