@@ -166,6 +166,7 @@ class Shop:
     def spoil_file(self, service: str, statement: str) -> None:
         """On SQLite."""
         with sqlite3.connect(self.data / f"{service}.db", timeout=10) as connection:
+            connection.execute("PRAGMA legacy_alter_table = ON")  # views of the table stay as they are
             connection.execute(statement)
         connection.close()
 
