@@ -54,10 +54,13 @@ class Fleet:
         service: Its name.
         directory: For certificates.
         make: Puts a replica together.
+        policy: What is allowed beside the shop's own policy.
     """
 
-    def __init__(self, service: str, directory: Path, make: Make) -> None:
+    def __init__(self, service: str, directory: Path, make: Make, policy: str = "") -> None:
         self._service, self._directory, self._make = service, directory, make
+        self._policy = directory / "policy.toml"
+        self._policy.write_text(POLICY.read_text() + policy)
         self._ca, self._key = CertificateAuthority(), Ed25519PrivateKey.generate()
         self._keys = StaticKeys({"k": self._key.public_key()})
         self._issuer = TokenIssuer(self._key, "k", AuthConfig())
@@ -76,7 +79,7 @@ class Fleet:
         name = f"{self._service}-{next(self._numbers)}"
         config = replace(
             MeshConfig(self._service, replica=name, address="127.0.0.1:0"),
-            authz=AuthzConfig(POLICY),
+            authz=AuthzConfig(self._policy),
             drain=DrainConfig(delay=0.3, grace=5, stream_grace=0.1),
         )
         resources = AsyncExitStack()
@@ -138,9 +141,11 @@ def _address(replica: Replica) -> str:
 
 
 @asynccontextmanager
-async def fleet(service: str, directory: Path, make: Make, replicas: int = 2) -> AsyncIterator[Fleet]:
+async def fleet(
+    service: str, directory: Path, make: Make, replicas: int = 2, policy: str = ""
+) -> AsyncIterator[Fleet]:
     """So many replicas."""
-    made = Fleet(service, directory, make)
+    made = Fleet(service, directory, make, policy)
     try:
         for _ in range(replicas):
             await made.start()

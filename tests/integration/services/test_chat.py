@@ -157,7 +157,7 @@ async def test_what_was_said_before_a_bad_message_of_a_chat_is_said(chat: Fleet)
     said = [pb.ChatMessage(room_id="tea", text="good"), pb.ChatMessage(text=" ")]
     call: Any = bob.stub.Chat(iter(said), metadata=bob.metadata, timeout=30)
     assert (await call.read()).text == "good"
-    assert (await refused(call)).code is Code.INVALID_ARGUMENT
+    assert (await refused(call.read())).code is Code.INVALID_ARGUMENT
     assert [m.text for m in await bob.history()] == ["good"]
 
 
