@@ -59,6 +59,7 @@ class Fleet:
 
     def __init__(self, service: str, directory: Path, make: Make, policy: str = "") -> None:
         self._service, self._directory, self._make = service, directory, make
+        directory.mkdir(parents=True, exist_ok=True)
         self._policy = directory / "policy.toml"
         self._policy.write_text(POLICY.read_text() + policy)
         self._ca, self._key = CertificateAuthority(), Ed25519PrivateKey.generate()
