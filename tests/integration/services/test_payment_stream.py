@@ -73,17 +73,21 @@ async def test_a_follower_sees_every_payment_once_while_all_replicas_are_replace
     def follow(after: int) -> Any:
         return follower.StreamPayments(Empty(), metadata=(*admin, ("x-after-cursor", str(after))))
 
+    replaced = asyncio.Event()
+
     async def pay() -> None:
         for order_id in range(1, 101):
+            if order_id == 80:
+                await replaced.wait()  # the follower has not seen all before its replica leaves
             await _until_paid(payer, _request(order_id), bob)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         following_ = group.create_task(resumed(follow, seen, 100, start))
-        paying = group.create_task(pay())
+        group.create_task(pay())
         for replica in list(payments.replicas):
             await payments.start()
             await payments.leave(replica)
-        await paying
+        replaced.set()
     assert [r.cursor for r in seen] == list(range(start + 1, start + 101))
     assert [r.payment.order_id for r in seen] == list(range(1, 101))
     assert Code.UNAVAILABLE in following_.result()

@@ -136,8 +136,9 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
 
     async def order(stack: AsyncExitStack, server: MeshServer) -> None:
         store, tasks = OrderStore(order_db), await stack.enter_async_context(SagaTasks())
-        saga = Saga(store, ProductCatalogue(stock), PaymentCashier(till), time.time)
-        orders = Orders(store, saga, tasks.start, time.time)
+        cashier = PaymentCashier(till)
+        saga = Saga(store, ProductCatalogue(stock), cashier, time.time)
+        orders = Orders(store, saga, cashier, tasks.start, time.time)
         add_OrderServiceServicer_to_server(OrderServicer(orders, Updates(store), time.time), server)
 
     async def user(stack: AsyncExitStack, server: MeshServer) -> None:
