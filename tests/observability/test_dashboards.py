@@ -112,7 +112,6 @@ def test_the_variables_offer_what_there_is(prometheus: Prometheus, variable: str
         'sum(mesh_authz_denials_total{service="product", caller!="other"})',
         'increase(replica:authz_denials:sum{service="product"}[5m])',
         'increase(mesh_tls_handshake_failures_total{service="product"}[5m])',
-        'increase(mesh_identity_refused_total{service="product", reason="tls_version"}[5m])',
         'increase(mesh_certificate_reloads_total{service="order", result="success"}[5m])',
         'increase(mesh_drains_total{target="product", outcome="finished"}[5m])',
         'increase(loadgen_calls_total{code="OK"}[5m])',

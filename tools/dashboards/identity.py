@@ -41,7 +41,7 @@ _CERTIFICATES = Row(
             "short",
             [
                 Query(
-                    f"sum by (service, identity, cause) (mesh_identity_problem{{{ALL}}}) > 0",
+                    f"sum by (service, identity, cause) (mesh_identity_problem{{{ALL}}})",
                     "{{service}} {{identity}}: {{cause}}",
                 )
             ],
