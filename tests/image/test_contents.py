@@ -67,10 +67,12 @@ def test_everything_that_python_imports_is_compiled_already(root: Path) -> None:
 
 
 def test_every_data_file_of_ours_is_installed(root: Path) -> None:
-    ours = [p for top in ("services", "local", "meshmart", "mesh") for p in (REPOSITORY / top).rglob("*")]
-    files = [p for p in ours if p.is_file() and p.suffix not in (".pyc", ".proto")]
+    tops = [(REPOSITORY, top) for top in ("services", "local", "meshmart")]
+    tops.append((REPOSITORY / "mesh" / "src", "grpcmesh"))
+    ours = [(base, p) for base, top in tops for p in (base / top).rglob("*")]
+    files = [(b, p) for b, p in ours if p.is_file() and p.suffix not in (".pyc", ".proto")]
     installed = packages(root)
-    assert not [str(p) for p in files if not (installed / p.relative_to(REPOSITORY)).is_file()]
+    assert not [str(p) for base, p in files if not (installed / p.relative_to(base)).is_file()]
 
 
 def test_nothing_is_setuid_and_only_tmp_is_open_to_all(root: Path) -> None:

@@ -40,6 +40,7 @@ def member(service: str, host: str) -> dict[str, str]:
         "MESH_ADDRESS": f"{host}:50051",
         "MESH_HEALTH_ADDRESS": f"{host}:50052",
         "MESH_ADMIN_ADDRESS": f"{host}:9090",
+        "MESH_ADMIN_METRICS_ONLY": "true",
         "MESH_IDENTITY_DIRECTORY": "/tls",
         "MESH_AUTHZ_POLICY_FILE": "/mesh/policy.toml",
         "MESHMART_HTTP_ADDRESS": f"{host}:8080",
