@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import pytest
@@ -11,13 +11,7 @@ from grpcmesh.config import BalancerPolicy
 from grpcmesh.testing.ping_pb2 import PingRequest
 from tests.integration.replicas import Cluster, Load, cluster, eventually, with_balancer
 
-POLICIES: list[BalancerPolicy] = [
-    "round_robin",
-    "least_request",
-    "peak_ewma",
-    "random",
-    "weighted_round_robin",
-]
+POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
 
 def ejected(ping: Cluster) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,7 @@ from grpcmesh.balancer.weighted import BLACKOUT, EXPIRY, StaticStride
 from grpcmesh.config import BalancerConfig, BalancerPolicy
 from grpcmesh.testing.clock import VirtualClock
 
-POLICIES: list[BalancerPolicy] = [
-    "round_robin",
-    "least_request",
-    "peak_ewma",
-    "random",
-    "weighted_round_robin",
-]
+POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
 
 class Bench:

@@ -4,6 +4,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -19,13 +20,7 @@ from grpcmesh.call import ClientCall, Kind, Method
 from grpcmesh.config import BalancerConfig, BalancerPolicy
 from grpcmesh.testing.clock import VirtualClock
 
-POLICIES: list[BalancerPolicy] = [
-    "round_robin",
-    "least_request",
-    "peak_ewma",
-    "random",
-    "weighted_round_robin",
-]
+POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
 
 def call(method: str = "Get", *metadata: tuple[str, str | bytes]) -> ClientCall:

@@ -35,21 +35,27 @@ def parse(text: str | bytes) -> ServiceConfig:
         ConfigError: With a line for each mistake, such as
             `methodConfig[0].timeout: must be a duration such as "1.5s", is 3`.
     """
+    return from_json(load_json(text, "service config"))
+
+
+def load_json(text: str | bytes, origin: str) -> Any:
+    """Read JSON strictly: neither a name that stands twice, nor NaN, nor a nest without end is accepted.
+
+    Args:
+        text: At most `MAX_BYTES`.
+        origin: Where it comes from, for the error.
+
+    Raises:
+        ConfigError: With one line that begins with the origin.
+    """
     if len(text) > MAX_BYTES:
-        raise ConfigError([f"service config: larger than {MAX_BYTES} bytes"])
-    try:
-        value = load_json(text)
-    except ValueError as e:
-        raise ConfigError([f"service config: not JSON: {e}"]) from e
-    return from_json(value)
-
-
-def load_json(text: str | bytes) -> Any:
-    """Read JSON strictly: a name that stands twice, NaN and a nest without end raise ValueError, too."""
+        raise ConfigError([f"{origin}: larger than {MAX_BYTES} bytes"])
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError as e:
-        raise ValueError("nested too deeply") from e
+        raise ConfigError([f"{origin}: not JSON: nested too deeply"]) from e
+    except ValueError as e:
+        raise ConfigError([f"{origin}: not JSON: {e}"]) from e
 
 
 def from_json(value: Any) -> ServiceConfig:

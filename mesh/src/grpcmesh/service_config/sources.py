@@ -16,7 +16,7 @@ from typing import Any
 
 from grpcmesh.config import ConfigError
 from grpcmesh.service_config.model import MethodConfig, MethodName, ServiceConfig
-from grpcmesh.service_config.parse import MAX_BYTES, from_json, load_json
+from grpcmesh.service_config.parse import from_json, load_json
 
 #: The name of every target.
 EVERY = "*"
@@ -54,12 +54,7 @@ def read_document(text: str | bytes, origin: str) -> Document:
     Raises:
         ConfigError: With a line for each mistake: its origin, its target and its place.
     """
-    if len(text) > MAX_BYTES:
-        raise ConfigError([f"{origin}: larger than {MAX_BYTES} bytes"])
-    try:
-        value = load_json(text)
-    except ValueError as e:
-        raise ConfigError([f"{origin}: not JSON: {e}"]) from e
+    value = load_json(text, origin)
     if not isinstance(value, Mapping):
         raise ConfigError([f'{origin}: must be an object of targets, such as {{"product": {{…}}}}'])
     targets: dict[str, ServiceConfig] = {}
