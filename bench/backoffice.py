@@ -8,14 +8,14 @@ import random
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from ecommerce import order_pb2, payment_pb2, product_pb2
 from ecommerce.payment_pb2_grpc import PaymentServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from meshmart.chaos import InBackground
 from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Recorder
 from services.loadgen.persistent import PRODUCTS, Asked
@@ -38,7 +38,7 @@ _UNCLEAR = frozenset(
 _SHIPPED, _DELIVERED = order_pb2.ORDER_STATUS_SHIPPED, order_pb2.ORDER_STATUS_DELIVERED
 
 
-class BackOffice:
+class BackOffice(InBackground):
     """An admin at work, from the beginning of the block to its end.
 
     Args:
@@ -55,7 +55,6 @@ class BackOffice:
         self._shop, self._admin, self._rng, self._every = shop, admin, rng, every
         self._payments: Any = PaymentServiceStub(channels("payment"))
         self._orders = list[int]()
-        self._task: asyncio.Task[None] | None = None
         #: By act and outcome.
         self.acts: Counter[tuple[str, str]] = Counter()
         #: By order: cents of refunds that were answered.
@@ -66,20 +65,7 @@ class BackOffice:
         if asked.accepted:
             self._orders.append(asked.order_id)
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work(), name="back office")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
-        if error is None and isinstance(ended, Exception):
-            raise ended
-
-    async def _work(self) -> None:
+    async def _go_on(self) -> None:
         acts: dict[Callable[[], Awaitable[str]], int] = {
             self._refund_part: 4,
             self._refund_whole: 2,

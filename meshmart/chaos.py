@@ -24,7 +24,30 @@ VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "
 MORE_ROUNDS = 30
 
 
-class Killer:
+class InBackground:
+    """Work that goes on while the body of an `async with` runs. Raises at its end what the work failed of."""
+
+    _task: asyncio.Task[None] | None = None
+
+    async def _go_on(self) -> None:
+        """Work until cancelled."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._go_on(), name=type(self).__name__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
+        if error is None and isinstance(ended, Exception):
+            raise ended
+
+
+class Killer(InBackground):
     """Kills a random replica every now and then (kill -9), until it is left.
 
     It visits every service, in random order, before any of them a second time.
@@ -51,25 +74,11 @@ class Killer:
         self._rng, self.limit, self._say = rng or random.Random(), limit, say
         #: By service.
         self.kills: Counter[str] = Counter()
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def done(self) -> bool:
         """Whether it reached its limit, or failed."""
         return self._task is not None and self._task.done()
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._go_on(), name="killer")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
-        if error is None and isinstance(ended, Exception):
-            raise ended
 
     async def _go_on(self) -> None:
         round_ = list[str]()
