@@ -20,6 +20,7 @@ from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 from tests.integration.replicas import CONFIG, Cluster, cluster, eventually
+from tests.loops import loop_errors
 
 METHODS = ["Ping", "Count", "Sum", "Echo"]
 SERVICE = "/mesh.testing.PingService/"
@@ -124,8 +125,7 @@ async def test_closing_the_channel_ends_calls_that_wait_for_an_endpoint(tmp_path
 
 async def test_closing_the_channel_ends_calls_that_back_off(tmp_path: Path) -> None:
     # On a8def03 the call hung past its deadline, and a timer raised in the loop.
-    told: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    told = loop_errors()
     config = replace(CONFIG, retry=replace(CONFIG.retry, base_backoff=1.0, max_backoff=1.0))
     async with cluster(tmp_path, 1, config) as ping:
         channel = ping.open()
@@ -299,9 +299,8 @@ async def test_requests_that_are_no_iterator_end_their_call(ping: Cluster) -> No
 
 
 async def test_a_done_callback_that_raises_is_told_to_the_loop_only(ping: Cluster) -> None:
-    told: list[dict[str, Any]] = []
+    told = loop_errors()
     seen: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
     call = ping.stub.Ping(PingRequest(text="x"))
     call.add_done_callback(bad)
     call.add_done_callback(seen.append)
