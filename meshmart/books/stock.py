@@ -4,12 +4,14 @@ from meshmart.books.model import STANDS, Open, Rule, Total
 
 #: Reservations that the ledger lacks: of versions without one, to be entered (`SqlStock.adopt`).
 _NOT_ENTERED = "(entered IS NULL OR (released AND entered = 'reserve'))"
-#: Orders whose shipping the catalogue is still to be told.
-_UNTOLD = """
+#: Orders that have shipped by a version that tells nobody, and those whose event waits in the outbox.
+_TO_TELL = """
+    (status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)
+    OR (status = 'REFUNDED' AND ship_told IS NULL)
+"""
+_UNTOLD = f"""
     SELECT key FROM "order".outbox WHERE topic = 'stock'
-    UNION ALL SELECT 'order-' || id FROM "order".orders
-    WHERE (status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)
-       OR (status = 'REFUNDED' AND ship_told IS NULL)
+    UNION ALL SELECT 'order-' || id FROM "order".orders WHERE {_TO_TELL}
 """
 #: What settled orders are to hold, or have had shipped, by their lines.
 _WANTED = f"""
@@ -107,11 +109,7 @@ OPEN = (
         "reservation {key}: to be entered into the ledger",
     ),
     Open(
-        """
-        SELECT id FROM "order".orders
-        WHERE (status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)
-           OR (status = 'REFUNDED' AND ship_told IS NULL)
-        """,
+        f"""SELECT id FROM "order".orders WHERE {_TO_TELL}""",
         "order {id}: the catalogue is to be told that it has shipped",
     ),
 )

@@ -130,7 +130,8 @@ class Order:
     refunded: int = 0
     #: The total that the buyer was shown; None if it did not say.
     expected: int | None = None
-    #: Whether the catalogue is told that the goods have left. None: by a version that told nobody.
+    #: Whether the catalogue is told that the goods have left. None: it is still to be seen, because a version
+    #: that tells nobody may have shipped it.
     ship_told: bool | None = False
 
     @property
@@ -188,12 +189,18 @@ class Order:
 
     def moved(self, status: Status) -> "Order":
         """In the next status, with nothing else to do."""
-        return replace(self, status=status, ship_told=True if status is Status.SHIPPED else self.ship_told)
+        return replace(self, status=status, ship_told=status is Status.SHIPPED or self._ship_told())
 
     def undone(self, refunded: int) -> "Order":
         """The present step, CANCEL or REFUND, is done, and so many cents have been given back in all."""
         status = Status.CANCELLED if self.step is Step.CANCEL else Status.REFUNDED
-        return replace(self, status=status, step=Step.DONE, refunded=max(refunded, self.refunded))
+        refunded, ship_told = max(refunded, self.refunded), self._ship_told()
+        return replace(self, status=status, step=Step.DONE, refunded=refunded, ship_told=ship_told)
+
+    def _ship_told(self) -> bool | None:
+        # False: an old replica has shipped it, during an upgrade.
+        shipped = self.status in (Status.SHIPPED, Status.DELIVERED)
+        return None if shipped and not self.ship_told else self.ship_told
 
     def require_payment(self, payment_id: int) -> None:
         """Check that a payment is this order's.

@@ -43,13 +43,13 @@ def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[
     if counted:
         told.append(News(ANALYTICS, event_id, {"events": counted}))
     if arrived and order.status is Status.SHIPPED:
-        told.append(shipping(order))
+        told.append(shipping(order.saga_key))
     return told
 
 
-def shipping(order: Order) -> News:
+def shipping(saga_key: str) -> News:
     """What the catalogue is told of an order that has shipped."""
-    return News(STOCK, f"{order.saga_key}-shipped", {"key": order.saga_key})
+    return News(STOCK, f"{saga_key}-shipped", {"key": saga_key})
 
 
 def _arrival(order: Order, repaid: int) -> dict[str, Any]:

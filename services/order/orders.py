@@ -8,6 +8,7 @@ from grpcmesh.clock import Clock
 from grpcmesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
 from services.kit.actor import Actor
 from services.kit.money import from_cents
+from services.kit.retention import in_pieces
 from services.order.domain import Buyer, Order, Status, Step
 from services.order.failures import OutcomeUnknown, Superseded
 from services.order.ports import Cashier, Store
@@ -19,8 +20,6 @@ PATIENCE = 10.0
 GLANCE = 0.1
 #: How many stuck orders a replica takes up at once.
 RECOVERY_LIMIT = 10
-#: Orders of former versions whose shipping is told in one round.
-UNTOLD_LIMIT = 100
 #: Concurrent changes of one order that a call outlasts.
 ATTEMPTS = 5
 #: Seconds that a refund waits for an order whose steps are under way, before it is to be told again.
@@ -181,15 +180,12 @@ class Orders:
         return len(stuck)
 
     async def tell_untold(self) -> int:
-        """Has the catalogue told of shipped orders that a version before this one told it nothing of.
+        """Has the catalogue told of orders that a version which tells nobody has shipped; in pieces.
 
         Returns:
-            How many.
+            How many orders it has looked at.
         """
-        untold = await self._store.untold(UNTOLD_LIMIT)
-        for order in untold:
-            await self._store.tell_shipped(order)
-        return len(untold)
+        return await in_pieces(lambda most: self._store.tell_untold(self._now(), most))
 
     async def _settled(self, order: Order, buyer: Buyer | None, patience: float = PATIENCE) -> Order:
         """The order when its steps are done, or as it is after `patience` seconds."""

@@ -81,12 +81,12 @@ class Store(Protocol):
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
 
-    async def untold(self, limit: int) -> Sequence[Order]:
-        """Orders that have shipped without the catalogue being told."""
-        ...
+    async def tell_untold(self, now: float, limit: int) -> int:
+        """Has the catalogue told of orders that a version which tells nobody has shipped.
 
-    async def tell_shipped(self, order: Order) -> None:
-        """Has the catalogue told that such an order has shipped."""
+        Returns:
+            How many orders it has looked at, at most `limit`.
+        """
         ...
 
     async def stuck(self, now: float, limit: int) -> Sequence[Order]:

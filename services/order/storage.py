@@ -3,7 +3,7 @@ what others are to be told of it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from services.kit.unique import insert_or_find
 from services.order.domain import Address, Event, Line, Order, Status, Step
 from services.order.failures import Failure, Superseded, order_not_found
 from services.order.news import News, news_of, shipping
-from services.order.tables import UNTOLD, events, items, orders
+from services.order.tables import events, items, orders
 
 #: Where a change of an order is told, as its id; see `services.kit.following`.
 CHANGES = "orders"
@@ -91,20 +91,22 @@ class SqlStore:
             self._told()
         return following
 
-    async def untold(self, limit: int) -> Sequence[Order]:
-        """Orders that have shipped without the catalogue being told; see `services.order.tables.UNTOLD`."""
-        return await self._orders(sa.select(orders).where(UNTOLD).limit(limit))
+    async def tell_untold(self, now: float, limit: int) -> int:
+        """Has the catalogue told of orders that an older version has shipped; see the port."""
 
-    async def tell_shipped(self, order: Order) -> None:
-        """Has the catalogue told that such an order has shipped."""
-        untold = (orders.c.id == order.id, orders.c.ship_told.is_not(True))
+        def tell(connection: sa.Connection) -> int:
+            rows = connection.execute(_UNTOLD, {"most": limit}).all()
+            for told, ids in _by_shipping(rows).items():
+                these = sa.update(orders).where(orders.c.id.in_(ids))
+                connection.execute(these.values(ship_told=told))
+                if told:
+                    outbox.add_all(connection, [_shipping_row(order_id, now) for order_id in ids])
+            return len(rows)
 
-        def tell(connection: sa.Connection) -> None:
-            if connection.execute(sa.update(orders).where(*untold).values(ship_told=True)).rowcount:
-                outbox.add_all(connection, [_outbox_row(order, shipping(order))])
-
-        await self._db.write(tell)
-        self._told()
+        count = await self._db.write(tell)
+        if count:
+            self._told()
+        return count
 
     async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]:
         """A user's orders, or everybody's for user 0; newest first."""
@@ -160,6 +162,30 @@ _PRICES = (
     .where(items.c.order_id == sa.bindparam("new_order_id"), items.c.position == sa.bindparam("new_position"))
     .values(name=sa.bindparam("new_name"), unit_price=sa.bindparam("new_unit_price"))
 )
+
+
+_UNTOLD = (
+    sa.select(orders.c.id, orders.c.status)
+    .where(orders.c.ship_told.is_(None))
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+#: Of a version that told nobody. REFUNDED followed on DELIVERED then.
+_HAS_SHIPPED = frozenset({Status.SHIPPED.value, Status.DELIVERED.value, Status.REFUNDED.value})
+
+
+def _shipping_row(order_id: int, now: float) -> dict[str, Any]:
+    key = f"order-{order_id}"
+    news = shipping(key)
+    return outbox.row(news.topic, key, news.event_id, news.payload, now)
+
+
+def _by_shipping(rows: Iterable[Any]) -> Mapping[bool, list[int]]:
+    """The ids of orders, by whether their goods have left."""
+    ids: defaultdict[bool, list[int]] = defaultdict(list)
+    for row in rows:
+        ids[row.status in _HAS_SHIPPED].append(row.id)
+    return ids
 
 
 def _append(connection: sa.Connection, order: Order, message: str) -> None:

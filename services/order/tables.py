@@ -29,7 +29,8 @@ orders = sa.Table(
     sa.Column("refunded", sa.BigInteger, nullable=False, server_default="0"),
     # The total that the buyer was shown.
     sa.Column("expected", sa.BigInteger),
-    # Whether the catalogue is told that the goods have left. NULL: written by a version that told nobody.
+    # Whether the catalogue is told that the goods have left. NULL: by a version that told nobody, so that it
+    # is still to be seen whether there is something to tell.
     sa.Column("ship_told", sa.Boolean),
     sa.UniqueConstraint("user_id", "key", name="orders_key"),
     sa.Index("orders_by_user", "user_id", "id"),
@@ -64,11 +65,4 @@ events = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     # Cents given back by then.
     sa.Column("refunded", sa.BigInteger, nullable=False, server_default="0"),
-)
-
-#: Orders that have shipped without the catalogue being told: by a version before its ledger, in which
-#: REFUNDED followed only on DELIVERED. The condition of a partial index.
-UNTOLD = sa.text(
-    "(status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)"
-    " OR (status = 'REFUNDED' AND ship_told IS NULL)"
 )

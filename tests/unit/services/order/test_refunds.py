@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -27,6 +28,13 @@ from .conftest import NOW, Crash, Shop, unknown
 ADMIN, BOB = Actor(1, frozenset({"admin"})), Actor(2, frozenset({"user"}))
 #: Of the draft order: 2 of product 1 at 2.50, 1 of product 2 at 19.99.
 TOTAL = 2499
+
+
+@pytest.fixture
+def shop(shop: Shop) -> Shop:
+    """Time runs: of two that change an order, one waits for the other."""
+    shop.clock.run()
+    return shop
 
 
 async def _placed(shop: Shop) -> Order:
@@ -324,6 +332,24 @@ _OLD = """
 """
 
 
+@pytest.mark.parametrize("then", [Status.DELIVERED, Status.REFUNDED])
+async def test_what_an_old_replica_shipped_during_an_upgrade_is_told_with_the_next_change(
+    shop: Shop, then: Status
+) -> None:
+    order = await _placed(shop)
+    shipped = replace(order, status=Status.SHIPPED, version=order.version + 1)
+    statement = "UPDATE orders SET status = 'SHIPPED', version = version + 1"
+    await shop.db.write(lambda c: c.execute(sa.text(statement)))
+    if then is Status.DELIVERED:
+        await _to(shop, shipped, then)
+    else:
+        await _refund(shop, shipped, TOTAL)
+    assert (await shop.store.get(order.id)).status is then
+    assert await _told(shop, STOCK) == []
+    assert await shop.replica().tell_untold() == 1
+    assert [event.event_id for event in await _told(shop, STOCK)] == [f"order-{order.id}-shipped"]
+
+
 async def test_orders_of_the_version_before_know_of_refunds_and_tell_what_shipped(
     new_databases: Maker,
 ) -> None:
@@ -335,9 +361,7 @@ async def test_orders_of_the_version_before_know_of_refunds_and_tell_what_shippe
         store = SqlStore(db)
         orders = {order.id: order for order in await store.page(2, None, 10, 0)}
         assert {n: o.refunded for n, o in orders.items()} == {1: 0, 2: 0, 3: 500, 4: 500, 5: 0}
-        for order in await store.untold(10):
-            await store.tell_shipped(order)
-        assert await store.untold(10) == []
+        assert [await store.tell_untold(NOW, 3) for _ in range(3)] == [3, 2, 0]
         told = await SqlQueue(db).take(STOCK, NOW, NOW, 10)
         assert sorted(event.event_id for line in told for event in line) == [
             "order-2-shipped",
