@@ -37,7 +37,7 @@ orders = sa.Table(
     sa.Index("orders_by_status", "status", "id"),
     # Partial: see the migration. Saying it here would load PostgreSQL's dialect, megabytes, on SQLite too.
     sa.Index("orders_unfinished", "lease_until"),
-    sa.Index("orders_untold", "id"),
+    sa.Index("orders_to_tell", "id"),
     # An id, and so the keys at the other services, is never used twice.
     sqlite_autoincrement=True,
 )

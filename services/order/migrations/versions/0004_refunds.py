@@ -22,7 +22,10 @@ def upgrade() -> None:
     op.execute(
         "UPDATE orders SET refunded = total WHERE status IN ('CANCELLED', 'REFUNDED') AND payment_id > 0"
     )
-    untold = sa.text("ship_told IS NULL")
+    untold = sa.text(
+        "(status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)"
+        " OR (status = 'REFUNDED' AND ship_told IS NULL)"
+    )
     op.create_index("orders_untold", "orders", ["id"], sqlite_where=untold, postgresql_where=untold)
 
 

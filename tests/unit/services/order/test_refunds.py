@@ -367,3 +367,15 @@ async def test_orders_of_the_version_before_know_of_refunds_and_tell_what_shippe
             "order-2-shipped",
             "order-4-shipped",
         ]
+
+
+async def test_what_an_old_replica_had_shipped_when_the_index_changed_is_told(new_databases: Maker) -> None:
+    url = new_databases().url("order")
+    await migrate(url, "order", revision="order_0005")
+    async with Database.open(url, "order") as db:
+        await db.write(lambda c: c.execute(sa.text(_OLD.replace(":", "\\:"))))
+        await db.write(lambda c: c.execute(sa.text("UPDATE orders SET ship_told = (id <> 2 AND id <> 4)")))
+        await migrate(url, "order")
+        assert await SqlStore(db).tell_untold(NOW, 10) == 1
+        told = await SqlQueue(db).take(STOCK, NOW, NOW, 10)
+        assert [event.event_id for line in told for event in line] == ["order-2-shipped"]
