@@ -20,12 +20,20 @@ def load(
     duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",
     scenario: Annotated[
         str,
-        typer.Option(help="view (one read an arrival), browse, search, buy, follow, chat, checkout or mix."),
+        typer.Option(
+            help=(
+                "view (one read an arrival), catalogue (reads by three methods in turn), "
+                "browse, search, buy, follow, chat, checkout or mix."
+            )
+        ),
     ] = "view",
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Prints rate, errors, latency percentiles and each replica's share; fails where a call failed."""
+    """Prints rate, errors, latencies, and each replica's share of all calls and of each method.
+
+    Fails where a call failed.
+    """
     seconds = parsed(parse_duration, duration_)
     if not 0 < rps <= 2000 or not 0 < seconds <= 24 * 3600:
         raise CommandError("--rps must be in (0, 2000] and --duration at most 24h")
@@ -81,11 +89,35 @@ def show(summary: dict[str, Any]) -> None:
     for target, share in summary["shares"].items():
         for name, row in share["replicas"].items():
             table.add_row(name, row["address"], str(row["calls"]), f"{row['share']:.1%}")
-        spread = share["max_over_min"]
-        table.add_row(
-            f"{target}: largest / smallest", "", "", f"{spread:.3f}", style="bold", end_section=True
-        )
+        spread = _spread(share)
+        table.add_row(f"{target}: largest / smallest", "", "", spread, style="bold", end_section=True)
     out.print(table)
+    out.print(_shares_by_method(summary["shares"]))
+
+
+def _shares_by_method(shares: dict[str, Any]) -> Any:
+    """A line for each method and replica: replicas that are even over all methods may be so for none."""
+    from rich.table import Table
+
+    table = Table("method", "replica", "calls", "share")
+    for target, share in shares.items():
+        for method, of_method in share["methods"].items():
+            for name, row in of_method["replicas"].items():
+                table.add_row(f"{target}/{method}", name, str(row["calls"]), f"{row['share']:.1%}")
+            beyond = of_method["uneven"]
+            verdict, style = (
+                ("uneven beyond chance", "bold red") if beyond else ("largest / smallest", "bold")
+            )
+            table.add_row(
+                f"{target}/{method}", verdict, "", _spread(of_method), style=style, end_section=True
+            )
+    return table
+
+
+def _spread(share: dict[str, Any]) -> str:
+    """The largest share over the smallest; it has no number where a replica, or every one, got nothing."""
+    spread = share["max_over_min"]
+    return "-" if spread is None else f"{spread:.3f}"
 
 
 def _methods(methods: dict[str, Any]) -> Any:

@@ -4,32 +4,33 @@ import contextlib
 
 from meshmart.cluster import Replica
 from meshmart.tour.check import Check
-from meshmart.tour.stage import SceneError, Stage, no_failed_calls
+from meshmart.tour.stage import SceneError, Stage, even_methods, no_failed_calls
 from services.loadgen.engine import Load
 from services.loadgen.report import spread
 
 NAME = "balance"
-SHOWS = "3 replicas of product share 100 calls a second; each answers a third"
+SHOWS = "3 replicas of product share 100 calls a second; each answers a third, of every method"
 
-CALLS = 900
+WARM_UP, CALLS = 200, 900
 
 
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas("product", 3)
-    async with stage.browsing() as load:
-        await _all_answer(
-            stage, load, replicas
-        )  # DNS, connections and slow start are another scene's subject
-        await stage.settle(load, 200)
+    async with stage.reading() as load:
+        # DNS, connections and slow start are another scene's subject.
+        await _all_answer(stage, load, replicas)
+        await stage.settle(load, WARM_UP)
         warm = load.report.samples[-1].intended
         stage.say(f"counting {CALLS} calls")
         await stage.settle(load, CALLS)
-    counts = load.report.since(warm).counts("product")
+    counted = load.report.since(warm)
+    counts = counted.counts("product")
     for address, calls in sorted(counts.items()):
         stage.say(f"{address}: {calls} calls")
     return [
         Check("replicas that answered", len(counts), len(replicas), relation="=="),
         Check("largest share over smallest", spread(counts), 1.05),
+        *even_methods(counted, "product", len(replicas), 1.05),
         no_failed_calls(stage, load),
     ]
 

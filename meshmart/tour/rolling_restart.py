@@ -1,10 +1,14 @@
 """Every replica is replaced under load."""
 
 from meshmart.tour.check import Check
-from meshmart.tour.stage import Stage, no_failed_calls
+from meshmart.tour.stage import Stage, even_methods, no_failed_calls
 
 NAME = "rolling-restart"
-SHOWS = "every replica of product and order is replaced while buyers browse and buy"
+SHOWS = "every replica of product and order is replaced while buyers browse and buy; the new ones share both"
+
+#: Calls of checkouts after the restart, half of them orders: until the new replicas are known and warm, and
+#: enough to see whether they share them.
+WARM_UP, AFTER = 40, 80
 
 
 async def play(stage: Stage) -> list[Check]:
@@ -18,12 +22,16 @@ async def play(stage: Stage) -> list[Check]:
             stage.say(f"restarting {service}")
             await stage.cluster.restart(service)
         await stage.settle(reading, 100)
+        await stage.settle(writing, WARM_UP)
+        warm = writing.report.samples[-1].intended
+        await stage.settle(writing, AFTER)
     replaced = 0
     for service, count in services.items():
         now = {r.incarnation for r in await stage.all_ready(service, count)}
         replaced += len(now - before[service])
     return [
         Check("replicas replaced", replaced, sum(services.values()), relation="=="),
+        *even_methods(writing.report.since(warm), "order", services["order"], 1.5),
         no_failed_calls(stage, reading, "reads"),
         no_failed_calls(stage, writing, "calls of checkouts"),
     ]

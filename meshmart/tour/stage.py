@@ -1,8 +1,9 @@
 """What a scene plays on: the cluster, a client's way into it, load, and a voice."""
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -13,7 +14,8 @@ from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
 from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Load, Pressure
-from services.loadgen.journeys import checkout, view
+from services.loadgen.journeys import catalogue, checkout, view
+from services.loadgen.report import Report, spread
 
 T = TypeVar("T")
 
@@ -42,8 +44,12 @@ class Stage:
     scaled: set[str] = field(default_factory=set)
 
     def browsing(self, rps: float = 100) -> Load:
-        """Load of idempotent reads of the product service."""
+        """Load of idempotent reads of the product service by one method."""
         return Load(view(self.channels), rps)
+
+    def reading(self, rps: float = 100) -> Load:
+        """Load of idempotent reads of the product service by three methods in turn."""
+        return Load(catalogue(self.channels), rps)
 
     def pressing(self, workers: int = 6) -> Load:
         """Idempotent reads, `workers` of them in flight at every moment: whatever breaks, breaks some."""
@@ -124,3 +130,20 @@ def no_failed_calls(stage: Stage, load: Load, journey: str = "calls") -> Check:
     """The check that nearly every scene ends with."""
     what = f"failed {journey} of {len(load.report.samples)}"
     return Check(what, load.report.errors, 0, relation="==", details=failures(load.report, stage.names))
+
+
+def even_methods(report: Report, target: str, replicas: int, bound: float) -> list[Check]:
+    """Checks that so many replicas share each method, not only all of them together."""
+    return [
+        Check(
+            f"largest share of {method} over smallest",
+            spread(counts) if len(counts) >= replicas else math.inf,
+            bound,
+            details=_counted(counts),
+        )
+        for method, counts in report.counts_by_method(target).items()
+    ]
+
+
+def _counted(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{endpoint}: {calls} calls" for endpoint, calls in sorted(counts.items()))

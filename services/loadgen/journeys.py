@@ -1,5 +1,6 @@
 """What visitors of the shop do. Each journey is one arrival of the load."""
 
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,6 +29,33 @@ def view(channels: ChannelSource, products: int = 20, rng: random.Random | None 
         await measured(recorder, "product", "GetProduct", stub.GetProduct(request))
 
     return journey
+
+
+def catalogue(channels: ChannelSource, rng: random.Random | None = None) -> Journey:
+    """Reads by three methods in turn, one an arrival.
+
+    A balancer with one turn for all methods would send each method to one of three replicas.
+    """
+    shop = Shop(channels, rng)
+    calls = itertools.cycle((_one, _page, _found))
+
+    async def journey(recorder: Recorder) -> None:
+        await next(calls)(shop, recorder)
+
+    return journey
+
+
+async def _one(shop: Shop, recorder: Recorder) -> None:
+    await steps.look(shop, recorder, shop.rng.randint(1, 10))
+
+
+async def _page(shop: Shop, recorder: Recorder) -> None:
+    call = shop.products.ListProducts(product_pb2.ListProductsRequest(page=1, page_size=1))
+    await measured_list(recorder, "product", "ListProducts", call)
+
+
+async def _found(shop: Shop, recorder: Recorder) -> None:
+    await steps.search(shop, recorder)
 
 
 async def checkout(channels: ChannelSource, rng: random.Random | None = None) -> Journey:
@@ -142,6 +170,10 @@ async def _view(channels: ChannelSource) -> Journey:
     return view(channels)
 
 
+async def _catalogue(channels: ChannelSource) -> Journey:
+    return catalogue(channels)
+
+
 _JOURNEYS: Mapping[str, Callable[[Shop], Journey]] = {
     "browse": browse,
     "search": search,
@@ -154,6 +186,7 @@ _JOURNEYS: Mapping[str, Callable[[Shop], Journey]] = {
 SCENARIOS: Mapping[str, Callable[[ChannelSource], Awaitable[Journey]]] = {
     "mix": _mix,
     **{name: _alone(make) for name, make in _JOURNEYS.items()},
+    "catalogue": _catalogue,
     "checkout": checkout,
     "view": _view,
 }

@@ -75,6 +75,19 @@ class Report:
         """Answered calls per endpoint of one service."""
         return Counter(s.endpoint for s in self.samples if s.target == target and s.endpoint)
 
+    def counts_by_method(self, target: str) -> dict[str, Counter[str]]:
+        """Answered calls per method and endpoint of one service, by `counts` for each method.
+
+        An endpoint that answered other methods only is there with 0: a replica that never gets CreateOrder
+        shows nowhere else.
+        """
+        endpoints = self.counts(target)
+        methods: dict[str, Counter[str]] = {}
+        for s in self.samples:
+            if s.target == target and s.endpoint:
+                methods.setdefault(s.method, Counter(dict.fromkeys(endpoints, 0)))[s.endpoint] += 1
+        return dict(sorted(methods.items()))
+
     def targets(self) -> list[str]:
         return sorted({s.target for s in self.samples})
 
@@ -116,14 +129,26 @@ class Report:
 
     def _shares(self, target: str, names: Mapping[str, str]) -> dict[str, Any]:
         counts = self.counts(target)
-        total = sum(counts.values())
+        methods = self.counts_by_method(target)
         return {
-            "replicas": {
-                names.get(address, address): {"address": address, "calls": n, "share": round(n / total, 4)}
-                for address, n in sorted(counts.items())
+            **_share(counts, names),
+            "methods": {
+                method: {**_share(of_method, names), "uneven": uneven(of_method)}
+                for method, of_method in methods.items()
             },
-            "max_over_min": round(spread(counts), 4) if counts else None,
         }
+
+
+def _share(counts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
+    """Calls and share of each replica. `max_over_min` is null where one has none: JSON knows no infinity."""
+    total, most = sum(counts.values()), spread(counts)
+    return {
+        "replicas": {
+            names.get(address, address): {"address": address, "calls": n, "share": round(n / total, 4)}
+            for address, n in sorted(counts.items())
+        },
+        "max_over_min": round(most, 4) if math.isfinite(most) else None,
+    }
 
 
 def _latencies(samples: list[Sample]) -> dict[str, float]:
@@ -136,3 +161,18 @@ def spread(counts: Mapping[str, int]) -> float:
     """The largest share over the smallest: 1.0 is perfect balance; infinite for nothing."""
     low = min(counts.values(), default=0)
     return max(counts.values()) / low if low else math.inf
+
+
+#: Standard deviations beyond which a share is not explained by chance: once in sixteen thousand shares.
+_CHANCE = 4.0
+
+
+def uneven(counts: Mapping[str, int]) -> bool:
+    """Whether some endpoint's share is further from an equal one than calls sent at random would bring about.
+
+    Few calls are never even, so their largest share over the smallest says little. A policy that weighs its
+    endpoints is uneven on purpose.
+    """
+    total, fair = sum(counts.values()), 1 / max(1, len(counts))
+    deviation = math.sqrt(total * fair * (1 - fair))
+    return any(abs(n - total * fair) > _CHANCE * deviation for n in counts.values())

@@ -1,10 +1,11 @@
 """The arithmetic of a load report."""
 
+import json
 import math
 
 import pytest
 
-from services.loadgen.report import Report, Sample, percentile, spread
+from services.loadgen.report import Report, Sample, percentile, spread, uneven
 
 
 def sample(endpoint: str = "a", code: str = "OK", latency: float = 0.01, attempts: int = 1) -> Sample:
@@ -52,3 +53,38 @@ def test_the_summary_has_a_line_for_each_method() -> None:
         "latency_ms": {"p50": 10.0, "p95": 30.0, "p99": 30.0},
     }
     assert methods["order/CreateOrder"]["errors"] == 1
+
+
+def lockstep(calls: int = 100) -> Report:
+    """A caller that alternates two methods over two replicas, by one index for both."""
+    methods, replicas = ("CreateOrder", "GetOrder"), ("a", "b")
+    return Report(
+        [Sample("order", methods[i % 2], i, i + 0.01, "OK", replicas[i % 2], 1) for i in range(calls)]
+    )
+
+
+def test_a_lockstep_shows_method_by_method() -> None:
+    shares = lockstep().summary({"a": "order/1", "b": "order/2"})["shares"]["order"]
+    assert shares["max_over_min"] == 1.0
+    create = shares["methods"]["CreateOrder"]
+    assert create["replicas"]["order/1"] == {"address": "a", "calls": 50, "share": 1.0}
+    assert create["replicas"]["order/2"] == {"address": "b", "calls": 0, "share": 0.0}
+    assert create["max_over_min"] is None  # JSON has no infinity
+    assert create["uneven"] is True
+
+
+def test_the_summary_is_json_whatever_failed() -> None:
+    failed = Sample("order", "GetOrder", 0.0, 0.2, "UNAVAILABLE", None, 1)
+    summary = Report(
+        [*lockstep().samples, failed, Sample("user", "Login", 0, 1, "INTERNAL", None, 1)]
+    ).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_few_calls_are_uneven_by_chance_and_many_are_not() -> None:
+    assert not uneven({"a": 3, "b": 0})
+    assert not uneven({"a": 340, "b": 330, "c": 320})
+    assert uneven({"a": 2, "b": 107})
+    assert uneven({"a": 90, "b": 60, "c": 30})
+    assert not uneven({"a": 5})
+    assert not uneven({})
