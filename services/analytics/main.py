@@ -13,6 +13,7 @@ from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.priorities import PRIORITIES
 from services.kit.tokens import UserKeys
 
 #: Seconds between two times that old figures are dropped.
@@ -23,6 +24,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("analytics", os.environ), "analytics"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     figures = Figures(SqlStore(db), time.time, stream_max_age(os.environ))
     add_AnalyticsServiceServicer_to_server(AnalyticsServicer(figures, time.time), app.server)
     await app.enter(following(db, CHANNEL, figures, str))

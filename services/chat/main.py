@@ -14,6 +14,7 @@ from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 
@@ -22,6 +23,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("chat", os.environ), "chat"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     rooms = Rooms(SqlStore(db), time.time, stream_max_age(os.environ))
     presence = Presence(SqlAttendance(db), time.time)
     add_ChatServiceServicer_to_server(ChatServicer(rooms, presence), app.server)

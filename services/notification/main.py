@@ -10,6 +10,7 @@ from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
+from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 from services.notification.inbox import Inbox
@@ -21,6 +22,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("notification", os.environ), "notification"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
     add_NotificationServiceServicer_to_server(NotificationServicer(inbox), app.server)
     await app.enter(following(db, CHANNEL, inbox, int))

@@ -11,6 +11,7 @@ from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
 from services.kit.outbox import SqlQueue
+from services.kit.priorities import PRIORITIES
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.order.clients import PaymentCashier, ProductCatalogue
@@ -33,6 +34,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("order", os.environ), "order"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     told: dict[str, Deliver] = {
         NOTIFICATIONS: BuyersNotifications(app.channel("notification")),
         ANALYTICS: ShopAnalytics(app.channel("analytics")),

@@ -11,6 +11,7 @@ from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
 from services.kit.following import following
 from services.kit.outbox import SqlQueue
+from services.kit.priorities import PRIORITIES
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.payment.acquirer import SimulatedAcquirer
@@ -30,6 +31,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     told: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}
     relay = await app.enter(Relay(SqlQueue(db), told, time.time))
     app.telemetry.add(relay)

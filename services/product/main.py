@@ -7,6 +7,7 @@ from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 from grpcmesh.runtime import App, run
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
+from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 from services.product.assistant import Assistant
@@ -24,6 +25,7 @@ async def build(app: App) -> None:
     """Puts the service together."""
     db = await app.enter(Database.open(database_url("product", os.environ), "product"))
     app.use_keys(UserKeys(app.channel("user")))
+    app.prioritize(PRIORITIES)
     products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)
     servicer = ProductServicer(Catalogue(products), Warehouse(stock), Assistant(products))
     add_ProductServiceServicer_to_server(servicer, app.server)

@@ -7,6 +7,7 @@ from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 
 from grpcmesh.runtime import App, run
 from services.kit.db import Database, database_url
+from services.kit.priorities import PRIORITIES
 from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Logins
@@ -25,6 +26,7 @@ async def build(app: App) -> None:
     keys.load()
     app.spawn(keys.watch())
     app.use_keys(keys)
+    app.prioritize(PRIORITIES)
     db = await app.enter(Database.open(database_url("user", os.environ), "user"))
     users, passwords = SqlUsers(db), ScryptPasswords()
     logins = Logins(users, SqlSessions(db), SqlAttempts(db), passwords, keys, time.time, settings.lifetimes)

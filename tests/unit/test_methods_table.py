@@ -45,12 +45,13 @@ def test_a_row_says_who_may_and_what_is_tried_again(tool: ModuleType) -> None:
     )
     rows = {method.name: tool.row(method, policy) for method in service.methods}
     assert rows["ProcessPayment"] == (
-        "| `ProcessPayment` | unary | client, order | a user | by key | 5 s | unsent |"
+        "| `ProcessPayment` | unary | client, order | a user | by key | 5 s | unsent | critical |"
     )
     assert rows["VoidPayment"] == (
-        "| `VoidPayment` | unary | client, order | anyone | yes | 5 s | UNAVAILABLE |"
+        "| `VoidPayment` | unary | client, order | anyone | yes | 5 s | UNAVAILABLE | critical |"
     )
     assert rows["StreamPayments"] == (
         "| `StreamPayments` | server stream | client, order | admin | reads | 3600 s | UNAVAILABLE |"
+        " sheddable |"
     )
-    assert rows["BidirectionalPaymentStream"].endswith(" by key | 3600 s | unsent |")
+    assert rows["BidirectionalPaymentStream"].endswith(" by key | 3600 s | unsent |  |")

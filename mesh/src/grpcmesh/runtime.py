@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import importlib
 import os
@@ -69,6 +70,7 @@ class App:
             health=self.health,
         )
         self._own_layers: list[ServerLayer] = []
+        self._admission = self.config.admission
         self._resources = contextlib.AsyncExitStack()
         self._health_port = HealthPort(self.config.health, self.health)
 
@@ -91,6 +93,22 @@ class App:
     def add_interceptor(self, interceptor: "grpc.aio.ServerInterceptor") -> None:
         """Add a server interceptor of grpc.aio; it runs inside all layers, the first added outermost."""
         self.server.interceptors.append(interceptor)
+
+    def prioritize(self, priorities: Mapping[str, str]) -> None:
+        """Say which calls matter more to admission than others (mesh/docs/admission.md).
+
+        What the settings say of a method holds before this. One table may be for several services: methods
+        that this process does not serve are ignored.
+
+        Args:
+            priorities: `critical`, `default` or `sheddable` by method, such as `shop.Orders/Create`.
+
+        Raises:
+            ConfigError: a priority is none of these.
+        """
+        admission = self.config.admission
+        merged = {**priorities, **admission.priorities}
+        self._admission = dataclasses.replace(admission, priorities=merged)
 
     def use_keys(self, source: "KeySource") -> None:
         """How tokens of users are verified. Without it, no token is accepted.
@@ -117,8 +135,9 @@ class App:
         Raises:
             StartError: a port is taken.
         """
+        config = dataclasses.replace(self.config, admission=self._admission)
         self.server.layers = server_layers(
-            self.config, self.telemetry, self.policy, self.verifier, self.member.identity, self._own_layers
+            config, self.telemetry, self.policy, self.verifier, self.member.identity, self._own_layers
         )
         for source in (self.policy, self.server, self._health_port):
             self.telemetry.add(source)

@@ -15,6 +15,8 @@ from grpcmesh.runtime import App, run
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2_grpc import add_PingServiceServicer_to_server
 
+PRIORITIES = {"Poke": "critical", "Ping": "sheddable", "Elsewhere": "critical"}
+
 
 @contextlib.asynccontextmanager
 async def resource(name: str) -> AsyncIterator[None]:
@@ -51,6 +53,8 @@ async def build(app: App) -> None:
         app.spawn(stop_guarding(app), "unguarding")
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
+    if mode == "priorities":
+        app.prioritize({f"mesh.testing.PingService/{m}": p for m, p in PRIORITIES.items()})
     if mode == "subprocess":
         add_PingServiceServicer_to_server(Spawning(app.config.replica), app.server)
         return

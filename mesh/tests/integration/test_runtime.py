@@ -159,6 +159,22 @@ async def test_a_crash_is_as_a_kill_9_without_drain_or_answer(tmp_path: Path) ->
         assert p.lines() == ["enter first", "enter second"]
 
 
+async def test_a_service_says_its_priorities_and_the_environment_has_the_last_word(tmp_path: Path) -> None:
+    environ = {
+        "PING_MODE": "priorities",
+        "MESH_ADMISSION_ENABLED": "true",
+        "MESH_ADMISSION_PRIORITIES": "mesh.testing.PingService/Ping=default",
+    }
+    async with process(tmp_path, **environ) as p:
+        await p.ready()
+        state = json.loads(await fetch(f"http://{p.address('admin')}/state.json"))
+        assert state["server"]["priorities"] == {
+            "mesh.testing.PingService/Ping": "default",
+            "mesh.testing.PingService/Poke": "critical",
+        }
+        assert b"PingService/Poke critical" in await fetch(f"http://{p.address('admin')}/")
+
+
 async def test_every_bad_variable_is_told_at_once_with_2(tmp_path: Path) -> None:
     async with process(tmp_path, MESH_DRAIN_GRACE="soon", MESH_RESOLVER_PORT="99999", MESH_NO_SUCH="1") as p:
         assert await p.code() == 2

@@ -4,10 +4,15 @@ import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from grpcmesh.admission import ConcurrencyLimit, Gate, Priority, QueueAdmission, Refusal
+from grpcmesh.admission import AdmissionLayer, ConcurrencyLimit, Gate, Priority, QueueAdmission, Refusal
+from grpcmesh.call import Kind, Method
+from grpcmesh.config import AdmissionConfig
+from grpcmesh.status import TIMEOUT_KEY
 from grpcmesh.testing.clock import VirtualClock
 
 DEADLINE = 1.0
@@ -201,6 +206,43 @@ def test_streams_and_memory_have_limits_of_their_own() -> None:
     for streaming in [True] * 4 + [False] * 6:
         gate.leave("a.B/C", None, streaming)
     assert (gate.streams, gate.limit.in_flight) == (0, 0)
+
+
+def test_streams_of_browsing_are_shed_before_a_unary_checkout() -> None:
+    clock = VirtualClock()
+    queue = QueueAdmission(0.020, clock)
+    gate = Gate(queue, ConcurrencyLimit(1, 1000, clock), 1000, 1 << 40, 1 << 20)
+    refused = Counter[str]()
+    for number in range(4000):
+        checkout = number % 10 == 0
+        priority = Priority.CRITICAL if checkout else Priority.SHEDDABLE
+        # Nobody knows the age of a stream: its timeout is an hour. The queue is the same.
+        age = None if not checkout else 0.3 if queue.refused_share < 0.6 else 0.0
+        if gate.enter(priority, age, not checkout) is not None:
+            refused["checkout" if checkout else "browse"] += 1
+        else:
+            gate.leave("a.B/C", None, not checkout)
+        clock.advance(0.001)
+    assert refused["browse"] > 1000
+    assert refused["checkout"] == 0
+
+
+@pytest.mark.parametrize(("timeout", "known"), [(0.9, True), (5.0, True), (60.0, True), (3600.0, False)])
+def test_an_age_is_known_where_grpc_does_not_round_it_away(timeout: float, known: bool) -> None:
+    layer = AdmissionLayer(AdmissionConfig(target_age=0.5), 1 << 20)
+    call: Any = SimpleNamespace(
+        metadata={TIMEOUT_KEY: str(round(timeout * 1000))}, started=10.0, deadline=10.0 + timeout - 0.4
+    )
+    age = layer._age(call)
+    assert age == (pytest.approx(0.4) if known else None)
+
+
+def test_the_admin_page_tells_the_priorities_of_methods_that_are_served() -> None:
+    told = {"shop.Orders/Create": "critical", "shop.Others/Any": "sheddable"}
+    layer = AdmissionLayer(AdmissionConfig(priorities=told), 1 << 20)
+    registrar: Any = None
+    layer.register(registrar, lambda: [Method.parse("/shop.Orders/Create", Kind.UNARY)])
+    assert layer.state()["priorities"] == {"shop.Orders/Create": "critical"}
 
 
 def test_room_stays_for_what_matters_more() -> None:

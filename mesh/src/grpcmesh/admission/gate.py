@@ -85,8 +85,10 @@ class Gate:
         if self.streams + self.limit.in_flight >= self._max_calls:
             return Refusal("memory", 1.0)
         if streaming:
-            return Refusal("streams", 1.0) if self.streams >= self._max_streams * share else None
-        if self.limit.in_flight >= self._places(priority, share):
+            # Its start queues as every call does; how long it runs says nothing, and is not limited.
+            if self.streams >= self._max_streams * share:
+                return Refusal("streams", 1.0)
+        elif self.limit.in_flight >= self._places(priority, share):
             return Refusal("concurrency", 0.1)
         if self.queue is not None and not self.queue.admit(priority, age):
             return Refusal("queue", min(1.0, max(0.1, 2 * self.queue.age)))

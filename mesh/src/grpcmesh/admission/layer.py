@@ -1,6 +1,6 @@
 """The layer of the server's stack that asks the gate, and where the age of a call comes from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import grpc
@@ -12,7 +12,7 @@ from grpcmesh.admission.limit import ConcurrencyLimit
 from grpcmesh.admission.priority import Priority
 from grpcmesh.admission.queue import QueueAdmission
 from grpcmesh.bad_values import bad_values
-from grpcmesh.call import Kind, Purpose, ServerCall, ServerLayer
+from grpcmesh.call import Kind, Method, Purpose, Registrar, ServerCall, ServerLayer
 from grpcmesh.clock import Clock, monotonic
 from grpcmesh.config import AdmissionConfig
 from grpcmesh.errors import ResourceExhausted
@@ -38,10 +38,12 @@ class AdmissionLayer(ServerLayer):
     applies_to: ClassVar[frozenset[Purpose]] = frozenset({Purpose.APPLICATION})
 
     def __init__(self, config: AdmissionConfig, message_bytes: int, clock: Clock = monotonic) -> None:
-        self._clock = clock
+        self._clock, self._told = clock, config.priorities
+        self._served: Callable[[], Iterable[Method]] = tuple
         self._priorities = {f"/{name}": Priority[value.upper()] for name, value in config.priorities.items()}
         queue = QueueAdmission(config.target_age, clock) if config.target_age else None
         limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
+        self._coarsest = config.target_age / 2
         self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
 
     def on_start(self, call: ServerCall) -> None:
@@ -60,7 +62,8 @@ class AdmissionLayer(ServerLayer):
     def _age(self, call: ServerCall) -> float | None:
         """Seconds that the call has queued in this process: what is gone of the timeout that its caller gave.
 
-        None where the caller tells none: it must not hide the queue that others see.
+        None where the caller tells none, or gRPC tells it too coarsely: such a call must not hide the queue
+        that others see.
 
         gRPC turns the timeout into a deadline when the request arrives, and does not tell the timeout itself.
         """
@@ -68,9 +71,12 @@ class AdmissionLayer(ServerLayer):
         if told is None or call.deadline is None:
             return None
         try:
-            timeout = int(told) / 1000
+            milliseconds = int(told)
+            timeout = milliseconds / 1000
         except (ValueError, OverflowError):
             bad_values.count("timeout")
+            return None
+        if _rounding(milliseconds) > self._coarsest:
             return None
         return min(max(0.0, timeout - (call.deadline - call.started)), timeout)
 
@@ -101,6 +107,15 @@ class AdmissionLayer(ServerLayer):
         for name, (told, value) in values.items():
             yield GaugeMetricFamily(name, told, value=value)
 
+    def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
+        """Keep the way to ask which methods the server has."""
+        self._served = methods
+
+    def _of_served(self) -> dict[str, str]:
+        """Priorities of methods that are served here; of others they mean nothing."""
+        served = {method.full_name for method in self._served()}
+        return {name: priority for name, priority in sorted(self._told.items()) if name in served}
+
     def state(self) -> Mapping[str, Any]:
         gate = self._gate
         return {
@@ -110,5 +125,14 @@ class AdmissionLayer(ServerLayer):
                 "streams": gate.streams,
                 "refused": dict(gate.refused),
                 "queue_age": gate.queue.age if gate.queue else None,
-            }
+            },
+            "priorities": self._of_served(),
         }
+
+
+def _rounding(milliseconds: int) -> float:
+    """Seconds by which gRPC may round a timeout up where it sends it: to three digits, and to a millisecond.
+
+    Measured with grpcio 1.85.1: 3600 s arrives as 3610 s, 30 s as 30.1 s, 5 s as 5.01 s.
+    """
+    return max(1.0, 10.0 ** min(300, len(str(milliseconds)) - 3)) / 1000
