@@ -85,6 +85,7 @@ MESH_SERVICES = frozenset(
         "grpc.reflection.v1alpha.ServerReflection",
         "grpc.reflection.v1.ServerReflection",
         "grpc.channelz.v1.Channelz",
+        "xds.service.orca.v3.OpenRcaService",
     }
 )
 
@@ -224,6 +225,8 @@ class ServerLayer:
     applies_to: ClassVar[frozenset[Purpose]] = EVERY_PURPOSE
     #: Whether a call goes on where the layer's `on_start` fails: for telemetry, for nothing that guards.
     observes: ClassVar[bool] = False
+    #: What calls of the services are for that the layer registers.
+    registers: ClassVar[Purpose] = Purpose.CONTROL
 
     def on_start(self, call: ServerCall) -> None:
         """Before the servicer."""
@@ -241,7 +244,7 @@ class ServerLayer:
         """Add the services through which the layer is steered, once, before the server starts.
 
         Args:
-            server: Takes services, whose calls are `Purpose.CONTROL`.
+            server: Takes services, whose calls are for what `registers` says.
             methods: The application's methods, once the server has started.
         """
 

@@ -1,6 +1,10 @@
 """Layers of the attempt stack that tell the balancer how its picks turn out."""
 
+from collections.abc import Iterable
+
 import grpc
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh.balancer.balancer import Balancer
 from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
@@ -25,7 +29,10 @@ class EndpointCounts(AttemptLayer):
 
 
 class LoadReports(AttemptLayer):
-    """Passes the load reports in trailing metadata on to the policy. One that cannot be read is ignored."""
+    """Passes the load reports in trailing metadata on to the policy. One that cannot be read is ignored.
+
+    So is every one of an endpoint that reports out of band (gRFC A58).
+    """
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
@@ -34,11 +41,26 @@ class LoadReports(AttemptLayer):
         return self._balancer.policy.wants_reports
 
     def on_end(self, attempt: Attempt) -> None:
+        if attempt.endpoint.out_of_band:
+            return
         for key, value in attempt.trailing_metadata():
             if key == LOAD_KEY and isinstance(value, bytes):
                 if report := LoadReport.decode(value):
-                    self._balancer.policy.reported(attempt.endpoint, report)
+                    self._balancer.reported(attempt.endpoint, report)
                 return  # one report to an answer
+
+    def metrics(self, target: str) -> Iterable[Metric]:
+        told = "Load reports of servers that were taken, by how they came."
+        reports = CounterMetricFamily("mesh_load_reports", told, labels=["target", "source"])
+        for source, count in self._balancer.reports.items():
+            reports.add_metric([target, source], count)
+        yield reports
+        used = "Utilization that the endpoint last reported."
+        utilization = GaugeMetricFamily("mesh_endpoint_utilization", used, labels=["target", "endpoint"])
+        for endpoint in self._balancer.endpoints.values():
+            if endpoint.load is not None:
+                utilization.add_metric([target, endpoint.address], endpoint.load.utilization)
+        yield utilization
 
 
 class Latency(AttemptLayer):

@@ -4,7 +4,8 @@ import enum
 from collections.abc import Iterable
 from typing import Protocol
 
-from grpcmesh.balancer.endpoint import Endpoint, State
+from grpcmesh.balancer.endpoint import SOURCES, Endpoint, State
+from grpcmesh.balancer.orca import LoadReport
 from grpcmesh.balancer.policies import make_policy
 from grpcmesh.balancer.policy import SlowStart
 from grpcmesh.call import ClientCall
@@ -64,6 +65,8 @@ class Balancer:
         self._target, self._zone = target, config.zone
         self._slow_start = SlowStart(config.slow_start, clock)
         self._known = False
+        #: Load reports by how they came.
+        self.reports = dict.fromkeys(SOURCES, 0)
         self.configure(balancing)
 
     def configure(self, balancing: LoadBalancing | None) -> None:
@@ -113,6 +116,11 @@ class Balancer:
                 endpoint = self.policy.pick(avoid, call)  # the rotation is smaller by one
         endpoint.picks += 1
         return endpoint
+
+    def reported(self, endpoint: Endpoint, report: LoadReport) -> None:
+        """A server has told its load."""
+        self.reports[SOURCES[endpoint.out_of_band]] += 1
+        self.policy.reported(endpoint, report)
 
     def rotate(self) -> None:
         """Work out the rotation anew: an endpoint was ejected, or may return."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from grpcmesh.balancer.orca import LoadReport
 
+#: How load reports come: with the answers of calls, or out of band.
+SOURCES = ("call", "stream")
 #: More quick failures than this within one typical answer do not make an endpoint look any busier.
 _MAX_LINGERING = 1024
 
@@ -43,6 +45,7 @@ class Endpoint:
         "load",
         "load_at",
         "load_since",
+        "out_of_band",
         "picks",
         "ready_since",
         "state",
@@ -76,6 +79,8 @@ class Endpoint:
         self.load: LoadReport | None = None
         self.load_at = 0.0
         self.load_since = 0.0
+        #: Whether reports come on a stream: then those of single calls are left aside.
+        self.out_of_band = False
 
     def failed(self, code: str) -> None:
         """Counts a call that ended with this status code."""
@@ -92,6 +97,16 @@ class Endpoint:
             "picks": self.picks,
             "successes": self.successes,
             "failures": dict(self.failures),
+            "load": self._load(),
+        }
+
+    def _load(self) -> dict[str, Any]:
+        if self.load is None:
+            return {}
+        return {
+            "utilization": self.load.utilization,
+            "calls_per_second": self.load.qps,
+            "source": SOURCES[self.out_of_band],
         }
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Load reports out of band: a stream on which a server says how loaded it is, without being called.
 
 xds.service.orca.v3.OpenRcaService (gRFC A51), as grpc-go, grpc-java and C-core serve and ask it. A client in
-Python gets the reports of servers in other languages only so: gRPC's core keeps their trailers to itself.
+Python gets the reports of servers in other languages only in this way: C-core keeps their trailers from it.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ import grpc
 from google.protobuf import duration_pb2
 
 from grpcmesh.balancer.orca import LoadReport
+from grpcmesh.call import Registrar, current_workload
 from grpcmesh.clock import Rng, system_rng
+from grpcmesh.watchers import WatcherBudget
 
 SERVICE = "xds.service.orca.v3.OpenRcaService"
 METHOD = "StreamCoreMetrics"
@@ -44,21 +46,33 @@ def decode_request(data: bytes) -> float:
     return max(LEAST_INTERVAL, min(seconds, 3600.0)) if seconds > 0 else DEFAULT_INTERVAL
 
 
-def handler(report: Callable[[], LoadReport]) -> grpc.GenericRpcHandler:
-    """Serve the reports of this process.
+class LoadReportServicer:
+    """Serves the load of this process as a stream.
 
     Args:
-        report: The load since some moments ago; called once per stream and interval.
+        report: Returns the load of the last window, at most some moments old.
+        budget: Bounds the streams that are open.
     """
 
-    async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        interval = decode_request(request)
-        while True:
-            yield report().encode()
-            await asyncio.sleep(interval)
+    def __init__(self, report: Callable[[], LoadReport], budget: WatcherBudget) -> None:
+        self._report, self.budget = report, budget
 
-    method: Any = grpc.unary_stream_rpc_method_handler(stream)
-    return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+    def add_to(self, server: Registrar) -> None:
+        """Add the service to a server."""
+        method: Any = grpc.unary_stream_rpc_method_handler(self.StreamCoreMetrics)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),),
+        )
+
+    async def StreamCoreMetrics(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        interval, peer = decode_request(request), str(current_workload())
+        self.budget.enter(peer)
+        try:
+            while True:
+                yield self._report().encode()
+                await asyncio.sleep(interval)
+        finally:
+            self.budget.leave(peer)
 
 
 class OobReports:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from grpcmesh.bad_values import bad_values
 
-#: The trailing metadata key of a report. gRFC A51 names it `endpoint-load-metrics-bin`, but C-core keeps
-#: that one for itself: measured with grpcio 1.85, a client in Python never sees it.
+#: The trailing metadata key of a report (gRFC A51), as grpc-go and grpc-java send and read it. A server in
+#: Python can send it, but C-core keeps it from clients in Python: with grpcio 1.85 they never see it.
+STANDARD_LOAD_KEY = "endpoint-load-metrics-bin"
+#: The same for clients in Python.
 LOAD_KEY = "mesh-load-bin"
 
 #: Bytes of a report that are looked at, and the largest number in it that is believed.
@@ -63,12 +65,16 @@ class LoadReport:
             return None
         return cls(**numbers)
 
+    @property
+    def utilization(self) -> float:
+        """What weights are made of."""
+        return self.application_utilization or self.cpu_utilization
+
     def weight(self, error_penalty: float = 1.0) -> float:
         """Calls per second that the server could take if it were fully used (gRFC A58); 0: unknown."""
-        utilization = self.application_utilization or self.cpu_utilization
-        if self.qps <= 0 or utilization <= 0:
+        if self.qps <= 0 or self.utilization <= 0:
             return 0.0
-        weight = self.qps / (utilization + self.eps / self.qps * error_penalty)
+        weight = self.qps / (self.utilization + self.eps / self.qps * error_penalty)
         return weight if _LEAST_WEIGHT <= weight <= _MOST_WEIGHT else 0.0
 
 

@@ -89,7 +89,7 @@ class MeshChannel(grpc.aio.Channel):
             clock,
             balancer,
             resolver,
-            Pool(target, config, balancer, resolver, identity, dict(options)),
+            Pool(target, config, balancer, resolver, identity, settings.wanted, dict(options)),
             settings,
             budget,
             stack.client_layers(config, telemetry, layers),
@@ -147,6 +147,7 @@ class MeshChannel(grpc.aio.Channel):
         self._outliers.configure(core.settings.outlier_detection)
         core.breaker.config = core.settings.circuit_breaker
         core.balancer.configure(effective.config.load_balancing)
+        core.pool.follow(core.settings.wanted)
         for spec in core.specs:
             spec.configure()
 

@@ -9,8 +9,8 @@ import grpc
 from grpcmesh.client.guard import Guard
 from grpcmesh.client.machines import ConnectionMachine, Status
 from grpcmesh.client.options import Option
-from grpcmesh.health.watcher import HealthWatcher
-from grpcmesh.tasks import stop
+from grpcmesh.client.watches import News, Wanted, Watches
+from grpcmesh.tasks import Tasks
 
 if TYPE_CHECKING:
     from grpcmesh.client.attempt import NativeAttempt
@@ -28,9 +28,11 @@ class Connection:
         uri: `ipv4:127.0.1.1:50051`.
         credentials: None: plaintext.
         options: Channel arguments; see `grpcmesh.client.options`.
-        watch_health: Whether it counts as ready only when its server says that it serves.
+        tasks: Owner of what runs while it is connected.
+        wanted: What is followed of its server. Where that is its health, it counts as ready only when the
+            server says that it serves.
+        news: Told what else its server says of itself.
         on_change: Called after each event that changed `machine`.
-        on_member: Called when the server says that it is one of the mesh.
         guard: Judges the certificates; None: plaintext.
         on_refused: Called, with the reason, when they are refused. It is not connected again after that.
     """
@@ -40,9 +42,10 @@ class Connection:
         uri: str,
         credentials: grpc.ChannelCredentials | None,
         options: Sequence[Option],
-        watch_health: bool,
+        tasks: Tasks,
+        wanted: Wanted,
+        news: News,
         on_change: Callable[["Connection"], None],
-        on_member: Callable[[], None] = lambda: None,
         guard: Guard | None = None,
         on_refused: Callable[["Connection", str], None] = lambda connection, reason: None,
     ) -> None:
@@ -54,11 +57,12 @@ class Connection:
             if credentials
             else grpc.aio.insecure_channel(target, options)
         )
-        self.machine = ConnectionMachine(watch_health)
+        self.machine = ConnectionMachine(wanted.health is not None)
         #: Attempts that run over it, oldest first.
         self.attempts: dict[NativeAttempt, None] = {}
         self.closed = False
-        self._watch_health, self._on_change, self._on_member = watch_health, on_change, on_member
+        self._on_change, self._wanted = on_change, wanted
+        self._watches = Watches(self.channel, tasks, self._on_health, self._on_error, news)
         #: Set when the last of them has ended, while somebody waits for it.
         self.idle: asyncio.Event | None = None
 
@@ -74,12 +78,21 @@ class Connection:
             self._note(state)
             if state is grpc.ChannelConnectivity.SHUTDOWN:
                 return
-            if state is _READY and self._watch_health:
-                await self._watch()
-                continue
             if state is _FAILURE:
                 await self._ask_why()
-            await self.channel.wait_for_state_change(state)
+            if state is _READY:
+                self._watches.follow(self._wanted)
+            try:
+                await self.channel.wait_for_state_change(state)
+            finally:
+                self._watches.stop()
+
+    def follow(self, wanted: Wanted) -> None:
+        """From now on this is followed of its server."""
+        self._wanted = wanted
+        self._tell(self.machine.watch(wanted.health is not None))
+        if self.machine.connected:
+            self._watches.follow(wanted)
 
     def look(self) -> bool:
         """Return whether it is connected now, rather than when the loop comes to tell."""
@@ -143,23 +156,6 @@ class Connection:
         if self.guard is not None:
             self.guard.forget()
         await self.channel.close()
-
-    async def _watch(self) -> None:
-        """Watch health for as long as it is connected. Raises what the watch dies of."""
-        watcher = HealthWatcher(self.channel, self._on_health, self._on_error, self._on_member)
-        watch = asyncio.create_task(watcher.run())
-        change = asyncio.create_task(self._disconnected())
-        try:
-            await asyncio.wait((watch, change), return_when=asyncio.FIRST_COMPLETED)
-            if watch.done():  # the server has no health service: nothing to watch, or a failure
-                watch.result()
-            await change
-        finally:
-            change.cancel()
-            await stop(watch)
-
-    async def _disconnected(self) -> None:
-        await self.channel.wait_for_state_change(_READY)
 
     def _note(self, state: grpc.ChannelConnectivity) -> None:
         if state is _READY:

@@ -15,7 +15,9 @@ from grpcmesh.balancer import Balancer, Endpoint, State, Verdict
 from grpcmesh.client.connection import Connection
 from grpcmesh.client.guard import Guard, Guards
 from grpcmesh.client.machines import EndpointMachine
+from grpcmesh.client.news import EndpointNews
 from grpcmesh.client.options import Option, channel_options
+from grpcmesh.client.watches import Wanted
 from grpcmesh.clock import system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import Credentials, IdentityStore, server_identity
@@ -53,6 +55,7 @@ class Pool:
     Args:
         target: Short name of the service.
         identity: None: plaintext.
+        wanted: What is followed of each endpoint.
         options: Channel arguments from code.
     """
 
@@ -63,10 +66,12 @@ class Pool:
         balancer: Balancer,
         resolver: Resolver,
         identity: IdentityStore | None,
+        wanted: Wanted,
         options: Mapping[str, int | str] | None = None,
     ) -> None:
         self._target, self._config, self._own_options = target, config, options
         self._balancer, self._resolver, self._identity = balancer, resolver, identity
+        self._wanted = wanted
         self._slots: dict[str, Slot] = {}
         #: Follows the resolver and the connections.
         self.tasks = Tasks()
@@ -105,6 +110,15 @@ class Pool:
         await asyncio.gather(*(c.close("the channel has been closed") for c in connections))
         self._change.set()
 
+    def follow(self, wanted: Wanted) -> None:
+        """From now on this is followed of each endpoint."""
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        for connection in self._runs:
+            if connection not in self.draining:
+                connection.follow(wanted)
+
     async def changed(self) -> None:
         """Wait until the set or the state of an endpoint changes, or the pool is closed."""
         await self._change.wait()
@@ -132,9 +146,10 @@ class Pool:
             slot.uri,
             self._credentials,
             self._options(),
-            self._config.health.watch,
+            self.tasks,
+            self._wanted,
+            EndpointNews(slot.endpoint, self._balancer, self._is_member),
             partial(self._changed, slot),
-            self._is_member,
             Guard(guards, slot.uri, slot.endpoint.address) if guards else None,
             partial(self._refuse, slot),
         )

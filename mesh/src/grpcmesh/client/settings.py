@@ -2,12 +2,16 @@
 
 from grpcmesh.call import Kind, Method
 from grpcmesh.client.machines import Rules
+from grpcmesh.client.watches import Wanted
 from grpcmesh.clock import Clock, Rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.hedging import Hedging
 from grpcmesh.retry import RetryBudget, RetryPolicy, Throttle, has_no_side_effects, is_idempotent, settings_of
 from grpcmesh.service_config import CircuitBreaker, Effective, MethodConfig, MethodName, OutlierDetection
 from grpcmesh.service_config.defaults import CIRCUIT_BREAKER, OUTLIER_DETECTION
+
+#: gRFC A58: the default of `oobReportingPeriod`, in seconds.
+REPORTING_PERIOD = 10.0
 
 
 class MethodSettings:
@@ -43,7 +47,7 @@ class Settings:
         self, config: MeshConfig, effective: Effective, budget: RetryBudget, clock: Clock, rng: Rng
     ) -> None:
         self._budget, self._clock, self._rng = budget, clock, rng
-        self._retry = settings_of(config.retry)
+        self._retry, self._watch_health = settings_of(config.retry), config.health.watch
         self.take(effective)
 
     def take(self, effective: Effective) -> None:
@@ -61,6 +65,19 @@ class Settings:
     @property
     def circuit_breaker(self) -> CircuitBreaker:
         return self.effective.config.circuit_breaker or CIRCUIT_BREAKER
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is followed of each endpoint."""
+        return Wanted(health="" if self._watch_health else None, reports=self._report_interval)
+
+    @property
+    def _report_interval(self) -> float | None:
+        """Seconds between two load reports out of band; None: there are none (gRFC A58)."""
+        balancing = self.effective.config.load_balancing
+        if balancing is None or not balancing.parameters.get("enable_oob_load_report"):
+            return None
+        return float(balancing.parameters.get("oob_reporting_period", REPORTING_PERIOD))
 
     def of(self, method: Method) -> MethodSettings:
         """Return what holds for a method now."""

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpcmesh.call import current_workload
-from grpcmesh.errors import NotFound, ResourceExhausted
+from grpcmesh.errors import NotFound
 from grpcmesh.status import MEMBER_KEY
+from grpcmesh.watchers import WatcherBudget
 
 Context = Any
 _pb2: Any = health_pb2  # the stubs of grpc_health know no List
@@ -22,26 +22,6 @@ _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 #: Watchers of the plaintext port, which needs none: probes use Check.
 MAX_STRANGERS = 64
-
-
-class WatcherBudget:
-    """How many watchers there may be, and how many of them one peer may have."""
-
-    def __init__(self, total: int, per_peer: int) -> None:
-        self._total, self._per_peer = total, per_peer
-        self._peers: Counter[str] = Counter()
-
-    def enter(self, peer: str) -> None:
-        """Count a watcher. Raises ResourceExhausted where there is no room for it."""
-        if self._peers.total() >= self._total or self._peers[peer] >= self._per_peer:
-            raise ResourceExhausted("too many watchers of health", retry_after=5.0)
-        self._peers[peer] += 1
-
-    def leave(self, peer: str) -> None:
-        """Count it no more."""
-        self._peers[peer] -= 1
-        if not self._peers[peer]:
-            del self._peers[peer]
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
@@ -56,9 +36,9 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     """
 
     def __init__(self, max_watchers: int = 4096, max_per_peer: int = 1024) -> None:
-        self._members = WatcherBudget(max_watchers, max_per_peer)
+        self._members = WatcherBudget(max_watchers, max_per_peer, "health")
         strangers = min(MAX_STRANGERS, max_watchers)
-        self._strangers = WatcherBudget(strangers, strangers)
+        self._strangers = WatcherBudget(strangers, strangers, "health")
         self._statuses: dict[str, int] = {"": _NOT_SERVING}
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._leaving = False

@@ -10,7 +10,6 @@ from grpc_health.v1 import health_pb2
 
 from grpcmesh.bad_values import bad_values
 from grpcmesh.clock import Rng, system_rng
-from grpcmesh.status import MEMBER_KEY
 
 _WATCH = "/grpc.health.v1.Health/Watch"
 #: Seconds before a broken watch is begun anew: at first, and at most.
@@ -21,13 +20,15 @@ GAP = 0.02
 
 
 class HealthWatcher:
-    """Watches the service "" (the whole process) over a channel that is connected.
+    """Watches the health of one service over a channel that is connected.
 
     Args:
         channel: To one endpoint.
-        on_change: Told each answer; a server without the service counts as healthy.
-        on_error: Told why the watch broke, in one line. What was last said of health stays.
-        on_member: Told that the server says it is one of the mesh.
+        on_change: Called with each answer; a server without health counts as healthy.
+        on_error: Called with the reason when the watch broke, in one line. What was last said stays.
+        on_greeting: Called with the initial metadata of each watch.
+        service: Its full name; "" is the whole process.
+        unknown: What a server counts as that does not know the service (gRFC A17: not serving).
     """
 
     def __init__(
@@ -35,45 +36,58 @@ class HealthWatcher:
         channel: grpc.aio.Channel,
         on_change: Callable[[bool], None],
         on_error: Callable[[str], None],
-        on_member: Callable[[], None] = lambda: None,
+        on_greeting: Callable[[Any], None] = lambda metadata: None,
         rng: Rng | None = None,
+        *,
+        service: str = "",
+        unknown: bool = False,
     ) -> None:
         watch: Any = channel.unary_stream(
             _WATCH,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
         )
-        self._watch = watch
-        self._on_change, self._on_error, self._on_member = on_change, on_error, on_member
+        self._watch, self.service, self._unknown = watch, service, unknown
+        self._on_change, self._on_error, self._on_greeting = on_change, on_error, on_greeting
         self._rng = rng or system_rng()
+        #: Set once the server has answered, or cannot be asked.
+        self.heard = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled, or until the server turns out not to know the service."""
+        """Until cancelled, or until the server turns out to have no health."""
         pause = _FIRST_PAUSE
         while True:
-            call = self._watch(health_pb2.HealthCheckRequest(service=""))
+            call = self._watch(health_pb2.HealthCheckRequest(service=self.service))
             try:
-                if (await call.initial_metadata()).get(MEMBER_KEY):
-                    self._on_member()
+                self._on_greeting(await call.initial_metadata())
                 async for answer in call:
-                    self._on_change(_serving(answer))
+                    self._tell(self._serving(answer))
                     pause = _FIRST_PAUSE
                     await asyncio.sleep(GAP)
             except DecodeError:
                 bad_values.count("health")
-                self._on_error("health watch: the answer is no HealthCheckResponse")
+                self._broken("health watch: the answer is no HealthCheckResponse")
             except grpc.aio.AioRpcError as e:
                 if e.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    self._on_change(True)
+                    self._tell(True)
                     return
-                self._on_error(f"health watch: {e.code().name}: {e.details()}")
+                self._broken(f"health watch: {e.code().name}: {e.details()}")
             finally:
                 # Leaving the loop does not end the call.
                 call.cancel()
             await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def _tell(self, serving: bool) -> None:
+        self._on_change(serving)
+        self.heard.set()
 
-def _serving(answer: bytes) -> bool:
-    """Whether an answer says SERVING. Raises DecodeError."""
-    status = health_pb2.HealthCheckResponse.FromString(answer).status
-    return bool(status == health_pb2.HealthCheckResponse.SERVING)
+    def _broken(self, error: str) -> None:
+        self._on_error(error)
+        self.heard.set()
+
+    def _serving(self, answer: bytes) -> bool:
+        """Whether an answer says SERVING. Raises DecodeError."""
+        status = health_pb2.HealthCheckResponse.FromString(answer).status
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            return self._unknown
+        return bool(status == health_pb2.HealthCheckResponse.SERVING)

@@ -34,6 +34,7 @@ from grpcmesh.server.ports import listen
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream, leaving
 from grpcmesh.tasks import Tasks
+from grpcmesh.watchers import WatcherBudget
 
 if TYPE_CHECKING:
     from grpcmesh.auth import TokenVerifier
@@ -56,13 +57,12 @@ def server_layers(
         own: Layers of the application.
     """
     domain, namespace = config.identity.trust_domain, config.namespace
-    interval = config.telemetry.load_report_interval
     layers: list[ServerLayer | None] = [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
         telemetry.access_log,  # the same; written at the end, when the layers below know who called
-        LoadReporter(interval=interval)
-        if interval
+        _load_reporter(config)
+        if config.telemetry.load_report_interval
         else None,  # what callers balance by: refusals are load, too
         WastedCalls(config.server.wasted_calls, config.server.wasted_calls_burst)  # closes connections of
         if config.server.wasted_calls  # peers whose calls come to nothing: when all below have refused them
@@ -78,6 +78,12 @@ def server_layers(
         # what would have been served, so that what is refused stays refused
     ]
     return [layer for layer in layers if layer is not None]
+
+
+def _load_reporter(config: MeshConfig) -> LoadReporter:
+    health = config.health
+    budget = WatcherBudget(health.max_watchers, health.max_watchers_per_peer, "load reports")
+    return LoadReporter(interval=config.telemetry.load_report_interval, budget=budget)
 
 
 class MeshServer(grpc.aio.Server):
@@ -279,7 +285,7 @@ class MeshServer(grpc.aio.Server):
         own: Any = self._handlers.registrar(Purpose.MESH)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
         for layer in self.layers:
-            layer.register(self._handlers.registrar(Purpose.CONTROL), self._application_methods)
+            layer.register(self._handlers.registrar(layer.registers), self._application_methods)
         introspection.register(self._config.server, self._all_services, own)
 
     def _all_services(self) -> set[str]:

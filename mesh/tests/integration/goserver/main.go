@@ -1,32 +1,57 @@
-// A gRPC server as Go's library makes it: its own health service, and the default enforcement of keepalive.
-// It prints its port, and ends when its standard input does.
+// Peers made with Go's gRPC library, to see what it and the mesh understand of each other.
+//
+//	goserver serve FLAGS          serves, with Go's default enforcement of keepalive, prints its port, and ends
+//	                              when its standard input does
+//	goserver call FLAGS ADDRESS…  calls mesh.testing.PingService over these endpoints, and prints an Answer for
+//	                              each call, one JSON object a line
 package main
 
 import (
-	"fmt"
-	"io"
+	"crypto/tls"
+	"crypto/x509"
 	"log"
-	"net"
 	"os"
+	"path/filepath"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 func main() {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if len(os.Args) < 2 {
+		log.Fatal("usage: goserver serve|call FLAGS")
+	}
+	switch os.Args[1] {
+	case "serve":
+		serve(os.Args[2:])
+	case "call":
+		call(os.Args[2:])
+	default:
+		log.Fatalf("no such command: %s", os.Args[1])
+	}
+}
+
+// transport returns mutual TLS with the tls.crt, tls.key and ca.crt of a directory; plaintext without one.
+func transport(directory, serverName string) credentials.TransportCredentials {
+	if directory == "" {
+		return insecure.NewCredentials()
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(directory, "tls.crt"), filepath.Join(directory, "tls.key"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer()
-	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		server.Stop()
-	}()
-	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
-	if err := server.Serve(listener); err != nil {
+	bundle, err := os.ReadFile(filepath.Join(directory, "ca.crt"))
+	if err != nil {
 		log.Fatal(err)
 	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(bundle)
+	return credentials.NewTLS(&tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{pair},
+		RootCAs:      pool,
+		ServerName:   serverName,
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+	})
 }

@@ -60,6 +60,11 @@ class ConnectionMachine:
         """Whether it is connected and its server has said how it is."""
         return self.state is _READY or self.state is _UNHEALTHY
 
+    def watch(self, watched: bool) -> bool:
+        """From now on its server says how it is, or it is ready as soon as it is connected."""
+        self._watched = watched
+        return not watched and self.on_health(True)
+
     def on_connected(self) -> bool:
         if self.state is not _CONNECTING and self.state is not _FAILED:
             return False
