@@ -24,9 +24,10 @@ import sqlalchemy as sa
 
 from services.analytics.storage import SqlStore as Figures
 from services.analytics.tables import metrics
-from services.kit import outbox
+from services.kit import outbox, paging
 from services.kit.db import Database
 from services.kit.migrate import migrate
+from services.kit.paging import Page
 from services.order.domain import Status
 from services.order.storage import SqlStore as Orders
 from services.order.tables import orders
@@ -100,10 +101,15 @@ def _reads(dbs: Mapping[str, Database]) -> dict[str, Callable[[], Awaitable[obje
         "search, 'laptop', the whole stream": lambda: _all(catalogue, "laptop"),
         "assistant": lambda: catalogue.candidates(Wish(stems=("laptop", "lamp")), 200),
         "assistant, no match": lambda: catalogue.candidates(Wish(stems=("quetzal",)), 200),
-        "orders by a rare status": lambda: shop.page(0, Status.REFUNDED, 20, 0),
+        "orders by a rare status": lambda: shop.page(0, Status.REFUNDED, *_first(20)),
         "dashboard, 60 minutes": lambda: figures.dashboard(NOW - 3600, NOW + 60, 10),
         "count of the outbox": lambda: queue.waiting(*topics),
     }
+
+
+def _first(limit: int) -> tuple[Any, ...]:
+    """The first page. On a8def03 it is a limit and an offset."""
+    return (Page(limit),) if hasattr(paging, "Slice") else (limit, 0)
 
 
 async def measure(url: Callable[[str], str], scale: float, rounds: int) -> None:

@@ -42,14 +42,16 @@ class JoinRoomRequest(_message.Message):
     def __init__(self, room_id: _Optional[str] = ..., after_cursor: _Optional[int] = ...) -> None: ...
 
 class GetRoomHistoryRequest(_message.Message):
-    __slots__ = ("room_id", "page", "page_size")
+    __slots__ = ("room_id", "page", "page_size", "page_token")
     ROOM_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     room_id: str
     page: int
     page_size: int
-    def __init__(self, room_id: _Optional[str] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, room_id: _Optional[str] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetOnlineUsersRequest(_message.Message):
     __slots__ = ("room_id",)

@@ -120,16 +120,18 @@ class UpdateOrderStatusResponse(_message.Message):
     def __init__(self, order: _Optional[_Union[Order, _Mapping]] = ...) -> None: ...
 
 class ListOrdersRequest(_message.Message):
-    __slots__ = ("user_id", "status", "page", "page_size")
+    __slots__ = ("user_id", "status", "page", "page_size", "page_token")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     user_id: int
     status: OrderStatus
     page: int
     page_size: int
-    def __init__(self, user_id: _Optional[int] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, user_id: _Optional[int] = ..., status: _Optional[_Union[OrderStatus, str]] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class OrderUpdate(_message.Message):
     __slots__ = ("order_id", "status", "message", "timestamp", "cursor", "refunded_amount")

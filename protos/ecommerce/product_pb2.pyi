@@ -81,15 +81,31 @@ class GetProductResponse(_message.Message):
     product: Product
     def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ...) -> None: ...
 
+class GetProductsRequest(_message.Message):
+    __slots__ = ("ids",)
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class GetProductsResponse(_message.Message):
+    __slots__ = ("products", "missing_ids")
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_IDS_FIELD_NUMBER: _ClassVar[int]
+    products: _containers.RepeatedCompositeFieldContainer[Product]
+    missing_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ..., missing_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class ListProductsRequest(_message.Message):
-    __slots__ = ("page", "page_size", "category")
+    __slots__ = ("page", "page_size", "category", "page_token")
     PAGE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     page: int
     page_size: int
     category: ProductCategory
-    def __init__(self, page: _Optional[int] = ..., page_size: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ...) -> None: ...
+    page_token: str
+    def __init__(self, page: _Optional[int] = ..., page_size: _Optional[int] = ..., category: _Optional[_Union[ProductCategory, str]] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class CreateProductRequest(_message.Message):
     __slots__ = ("name", "description", "price", "stock", "category", "tags")
@@ -260,11 +276,13 @@ class AdjustStockResponse(_message.Message):
     def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ...) -> None: ...
 
 class ListStockMovementsRequest(_message.Message):
-    __slots__ = ("product_id", "page", "page_size")
+    __slots__ = ("product_id", "page", "page_size", "page_token")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     product_id: int
     page: int
     page_size: int
-    def __init__(self, product_id: _Optional[int] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, product_id: _Optional[int] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...

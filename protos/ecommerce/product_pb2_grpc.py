@@ -42,6 +42,11 @@ class ProductServiceStub:
                 request_serializer=ecommerce_dot_product__pb2.GetProductRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_product__pb2.GetProductResponse.FromString,
                 _registered_method=True)
+        self.GetProducts = channel.unary_unary(
+                '/ecommerce.ProductService/GetProducts',
+                request_serializer=ecommerce_dot_product__pb2.GetProductsRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_product__pb2.GetProductsResponse.FromString,
+                _registered_method=True)
         self.ListProducts = channel.unary_stream(
                 '/ecommerce.ProductService/ListProducts',
                 request_serializer=ecommerce_dot_product__pb2.ListProductsRequest.SerializeToString,
@@ -110,6 +115,13 @@ class ProductServiceServicer:
 
     def GetProduct(self, request, context):
         """GetProduct returns one product.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProducts(self, request, context):
+        """GetProducts returns several products, such as those of a cart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +221,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     request_deserializer=ecommerce_dot_product__pb2.GetProductRequest.FromString,
                     response_serializer=ecommerce_dot_product__pb2.GetProductResponse.SerializeToString,
             ),
+            'GetProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProducts,
+                    request_deserializer=ecommerce_dot_product__pb2.GetProductsRequest.FromString,
+                    response_serializer=ecommerce_dot_product__pb2.GetProductsResponse.SerializeToString,
+            ),
             'ListProducts': grpc.unary_stream_rpc_method_handler(
                     servicer.ListProducts,
                     request_deserializer=ecommerce_dot_product__pb2.ListProductsRequest.FromString,
@@ -298,6 +315,33 @@ class ProductService:
             '/ecommerce.ProductService/GetProduct',
             ecommerce_dot_product__pb2.GetProductRequest.SerializeToString,
             ecommerce_dot_product__pb2.GetProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.ProductService/GetProducts',
+            ecommerce_dot_product__pb2.GetProductsRequest.SerializeToString,
+            ecommerce_dot_product__pb2.GetProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

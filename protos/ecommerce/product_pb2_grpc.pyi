@@ -19,6 +19,8 @@ class ProductServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.GetProductRequest, _product_pb2.GetProductResponse]
     """GetProduct returns one product."""
+    GetProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.GetProductsRequest, _product_pb2.GetProductsResponse]
+    """GetProducts returns several products, such as those of a cart."""
     ListProducts: _aio.UnaryStreamMultiCallable[_product_pb2.ListProductsRequest, _product_pb2.Product]
     """ListProducts streams one page of the catalogue."""
     CreateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.CreateProductResponse]
@@ -57,6 +59,13 @@ class ProductServiceServicer:
         context: _aio.ServicerContext[_product_pb2.GetProductRequest, _abc.Awaitable[_product_pb2.GetProductResponse]],
     ) -> _abc.Awaitable[_product_pb2.GetProductResponse]:
         """GetProduct returns one product."""
+
+    def GetProducts(
+        self,
+        request: _product_pb2.GetProductsRequest,
+        context: _aio.ServicerContext[_product_pb2.GetProductsRequest, _abc.Awaitable[_product_pb2.GetProductsResponse]],
+    ) -> _abc.Awaitable[_product_pb2.GetProductsResponse]:
+        """GetProducts returns several products, such as those of a cart."""
 
     def ListProducts(
         self,

@@ -27,7 +27,7 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65\x63ommerce/user.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.ecommerce.UserStatus\x12\x0b\n\x03\x61ge\x18\x14 \x01(\x05\x12\r\n\x05roles\x18\x15 \x03(\t\x12\'\n\x07profile\x18\x16 \x01(\x0b\x32\x16.ecommerce.UserProfile\"\x8b\x02\n\x0bUserProfile\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12#\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x12.ecommerce.Address\x12\x15\n\rphone_numbers\x18\x05 \x03(\t\x12\x36\n\x08metadata\x18\x06 \x03(\x0b\x32$.ecommerce.UserProfile.MetadataEntry\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\x0eGetUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"v\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08password\x18\x14 \x01(\t\x12\x0b\n\x03\x61ge\x18\x15 \x01(\x05\x12\r\n\x05roles\x18\x16 \x03(\t\x12\x16\n\x0e\x63lient_address\x18\x17 \x01(\t\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"<\n\x11UpdateUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"\x1f\n\x11\x44\x65leteUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"%\n\x12\x44\x65leteUserResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"3\n\x10ListUsersRequest\x12\x0c\n\x04page\x18\x01 \x01(\x05\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\xd0\x01\n\x14UpdateProfileRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12#\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x12.ecommerce.Address\x12\x15\n\rphone_numbers\x18\x03 \x03(\t\x12?\n\x08metadata\x18\x04 \x03(\x0b\x32-.ecommerce.UpdateProfileRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x15UpdateProfileResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"I\n\x18\x42\x61tchCreateUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.ecommerce.User\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"G\n\x0cLoginRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x14 \x01(\t\"o\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12\x1d\n\x04user\x18\x04 \x01(\x0b\x32\x0f.ecommerce.User\",\n\x13RefreshTokenRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"W\n\x14RefreshTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\"&\n\rLogoutRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"+\n\x0fVerificationKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0b\n\x03jwk\x18\x02 \x01(\t\"W\n\x1bGetVerificationKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.ecommerce.VerificationKey\x12\x0e\n\x06issuer\x18\x02 \x01(\t*v\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x01\x12\x18\n\x14USER_STATUS_INACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x32\xa9\x07\n\x0bUserService\x12\x45\n\x07GetUser\x12\x19.ecommerce.GetUserRequest\x1a\x1a.ecommerce.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nCreateUser\x12\x1c.ecommerce.CreateUserRequest\x1a\x1d.ecommerce.CreateUserResponse\x12J\n\x0b\x43reateAdmin\x12\x1c.ecommerce.CreateUserRequest\x1a\x1d.ecommerce.CreateUserResponse\x12N\n\nUpdateUser\x12\x1c.ecommerce.UpdateUserRequest\x1a\x1d.ecommerce.UpdateUserResponse\"\x03\x90\x02\x02\x12I\n\nDeleteUser\x12\x1c.ecommerce.DeleteUserRequest\x1a\x1d.ecommerce.DeleteUserResponse\x12@\n\tListUsers\x12\x1b.ecommerce.ListUsersRequest\x1a\x0f.ecommerce.User\"\x03\x90\x02\x01\x30\x01\x12W\n\rUpdateProfile\x12\x1f.ecommerce.UpdateProfileRequest\x1a .ecommerce.UpdateProfileResponse\"\x03\x90\x02\x02\x12W\n\x10\x42\x61tchCreateUsers\x12\x1c.ecommerce.CreateUserRequest\x1a#.ecommerce.BatchCreateUsersResponse(\x01\x12?\n\x05Login\x12\x17.ecommerce.LoginRequest\x1a\x18.ecommerce.LoginResponse\"\x03\x90\x02\x02\x12O\n\x0cRefreshToken\x12\x1e.ecommerce.RefreshTokenRequest\x1a\x1f.ecommerce.RefreshTokenResponse\x12?\n\x06Logout\x12\x18.ecommerce.LogoutRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x12Z\n\x13GetVerificationKeys\x12\x16.google.protobuf.Empty\x1a&.ecommerce.GetVerificationKeysResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65\x63ommerce/user.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.ecommerce.UserStatus\x12\x0b\n\x03\x61ge\x18\x14 \x01(\x05\x12\r\n\x05roles\x18\x15 \x03(\t\x12\'\n\x07profile\x18\x16 \x01(\x0b\x32\x16.ecommerce.UserProfile\"\x8b\x02\n\x0bUserProfile\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12#\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x12.ecommerce.Address\x12\x15\n\rphone_numbers\x18\x05 \x03(\t\x12\x36\n\x08metadata\x18\x06 \x03(\x0b\x32$.ecommerce.UserProfile.MetadataEntry\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\x0eGetUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"v\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08password\x18\x14 \x01(\t\x12\x0b\n\x03\x61ge\x18\x15 \x01(\x05\x12\r\n\x05roles\x18\x16 \x03(\t\x12\x16\n\x0e\x63lient_address\x18\x17 \x01(\t\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"<\n\x11UpdateUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"\x1f\n\x11\x44\x65leteUserRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"%\n\x12\x44\x65leteUserResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"G\n\x10ListUsersRequest\x12\x0c\n\x04page\x18\x01 \x01(\x05\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"\xd0\x01\n\x14UpdateProfileRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12#\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x12.ecommerce.Address\x12\x15\n\rphone_numbers\x18\x03 \x03(\t\x12?\n\x08metadata\x18\x04 \x03(\x0b\x32-.ecommerce.UpdateProfileRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x15UpdateProfileResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.ecommerce.User\"I\n\x18\x42\x61tchCreateUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.ecommerce.User\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"G\n\x0cLoginRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x14 \x01(\t\"o\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12\x1d\n\x04user\x18\x04 \x01(\x0b\x32\x0f.ecommerce.User\",\n\x13RefreshTokenRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"W\n\x14RefreshTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\"&\n\rLogoutRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"+\n\x0fVerificationKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0b\n\x03jwk\x18\x02 \x01(\t\"W\n\x1bGetVerificationKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.ecommerce.VerificationKey\x12\x0e\n\x06issuer\x18\x02 \x01(\t*v\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x01\x12\x18\n\x14USER_STATUS_INACTIVE\x10\x02\x12\x19\n\x15USER_STATUS_SUSPENDED\x10\x03\x32\xa9\x07\n\x0bUserService\x12\x45\n\x07GetUser\x12\x19.ecommerce.GetUserRequest\x1a\x1a.ecommerce.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nCreateUser\x12\x1c.ecommerce.CreateUserRequest\x1a\x1d.ecommerce.CreateUserResponse\x12J\n\x0b\x43reateAdmin\x12\x1c.ecommerce.CreateUserRequest\x1a\x1d.ecommerce.CreateUserResponse\x12N\n\nUpdateUser\x12\x1c.ecommerce.UpdateUserRequest\x1a\x1d.ecommerce.UpdateUserResponse\"\x03\x90\x02\x02\x12I\n\nDeleteUser\x12\x1c.ecommerce.DeleteUserRequest\x1a\x1d.ecommerce.DeleteUserResponse\x12@\n\tListUsers\x12\x1b.ecommerce.ListUsersRequest\x1a\x0f.ecommerce.User\"\x03\x90\x02\x01\x30\x01\x12W\n\rUpdateProfile\x12\x1f.ecommerce.UpdateProfileRequest\x1a .ecommerce.UpdateProfileResponse\"\x03\x90\x02\x02\x12W\n\x10\x42\x61tchCreateUsers\x12\x1c.ecommerce.CreateUserRequest\x1a#.ecommerce.BatchCreateUsersResponse(\x01\x12?\n\x05Login\x12\x17.ecommerce.LoginRequest\x1a\x18.ecommerce.LoginResponse\"\x03\x90\x02\x02\x12O\n\x0cRefreshToken\x12\x1e.ecommerce.RefreshTokenRequest\x1a\x1f.ecommerce.RefreshTokenResponse\x12?\n\x06Logout\x12\x18.ecommerce.LogoutRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x12Z\n\x13GetVerificationKeys\x12\x16.google.protobuf.Empty\x1a&.ecommerce.GetVerificationKeysResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,8 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['Logout']._serialized_options = b'\220\002\002'
   _globals['_USERSERVICE'].methods_by_name['GetVerificationKeys']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetVerificationKeys']._serialized_options = b'\220\002\001'
-  _globals['_USERSTATUS']._serialized_start=1899
-  _globals['_USERSTATUS']._serialized_end=2017
+  _globals['_USERSTATUS']._serialized_start=1919
+  _globals['_USERSTATUS']._serialized_end=2037
   _globals['_USER']._serialized_start=122
   _globals['_USER']._serialized_end=297
   _globals['_USERPROFILE']._serialized_start=300
@@ -77,29 +77,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEUSERRESPONSE']._serialized_start=970
   _globals['_DELETEUSERRESPONSE']._serialized_end=1007
   _globals['_LISTUSERSREQUEST']._serialized_start=1009
-  _globals['_LISTUSERSREQUEST']._serialized_end=1060
-  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1063
-  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1271
+  _globals['_LISTUSERSREQUEST']._serialized_end=1080
+  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1083
+  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1291
   _globals['_UPDATEPROFILEREQUEST_METADATAENTRY']._serialized_start=520
   _globals['_UPDATEPROFILEREQUEST_METADATAENTRY']._serialized_end=567
-  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1273
-  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1327
-  _globals['_BATCHCREATEUSERSRESPONSE']._serialized_start=1329
-  _globals['_BATCHCREATEUSERSRESPONSE']._serialized_end=1402
-  _globals['_LOGINREQUEST']._serialized_start=1404
-  _globals['_LOGINREQUEST']._serialized_end=1475
-  _globals['_LOGINRESPONSE']._serialized_start=1477
-  _globals['_LOGINRESPONSE']._serialized_end=1588
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=1590
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=1634
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1636
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1723
-  _globals['_LOGOUTREQUEST']._serialized_start=1725
-  _globals['_LOGOUTREQUEST']._serialized_end=1763
-  _globals['_VERIFICATIONKEY']._serialized_start=1765
-  _globals['_VERIFICATIONKEY']._serialized_end=1808
-  _globals['_GETVERIFICATIONKEYSRESPONSE']._serialized_start=1810
-  _globals['_GETVERIFICATIONKEYSRESPONSE']._serialized_end=1897
-  _globals['_USERSERVICE']._serialized_start=2020
-  _globals['_USERSERVICE']._serialized_end=2957
+  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1293
+  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1347
+  _globals['_BATCHCREATEUSERSRESPONSE']._serialized_start=1349
+  _globals['_BATCHCREATEUSERSRESPONSE']._serialized_end=1422
+  _globals['_LOGINREQUEST']._serialized_start=1424
+  _globals['_LOGINREQUEST']._serialized_end=1495
+  _globals['_LOGINRESPONSE']._serialized_start=1497
+  _globals['_LOGINRESPONSE']._serialized_end=1608
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=1610
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=1654
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=1656
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=1743
+  _globals['_LOGOUTREQUEST']._serialized_start=1745
+  _globals['_LOGOUTREQUEST']._serialized_end=1783
+  _globals['_VERIFICATIONKEY']._serialized_start=1785
+  _globals['_VERIFICATIONKEY']._serialized_end=1828
+  _globals['_GETVERIFICATIONKEYSRESPONSE']._serialized_start=1830
+  _globals['_GETVERIFICATIONKEYSRESPONSE']._serialized_end=1917
+  _globals['_USERSERVICE']._serialized_start=2040
+  _globals['_USERSERVICE']._serialized_end=2977
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.chat.domain import Author, Draft, Message, Stay
+from services.kit.paging import Page, Slice
 
 
 class Store(Protocol):
@@ -21,7 +22,7 @@ class Store(Protocol):
         """What was said after a cursor, oldest first."""
         ...
 
-    async def history(self, room: str, offset: int, limit: int) -> Sequence[Message]:
+    async def history(self, room: str, page: Page) -> Slice[Message]:
         """What was said, oldest first, of what is kept."""
         ...
 

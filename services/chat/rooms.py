@@ -7,7 +7,7 @@ from grpcmesh.clock import Clock
 from services.chat.domain import Draft, Message
 from services.chat.ports import Store
 from services.kit.follow import MAX_AGE, Follower
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 
 
 class Rooms:
@@ -30,9 +30,9 @@ class Rooms:
         self.wake(draft.room)
         return message
 
-    async def history(self, room: str, page: Page) -> Sequence[Message]:
+    async def history(self, room: str, page: Page) -> Slice[Message]:
         """A page of what was said, oldest first, so that a page keeps its place as others speak."""
-        return await self._store.history(room, page.offset, page.limit)
+        return await self._store.history(room, page)
 
     async def forget(self, kept: float) -> int:
         """Drops what is older than so many seconds; how many messages that were."""

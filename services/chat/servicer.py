@@ -15,7 +15,7 @@ from services.chat.presence import Presence
 from services.chat.rooms import Rooms
 from services.chat.talk import Talk
 from services.chat.wire import chat_message, cursor_of, draft_of, room_of, user_message
-from services.kit.paging import page_of
+from services.kit.paging import Listing
 from services.kit.validation import checking
 
 
@@ -57,9 +57,10 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         _author()
         with checking() as check:
             room = room_of(check, request.room_id)
-            page = page_of(check, request.page, request.page_size)
-        for message in await self._rooms.history(room, page):
-            yield chat_message(message)
+            listing = Listing("messages", room)
+            page = listing.page(check, request)
+        for item in listing.items(context, await self._rooms.history(room, page)):
+            yield chat_message(item)
 
     async def GetOnlineUsers(
         self, request: pb.GetOnlineUsersRequest, context: Any

@@ -11,6 +11,7 @@ from grpcmesh.errors import FailedPrecondition
 from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
+from services.kit.paging import Page, Slice
 from services.kit.retention import delete_oldest, drop_old
 from services.kit.unique import insert_or_find
 
@@ -46,11 +47,15 @@ class SqlStore:
         rows = await self._db.read(lambda connection: connection.execute(statement).all())
         return [_message(row) for row in rows]
 
-    async def history(self, room: str, offset: int, limit: int) -> Sequence[Message]:
+    async def history(self, room: str, page: Page) -> Slice[Message]:
         """A page of what is kept. Cursors have no gaps, so none need be counted."""
-        first = sa.select(sa.func.min(messages.c.cursor)).where(messages.c.room == room)
-        kept_from = await self._db.read(lambda connection: connection.scalar(first))
-        return await self.since(room, (kept_from or 1) - 1 + offset, limit)
+        after = page.after
+        if after is None:
+            first = sa.select(sa.func.min(messages.c.cursor)).where(messages.c.room == room)
+            kept_from = await self._db.read(lambda connection: connection.scalar(first))
+            after = (kept_from or 1) - 1 + page.skip
+        found = await self.since(room, after, page.limit + 1)
+        return Slice.of(found, page.limit, lambda message: message.cursor)
 
     async def forget(self, before: float) -> int:
         """Drops what was said before that. The room's cursor goes on from where it is."""

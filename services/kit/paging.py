@@ -1,31 +1,135 @@
-"""The rules of `page` and `page_size`: pages count from 1, 0 means the default, sizes are capped."""
+"""Pages of a listing.
 
+A listing is ordered by a key: an id or a cursor that never changes and is never used twice. A page begins
+after the key with which the one before ended, so what is added or removed meanwhile shifts nothing, and a
+deep page costs as much as the first. A page token says that key, and to which listing it belongs.
+
+Clients of the first version ask for pages by number, from 1, and 0 means the first. A number is a count of
+rows, so those rows are passed over in an index, a bounded number in a statement.
+"""
+
+import base64
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 
 from services.kit.validation import INT32_MAX, Check
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
+#: The key of the trailing metadata in which a call tells the token of the next page. Not in the messages: a
+#: product that is listed is the same as one that is asked for by its id.
+NEXT_PAGE_TOKEN = "next-page-token"
+#: The version of a token, the listing's digest, the key.
+_TOKEN = struct.Struct("!B6sq")
+_VERSION: Final = 1
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A slice of a listing."""
-
-    limit: int = DEFAULT_SIZE
-    offset: int = 0
-
-
-def page_of(check: Check, page: int, page_size: int) -> Page:
-    """The slice that a request asks for.
+    """A slice of a listing.
 
     Args:
-        check: Notes a negative `page` or `page_size`.
-        page: From 1; 0 means the first.
-        page_size: 0 means `DEFAULT_SIZE`; more than `MAX_SIZE` means `MAX_SIZE`.
+        limit: Rows, from 1 to `MAX_SIZE`.
+        skip: Rows to pass over first.
+        after: The key after which it begins; None begins with the first row.
     """
-    check.that(page >= 0, "page", "must not be negative")
-    check.that(page_size >= 0, "page_size", "must not be negative")
-    limit = min(page_size or DEFAULT_SIZE, MAX_SIZE)
-    # Ids are int32, so nothing lies beyond; PostgreSQL would refuse an offset out of range.
-    return Page(max(limit, 0), min(max(page - 1, 0) * max(limit, 0), INT32_MAX))
+
+    limit: int = DEFAULT_SIZE
+    skip: int = 0
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[T]):
+    """A page's items. `last` is the key of the last of them if more follow, else None."""
+
+    items: Sequence[T] = ()
+    last: int | None = None
+
+    @classmethod
+    def of(cls, found: Sequence[T], limit: int, key: Callable[[T], int]) -> "Slice[T]":
+        """Return the slice of up to `limit` items, of which one more was looked for."""
+        more = len(found) > limit
+        return cls(found[:limit], key(found[limit - 1]) if more else None)
+
+    def map(self, convert: Callable[[T], R]) -> "Slice[R]":
+        """Return the same slice with each item converted."""
+        return Slice([convert(item) for item in self.items], self.last)
+
+
+class Paged(Protocol):
+    """A request for a page, as protobuf has it."""
+
+    @property
+    def page(self) -> int: ...
+    @property
+    def page_size(self) -> int: ...
+    @property
+    def page_token(self) -> str: ...
+
+
+class Trailed(Protocol):
+    """A call that is served, as grpc has it."""
+
+    def set_trailing_metadata(self, trailing_metadata: tuple[tuple[str, str], ...], /) -> None: ...
+
+
+class Listing:
+    """A listing under one filter. Its tokens are of no use with another filter, which they say.
+
+    Args:
+        name: Of what is listed; unique in the shop.
+        filters: The values that decide which rows belong to it.
+    """
+
+    def __init__(self, name: str, *filters: int | str) -> None:
+        self._digest = hashlib.blake2s(repr((name, *filters)).encode(), digest_size=6).digest()
+
+    def page(self, check: Check, request: Paged) -> Page:
+        """The slice that a request asks for.
+
+        Args:
+            check: Notes a negative `page` or `page_size`, a `page_token` that is none of this listing, and
+                `page` together with `page_token`.
+            request: `page_size` 0 means `DEFAULT_SIZE`, more than `MAX_SIZE` means `MAX_SIZE`.
+        """
+        page, size, token = request.page, request.page_size, request.page_token
+        check.that(page >= 0, "page", "must not be negative")
+        check.that(size >= 0, "page_size", "must not be negative")
+        check.that(not (page and token), "page", "must not be given together with page_token")
+        limit = max(min(size or DEFAULT_SIZE, MAX_SIZE), 1)
+        if token:
+            return Page(limit, after=self._key(check, token))
+        # Keys are at most int64, but there are no more rows than int32 ids.
+        return Page(limit, min(max(page - 1, 0) * limit, INT32_MAX))
+
+    def items(self, context: Trailed, found: Slice[T]) -> Sequence[T]:
+        """The items of a page. The call will end with the token of the next page, if there is one."""
+        if found.last is not None:
+            context.set_trailing_metadata(((NEXT_PAGE_TOKEN, self.token(found.last)),))
+        return found.items
+
+    def token(self, key: int) -> str:
+        """The token of the page that begins after a key."""
+        return base64.urlsafe_b64encode(_TOKEN.pack(_VERSION, self._digest, key)).decode()
+
+    def _key(self, check: Check, token: str) -> int | None:
+        try:
+            data = base64.b64decode(token.encode("ascii"), b"-_", validate=True)
+        except ValueError:  # neither base64 nor ASCII
+            data = b""
+        if data and data[0] != _VERSION:
+            check.fail("page_token", "is of another version of this service; begin with the first page again")
+            return None
+        if len(data) != _TOKEN.size:
+            check.fail("page_token", "is not a page token of this service")
+            return None
+        _, digest, key = _TOKEN.unpack(data)
+        check.that(digest == self._digest, "page_token", "belongs to another listing, or to another filter")
+        return int(key)

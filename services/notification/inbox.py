@@ -1,12 +1,12 @@
 """The use cases: tell a user something, list what it was told, follow it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from functools import partial
 
 from grpcmesh.clock import Clock
 from services.kit.actor import Actor
 from services.kit.follow import MAX_AGE, Follower
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 from services.notification.domain import Draft, Notification, Sender
 from services.notification.ports import Store
 
@@ -41,10 +41,10 @@ class Inbox:
         self.wake(draft.user_id)
         return notification
 
-    async def page(self, actor: Actor, user_id: int, page: Page) -> Sequence[Notification]:
+    async def page(self, actor: Actor, user_id: int, page: Page) -> Slice[Notification]:
         """A page of what a user was told, newest first. Raises Unauthenticated or PermissionDenied."""
         actor.require_self_or_admin(user_id)
-        return await self._store.page(user_id, page.limit, page.offset)
+        return await self._store.page(user_id, page)
 
     async def latest(self, actor: Actor, user_id: int) -> int:
         """The user's last cursor, 0 where there is none. Raises Unauthenticated or PermissionDenied."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from services.kit.paging import Page, Slice
 from services.notification.domain import Draft, Notification
 
 
@@ -17,7 +18,7 @@ class Store(Protocol):
         """A user's notifications after a cursor, oldest first."""
         ...
 
-    async def page(self, user_id: int, limit: int, offset: int) -> Sequence[Notification]:
+    async def page(self, user_id: int, page: Page) -> Slice[Notification]:
         """A user's notifications, newest first."""
         ...
 

@@ -9,7 +9,7 @@ from ecommerce import notification_pb2_grpc
 
 from grpcmesh.call import current_workload
 from services.kit.caller import current_actor
-from services.kit.paging import page_of
+from services.kit.paging import Listing
 from services.kit.validation import checking
 from services.notification.domain import Sender
 from services.notification.inbox import Inbox
@@ -61,9 +61,10 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
         actor.require_user()
         with checking() as check:
             user_id = check.id("user_id", request.user_id)
-            page = page_of(check, request.page, request.page_size)
-        for notification in await self._inbox.page(actor, user_id, page):
-            yield notification_message(notification)
+            listing = Listing("notifications", user_id)
+            page = listing.page(check, request)
+        for item in listing.items(context, await self._inbox.page(actor, user_id, page)):
+            yield notification_message(item)
 
 
 def _sender() -> Sender:

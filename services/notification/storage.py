@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.kit.db import Database
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.retention import delete_oldest, in_pieces
 from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
@@ -45,10 +47,15 @@ class SqlStore:
         )
         return await self._all(statement.order_by(notifications.c.cursor).limit(limit))
 
-    async def page(self, user_id: int, limit: int, offset: int) -> Sequence[Notification]:
+    async def page(self, user_id: int, page: Page) -> Slice[Notification]:
         """A user's notifications, newest first."""
         statement = sa.select(notifications).where(notifications.c.user_id == user_id)
-        return await self._all(statement.order_by(notifications.c.cursor.desc()).limit(limit).offset(offset))
+        rows = await self._db.read(
+            lambda connection: read_page(
+                connection, statement, notifications.c.cursor, page, newest_first=True
+            )
+        )
+        return rows.map(_notification)
 
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
         """The last cursor of each user that was told anything."""

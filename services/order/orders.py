@@ -1,13 +1,14 @@
 """The use cases: place, read, list, change status, and recover what a dead replica left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from grpcmesh.clock import Clock
 from grpcmesh.errors import Aborted, MeshError, PermissionDenied, Unavailable
 from services.kit.actor import Actor
 from services.kit.money import from_cents
+from services.kit.paging import Page, Slice
 from services.kit.retention import in_pieces
 from services.order.domain import Buyer, Order, Status, Step
 from services.order.failures import OutcomeUnknown, Superseded
@@ -70,16 +71,14 @@ class Orders:
         actor.require_self_or_admin(order.user_id)
         return order
 
-    async def page(
-        self, actor: Actor, user_id: int, status: Status | None, limit: int, offset: int
-    ) -> Sequence[Order]:
+    async def page(self, actor: Actor, user_id: int, status: Status | None, page: Page) -> Slice[Order]:
         """A page of a user's orders, newest first. User 0: one's own; everybody's for an admin."""
         actor.require_user()
         if user_id == 0 and not actor.is_admin:
             user_id = actor.user_id
         if user_id:
             actor.require_self_or_admin(user_id)
-        return await self._store.page(user_id, status, limit, offset)
+        return await self._store.page(user_id, status, page)
 
     async def set_status(self, actor: Actor, order_id: int, status: Status) -> Order:
         """Moves an order along its life; the same again changes nothing.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from services.kit.paging import Page, Slice
 from services.order.domain import Event, Instrument, Line, Order, Status
 
 
@@ -75,7 +76,7 @@ class Store(Protocol):
         """
         ...
 
-    async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]: ...
+    async def page(self, user_id: int, status: Status | None, page: Page) -> Slice[Order]: ...
 
     async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]: ...
 

@@ -11,7 +11,7 @@ from grpcmesh.call import current_workload
 from grpcmesh.clock import Clock
 from grpcmesh.errors import PermissionDenied
 from services.kit.caller import current_actor
-from services.kit.paging import page_of
+from services.kit.paging import Listing
 from services.kit.validation import checking
 from services.order.domain import MAX_TOTAL, Buyer
 from services.order.orders import Orders
@@ -60,9 +60,11 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         with checking() as check:
             user_id = check.integer("user_id", request.user_id)
             status = status_of(check, request.status, optional=True)
-            page = page_of(check, request.page, request.page_size)
-        for order in await self._orders.page(current_actor(), user_id, status, page.limit, page.offset):
-            yield order_message(order)
+            listing = Listing("orders", user_id, request.status)
+            page = listing.page(check, request)
+        found = await self._orders.page(current_actor(), user_id, status, page)
+        for item in listing.items(context, found):
+            yield order_message(item)
 
     async def RecordRefund(self, request: pb.RecordRefundRequest, context: Any) -> pb.RecordRefundResponse:
         workload = current_workload()

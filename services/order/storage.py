@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from services.kit import outbox
 from services.kit.db import Database
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.unique import insert_or_find
 from services.order.domain import Address, Event, Line, Order, Status, Step
 from services.order.failures import Failure, Superseded, order_not_found
@@ -108,14 +110,19 @@ class SqlStore:
             self._told()
         return count
 
-    async def page(self, user_id: int, status: Status | None, limit: int, offset: int) -> Sequence[Order]:
+    async def page(self, user_id: int, status: Status | None, page: Page) -> Slice[Order]:
         """A user's orders, or everybody's for user 0; newest first."""
-        statement = sa.select(orders).order_by(orders.c.id.desc()).limit(limit).offset(offset)
+        statement = sa.select(orders)
         if user_id:
             statement = statement.where(orders.c.user_id == user_id)
         if status is not None:
             statement = statement.where(orders.c.status == status.value)
-        return await self._orders(statement)
+
+        def found(connection: sa.Connection) -> Slice[Order]:
+            rows = read_page(connection, statement, orders.c.id, page, newest_first=True)
+            return Slice(_with_lines(connection, rows.items), rows.last)
+
+        return await self._db.read(found)
 
     async def stuck(self, now: float, limit: int) -> Sequence[Order]:
         """Orders with a step to do whose lease is over, the longest waiting first."""
@@ -146,9 +153,7 @@ class SqlStore:
 
     async def _orders(self, statement: sa.Select[Any]) -> list[Order]:
         def found(connection: sa.Connection) -> list[Order]:
-            rows = connection.execute(statement).all()
-            lines = _lines(connection, [row.id for row in rows]) if rows else {}
-            return [_order(row, tuple(lines[row.id])) for row in rows]
+            return _with_lines(connection, connection.execute(statement).all())
 
         return await self._db.read(found)
 
@@ -207,6 +212,11 @@ def _event(row: sa.Row[Any]) -> Event:
 def _outbox_row(order: Order, news: News) -> dict[str, Any]:
     # The order's row was changed first, so that its news are numbered in the order of its versions.
     return outbox.row(news.topic, order.saga_key, news.event_id, news.payload, order.updated_at)
+
+
+def _with_lines(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Order]:
+    lines = _lines(connection, [row.id for row in rows]) if rows else {}
+    return [_order(row, tuple(lines[row.id])) for row in rows]
 
 
 def _lines(connection: sa.Connection, order_ids: list[int]) -> Mapping[int, list[Line]]:

@@ -6,10 +6,10 @@ Where nobody asks again, `services.payment.recovery` finds out.
 """
 
 import contextlib
-from collections.abc import Sequence
 
 from grpcmesh.clock import Clock
 from grpcmesh.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unavailable
+from services.kit.paging import Page, Slice
 from services.payment.domain import KEY_LIFETIME, Caller, Charge, Outcome, Payment, Refund, Status
 from services.payment.drafts import payment_draft, refund_draft, settle
 from services.payment.ports import Acquirer, Store
@@ -110,9 +110,9 @@ class Payments:
             await self._refund(payment.id, payment.amount - payment.refunded, reason, None)
         return await self._store.get(payment.id)
 
-    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]:
+    async def history(self, user_id: int, page: Page) -> Slice[Payment]:
         """One page of a user's payments, newest first."""
-        return await self._store.history(user_id, limit, offset)
+        return await self._store.history(user_id, page)
 
     async def sweep(self) -> int:
         """Finishes what a crashed replica began and nobody asked about again; returns how many.

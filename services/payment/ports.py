@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from services.kit.paging import Page, Slice
 from services.payment.domain import Instrument, Outcome, Payment, Refund
 
 
@@ -103,7 +104,7 @@ class Store(Protocol):
         """Has orders told of refunds that a version before this one told nobody of; how many these were."""
         ...
 
-    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]: ...
+    async def history(self, user_id: int, page: Page) -> Slice[Payment]: ...
 
     async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
         """Payments in PROCESSING since before that time, those of batches left out."""

@@ -14,7 +14,7 @@ from grpcmesh.clock import Clock
 from grpcmesh.errors import ResourceExhausted
 from services.kit.caller import current_actor
 from services.kit.intake import batch, patiently
-from services.kit.paging import page_of
+from services.kit.paging import Listing
 from services.kit.validation import checking
 from services.payment.batches import MAX_BATCH, Batches
 from services.payment.domain import MAX_AMOUNT, MAX_KEY, MAX_REASON, Caller
@@ -119,10 +119,11 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
         caller.require_known()
         with checking() as check:
             check.integer("user_id", request.user_id, 1 if caller.order_service else 0)
-            page = page_of(check, request.page, request.page_size)
+            listing = Listing("payments", request.user_id)
+            page = listing.page(check, request)
         user_id = caller.payer(request.user_id)
-        for payment in await self._payments.history(user_id, page.limit, page.offset):
-            yield payment_message(payment)
+        for item in listing.items(context, await self._payments.history(user_id, page)):
+            yield payment_message(item)
 
 
 def _caller() -> Caller:

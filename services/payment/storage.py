@@ -10,6 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from services.kit import outbox
 from services.kit.db import Database
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.unique import insert_or_find
 from services.payment.domain import Outcome, Payment, Refund, Status, payment_not_found
 from services.payment.news import refund_news
@@ -142,16 +144,14 @@ class SqlStore:
         statement = sa.update(refunds).where(refunds.c.id == refund_id).values(settled=True)
         await self._db.write(lambda connection: connection.execute(statement))
 
-    async def history(self, user_id: int, limit: int, offset: int) -> Sequence[Payment]:
+    async def history(self, user_id: int, page: Page) -> Slice[Payment]:
         """A user's payments, newest first. A fence is not a payment."""
-        statement = (
-            sa.select(payments)
-            .where(payments.c.user_id == user_id, payments.c.status != Status.VOIDED.value)
-            .order_by(payments.c.id.desc())
-            .limit(limit)
-            .offset(offset)
+        own = (payments.c.user_id == user_id, payments.c.status != Status.VOIDED.value)
+        statement = sa.select(payments).where(*own)
+        rows = await self._db.read(
+            lambda connection: read_page(connection, statement, payments.c.id, page, newest_first=True)
         )
-        return await self._payments(statement)
+        return rows.map(payment_of)
 
     async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
         """Payments in PROCESSING since before that time, those of batches left out."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from grpcmesh.errors import NotFound
 from services.kit.actor import Actor
 from services.kit.intake import entry
-from services.kit.paging import page_of
+from services.kit.paging import Listing, Paged, Slice
 from services.kit.validation import Check, checking
 from services.product.domain import Category, Criteria, Draft, Edit, Product, ProductStore
 
@@ -15,6 +15,8 @@ MAX_DESCRIPTION = 10_000
 MAX_TAGS = 20
 MAX_TAG = 50
 MAX_QUERY = 200
+#: Products asked for at once.
+MAX_IDS = 100
 #: Products created at once.
 MAX_BATCH = 1000
 #: Dearest price, in cents.
@@ -57,11 +59,20 @@ class Catalogue:
             check.id("id", product_id)
         return _found(await self._store.get(product_id), product_id)
 
-    async def page(self, page: int, page_size: int, category: int) -> Sequence[Product]:
+    async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
+        """Those of the products that there are, in the order of their ids as given, each once."""
+        with checking() as check:
+            check.that(len(product_ids) <= MAX_IDS, "ids", f"must be at most {MAX_IDS}")
+            for place, product_id in enumerate(product_ids[:MAX_IDS]):
+                check.id(f"ids[{place}]", product_id)
+        found = {product.id: product for product in await self._store.get_all(product_ids)}
+        return [found[product_id] for product_id in dict.fromkeys(product_ids) if product_id in found]
+
+    async def page(self, listing: Listing, wanted: Paged, category: int) -> Slice[Product]:
         """One page, by id. `category` 0: all."""
         with checking() as check:
-            wanted, kind = page_of(check, page, page_size), _category(check, category)
-        return await self._store.page(kind, wanted)
+            page, kind = listing.page(check, wanted), _category(check, category)
+        return await self._store.page(kind, page)
 
     def search(self, query: str, category: int, min_price: float, max_price: float) -> AsyncIterator[Product]:
         """All matches, by id. 0 (and no query): no bound."""

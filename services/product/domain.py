@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, Protocol, TypeVar
 
 from grpcmesh.errors import Aborted
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 from services.product.ledger import Adjustment, Kind, Movement
 
 T = TypeVar("T")
@@ -181,7 +181,11 @@ class ProductStore(Protocol):
 
     async def get(self, product_id: int) -> Product | None: ...
 
-    async def page(self, category: Category, page: Page) -> Sequence[Product]:
+    async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
+        """Those that there are, each once, in any order."""
+        ...
+
+    async def page(self, category: Category, page: Page) -> Slice[Product]:
         """By id; UNSPECIFIED: of every category."""
         ...
 
@@ -263,6 +267,6 @@ class Stock(Protocol):
         """
         ...
 
-    async def movements(self, product_id: int, page: Page) -> Sequence[Movement]:
+    async def movements(self, product_id: int, page: Page) -> Slice[Movement]:
         """A page of a product's ledger, newest first."""
         ...

@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from services.kit.caller import current_actor
 from services.kit.intake import batch, patiently
 from services.kit.money import from_cents
+from services.kit.paging import Listing
 from services.kit.validation import INT32_MAX, checking
 from services.product.assistant import Answer, Assistant
 from services.product.catalogue import MAX_BATCH, Catalogue
@@ -49,9 +50,17 @@ class ProductServicer(ProductServiceServicer):
     async def GetProduct(self, request: pb.GetProductRequest, context: Any) -> pb.GetProductResponse:
         return pb.GetProductResponse(product=_product(await self._catalogue.get(request.id)))
 
+    async def GetProducts(self, request: pb.GetProductsRequest, context: Any) -> pb.GetProductsResponse:
+        found = await self._catalogue.get_all(request.ids)
+        known = {product.id for product in found}
+        missing = dict.fromkeys(each for each in request.ids if each not in known)
+        return pb.GetProductsResponse(products=map(_product, found), missing_ids=missing)
+
     async def ListProducts(self, request: pb.ListProductsRequest, context: Any) -> AsyncIterator[pb.Product]:
-        for product in await self._catalogue.page(request.page, request.page_size, request.category):
-            yield _product(product)
+        listing = Listing("products", request.category)
+        found = await self._catalogue.page(listing, request, request.category)
+        for item in listing.items(context, found):
+            yield _product(item)
 
     async def SearchProducts(
         self, request: pb.SearchProductsRequest, context: Any
@@ -116,9 +125,10 @@ class ProductServicer(ProductServiceServicer):
     async def ListStockMovements(
         self, request: pb.ListStockMovementsRequest, context: Any
     ) -> AsyncIterator[pb.StockMovement]:
-        actor, page = current_actor(), (request.page, request.page_size)
-        for movement in await self._warehouse.movements(actor, request.product_id, *page):
-            yield _movement(movement)
+        listing = Listing("stock_movements", request.product_id)
+        found = await self._warehouse.movements(current_actor(), request.product_id, listing, request)
+        for item in listing.items(context, found):
+            yield _movement(item)
 
 
 def _product(product: Product) -> pb.Product:

@@ -28,7 +28,8 @@ from sqlalchemy.exc import IntegrityError
 
 from grpcmesh.errors import NotFound
 from services.kit.db import Database
-from services.kit.paging import Page
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.retention import in_pieces
 from services.kit.unique import insert_or_find
 from services.kit.validation import INT32_MAX
@@ -99,15 +100,10 @@ class SqlStock:
         made, _ = await insert_or_find(make, find)
         return made
 
-    async def movements(self, product_id: int, page: Page) -> Sequence[Movement]:
-        statement = (
-            select(movement)
-            .where(movement.c.product_id == product_id)
-            .order_by(movement.c.id.desc())
-            .limit(page.limit)
-            .offset(page.offset)
-        )
-        return [_movement(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
+    async def movements(self, product_id: int, page: Page) -> Slice[Movement]:
+        own = select(movement).where(movement.c.product_id == product_id)
+        rows = await self._db.read(lambda c: read_page(c, own, movement.c.id, page, newest_first=True))
+        return rows.map(_movement)
 
     async def adopt(self) -> int:
         """Enters into the ledger what versions without one did to reservations; how many reservations.

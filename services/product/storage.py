@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 
 from services.kit.db import Database
-from services.kit.paging import Page
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.text import fold
 from services.product import ledger, search
 from services.product.domain import Category, Criteria, Draft, Edit, Product, Ranking, Wish
@@ -35,6 +36,7 @@ _BATCH = 100
 _COLUMNS = tuple(c for c in product.c if c.name != "search_text")
 _NAMES = tuple(c.name for c in _COLUMNS)
 _BY_ID = select(*_COLUMNS).where(product.c.id == bindparam("id"))
+_BY_IDS = select(*_COLUMNS).where(product.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def row_of(draft: Draft | Product, now: int) -> dict[str, Any]:
@@ -61,9 +63,15 @@ class SqlProducts:
         row = await self._db.lookup(_BY_ID, id=product_id)
         return _product(row) if row else None
 
-    async def page(self, category: Category, page: Page) -> Sequence[Product]:
-        statement = _filtered(category).order_by(product.c.id).limit(page.limit).offset(page.offset)
-        return await self._products(statement)
+    async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
+        statement, ids = _BY_IDS, {"ids": list(dict.fromkeys(product_ids))}
+        rows = await self._db.read(lambda c: c.execute(statement, ids).all()) if product_ids else []
+        return [_product(row) for row in rows]
+
+    async def page(self, category: Category, page: Page) -> Slice[Product]:
+        statement = _filtered(category)
+        rows = await self._db.read(lambda c: read_page(c, statement, product.c.id, page))
+        return rows.map(_product)
 
     async def search(self, criteria: Criteria) -> AsyncIterator[Product]:
         query = fold(criteria.query)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from grpcmesh.errors import FailedPrecondition, NotFound
 from services.kit.actor import Actor
-from services.kit.paging import page_of
+from services.kit.paging import Listing, Paged, Slice
 from services.kit.validation import INT32_MAX, checking
 from services.product import ledger
 from services.product.domain import Reservation, ReservedItem, Stock, StockItem, StockUnit, Taken
@@ -75,13 +75,15 @@ class Warehouse:
         wanted = Adjustment(product_id, change, kind, note, scoped, actor.user_id)
         (await self._stock.adjust(wanted)).require_same(wanted)
 
-    async def movements(self, actor: Actor, product_id: int, page: int, page_size: int) -> Sequence[Movement]:
+    async def movements(
+        self, actor: Actor, product_id: int, listing: Listing, wanted: Paged
+    ) -> Slice[Movement]:
         """A page of a product's ledger, newest first."""
         actor.require_admin()
         with checking() as check:
             check.id("product_id", product_id)
-            wanted = page_of(check, page, page_size)
-        return await self._stock.movements(product_id, wanted)
+            page = listing.page(check, wanted)
+        return await self._stock.movements(product_id, page)
 
 
 def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:

@@ -6,7 +6,7 @@ Cookies count for nothing here but to show the cart, so there is nothing to forg
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.storefront.cart_pages import priced
-from services.storefront.domain import Address, Card, Category, Order, Problem, Product, ShopError
+from services.storefront.domain import Address, Card, Category, Order, Place, Problem, Product, ShopError
 from services.storefront.forms import body, whole_number
 from services.storefront.sessions import Session
 from services.storefront.site import Site, path_id
@@ -41,14 +41,14 @@ class Api:
         ]
 
     async def products(self, request: Request) -> Response:
-        """`?category=books&page=1&page_size=20`."""
+        """`?category=books&page_size=20&page_token=…`; or a page by its number, `&page=2`."""
         slug = request.query_params.get("category", "")
         category = Category.parse(slug)
         if slug and category is None:
             raise ShopError(Problem.INVALID, fields={"category": "there is no such category"})
-        page, size = _paging(request)
-        found = await self._shop.catalogue.page(page, size, category)
-        return JSONResponse({"products": [_product(p) for p in found], "page": page, "page_size": size})
+        place, size = _paging(request)
+        found = await self._shop.catalogue.page(place, size, category)
+        return _listed("products", [_product(p) for p in found.items], found.next_token, place, size)
 
     async def product(self, request: Request) -> Response:
         product = await self._shop.catalogue.product(path_id(request))
@@ -66,9 +66,9 @@ class Api:
 
     async def orders(self, request: Request) -> Response:
         session = _session(request)
-        page, size = _paging(request)
-        found = await self._shop.orders.page(session.token, session.user_id, page, size)
-        return JSONResponse({"orders": [_order(o) for o in found], "page": page, "page_size": size})
+        place, size = _paging(request)
+        found = await self._shop.orders.page(session.token, session.user_id, place, size)
+        return _listed("orders", [_order(o) for o in found.items], found.next_token, place, size)
 
     async def order(self, request: Request) -> Response:
         order = await self._shop.orders.order(_session(request).token, path_id(request))
@@ -109,20 +109,29 @@ def _session(request: Request) -> Session:
     return session
 
 
-def _paging(request: Request) -> tuple[int, int]:
+def _listed(name: str, items: Sequence[Any], following: str, place: Place, size: int) -> JSONResponse:
+    numbered = {} if place.token else {"page": place.page}
+    return JSONResponse({name: items, **numbered, "page_size": size, "next_page_token": following})
+
+
+def _paging(request: Request) -> tuple[Place, int]:
     """The page and its size, within bounds. 0 or none: the first page, the usual size.
 
     Raises:
-        ShopError: one of them is no whole number, or the page lies beyond every listing.
+        ShopError: one of them is no whole number, the page lies beyond every listing, or there is a token
+            beside it.
     """
     params = request.query_params
     page = whole_number(params.get("page", "0"), 0, _MAX_PAGE)
     size = whole_number(params.get("page_size", "0"), 0, _INT32)
+    token = params.get("page_token", "")
+    if token and page:
+        raise ShopError(Problem.INVALID, fields={"page": "must not be given together with page_token"})
     if page is None or size is None:
         wrong = {"page": f"must be a whole number from 0 to {_MAX_PAGE}"} if page is None else {}
         wrong |= {"page_size": "must be a whole number"} if size is None else {}
         raise ShopError(Problem.INVALID, fields=wrong)
-    return page or 1, min(size or 20, _MAX_SIZE)
+    return Place(page or 1, token), min(size or 20, _MAX_SIZE)
 
 
 async def _json(request: Request) -> Mapping[str, Any]:

@@ -1,21 +1,19 @@
 """Looking around: the catalogue, the search, a product."""
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from services.storefront import art
-from services.storefront.domain import Category
-from services.storefront.forms import cents, integer
-from services.storefront.site import Site, path_id
+from services.storefront.domain import Category, Place
+from services.storefront.forms import cents
+from services.storefront.site import Site, page_place, path_id
 
 #: Products on a page; divides by two, three and four columns.
 PAGE_SIZE = 12
 #: Products that a search shows at most.
 SEARCH_LIMIT = 60
-_MAX_PAGE, _MAX_QUERY = 10_000, 100
+_MAX_QUERY = 100
 
 
 class BrowsePages:
@@ -31,16 +29,11 @@ class BrowsePages:
         ]
 
     async def catalogue(self, request: Request) -> Response:
-        """A page of the catalogue. Whether a next one is there is asked beside it."""
+        """A page of the catalogue."""
         category = Category.parse(request.query_params.get("category", ""))
-        page = integer(request.query_params.get("page", ""), 1, 1, _MAX_PAGE)
-        catalogue = self._site.shop.catalogue
-        products, following = await asyncio.gather(
-            catalogue.page(page, PAGE_SIZE, category), catalogue.page(page * PAGE_SIZE + 1, 1, category)
-        )
-        return self._site.page(
-            request, "catalogue.html", products=products, category=category, page=page, more=bool(following)
-        )
+        place = page_place(request)
+        found = await self._site.shop.catalogue.page(place, PAGE_SIZE, category)
+        return self._site.page(request, "catalogue.html", found=found, category=category, place=place)
 
     async def search(self, request: Request) -> Response:
         params = request.query_params
@@ -65,8 +58,8 @@ class BrowsePages:
         """A product, and some of the same shelf."""
         product = await self._site.shop.catalogue.product(path_id(request))
         self._site.tracking.viewed(product.id)
-        shelf = await self._site.shop.catalogue.page(1, 5, product.category)
-        related = [p for p in shelf if p.id != product.id][:4]
+        shelf = await self._site.shop.catalogue.page(Place(), 5, product.category)
+        related = [p for p in shelf.items if p.id != product.id][:4]
         return self._site.page(request, "product.html", product=product, related=related)
 
 

@@ -1,6 +1,5 @@
 """The cart's page and what can be done with it."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,19 +50,9 @@ class PricedCart:
 
 
 async def priced(catalogue: Catalogue, quantities: Sequence[tuple[int, int]]) -> PricedCart:
-    """Product ids and quantities at the catalogue's present prices, asked for side by side."""
-    products = await asyncio.gather(*(_product(catalogue, product_id) for product_id, _ in quantities))
-    pairs = zip(quantities, products, strict=True)
-    return PricedCart(tuple(CartLine(product_id, quantity, p) for (product_id, quantity), p in pairs))
-
-
-async def _product(catalogue: Catalogue, product_id: int) -> Product | None:
-    try:
-        return await catalogue.product(product_id)
-    except ShopError as e:
-        if e.problem is Problem.NOT_FOUND:
-            return None
-        raise
+    """Product ids and quantities at the catalogue's present prices, asked for in one call."""
+    products = await catalogue.by_ids([product_id for product_id, _ in quantities]) if quantities else {}
+    return PricedCart(tuple(CartLine(p, quantity, products.get(p)) for p, quantity in quantities))
 
 
 class CartPages:

@@ -1,9 +1,9 @@
 """The ports of `domain`, served by the product, order, user and notification services through the mesh."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from ecommerce import common_pb2, notification_pb2, order_pb2, product_pb2, user_pb2
@@ -18,8 +18,10 @@ from services.storefront.domain import (
     Address,
     Card,
     Category,
+    Listed,
     Notice,
     Order,
+    Place,
     Product,
     Shop,
     Status,
@@ -47,13 +49,22 @@ class Catalogue:
         call = self._stub.GetProduct(request, timeout=READ_TIMEOUT)
         return convert.product((await self._caller.unary("product", "GetProduct", call)).product)
 
-    async def page(self, page: int, size: int, category: Category | None) -> list[Product]:
+    async def by_ids(self, product_ids: Sequence[int]) -> Mapping[int, Product]:
+        request = product_pb2.GetProductsRequest(ids=product_ids)
+        call = self._stub.GetProducts(request, timeout=READ_TIMEOUT)
+        found = (await self._caller.unary("product", "GetProducts", call)).products
+        return {p.id: convert.product(p) for p in found}
+
+    async def page(self, place: Place, size: int, category: Category | None) -> Listed[Product]:
         request = product_pb2.ListProductsRequest(
-            page=page, page_size=size, category=convert.category_to_wire(category)
+            page=_number(place),
+            page_size=size,
+            category=convert.category_to_wire(category),
+            page_token=place.token,
         )
         call = self._stub.ListProducts(request, timeout=READ_TIMEOUT)
         found = await self._caller.collect("product", "ListProducts", call, size)
-        return [convert.product(p) for p in found]
+        return Listed([convert.product(p) for p in found], await _next_token(call))
 
     async def search(
         self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
@@ -121,10 +132,13 @@ class Orders:
         call = self._stub.GetOrder(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
         return convert.order((await self._caller.unary("order", "GetOrder", call)).order)
 
-    async def page(self, token: str, user_id: int, page: int, size: int) -> list[Order]:
-        request = order_pb2.ListOrdersRequest(user_id=user_id, page=page, page_size=size)
+    async def page(self, token: str, user_id: int, place: Place, size: int) -> Listed[Order]:
+        request = order_pb2.ListOrdersRequest(
+            user_id=user_id, page=_number(place), page_size=size, page_token=place.token
+        )
         call = self._stub.ListOrders(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
-        return [convert.order(o) for o in await self._caller.collect("order", "ListOrders", call, size)]
+        found = await self._caller.collect("order", "ListOrders", call, size)
+        return Listed([convert.order(o) for o in found], await _next_token(call))
 
     async def set_status(self, token: str, order_id: int, status: Status) -> Order:
         request = order_pb2.UpdateOrderStatusRequest(id=order_id, status=convert.status_to_wire(status))
@@ -202,6 +216,17 @@ def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
         Accounts(channel("user"), caller),
         Notices(channel("notification"), caller),
     )
+
+
+def _number(place: Place) -> int:
+    return 0 if place.token else place.page
+
+
+async def _next_token(call: "grpc.aio.UnaryStreamCall[Any, Any]") -> str:
+    """The token of the page after the one that the call has told to its end."""
+    told = dict(await call.trailing_metadata() or ())
+    token = told.get("next-page-token", "")
+    return token if isinstance(token, str) else ""
 
 
 def _bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Category(enum.Enum):
@@ -186,12 +188,36 @@ class ShopError(Exception):
         self.retry_after = retry_after
 
 
+#: Products that one call asks for.
+MAX_PRODUCTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of a listing is: after a page token, or, without one, by its number from 1."""
+
+    page: int = 1
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A page of a listing, and the token of the next one; empty where there is none."""
+
+    items: Sequence[T] = ()
+    next_token: str = ""
+
+
 class Catalogue(Protocol):
     """What can be bought. Needs no token."""
 
     async def product(self, product_id: int) -> Product: ...
 
-    async def page(self, page: int, size: int, category: Category | None) -> list[Product]: ...
+    async def by_ids(self, product_ids: Sequence[int]) -> Mapping[int, Product]:
+        """Those of the products that there are, by id; at most `MAX_PRODUCTS` at once."""
+        ...
+
+    async def page(self, place: Place, size: int, category: Category | None) -> Listed[Product]: ...
 
     async def search(
         self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
@@ -233,7 +259,7 @@ class Orders(Protocol):
 
     async def order(self, token: str, order_id: int) -> Order: ...
 
-    async def page(self, token: str, user_id: int, page: int, size: int) -> list[Order]: ...
+    async def page(self, token: str, user_id: int, place: Place, size: int) -> Listed[Order]: ...
 
     async def set_status(self, token: str, order_id: int, status: Status) -> Order: ...
 

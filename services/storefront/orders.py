@@ -20,10 +20,10 @@ from services.storefront.domain import (
     ShopError,
     Status,
 )
-from services.storefront.forms import Form, form_route, integer
+from services.storefront.forms import Form, form_route
 from services.storefront.live import LiveOrders
 from services.storefront.sessions import Session
-from services.storefront.site import Site, path_id, see
+from services.storefront.site import Site, page_place, path_id, see
 from services.storefront.visit import visit_of
 
 PAGE_SIZE = 10
@@ -33,7 +33,6 @@ EVERYONE = 0
 MAX_NOTICES, NOTICES_TIMEOUT = 5, 1.0
 #: Lines of an order that get the picture of their product, and seconds that these may take.
 MAX_PICTURES, PICTURE_TIMEOUT = 12, 1.0
-_MAX_PAGE = 10_000
 
 
 class OrderPages:
@@ -50,18 +49,17 @@ class OrderPages:
 
     async def orders(self, request: Request) -> Response:
         visit = visit_of(request)
-        page = integer(request.query_params.get("page", ""), 1, 1, _MAX_PAGE)
+        place = page_place(request)
         everyone = bool(visit.session and visit.session.is_admin and request.query_params.get("everyone"))
         whose = EVERYONE if everyone else visit.user_id
-        found = await self._site.shop.orders.page(visit.token, whose, page, PAGE_SIZE)
+        found = await self._site.shop.orders.page(visit.token, whose, place, PAGE_SIZE)
         return self._site.page(
             request,
             "orders.html",
-            orders=found,
-            page=page,
-            more=len(found) == PAGE_SIZE,
+            found=found,
+            place=place,
             everyone=everyone,
-            notices=[] if everyone or page > 1 else await self._notices(visit.token, visit.user_id),
+            notices=[] if everyone or place.page > 1 else await self._notices(visit.token, visit.user_id),
         )
 
     async def _notices(self, token: str, user_id: int) -> Sequence[Notice]:

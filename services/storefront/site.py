@@ -14,12 +14,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.storefront import art
-from services.storefront.domain import Category, Problem, Shop, ShopError
+from services.storefront.domain import Category, Place, Problem, Shop, ShopError
+from services.storefront.forms import integer
 from services.storefront.settings import Settings
 from services.storefront.tracking import Note, Tracking
 from services.storefront.visit import visit_of
 
 _HERE = Path(__file__).parent
+#: The last page that can be asked for by its number, and the longest token.
+_MAX_PAGE, _MAX_TOKEN = 10_000, 200
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 #: What a page may say once, after a redirect: its tone and its words.
@@ -166,6 +169,12 @@ def path_id(request: Request) -> int:
     if not 0 < value < 2**31:
         raise ShopError(Problem.NOT_FOUND, "there is no such thing")
     return value
+
+
+def page_place(request: Request) -> Place:
+    """Which page of a listing the query asks for: `page` counts them, `after` is the page's token."""
+    params = request.query_params
+    return Place(integer(params.get("page", ""), 1, 1, _MAX_PAGE), params.get("after", "")[:_MAX_TOKEN])
 
 
 def money(cents: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol, TypeVar
 
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 from services.user.sessions import LoginSession
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class UserStore(Protocol):
         """By email where there is an @ in it, else by name; without regard to case."""
         ...
 
-    async def page(self, page: Page) -> Sequence[User]:
+    async def page(self, page: Page) -> Slice[User]:
         """By id."""
         ...
 

@@ -16,7 +16,7 @@ from services.kit.intake import batch
 from services.user.domain import Address, Profile, User
 from services.user.keys import SigningKeys
 from services.user.logins import Logins
-from services.user.users import MAX_BATCH, Registration, Users
+from services.user.users import EVERYBODY, MAX_BATCH, Registration, Users
 
 #: The workload that speaks for clients of its own.
 _STOREFRONT = "storefront"
@@ -76,8 +76,9 @@ class UserServicer(UserServiceServicer):
         return pb.DeleteUserResponse(success=True)
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> AsyncIterator[pb.User]:
-        for user in await self._users.page(current_actor(), request.page, request.page_size):
-            yield _user(user)
+        found = await self._users.page(current_actor(), request)
+        for item in EVERYBODY.items(context, found):
+            yield _user(item)
 
     async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
         address = _address(request.client_address, context)

@@ -21,7 +21,8 @@ from sqlalchemy.exc import IntegrityError
 
 from grpcmesh.errors import AlreadyExists
 from services.kit.db import Database
-from services.kit.paging import Page
+from services.kit.keyset import read_page
+from services.kit.paging import Page, Slice
 from services.kit.text import fold
 from services.user.domain import (
     Account,
@@ -77,9 +78,9 @@ class SqlUsers:
         row = await self._db.read(lambda c: c.execute(statement).first())
         return Account(user_of(row[:-1]), row[-1]) if row else None
 
-    async def page(self, page: Page) -> Sequence[User]:
-        statement = select(*_USER).order_by(account.c.id).limit(page.limit).offset(page.offset)
-        return [user_of(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
+    async def page(self, page: Page) -> Slice[User]:
+        rows = await self._db.read(lambda c: read_page(c, select(*_USER), account.c.id, page))
+        return rows.map(user_of)
 
     async def add(self, user: NewUser) -> User:
         statement = insert(account).values(row_of(user, int(self._clock()))).returning(*_USER)

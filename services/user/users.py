@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from grpcmesh.errors import NotFound, PermissionDenied
 from services.kit.actor import Actor
 from services.kit.intake import entry
-from services.kit.paging import page_of
+from services.kit.paging import Listing, Paged, Slice
 from services.kit.text import fold
 from services.kit.validation import Check, checking
 from services.user.domain import ROLES, Address, NewUser, Origin, Passwords, User, UserStore
@@ -23,6 +23,9 @@ MAX_AGE = 150
 MAX_BATCH = 100
 #: What batches count as where passwords are hashed in fair turns.
 _BATCH = "batch"
+
+#: The listing of all users.
+EVERYBODY = Listing("users")
 
 _LOCAL = r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -56,12 +59,12 @@ class Users:
         actor.require_self_or_admin(user_id)
         return _found(await self._store.get(user_id), user_id)
 
-    async def page(self, actor: Actor, page: int, page_size: int) -> Sequence[User]:
+    async def page(self, actor: Actor, wanted: Paged) -> Slice[User]:
         """One page, by id. Raises PermissionDenied unless the actor is an admin."""
         actor.require_admin()
         with checking() as check:
-            wanted = page_of(check, page, page_size)
-        return await self._store.page(wanted)
+            page = EVERYBODY.page(check, wanted)
+        return await self._store.page(page)
 
     async def register(self, actor: Actor, said: Registration, address: str = "") -> User:
         """A new user; anybody may make one, an admin with roles.

@@ -72,6 +72,16 @@ async def test_browsing_needs_no_token(product: Any) -> None:
     assert listed == [one]
 
 
+async def test_several_products_are_asked_for_in_one_call(product: Any) -> None:
+    asked = pb.GetProductsRequest(ids=[7, 999, 2, 7, 1000])
+    answer = await product.GetProducts(asked, metadata=NOBODY)
+    one = (await product.GetProduct(pb.GetProductRequest(id=7), metadata=NOBODY)).product
+    assert [p.id for p in answer.products] == [7, 2]
+    assert list(answer.missing_ids) == [999, 1000]
+    assert answer.products[0] == one
+    assert await product.GetProducts(pb.GetProductsRequest(), metadata=NOBODY) == pb.GetProductsResponse()
+
+
 async def test_pages_count_from_one_and_sizes_are_capped(product: Any) -> None:
     async def page(**kwargs: int) -> list[str]:
         return await _names(product.ListProducts(pb.ListProductsRequest(**kwargs), metadata=NOBODY))
@@ -125,6 +135,8 @@ async def test_nobody_else_does(product: Any, who: Metadata, code: grpc.StatusCo
     [
         ("GetProduct", pb.GetProductRequest(), {"id"}),
         ("GetProduct", pb.GetProductRequest(id=-5), {"id"}),
+        ("GetProducts", pb.GetProductsRequest(ids=[1, 0, -1]), {"ids[1]", "ids[2]"}),
+        ("GetProducts", pb.GetProductsRequest(ids=[1] * 101), {"ids"}),
         ("ListProducts", pb.ListProductsRequest(page=-1, page_size=-1), {"page", "page_size"}),
         ("ListProducts", pb.ListProductsRequest(category=9), {"category"}),  # type: ignore[arg-type]
         ("CreateProduct", _create(name="", price=-1, stock=-1), {"name", "price", "stock"}),
@@ -253,6 +265,7 @@ async def test_who_says_nothing_for_long_is_not_waited_for(
 
 _METHODS: dict[str, Any] = {
     "GetProduct": pb.GetProductRequest,
+    "GetProducts": pb.GetProductsRequest,
     "ListProducts": pb.ListProductsRequest,
     "CreateProduct": pb.CreateProductRequest,
     "UpdateProduct": pb.UpdateProductRequest,

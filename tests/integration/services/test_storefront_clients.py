@@ -35,8 +35,9 @@ from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.server.server import MeshServer
 from grpcmesh.testing.resolver import FakeResolver
 from services.storefront.calls import AGAIN, Caller
+from services.storefront.cart_pages import priced
 from services.storefront.clients import shop
-from services.storefront.domain import Address, Card, Category, Problem, Shop, ShopError, Status
+from services.storefront.domain import Address, Card, Category, Place, Problem, Shop, ShopError, Status
 from services.storefront.trail import Trail, current_trail
 
 #: Errors that a scripted service raises, one a call, before it answers.
@@ -53,6 +54,16 @@ class Products(ProductServiceServicer):
         if self.script:
             raise self.script.pop(0)
         return product_pb2.GetProductResponse(product=_product(request.id))
+
+    async def GetProducts(self, request: product_pb2.GetProductsRequest, context: Any) -> Any:
+        return product_pb2.GetProductsResponse(products=[_product(i) for i in request.ids if i < 100])
+
+    async def ListProducts(self, request: Any, context: Any) -> AsyncIterator[product_pb2.Product]:
+        first = int(request.page_token or request.page)
+        if first < 30:
+            context.set_trailing_metadata((("next-page-token", str(first + request.page_size)),))
+        for n in range(first, first + request.page_size):
+            yield _product(n)
 
     async def SearchProducts(self, request: Any, context: Any) -> AsyncIterator[product_pb2.Product]:
         for n in range(1, 1000):
@@ -182,6 +193,23 @@ async def test_a_page_learns_who_answered_each_call(mesh: Mesh, trail: Trail) ->
     assert (first.target, first.method, first.code, first.attempts) == ("product", "GetProduct", "OK", 1)
     assert first.milliseconds > 0
     assert set(mesh.products.callers) == {"spiffe://cluster.local/ns/meshmart/sa/storefront"}
+
+
+async def test_a_cart_is_asked_for_in_one_call(mesh: Mesh, trail: Trail) -> None:
+    current_trail.set(trail)
+    cart = await priced(mesh.shop.catalogue, [(1, 2), (100, 1), (3, 1)])
+    assert [line.product.id if line.product else None for line in cart.lines] == [1, None, 3]
+    assert [step.method for step in trail.steps] == ["GetProducts"]
+    assert (await priced(mesh.shop.catalogue, [])).lines == ()
+    assert len(trail.steps) == 1
+
+
+async def test_a_listing_tells_the_token_of_its_next_page(mesh: Mesh) -> None:
+    first = await mesh.shop.catalogue.page(Place(page=1), 20, None)
+    second = await mesh.shop.catalogue.page(Place(page=2, token=first.next_token), 20, None)
+    assert [p.id for p in (*first.items, *second.items)] == list(range(1, 41))
+    assert (first.next_token, second.next_token) == ("21", "41")
+    assert (await mesh.shop.catalogue.page(Place(token="41"), 20, None)).next_token == ""
 
 
 async def test_a_retried_call_shows_its_attempts(mesh: Mesh, trail: Trail) -> None:

@@ -1,9 +1,6 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from grpcmesh.errors import InvalidArgument
-from services.kit.paging import MAX_SIZE, page_of
 from services.kit.validation import Check, checking
 
 
@@ -38,17 +35,3 @@ def test_an_unspecified_choice_is_right_only_where_it_is_optional() -> None:
     check.choice("a", 0, [1], optional=True)
     check.choice("b", 0, [1])
     assert [v.field for v in check.violations] == ["b"]
-
-
-def test_page_zero_is_the_first_and_size_zero_the_default() -> None:
-    assert page_of(Check(), 0, 0) == page_of(Check(), 1, 20)
-    assert page_of(Check(), 3, 10).offset == 20
-
-
-@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
-def test_any_page_is_a_slice_that_a_database_takes_or_is_refused(page: int, size: int) -> None:
-    check = Check()
-    result = page_of(check, page, size)
-    assert bool(check.violations) == (page < 0 or size < 0)
-    assert 0 <= result.offset < 2**31
-    assert 0 <= result.limit <= MAX_SIZE

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from services.kit.db import Database
+from services.kit.paging import Page
 from services.notification.domain import Draft, Kind
 from services.notification.storage import SqlStore
 from services.notification.tables import forgotten, metadata
@@ -38,7 +39,7 @@ async def test_what_was_told_is_read_back(dbs: tuple[Database, Database]) -> Non
     told = await store.add(_draft("e"), NOW)
     assert (told.user_id, told.cursor, told.kind, told.title, told.body) == (2, 1, Kind.ORDER, "t", "b")
     assert told.created_at == NOW
-    assert await SqlStore(dbs[1]).page(2, 10, 0) == [told]
+    assert (await SqlStore(dbs[1]).page(2, Page(10))).items == [told]
 
 
 async def test_an_event_is_taken_once_whichever_replica_gets_it(dbs: tuple[Database, Database]) -> None:
@@ -46,7 +47,7 @@ async def test_an_event_is_taken_once_whichever_replica_gets_it(dbs: tuple[Datab
         *(SqlStore(dbs[n % 2]).add(_draft("e", title=str(n)), NOW) for n in range(20))
     )
     assert len({told.id for told in sent}) == 1
-    assert await SqlStore(dbs[0]).page(2, 10, 0) == sent[:1]
+    assert (await SqlStore(dbs[0]).page(2, Page(10))).items == sent[:1]
 
 
 async def test_an_event_that_is_dropped_while_it_is_sent_again_is_told_anew(
@@ -75,7 +76,7 @@ async def test_a_list_is_newest_first_and_a_continuation_oldest_first(dbs: tuple
     store = SqlStore(dbs[0])
     for _ in range(5):
         await store.add(_draft(), NOW)
-    assert [n.cursor for n in await store.page(2, 2, 1)] == [4, 3]
+    assert [n.cursor for n in (await store.page(2, Page(2, 1))).items] == [4, 3]
     assert [n.cursor for n in await store.since(2, 2, 2)] == [3, 4]
 
 
@@ -84,7 +85,7 @@ async def test_what_is_old_is_forgotten_and_cursors_go_on(dbs: tuple[Database, D
     for n in range(5):
         await store.add(_draft(f"e{n}"), NOW + n)
     assert sorted(await asyncio.gather(store.forget(NOW + 3), other.forget(NOW + 2))) in ([0, 3], [1, 2])
-    assert [n.cursor for n in await store.page(2, 10, 0)] == [5, 4]
+    assert [n.cursor for n in (await store.page(2, Page(10))).items] == [5, 4]
     assert [n.cursor for n in await store.since(2, 0, 10)] == [4, 5]
     assert (await store.add(_draft("e9"), NOW)).cursor == 6
     assert await dbs[0].read(lambda c: c.scalar(sa.select(forgotten.c.before))) == NOW + 3

@@ -7,6 +7,7 @@ from alembic.migration import MigrationContext
 
 from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
+from services.kit.paging import Page
 from services.order.domain import TRANSITIONS, Address, Buyer, Line, Order, Status, Step, merged
 from services.order.failures import Superseded
 from services.order.tables import metadata
@@ -102,7 +103,7 @@ async def test_a_list_is_newest_first_by_status_and_ones_own(shop: Shop) -> None
     await replica.set_status(ADMIN, ids[0], Status.SHIPPED)
 
     async def listed(actor: Actor, user_id: int, status: Status | None = None) -> list[int]:
-        return [order.id for order in await replica.page(actor, user_id, status, 10, 0)]
+        return [order.id for order in (await replica.page(actor, user_id, status, Page(10))).items]
 
     assert await listed(BOB, 0) == await listed(ADMIN, 2) == ids[1::-1]
     assert await listed(ADMIN, 0) == ids[::-1]

@@ -15,6 +15,7 @@ from services.kit.actor import Actor
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.outbox import SqlQueue
+from services.kit.paging import Page
 from services.kit.relay import OutboxEvent
 from services.order.domain import Buyer, Line, Order, Status, Step
 from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
@@ -113,7 +114,7 @@ async def test_a_charge_that_turned_up_after_the_order_was_cancelled_is_noted(sh
     shop.trouble.at["before charge"] = Unavailable("away")
     with pytest.raises(Unavailable):
         await _placed(shop)
-    (order,) = await shop.store.page(2, None, 1, 0)
+    (order,) = (await shop.store.page(2, None, Page(1))).items
     await shop.replica().record_refund(order.id, 77, TOTAL)
     noted = await shop.store.get(order.id)
     assert (noted.status, noted.refunded) == (Status.CANCELLED, TOTAL)
@@ -146,7 +147,7 @@ async def test_a_refund_during_the_saga_is_told_again_and_counts_when_the_order_
     with pytest.raises(Crash):
         await _placed(shop)
     shop.trouble.at.clear()
-    (order,) = await shop.store.page(2, None, 1, 0)
+    (order,) = (await shop.store.page(2, None, Page(1))).items
     refunded = shop.bank.refund(order, TOTAL)
     ticking = itertools.count(NOW, 0.5).__next__
     saga = Saga(shop.store, shop.warehouse, shop.bank, ticking)
@@ -167,7 +168,7 @@ async def test_a_refund_takes_up_an_order_that_a_dead_replica_left(shop: Shop) -
         await _placed(shop)
     shop.trouble.at.clear()
     shop.clock.now += 7
-    (order,) = await shop.store.page(2, None, 1, 0)
+    (order,) = (await shop.store.page(2, None, Page(1))).items
     await shop.replica().record_refund(order.id, 1000 + order.id, 500)
     settled = await shop.store.get(order.id)
     assert (settled.status, settled.refunded) == (Status.CONFIRMED, 500)
@@ -359,7 +360,7 @@ async def test_orders_of_the_version_before_know_of_refunds_and_tell_what_shippe
         await db.write(lambda c: c.execute(sa.text(_OLD.replace(":", "\\:"))))
         await migrate(url, "order")
         store = SqlStore(db)
-        orders = {order.id: order for order in await store.page(2, None, 10, 0)}
+        orders = {order.id: order for order in (await store.page(2, None, Page(10))).items}
         assert {n: o.refunded for n, o in orders.items()} == {1: 0, 2: 0, 3: 500, 4: 500, 5: 0}
         assert [await store.tell_untold(NOW, 3) for _ in range(3)] == [3, 2, 0]
         told = await SqlQueue(db).take(STOCK, NOW, NOW, 10)

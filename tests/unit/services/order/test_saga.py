@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from grpcmesh.errors import FailedPrecondition, MeshError, NotFound, Unavailable
 from services.kit.actor import Actor
+from services.kit.paging import Page
 from services.order.domain import Buyer, Instrument, Line, Order, Status, Step
 
 from .conftest import Crash, Shop, unknown, until
@@ -21,7 +22,7 @@ PLACES = [
 
 
 async def _only(shop: Shop) -> Order:
-    (order,) = await shop.store.page(2, None, 10, 0)
+    (order,) = (await shop.store.page(2, None, Page(10))).items
     return order
 
 
@@ -173,7 +174,7 @@ async def test_whatever_goes_wrong_in_whatever_order_the_books_balance(
             await _cancel_newest(shop)
     shop.trouble.at.clear()
     await shop.recovered()
-    orders = [o for o in await shop.store.page(2, None, 100, 0) if o.id > before.id]
+    orders = [o for o in (await shop.store.page(2, None, Page(100))).items if o.id > before.id]
     keys = {o.saga_key for o in orders if o.status is Status.CONFIRMED}
     assert all((o.saga_key in shop.bank.charged) == (o.saga_key in keys) for o in orders)
     assert all((o.saga_key in shop.warehouse.held) == (o.saga_key in keys) for o in orders)
@@ -187,7 +188,7 @@ async def _recover(shop: Shop) -> None:
 
 
 async def _cancel_newest(shop: Shop) -> None:
-    newest = (await shop.store.page(2, None, 1, 0))[0]
+    newest = (await shop.store.page(2, None, Page(1))).items[0]
     await asyncio.gather(shop.replica().set_status(BOB, newest.id, Status.CANCELLED), return_exceptions=True)
 
 
@@ -275,7 +276,7 @@ async def test_one_order_that_cannot_be_recovered_does_not_hold_up_the_others(sh
     shop.clock.now += 7
     with pytest.raises(ExceptionGroup):
         await shop.replica().recover()
-    statuses = [order.status for order in await shop.store.page(2, None, 10, 0)]
+    statuses = [order.status for order in (await shop.store.page(2, None, Page(10))).items]
     assert statuses == [Status.PENDING, Status.CONFIRMED]
 
 

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from grpcmesh.errors import FailedPrecondition
+from services.kit.paging import Page
 from services.payment.acquirer import SEARCH_LAG
 from services.payment.batches import Batches
 from services.payment.domain import Card, Charge, Instrument, Method, Outcome, Payment, Refund, Status, Wallet
@@ -34,7 +35,7 @@ async def _moved(shop: Shop) -> int:
 
 async def _recorded(shop: Shop) -> int:
     """The same by our own books."""
-    payments = await shop.store.history(1, 100, 0)
+    payments = (await shop.store.history(1, Page(100))).items
     return sum(p.amount - p.refunded for p in payments if p.status is not Status.FAILED)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from services.kit.actor import Actor
 from services.kit.outbox import SqlQueue
+from services.kit.paging import Page
 from services.payment.acquirer import SEARCH_LAG
 from services.payment.domain import Caller, Card, Charge, Instrument, Method, Status, Wallet
 from services.payment.news import ORDERS
@@ -112,7 +113,7 @@ async def test_a_charge_that_nobody_asks_about_again_is_swept_up(shop: Shop, cra
     assert await shop.payments.sweep() == 0
     shop.clock.now += GIVEN_UP_AFTER
     assert await shop.payments.sweep() > 0
-    (payment,) = await shop.payments.history(1, 10, 0)
+    (payment,) = (await shop.payments.history(1, Page(10))).items
     taken = crash == "after charge"
     assert payment.status is (Status.COMPLETED if taken else Status.FAILED)
     assert await _moved(shop) == (1999 if taken else 0)
@@ -123,7 +124,7 @@ async def test_a_voided_key_cannot_be_charged_any_more(shop: Shop) -> None:
     late = await shop.payments.process(CHARGE)
     assert late.status is Status.VOIDED
     assert await _moved(shop) == 0
-    assert await shop.payments.history(1, 10, 0) == []
+    assert (await shop.payments.history(1, Page(10))).items == []
 
 
 async def test_voiding_gives_back_what_is_left_once(shop: Shop) -> None:
@@ -226,8 +227,8 @@ async def test_what_was_not_paid_is_not_refunded(shop: Shop) -> None:
 async def test_history_is_newest_first_and_nobody_elses(shop: Shop) -> None:
     ids = [(await shop.payments.process(replace(CHARGE, key=None))).id for _ in range(3)]
     await shop.payments.process(replace(CHARGE, key=None, user_id=2))
-    assert [p.id for p in await shop.payments.history(1, 2, 0)] == ids[:0:-1]
-    assert [p.id for p in await shop.payments.history(1, 2, 2)] == ids[:1]
+    assert [p.id for p in (await shop.payments.history(1, Page(2))).items] == ids[:0:-1]
+    assert [p.id for p in (await shop.payments.history(1, Page(2, 2))).items] == ids[:1]
 
 
 async def test_nothing_that_could_pay_again_is_stored(shop: Shop) -> None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from grpcmesh.errors import Unavailable
 from services.kit.outbox import SqlQueue
+from services.kit.paging import Page
 from services.payment.acquirer import SEARCH_LAG, SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.domain import KEY_LIFETIME, Caller, Charge, Instrument, Method, Outcome, Status, Wallet
@@ -59,7 +60,7 @@ async def test_nobody_is_told_what_is_not_known_yet(shop: Shop, ask: str) -> Non
         await (
             shop.payments.process(QUESTION) if ask == "question" else shop.payments.void(ORDER, "order-7", "")
         )
-    (payment,) = await shop.payments.history(1, 10, 0)
+    (payment,) = (await shop.payments.history(1, Page(10))).items
     assert payment.status is Status.PROCESSING
     shop.clock.now += SEARCH_LAG
     assert (await shop.payments.process(QUESTION)).status is Status.COMPLETED
@@ -82,7 +83,7 @@ async def test_a_charge_that_turns_up_after_it_was_given_up_is_given_back(shop: 
     await _broken_off(shop, "before charge")
     shop.clock.now += GIVEN_UP_AFTER
     await shop.payments.sweep()
-    (payment,) = await shop.payments.history(1, 10, 0)
+    (payment,) = (await shop.payments.history(1, Page(10))).items
     given_up_at = shop.clock.now
     while shop.clock.now < given_up_at + after:
         shop.clock.now += 10
@@ -92,7 +93,7 @@ async def test_a_charge_that_turns_up_after_it_was_given_up_is_given_back(shop: 
     for _ in range(800):
         shop.clock.now += 10
         await shop.payments.sweep()
-    (payment,) = await shop.payments.history(1, 10, 0)
+    (payment,) = (await shop.payments.history(1, Page(10))).items
     assert (payment.status, payment.refunded) == (Status.UNDONE, 1999)
     assert await _moved(shop) == 0
     ((told,),) = await SqlQueue(shop.db).take(ORDERS, shop.clock.now, shop.clock.now, 10)

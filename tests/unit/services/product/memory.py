@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 from services.product.domain import (
     Category,
     Criteria,
@@ -34,9 +34,12 @@ class Shelf:
     async def get(self, product_id: int) -> Product | None:
         return self.products.get(product_id)
 
-    async def page(self, category: Category, page: Page) -> Sequence[Product]:
+    async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
+        return [self.products[each] for each in set(product_ids) & self.products.keys()]
+
+    async def page(self, category: Category, page: Page) -> Slice[Product]:
         matching = [p for p in self.products.values() if not category or p.category == category]
-        return matching[page.offset : page.offset + page.limit]
+        return Slice.of(matching[page.skip : page.skip + page.limit + 1], page.limit, lambda p: p.id)
 
     async def search(self, criteria: Criteria) -> AsyncIterator[Product]:
         for each in self.products.values():
@@ -124,8 +127,8 @@ class Shelf:
     async def adjust(self, wanted: Adjustment) -> Adjustment:
         raise NotImplementedError
 
-    async def movements(self, product_id: int, page: Page) -> Sequence[Movement]:
-        return [entry for entry in self.ledger if entry.product_id == product_id]
+    async def movements(self, product_id: int, page: Page) -> Slice[Movement]:
+        return Slice([entry for entry in self.ledger if entry.product_id == product_id])
 
 
 def product(product_id: int, stock: int = 10, price: int = 100) -> Product:

@@ -1,9 +1,11 @@
 from dataclasses import dataclass
 
 import pytest
+from ecommerce import product_pb2 as pb
 
 from grpcmesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
+from services.kit.paging import Listing
 from services.product.catalogue import Catalogue
 from services.product.domain import Category
 from tests.unit.services.product.memory import Shelf, product
@@ -115,6 +117,6 @@ async def test_of_many_products_each_wrong_one_is_named_and_none_is_made(catalog
         await catalogue.create_all(ADMIN, batch)
     fields = [v.field for v in caught.value.violations]
     assert fields == ["requests[1].name", "requests[1].price", "requests[2].tags[0]"]
-    assert len(await catalogue.page(1, 0, 0)) == 2
+    assert len((await catalogue.page(Listing("test"), pb.ListProductsRequest(), 0)).items) == 2
     with pytest.raises(PermissionDenied):
         await catalogue.create_all(BOB, [Said()])

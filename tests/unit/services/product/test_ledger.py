@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from ecommerce import product_pb2 as pb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
@@ -25,7 +26,7 @@ from grpcmesh.errors import (
 from services.kit.actor import Actor
 from services.kit.db import Database
 from services.kit.migrate import migrate
-from services.kit.paging import Page
+from services.kit.paging import Listing, Page
 from services.kit.validation import INT32_MAX
 from services.product.catalogue import Catalogue
 from services.product.domain import Category, Draft, Product, StockItem
@@ -62,7 +63,7 @@ class Shop:
 
     async def kinds(self, product_id: int) -> list[tuple[str, int, int]]:
         """Kind and changes of a product's movements, oldest first."""
-        entries = await self.stock.movements(product_id, Page(100))
+        entries = (await self.stock.movements(product_id, Page(100))).items
         return [(e.kind.value, e.stock_change, e.held_change) for e in reversed(entries)]
 
     async def sums(self) -> dict[int, tuple[int, int]]:
@@ -110,7 +111,7 @@ async def test_a_stock_that_an_old_client_changes_is_a_correction_of_what_is_the
     read = await shop.add()
     await shop.reserve("order-1", read.id, 7)
     assert (await shop.catalogue.update(ADMIN, read.id, Sent(read, stock=60_000))).stock == 60_000
-    correction = (await shop.stock.movements(read.id, Page(1)))[0]
+    correction = (await shop.stock.movements(read.id, Page(1))).items[0]
     assert (correction.kind, correction.stock_change, correction.stock_after) == (
         Kind.CORRECT,
         10_007,
@@ -252,7 +253,7 @@ async def test_only_an_admin_adjusts_and_sees_the_ledger(shop: Shop) -> None:
     with pytest.raises(PermissionDenied):
         await shop.warehouse.adjust(BOB, 1, 1, Kind.RECEIVE, "", "")
     with pytest.raises(PermissionDenied):
-        await shop.warehouse.movements(BOB, 1, 1, 1)
+        await shop.warehouse.movements(BOB, 1, Listing("test"), pb.ListStockMovementsRequest())
     with pytest.raises(NotFound):
         await shop.warehouse.adjust(ADMIN, 9999, 1, Kind.RECEIVE, "", "")
     with pytest.raises(InvalidArgument) as refused:
@@ -404,7 +405,7 @@ async def test_a_shop_without_a_ledger_gets_one_of_what_is_there(new_databases: 
         assert not await shop.warehouse.release("order-1")
         assert await shop.warehouse.release("order-3")
         assert (await shop.sums())[99] == (0, 0)
-        assert [p.stock for p in await shop.products.page(Category.UNSPECIFIED, Page())] == [91, 0, 0]
+        assert [p.stock for p in (await shop.products.page(Category.UNSPECIFIED, Page())).items] == [91, 0, 0]
 
 
 async def test_what_old_replicas_do_during_an_upgrade_is_entered_afterwards(shop: Shop) -> None:

@@ -161,7 +161,7 @@ async def test_a_reader_that_stops_in_the_middle_holds_nothing(db: Database) -> 
 
 async def test_pages_follow_each_other(db: Database) -> None:
     products = SqlProducts(db)
-    pages = [await products.page(Category.BOOKS, Page(4, offset)) for offset in (0, 4, 8, INT32_MAX)]
+    pages = [(await products.page(Category.BOOKS, Page(4, offset))).items for offset in (0, 4, 8, INT32_MAX)]
     assert [len(p) for p in pages] == [4, 4, 3, 0]
     assert len({p.id for page in pages for p in page}) == 11
 

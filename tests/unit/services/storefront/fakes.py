@@ -3,11 +3,11 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -17,8 +17,10 @@ from services.storefront.domain import (
     Card,
     Category,
     Line,
+    Listed,
     Notice,
     Order,
+    Place,
     Problem,
     Product,
     Shop,
@@ -32,6 +34,7 @@ from services.storefront.settings import Settings
 from services.storefront.site import Site
 from services.storefront.trail import Step, record
 
+T = TypeVar("T")
 BASE = "http://shop.test"
 BEGINNING = datetime(2026, 11, 21, 14, 3, tzinfo=UTC)
 FAR = 4_000_000_000
@@ -64,6 +67,13 @@ def _called(target: str, method: str, n: int = 1) -> None:
     record(Step(target, method, f"127.0.1.{n}:50051", f"{target}-{n}", 1.5, 1, "OK"))
 
 
+def _listed(items: Sequence[T], place: Place, size: int) -> Listed[T]:
+    """The token of a page is what comes before it: `after-12`."""
+    start = int(place.token.removeprefix("after-")) if place.token else (place.page - 1) * size
+    end = start + size
+    return Listed(items[start:end], f"after-{end}" if end < len(items) else "")
+
+
 class FakeCatalogue:
     def __init__(self, products: Sequence[Product]) -> None:
         self.products = {p.id: p for p in products}
@@ -76,11 +86,16 @@ class FakeCatalogue:
             raise ShopError(Problem.NOT_FOUND, f"product {product_id} not found")
         return self.products[product_id]
 
-    async def page(self, page: int, size: int, category: Category | None) -> list[Product]:
+    async def by_ids(self, product_ids: Sequence[int]) -> Mapping[int, Product]:
+        _called("product", "GetProducts")
+        self._maybe_fail()
+        return {each: self.products[each] for each in product_ids if each in self.products}
+
+    async def page(self, place: Place, size: int, category: Category | None) -> Listed[Product]:
         _called("product", "ListProducts", 2)
         self._maybe_fail()
         fitting = [p for p in self.products.values() if category in (None, p.category)]
-        return fitting[(page - 1) * size : page * size]
+        return _listed(fitting, place, size)
 
     async def search(
         self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
@@ -166,11 +181,11 @@ class FakeOrders:
             raise ShopError(Problem.FORBIDDEN, "not your order")
         return order
 
-    async def page(self, token: str, user_id: int, page: int, size: int) -> list[Order]:
+    async def page(self, token: str, user_id: int, place: Place, size: int) -> Listed[Order]:
         _called("order", "ListOrders")
         self._maybe_fail()
         mine = [o for o in reversed(self.orders.values()) if user_id in (0, o.user_id)]
-        return mine[(page - 1) * size : page * size]
+        return _listed(mine, place, size)
 
     async def set_status(self, token: str, order_id: int, status: Status) -> Order:
         _called("order", "UpdateOrderStatus")

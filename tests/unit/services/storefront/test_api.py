@@ -24,6 +24,23 @@ async def test_products_are_listed_by_category_and_page(client: httpx.AsyncClien
     assert {p["category"] for p in answer["products"]} == {"home"}
 
 
+async def test_a_listing_goes_on_with_its_token_to_the_end(client: httpx.AsyncClient) -> None:
+    seen, token = list[int](), ""
+    while True:
+        answer = (await client.get("/api/products", params={"page_size": 10, "page_token": token})).json()
+        seen += [product["id"] for product in answer["products"]]
+        if not (token := answer["next_page_token"]):
+            break
+        assert len(answer["products"]) == 10
+    assert seen == sorted(set(seen))
+    assert len(seen) > 20
+
+
+async def test_a_page_has_a_number_or_a_token(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/products?page=2&page_token=after-10")
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (400, ["page"])
+
+
 @pytest.mark.parametrize("field", ["page", "page_size"])
 @pytest.mark.parametrize("text", ["", "-1", "abc", "1e3", "1.5", "9" * 5000, "٣", " 1"])
 async def test_a_page_that_is_no_number_is_refused(client: httpx.AsyncClient, field: str, text: str) -> None:

@@ -12,8 +12,18 @@ from tests.unit.services.storefront.test_forms import NO_QUANTITIES
 async def test_the_front_page_shows_the_first_of_the_catalogue(browser: httpx.AsyncClient) -> None:
     page = (await browser.get("/")).text
     assert page.count('class="card"') == 12
-    assert 'rel="next" href="/?page=2"' in page
+    assert 'rel="next" href="/?page=2&amp;after=after-12"' in page
     assert 'rel="prev"' not in page
+
+
+async def test_the_next_page_is_found_by_its_token_and_its_number_is_only_shown(
+    browser: httpx.AsyncClient,
+) -> None:
+    first, second = (await browser.get("/")).text, (await browser.get("/?page=7&after=after-12")).text
+    shown = [re.findall(r'data-product="(\d+)"', page) for page in (first, second)]
+    assert len(shown[1]) == 12
+    assert not set(shown[0]) & set(shown[1])
+    assert "Page 7" in second
 
 
 async def test_the_last_page_has_no_next(browser: httpx.AsyncClient) -> None:
@@ -64,7 +74,7 @@ async def test_a_product_that_cannot_be_is_not_found(
 async def test_a_category_shows_its_own_and_keeps_itself_when_paging(browser: httpx.AsyncClient) -> None:
     page = (await browser.get("/?category=home")).text
     assert "Aurora Laptop" not in page
-    assert 'href="/?category=home&amp;page=2"' in page.replace("&page", "&amp;page")
+    assert 'href="/?category=home&amp;page=2&amp;after=after-12"' in page
 
 
 async def test_an_empty_page_says_so(browser: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from grpcmesh.errors import AlreadyExists
-from services.kit.paging import Page
+from services.kit.paging import Page, Slice
 from services.user.domain import NOWHERE, Account, NewUser, Origin, Profile, SessionUnit, Status, User
 from services.user.sessions import LoginSession
 from services.user.throttle import Failures, failed, limits, wait
@@ -31,9 +31,9 @@ class People:
                 return account
         return None
 
-    async def page(self, page: Page) -> Sequence[User]:
+    async def page(self, page: Page) -> Slice[User]:
         users = [a.user for a in self.accounts.values()]
-        return users[page.offset : page.offset + page.limit]
+        return Slice.of(users[page.skip : page.skip + page.limit + 1], page.limit, lambda user: user.id)
 
     async def add(self, user: NewUser) -> User:
         if await self.find(user.name):

@@ -63,7 +63,7 @@ async def test_the_seeded_people_log_in_with_their_documented_passwords(db: Data
 async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
     await SqlUsers(db).remove(2)
     await migrate(url, "user")
-    assert [u.id for u in await SqlUsers(db).page(Page())] == [1, 3]
+    assert [u.id for u in (await SqlUsers(db).page(Page())).items] == [1, 3]
 
 
 async def test_a_user_comes_back_as_it_was_put(db: Database) -> None:
@@ -112,7 +112,7 @@ async def test_a_deleted_user_leaves_nothing_and_its_id_is_not_given_again(db: D
 
 
 async def test_pages_follow_each_other(db: Database) -> None:
-    pages = [await SqlUsers(db).page(Page(2, offset)) for offset in (0, 2, 4)]
+    pages = [(await SqlUsers(db).page(Page(2, offset))).items for offset in (0, 2, 4)]
     assert [[u.id for u in page] for page in pages] == [[1, 2], [3], []]
 
 
@@ -183,7 +183,7 @@ async def test_of_many_users_all_are_kept_or_none(db: Database) -> None:
     with pytest.raises(AlreadyExists) as caught:
         await users.add_all([person("new"), person("ZED", "z@example.com"), person("x", "BOB@example.com")])
     assert set(caught.value.name.split(", ")) == {"ZED", "BOB@example.com"}
-    assert len(await users.page(Page())) == 5
+    assert len((await users.page(Page())).items) == 5
 
 
 async def test_of_two_batches_at_once_that_want_the_same_name_one_gets_it_and_the_other_nothing(
@@ -192,7 +192,7 @@ async def test_of_two_batches_at_once_that_want_the_same_name_one_gets_it_and_th
     batches = [[person("new"), person(f"other {i}", f"o{i}@example.com")] for i in range(2)]
     results = await asyncio.gather(*(SqlUsers(db).add_all(b) for b in batches), return_exceptions=True)
     assert sorted(type(r).__name__ for r in results) == ["AlreadyExists", "list"]
-    assert len(await SqlUsers(db).page(Page())) == 5
+    assert len((await SqlUsers(db).page(Page())).items) == 5
 
 
 async def test_a_profile_is_kept_with_the_time_of_the_first(db: Database) -> None:
@@ -214,7 +214,7 @@ def empty(new_databases: Maker) -> str:
 
 async def people(url: str) -> dict[str, tuple[str, ...]]:
     async with Database.open(url, "user") as db:
-        return {u.name: u.roles for u in await SqlUsers(db).page(Page())}
+        return {u.name: u.roles for u in (await SqlUsers(db).page(Page())).items}
 
 
 async def test_nobody_is_there_unless_asked_for(empty: str) -> None:

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from ecommerce import user_pb2 as pb
 
 from grpcmesh.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.kit.actor import Actor
@@ -54,10 +55,11 @@ async def test_a_user_acts_for_itself_and_an_admin_for_anyone(users: Users) -> N
 
 
 async def test_only_an_admin_lists_users(users: Users) -> None:
-    assert [u.id for u in await users.page(ADMIN, 0, 0)] == [1, 2]
+    assert [u.id for u in (await users.page(ADMIN, pb.ListUsersRequest())).items] == [1, 2]
     with pytest.raises(PermissionDenied):
-        await users.page(BOB, 0, 0)
-    assert await violations(users.page(ADMIN, -1, -1)) == ["page", "page_size"]
+        await users.page(BOB, pb.ListUsersRequest())
+    wrong = pb.ListUsersRequest(page=-1, page_size=-1, page_token="?")
+    assert await violations(users.page(ADMIN, wrong)) == ["page", "page_size", "page", "page_token"]
 
 
 async def test_a_user_that_was_deleted_is_gone(users: Users) -> None:
@@ -164,7 +166,7 @@ async def test_of_many_each_wrong_one_is_named_and_none_is_registered(users: Use
         "requests[2].name",
         "requests[2].email",
     ]
-    assert len(await users.page(ADMIN, 0, 0)) == 2
+    assert len((await users.page(ADMIN, pb.ListUsersRequest())).items) == 2
 
 
 async def test_a_user_tells_of_itself_what_fits(users: Users) -> None:

@@ -1,0 +1,62 @@
+"""Pages of a listing in SQL: see `services.kit.paging`."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.kit.paging import Page, Slice
+
+#: Rows that one statement passes over, for a page that is asked for by its number.
+STRIDE = 10_000
+
+
+def read_page(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    key: sa.ColumnElement[int],
+    page: Page,
+    *,
+    newest_first: bool = False,
+) -> Slice[sa.Row[Any]]:
+    """Return a page of the rows that a statement selects.
+
+    Args:
+        statement: With the conditions of the listing, without an order.
+        key: Orders the rows. An index has to begin with what the conditions fix, and go on with it.
+        newest_first: Whether it falls from row to row.
+    """
+    place = _passed(connection, statement, key, page, newest_first)
+    if place is None and page.skip:
+        return Slice()
+    rows = connection.execute(_after(statement, key, place, page.limit + 1, newest_first)).all()
+    name = key.key
+    assert name is not None  # a column's
+    return Slice.of(rows, page.limit, lambda row: int(row._mapping[name]))
+
+
+def _passed(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    key: sa.ColumnElement[int],
+    page: Page,
+    newest_first: bool,
+) -> int | None:
+    """The key after which the page begins. None: the first row, or there is no such page."""
+    place, left = page.after, page.skip
+    keys = statement.with_only_columns(key.label("key"))
+    while left:
+        passed = _after(keys, key, place, min(left, STRIDE), newest_first).subquery()
+        end = (sa.func.min if newest_first else sa.func.max)(passed.c.key)
+        count, place = connection.execute(sa.select(sa.func.count(), end).select_from(passed)).one()
+        if count < min(left, STRIDE):
+            return None
+        left -= count
+    return place
+
+
+def _after(
+    statement: sa.Select[Any], key: sa.ColumnElement[int], place: int | None, limit: int, newest_first: bool
+) -> sa.Select[Any]:
+    if place is not None:
+        statement = statement.where(key < place if newest_first else key > place)
+    return statement.order_by(key.desc() if newest_first else key).limit(limit)
