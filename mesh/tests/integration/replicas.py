@@ -105,6 +105,11 @@ class Wire:
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._writers) // 2
+
     async def start(self) -> None:
         """Listens, on the port it had before if it was cut."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
@@ -123,6 +128,7 @@ class Wire:
         await asyncio.gather(
             self._copy(reader, server_writer), self._copy(server_reader, writer), return_exceptions=True
         )
+        self._writers -= {writer, server_writer}
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

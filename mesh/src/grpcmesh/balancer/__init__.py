@@ -5,6 +5,7 @@ from grpcmesh.balancer.balancer import Balancer, Verdict
 from grpcmesh.balancer.endpoint import Endpoint, State
 from grpcmesh.balancer.orca import LOAD_KEY, LoadReport
 from grpcmesh.balancer.reporter import LoadReporter
+from grpcmesh.balancer.subsetting import Subset
 
 __all__ = [
     "LOAD_KEY",
@@ -16,5 +17,6 @@ __all__ = [
     "LoadReporter",
     "LoadReports",
     "State",
+    "Subset",
     "Verdict",
 ]

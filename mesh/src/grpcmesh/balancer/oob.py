@@ -104,7 +104,7 @@ class OobReports:
         while True:
             call = self._stream(self._request)
             try:
-                async for data in call:
+                while (data := await call.read()) is not grpc.aio.EOF:  # see HealthWatcher
                     if report := LoadReport.decode(data):
                         self._on_report(report)
                     pause = _FIRST_PAUSE

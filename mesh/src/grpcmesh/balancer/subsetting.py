@@ -30,5 +30,9 @@ class Subset:
             return addresses
         return sorted(addresses, key=self._rank)[: self.size]
 
+    def state(self, found: int) -> dict[str, int]:
+        """For the admin page: what is used of so many endpoints; empty where all are."""
+        return {} if self.size is None else {"size": self.size, "of": found}
+
     def _rank(self, address: str) -> tuple[int, str]:
         return xxh64(address.encode(), self._seed), address

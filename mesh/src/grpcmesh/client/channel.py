@@ -12,7 +12,7 @@ import grpc
 from prometheus_client import Metric
 
 from grpcmesh import forking
-from grpcmesh.balancer import Balancer
+from grpcmesh.balancer import Balancer, Subset
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
@@ -83,13 +83,14 @@ class MeshChannel(grpc.aio.Channel):
         balancer = Balancer(config.balancer, target, clock, rng, ejections=outliers, balancing=balancing)
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)
+        subset = Subset(settings.subset_size, rng)
         self._unsubscribe = store.subscribe(target, self._configure)
         self._core = Core(
             target,
             clock,
             balancer,
             resolver,
-            Pool(target, config, balancer, resolver, identity, settings.wanted, dict(options)),
+            Pool(target, config, balancer, resolver, identity, settings.wanted, subset, dict(options)),
             settings,
             budget,
             stack.client_layers(config, telemetry, layers),
@@ -148,6 +149,7 @@ class MeshChannel(grpc.aio.Channel):
         core.breaker.config = core.settings.circuit_breaker
         core.balancer.configure(effective.config.load_balancing)
         core.pool.follow(core.settings.wanted)
+        core.pool.resize(core.settings.subset_size)
         for spec in core.specs:
             spec.configure()
 
@@ -159,6 +161,7 @@ class MeshChannel(grpc.aio.Channel):
             "policy": core.balancer.policy_name,
             "resolver_error": core.resolver.error,
             "settings": core.settings.effective.origins,
+            "subset": core.pool.subset.state(len(core.pool.resolved)),
             "ejected": self._outliers.state(),
             "waiting": len(core.pool.waiting),
             "retries": core.budget.retries,

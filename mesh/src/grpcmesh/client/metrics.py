@@ -76,6 +76,16 @@ def _of_target(core: Core) -> Iterable[Metric]:
             len(core.balancer.rotation),
         ),
         (
+            GaugeMetricFamily("mesh_endpoints_resolved", "Endpoints that the target has.", labels=["target"]),
+            len(core.pool.resolved),
+        ),
+        (
+            GaugeMetricFamily(
+                "mesh_endpoints_used", "Endpoints that this client connects to.", labels=["target"]
+            ),
+            len(core.balancer.endpoints),
+        ),
+        (
             GaugeMetricFamily(
                 "mesh_retry_budget_spent", "Retries of the last ten seconds.", labels=["target"]
             ),

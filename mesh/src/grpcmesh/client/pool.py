@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import grpc
 
 from grpcmesh.backoff import Backoff
-from grpcmesh.balancer import Balancer, Endpoint, State, Verdict
+from grpcmesh.balancer import Balancer, Endpoint, State, Subset, Verdict
 from grpcmesh.client.connection import Connection
 from grpcmesh.client.guard import Guard, Guards
 from grpcmesh.client.machines import EndpointMachine
@@ -56,6 +56,7 @@ class Pool:
         target: Short name of the service.
         identity: None: plaintext.
         wanted: What is followed of each endpoint.
+        subset: Which of the endpoints are used at all.
         options: Channel arguments from code.
     """
 
@@ -67,11 +68,14 @@ class Pool:
         resolver: Resolver,
         identity: IdentityStore | None,
         wanted: Wanted,
+        subset: Subset,
         options: Mapping[str, int | str] | None = None,
     ) -> None:
         self._target, self._config, self._own_options = target, config, options
         self._balancer, self._resolver, self._identity = balancer, resolver, identity
-        self._wanted = wanted
+        self._wanted, self.subset = wanted, subset
+        #: What the resolver has found last.
+        self.resolved: dict[str, Address] = {}
         self._slots: dict[str, Slot] = {}
         #: Follows the resolver and the connections.
         self.tasks = Tasks()
@@ -127,8 +131,19 @@ class Pool:
         async for addresses in self._resolver.watch():
             self._apply(addresses)
 
+    def resize(self, size: int | None) -> None:
+        """From now on so many endpoints are used; None: all."""
+        if size != self.subset.size:
+            self.subset.size = size
+            self._select()
+
     def _apply(self, addresses: Iterable[Address]) -> None:
-        wanted = {str(a): a for a in addresses}
+        self.resolved = {str(a): a for a in addresses}
+        self._select()
+
+    def _select(self) -> None:
+        """Use the subset of what has been resolved: connect what is new in it, leave what is not."""
+        wanted = {a: self.resolved[a] for a in self.subset.choose(self.resolved)}
         # An empty answer is not believed of endpoints that still work.
         working = {a for a, slot in self._slots.items() if slot.machine.current.machine.connected}
         for address in self._slots.keys() - (wanted.keys() or working):

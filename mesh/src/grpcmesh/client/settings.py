@@ -72,6 +72,12 @@ class Settings:
         return Wanted(health="" if self._watch_health else None, reports=self._report_interval)
 
     @property
+    def subset_size(self) -> int | None:
+        """How many endpoints are used (gRFC A68); None: all."""
+        balancing = self.effective.config.load_balancing
+        return balancing.subset_size if balancing else None
+
+    @property
     def _report_interval(self) -> float | None:
         """Seconds between two load reports out of band; None: there are none (gRFC A58)."""
         balancing = self.effective.config.load_balancing

@@ -59,7 +59,9 @@ class HealthWatcher:
             call = self._watch(health_pb2.HealthCheckRequest(service=self.service))
             try:
                 self._on_greeting(await call.initial_metadata())
-                async for answer in call:
+                # `async for` makes a reference cycle, which keeps the call, and with it the connection, until
+                # the garbage collector comes by.
+                while (answer := await call.read()) is not grpc.aio.EOF:
                     self._tell(self._serving(answer))
                     pause = _FIRST_PAUSE
                     await asyncio.sleep(GAP)
