@@ -118,7 +118,15 @@ class ChannelConfig:
     """Any channel argument, of all targets or of one:
     `grpc.http2.max_frame_size=65536,product:grpc.optimization_target=latency`."""
 
+    overload_ratio: float = 2.0
+    """Calls that are sent for each one that an overloaded target takes; the others fail at once with
+    RESOURCE_EXHAUSTED. 0: all are sent."""
+
     def __post_init__(self) -> None:
+        _require(
+            self.overload_ratio == 0 or self.overload_ratio > 1,
+            "channel.overload_ratio: must be above 1, or 0",
+        )
         _require(self.max_send_message >= -1, "channel.max_send_message: must be a size or -1")
         _require(self.max_receive_message >= -1, "channel.max_receive_message: must be a size or -1")
         for target, seconds in self.keepalive.items():

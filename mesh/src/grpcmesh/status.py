@@ -25,6 +25,8 @@ REPLICA_KEY = "mesh-replica"
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", re.ASCII)
 #: Server pushback in milliseconds, gRFC A6.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+#: Trailing metadata of a call that a server's admission refused: its cause.
+REFUSED_KEY = "mesh-refused"
 #: Request metadata key of a retry: how many attempts went before. gRFC A6 names it
 #: `grpc-previous-rpc-attempts`, but C-core keeps that one for itself: it removes it from a call whose channel
 #: has transparent retries (measured with grpcio 1.85).

@@ -36,6 +36,7 @@ DEFAULTS = {
     "channel.members": (),
     "channel.keepalive": {},
     "channel.options": {},
+    "channel.overload_ratio": 2.0,
     "server.max_receive_message": 4 * 1024 * 1024,
     "server.max_send_message": -1,
     "server.max_metadata": 16 * 1024,

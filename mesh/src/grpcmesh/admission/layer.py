@@ -16,7 +16,7 @@ from grpcmesh.call import Kind, Method, Purpose, Registrar, ServerCall, ServerLa
 from grpcmesh.clock import Clock, monotonic
 from grpcmesh.config import AdmissionConfig
 from grpcmesh.errors import ResourceExhausted
-from grpcmesh.status import TIMEOUT_KEY
+from grpcmesh.status import REFUSED_KEY, TIMEOUT_KEY
 
 _CAUSES = {
     "queue": "calls queue too long before they are served",
@@ -52,6 +52,7 @@ class AdmissionLayer(ServerLayer):
         priority = self._priorities.get(method.path, Priority.DEFAULT)
         refusal = self._gate.enter(priority, self._age(call), method.kind is not Kind.UNARY)
         if refusal is not None:
+            call.trailing = (*call.trailing, (REFUSED_KEY, refusal.cause))
             raise ResourceExhausted(_CAUSES[refusal.cause], refusal.retry_after)
 
     def on_end(self, call: ServerCall) -> None:

@@ -13,16 +13,19 @@ from grpcmesh.clock import Clock
 
 #: Seconds of a window: long enough to hold some calls, short enough to end an overload within a second.
 WINDOW = 0.1
-#: PIE's gains for such a window: by how much the refused share changes for each second of age beyond the
-#: target, and of growth.
-_ALPHA, _BETA = 0.125, 1.25
+#: PIE's gains, found for such a window by simulation: by how much the refused share changes for each second
+#: of age beyond the target, and of growth.
+_ALPHA, _BETA = 0.125, 2.0
 #: A change of the refused share is at most this.
-_STEP = 0.3
+_STEP = 0.5
 #: Windows in a row with a queue before anything is refused for it: a process that the machine has not run for
 #: a moment finds calls that are old, and is through with them at once.
 _STANDING = 3
+#: Windows in which everything less important has to be refused, and calls queue all the same, before
+#: critical calls are refused for it, too: until then what refuses too much is the controller, not the load.
+_PATIENCE = 3
 #: Without a queue, what is left of the refused share after a window.
-_RELEASE = 0.95
+_RELEASE = 0.6
 
 
 class QueueAdmission:
@@ -39,6 +42,8 @@ class QueueAdmission:
         self._arrived = [0] * len(Priority)
         self._least = float("inf")
         self._standing = 0
+        #: Windows in which no call but critical ones was admitted, and calls queued all the same.
+        self._saturated = 0
         #: The share of all calls that is refused now.
         self.refused_share = 0.0
         #: The least age of the last window, in seconds.
@@ -84,8 +89,13 @@ class QueueAdmission:
 
     def _divide(self, refused: float) -> None:
         """Refuse the least important first, as many as came of them in the last window."""
+        lesser = sum(self._arrived[Priority.DEFAULT :])
+        full = refused >= lesser and self.age > self._target
+        self._saturated = min(2 * _PATIENCE, self._saturated + 1) if full else max(0, self._saturated - 1)
         for priority in reversed(Priority):
             count = self._arrived[priority]
             taken = min(refused, float(count))
+            if priority is Priority.CRITICAL and self._saturated < _PATIENCE:
+                taken = 0.0
             self._shares[priority] = 1.0 - taken / count if count else float(refused <= 0)
             refused -= taken

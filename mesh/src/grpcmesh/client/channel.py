@@ -12,6 +12,7 @@ import grpc
 from prometheus_client import Metric
 
 from grpcmesh import forking
+from grpcmesh.admission import CallerThrottle
 from grpcmesh.balancer import Balancer, Subset
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
@@ -84,6 +85,7 @@ class MeshChannel(grpc.aio.Channel):
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)
         subset = Subset(settings.subset_size, rng)
+        throttle = CallerThrottle(target, config.channel.overload_ratio, clock, rng)
         self._unsubscribe = store.subscribe(target, self._configure)
         self._core = Core(
             target,
@@ -94,7 +96,7 @@ class MeshChannel(grpc.aio.Channel):
             settings,
             budget,
             stack.client_layers(config, telemetry, layers),
-            stack.attempt_layers(balancer, outliers, breaker, attempt_layers),
+            stack.attempt_layers(balancer, outliers, breaker, throttle, attempt_layers),
             breaker,
             secure=identity is not None,
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from grpcmesh.admission import CallerThrottle
 from grpcmesh.balancer import Balancer, EndpointCounts, Latency, LoadReports
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Method
@@ -39,7 +40,11 @@ def client_layers(
 
 
 def attempt_layers(
-    balancer: Balancer, outliers: Outliers, breaker: Breaker, own: Sequence[AttemptLayer] = ()
+    balancer: Balancer,
+    outliers: Outliers,
+    breaker: Breaker,
+    throttle: CallerThrottle,
+    own: Sequence[AttemptLayer] = (),
 ) -> list[AttemptLayer]:
     """Return the attempt stack, outermost first. It stands below the pick and above the connection.
 
@@ -47,7 +52,8 @@ def attempt_layers(
         own: Layers of the application.
     """
     return [
-        breaker,  # first: what it refuses has never been under way
+        throttle,  # before all that counts attempts: what it refuses is not sent
+        breaker,  # then: what it refuses has never been under way
         EndpointCounts(),  # before all that may refuse an attempt that an endpoint was picked for
         outliers,  # before what the policy learns: an endpoint that is ejected now is not picked again
         LoadReports(balancer),  # before latency: a report tells more of an endpoint than one answer
