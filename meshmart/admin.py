@@ -1,22 +1,27 @@
-"""`meshmart admin create`: makes somebody who may do everything, such as the first admin of a shop."""
+"""`meshmart admin`: what the operator does to users, on its own word, and what admins did."""
 
 import asyncio
+import json
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
-app = typer.Typer(help="Admins, made on the operator's word: it takes no other admin.", no_args_is_help=True)
+app = typer.Typer(help="Users, on the operator's word; it takes no admin.", no_args_is_help=True)
 
-
-@app.callback()
-def admin() -> None:
-    """A group of verbs, although there is only one."""
+_LoginArgument = Annotated[str, typer.Argument(help="The user's name or email.")]
+_ReasonOption = Annotated[str, typer.Option(help="For the audit log, which keeps it for ever.")]
+#: Seconds that a call may take.
+_TIMEOUT = 10.0
+#: The services that keep an audit log.
+LOGGING = ("notification", "order", "payment", "product", "user")
+_MOST = 100
 
 
 @app.command("create")
@@ -51,7 +56,98 @@ async def _create(state_dir: Path, name: str, email: str, password: str) -> int:
     request = user_pb2.CreateUserRequest(name=name, email=email, password=password)
     async with join(state_dir) as joined:
         try:
-            answer = await UserServiceStub(joined.member.channel("user")).CreateAdmin(request, timeout=10)
+            answer = await UserServiceStub(joined.member.channel("user")).CreateAdmin(
+                request, timeout=_TIMEOUT
+            )
         except grpc.aio.AioRpcError as e:
             raise CommandError(f"{name}: {e.code().name}: {e.details()}") from e
     return int(answer.user.id)
+
+
+@app.command("suspend")
+@here_or_there
+def suspend(login: _LoginArgument, reason: _ReasonOption = "", state_dir: StateDirOption = DEFAULT) -> None:
+    """Suspends a user: it can no longer log in, and within a minute every service refuses its tokens."""
+    from ecommerce import user_pb2
+
+    request = user_pb2.SetUserStatusRequest(login=login, status=user_pb2.USER_STATUS_SUSPENDED, reason=reason)
+    asyncio.run(_change(state_dir, "SetUserStatus", request))
+    sys.stderr.write(f"{login} is suspended; its tokens are refused everywhere within a minute\n")
+
+
+@app.command("activate")
+@here_or_there
+def activate(login: _LoginArgument, reason: _ReasonOption = "", state_dir: StateDirOption = DEFAULT) -> None:
+    """Lets a user in again that was suspended."""
+    from ecommerce import user_pb2
+
+    request = user_pb2.SetUserStatusRequest(login=login, status=user_pb2.USER_STATUS_ACTIVE, reason=reason)
+    asyncio.run(_change(state_dir, "SetUserStatus", request))
+    sys.stderr.write(f"{login} may log in\n")
+
+
+@app.command("roles")
+@here_or_there
+def roles(
+    login: _LoginArgument,
+    names: Annotated[list[str], typer.Argument(help="Of user, moderator and admin.")],
+    reason: _ReasonOption = "",
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Replaces a user's roles. It has to log in again."""
+    from ecommerce import user_pb2
+
+    request = user_pb2.SetUserRolesRequest(login=login, roles=names, reason=reason)
+    asyncio.run(_change(state_dir, "SetUserRoles", request))
+    sys.stderr.write(f"{login} has the roles {', '.join(names)}\n")
+
+
+@app.command("log")
+@here_or_there
+def log(
+    service: Annotated[str, typer.Option(help="One service only, such as product.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Entries of each service.")] = 20,
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Prints what admins and the operator did, one JSON object a line, oldest first."""
+    if service and service not in LOGGING:
+        raise CommandError(f"{service!r} keeps no audit log; {', '.join(LOGGING)} do")
+    for line in asyncio.run(_log(state_dir, (service,) if service else LOGGING, limit)):
+        typer.echo(line)
+
+
+async def _change(state_dir: Path, method: str, request: Any) -> None:
+    import grpc
+    from ecommerce.user_pb2_grpc import UserServiceStub
+
+    from meshmart.operator import describe, join
+
+    async with join(state_dir) as joined:
+        stub = UserServiceStub(joined.member.channel("user"))
+        try:
+            await getattr(stub, method)(request, timeout=_TIMEOUT)
+        except grpc.aio.AioRpcError as e:
+            raise CommandError(describe(e)) from e
+
+
+async def _log(state_dir: Path, services: Sequence[str], limit: int) -> list[str]:
+    import grpc
+    from ecommerce import common_pb2
+
+    from meshmart import methods
+    from meshmart.operator import describe, join
+
+    found = []
+    request = common_pb2.ListAuditLogRequest(page_size=limit)
+    async with join(state_dir) as joined:
+        for service in services:
+            method = methods.find(f"ecommerce.{service.capitalize()}Service/ListAuditLog")
+            answers = methods.invoke(joined.member.channel(service), method, [request], timeout=_TIMEOUT)
+            try:
+                async for entry in answers:
+                    told = json.loads(methods.to_json(entry))
+                    line = json.dumps({"at": told["at"], "service": service, **told})
+                    found.append((told["at"], int(told["id"]), line))
+            except grpc.aio.AioRpcError as e:
+                raise CommandError(f"{service}: {describe(e)}") from e
+    return [line for *_, line in sorted(found)]

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import notification_pb2 as ecommerce_dot_notification__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -50,6 +51,11 @@ class NotificationServiceStub:
                 request_serializer=ecommerce_dot_notification__pb2.ListNotificationsRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_notification__pb2.Notification.FromString,
                 _registered_method=True)
+        self.ListAuditLog = channel.unary_stream(
+                '/ecommerce.NotificationService/ListAuditLog',
+                request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -77,6 +83,13 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditLog(self, request, context):
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListNotifications,
                     request_deserializer=ecommerce_dot_notification__pb2.ListNotificationsRequest.FromString,
                     response_serializer=ecommerce_dot_notification__pb2.Notification.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class NotificationService:
             '/ecommerce.NotificationService/ListNotifications',
             ecommerce_dot_notification__pb2.ListNotificationsRequest.SerializeToString,
             ecommerce_dot_notification__pb2.Notification.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.NotificationService/ListAuditLog',
+            ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+            ecommerce_dot_common__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 What the shop tells its users."""
 
 from collections import abc as _abc
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import notification_pb2 as _notification_pb2
 from grpc import aio as _aio
 
@@ -21,6 +22,8 @@ class NotificationServiceStub:
     """StreamNotifications follows a user's notifications."""
     ListNotifications: _aio.UnaryStreamMultiCallable[_notification_pb2.ListNotificationsRequest, _notification_pb2.Notification]
     """ListNotifications returns a page of a user's notifications, newest first."""
+    ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
+    """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 class NotificationServiceServicer:
     """NotificationService delivers notifications to users."""
@@ -45,5 +48,12 @@ class NotificationServiceServicer:
         context: _aio.ServicerContext[_notification_pb2.ListNotificationsRequest, _abc.AsyncIterator[_notification_pb2.Notification]],
     ) -> _abc.AsyncIterator[_notification_pb2.Notification]:
         """ListNotifications returns a page of a user's notifications, newest first."""
+
+    def ListAuditLog(
+        self,
+        request: _common_pb2.ListAuditLogRequest,
+        context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
+    ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import order_pb2 as ecommerce_dot_order__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -65,6 +66,11 @@ class OrderServiceStub:
                 request_serializer=ecommerce_dot_order__pb2.RecordRefundRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_order__pb2.RecordRefundResponse.FromString,
                 _registered_method=True)
+        self.ListAuditLog = channel.unary_stream(
+                '/ecommerce.OrderService/ListAuditLog',
+                request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -115,6 +121,13 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditLog(self, request, context):
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +160,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.RecordRefund,
                     request_deserializer=ecommerce_dot_order__pb2.RecordRefundRequest.FromString,
                     response_serializer=ecommerce_dot_order__pb2.RecordRefundResponse.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +330,33 @@ class OrderService:
             '/ecommerce.OrderService/RecordRefund',
             ecommerce_dot_order__pb2.RecordRefundRequest.SerializeToString,
             ecommerce_dot_order__pb2.RecordRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.OrderService/ListAuditLog',
+            ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+            ecommerce_dot_common__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,

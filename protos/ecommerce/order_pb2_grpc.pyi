@@ -4,6 +4,7 @@ isort:skip_file
 Orders and how they came about."""
 
 from collections import abc as _abc
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import order_pb2 as _order_pb2
 from grpc import aio as _aio
 
@@ -31,6 +32,8 @@ class OrderServiceStub:
     """RecordRefund tells an order how much of its payment has been given back. A part of it leaves the order as it is;
     all of it makes the order REFUNDED, and what has not shipped is in stock again. For the payment service.
     """
+    ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
+    """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 class OrderServiceServicer:
     """OrderService turns a cart into an order: reserve, charge, confirm."""
@@ -80,5 +83,12 @@ class OrderServiceServicer:
         """RecordRefund tells an order how much of its payment has been given back. A part of it leaves the order as it is;
         all of it makes the order REFUNDED, and what has not shipped is in stock again. For the payment service.
         """
+
+    def ListAuditLog(
+        self,
+        request: _common_pb2.ListAuditLogRequest,
+        context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
+    ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

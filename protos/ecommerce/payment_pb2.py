@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x63ommerce/payment.proto\x12\tecommerce\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x02\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x10\n\x08order_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x01\x12(\n\x06method\x18\x04 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12(\n\x06status\x18\x05 \x01(\x0e\x32\x18.ecommerce.PaymentStatus\x12\x16\n\x0etransaction_id\x18\x06 \x01(\t\x12\x30\n\x0cprocessed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x14 \x01(\x05\x12\x11\n\tlast_four\x18\x15 \x01(\t\x12\x17\n\x0frefunded_amount\x18\x16 \x01(\x01\"9\n\nCreditCard\x12\x0e\n\x06number\x18\x01 \x01(\t\x12\x0e\n\x06\x65xpiry\x18\x02 \x01(\t\x12\x0b\n\x03\x63vv\x18\x03 \x01(\t\"=\n\x0b\x42\x61nkAccount\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\t\x12\x16\n\x0erouting_number\x18\x02 \x01(\t\"4\n\rDigitalWallet\x12\x11\n\twallet_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"\xdd\x01\n\x11PaymentInstrument\x12(\n\x06method\x18\x01 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12,\n\x0b\x63redit_card\x18\x02 \x01(\x0b\x32\x15.ecommerce.CreditCardH\x00\x12.\n\x0c\x62\x61nk_account\x18\x03 \x01(\x0b\x32\x16.ecommerce.BankAccountH\x00\x12\x32\n\x0e\x64igital_wallet\x18\x04 \x01(\x0b\x32\x18.ecommerce.DigitalWalletH\x00\x42\x0c\n\ninstrument\"\xe1\x02\n\x0ePaymentRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12(\n\x06method\x18\x03 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12\x13\n\x0b\x63\x61rd_number\x18\x04 \x01(\t\x12\x13\n\x0b\x65xpiry_date\x18\x05 \x01(\t\x12\x0b\n\x03\x63vv\x18\x06 \x01(\t\x12,\n\x0b\x63redit_card\x18\x14 \x01(\x0b\x32\x15.ecommerce.CreditCardH\x00\x12.\n\x0c\x62\x61nk_account\x18\x15 \x01(\x0b\x32\x16.ecommerce.BankAccountH\x00\x12\x32\n\x0e\x64igital_wallet\x18\x16 \x01(\x0b\x32\x18.ecommerce.DigitalWalletH\x00\x12\x17\n\x0fidempotency_key\x18\x17 \x01(\t\x12\x0f\n\x07user_id\x18\x18 \x01(\x05\x42\x10\n\x0epayment_method\"\x8e\x01\n\x0fPaymentResponse\x12#\n\x07payment\x18\x01 \x01(\x0b\x32\x12.ecommerce.Payment\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\x12$\n\x08payments\x18\x15 \x03(\x0b\x32\x12.ecommerce.Payment\"\\\n\rRefundRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\"E\n\x0eRefundResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\trefund_id\x18\x03 \x01(\t\"=\n\x12VoidPaymentRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\":\n\x13VoidPaymentResponse\x12#\n\x07payment\x18\x01 \x01(\x0b\x32\x12.ecommerce.Payment\"`\n\x18GetPaymentHistoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t*\xce\x01\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYMENT_METHOD_CREDIT_CARD\x10\x01\x12\x1d\n\x19PAYMENT_METHOD_DEBIT_CARD\x10\x02\x12\x19\n\x15PAYMENT_METHOD_PAYPAL\x10\x03\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x04\x12!\n\x1dPAYMENT_METHOD_DIGITAL_WALLET\x10\x05*\xc0\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1d\n\x19PAYMENT_STATUS_PROCESSING\x10\x02\x12\x1c\n\x18PAYMENT_STATUS_COMPLETED\x10\x03\x12\x19\n\x15PAYMENT_STATUS_FAILED\x10\x04\x12\x1b\n\x17PAYMENT_STATUS_REFUNDED\x10\x05\x32\xbe\x04\n\x0ePaymentService\x12G\n\x0eProcessPayment\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse\x12\x44\n\rRefundPayment\x12\x18.ecommerce.RefundRequest\x1a\x19.ecommerce.RefundResponse\x12Q\n\x0bVoidPayment\x12\x1d.ecommerce.VoidPaymentRequest\x1a\x1e.ecommerce.VoidPaymentResponse\"\x03\x90\x02\x02\x12S\n\x11GetPaymentHistory\x12#.ecommerce.GetPaymentHistoryRequest\x1a\x12.ecommerce.Payment\"\x03\x90\x02\x01\x30\x01\x12K\n\x0eStreamPayments\x12\x16.google.protobuf.Empty\x1a\x1a.ecommerce.PaymentResponse\"\x03\x90\x02\x01\x30\x01\x12O\n\x14ProcessPaymentStream\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse(\x01\x12W\n\x1a\x42idirectionalPaymentStream\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x63ommerce/payment.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x02\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x10\n\x08order_id\x18\x02 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x01\x12(\n\x06method\x18\x04 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12(\n\x06status\x18\x05 \x01(\x0e\x32\x18.ecommerce.PaymentStatus\x12\x16\n\x0etransaction_id\x18\x06 \x01(\t\x12\x30\n\x0cprocessed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x14 \x01(\x05\x12\x11\n\tlast_four\x18\x15 \x01(\t\x12\x17\n\x0frefunded_amount\x18\x16 \x01(\x01\"9\n\nCreditCard\x12\x0e\n\x06number\x18\x01 \x01(\t\x12\x0e\n\x06\x65xpiry\x18\x02 \x01(\t\x12\x0b\n\x03\x63vv\x18\x03 \x01(\t\"=\n\x0b\x42\x61nkAccount\x12\x16\n\x0e\x61\x63\x63ount_number\x18\x01 \x01(\t\x12\x16\n\x0erouting_number\x18\x02 \x01(\t\"4\n\rDigitalWallet\x12\x11\n\twallet_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"\xdd\x01\n\x11PaymentInstrument\x12(\n\x06method\x18\x01 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12,\n\x0b\x63redit_card\x18\x02 \x01(\x0b\x32\x15.ecommerce.CreditCardH\x00\x12.\n\x0c\x62\x61nk_account\x18\x03 \x01(\x0b\x32\x16.ecommerce.BankAccountH\x00\x12\x32\n\x0e\x64igital_wallet\x18\x04 \x01(\x0b\x32\x18.ecommerce.DigitalWalletH\x00\x42\x0c\n\ninstrument\"\xe1\x02\n\x0ePaymentRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12(\n\x06method\x18\x03 \x01(\x0e\x32\x18.ecommerce.PaymentMethod\x12\x13\n\x0b\x63\x61rd_number\x18\x04 \x01(\t\x12\x13\n\x0b\x65xpiry_date\x18\x05 \x01(\t\x12\x0b\n\x03\x63vv\x18\x06 \x01(\t\x12,\n\x0b\x63redit_card\x18\x14 \x01(\x0b\x32\x15.ecommerce.CreditCardH\x00\x12.\n\x0c\x62\x61nk_account\x18\x15 \x01(\x0b\x32\x16.ecommerce.BankAccountH\x00\x12\x32\n\x0e\x64igital_wallet\x18\x16 \x01(\x0b\x32\x18.ecommerce.DigitalWalletH\x00\x12\x17\n\x0fidempotency_key\x18\x17 \x01(\t\x12\x0f\n\x07user_id\x18\x18 \x01(\x05\x42\x10\n\x0epayment_method\"\x8e\x01\n\x0fPaymentResponse\x12#\n\x07payment\x18\x01 \x01(\x0b\x32\x12.ecommerce.Payment\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\x12$\n\x08payments\x18\x15 \x03(\x0b\x32\x12.ecommerce.Payment\"\\\n\rRefundRequest\x12\x12\n\npayment_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\"E\n\x0eRefundResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\trefund_id\x18\x03 \x01(\t\"=\n\x12VoidPaymentRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\":\n\x13VoidPaymentResponse\x12#\n\x07payment\x18\x01 \x01(\x0b\x32\x12.ecommerce.Payment\"`\n\x18GetPaymentHistoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t*\xce\x01\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYMENT_METHOD_CREDIT_CARD\x10\x01\x12\x1d\n\x19PAYMENT_METHOD_DEBIT_CARD\x10\x02\x12\x19\n\x15PAYMENT_METHOD_PAYPAL\x10\x03\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x04\x12!\n\x1dPAYMENT_METHOD_DIGITAL_WALLET\x10\x05*\xc0\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1d\n\x19PAYMENT_STATUS_PROCESSING\x10\x02\x12\x1c\n\x18PAYMENT_STATUS_COMPLETED\x10\x03\x12\x19\n\x15PAYMENT_STATUS_FAILED\x10\x04\x12\x1b\n\x17PAYMENT_STATUS_REFUNDED\x10\x05\x32\x8c\x05\n\x0ePaymentService\x12G\n\x0eProcessPayment\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse\x12\x44\n\rRefundPayment\x12\x18.ecommerce.RefundRequest\x1a\x19.ecommerce.RefundResponse\x12Q\n\x0bVoidPayment\x12\x1d.ecommerce.VoidPaymentRequest\x1a\x1e.ecommerce.VoidPaymentResponse\"\x03\x90\x02\x02\x12S\n\x11GetPaymentHistory\x12#.ecommerce.GetPaymentHistoryRequest\x1a\x12.ecommerce.Payment\"\x03\x90\x02\x01\x30\x01\x12K\n\x0eStreamPayments\x12\x16.google.protobuf.Empty\x1a\x1a.ecommerce.PaymentResponse\"\x03\x90\x02\x01\x30\x01\x12O\n\x14ProcessPaymentStream\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse(\x01\x12W\n\x1a\x42idirectionalPaymentStream\x12\x19.ecommerce.PaymentRequest\x1a\x1a.ecommerce.PaymentResponse(\x01\x30\x01\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +40,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPaymentHistory']._serialized_options = b'\220\002\001'
   _globals['_PAYMENTSERVICE'].methods_by_name['StreamPayments']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['StreamPayments']._serialized_options = b'\220\002\001'
-  _globals['_PAYMENTMETHOD']._serialized_start=1665
-  _globals['_PAYMENTMETHOD']._serialized_end=1871
-  _globals['_PAYMENTSTATUS']._serialized_start=1874
-  _globals['_PAYMENTSTATUS']._serialized_end=2066
-  _globals['_PAYMENT']._serialized_start=101
-  _globals['_PAYMENT']._serialized_end=375
-  _globals['_CREDITCARD']._serialized_start=377
-  _globals['_CREDITCARD']._serialized_end=434
-  _globals['_BANKACCOUNT']._serialized_start=436
-  _globals['_BANKACCOUNT']._serialized_end=497
-  _globals['_DIGITALWALLET']._serialized_start=499
-  _globals['_DIGITALWALLET']._serialized_end=551
-  _globals['_PAYMENTINSTRUMENT']._serialized_start=554
-  _globals['_PAYMENTINSTRUMENT']._serialized_end=775
-  _globals['_PAYMENTREQUEST']._serialized_start=778
-  _globals['_PAYMENTREQUEST']._serialized_end=1131
-  _globals['_PAYMENTRESPONSE']._serialized_start=1134
-  _globals['_PAYMENTRESPONSE']._serialized_end=1276
-  _globals['_REFUNDREQUEST']._serialized_start=1278
-  _globals['_REFUNDREQUEST']._serialized_end=1370
-  _globals['_REFUNDRESPONSE']._serialized_start=1372
-  _globals['_REFUNDRESPONSE']._serialized_end=1441
-  _globals['_VOIDPAYMENTREQUEST']._serialized_start=1443
-  _globals['_VOIDPAYMENTREQUEST']._serialized_end=1504
-  _globals['_VOIDPAYMENTRESPONSE']._serialized_start=1506
-  _globals['_VOIDPAYMENTRESPONSE']._serialized_end=1564
-  _globals['_GETPAYMENTHISTORYREQUEST']._serialized_start=1566
-  _globals['_GETPAYMENTHISTORYREQUEST']._serialized_end=1662
-  _globals['_PAYMENTSERVICE']._serialized_start=2069
-  _globals['_PAYMENTSERVICE']._serialized_end=2643
+  _globals['_PAYMENTSERVICE'].methods_by_name['ListAuditLog']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\220\002\001'
+  _globals['_PAYMENTMETHOD']._serialized_start=1689
+  _globals['_PAYMENTMETHOD']._serialized_end=1895
+  _globals['_PAYMENTSTATUS']._serialized_start=1898
+  _globals['_PAYMENTSTATUS']._serialized_end=2090
+  _globals['_PAYMENT']._serialized_start=125
+  _globals['_PAYMENT']._serialized_end=399
+  _globals['_CREDITCARD']._serialized_start=401
+  _globals['_CREDITCARD']._serialized_end=458
+  _globals['_BANKACCOUNT']._serialized_start=460
+  _globals['_BANKACCOUNT']._serialized_end=521
+  _globals['_DIGITALWALLET']._serialized_start=523
+  _globals['_DIGITALWALLET']._serialized_end=575
+  _globals['_PAYMENTINSTRUMENT']._serialized_start=578
+  _globals['_PAYMENTINSTRUMENT']._serialized_end=799
+  _globals['_PAYMENTREQUEST']._serialized_start=802
+  _globals['_PAYMENTREQUEST']._serialized_end=1155
+  _globals['_PAYMENTRESPONSE']._serialized_start=1158
+  _globals['_PAYMENTRESPONSE']._serialized_end=1300
+  _globals['_REFUNDREQUEST']._serialized_start=1302
+  _globals['_REFUNDREQUEST']._serialized_end=1394
+  _globals['_REFUNDRESPONSE']._serialized_start=1396
+  _globals['_REFUNDRESPONSE']._serialized_end=1465
+  _globals['_VOIDPAYMENTREQUEST']._serialized_start=1467
+  _globals['_VOIDPAYMENTREQUEST']._serialized_end=1528
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_start=1530
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_end=1588
+  _globals['_GETPAYMENTHISTORYREQUEST']._serialized_start=1590
+  _globals['_GETPAYMENTHISTORYREQUEST']._serialized_end=1686
+  _globals['_PAYMENTSERVICE']._serialized_start=2093
+  _globals['_PAYMENTSERVICE']._serialized_end=2745
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import payment_pb2 as ecommerce_dot_payment__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
@@ -71,6 +72,11 @@ class PaymentServiceStub:
                 request_serializer=ecommerce_dot_payment__pb2.PaymentRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_payment__pb2.PaymentResponse.FromString,
                 _registered_method=True)
+        self.ListAuditLog = channel.unary_stream(
+                '/ecommerce.PaymentService/ListAuditLog',
+                request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -135,6 +141,13 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditLog(self, request, context):
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -172,6 +185,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.BidirectionalPaymentStream,
                     request_deserializer=ecommerce_dot_payment__pb2.PaymentRequest.FromString,
                     response_serializer=ecommerce_dot_payment__pb2.PaymentResponse.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -364,6 +382,33 @@ class PaymentService:
             '/ecommerce.PaymentService/BidirectionalPaymentStream',
             ecommerce_dot_payment__pb2.PaymentRequest.SerializeToString,
             ecommerce_dot_payment__pb2.PaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.PaymentService/ListAuditLog',
+            ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+            ecommerce_dot_common__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,

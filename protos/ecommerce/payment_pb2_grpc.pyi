@@ -4,6 +4,7 @@ isort:skip_file
 Charges and refunds."""
 
 from collections import abc as _abc
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import payment_pb2 as _payment_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
@@ -43,6 +44,8 @@ class PaymentServiceStub:
     """BidirectionalPaymentStream settles and answers each payment in turn, at most a thousand. A decline is answered
     with success=false and the stream goes on; a request that is wrong ends it, and what was settled before stands.
     """
+    ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
+    """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 class PaymentServiceServicer:
     """PaymentService charges and refunds. It keeps a token and four digits, never a card."""
@@ -108,5 +111,12 @@ class PaymentServiceServicer:
         """BidirectionalPaymentStream settles and answers each payment in turn, at most a thousand. A decline is answered
         with success=false and the stream goes on; a request that is wrong ends it, and what was settled before stands.
         """
+
+    def ListAuditLog(
+        self,
+        request: _common_pb2.ListAuditLogRequest,
+        context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
+    ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

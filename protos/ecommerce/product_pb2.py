@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import chat_pb2 as ecommerce_dot_chat__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x63ommerce/product.proto\x12\tecommerce\x1a\x14\x65\x63ommerce/chat.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\x01\x12\r\n\x05stock\x18\x05 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x14 \x01(\x03\"\x1f\n\x11GetProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"9\n\x12GetProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"!\n\x12GetProductsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"P\n\x13GetProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\x05\"x\n\x13ListProductsRequest\x12\x0c\n\x04page\x18\x01 \x01(\x05\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x12\n\npage_token\x18\x14 \x01(\t\"\x93\x01\n\x14\x43reateProductRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05price\x18\x03 \x01(\x01\x12\r\n\x05stock\x18\x04 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x05 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x06 \x03(\t\"<\n\x15\x43reateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"\xe1\x01\n\x14UpdateProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\x01\x12\r\n\x05stock\x18\x05 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x14 \x01(\x03\x12/\n\x0bupdate_mask\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x15UpdateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"\"\n\x14\x44\x65leteProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"z\n\x15SearchProductsRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x11\n\tmin_price\x18\x03 \x01(\x01\x12\x11\n\tmax_price\x18\x04 \x01(\x01\"b\n\x16\x43reateProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\x12\x13\n\x0btotal_price\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"1\n\tStockItem\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"G\n\x13ReserveStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05items\x18\x02 \x03(\x0b\x32\x14.ecommerce.StockItem\"<\n\x14ReserveStockResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\"\"\n\x13ReleaseStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"(\n\x14ReleaseStockResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"\x1f\n\x10ShipStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"$\n\x11ShipStockResponse\x12\x0f\n\x07shipped\x18\x01 \x01(\x08\"\xe9\x01\n\rStockMovement\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.ecommerce.StockMovementKind\x12\x14\n\x0cstock_change\x18\x04 \x01(\x03\x12\x13\n\x0bheld_change\x18\x05 \x01(\x03\x12\r\n\x05stock\x18\x06 \x01(\x03\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\x05\x12&\n\x02\x61t\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\x12\x41\x64justStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x63hange\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.ecommerce.StockMovementKind\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\":\n\x13\x41\x64justStockResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"d\n\x19ListStockMovementsRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t*\xc8\x01\n\x0fProductCategory\x12 \n\x1cPRODUCT_CATEGORY_UNSPECIFIED\x10\x00\x12 \n\x1cPRODUCT_CATEGORY_ELECTRONICS\x10\x01\x12\x1d\n\x19PRODUCT_CATEGORY_CLOTHING\x10\x02\x12\x1a\n\x16PRODUCT_CATEGORY_BOOKS\x10\x03\x12\x19\n\x15PRODUCT_CATEGORY_HOME\x10\x04\x12\x1b\n\x17PRODUCT_CATEGORY_SPORTS\x10\x05*\xf8\x01\n\x11StockMovementKind\x12#\n\x1fSTOCK_MOVEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18STOCK_MOVEMENT_KIND_SEED\x10\x01\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RECEIVE\x10\x02\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RESERVE\x10\x03\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RELEASE\x10\x04\x12\x1c\n\x18STOCK_MOVEMENT_KIND_SHIP\x10\x05\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_CORRECT\x10\x06\x32\x88\t\n\x0eProductService\x12N\n\nGetProduct\x12\x1c.ecommerce.GetProductRequest\x1a\x1d.ecommerce.GetProductResponse\"\x03\x90\x02\x01\x12Q\n\x0bGetProducts\x12\x1d.ecommerce.GetProductsRequest\x1a\x1e.ecommerce.GetProductsResponse\"\x03\x90\x02\x01\x12I\n\x0cListProducts\x12\x1e.ecommerce.ListProductsRequest\x1a\x12.ecommerce.Product\"\x03\x90\x02\x01\x30\x01\x12R\n\rCreateProduct\x12\x1f.ecommerce.CreateProductRequest\x1a .ecommerce.CreateProductResponse\x12W\n\rUpdateProduct\x12\x1f.ecommerce.UpdateProductRequest\x1a .ecommerce.UpdateProductResponse\"\x03\x90\x02\x02\x12H\n\rDeleteProduct\x12\x1f.ecommerce.DeleteProductRequest\x1a\x16.google.protobuf.Empty\x12M\n\x0eSearchProducts\x12 .ecommerce.SearchProductsRequest\x1a\x12.ecommerce.Product\"\x03\x90\x02\x01\x30\x01\x12V\n\x0e\x43reateProducts\x12\x1f.ecommerce.CreateProductRequest\x1a!.ecommerce.CreateProductsResponse(\x01\x12\x46\n\x10\x43hatWithProducts\x12\x16.ecommerce.ChatMessage\x1a\x16.ecommerce.ChatMessage(\x01\x30\x01\x12T\n\x0cReserveStock\x12\x1e.ecommerce.ReserveStockRequest\x1a\x1f.ecommerce.ReserveStockResponse\"\x03\x90\x02\x02\x12T\n\x0cReleaseStock\x12\x1e.ecommerce.ReleaseStockRequest\x1a\x1f.ecommerce.ReleaseStockResponse\"\x03\x90\x02\x02\x12K\n\tShipStock\x12\x1b.ecommerce.ShipStockRequest\x1a\x1c.ecommerce.ShipStockResponse\"\x03\x90\x02\x02\x12L\n\x0b\x41\x64justStock\x12\x1d.ecommerce.AdjustStockRequest\x1a\x1e.ecommerce.AdjustStockResponse\x12[\n\x12ListStockMovements\x12$.ecommerce.ListStockMovementsRequest\x1a\x18.ecommerce.StockMovement\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x63ommerce/product.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x14\x65\x63ommerce/chat.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\x01\x12\r\n\x05stock\x18\x05 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x14 \x01(\x03\"\x1f\n\x11GetProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"9\n\x12GetProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"!\n\x12GetProductsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"P\n\x13GetProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\x05\"x\n\x13ListProductsRequest\x12\x0c\n\x04page\x18\x01 \x01(\x05\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x12\n\npage_token\x18\x14 \x01(\t\"\x93\x01\n\x14\x43reateProductRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05price\x18\x03 \x01(\x01\x12\r\n\x05stock\x18\x04 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x05 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x06 \x03(\t\"<\n\x15\x43reateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"\xe1\x01\n\x14UpdateProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\x01\x12\r\n\x05stock\x18\x05 \x01(\x05\x12,\n\x08\x63\x61tegory\x18\x06 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x14 \x01(\x03\x12/\n\x0bupdate_mask\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x15UpdateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"\"\n\x14\x44\x65leteProductRequest\x12\n\n\x02id\x18\x01 \x01(\x05\"z\n\x15SearchProductsRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12,\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x1a.ecommerce.ProductCategory\x12\x11\n\tmin_price\x18\x03 \x01(\x01\x12\x11\n\tmax_price\x18\x04 \x01(\x01\"b\n\x16\x43reateProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\x12\x13\n\x0btotal_price\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"1\n\tStockItem\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"G\n\x13ReserveStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05items\x18\x02 \x03(\x0b\x32\x14.ecommerce.StockItem\"<\n\x14ReserveStockResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.ecommerce.Product\"\"\n\x13ReleaseStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"(\n\x14ReleaseStockResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"\x1f\n\x10ShipStockRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"$\n\x11ShipStockResponse\x12\x0f\n\x07shipped\x18\x01 \x01(\x08\"\xe9\x01\n\rStockMovement\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.ecommerce.StockMovementKind\x12\x14\n\x0cstock_change\x18\x04 \x01(\x03\x12\x13\n\x0bheld_change\x18\x05 \x01(\x03\x12\r\n\x05stock\x18\x06 \x01(\x03\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\x05\x12&\n\x02\x61t\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\x12\x41\x64justStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x0e\n\x06\x63hange\x18\x02 \x01(\x05\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.ecommerce.StockMovementKind\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\":\n\x13\x41\x64justStockResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.ecommerce.Product\"d\n\x19ListStockMovementsRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t*\xc8\x01\n\x0fProductCategory\x12 \n\x1cPRODUCT_CATEGORY_UNSPECIFIED\x10\x00\x12 \n\x1cPRODUCT_CATEGORY_ELECTRONICS\x10\x01\x12\x1d\n\x19PRODUCT_CATEGORY_CLOTHING\x10\x02\x12\x1a\n\x16PRODUCT_CATEGORY_BOOKS\x10\x03\x12\x19\n\x15PRODUCT_CATEGORY_HOME\x10\x04\x12\x1b\n\x17PRODUCT_CATEGORY_SPORTS\x10\x05*\xf8\x01\n\x11StockMovementKind\x12#\n\x1fSTOCK_MOVEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18STOCK_MOVEMENT_KIND_SEED\x10\x01\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RECEIVE\x10\x02\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RESERVE\x10\x03\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_RELEASE\x10\x04\x12\x1c\n\x18STOCK_MOVEMENT_KIND_SHIP\x10\x05\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_CORRECT\x10\x06\x32\xd6\t\n\x0eProductService\x12N\n\nGetProduct\x12\x1c.ecommerce.GetProductRequest\x1a\x1d.ecommerce.GetProductResponse\"\x03\x90\x02\x01\x12Q\n\x0bGetProducts\x12\x1d.ecommerce.GetProductsRequest\x1a\x1e.ecommerce.GetProductsResponse\"\x03\x90\x02\x01\x12I\n\x0cListProducts\x12\x1e.ecommerce.ListProductsRequest\x1a\x12.ecommerce.Product\"\x03\x90\x02\x01\x30\x01\x12R\n\rCreateProduct\x12\x1f.ecommerce.CreateProductRequest\x1a .ecommerce.CreateProductResponse\x12W\n\rUpdateProduct\x12\x1f.ecommerce.UpdateProductRequest\x1a .ecommerce.UpdateProductResponse\"\x03\x90\x02\x02\x12H\n\rDeleteProduct\x12\x1f.ecommerce.DeleteProductRequest\x1a\x16.google.protobuf.Empty\x12M\n\x0eSearchProducts\x12 .ecommerce.SearchProductsRequest\x1a\x12.ecommerce.Product\"\x03\x90\x02\x01\x30\x01\x12V\n\x0e\x43reateProducts\x12\x1f.ecommerce.CreateProductRequest\x1a!.ecommerce.CreateProductsResponse(\x01\x12\x46\n\x10\x43hatWithProducts\x12\x16.ecommerce.ChatMessage\x1a\x16.ecommerce.ChatMessage(\x01\x30\x01\x12T\n\x0cReserveStock\x12\x1e.ecommerce.ReserveStockRequest\x1a\x1f.ecommerce.ReserveStockResponse\"\x03\x90\x02\x02\x12T\n\x0cReleaseStock\x12\x1e.ecommerce.ReleaseStockRequest\x1a\x1f.ecommerce.ReleaseStockResponse\"\x03\x90\x02\x02\x12K\n\tShipStock\x12\x1b.ecommerce.ShipStockRequest\x1a\x1c.ecommerce.ShipStockResponse\"\x03\x90\x02\x02\x12L\n\x0b\x41\x64justStock\x12\x1d.ecommerce.AdjustStockRequest\x1a\x1e.ecommerce.AdjustStockResponse\x12[\n\x12ListStockMovements\x12$.ecommerce.ListStockMovementsRequest\x1a\x18.ecommerce.StockMovement\"\x03\x90\x02\x01\x30\x01\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,58 +54,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCTSERVICE'].methods_by_name['ShipStock']._serialized_options = b'\220\002\002'
   _globals['_PRODUCTSERVICE'].methods_by_name['ListStockMovements']._loaded_options = None
   _globals['_PRODUCTSERVICE'].methods_by_name['ListStockMovements']._serialized_options = b'\220\002\001'
-  _globals['_PRODUCTCATEGORY']._serialized_start=2387
-  _globals['_PRODUCTCATEGORY']._serialized_end=2587
-  _globals['_STOCKMOVEMENTKIND']._serialized_start=2590
-  _globals['_STOCKMOVEMENTKIND']._serialized_end=2838
-  _globals['_PRODUCT']._serialized_start=157
-  _globals['_PRODUCT']._serialized_end=416
-  _globals['_GETPRODUCTREQUEST']._serialized_start=418
-  _globals['_GETPRODUCTREQUEST']._serialized_end=449
-  _globals['_GETPRODUCTRESPONSE']._serialized_start=451
-  _globals['_GETPRODUCTRESPONSE']._serialized_end=508
-  _globals['_GETPRODUCTSREQUEST']._serialized_start=510
-  _globals['_GETPRODUCTSREQUEST']._serialized_end=543
-  _globals['_GETPRODUCTSRESPONSE']._serialized_start=545
-  _globals['_GETPRODUCTSRESPONSE']._serialized_end=625
-  _globals['_LISTPRODUCTSREQUEST']._serialized_start=627
-  _globals['_LISTPRODUCTSREQUEST']._serialized_end=747
-  _globals['_CREATEPRODUCTREQUEST']._serialized_start=750
-  _globals['_CREATEPRODUCTREQUEST']._serialized_end=897
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=899
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=959
-  _globals['_UPDATEPRODUCTREQUEST']._serialized_start=962
-  _globals['_UPDATEPRODUCTREQUEST']._serialized_end=1187
-  _globals['_UPDATEPRODUCTRESPONSE']._serialized_start=1189
-  _globals['_UPDATEPRODUCTRESPONSE']._serialized_end=1249
-  _globals['_DELETEPRODUCTREQUEST']._serialized_start=1251
-  _globals['_DELETEPRODUCTREQUEST']._serialized_end=1285
-  _globals['_SEARCHPRODUCTSREQUEST']._serialized_start=1287
-  _globals['_SEARCHPRODUCTSREQUEST']._serialized_end=1409
-  _globals['_CREATEPRODUCTSRESPONSE']._serialized_start=1411
-  _globals['_CREATEPRODUCTSRESPONSE']._serialized_end=1509
-  _globals['_STOCKITEM']._serialized_start=1511
-  _globals['_STOCKITEM']._serialized_end=1560
-  _globals['_RESERVESTOCKREQUEST']._serialized_start=1562
-  _globals['_RESERVESTOCKREQUEST']._serialized_end=1633
-  _globals['_RESERVESTOCKRESPONSE']._serialized_start=1635
-  _globals['_RESERVESTOCKRESPONSE']._serialized_end=1695
-  _globals['_RELEASESTOCKREQUEST']._serialized_start=1697
-  _globals['_RELEASESTOCKREQUEST']._serialized_end=1731
-  _globals['_RELEASESTOCKRESPONSE']._serialized_start=1733
-  _globals['_RELEASESTOCKRESPONSE']._serialized_end=1773
-  _globals['_SHIPSTOCKREQUEST']._serialized_start=1775
-  _globals['_SHIPSTOCKREQUEST']._serialized_end=1806
-  _globals['_SHIPSTOCKRESPONSE']._serialized_start=1808
-  _globals['_SHIPSTOCKRESPONSE']._serialized_end=1844
-  _globals['_STOCKMOVEMENT']._serialized_start=1847
-  _globals['_STOCKMOVEMENT']._serialized_end=2080
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=2083
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=2222
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_start=2224
-  _globals['_ADJUSTSTOCKRESPONSE']._serialized_end=2282
-  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_start=2284
-  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_end=2384
-  _globals['_PRODUCTSERVICE']._serialized_start=2841
-  _globals['_PRODUCTSERVICE']._serialized_end=4001
+  _globals['_PRODUCTSERVICE'].methods_by_name['ListAuditLog']._loaded_options = None
+  _globals['_PRODUCTSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\220\002\001'
+  _globals['_PRODUCTCATEGORY']._serialized_start=2411
+  _globals['_PRODUCTCATEGORY']._serialized_end=2611
+  _globals['_STOCKMOVEMENTKIND']._serialized_start=2614
+  _globals['_STOCKMOVEMENTKIND']._serialized_end=2862
+  _globals['_PRODUCT']._serialized_start=181
+  _globals['_PRODUCT']._serialized_end=440
+  _globals['_GETPRODUCTREQUEST']._serialized_start=442
+  _globals['_GETPRODUCTREQUEST']._serialized_end=473
+  _globals['_GETPRODUCTRESPONSE']._serialized_start=475
+  _globals['_GETPRODUCTRESPONSE']._serialized_end=532
+  _globals['_GETPRODUCTSREQUEST']._serialized_start=534
+  _globals['_GETPRODUCTSREQUEST']._serialized_end=567
+  _globals['_GETPRODUCTSRESPONSE']._serialized_start=569
+  _globals['_GETPRODUCTSRESPONSE']._serialized_end=649
+  _globals['_LISTPRODUCTSREQUEST']._serialized_start=651
+  _globals['_LISTPRODUCTSREQUEST']._serialized_end=771
+  _globals['_CREATEPRODUCTREQUEST']._serialized_start=774
+  _globals['_CREATEPRODUCTREQUEST']._serialized_end=921
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=923
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=983
+  _globals['_UPDATEPRODUCTREQUEST']._serialized_start=986
+  _globals['_UPDATEPRODUCTREQUEST']._serialized_end=1211
+  _globals['_UPDATEPRODUCTRESPONSE']._serialized_start=1213
+  _globals['_UPDATEPRODUCTRESPONSE']._serialized_end=1273
+  _globals['_DELETEPRODUCTREQUEST']._serialized_start=1275
+  _globals['_DELETEPRODUCTREQUEST']._serialized_end=1309
+  _globals['_SEARCHPRODUCTSREQUEST']._serialized_start=1311
+  _globals['_SEARCHPRODUCTSREQUEST']._serialized_end=1433
+  _globals['_CREATEPRODUCTSRESPONSE']._serialized_start=1435
+  _globals['_CREATEPRODUCTSRESPONSE']._serialized_end=1533
+  _globals['_STOCKITEM']._serialized_start=1535
+  _globals['_STOCKITEM']._serialized_end=1584
+  _globals['_RESERVESTOCKREQUEST']._serialized_start=1586
+  _globals['_RESERVESTOCKREQUEST']._serialized_end=1657
+  _globals['_RESERVESTOCKRESPONSE']._serialized_start=1659
+  _globals['_RESERVESTOCKRESPONSE']._serialized_end=1719
+  _globals['_RELEASESTOCKREQUEST']._serialized_start=1721
+  _globals['_RELEASESTOCKREQUEST']._serialized_end=1755
+  _globals['_RELEASESTOCKRESPONSE']._serialized_start=1757
+  _globals['_RELEASESTOCKRESPONSE']._serialized_end=1797
+  _globals['_SHIPSTOCKREQUEST']._serialized_start=1799
+  _globals['_SHIPSTOCKREQUEST']._serialized_end=1830
+  _globals['_SHIPSTOCKRESPONSE']._serialized_start=1832
+  _globals['_SHIPSTOCKRESPONSE']._serialized_end=1868
+  _globals['_STOCKMOVEMENT']._serialized_start=1871
+  _globals['_STOCKMOVEMENT']._serialized_end=2104
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=2107
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=2246
+  _globals['_ADJUSTSTOCKRESPONSE']._serialized_start=2248
+  _globals['_ADJUSTSTOCKRESPONSE']._serialized_end=2306
+  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_start=2308
+  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_end=2408
+  _globals['_PRODUCTSERVICE']._serialized_start=2865
+  _globals['_PRODUCTSERVICE']._serialized_end=4103
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import chat_pb2 as _chat_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2

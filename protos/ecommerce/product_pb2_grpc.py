@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from ecommerce import chat_pb2 as ecommerce_dot_chat__pb2
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import product_pb2 as ecommerce_dot_product__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
@@ -106,6 +107,11 @@ class ProductServiceStub:
                 '/ecommerce.ProductService/ListStockMovements',
                 request_serializer=ecommerce_dot_product__pb2.ListStockMovementsRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_product__pb2.StockMovement.FromString,
+                _registered_method=True)
+        self.ListAuditLog = channel.unary_stream(
+                '/ecommerce.ProductService/ListAuditLog',
+                request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
                 _registered_method=True)
 
 
@@ -213,6 +219,13 @@ class ProductServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditLog(self, request, context):
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProductServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -285,6 +298,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.ListStockMovements,
                     request_deserializer=ecommerce_dot_product__pb2.ListStockMovementsRequest.FromString,
                     response_serializer=ecommerce_dot_product__pb2.StockMovement.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -666,6 +684,33 @@ class ProductService:
             '/ecommerce.ProductService/ListStockMovements',
             ecommerce_dot_product__pb2.ListStockMovementsRequest.SerializeToString,
             ecommerce_dot_product__pb2.StockMovement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.ProductService/ListAuditLog',
+            ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+            ecommerce_dot_common__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ The catalogue and its stock."""
 
 from collections import abc as _abc
 from ecommerce import chat_pb2 as _chat_pb2
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import product_pb2 as _product_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
@@ -49,6 +50,8 @@ class ProductServiceStub:
     """AdjustStock adds goods that came in, or corrects a count, once per idempotency_key. Admin only."""
     ListStockMovements: _aio.UnaryStreamMultiCallable[_product_pb2.ListStockMovementsRequest, _product_pb2.StockMovement]
     """ListStockMovements streams one page of a product's ledger, newest first. Admin only."""
+    ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
+    """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 class ProductServiceServicer:
     """ProductService owns products and how many of each can be sold."""
@@ -154,5 +157,12 @@ class ProductServiceServicer:
         context: _aio.ServicerContext[_product_pb2.ListStockMovementsRequest, _abc.AsyncIterator[_product_pb2.StockMovement]],
     ) -> _abc.AsyncIterator[_product_pb2.StockMovement]:
         """ListStockMovements streams one page of a product's ledger, newest first. Admin only."""
+
+    def ListAuditLog(
+        self,
+        request: _common_pb2.ListAuditLogRequest,
+        context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
+    ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
+        """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _aio.Server) -> None: ...

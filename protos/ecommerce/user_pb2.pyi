@@ -217,6 +217,72 @@ class LogoutRequest(_message.Message):
     refresh_token: str
     def __init__(self, refresh_token: _Optional[str] = ...) -> None: ...
 
+class ChangePasswordRequest(_message.Message):
+    __slots__ = ("current_password", "new_password", "client_address")
+    CURRENT_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    NEW_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    current_password: str
+    new_password: str
+    client_address: str
+    def __init__(self, current_password: _Optional[str] = ..., new_password: _Optional[str] = ..., client_address: _Optional[str] = ...) -> None: ...
+
+class ChangePasswordResponse(_message.Message):
+    __slots__ = ("access_token", "refresh_token", "expires_in")
+    ACCESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REFRESH_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_FIELD_NUMBER: _ClassVar[int]
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    def __init__(self, access_token: _Optional[str] = ..., refresh_token: _Optional[str] = ..., expires_in: _Optional[int] = ...) -> None: ...
+
+class SetUserStatusRequest(_message.Message):
+    __slots__ = ("id", "status", "reason", "login")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LOGIN_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    status: UserStatus
+    reason: str
+    login: str
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[UserStatus, str]] = ..., reason: _Optional[str] = ..., login: _Optional[str] = ...) -> None: ...
+
+class SetUserStatusResponse(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: User
+    def __init__(self, user: _Optional[_Union[User, _Mapping]] = ...) -> None: ...
+
+class SetUserRolesRequest(_message.Message):
+    __slots__ = ("id", "roles", "reason", "login")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LOGIN_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    login: str
+    def __init__(self, id: _Optional[int] = ..., roles: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., login: _Optional[str] = ...) -> None: ...
+
+class SetUserRolesResponse(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: User
+    def __init__(self, user: _Optional[_Union[User, _Mapping]] = ...) -> None: ...
+
+class Revocation(_message.Message):
+    __slots__ = ("user_id", "session", "issued_until")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    session: str
+    issued_until: int
+    def __init__(self, user_id: _Optional[int] = ..., session: _Optional[str] = ..., issued_until: _Optional[int] = ...) -> None: ...
+
 class VerificationKey(_message.Message):
     __slots__ = ("kid", "jwk")
     KID_FIELD_NUMBER: _ClassVar[int]
@@ -226,9 +292,11 @@ class VerificationKey(_message.Message):
     def __init__(self, kid: _Optional[str] = ..., jwk: _Optional[str] = ...) -> None: ...
 
 class GetVerificationKeysResponse(_message.Message):
-    __slots__ = ("keys", "issuer")
+    __slots__ = ("keys", "issuer", "revocations")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     ISSUER_FIELD_NUMBER: _ClassVar[int]
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[VerificationKey]
     issuer: str
-    def __init__(self, keys: _Optional[_Iterable[_Union[VerificationKey, _Mapping]]] = ..., issuer: _Optional[str] = ...) -> None: ...
+    revocations: _containers.RepeatedCompositeFieldContainer[Revocation]
+    def __init__(self, keys: _Optional[_Iterable[_Union[VerificationKey, _Mapping]]] = ..., issuer: _Optional[str] = ..., revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ...) -> None: ...

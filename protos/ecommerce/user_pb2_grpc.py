@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import user_pb2 as ecommerce_dot_user__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
@@ -90,6 +91,26 @@ class UserServiceStub:
                 '/ecommerce.UserService/Logout',
                 request_serializer=ecommerce_dot_user__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/ecommerce.UserService/ChangePassword',
+                request_serializer=ecommerce_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.SetUserStatus = channel.unary_unary(
+                '/ecommerce.UserService/SetUserStatus',
+                request_serializer=ecommerce_dot_user__pb2.SetUserStatusRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.SetUserStatusResponse.FromString,
+                _registered_method=True)
+        self.SetUserRoles = channel.unary_unary(
+                '/ecommerce.UserService/SetUserRoles',
+                request_serializer=ecommerce_dot_user__pb2.SetUserRolesRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.SetUserRolesResponse.FromString,
+                _registered_method=True)
+        self.ListAuditLog = channel.unary_stream(
+                '/ecommerce.UserService/ListAuditLog',
+                request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
                 _registered_method=True)
         self.GetVerificationKeys = channel.unary_unary(
                 '/ecommerce.UserService/GetVerificationKeys',
@@ -182,8 +203,38 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePassword(self, request, context):
+        """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUserStatus(self, request, context):
+        """SetUserStatus suspends a user, or lets it in again. Its tokens are refused everywhere within a minute.
+        For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUserRoles(self, request, context):
+        """SetUserRoles replaces a user's roles. Its tokens end within a minute, and its next ones have the new roles.
+        For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditLog(self, request, context):
+        """ListAuditLog streams what admins and the operator did here, the newest first. For admins and the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetVerificationKeys(self, request, context):
-        """GetVerificationKeys publishes the keys that verify tokens (RFC 7517).
+        """GetVerificationKeys publishes the keys that verify tokens (RFC 7517), and which tokens have been revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,6 +297,26 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=ecommerce_dot_user__pb2.LogoutRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=ecommerce_dot_user__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'SetUserStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUserStatus,
+                    request_deserializer=ecommerce_dot_user__pb2.SetUserStatusRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.SetUserStatusResponse.SerializeToString,
+            ),
+            'SetUserRoles': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUserRoles,
+                    request_deserializer=ecommerce_dot_user__pb2.SetUserRolesRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.SetUserRolesResponse.SerializeToString,
+            ),
+            'ListAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListAuditLog,
+                    request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
+                    response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
             ),
             'GetVerificationKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVerificationKeys,
@@ -551,6 +622,114 @@ class UserService:
             '/ecommerce.UserService/Logout',
             ecommerce_dot_user__pb2.LogoutRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/ChangePassword',
+            ecommerce_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+            ecommerce_dot_user__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUserStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/SetUserStatus',
+            ecommerce_dot_user__pb2.SetUserStatusRequest.SerializeToString,
+            ecommerce_dot_user__pb2.SetUserStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUserRoles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/SetUserRoles',
+            ecommerce_dot_user__pb2.SetUserRolesRequest.SerializeToString,
+            ecommerce_dot_user__pb2.SetUserRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.UserService/ListAuditLog',
+            ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
+            ecommerce_dot_common__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,

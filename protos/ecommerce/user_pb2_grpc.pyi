@@ -4,6 +4,7 @@ isort:skip_file
 People, their passwords and their tokens."""
 
 from collections import abc as _abc
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import user_pb2 as _user_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
@@ -44,8 +45,20 @@ class UserServiceStub:
     """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
     that is not good is no error.
     """
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
+    """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one."""
+    SetUserStatus: _aio.UnaryUnaryMultiCallable[_user_pb2.SetUserStatusRequest, _user_pb2.SetUserStatusResponse]
+    """SetUserStatus suspends a user, or lets it in again. Its tokens are refused everywhere within a minute.
+    For admins and the operator.
+    """
+    SetUserRoles: _aio.UnaryUnaryMultiCallable[_user_pb2.SetUserRolesRequest, _user_pb2.SetUserRolesResponse]
+    """SetUserRoles replaces a user's roles. Its tokens end within a minute, and its next ones have the new roles.
+    For admins and the operator.
+    """
+    ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
+    """ListAuditLog streams what admins and the operator did here, the newest first. For admins and the operator."""
     GetVerificationKeys: _aio.UnaryUnaryMultiCallable[_empty_pb2.Empty, _user_pb2.GetVerificationKeysResponse]
-    """GetVerificationKeys publishes the keys that verify tokens (RFC 7517)."""
+    """GetVerificationKeys publishes the keys that verify tokens (RFC 7517), and which tokens have been revoked."""
 
 class UserServiceServicer:
     """UserService knows users and issues the tokens that every service verifies."""
@@ -133,11 +146,43 @@ class UserServiceServicer:
         that is not good is no error.
         """
 
+    def ChangePassword(
+        self,
+        request: _user_pb2.ChangePasswordRequest,
+        context: _aio.ServicerContext[_user_pb2.ChangePasswordRequest, _abc.Awaitable[_user_pb2.ChangePasswordResponse]],
+    ) -> _abc.Awaitable[_user_pb2.ChangePasswordResponse]:
+        """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one."""
+
+    def SetUserStatus(
+        self,
+        request: _user_pb2.SetUserStatusRequest,
+        context: _aio.ServicerContext[_user_pb2.SetUserStatusRequest, _abc.Awaitable[_user_pb2.SetUserStatusResponse]],
+    ) -> _abc.Awaitable[_user_pb2.SetUserStatusResponse]:
+        """SetUserStatus suspends a user, or lets it in again. Its tokens are refused everywhere within a minute.
+        For admins and the operator.
+        """
+
+    def SetUserRoles(
+        self,
+        request: _user_pb2.SetUserRolesRequest,
+        context: _aio.ServicerContext[_user_pb2.SetUserRolesRequest, _abc.Awaitable[_user_pb2.SetUserRolesResponse]],
+    ) -> _abc.Awaitable[_user_pb2.SetUserRolesResponse]:
+        """SetUserRoles replaces a user's roles. Its tokens end within a minute, and its next ones have the new roles.
+        For admins and the operator.
+        """
+
+    def ListAuditLog(
+        self,
+        request: _common_pb2.ListAuditLogRequest,
+        context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
+    ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
+        """ListAuditLog streams what admins and the operator did here, the newest first. For admins and the operator."""
+
     def GetVerificationKeys(
         self,
         request: _empty_pb2.Empty,
         context: _aio.ServicerContext[_empty_pb2.Empty, _abc.Awaitable[_user_pb2.GetVerificationKeysResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetVerificationKeysResponse]:
-        """GetVerificationKeys publishes the keys that verify tokens (RFC 7517)."""
+        """GetVerificationKeys publishes the keys that verify tokens (RFC 7517), and which tokens have been revoked."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _aio.Server) -> None: ...

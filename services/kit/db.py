@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from grpcmesh.config import ConfigError
-from services.kit import sqlite
+from services.kit import deeds, sqlite
 from services.kit.transient import translated
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ class Database:
     async def write(self, work: Work[T]) -> T:
         """What `work` returns, once that is committed; rolled back if it raises.
 
+        If the call being served is to be in the audit log, its entry is in the same transaction: see
+        `services.kit.deeds`.
+
         Where the caller is cancelled, it may be committed nevertheless, as where the caller crashes.
         sqlalchemy.exc.IntegrityError passes through, for the caller to say what it means; catch it
         outside of `work`, as PostgreSQL ends the transaction with it.
@@ -150,6 +153,14 @@ class Database:
         Raises:
             Unavailable: if the lock is not had in time or the database is out of reach.
         """
+        deed = deeds.current()
+        if deed is None:
+            return await self._write(work)
+        result = await self._write(deeds.noting(deed, work))
+        deed.noted = True
+        return result
+
+    async def _write(self, work: Work[T]) -> T:
         if self._bell is None:
             async with translated():
                 return await self._engine.write(work)

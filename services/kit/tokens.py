@@ -1,12 +1,12 @@
 """How every other service learns the keys that verify tokens: from the user service, through the mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import grpc.aio
 from ecommerce.user_pb2_grpc import UserServiceStub
 from google.protobuf.empty_pb2 import Empty
 
-from grpcmesh.auth import PublicKey, from_jwk
+from grpcmesh.auth import MAX_REVOCATIONS, PublicKey, Revocation, from_jwk
 
 
 class UserKeys:
@@ -18,13 +18,19 @@ class UserKeys:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = UserServiceStub(channel)
+        #: What has been revoked, as of the last fetch.
+        self.revocations: Sequence[Revocation] = ()
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The published keys by key id.
+        """The published keys by key id; with them comes the revocation list.
 
         Raises:
             grpc.aio.AioRpcError: if the user service does not answer.
             ValueError: if it publishes what is no key.
         """
         response = await self._stub.GetVerificationKeys(Empty())
-        return dict(from_jwk(key.jwk) for key in response.keys)
+        keys = dict(from_jwk(key.jwk) for key in response.keys)
+        if len(response.revocations) > MAX_REVOCATIONS:
+            raise ValueError("the revocation list is too long")
+        self.revocations = [Revocation(r.user_id, r.session, r.issued_until) for r in response.revocations]
+        return keys

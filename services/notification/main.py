@@ -6,6 +6,7 @@ import time
 from ecommerce.notification_pb2_grpc import add_NotificationServiceServicer_to_server
 
 from grpcmesh.runtime import App, run
+from services.kit.audit import AuditLog, audited
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
@@ -13,6 +14,7 @@ from services.kit.following import following
 from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
+from services.notification.acts import ACTS
 from services.notification.inbox import Inbox
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import CHANNEL, SqlStore
@@ -24,7 +26,8 @@ async def build(app: App) -> None:
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
-    add_NotificationServiceServicer_to_server(NotificationServicer(inbox), app.server)
+    servicer = audited(NotificationServicer(inbox), AuditLog(db), ACTS)
+    add_NotificationServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANNEL, inbox, int))
     kept = kept_for(os.environ)
     await app.enter(repeating(lambda: inbox.forget(kept), INTERVAL, "forgetting of notifications"))

@@ -2,7 +2,10 @@
 
 import sqlalchemy as sa
 
+from services.kit import deeds
+
 metadata = sa.MetaData()
+deeds.table.to_metadata(metadata)
 
 #: The cursor is the user's last. Its row puts those who tell a user something in order, so cursors have no
 #: gaps and none is seen before a smaller one, as it might be with a sequence.

@@ -6,6 +6,7 @@ import time
 from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
 
 from grpcmesh.runtime import App, run
+from services.kit.audit import AuditLog, audited
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.follow import stream_max_age
@@ -14,6 +15,7 @@ from services.kit.outbox import SqlQueue
 from services.kit.priorities import PRIORITIES
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
+from services.order.acts import ACTS
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.orders import Orders
@@ -47,7 +49,8 @@ async def build(app: App) -> None:
     saga = Saga(store, catalogue, cashier, time.time)
     orders = Orders(store, saga, cashier, tasks.start, time.time)
     updates = Updates(store, stream_max_age(os.environ))
-    add_OrderServiceServicer_to_server(OrderServicer(orders, updates, time.time), app.server)
+    servicer = audited(OrderServicer(orders, updates, time.time), AuditLog(db), ACTS)
+    add_OrderServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
     await app.enter(repeating(orders.tell_untold, UNTOLD_INTERVAL, "telling of shipped orders"))

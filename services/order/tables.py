@@ -2,10 +2,11 @@
 
 import sqlalchemy as sa
 
-from services.kit import outbox
+from services.kit import deeds, outbox
 
 metadata = sa.MetaData()
 outbox.table.to_metadata(metadata)
+deeds.table.to_metadata(metadata)
 
 orders = sa.Table(
     "orders",

@@ -5,11 +5,13 @@ import os
 from ecommerce.product_pb2_grpc import add_ProductServiceServicer_to_server
 
 from grpcmesh.runtime import App, run
+from services.kit.audit import AuditLog, audited
 from services.kit.background import repeating
 from services.kit.db import Database, database_url
 from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
+from services.product.acts import ACTS
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
@@ -28,6 +30,7 @@ async def build(app: App) -> None:
     app.prioritize(PRIORITIES)
     products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)
     servicer = ProductServicer(Catalogue(products), Warehouse(stock), Assistant(products))
+    audited(servicer, AuditLog(db), ACTS)
     add_ProductServiceServicer_to_server(servicer, app.server)
     await app.enter(repeating(lambda: stock.forget(kept), INTERVAL, "forgetting of reservations"))
     await app.enter(repeating(stock.adopt, ADOPTION_INTERVAL, "entering of reservations into the ledger"))

@@ -14,7 +14,10 @@ from sqlalchemy import (
     text,
 )
 
+from services.kit import deeds
+
 metadata = MetaData()
+deeds.table.to_metadata(metadata)
 
 product = Table(
     "product",

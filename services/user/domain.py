@@ -136,7 +136,7 @@ class UserStore(Protocol):
 
 
 class SessionUnit(Protocol):
-    """Port: one transaction on log-in sessions."""
+    """Port: one transaction on log-in sessions, and on what ends them."""
 
     def add(self, session: LoginSession) -> None:
         """Does nothing where the family is there already."""
@@ -148,9 +148,23 @@ class SessionUnit(Protocol):
         """Replaces a session as it was `before`; False where somebody else did."""
         ...
 
-    def revoke(self, family: str) -> None:
-        """Ends a family: none of its tokens is good any more."""
+    def revoke(self, family: str, until: int) -> None:
+        """Ends a family: its refresh tokens are gone, its access tokens revoked until they have ended."""
         ...
+
+    def revoke_user(self, user_id: int, now: int, until: int) -> None:
+        """The same for all families of a user."""
+        ...
+
+    def account(self, user_id: int) -> Account | None:
+        """As it is committed; nobody else changes it before this transaction ends."""
+        ...
+
+    def set_status(self, user_id: int, status: int) -> None: ...
+
+    def set_roles(self, user_id: int, roles: Sequence[str]) -> None: ...
+
+    def set_password(self, user_id: int, password_hash: str) -> None: ...
 
     def adopt(self, digest: str) -> LoginSession | None:
         """The family of a token that was issued before families were chains; None if it is not unspent."""
@@ -201,6 +215,6 @@ class Passwords(Protocol):
 class Issuer(Protocol):
     """Port: signing access tokens."""
 
-    def issue(self, user: User, lifetime: int) -> str:
-        """A signed token that ends after `lifetime` seconds."""
+    def issue(self, user: User, lifetime: int, session: str = "") -> str:
+        """A signed token of a log-in session that ends after `lifetime` seconds."""
         ...

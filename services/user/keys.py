@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,10 +31,17 @@ class SigningKeys:
         directory: Holds `KID.pem`, Ed25519 private keys.
         config: Issuer, audience, and how often verifiers fetch.
         clock: Monotonic seconds.
+        now: Unix seconds, for the times in what is signed.
     """
 
-    def __init__(self, directory: Path, config: AuthConfig, clock: Callable[[], float]) -> None:
-        self._directory, self._config, self._clock = directory, config, clock
+    def __init__(
+        self,
+        directory: Path,
+        config: AuthConfig,
+        clock: Callable[[], float],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory, self._config, self._clock, self._now = directory, config, clock, now
         self._contents: Mapping[str, bytes] = {}
         self._keys: dict[str, Ed25519PrivateKey] = {}
         self._signs_from: dict[str, float] = {}
@@ -81,9 +89,10 @@ class SigningKeys:
         """The same, as a `grpcmesh.auth.KeySource`."""
         return self.published
 
-    def issue(self, user: User, lifetime: int) -> str:
+    def issue(self, user: User, lifetime: int, session: str = "") -> str:
         kid = self.signing_kid
-        return TokenIssuer(self._keys[kid], kid, self._config).issue(user.id, user.name, user.roles, lifetime)
+        issuer = TokenIssuer(self._keys[kid], kid, self._config, self._now)
+        return issuer.issue(user.id, user.name, user.roles, lifetime, session)
 
     def _read(self) -> Mapping[str, bytes]:
         contents = {path.stem: path.read_bytes() for path in self._directory.glob("*.pem")}

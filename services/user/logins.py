@@ -32,6 +32,8 @@ MAX_LOGIN = 254
 MAX_SECRET = 1024
 #: Log-in sessions of one user; beyond that the oldest ends.
 MAX_SESSIONS = 50
+#: Seconds that clocks of replicas may differ.
+SKEW = 60
 #: Looks at a family that another replica is moving on.
 _ATTEMPTS = 2
 #: One text for a login that does not exist and a password that is wrong, so that it tells neither.
@@ -87,23 +89,40 @@ class Logins:
         with checking() as check:
             login = check.text("login", login, least=1, most=MAX_LOGIN)
             _check_secret(check, "password", password)
-        account = await self._verified(login, password, Origin(address, login))
+        account = await self.verified(login, password, Origin(address, login))
         if account is None:
             raise Unauthenticated(_WRONG)
         if not account.user.is_active:
             raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
-        user = account.user
-        session, ticket = first(user.id, self._expiry())
+        tokens = await self.begin(account)
+        if tokens is None:
+            raise Unauthenticated(_WRONG)
+        return account.user, tokens
 
-        def begin(unit: SessionUnit) -> None:
-            unit.tidy(user.id, int(self._clock()), MAX_SESSIONS - 1)
+    async def begin(self, account: Account) -> Tokens | None:
+        """The first tokens of a new family; None where the account was suspended or its password changed
+        after it was read, such as while the password was hashed."""
+        session, ticket = first(account.user.id, self._expiry())
+
+        def add(unit: SessionUnit) -> User | None:
+            present = unit.account(account.user.id)
+            if present is None or not present.user.is_active:
+                return None
+            if present.password_hash != account.password_hash:
+                return None
+            unit.tidy(present.user.id, int(self._clock()), MAX_SESSIONS - 1)
             unit.add(session)
+            return present.user
 
-        await self._sessions.at_once(begin)
-        return user, self._tokens_of(user, ticket)
+        user = await self._sessions.at_once(add)
+        return self._tokens_of(user, ticket) if user else None
 
-    async def _verified(self, login: str, password: str, origin: Origin) -> Account | None:
-        """The account that the password fits, if any; a failure is counted."""
+    async def verified(self, login: str, password: str, origin: Origin) -> Account | None:
+        """The account that the password fits, if any; a failure is counted.
+
+        Raises:
+            ResourceExhausted: too many guesses from there, or too many log-ins at once.
+        """
         if wait := await self._attempts.wait(origin, self._clock()):
             raise ResourceExhausted("too many wrong passwords; wait before the next", retry_after=wait)
         account = await self._users.find(login)
@@ -146,7 +165,7 @@ class Logins:
         def end(unit: SessionUnit) -> None:
             session, ticket = _look_up(unit, token)
             if ticket and judge(session, ticket, self._clock())[0] is not Verdict.UNKNOWN:
-                unit.revoke(ticket.family)
+                unit.revoke(ticket.family, self._revoked_until())
 
         await self._sessions.at_once(end)
 
@@ -161,7 +180,7 @@ class Logins:
                 return None
             user = unit.user(session.user_id)
             if verdict is Verdict.REUSED or user is None or not user.is_active:
-                unit.revoke(session.family)
+                unit.revoke(session.family, self._revoked_until())
                 return None
             if verdict is Verdict.REPEAT:
                 return user, present
@@ -179,11 +198,15 @@ class Logins:
             expires_at=self._expiry(),
         )
 
+    def _revoked_until(self) -> int:
+        """When the access tokens that are out have all ended, clocks that differ included."""
+        return int(self._clock()) + self._lifetimes.access + SKEW
+
     def _expiry(self) -> int:
         return int(self._clock()) + self._lifetimes.refresh
 
     def _tokens_of(self, user: User, ticket: Ticket) -> Tokens:
-        access = self._issuer.issue(user, self._lifetimes.access)
+        access = self._issuer.issue(user, self._lifetimes.access, ticket.family)
         return Tokens(access, str(ticket), self._lifetimes.access)
 
 

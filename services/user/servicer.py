@@ -11,11 +11,12 @@ from google.protobuf.empty_pb2 import Empty
 
 from grpcmesh.auth import jwk
 from grpcmesh.call import current_workload
-from services.kit.caller import current_actor
+from services.kit.caller import acting_admin, current_actor
 from services.kit.intake import batch
+from services.user.accounts import Accounts
 from services.user.domain import Address, Profile, User
-from services.user.keys import SigningKeys
 from services.user.logins import Logins
+from services.user.published import Published
 from services.user.users import EVERYBODY, MAX_BATCH, Registration, Users
 
 #: The workload that speaks for clients of its own.
@@ -28,13 +29,16 @@ class UserServicer(UserServiceServicer):
     """Protobuf in, protobuf out.
 
     Args:
-        users, logins: The use cases.
-        keys: What is published.
+        users, logins, accounts: The use cases.
+        published: The keys that verify tokens, and what has been revoked.
         issuer: The `iss` of tokens.
     """
 
-    def __init__(self, users: Users, logins: Logins, keys: SigningKeys, issuer: str) -> None:
-        self._users, self._logins, self._keys, self._issuer = users, logins, keys, issuer
+    def __init__(
+        self, users: Users, logins: Logins, accounts: Accounts, published: Published, issuer: str
+    ) -> None:
+        self._users, self._logins, self._accounts = users, logins, accounts
+        self._published, self._issuer = published, issuer
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         return pb.GetUserResponse(user=_user(await self._users.get(current_actor(), request.id)))
@@ -45,7 +49,8 @@ class UserServicer(UserServiceServicer):
         return pb.CreateUserResponse(user=_user(user))
 
     async def CreateAdmin(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
-        return pb.CreateUserResponse(user=_user(await self._users.register_admin(_registration(request))))
+        user = await self._users.register_admin(_registration(request))
+        return pb.CreateUserResponse(user=_user(user))
 
     async def BatchCreateUsers(
         self, request_iterator: AsyncIterator[pb.CreateUserRequest], context: Any
@@ -101,9 +106,33 @@ class UserServicer(UserServiceServicer):
         return Empty()
 
     async def GetVerificationKeys(self, request: Empty, context: Any) -> pb.GetVerificationKeysResponse:
-        published = self._keys.published.items()
-        keys = [pb.VerificationKey(kid=kid, jwk=jwk(key, kid)) for kid, key in published]
-        return pb.GetVerificationKeysResponse(keys=keys, issuer=self._issuer)
+        published = await self._published.fetch()
+        keys = [pb.VerificationKey(kid=kid, jwk=jwk(key, kid)) for kid, key in published.items()]
+        revoked = [
+            pb.Revocation(user_id=r.user_id, session=r.session, issued_until=int(r.issued_until))
+            for r in self._published.revocations
+        ]
+        return pb.GetVerificationKeysResponse(keys=keys, issuer=self._issuer, revocations=revoked)
+
+    async def ChangePassword(
+        self, request: pb.ChangePasswordRequest, context: Any
+    ) -> pb.ChangePasswordResponse:
+        address = _address(request.client_address, context)
+        passwords = request.current_password, request.new_password
+        tokens = await self._accounts.change_password(current_actor(), *passwords, address)
+        return pb.ChangePasswordResponse(
+            access_token=tokens.access, refresh_token=tokens.refresh, expires_in=tokens.expires_in
+        )
+
+    async def SetUserStatus(self, request: pb.SetUserStatusRequest, context: Any) -> pb.SetUserStatusResponse:
+        whose = acting_admin(), request.id, request.login
+        user = await self._accounts.set_status(*whose, request.status, request.reason)
+        return pb.SetUserStatusResponse(user=_user(user))
+
+    async def SetUserRoles(self, request: pb.SetUserRolesRequest, context: Any) -> pb.SetUserRolesResponse:
+        whose = acting_admin(), request.id, request.login
+        user = await self._accounts.set_roles(*whose, request.roles, request.reason)
+        return pb.SetUserRolesResponse(user=_user(user))
 
 
 def _address(told: str, context: Any) -> str:

@@ -1,16 +1,18 @@
 """Log-in sessions in SQLite or PostgreSQL."""
 
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
+from grpcmesh.auth import Revocation
 from services.kit.db import Database
-from services.user.domain import SessionUnit, User
+from services.user.domain import Account, SessionUnit, User
 from services.user.sessions import BEFORE_FIRST, LoginSession
 from services.user.storage import BY_ID, user_of
-from services.user.tables import login_session, refresh_token
+from services.user.tables import account, login_session, refresh_token, revocation
 
 T = TypeVar("T")
 _SESSION = tuple(login_session.c)
@@ -26,6 +28,20 @@ class SqlSessions:
 
     async def at_once(self, work: Callable[[SessionUnit], T]) -> T:
         return await self._db.write(lambda connection: work(_Unit(self._db, connection)))
+
+
+class SqlRevocations:
+    """The port `RevocationStore`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def listed(self, now: int, limit: int) -> Sequence[Revocation]:
+        columns = (revocation.c.user_id, revocation.c.session, revocation.c.issued_until)
+        urgent_first = (revocation.c.user_id == 0, revocation.c.expires_at.desc(), revocation.c.id)
+        listed = select(*columns).where(revocation.c.expires_at > now)
+        statement = listed.order_by(*urgent_first).limit(limit)
+        return [Revocation(*row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
 
 class _Unit:
@@ -44,9 +60,39 @@ class _Unit:
         same = (table.c.family == before.family) & (table.c.number == before.number)
         return self._c.execute(update(table).where(same).values(_row(after))).rowcount > 0
 
-    def revoke(self, family: str) -> None:
+    def revoke(self, family: str, until: int) -> None:
         for table in (login_session, refresh_token):
             self._c.execute(delete(table).where(table.c.family == family))
+        self._put_on_list(session=family, expires_at=until)
+
+    def revoke_user(self, user_id: int, now: int, until: int) -> None:
+        # By its log-ins, too: a token may have been issued a moment later, by a replica whose clock is ahead.
+        own = select(login_session.c.family).where(login_session.c.user_id == user_id)
+        for family in self._c.scalars(own).all():
+            self._put_on_list(user_id=user_id, session=family, expires_at=until)
+        self._put_on_list(user_id=user_id, issued_until=now, expires_at=until)
+        for table in (login_session, refresh_token):
+            self._c.execute(delete(table).where(table.c.user_id == user_id))
+
+    def account(self, user_id: int) -> Account | None:
+        statement = select(account.c.password_hash).where(account.c.id == user_id).with_for_update()
+        row = self._c.execute(statement).first()
+        user = self.user(user_id)
+        return Account(user, row[0]) if user and row else None
+
+    def set_status(self, user_id: int, status: int) -> None:
+        self._c.execute(update(account).where(account.c.id == user_id).values(status=status))
+
+    def set_roles(self, user_id: int, roles: Sequence[str]) -> None:
+        self._c.execute(update(account).where(account.c.id == user_id).values(roles=json.dumps(roles)))
+
+    def set_password(self, user_id: int, password_hash: str) -> None:
+        changed = update(account).where(account.c.id == user_id)
+        self._c.execute(changed.values(password_hash=password_hash))
+
+    def _put_on_list(self, **entry: Any) -> None:
+        values = {"user_id": 0, "session": "", "issued_until": 0, **entry}
+        self._c.execute(insert(revocation).values(values))
 
     def adopt(self, digest: str) -> LoginSession | None:
         unspent = (refresh_token.c.digest == digest) & refresh_token.c.spent.is_(False)
@@ -57,7 +103,8 @@ class _Unit:
         return LoginSession(row[0], row[1], secrets.token_hex(32), BEFORE_FIRST, digest, 0, row[2])
 
     def tidy(self, user_id: int, now: int, most: int) -> None:
-        for table, key in ((login_session, login_session.c.family), (refresh_token, refresh_token.c.digest)):
+        keys = (login_session.c.family, refresh_token.c.digest, revocation.c.id)
+        for table, key in zip((login_session, refresh_token, revocation), keys, strict=True):
             ended = select(key).where(table.c.expires_at <= now).limit(_PIECE)
             self._c.execute(delete(table).where(key.in_(ended.scalar_subquery())))
         own = login_session.c.user_id == user_id

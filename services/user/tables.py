@@ -52,3 +52,14 @@ login_session = Table(
     Column("rotated_at", BigInteger),
     Column("expires_at", BigInteger),
 )
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    #: Of a user or of a session; 0 and "" for the other.
+    Column("user_id", Integer),
+    Column("session", Text),
+    Column("issued_until", BigInteger),
+    #: When the tokens have ended by themselves.
+    Column("expires_at", BigInteger),
+)

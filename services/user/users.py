@@ -154,9 +154,9 @@ def _entry(check: Check, index: int, said: Registration) -> NewUser:
 def _new(check: Check, said: Registration) -> NewUser:
     """Without a hash: hashing is not for what is refused."""
     name, email = _name(check, said.name), _email(check, said.email)
-    _check_password(check, said.password)
+    check_password(check, "password", said.password)
     age = check.integer("age", said.age, most=MAX_AGE)
-    return NewUser(name, email, age, _roles(check, said.roles), None)
+    return NewUser(name, email, age, check_roles(check, said.roles), None)
 
 
 def _check_twice(check: Check, field: str, values: Sequence[str]) -> None:
@@ -182,13 +182,15 @@ def _email(check: Check, value: str) -> str:
     return email
 
 
-def _check_password(check: Check, value: str) -> None:
+def check_password(check: Check, field: str, value: str) -> None:
+    """Notes what is wrong with a new password; an empty one is none."""
     if value:
         fits = MIN_PASSWORD <= len(value) <= MAX_PASSWORD
-        check.that(fits, "password", f"must have from {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        check.that(fits, field, f"must have from {MIN_PASSWORD} to {MAX_PASSWORD} characters")
 
 
-def _roles(check: Check, roles: Sequence[str]) -> tuple[str, ...]:
+def check_roles(check: Check, roles: Sequence[str]) -> tuple[str, ...]:
+    """The roles, each once, with `check` told what is wrong; none means user."""
     check.that(len(roles) <= len(ROLES), "roles", f"must be at most {len(ROLES)}")
     for i, role in enumerate(roles[: len(ROLES)]):
         check.that(role in ROLES, f"roles[{i}]", f"must be one of {', '.join(ROLES)}")

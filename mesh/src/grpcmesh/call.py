@@ -123,8 +123,11 @@ class Principal:
     user_id: int
     name: str
     roles: frozenset[str] = frozenset()
-    #: Unix seconds at which the token ends.
+    #: Unix seconds at which the token ends, and was issued (0: it does not say).
     expires_at: float = 0.0
+    issued_at: float = 0.0
+    #: The log-in that the token belongs to; empty: it does not say.
+    session: str = ""
 
     def has(self, role: str) -> bool:
         return role in self.roles

@@ -56,7 +56,7 @@ class AuthConfig:
     """The `aud` that a token must carry."""
     leeway: float = 5.0
     """Clock skew that is forgiven."""
-    refresh_interval: float = 60.0
-    """How often the published keys are fetched anew."""
+    refresh_interval: float = 30.0
+    """How often the published keys are fetched anew, and with them what has been revoked."""
     cache_size: int = 4096
     """Verified tokens kept until they expire."""

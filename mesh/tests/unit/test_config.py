@@ -82,7 +82,7 @@ DEFAULTS = {
     "auth.issuer": "https://user.meshmart",
     "auth.audience": "meshmart",
     "auth.leeway": 5.0,
-    "auth.refresh_interval": 60.0,
+    "auth.refresh_interval": 30.0,
     "auth.cache_size": 4096,
     "fault.enabled": False,
     "admission.enabled": True,

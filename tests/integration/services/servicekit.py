@@ -48,12 +48,14 @@ from services.product.servicer import ProductServicer
 from services.product.stock import SqlStock
 from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
+from services.user.accounts import Accounts
 from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
+from services.user.published import Published
 from services.user.servicer import UserServicer
-from services.user.session_storage import SqlSessions
+from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.storage import SqlUsers
 from services.user.users import Users
 
@@ -93,7 +95,9 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     keys = SigningKeys(Path(), AuthConfig(), now)
     ports = users, SqlSessions(db), SqlAttempts(db), passwords, keys
     logins = Logins(*ports, now, Lifetimes())
-    servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
+    accounts = Accounts(users, SqlSessions(db), passwords, logins, now, Lifetimes())
+    published = Published(keys, SqlRevocations(db), now)
+    servicer = UserServicer(Users(users, passwords), logins, accounts, published, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 
 

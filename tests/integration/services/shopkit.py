@@ -26,10 +26,12 @@ from grpcmesh.config import MeshConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.server.server import MeshServer
 from grpcmesh.status import from_wire
+from services.kit.audit import AuditLog, audited
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Relay
+from services.order.acts import ACTS as ORDER_ACTS
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.news import STOCK
 from services.order.orders import Orders
@@ -40,6 +42,7 @@ from services.order.storage import SqlStore as OrderStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
 from services.payment.acquirer import SimulatedAcquirer
+from services.payment.acts import ACTS as PAYMENT_ACTS
 from services.payment.batches import Batches
 from services.payment.feed import Feed
 from services.payment.news import ORDERS
@@ -47,6 +50,7 @@ from services.payment.payments import Payments
 from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
+from services.product.acts import ACTS as PRODUCT_ACTS
 from services.product.assistant import Assistant
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
@@ -131,12 +135,14 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         servicer: Any = ProductServicer(
             Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
         )
+        audited(servicer, AuditLog(db, now), PRODUCT_ACTS)
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
         refunds = Waking()
         paid, acquirer = PaymentStore(db, refunds), SimulatedAcquirer(db, now)
         feed = Feed(paid)
         servicer = PaymentServicer(Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now)
+        audited(servicer, AuditLog(db, now), PAYMENT_ACTS)
         await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
         shipped = Relay(SqlQueue(dbs["order"]), {STOCK: ShippedStock(product)}, now)
@@ -148,7 +154,7 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
             store, Saga(store, ProductCatalogue(product), cashier, now), cashier, tasks.start, now
         )
         updates = Updates(store)
-        servicer = OrderServicer(orders, updates, now)
+        servicer = audited(OrderServicer(orders, updates, now), AuditLog(dbs["order"], now), ORDER_ACTS)
         order = await stack.enter_async_context(
             serving(add_OrderServiceServicer_to_server, servicer, "payment")
         )

@@ -15,14 +15,19 @@ from hypothesis import strategies as st
 
 from grpcmesh.auth import TokenVerifier
 from grpcmesh.config import AuthConfig
+from grpcmesh.errors import Unauthenticated
+from services.kit.audit import AuditLog, audited
 from services.kit.db import Database
 from services.kit.tokens import UserKeys
+from services.user.accounts import Accounts
+from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
+from services.user.published import Published
 from services.user.servicer import UserServicer
-from services.user.session_storage import SqlSessions
+from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.sessions import OVERLAP
 from services.user.storage import SqlUsers
 from services.user.throttle import FREE
@@ -53,15 +58,18 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "k1.pem").write_bytes(pem)
-    keys = SigningKeys(tmp_path, CONFIG, lambda: 0.0)
-    keys.load()
     running = Running()
+    keys = SigningKeys(tmp_path, CONFIG, lambda: 0.0, lambda: running.now)
+    keys.load()
     async with Database.open(databases.url("user"), "user") as db:
         users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
         logins = Logins(
             users, SqlSessions(db), SqlAttempts(db), passwords, keys, lambda: running.now, Lifetimes()
         )
-        servicer = UserServicer(Users(users, passwords), logins, keys, CONFIG.issuer)
+        accounts = Accounts(users, SqlSessions(db), passwords, logins, lambda: running.now, Lifetimes())
+        published = Published(keys, SqlRevocations(db), lambda: running.now)
+        servicer = UserServicer(Users(users, passwords), logins, accounts, published, CONFIG.issuer)
+        audited(servicer, AuditLog(db, lambda: running.now), ACTS)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:
             running.user, running.channel = UserServiceStub(channel), channel
             yield running
@@ -78,7 +86,7 @@ def _create(name: str, **kwargs: Any) -> pb.CreateUserRequest:
 
 async def test_another_service_verifies_what_login_issued(running: Running) -> None:
     response = await running.user.Login(pb.LoginRequest(login="alice", password="alice-password"))
-    verifier = TokenVerifier(CONFIG, UserKeys(running.channel))
+    verifier = TokenVerifier(CONFIG, UserKeys(running.channel), lambda: running.now)
     assert await verifier.refresh()
     principal = verifier.verify(response.access_token)
     assert (principal.user_id, principal.roles) == (1, frozenset({"user", "admin"}))
@@ -170,6 +178,120 @@ async def test_what_is_taken_is_named(user: Any) -> None:
     assert (taken.code, taken.resource) == (Code.ALREADY_EXISTS, ("user", "ALICE@example.com"))
 
 
+async def verified(running: Running) -> TokenVerifier:
+    verifier = TokenVerifier(CONFIG, UserKeys(running.channel), lambda: running.now)
+    assert await verifier.refresh()
+    return verifier
+
+
+async def test_a_suspension_is_everywhere_with_the_next_fetch_of_the_keys(running: Running) -> None:
+    user, verifier = running.user, await verified(running)
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    assert verifier.verify(login.access_token).user_id == 2
+    suspend = pb.SetUserStatusRequest(id=2, status=pb.USER_STATUS_SUSPENDED, reason="fraud")
+    assert (await user.SetUserStatus(suspend, metadata=ADMIN)).user.status == pb.USER_STATUS_SUSPENDED
+    await verifier.refresh()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        verifier.verify(login.access_token)
+    refresh = pb.RefreshTokenRequest(refresh_token=login.refresh_token)
+    assert (await refused(user.RefreshToken(refresh))).code == Code.UNAUTHENTICATED
+    again = pb.LoginRequest(login="bob", password="bob-password")
+    assert (await refused(user.Login(again))).code == Code.PERMISSION_DENIED
+    running.now += 1
+    activate = pb.SetUserStatusRequest(id=2, status=pb.USER_STATUS_ACTIVE)
+    await user.SetUserStatus(activate, metadata=ADMIN)
+    await verifier.refresh()
+    assert verifier.verify((await user.Login(again)).access_token).user_id == 2
+    running.now += 3600
+    published = await user.GetVerificationKeys(Empty())
+    assert not published.revocations  # bounded: what has ended by itself is not listed
+
+
+async def test_logging_out_ends_access_tokens_too(running: Running) -> None:
+    user, verifier = running.user, await verified(running)
+    login, elsewhere = [
+        await user.Login(pb.LoginRequest(login="bob", password="bob-password")) for _ in range(2)
+    ]
+    await user.Logout(pb.LogoutRequest(refresh_token=login.refresh_token))
+    await verifier.refresh()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        verifier.verify(login.access_token)
+    assert verifier.verify(elsewhere.access_token)
+
+
+async def test_who_changes_the_password_ends_all_log_ins(running: Running) -> None:
+    user = running.user
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    wrong = pb.ChangePasswordRequest(current_password="not-it", new_password="something else")
+    refusal = await refused(user.ChangePassword(wrong, metadata=BOB))
+    assert (refusal.code, refusal.reason) == (Code.PERMISSION_DENIED, "WRONG_PASSWORD")
+    right = pb.ChangePasswordRequest(current_password="bob-password", new_password="something else")
+    changed = await user.ChangePassword(right, metadata=BOB)
+    again = pb.RefreshTokenRequest(refresh_token=changed.refresh_token)
+    assert (await user.RefreshToken(again)).access_token  # the one who changed it stays
+    refresh = pb.RefreshTokenRequest(refresh_token=login.refresh_token)
+    assert (await refused(user.RefreshToken(refresh))).code == Code.UNAUTHENTICATED
+    old = pb.LoginRequest(login="bob", password="bob-password")
+    assert (await refused(user.Login(old))).code == Code.UNAUTHENTICATED
+    assert await user.Login(pb.LoginRequest(login="bob", password="something else"))
+
+
+async def log(user: Any, metadata: Any = ADMIN, **request: Any) -> list[Any]:
+    listed = user.ListAuditLog(common_pb2.ListAuditLogRequest(**request), metadata=metadata)
+    return [entry async for entry in listed]
+
+
+async def test_what_admins_did_is_in_the_log_with_its_outcome(running: Running) -> None:
+    user = running.user
+    await user.CreateAdmin(_create("root", password="root-password"), metadata=NOBODY)
+    made = (await user.CreateUser(_create("mod", roles=["moderator"]), metadata=ADMIN)).user
+    await user.CreateUser(_create("self"), metadata=BOB)  # no admin's doing
+    suspend = pb.SetUserStatusRequest(login="mod", status=pb.USER_STATUS_SUSPENDED, reason="spam")
+    await user.SetUserStatus(suspend, metadata=NOBODY)  # the operator: see `shopkit.NOBODY`
+    suspend = pb.SetUserStatusRequest(id=99, status=pb.USER_STATUS_SUSPENDED)
+    await refused(user.SetUserStatus(suspend, metadata=ADMIN))
+    await user.SetUserRoles(pb.SetUserRolesRequest(id=made.id, roles=["user"]), metadata=ADMIN)
+    await user.DeleteUser(pb.DeleteUserRequest(id=made.id), metadata=ADMIN)
+    listed = await log(user)
+    assert [(e.actor_id, e.action, e.target, e.detail, e.outcome) for e in listed] == [
+        (1, "DeleteUser", f"user {made.id}", "", "OK"),
+        (1, "SetUserRoles", f"user {made.id}", "user", "OK"),
+        (1, "SetUserStatus", "user 99", "SUSPENDED", "NOT_FOUND"),
+        (0, "SetUserStatus", f"user {made.id}", "SUSPENDED: spam", "OK"),
+        (1, "CreateUser", f"user {made.id}", "moderator", "OK"),
+        (0, "CreateAdmin", "user 4", "", "OK"),
+    ]
+    assert {e.workload for e in listed} == {"client"}
+    assert [e.at.seconds for e in listed] == [1_000] * 6
+    older = await log(user, before=listed[1].id, page_size=1)
+    assert [e.outcome for e in older] == ["NOT_FOUND"]
+    assert len(await log(user, NOBODY)) == 6
+    assert (await refused(log(user, BOB))).code == Code.PERMISSION_DENIED
+
+
+async def test_other_roles_end_the_tokens_that_tell_the_old_ones(running: Running) -> None:
+    user, verifier = running.user, await verified(running)
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    roles = pb.SetUserRolesRequest(login="BOB", roles=["user", "moderator"])
+    assert list((await user.SetUserRoles(roles, metadata=ADMIN)).user.roles) == ["user", "moderator"]
+    await verifier.refresh()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        verifier.verify(login.access_token)
+    running.now += 1
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    assert verifier.verify(login.access_token).roles == {"user", "moderator"}
+    assert (await refused(user.SetUserRoles(roles, metadata=BOB))).code == Code.PERMISSION_DENIED
+
+
+async def test_an_admin_does_not_lock_out_itself(user: Any) -> None:
+    suspend = pb.SetUserStatusRequest(id=1, status=pb.USER_STATUS_SUSPENDED)
+    refusal = await refused(user.SetUserStatus(suspend, metadata=ADMIN))
+    assert (refusal.code, refusal.reason) == (Code.FAILED_PRECONDITION, "OWN_ACCOUNT")
+    assert (await refused(user.SetUserStatus(suspend, metadata=BOB))).code == Code.PERMISSION_DENIED
+    nobody = pb.SetUserStatusRequest(id=99, status=pb.USER_STATUS_SUSPENDED)
+    assert (await refused(user.SetUserStatus(nobody, metadata=ADMIN))).code == Code.NOT_FOUND
+
+
 async def test_a_user_acts_for_itself_only(user: Any) -> None:
     for call in (
         user.GetUser(pb.GetUserRequest(id=1), metadata=BOB),
@@ -211,6 +333,10 @@ async def test_an_admin_acts_for_anyone(user: Any) -> None:
         ("ListUsers", pb.ListUsersRequest(page=-1, page_size=-1), {"page", "page_size"}),
         ("Login", pb.LoginRequest(), {"login", "password"}),
         ("RefreshToken", pb.RefreshTokenRequest(), {"refresh_token"}),
+        ("SetUserStatus", pb.SetUserStatusRequest(reason="\0"), {"id", "status", "reason"}),
+        ("ChangePassword", pb.ChangePasswordRequest(), {"new_password"}),
+        ("SetUserRoles", pb.SetUserRolesRequest(roles=["king"]), {"id", "roles[0]"}),
+        ("ListAuditLog", common_pb2.ListAuditLogRequest(before=-1, page_size=-1), {"before", "page_size"}),
         ("Logout", pb.LogoutRequest(refresh_token="x" * 1025), {"refresh_token"}),
     ],
 )
@@ -292,6 +418,10 @@ _METHODS: dict[str, Any] = {
     "Login": pb.LoginRequest,
     "RefreshToken": pb.RefreshTokenRequest,
     "Logout": pb.LogoutRequest,
+    "SetUserStatus": pb.SetUserStatusRequest,
+    "ChangePassword": pb.ChangePasswordRequest,
+    "SetUserRoles": pb.SetUserRolesRequest,
+    "ListAuditLog": common_pb2.ListAuditLogRequest,
     "GetVerificationKeys": Empty,
     "UpdateProfile": pb.UpdateProfileRequest,
     "BatchCreateUsers": pb.CreateUserRequest,

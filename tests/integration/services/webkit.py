@@ -44,12 +44,14 @@ from services.storefront.clients import shop
 from services.storefront.server import HttpServer
 from services.storefront.settings import Settings
 from services.storefront.site import Site
+from services.user.accounts import Accounts
 from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
+from services.user.published import Published
 from services.user.servicer import UserServicer
-from services.user.session_storage import SqlSessions
+from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.storage import SqlUsers
 from services.user.users import Users
 from tests.databases import Databases
@@ -145,7 +147,9 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
         users, passwords = SqlUsers(user_db), ScryptPasswords(Cost(log2_n=4))
         ports = users, SqlSessions(user_db), SqlAttempts(user_db), passwords, keys
         logins = Logins(*ports, time.time, Lifetimes())
-        servicer = UserServicer(Users(users, passwords), logins, keys, AuthConfig().issuer)
+        accounts = Accounts(users, SqlSessions(user_db), passwords, logins, time.time, Lifetimes())
+        published = Published(keys, SqlRevocations(user_db), time.time)
+        servicer = UserServicer(Users(users, passwords), logins, accounts, published, AuthConfig().issuer)
         add_UserServiceServicer_to_server(servicer, server)
 
     return {

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from grpcmesh.auth.layer import UserLayer
+from grpcmesh.auth.revocation import MAX_REVOCATIONS, Revocation, Revocations
 
 if TYPE_CHECKING:
     from grpcmesh.auth.issuer import TokenIssuer
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from grpcmesh.auth.verifier import TokenVerifier
 
 __all__ = [
+    "MAX_REVOCATIONS",
     "KeySource",
     "PublicKey",
+    "Revocation",
+    "Revocations",
     "StaticKeys",
     "TokenIssuer",
     "TokenVerifier",

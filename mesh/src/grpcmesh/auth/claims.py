@@ -39,7 +39,9 @@ def read_claims(claims: Mapping[str, Any], now: float, leeway: float) -> Princip
         raise ExpiredError("exp")
     if "nbf" in claims and _date(claims, "nbf") > now + leeway:
         raise ClaimsError("nbf")
-    return Principal(_user_id(claims), _text(claims.get("name", ""), "name"), _roles(claims), expires)
+    name, session = _text(claims.get("name", ""), "name"), _text(claims.get("sid", ""), "sid")
+    issued_at = _date(claims, "iat") if "iat" in claims else 0.0
+    return Principal(_user_id(claims), name, _roles(claims), expires, issued_at, session)
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import jwt
 
@@ -27,7 +28,7 @@ class TokenIssuer:
         self._key, self._kid, self._config, self._clock = private_key, kid, config, clock
         self._algorithm = algorithm_of(private_key)
 
-    def issue(self, user_id: int, name: str, roles: Iterable[str], lifetime: float) -> str:
+    def issue(self, user_id: int, name: str, roles: Iterable[str], lifetime: float, session: str = "") -> str:
         """A signed token.
 
         Args:
@@ -35,9 +36,10 @@ class TokenIssuer:
             name: For people.
             roles: Of the user.
             lifetime: Seconds from now.
+            session: The log-in that it belongs to (`sid`), by which it can be revoked.
         """
         now = int(self._clock())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._config.issuer,
             "aud": self._config.audience,
             "sub": str(user_id),
@@ -47,4 +49,6 @@ class TokenIssuer:
             "exp": now + int(lifetime),
             "jti": secrets.token_urlsafe(12),
         }
+        if session:
+            claims["sid"] = session
         return jwt.encode(claims, self._key, algorithm=self._algorithm, headers={"kid": self._kid})

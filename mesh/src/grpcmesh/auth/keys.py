@@ -13,7 +13,11 @@ PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 class KeySource(Protocol):
-    """Where the published keys come from."""
+    """Where the published keys come from.
+
+    A source may have an attribute `revocations`, an iterable of `Revocation`, that `fetch` renews: the tokens
+    that are void although they have not ended.
+    """
 
     async def fetch(self) -> Mapping[str, PublicKey]:
         """The keys by key id. Raises whatever goes wrong; the keys known so far then stay."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from grpcmesh.call import Method, Principal, Purpose, ServerCall, ServerLayer
+from grpcmesh.call import Connections, Method, Principal, Purpose, ServerCall, ServerLayer
 from grpcmesh.errors import PermissionDenied, Unauthenticated
 
 if TYPE_CHECKING:
@@ -49,6 +49,15 @@ class UserLayer(ServerLayer):
                 f"needs one of the roles {', '.join(sorted(rule.roles))}",
                 "ROLE_REQUIRED",
                 roles=",".join(sorted(rule.roles)),
+            )
+
+    def attach(self, connections: Connections) -> None:
+        """Streams whose token has been revoked end, as calls with it are refused."""
+        verifier = self._verifier
+        if verifier is not None:
+            verifier.on_revoked = lambda: connections.end_streams(
+                lambda call: call.principal is not None and verifier.is_revoked(call.principal),
+                lambda: Unauthenticated("the token has been revoked"),
             )
 
     def _verify(self, header: str | bytes) -> Principal:

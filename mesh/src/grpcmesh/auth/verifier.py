@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jwt
@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh.auth.claims import ExpiredError, read_claims
 from grpcmesh.auth.keys import KeySource, PublicKey, algorithm_of
+from grpcmesh.auth.revocation import Revocations
 from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Principal
 from grpcmesh.clock import Clock
@@ -50,6 +51,9 @@ class TokenVerifier:
         self._config, self._clock = config, clock
         self._keys: Mapping[str, PublicKey] = {}
         self._fetched = False
+        self._revocations = Revocations()
+        #: Called when tokens have been revoked that were good before.
+        self.on_revoked: Callable[[], object] = bool
         self._cache: OrderedDict[str, Principal] = OrderedDict()
         self._wanted = asyncio.Event()
         self._counts = {"cached": 0, "verified": 0, "rejected": 0, "no_keys": 0}
@@ -107,7 +111,18 @@ class TokenVerifier:
         if keys.keys() != self._keys.keys() or any(keys[kid] != self._keys[kid] for kid in keys):
             self._cache.clear()  # what was signed with a key that was withdrawn is void at once
         self._keys, self._fetched = keys, True
+        self._revoke(Revocations(getattr(self.source, "revocations", ())))
         return True
+
+    def is_revoked(self, principal: Principal) -> bool:
+        """Whether the token of a user that was verified has been revoked since."""
+        return self._revocations.cover(principal)
+
+    def _revoke(self, revocations: Revocations) -> None:
+        if revocations != self._revocations:
+            self._revocations = revocations
+            self._cache.clear()
+            self.on_revoked()
 
     async def watch(self) -> None:
         """Fetches at each interval, and at once when a token names an unknown key; until cancelled."""
@@ -129,6 +144,9 @@ class TokenVerifier:
         yield tokens
         yield fetches
         yield GaugeMetricFamily("mesh_auth_keys", "Keys that verify tokens.", value=len(self._keys))
+        yield GaugeMetricFamily(
+            "mesh_auth_revocations", "Entries of the revocation list.", value=len(self._revocations)
+        )
 
     def _decode(self, token: str) -> Principal:
         if len(token) > _LONGEST_TOKEN:
@@ -136,12 +154,15 @@ class TokenVerifier:
             raise Unauthenticated("the token is too long")
         try:
             key = self._key(jwt.get_unverified_header(token))
-            return read_claims(self._claims(token, key), self._clock(), self._config.leeway)
+            principal = read_claims(self._claims(token, key), self._clock(), self._config.leeway)
         except ExpiredError as e:
             raise Unauthenticated("the token has expired") from e
         except _MALFORMED as e:
             bad_values.count("token")
             raise Unauthenticated("the token is not valid") from e
+        if self._revocations.cover(principal):
+            raise Unauthenticated("the token has been revoked")
+        return principal
 
     def _key(self, header: Mapping[str, Any]) -> PublicKey:
         kid = header.get("kid")

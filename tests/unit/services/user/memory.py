@@ -97,8 +97,26 @@ class Sessions:
         self.people.sessions[before.family] = after
         return True
 
-    def revoke(self, family: str) -> None:
+    def revoke(self, family: str, until: int) -> None:
         self.people.sessions.pop(family, None)
+
+    def revoke_user(self, user_id: int, now: int, until: int) -> None:
+        self.people.sessions = {f: s for f, s in self.people.sessions.items() if s.user_id != user_id}
+
+    def account(self, user_id: int) -> Account | None:
+        return self.people.accounts.get(user_id)
+
+    def set_status(self, user_id: int, status: int) -> None:
+        account = self.people.accounts[user_id]
+        self.people.accounts[user_id] = replace(account, user=replace(account.user, status=status))
+
+    def set_roles(self, user_id: int, roles: Sequence[str]) -> None:
+        account = self.people.accounts[user_id]
+        self.people.accounts[user_id] = replace(account, user=replace(account.user, roles=tuple(roles)))
+
+    def set_password(self, user_id: int, password_hash: str) -> None:
+        account = self.people.accounts[user_id]
+        self.people.accounts[user_id] = replace(account, password_hash=password_hash)
 
     def adopt(self, digest: str) -> LoginSession | None:
         return None
@@ -148,5 +166,5 @@ class PlainPasswords:
 class PlainIssuer:
     """The port `Issuer`."""
 
-    def issue(self, user: User, lifetime: int) -> str:
+    def issue(self, user: User, lifetime: int, session: str = "") -> str:
         return f"{user.id} {user.name} {','.join(user.roles)} {lifetime}"

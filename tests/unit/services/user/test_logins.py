@@ -1,4 +1,5 @@
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,22 @@ async def test_who_is_suspended_cannot_log_in_nor_stay(world: World) -> None:
         await world.logins.login("bob", "wrong")
     with pytest.raises(Unauthenticated):
         await world.logins.refresh(tokens.refresh)
+    assert not world.people.sessions
+
+
+async def test_who_is_suspended_while_its_password_is_hashed_does_not_get_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = world.passwords.verify
+
+    async def slowly(*arguments: Any) -> bool:
+        fits = await verify(*arguments)
+        world.people.suspend(1)
+        return fits
+
+    monkeypatch.setattr(world.passwords, "verify", slowly)
+    with pytest.raises(Unauthenticated):
+        await world.logins.login("bob", "bob-password")
     assert not world.people.sessions
 
 

@@ -5,22 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
+from grpcmesh.auth import MAX_REVOCATIONS, Revocation, StaticKeys
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import AlreadyExists, ResourceExhausted, Unauthenticated
+from services.kit import deeds
+from services.kit.audit import AuditLog
 from services.kit.db import Database
+from services.kit.deeds import Deed
 from services.kit.migrate import migrate
 from services.kit.paging import Page
 from services.user.attempts import SqlAttempts
 from services.user.domain import Address, NewUser, Profile, Status
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import ScryptPasswords
+from services.user.published import Published
 from services.user.seed import FirstAdmin, Seeding
-from services.user.session_storage import SqlSessions
+from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.sessions import OVERLAP, digest_of
 from services.user.storage import SqlUsers
-from services.user.tables import login_failure, login_session, refresh_token
+from services.user.tables import login_failure, login_session, refresh_token, revocation
 from services.user.throttle import FREE
 from tests.databases import Maker
 from tests.unit.services.user.memory import PlainIssuer
@@ -254,3 +260,32 @@ async def test_a_first_admin_with_a_short_password_is_refused(empty: str) -> Non
     seeding = Seeding(first_admin=FirstAdmin("root", "root@example.com", "short"))
     with pytest.raises(ConfigError, match="password"):
         await migrate(empty, "user", options={"seeding": seeding})
+
+
+async def test_the_database_itself_keeps_the_audit_log_from_being_changed(db: Database) -> None:
+    entry = Deed(1000, 1, "client", "SetUserStatus", "user", "2").entry("OK")
+    await db.write(lambda c: c.execute(insert(deeds.table).values(entry)))
+    for change in (update(deeds.table).values(actor=2), delete(deeds.table)):
+        with pytest.raises(DBAPIError, match="only grows"):
+            await db.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
+    assert [(e.actor_id, e.target) for e in await AuditLog(db).page(0, 10)] == [(1, "user 2")]
+
+
+async def test_a_revocation_list_that_is_too_long_leaves_out_who_logged_out(db: Database) -> None:
+    row = {"user_id": 0, "issued_until": 0, "expires_at": 2**40}
+    rows = [{**row, "session": str(n)} for n in range(MAX_REVOCATIONS)]
+    await db.write(lambda c: c.execute(insert(revocation), rows))
+    await SqlSessions(db).at_once(lambda unit: unit.revoke_user(2, 1_000, 6_000))
+    published = Published(StaticKeys({}), SqlRevocations(db), lambda: 5_000.0)
+    await published.fetch()
+    assert len(published.revocations) == MAX_REVOCATIONS
+    assert Revocation(user_id=2, issued_until=1_000) in published.revocations
+
+
+async def test_too_many_suspensions_revoke_every_token(db: Database) -> None:
+    row = {"session": "", "issued_until": 0, "expires_at": 2**40}
+    rows = [{**row, "user_id": n} for n in range(1, MAX_REVOCATIONS + 2)]
+    await db.write(lambda c: c.execute(insert(revocation), rows))
+    published = Published(StaticKeys({}), SqlRevocations(db), lambda: 5_000.0)
+    await published.fetch()
+    assert published.revocations == [Revocation(issued_until=5_000)]

@@ -1,0 +1,126 @@
+"""Which calls of a service go into its audit log, and the call that lists it."""
+
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from ecommerce import common_pb2
+
+from grpcmesh.call import current_workload
+from grpcmesh.errors import MeshError
+from grpcmesh.status import code_of
+from services.kit import deeds
+from services.kit.caller import acting_admin
+from services.kit.db import Database
+from services.kit.deeds import OK, Deed
+from services.kit.paging import DEFAULT_SIZE, MAX_SIZE
+from services.kit.validation import checking
+
+T = TypeVar("T")
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """How a method is logged.
+
+    Args:
+        kind: What it acts on, such as "product".
+        target: The id in a request; by default of what the call makes.
+        detail: What of a request is kept. Neither personal data nor secrets: an entry stays for ever.
+        applies: Whether a request is to be logged, of an admin with this user id.
+    """
+
+    kind: str
+    target: Callable[[Any], object] = lambda request: ""
+    detail: Callable[[Any], str] = lambda request: ""
+    applies: Callable[[Any, int], bool] = lambda request, admin: True
+
+
+class AuditLog:
+    """A service's audit log.
+
+    Args:
+        db: Of the service; a migration has made the table.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
+        self._db, self._clock = db, clock
+
+    def around(self, action: str, act: Act, handler: Handler) -> Handler:
+        """A handler that does the same, and logs it where an admin or the operator calls.
+
+        What is refused or fails is logged, too, with its status code as the outcome.
+        """
+
+        @functools.wraps(handler)
+        async def logged(request: Any, context: Any) -> Any:
+            deed = self._deed(action, act, request)
+            if deed is None:
+                return await handler(request, context)
+            try:
+                with deeds.doing(deed):
+                    response = await handler(request, context)
+            except Exception as e:
+                with suppress(MeshError):  # what went wrong first is what the caller learns
+                    await self._add(deed, code_of(e).name)
+                raise
+            if not deed.noted:  # nothing had to be changed
+                await self._add(deed, OK)
+            return response
+
+        return logged
+
+    async def page(self, before: int, limit: int) -> list[common_pb2.AuditEntry]:
+        """The newest entries first; those before an id, unless that is 0."""
+        newest = sa.select(deeds.table).order_by(deeds.table.c.id.desc()).limit(limit)
+        statement = newest.where(deeds.table.c.id < before) if before else newest
+        return [_message(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
+
+    async def list(self, request: Any, context: Any) -> AsyncIterator[common_pb2.AuditEntry]:
+        """`ListAuditLog`, for admins and the operator."""
+        acting_admin().require_admin()
+        with checking() as check:
+            check.that(request.before >= 0, "before", "must not be negative")
+            check.that(request.page_size >= 0, "page_size", "must not be negative")
+        for entry in await self.page(request.before, min(request.page_size or DEFAULT_SIZE, MAX_SIZE)):
+            yield entry
+
+    def _deed(self, action: str, act: Act, request: Any) -> Deed | None:
+        actor, workload = acting_admin(), current_workload()
+        if not actor.is_admin or not act.applies(request, actor.user_id):
+            return None
+        carrier = workload.service if workload else ""
+        target, detail = str(act.target(request) or ""), act.detail(request)
+        return Deed(int(self._clock()), actor.user_id, carrier, action, act.kind, target, detail)
+
+    async def _add(self, deed: Deed, outcome: str) -> None:
+        statement = sa.insert(deeds.table).values(deed.entry(outcome))
+        await self._db.write(lambda c: c.execute(statement))
+
+
+def audited(servicer: T, log: AuditLog, acts: Mapping[str, Act]) -> T:
+    """The servicer, with its methods of these names logged, and the method that lists the log."""
+    for name, act in acts.items():
+        setattr(servicer, name, log.around(name, act, getattr(servicer, name)))
+    setattr(servicer, "ListAuditLog", log.list)  # noqa: B010 - the servicer's type does not matter here
+    return servicer
+
+
+def _message(row: sa.Row[Any]) -> common_pb2.AuditEntry:
+    entry = common_pb2.AuditEntry(
+        id=row.id,
+        actor_id=row.actor,
+        workload=row.workload,
+        action=row.action,
+        target=row.target,
+        detail=row.detail,
+        outcome=row.outcome,
+    )
+    entry.at.FromSeconds(row.at)
+    return entry

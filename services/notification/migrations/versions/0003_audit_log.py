@@ -1,0 +1,15 @@
+"""The audit log, which can only grow."""
+
+from alembic import op
+
+from services.kit import deeds
+
+revision = "notification_0003"
+down_revision = "notification_0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Makes the table; nothing has been logged yet."""
+    deeds.create(op)

@@ -1,0 +1,22 @@
+"""What of OrderService goes into the audit log: what admins do to orders, and order for others."""
+
+from collections.abc import Mapping
+
+from ecommerce import order_pb2 as pb
+
+from services.kit.audit import Act
+
+
+def _status(request: pb.UpdateOrderStatusRequest) -> str:
+    known = request.status in pb.OrderStatus.values()
+    return pb.OrderStatus.Name(request.status).removeprefix("ORDER_STATUS_") if known else str(request.status)
+
+
+ACTS: Mapping[str, Act] = {
+    "CreateOrder": Act(
+        "order",
+        detail=lambda request: f"for user {request.user_id}",
+        applies=lambda request, admin: request.user_id != admin,
+    ),
+    "UpdateOrderStatus": Act("order", lambda request: request.id, _status),
+}

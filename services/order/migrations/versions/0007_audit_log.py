@@ -1,0 +1,15 @@
+"""The audit log, which can only grow."""
+
+from alembic import op
+
+from services.kit import deeds
+
+revision = "order_0007"
+down_revision = "order_0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Makes the table; nothing has been logged yet."""
+    deeds.create(op)

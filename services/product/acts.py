@@ -1,0 +1,31 @@
+"""What of ProductService goes into the audit log: what admins do to the catalogue and its stock."""
+
+from collections.abc import Mapping
+
+from ecommerce import product_pb2 as pb
+
+from services.kit.audit import Act
+
+
+def _created(request: pb.CreateProductRequest) -> str:
+    return f"{request.price:.2f}, stock {request.stock}: {request.name}"
+
+
+def _updated(request: pb.UpdateProductRequest) -> str:
+    """Which fields the request names, and what numbers it sets them to."""
+    paths = list(request.update_mask.paths) or ["name", "price", "stock", "category", "tags", "description"]
+    numbers = {"price": f"={request.price:.2f}", "stock": f"={request.stock}"}
+    return ", ".join(f"{path}{numbers.get(path, '')}" for path in paths)
+
+
+def _adjusted(request: pb.AdjustStockRequest) -> str:
+    return f"{request.change:+d}: {request.note}"
+
+
+ACTS: Mapping[str, Act] = {
+    "CreateProduct": Act("product", detail=_created),
+    "CreateProducts": Act("product"),
+    "UpdateProduct": Act("product", lambda request: request.id, _updated),
+    "DeleteProduct": Act("product", lambda request: request.id),
+    "AdjustStock": Act("product", lambda request: request.product_id, _adjusted),
+}

@@ -1,0 +1,15 @@
+"""The audit log, which can only grow."""
+
+from alembic import op
+
+from services.kit import deeds
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Makes the table; nothing has been logged yet."""
+    deeds.create(op)

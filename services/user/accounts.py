@@ -1,0 +1,154 @@
+"""What ends log-ins: suspension, other roles, and new passwords."""
+
+from collections.abc import Callable, Sequence
+
+from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied
+from services.kit.actor import Actor
+from services.kit.validation import Check, checking
+from services.user.domain import (
+    Account,
+    Origin,
+    Passwords,
+    SessionStore,
+    SessionUnit,
+    Status,
+    Tokens,
+    User,
+    UserStore,
+)
+from services.user.logins import MAX_LOGIN, SKEW, Lifetimes, Logins
+from services.user.users import check_password, check_roles
+
+MAX_REASON = 200
+
+
+class Accounts:
+    """Args:
+    users, sessions, passwords: The ports.
+    logins: Begins log-ins, and counts wrong passwords.
+    clock: Unix seconds.
+    lifetimes: Of tokens: what is revoked is listed until they have ended.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        sessions: SessionStore,
+        passwords: Passwords,
+        logins: Logins,
+        clock: Callable[[], float],
+        lifetimes: Lifetimes,
+    ) -> None:
+        self._users, self._sessions, self._passwords, self._logins = users, sessions, passwords, logins
+        self._clock, self._lifetimes = clock, lifetimes
+
+    async def set_status(self, actor: Actor, user_id: int, login: str, status: int, reason: str) -> User:
+        """Suspend a user, or let it in again. Tokens of who is suspended are revoked at once.
+
+        Args:
+            actor: An admin or the operator.
+            user_id: Whose; 0: of the user with this login.
+            login: A name or an email.
+            status: The new one.
+            reason: For the audit log.
+
+        Raises:
+            PermissionDenied: the actor is no admin.
+            NotFound: there is no such user.
+            FailedPrecondition: an admin would lock out itself.
+        """
+        actor.require_admin()
+        with checking() as check:
+            _check_whose(check, user_id, login)
+            check.choice("status", status, [int(s) for s in Status])
+            check.text("reason", reason, most=MAX_REASON)
+
+        def change(unit: SessionUnit, found: int) -> None:
+            unit.set_status(found, status)
+            if status != Status.ACTIVE:
+                self._end(unit, found)
+
+        return await self._changed(actor, user_id, login, change)
+
+    async def set_roles(
+        self, actor: Actor, user_id: int, login: str, roles: Sequence[str], reason: str
+    ) -> User:
+        """Replace a user's roles. Its log-ins end, since its tokens tell the old ones.
+
+        Arguments and errors are those of `set_status`.
+        """
+        actor.require_admin()
+        with checking() as check:
+            _check_whose(check, user_id, login)
+            check.that(bool(roles), "roles", "must not be empty")
+            wanted = check_roles(check, roles)
+            check.text("reason", reason, most=MAX_REASON)
+
+        def change(unit: SessionUnit, found: int) -> None:
+            unit.set_roles(found, wanted)
+            self._end(unit, found)
+
+        return await self._changed(actor, user_id, login, change)
+
+    async def change_password(self, actor: Actor, current: str, new: str, address: str) -> Tokens:
+        """Replace the actor's own password, end all its log-ins, and begin a new one.
+
+        Raises:
+            PermissionDenied: the current password is another, or the account is not active.
+            ResourceExhausted: too many guesses from there, or too many at once.
+        """
+        actor.require_user()
+        with checking() as check:
+            check.that(bool(new), "new_password", "must be given")
+            check_password(check, "new_password", new)
+        user = await self._users.get(actor.user_id)
+        origin = Origin(address, user.email if user else "")
+        account = await self._logins.verified(origin.account, current, origin)
+        if account is None:
+            raise PermissionDenied("the current password is another", "WRONG_PASSWORD")
+        changed = await self.replace_password(account.user.id, new, origin)
+        tokens = await self._logins.begin(changed) if changed else None
+        if tokens is None:
+            raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
+        return tokens
+
+    async def replace_password(self, user_id: int, new: str, origin: Origin) -> Account | None:
+        """Set a password and end all log-ins; the account as it is then, None if it is gone."""
+        hashed = await self._passwords.hash(new, origin)
+
+        def change(unit: SessionUnit) -> Account | None:
+            if unit.account(user_id) is not None:
+                unit.set_password(user_id, hashed)
+                self._end(unit, user_id)
+            return unit.account(user_id)
+
+        return await self._sessions.at_once(change)
+
+    async def _changed(
+        self, actor: Actor, user_id: int, login: str, change: Callable[[SessionUnit, int], None]
+    ) -> User:
+        """The user after a change by somebody else."""
+        account = None if user_id else await self._users.find(login)
+        found = account.user.id if account else user_id
+        if found and found == actor.user_id:
+            raise FailedPrecondition("an admin does not lock out itself", "OWN_ACCOUNT")
+
+        def work(unit: SessionUnit) -> User:
+            # Raised in here, so that what was not done is not logged as done.
+            if not found or unit.account(found) is None:
+                raise NotFound("user", login or str(user_id))
+            change(unit, found)
+            user = unit.user(found)
+            assert user is not None
+            return user
+
+        return await self._sessions.at_once(work)
+
+    def _end(self, unit: SessionUnit, user_id: int) -> None:
+        now = int(self._clock())
+        unit.revoke_user(user_id, now, now + self._lifetimes.access + SKEW)
+
+
+def _check_whose(check: Check, user_id: int, login: str) -> None:
+    check.that(user_id > 0 or (user_id == 0 and bool(login)), "id", "must be positive")
+    check.text("login", login, most=MAX_LOGIN)

@@ -1,0 +1,40 @@
+"""What of UserService goes into the audit log: what admins and the operator do to users."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ecommerce import user_pb2 as pb
+
+from services.kit.audit import Act
+
+
+def _id(request: Any) -> int:
+    return int(request.id)
+
+
+def _to_others(request: Any, admin: int) -> bool:
+    return bool(request.id != admin)
+
+
+def _status(request: pb.SetUserStatusRequest) -> str:
+    known = request.status in pb.UserStatus.values()
+    name = pb.UserStatus.Name(request.status).removeprefix("USER_STATUS_") if known else str(request.status)
+    return f"{name}: {request.reason}" if request.reason else name
+
+
+def _roles(request: Any) -> str:
+    told = ", ".join(request.roles)
+    return f"{told}: {request.reason}" if getattr(request, "reason", "") else told
+
+
+ACTS: Mapping[str, Act] = {
+    "CreateUser": Act("user", detail=_roles),
+    "CreateAdmin": Act("user"),
+    "BatchCreateUsers": Act("user"),
+    "UpdateUser": Act("user", _id, lambda request: "name, email", _to_others),
+    "UpdateProfile": Act("user", _id, applies=_to_others),
+    "DeleteUser": Act("user", _id, applies=_to_others),
+    # By login, the target is who is found.
+    "SetUserStatus": Act("user", _id, _status),
+    "SetUserRoles": Act("user", _id, _roles),
+}
