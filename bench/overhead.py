@@ -158,7 +158,7 @@ async def serve_mesh(variant: str, directory: Path, stack: AsyncExitStack) -> in
     policy.load()
     verifier = TokenVerifier(settings.auth, Keys(directory))
     await verifier.refresh()
-    layers = server_layers(settings, telemetry, policy, verifier)
+    layers = server_layers(settings, telemetry, policy, verifier, identity)
     health = HealthServicer()
     server = MeshServer(settings, identity=identity, layers=layers, health=health)
     add_ProductServiceServicer_to_server(Products(), server)
