@@ -10,7 +10,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import grpc
 from prometheus_client import Metric
@@ -133,8 +133,7 @@ class Principal:
         return role in self.roles
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """W3C trace context (https://www.w3.org/TR/trace-context/): lower-case hex ids."""
 
     trace_id: str

@@ -336,8 +336,9 @@ async def test_a_deadline_ends_every_kind(ping: Cluster, method: str) -> None:
 async def test_a_call_that_grpc_has_forgotten_ends_at_its_deadline(
     ping: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpcmesh.client.attempt.UnaryAttempt.native_done", lambda self: None)
-    error = await fails(ping.stub.Ping(PingRequest(), timeout=0.1))
+    # The native call knows nothing of the deadline.
+    monkeypatch.setattr("grpcmesh.client.flight.quantized", lambda seconds: 3_600_000)
+    error = await fails(ping.stub.Ping(PingRequest(delay=30), timeout=0.1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     settle(ping.channel)
 

@@ -116,6 +116,17 @@ class Turns:
         self._rng = rng
         self._by_method: dict[str, int] = {}
 
+    def next(self, call: ClientCall | None) -> int:
+        """Take this method's next turn: return its number."""
+        path = call.method.path if call else ""
+        number = self._by_method.get(path)
+        if number is None:
+            number = self.of(call)
+            self.follow(call, number + 1)
+        else:
+            self._by_method[path] = number + 1
+        return number
+
     def of(self, call: ClientCall | None) -> int:
         """The number of this method's next turn."""
         path = call.method.path if call else ""
@@ -150,6 +161,8 @@ class RoundRobin(Policy):
         endpoints = self.endpoints
         count = len(endpoints)
         warming = self.slow_start.active
+        if avoid is None and not warming:
+            return endpoints[self._turns.next(call) % count]
         first = turn = self._turns.of(call)
         while turn < first + count:
             endpoint = endpoints[turn % count]

@@ -5,7 +5,7 @@ or not anybody awaits it.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -61,6 +61,11 @@ class NativeAttempt(LiveAttempt):
         #: The native call; None where it could not be made.
         self.native: Any = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has been sent and has not ended."""
+        return self.native is not None and self.state is not _ENDED
+
     def native_done(self) -> None:
         """The native call has a status, and the attempt has not ended."""
         raise NotImplementedError
@@ -96,11 +101,45 @@ class NativeAttempt(LiveAttempt):
 class UnaryAttempt(NativeAttempt):
     """One response: it decides the call."""
 
-    __slots__ = ("message",)
+    __slots__ = ("awaited", "message")
+
+    def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
+        super().__init__(flight, endpoint, number, started)
+        #: Whether a task is in `answer`: then it takes the response.
+        self.awaited = False
 
     def native_done(self) -> None:
         # The message is there one step later than the status, in gRPC's task.
-        self.flight.core.loop.call_soon(self._collect)
+        if not self.awaited:
+            self.flight.core.loop.call_soon(self._collect)
+
+    def answer(self) -> Generator[Any, None, None]:
+        """Wait for the response and end the attempt with it: for one task at a time.
+
+        gRPC's task wakes the caller's then. By way of `native_done`, a future and two turns of the event loop
+        would stand between the two.
+
+        Raises:
+            asyncio.CancelledError: The calling task is being cancelled.
+        """
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        self.awaited = True
+        try:
+            data = yield from self.native.__await__()
+        except asyncio.CancelledError as e:
+            if task is not None and task.cancelling() > (before if self.state is _ENDED else 0):
+                self.flight.cancel()
+                raise
+            self._failed(e)
+        except Exception as e:
+            self._failed(e)
+        else:
+            self._answered(data)
+        finally:
+            self.awaited = False
+            if self.state is not _ENDED and self.native.done():  # the caller's task has been dropped
+                self.native_done()
 
     def _collect(self) -> None:
         if self.state is _ENDED:
@@ -109,16 +148,25 @@ class UnaryAttempt(NativeAttempt):
         try:
             response.send(None)
         except StopIteration as e:
-            message = self._deserialized(e.value)
-            if message is not NOTHING:
-                self.message = message
-                self.call.received = 1
-                self.flight.ended(self, None)
+            self._answered(e.value)
         except (Exception, asyncio.CancelledError) as e:
-            self.flight.ended(self, self._failure(e))
+            self._failed(e)
         else:
             response.close()
             self.flight.core.tasks.spawn(self._wait(), "response")
+
+    def _answered(self, data: Any) -> None:
+        if self.state is _ENDED:
+            return
+        message = self._deserialized(data)
+        if message is not NOTHING:
+            self.message = message
+            self.call.received = 1
+            self.flight.ended(self, None)
+
+    def _failed(self, error: BaseException) -> None:
+        if self.state is not _ENDED:
+            self.flight.ended(self, self._failure(error))
 
     def _failure(self, error: BaseException) -> Status:
         if isinstance(error, AioRpcError):

@@ -162,18 +162,16 @@ class _UnaryResponse(MeshCall):
     def __await__(self) -> Generator[Any, None, Any]:
         flight = self._flight
         while not flight.done:
-            waiter = flight.core.loop.create_future()
-            flight.waiters.append(waiter)
-            try:
-                yield from waiter
-            except asyncio.CancelledError:
-                flight.cancel()
-                raise
+            attempt = flight.attempt
+            if isinstance(attempt, UnaryAttempt) and attempt.runs and not attempt.awaited:
+                yield from attempt.answer()
+            else:
+                yield from self._changed().__await__()
         if flight.error is not None:
             raise flight.outcome()
-        attempt = flight.machine.winner
-        assert isinstance(attempt, UnaryAttempt)
-        return attempt.message
+        winner = flight.machine.winner
+        assert isinstance(winner, UnaryAttempt)
+        return winner.message
 
 
 class _Style(enum.Enum):

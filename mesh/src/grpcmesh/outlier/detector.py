@@ -136,21 +136,21 @@ class OutlierDetector:
         if ok is None:
             record.probe_under_way = record.probe_under_way and not probe
             return []
-        changes = self._count(record, ok, latency if unary else 0.0, now, probe)
-        if now >= self._sweep_at:
-            changes += self._sweep(now)
-        return changes
-
-    def _count(self, record: Record, ok: bool, latency: float, now: float, probe: bool) -> list[Change]:
+        changes: list[Change] = []
         if ok:
             record.successes += 1
             record.consecutive_failures = 0
-            self._slowest = max(self._slowest, latency)
+            if unary and latency > self._slowest:
+                self._slowest = latency
         else:
             record.failures += 1
             record.consecutive_failures += 1
-        change = self._probed(record, ok, now) if probe else self._judge(record, now)
-        return [change] if change is not None else []
+        if probe or not ok:  # a good answer that is no probe changes nothing
+            change = self._probed(record, ok, now) if probe else self._judge(record, now)
+            changes = [change] if change is not None else []
+        if now >= self._sweep_at:
+            changes += self._sweep(now)
+        return changes
 
     def _probed(self, record: Record, ok: bool, now: float) -> Change | None:
         if not ok:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.call import Attempt, AttemptLayer, Kind
 from grpcmesh.clock import Clock, Rng
-from grpcmesh.outlier.detector import Change, OutlierDetector
+from grpcmesh.outlier.detector import STALLED_ATTEMPTS, Change, OutlierDetector
 from grpcmesh.outlier.record import Record, State
 from grpcmesh.service_config import OutlierDetection
 
@@ -99,10 +99,10 @@ class Outliers(AttemptLayer):
 
     def stalled(self, endpoint: Any) -> bool:
         """Whether the endpoint has stopped answering: it is ejected now, and another one is to be picked."""
-        record = self._records.get(endpoint)
-        if self._detector is None or record is None:
+        record, detector = self._records.get(endpoint), self._detector
+        if record is None or detector is None or record.in_flight < STALLED_ATTEMPTS:
             return False
-        change = self._detector.check(record)
+        change = detector.check(record)
         if change is not None:
             self._tell(change)
         return change is not None

@@ -57,11 +57,10 @@ class Stack:
 
     def begin(self, method: Method, context: Any) -> ServerCall:
         """Return the call, before any layer has seen it."""
-        started = time.monotonic()
-        call = ServerCall(method, context, started, dict(context.invocation_metadata()), self._purpose)
-        remaining = context.time_remaining()
-        if remaining is not None:
-            call.deadline = started + remaining
+        started, remaining = time.monotonic(), context.time_remaining()
+        deadline = None if remaining is None else started + remaining
+        metadata = dict(context.invocation_metadata())
+        call = ServerCall(method, context, started, metadata, self._purpose, deadline)
         # Each call has a task of its own, so nothing needs restoring; `call.over` ends what tasks inherit.
         current_call.set(call)
         call.trailing = self._trailing
@@ -74,7 +73,7 @@ class Stack:
             MeshError: A layer refuses the call.
             Exception: A layer failed that does not merely observe: the call must not go on without it.
         """
-        failed: list[ServerLayer] = []
+        failed: tuple[ServerLayer, ...] = ()
         for hook, layer, ends in self.starts:
             try:
                 hook(call)
@@ -85,14 +84,15 @@ class Stack:
                 if refused or not layer.observes:
                     call.ends = _without(ends, failed)
                     raise
-                failed.append(layer)
-        call.ends = _without(self.ends, failed)
+                failed = (*failed, layer)
+        call.ends = _without(self.ends, failed) if failed else self.ends
         call.context.set_trailing_metadata(call.trailing)
 
     def succeed(self, call: ServerCall) -> None:
         """End a call whose servicer returned, be it with `context.set_code`."""
         context: Any = call.context
-        call.code = code_set(context)
+        if context.code():  # grpc's own is 0 while nothing is set
+            call.code = code_set(context)
         try:
             trailing = context.trailing_metadata()
             if trailing is not call.trailing and not context.done():
@@ -129,6 +129,4 @@ class Stack:
 
 def _without(ends: tuple[Hook, ...], layers: Sequence[ServerLayer]) -> tuple[Hook, ...]:
     """Leave out the hooks of layers whose start hook failed."""
-    if not layers:
-        return ends
     return tuple(hook for hook in ends if not any(getattr(hook, "__self__", None) is one for one in layers))

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from grpcmesh.call import Kind, Method, ServerCall
+from grpcmesh.call import Kind, Method
 from grpcmesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument
 from grpcmesh.server.context import Context
 from grpcmesh.server.outcome import Unimplemented
@@ -62,7 +62,8 @@ def _unary(
             streams.add(stream)
         try:
             stack.enter(call)
-            _check_deadline(call)
+            if call.deadline is not None and call.deadline <= call.started:
+                raise _late()
             if call.hold is not None:
                 await call.hold()
             if stream is not None:
@@ -99,7 +100,8 @@ def _streaming(
         streams.add(stream)
         try:
             stack.enter(call)
-            _check_deadline(call)
+            if call.deadline is not None and call.deadline <= call.started:
+                raise _late()
             if call.hold is not None:
                 await call.hold()
             request = stream.requests(raw) if request_streaming else stream.take(raw)
@@ -127,9 +129,8 @@ async def _forward(responses: Any, stream: Stream) -> None:
         await responses.aclose()  # leaving the loop early does not run the generator's own `finally`
 
 
-def _check_deadline(call: ServerCall) -> None:
-    if call.deadline is not None and call.deadline <= call.started:
-        raise DeadlineExceeded("the deadline had passed before the call was started")
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline had passed before the call was started")
 
 
 def serializer(handler: "grpc.RpcMethodHandler[Any, Any]") -> Serialize:

@@ -45,6 +45,7 @@ class AccessLog(ServerLayer):
 
     def __init__(self, log: Logger, mode: str) -> None:
         self._log, self._mode = log, mode
+        self._info, self._error = log.head("INFO", "call"), log.head("ERROR", "call")
         self._lines = PeerRates(REFUSED_LINES, REFUSED_BURST)
         #: Lines of refused calls that were left out.
         self.unwritten = 0
@@ -63,19 +64,19 @@ class AccessLog(ServerLayer):
         if name in _REFUSED and not self._lines.take(name):
             self.unwritten += 1
             return
-        line = self._log.start("ERROR" if name in _ERRORS else "INFO", "call")
-        trace = call.trace
-        if trace is not None:
-            line += f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'
-        ms = (call.ended - call.started) * 1000
-        line += f',"method":{quote(call.method.path[1:MAX_PATH])},"code":"{name}","duration_ms":{ms:.3f}'
-        if call.workload is not None:
-            line += f',"caller":{quote(call.workload.service)}'
-        if call.principal is not None:
-            line += f',"user":{call.principal.user_id}'
-        if not ok:
-            line += f',"reason":{quote(_reason(call))}'
-        self._log.raw(line + "}")
+        self._log.raw(self._line(call, name))
+
+    def _line(self, call: ServerCall, code: str) -> str:
+        head = self._error if code in _ERRORS else self._info
+        trace, workload, principal = call.trace, call.workload, call.principal
+        ids = f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"' if trace is not None else ""
+        caller = f',"caller":{quote(workload.service)}' if workload is not None else ""
+        user = f',"user":{principal.user_id}' if principal is not None else ""
+        reason = "" if code == "OK" else f',"reason":{quote(_reason(call))}'
+        return (
+            f'{{"ts":"{self._log.stamp()}{head}{ids},"method":{quote(call.method.path[1:MAX_PATH])}'
+            f',"code":"{code}","duration_ms":{(call.ended - call.started) * 1000:.3f}{caller}{user}{reason}}}'
+        )
 
 
 def _reason(call: ServerCall) -> str:

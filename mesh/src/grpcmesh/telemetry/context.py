@@ -42,20 +42,23 @@ def _live(inner: Active | None) -> Active | None:
     return inner
 
 
-def _innermost() -> "Active | ServerCall | None":
-    inner, call = _live(active.get()), current_call.get()
+def innermost() -> "Active | ServerCall | None":
+    """What the running task is part of: its `trace`, `span` and `baggage` are those of the task."""
+    inner, call = active.get(), current_call.get()
+    if inner is not None:
+        inner = _live(inner)
     return inner if inner is not None and (call is None or inner.call is call) else call
 
 
 def current_trace() -> TraceContext | None:
     """The trace of the running task: its step's, its HTTP request's or its served call's; or None."""
-    inner = _innermost()
+    inner = innermost()
     return inner.trace if inner is not None else None
 
 
 def current_span() -> Any:
     """The sampled OpenTelemetry span of the running task, or None."""
-    inner = _innermost()
+    inner = innermost()
     return inner.span if inner is not None else None
 
 
@@ -74,7 +77,7 @@ def detached_context() -> Context:
 
 def sent_baggage() -> str:
     """The `baggage` that calls of the running task send on; empty where there is none."""
-    inner = _innermost()
+    inner = innermost()
     return inner.baggage if inner is not None else ""
 
 

@@ -1,7 +1,6 @@
 """Where a trace begins that comes from a browser: an ASGI middleware."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from typing import Any
 
 from grpcmesh.call import TraceContext
@@ -101,7 +100,7 @@ def _parent(scope: Scope) -> TraceContext | None:
     headers = _headers(scope, TRACEPARENT)
     parent = parse_traceparent(b",".join(headers)) if headers else None
     states = _headers(scope, TRACESTATE) if parent is not None else ()
-    return replace(parent, state=parse_tracestate(states)) if parent is not None and states else parent
+    return parent._replace(state=parse_tracestate(states)) if parent is not None and states else parent
 
 
 def _headers(scope: Scope, name: str) -> list[bytes]:

@@ -81,8 +81,9 @@ class Logger:
 
     def __init__(self, service: str, replica: str, write: Callable[[str], None], level: str = "INFO") -> None:
         self._head = f'"service":{quote(service)},"replica":{quote(replica)},"msg":'
-        self._write = write
-        self._stamp = timestamps()
+        #: Writes a line built by hand: `{"ts":"` + `stamp()` + `head(…)` + fields + `}`.
+        self.raw = write
+        self.stamp = timestamps()
         self.level = LEVELS[level]
 
     def debug(self, message: str, **fields: object) -> None:
@@ -106,19 +107,15 @@ class Logger:
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Writes a line whatever the level."""
-        line = self.start(level, message) + _trace()
+        line = f'{{"ts":"{self.stamp()}{self.head(level, message)}{_trace()}'
         for key, value in fields.items():
             name = f"{key}_" if key in _RESERVED else key
             line += f",{quote(name)}:{_json(key, value)}"
-        self._write(line + "}")
+        self.raw(line + "}")
 
-    def start(self, level: str, message: str) -> str:
-        """The beginning of a line, for who builds the rest by hand."""
-        return f'{{"ts":"{self._stamp()}","level":"{level}",{self._head}{quote(message[:MAX_FIELD])}'
-
-    def raw(self, line: str) -> None:
-        """Writes a line built by hand."""
-        self._write(line)
+    def head(self, level: str, message: str) -> str:
+        """Return what stands between the time and the fields: the same for all lines of one message."""
+        return f'","level":"{level}",{self._head}{quote(message[:MAX_FIELD])}'
 
 
 def _json(key: str, value: object) -> str:

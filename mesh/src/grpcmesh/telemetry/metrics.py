@@ -115,14 +115,14 @@ class RpcMetrics:
         self._series[method.path] = series
         return series
 
-    def started(self, call: _Call) -> None:
+    def on_start(self, call: _Call) -> None:
         """Counts a call that begins."""
         series = self._series.get(call.method.path) or self._open(call.method)
         series.started += 1
         if call.method.kind is not Kind.UNARY:
             series.live.add(call)
 
-    def ended(self, call: _Call) -> None:
+    def on_end(self, call: _Call) -> None:
         """Counts a call that is over."""
         series = self._series.get(call.method.path, self._unknown)
         if series.live:
@@ -172,21 +172,9 @@ class ServerMetrics(RpcMetrics, ServerLayer):
     def __init__(self) -> None:
         super().__init__("server")
 
-    def on_start(self, call: ServerCall) -> None:
-        self.started(call)
-
-    def on_end(self, call: ServerCall) -> None:
-        self.ended(call)
-
 
 class ClientMetrics(RpcMetrics, ClientLayer):
     """`grpc_client_*`: one logical call counts once, whatever its attempts."""
 
     def __init__(self) -> None:
         super().__init__("client")
-
-    def on_start(self, call: ClientCall) -> None:
-        self.started(call)
-
-    def on_end(self, call: ClientCall) -> None:
-        self.ended(call)

@@ -8,7 +8,6 @@ conventions (https://opentelemetry.io/docs/specs/semconv/rpc/). Payloads and tok
 import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
@@ -23,7 +22,7 @@ from grpcmesh.call import (
     TraceContext,
     is_mesh_service,
 )
-from grpcmesh.telemetry.context import Active, active, current_trace, sent_baggage
+from grpcmesh.telemetry.context import Active, active, current_trace, innermost
 from grpcmesh.telemetry.limit import RateLimit
 from grpcmesh.telemetry.w3c import (
     BAGGAGE,
@@ -36,6 +35,8 @@ from grpcmesh.telemetry.w3c import (
 )
 
 _OK = grpc.StatusCode.OK
+#: What an application may send of its own, such as what it forwards from its caller.
+_FORWARDED = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
 
 #: What counts as the server's own fault; the caller's mistakes leave its span in peace.
 SERVER_FAULTS = frozenset(
@@ -102,7 +103,7 @@ class Tracer:
         assert self._recorder is not None
         span = self._recorder.start(name, kind, parent, attributes)
         trace = self._recorder.context(span)
-        return (replace(trace, state=parent.state) if parent is not None and parent.state else trace), span
+        return (trace._replace(state=parent.state) if parent is not None and parent.state else trace), span
 
     def unrecorded(self, parent: TraceContext | None) -> TraceContext:
         """The context of what is not recorded: the parent's, or a new one."""
@@ -154,7 +155,7 @@ class ServerTrace(ServerLayer):
         if parent is None and call.purpose is Purpose.MESH:
             return
         if parent is not None and TRACESTATE in metadata:
-            parent = replace(parent, state=parse_tracestate(call.values(TRACESTATE)))
+            parent = parent._replace(state=parse_tracestate(call.values(TRACESTATE)))
         if BAGGAGE in metadata:
             call.baggage = parse_baggage(call.values(BAGGAGE))
         if tracer.sample_incoming(parent):
@@ -187,8 +188,8 @@ class ClientTrace(ClientLayer):
         self._tracer, self._takes_baggage = tracer, takes_baggage
 
     def on_start(self, call: ClientCall) -> None:
-        parent = current_trace()
-        tracer = self._tracer
+        inner, tracer = innermost(), self._tracer
+        parent, baggage = (None, "") if inner is None else (inner.trace, inner.baggage)
         if parent is None and is_mesh_service(call.method):
             return
         if tracer.sample(parent):
@@ -197,19 +198,21 @@ class ClientTrace(ClientLayer):
             call.trace, call.span = tracer.start(name, "client", parent, attributes)
         else:
             call.trace = parent or tracer.unsampled()
-        self._send(call, call.trace)
+        self._send(call, call.trace, baggage)
 
-    def _send(self, call: ClientCall, trace: TraceContext) -> None:
+    def _send(self, call: ClientCall, trace: TraceContext, baggage: str) -> None:
         """The trace, in place of one that the application forwards, and baggage unless it sends its own."""
-        names = {name for name, _ in call.metadata} if call.metadata else ()
-        if TRACEPARENT in names or TRACESTATE in names:
-            call.metadata[:] = [e for e in call.metadata if e[0] not in (TRACEPARENT, TRACESTATE)]
-        call.metadata.append((TRACEPARENT, format_traceparent(trace)))
+        metadata = call.metadata
+        for name, _ in metadata:
+            if name in _FORWARDED:
+                baggage = "" if any(name == BAGGAGE for name, _ in metadata) else baggage
+                metadata[:] = [e for e in metadata if e[0] not in (TRACEPARENT, TRACESTATE)]
+                break
+        metadata.append((TRACEPARENT, format_traceparent(trace)))
         if trace.state:
-            call.metadata.append((TRACESTATE, trace.state))
-        baggage = sent_baggage()
-        if baggage and BAGGAGE not in names and self._takes_baggage(call.target):
-            call.metadata.append((BAGGAGE, baggage))
+            metadata.append((TRACESTATE, trace.state))
+        if baggage and self._takes_baggage(call.target):
+            metadata.append((BAGGAGE, baggage))
 
     def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
         if call.span is not None:

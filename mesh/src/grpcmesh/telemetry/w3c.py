@@ -22,7 +22,12 @@ _LONG_STATE_MEMBER = 128
 MAX_BAGGAGE_MEMBERS, MAX_BAGGAGE = 64, 8192
 
 _OWS = " \t"
-_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+#: All-zero ids are invalid, and so is version ff.
+_PARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?", re.ASCII
+)
+#: Last digits of the flags that say `sampled`.
+_SAMPLED = frozenset("13579bdf")
 _STATE_MEMBER = re.compile(
     r"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"  # key
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]",  # value
@@ -42,10 +47,8 @@ def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
     found = _PARENT.fullmatch(_text(value).strip(_OWS))
     if found is not None:
         version, trace_id, span_id, flags, rest = found.groups()
-        # Version 00 ends after the flags; a later one may go on; ff and all-zero ids are invalid.
-        known = version != "ff" and not (version == "00" and rest)
-        if known and trace_id.strip("0") and span_id.strip("0"):
-            return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
+        if not rest or version != "00":  # version 00 ends after the flags; a later one may go on
+            return TraceContext(trace_id, span_id, flags in _SAMPLED)
     bad_values.count("traceparent")
     return None
 

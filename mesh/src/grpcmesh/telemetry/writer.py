@@ -53,7 +53,7 @@ class LineWriter:
                 return
             self._lines.append(data)
             self._bytes += len(data) + 1
-            if self._bytes >= FLUSH_AT or not self._schedule():
+            if self._bytes >= FLUSH_AT or not (self._timer is not None or self._schedule()):
                 self.flush()
 
     def flush(self) -> None:
@@ -86,9 +86,7 @@ class LineWriter:
         self.flush()
 
     def _schedule(self) -> bool:
-        """Whether somebody will come back for the lines."""
-        if self._timer is not None:
-            return True
+        """Have somebody come back for the lines. False where nobody will."""
         if self._closed:
             return False
         try:

@@ -1,0 +1,118 @@
+"""Tasks that await a unary call: each hears of its end what is its own, however many there are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from grpcmesh.client.channel import MeshChannel
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from tests.integration.replicas import Cluster, cluster, eventually
+
+
+@pytest.fixture
+async def ping(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster(tmp_path, 1) as made:
+        yield made
+
+
+async def under_way(ping: Cluster, channel: MeshChannel, delay: float = 30) -> Any:
+    """A call that its server holds."""
+    call = PingServiceStub(channel).Ping(PingRequest(delay=delay), timeout=20)
+    await eventually(lambda: ping.servers[0].servicer.running == 1)
+    return call
+
+
+async def waits(call: Any) -> Any:
+    return await call
+
+
+def cut(channel: MeshChannel) -> None:
+    """The mesh closes the connections of the calls that run."""
+    for flight in tuple(channel._core.calls):
+        flight.attempt.connection.cut("the test cuts it")
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+async def test_where_one_of_two_tasks_is_cancelled_both_hear_it_and_nothing_is_retried(
+    ping: Cluster, cancelled: int
+) -> None:
+    channel = ping.open()
+    call = await under_way(ping, channel)
+    tasks = [asyncio.create_task(waits(call)) for _ in range(2)]
+    await asyncio.sleep(0)
+    tasks[cancelled].cancel()
+    await asyncio.wait(tasks, timeout=5)
+    assert [task.cancelled() for task in tasks] == [True, True]
+    assert (call.cancelled(), call.attempts, await call.code()) == (True, 1, grpc.StatusCode.CANCELLED)
+
+
+async def test_both_of_two_tasks_have_the_answer(ping: Cluster) -> None:
+    call = await under_way(ping, ping.open(), delay=0.05)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(waits(call), waits(call))
+    assert answers[0] is answers[1]
+    assert isinstance(answers[0], PingResponse)
+
+
+async def test_a_task_that_cancels_itself_and_then_awaits_a_call_is_cancelled(ping: Cluster) -> None:
+    call = await under_way(ping, ping.open())
+
+    async def itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await call
+
+    task = asyncio.create_task(itself())
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert call.cancelled()
+
+
+async def test_a_task_that_was_cancelled_before_is_not_cancelled_again_by_a_connection_that_is_cut(
+    ping: Cluster,
+) -> None:
+    channel = ping.open()
+    begun = asyncio.Event()
+
+    async def cleans_up() -> Any:
+        try:
+            begun.set()
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return await PingServiceStub(channel).Ping(PingRequest(delay=0.3), timeout=5)
+
+    task = asyncio.create_task(cleans_up())
+    await begun.wait()
+    task.cancel()
+    await eventually(lambda: ping.servers[0].servicer.running == 1)
+    cut(channel)
+    async with asyncio.timeout(5):
+        assert isinstance(await task, PingResponse)
+
+
+async def test_a_call_ends_although_the_coroutine_that_awaited_it_is_closed(ping: Cluster) -> None:
+    call = await under_way(ping, ping.open(), delay=0.05)
+    steps = call.__await__()
+    next(steps)
+    steps.close()
+    await eventually(call.done)
+    assert await call.code() is grpc.StatusCode.OK
+    assert isinstance(await call, PingResponse)
+
+
+async def test_a_call_ends_although_its_response_came_while_the_coroutine_was_closed(ping: Cluster) -> None:
+    call = await under_way(ping, ping.open(), delay=0.05)
+    steps = call.__await__()
+    next(steps)
+    native = call._flight.attempt.native
+    await eventually(native.done)
+    assert not call.done()  # the coroutine would take the response
+    steps.close()
+    await eventually(call.done)
+    assert isinstance(await call, PingResponse)
