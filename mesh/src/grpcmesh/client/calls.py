@@ -274,6 +274,7 @@ class _StreamRequest(MeshCall):
         if data is not NOTHING and attempt is not None:
             await self._through(attempt, attempt.native.write(data))
             flight.call.sent += 1
+            return  # As in grpc.aio: if the call has ended meanwhile, the next operation says so.
         if flight.error is not None:
             raise flight.outcome()
 

@@ -1,0 +1,56 @@
+"""Programs and modules of Go that the suites need: found, built once per machine, or the test is skipped."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+#: Seconds for a build; most of it is the first download.
+TIMEOUT = 900
+
+
+def go() -> str:
+    """Return the path of Go. Without it a test is skipped, but never in CI."""
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if found is None:
+        assert not os.environ.get("CI"), "CI has to have Go: this test would not run"
+        pytest.skip("Go is not installed")
+    return found
+
+
+def cache() -> Path:
+    """Return where built programs are kept."""
+    directory = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "meshmart" / "bin"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def module(path: str, version: str) -> Path:
+    """Return the directory of a module's source."""
+    done = _run(go(), "mod", "download", "-json", f"{path}@{version}")
+    return Path(json.loads(done)["Dir"])
+
+
+def install(package: str, version: str) -> Path:
+    """Return a program of a module, built with `go install`."""
+    program = cache() / version / package.rsplit("/", 1)[1]
+    if not program.exists():
+        _run(go(), "install", f"{package}@{version}", GOBIN=str(program.parent))
+    return program
+
+
+def build(source: Path, program: Path) -> Path:
+    """Build a program of ours, from a directory with a go.mod."""
+    _run(go(), "-C", str(source), "build", "-o", str(program), ".")
+    return program
+
+
+def _run(*command: str, **environ: str) -> str:
+    done = subprocess.run(
+        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
+    return done.stdout
