@@ -16,7 +16,7 @@ from services.kit.unique import insert_or_find
 from services.payment.domain import Outcome, Payment, Refund, Status, payment_not_found
 from services.payment.news import refund_news
 from services.payment.rows import columns_of, outcome_columns, payment_of, refund_of, status_of
-from services.payment.tables import feed, payments, refunds
+from services.payment.tables import UNSETTLED, feed, payments, refunds
 
 #: What is told of, from commit to streams: see `services.kit.following`.
 CHANNEL = "payments"
@@ -192,7 +192,7 @@ class SqlStore:
 
     async def unsettled(self, before: float, limit: int) -> Sequence[Refund]:
         """Refunds that the acquirer may not have, opened before that time."""
-        statement = sa.select(refunds).where(~refunds.c.settled, refunds.c.created_at < before).limit(limit)
+        statement = sa.select(refunds).where(UNSETTLED, refunds.c.created_at < before).limit(limit)
         return [refund_of(row) for row in await self._rows(statement)]
 
     async def watched(self, now: float, limit: int) -> Sequence[Payment]:

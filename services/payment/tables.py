@@ -64,6 +64,10 @@ refunds = sa.Table(
     sa.Index("refunds_untold", "payment_id"),  # partial, too
 )
 
+#: Refunds that the acquirer may not have. The condition of a partial index, in its words: with `settled = 0`
+#: SQLite does not see that the index serves.
+UNSETTLED = sa.text("NOT settled")
+
 #: The simulated acquirer's own books: nothing but `acquirer` reads or writes them.
 ledger = sa.Table(
     "acquirer_ledger",

@@ -5,11 +5,12 @@ SQLite (https://sqlite.org/fts5.html#the_trigram_tokenizer), pg_trgm's on Postgr
 itself. Fewer than three characters have no trigram: these are looked for product by product.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.kit.db import Database
 from services.product.tables import product
 
 #: Characters that an index needs.
@@ -35,23 +36,50 @@ def mentions(text: str) -> sa.ColumnElement[bool]:
     return contains(text) | sa.func.lower(product.c.tags).contains(text, autoescape=True)
 
 
-def narrowed(
-    statement: sa.Select[Any], texts: Sequence[str], *, on_sqlite: bool, tags: bool
-) -> sa.Select[Any]:
-    """Return the statement over those products that the index finds for any of the texts.
+def narrowed(statement: sa.Select[Any], text: str, *, on_sqlite: bool) -> sa.Select[Any]:
+    """Return the statement over those products in whose name or description the index finds the text.
 
     That is a sieve: the caller adds its conditions. On PostgreSQL these find the index by themselves.
 
     Args:
-        texts: Folded.
-        tags: Whether to find them in the tags, too.
+        text: Folded, and with enough characters for the index.
     """
-    if not on_sqlite or not texts or not all(map(is_indexed, texts)):
+    if not on_sqlite:
         return statement
-    phrases = " OR ".join('"' + text.replace('"', '""') + '"' for text in texts)
-    query = phrases if tags else f"{{search_text}} : ({phrases})"
+    query = f"{{search_text}} : ({_phrase(text)})"
     found = _index.join(product, product.c.id == _index.c.rowid)
     return statement.select_from(found).where(_index.c.product_search.op("MATCH")(query))
+
+
+def found(texts: Sequence[str], *, every: bool) -> sa.Select[Any]:
+    """Return, on SQLite, the ids of the products for which the index finds every text, or any.
+
+    Args:
+        texts: As of `narrowed`; here they are found in the tags, too.
+    """
+    query = (" AND " if every else " OR ").join(map(_phrase, texts))
+    ids = sa.select(_index.c.rowid.label("id")).where(_index.c.product_search.op("MATCH")(query))
+    return ids.order_by(_index.c.rowid)
+
+
+def _phrase(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def bounded(statement: sa.Select[Any], min_price: int, max_price: int) -> sa.Select[Any]:
+    """Return the statement with bounds of the price, in cents; 0 is none."""
+    if min_price:
+        statement = statement.where(product.c.price >= min_price)
+    if max_price:
+        statement = statement.where(product.c.price <= max_price)
+    return statement
+
+
+async def strides(db: Database) -> AsyncIterator[tuple[int, int]]:
+    """The catalogue in pieces of `STRIDE` ids, from after the first to the second of a pair."""
+    end = await db.read(lambda c: c.scalar(sa.select(sa.func.max(product.c.id)))) or 0
+    for start in range(0, end, STRIDE):
+        yield start, start + STRIDE
 
 
 def place(text: str, *, on_sqlite: bool) -> sa.ColumnElement[int]:

@@ -11,12 +11,8 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
-    case,
     delete,
-    func,
     insert,
-    literal,
-    or_,
     select,
     update,
 )
@@ -26,7 +22,8 @@ from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
 from services.kit.text import fold
 from services.product import ledger, search
-from services.product.domain import Category, Criteria, Draft, Edit, Product, Ranking, Wish
+from services.product.candidates import Candidates
+from services.product.domain import Category, Criteria, Draft, Edit, Product, Wish
 from services.product.ledger import Kind, Movement
 from services.product.stock import enter, lately, now_us
 from services.product.tables import product
@@ -58,6 +55,7 @@ class SqlProducts:
 
     def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
         self._db, self._clock = db, clock
+        self._candidates = Candidates(db, _COLUMNS)
 
     async def get(self, product_id: int) -> Product | None:
         row = await self._db.lookup(_BY_ID, id=product_id)
@@ -75,7 +73,7 @@ class SqlProducts:
 
     async def search(self, criteria: Criteria) -> AsyncIterator[Product]:
         query = fold(criteria.query)
-        if query and not search.is_indexed(query):
+        if not search.is_indexed(query):
             async for each in self._scan(criteria, query):
                 yield each
             return
@@ -91,23 +89,21 @@ class SqlProducts:
 
     async def _scan(self, criteria: Criteria, query: str) -> AsyncIterator[Product]:
         """A search that no index helps: each statement looks through so many ids."""
-        end = await self._db.read(lambda c: c.scalar(select(func.max(product.c.id)))) or 0
-        matching = _bounded(_filtered(criteria.category), criteria.min_price, criteria.max_price)
-        matching = matching.where(search.contains(query)).order_by(product.c.id).limit(_BATCH)
-        last = 0
-        while last < end:
-            stop = last + search.STRIDE
-            found = await self._products(matching.where(product.c.id > last, product.c.id <= stop))
-            for each in found:
-                yield each
-            last = found[-1].id if len(found) == _BATCH else stop
+        matching = search.bounded(_filtered(criteria.category), criteria.min_price, criteria.max_price)
+        matching = matching.where(search.contains(query)) if query else matching
+        matching = matching.order_by(product.c.id).limit(_BATCH)
+        async for last, stop in search.strides(self._db):
+            while last < stop:
+                found = await self._products(matching.where(product.c.id > last, product.c.id <= stop))
+                for each in found:
+                    yield each
+                last = found[-1].id if len(found) == _BATCH else stop
 
     def _matching(self, criteria: Criteria, query: str) -> Select[Any]:
         statement = _filtered(criteria.category).order_by(self._place(query)).limit(_BATCH)
-        if query:
-            statement = search.narrowed(statement, [query], on_sqlite=self._db.is_sqlite, tags=False)
-            statement = statement.where(search.contains(query))
-        return _bounded(statement, criteria.min_price, criteria.max_price)
+        statement = search.narrowed(statement, query, on_sqlite=self._db.is_sqlite)
+        statement = statement.where(search.contains(query))
+        return search.bounded(statement, criteria.min_price, criteria.max_price)
 
     def _place(self, query: str) -> ColumnElement[int]:
         return search.place(query, on_sqlite=self._db.is_sqlite)
@@ -125,17 +121,7 @@ class SqlProducts:
         return await self._db.write(add)
 
     async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
-        # The database only sieves, alike on SQLite and PostgreSQL; what fits how well, the domain says.
-        hits = [search.mentions(stem) for stem in wish.stems]
-        count = sum((case((hit, 1), else_=0) for hit in hits), literal(0))
-        statement = _bounded(_filtered(wish.category), wish.min_price, wish.max_price)
-        if hits:
-            stems = list(wish.stems)
-            statement = search.narrowed(statement, stems, on_sqlite=self._db.is_sqlite, tags=True)
-            statement = statement.where(or_(*hits))
-        by_price = {Ranking.CHEAPEST: product.c.price, Ranking.DEAREST: product.c.price.desc()}
-        ranking = [by_price[wish.ranking]] if wish.ranking in by_price else []
-        return await self._products(statement.order_by(count.desc(), *ranking, product.c.id).limit(limit))
+        return [_product(row) for row in await self._candidates.find(wish, limit)]
 
     async def edit(self, edit: Edit) -> Product | None:
         return await self._db.write(lambda c: self._edit(c, edit))
@@ -182,11 +168,3 @@ def _product(row: Row[Any] | Sequence[Any]) -> Product:
 def _filtered(category: Category) -> Select[Any]:
     statement = select(*_COLUMNS)
     return statement.where(product.c.category == int(category)) if category else statement
-
-
-def _bounded(statement: Select[Any], min_price: int, max_price: int) -> Select[Any]:
-    if min_price:
-        statement = statement.where(product.c.price >= min_price)
-    if max_price:
-        statement = statement.where(product.c.price <= max_price)
-    return statement

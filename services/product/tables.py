@@ -39,6 +39,8 @@ product = Table(
     #: Counts the edits.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Index("product_category", "category", "id"),
+    Index("product_by_price", "price", "id"),
+    Index("product_by_category_price", "category", "price", "id"),
     sqlite_autoincrement=True,  # an id is never given twice
 )
 
