@@ -73,13 +73,13 @@ class MeshCall:
         flight = self._flight
         while (attempt := await self._attempt()) is not None:
             metadata: Metadata = await attempt.native.initial_metadata()
-            if flight.done or attempt.state is _COMMITTED:
+            if attempt.state is _COMMITTED or (flight.done and attempt is flight.attempt):
                 return metadata
             if attempt.state is _OPEN and not attempt.native.done():
                 flight.delivered(attempt)
                 return metadata
             # It has failed, or is about to end: what it has is not what the caller will see.
-            if attempt.state is _OPEN:
+            if not flight.done and attempt is flight.attempt:
                 await flight.changed()
         status = flight.machine.status
         return _metadata(status.initial if status else ())
@@ -114,7 +114,7 @@ class MeshCall:
                     raise
             if not attempt.native.done():
                 return
-            if attempt.state is _OPEN:
+            if not flight.done and attempt is flight.attempt:
                 await flight.changed()
         if flight.error is not None:
             raise flight.outcome()

@@ -97,7 +97,7 @@ class Connection:
     def look(self) -> bool:
         """Return whether it is connected now, rather than when the loop comes to tell."""
         if self.closed or self.channel.get_state() is _READY:
-            return self.machine.connected
+            return self.machine.carries_calls
         self._tell(self.machine.on_disconnected())
         return False
 

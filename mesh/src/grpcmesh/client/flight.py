@@ -167,8 +167,13 @@ class Flight(Listeners):
         do = self.machine.attempt_ended(attempt, now)
         if do is _END:
             self._finish()
-        else:
-            self._perform(do)
+            return
+        if self.machine.live and attempt is self.attempt:
+            # Whoever waits for this one's metadata goes on with one that runs (hedging).
+            running: Any = self.machine.live[-1]
+            self.attempt = running
+            self._tell()
+        self._perform(do)
 
     # -- the pool --------------------------------------------------------------------------------
 
@@ -283,6 +288,9 @@ class Flight(Listeners):
             self._abandon(attempt)
         if status is not None:
             call.error = self.error = error_of(status)
+        else:
+            winner: Any = machine.winner
+            self.attempt = winner
         call.ended = core.clock()
         self.done = True
         for end in self._ends:

@@ -32,7 +32,7 @@ class Hedging:
         Args:
             attempts: Begun so far, the one that begins now included.
         """
-        if attempts >= self._config.max_attempts:
+        if self.exhausted(attempts):
             return None
         if self._latency is None:
             return self._config.hedging_delay
@@ -52,11 +52,15 @@ class Hedging:
             pushback: What the server asked for, in seconds; negative: not to try again; None: nothing.
             forgiven: Whether the code is not fatal: no server has seen the attempt, or it took too long.
         """
-        if attempts >= self._config.max_attempts or (self.fatal(code) and not forgiven):
+        if self.exhausted(attempts) or (self.fatal(code) and not forgiven):
             return None
         if pushback is None:
             return 0.0
         return None if pushback < 0 else pushback
+
+    def exhausted(self, attempts: int) -> bool:
+        """Whether a call that has begun so many attempts gets no more."""
+        return attempts >= self._config.max_attempts
 
     def fatal(self, code: grpc.StatusCode) -> bool:
         """Whether this code ends the call even while other attempts run."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -25,8 +25,13 @@ class _Selector(selectors.DefaultSelector):
     """Instead of waiting for its timeout, moves the clock on by it."""
 
     clock: VirtualClock
+    #: Called instead when nothing is due now.
+    on_idle: Callable[[], None] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.on_idle is not None and timeout != 0:
+            self.on_idle()
+            return super().select(0)
         if timeout is None:
             raise RuntimeError("virtual time: everything waits and no timer is set")
         self.clock.advance(timeout)
@@ -42,10 +47,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _Selector()
         selector.clock = self.clock = VirtualClock()
+        self._idle = selector
         super().__init__(selector)
 
     def time(self) -> float:
         return self.clock.now
+
+    def run_until_idle(self) -> None:
+        """Run what is due now, and what follows from it, until only timers are left."""
+        self._idle.on_idle = self.stop
+        try:
+            self.run_forever()
+        finally:
+            self._idle.on_idle = None
 
 
 def run_in_virtual_time(coroutine: Coroutine[Any, Any, _T]) -> _T:

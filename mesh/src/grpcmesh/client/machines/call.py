@@ -146,8 +146,11 @@ class CallMachine:
 
     def hedge_due(self, now: float) -> Do:
         """The wait for an answer has been long enough: another endpoint may be faster."""
+        hedging = self._rules.hedging
         if self.state is not _ATTEMPTING or self.winner is not None or self._hedged_enough:
             return Do.NOTHING
+        if hedging is None or hedging.exhausted(self.call.attempts):
+            return Do.NOTHING  # a failure has brought the last attempt forward
         if self.live:
             self.avoid = self.live[-1].endpoint
         return self._pick(now) if self._rules.retry.hedge(now) else Do.NOTHING
@@ -248,7 +251,9 @@ class CallMachine:
         forgiven = status.unsent or self._late(status, now)
         if status.final or (hedging.fatal(status.code) and not forgiven):
             return self._end(status)
-        wait = hedging.after_failure(status.code, attempts, pushback, forgiven)
+        wait = None
+        if not self._hedged_enough:
+            wait = hedging.after_failure(status.code, attempts, pushback, forgiven)
         if wait is None:
             self._hedged_enough = True
         elif rules.retry.hedge(now):

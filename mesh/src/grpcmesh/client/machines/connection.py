@@ -56,6 +56,11 @@ class ConnectionMachine:
         return self.state in _CONNECTED
 
     @property
+    def carries_calls(self) -> bool:
+        """Whether a server may have seen calls that were begun on it, as far as is known."""
+        return self.connected or self.state is _DRAINING
+
+    @property
     def settled(self) -> bool:
         """Whether it is connected and its server has said how it is."""
         return self.state is _READY or self.state is _UNHEALTHY

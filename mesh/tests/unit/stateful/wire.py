@@ -1,10 +1,12 @@
 """gRPC's native channels without a wire: what the client's driver sees of them, under a test's control.
 
 The order of events is grpc.aio's: a status reaches the done callbacks first, and then the response is there;
-a native call that is cancelled raises `CancelledError` in whoever reads it.
+a server's status arrives after its messages have been taken; a native call that is cancelled raises
+`CancelledError` in whoever reads it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from typing import Any
 
@@ -12,41 +14,81 @@ import grpc
 from grpc.aio import EOF, AioRpcError, Metadata
 
 OK, UNAVAILABLE, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 Connectivity = grpc.ChannelConnectivity
 NO_CONNECTION = "failed to connect to all addresses; last error: refused"
+#: Metadata by which the test knows which logical call a native one belongs to.
+TAG = "tag"
+#: Seconds between a status and its response, where responses are late.
+LATE = 0.01
 
 
 class FakeNative:
     """A native call of any kind. Responses are bytes that begin with `number`, which no other call has."""
 
-    def __init__(self, channel: "FakeChannel", path: str, request: Any, timeout: float | None) -> None:
+    def __init__(
+        self, channel: "FakeChannel", path: str, request: Any, timeout: float | None, metadata: Any
+    ) -> None:
         self.channel, self.path = channel, path
+        #: Empty: it is no call of the test's, but the mesh asking why a connection fails.
+        self.tag: str = dict(iter(metadata or ())).get(TAG, "")
         self.loop = asyncio.get_running_loop()
         self.number = channel.wire.register(self)
+        self.began = self.loop.time()
+        self.deadline = None if timeout is None else self.began + timeout
+        self.ended: float | None = None
+        #: Requests and messages, in order, as they were sent.
+        self.requests: list[bytes] = []
+        self.sent: list[bytes] = []
         self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
-        self.was_cancelled = False
+        #: Whether this side has cancelled it, and whether its server has said how it ended.
+        self.was_cancelled = self.said = False
+        #: What the server has said while there are messages that nobody has taken.
+        self.unheard: tuple[grpc.StatusCode, str, Metadata] | None = None
         self._callbacks: list[Callable[[Any], None]] = []
         self._response: asyncio.Future[Any] = self.loop.create_future()
-        self._messages: asyncio.Queue[Any] = asyncio.Queue()
+        self._head: asyncio.Future[None] = self.loop.create_future()
+        self._messages: deque[bytes] = deque()
+        self._readers = 0
+        self._news = asyncio.Event()
         self._timer = self.loop.call_later(timeout, self._expire) if timeout is not None else None
         self._poller = self.loop.create_task(self._poll(request)) if not isinstance(request, bytes) else None
 
+    @property
+    def responded(self) -> bool:
+        """Whether what follows the status is there, too."""
+        return self._response.done()
+
+    @property
+    def seen(self) -> bool:
+        """Whether a server can have seen it."""
+        return self.number not in self.channel.wire.unsent
+
     # -- the test --------------------------------------------------------------------------------
 
-    def end(self, code: grpc.StatusCode, details: str = "", trailing: Iterable[Any] = ()) -> None:
-        """The status arrives. With OK, a unary call has its response."""
-        if self.status is not None:
-            return
-        self.status = (code, details, Metadata(*trailing))
-        self._stop()
-        for callback in self._callbacks:
-            callback(self)
-        self._messages.put_nowait(EOF)
-        self._response.set_result(b"%d:0" % self.number)
+    def answer(self, code: grpc.StatusCode, details: str = "", trailing: Iterable[Any] = ()) -> None:
+        """The server ends it. With OK, a unary call has its response."""
+        if self.status is None and self.unheard is None:
+            self.unheard = (code, details, Metadata(*trailing))
+            self._hear()
 
     def send(self) -> None:
         """One message of a response stream arrives."""
-        self._messages.put_nowait(b"%d:m" % self.number)
+        if self.status is None and self.unheard is None:
+            self.head()
+            self.sent.append(b"%d:%d" % (self.number, len(self.sent)))
+            self._messages.append(self.sent[-1])
+            self._tell()
+
+    def head(self) -> None:
+        """The initial metadata arrives."""
+        if not self._head.done():
+            self._head.set_result(None)
+
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """It ends, and no server has said so."""
+        if self.status is None:
+            self._end((code, details, Metadata()))
 
     # -- grpc.aio --------------------------------------------------------------------------------
 
@@ -79,11 +121,14 @@ class FakeNative:
         return ""
 
     async def initial_metadata(self) -> Metadata:
-        await self._status()
+        if not self._head.done():
+            await asyncio.shield(self._head)
         return Metadata()
 
     async def wait_for_connection(self) -> None:
-        await self._raise_for_status()
+        await self.initial_metadata()
+        if self.status is not None:
+            self._raise()
 
     def __await__(self) -> Generator[Any, None, Any]:
         if not self._response.done():
@@ -92,26 +137,63 @@ class FakeNative:
         return self._response.result()
 
     async def read(self) -> Any:
-        message = await self._messages.get()
-        if message is EOF:
-            self._messages.put_nowait(EOF)
-            self._raise()
-        return message
+        self._readers += 1
+        try:
+            while not self._messages and self.status is None:
+                await self._news.wait()
+        finally:
+            self._readers -= 1
+        if self._messages and not self.was_cancelled:
+            message = self._messages.popleft()
+            self._hear()
+            return message
+        self._raise()
+        return EOF
 
     async def write(self, request: bytes) -> None:
         if self.status is not None:
             raise asyncio.InvalidStateError("RPC already finished.")
+        self.requests.append(request)
+        while self.channel.wire.stalled and self.status is None:
+            await self._news.wait()
+        if self.status is not None:
+            self._raise()
 
     async def done_writing(self) -> None: ...
 
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        if self.unheard is not None and self.status is None and len(self._messages) <= self._readers:
+            self.said = True
+            self._end(self.unheard)
+
+    def _end(self, status: tuple[grpc.StatusCode, str, Metadata]) -> None:
+        self.status, self.ended = status, self.loop.time()
+        self.channel.natives.pop(self, None)
+        for pending in (self._timer, self._poller):
+            if pending is not None:
+                pending.cancel()
+        for callback in self._callbacks:
+            callback(self)
+        self.head()
+        self._tell()
+        if self.channel.wire.late and status[0] is OK:
+            self.loop.call_later(LATE, self._respond)
+        else:
+            self._respond()
+
+    def _respond(self) -> None:
+        self._response.set_result(b"%d:0" % self.number)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news.clear()
+
     async def _status(self) -> tuple[grpc.StatusCode, str, Metadata]:
         while self.status is None:
-            await asyncio.shield(self._response)
+            await self._news.wait()
         return self.status
-
-    async def _raise_for_status(self) -> None:
-        await self._status()
-        self._raise()
 
     def _raise(self) -> None:
         assert self.status is not None
@@ -123,21 +205,16 @@ class FakeNative:
 
     def _expire(self) -> None:
         if not self.channel.wire.forgetful:
-            self.end(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-
-    def _stop(self) -> None:
-        self.channel.natives.pop(self, None)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._poller is not None:
-            self._poller.cancel()
+            self.end(DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     async def _poll(self, requests: Any) -> None:
         if isinstance(requests, AsyncIterable):
-            async for _ in requests:
+            async for request in requests:
+                self.requests.append(request)
                 await asyncio.sleep(0)
         elif requests is not None:
-            for _ in requests:
+            for request in requests:
+                self.requests.append(request)
                 await asyncio.sleep(0)
 
 
@@ -146,10 +223,24 @@ class FakeChannel:
 
     def __init__(self, wire: "Wire", uri: str) -> None:
         self.wire, self.address = wire, uri.partition(":")[2]
-        self.state = Connectivity.READY if wire.is_up(self.address) else Connectivity.TRANSIENT_FAILURE
+        self.state = Connectivity.TRANSIENT_FAILURE
+        if self.address not in wire.down:
+            self.state = Connectivity.CONNECTING if wire.slow else Connectivity.READY
         self._changed = asyncio.Event()
         self.natives: dict[FakeNative, None] = {}
         wire.channels.append(self)
+
+    @property
+    def ready(self) -> bool:
+        return self.state is Connectivity.READY
+
+    @property
+    def failed(self) -> bool:
+        return self.state is Connectivity.TRANSIENT_FAILURE
+
+    @property
+    def closed(self) -> bool:
+        return self.state is Connectivity.SHUTDOWN
 
     def turn(self, state: grpc.ChannelConnectivity) -> None:
         """The connection is made, or breaks: then its calls end with it."""
@@ -166,7 +257,8 @@ class FakeChannel:
         return self.state
 
     async def wait_for_state_change(self, last: grpc.ChannelConnectivity) -> None:
-        while self.state is last:
+        # C-core tells a watcher of every change, even of one that is past by now.
+        if self.state is last:
             await self._changed.wait()
 
     async def close(self, grace: float | None = None) -> None:
@@ -178,10 +270,10 @@ class FakeChannel:
         def call(
             request: Any, timeout: float | None = None, metadata: Any = None, **options: Any
         ) -> FakeNative:
-            if self.state is Connectivity.SHUTDOWN:
+            if self.closed:
                 raise grpc.aio.UsageError("Channel is closed.")
-            native = FakeNative(self, path, request, timeout)
-            if self.state is not Connectivity.READY:
+            native = FakeNative(self, path, request, timeout, metadata)
+            if not self.ready:
                 self.wire.unsent.add(native.number)
                 native.loop.call_soon(native.end, UNAVAILABLE, NO_CONNECTION)
             return native
@@ -199,26 +291,39 @@ class Wire:
         self.down: set[str] = set()
         #: By number.
         self.natives: list[FakeNative] = []
+        self._by_tag: dict[str, list[FakeNative]] = {}
         #: Natives that no server has seen.
         self.unsent: set[int] = set()
-        #: Whether native calls forget their deadlines.
-        self.forgetful = False
+        #: Whether native calls forget their deadlines, responses come later than their status, writes wait,
+        #: and channels connect only when they are told to.
+        self.forgetful = self.late = self.stalled = self.slow = False
 
     def open(self, uri: str, *arguments: Any) -> FakeChannel:
         """Instead of `grpc.aio.insecure_channel`."""
         return FakeChannel(self, uri)
 
-    def is_up(self, address: str) -> bool:
-        return address not in self.down
-
     def register(self, native: FakeNative) -> int:
+        if not native.tag:
+            return -1
         native.channel.natives[native] = None
+        self._by_tag.setdefault(native.tag, []).append(native)
         self.natives.append(native)
         return len(self.natives) - 1
 
     def live(self) -> list[FakeNative]:
         """Natives that have not ended, oldest first."""
         return [native for native in self.natives if native.status is None]
+
+    def of(self, tag: str) -> list[FakeNative]:
+        """Natives of one logical call, oldest first."""
+        return self._by_tag.get(tag, [])
+
+    def connect(self, address: str) -> None:
+        """The peer is there: every channel to it connects."""
+        self.down.discard(address)
+        for channel in self.channels:
+            if channel.address == address:
+                channel.turn(Connectivity.READY)
 
     def cut(self, address: str) -> None:
         """The peer is gone."""
@@ -227,9 +332,7 @@ class Wire:
             if channel.address == address:
                 channel.turn(Connectivity.TRANSIENT_FAILURE)
 
-    def restore(self, address: str) -> None:
-        """It is back."""
-        self.down.discard(address)
-        for channel in self.channels:
-            if channel.address == address:
-                channel.turn(Connectivity.READY)
+    def blink(self, address: str) -> None:
+        """The peer goes, and is back before anybody can look."""
+        self.cut(address)
+        self.connect(address)

@@ -1,0 +1,283 @@
+"""The invariants of a call (docs/calls.md), checked after each step: what holds at any moment.
+
+What must hold of a call that has ended is in `outcomes`.
+"""
+
+import asyncio
+from collections import Counter
+from itertools import pairwise
+
+from tests.unit.stateful import outcomes
+from tests.unit.stateful.layers import tag_of
+from tests.unit.stateful.wire import DEADLINE_EXCEEDED, LATE, FakeChannel, FakeNative
+from tests.unit.stateful.world import (
+    ATTEMPT_TIMEOUT,
+    DRAIN_TIMEOUT,
+    IDEMPOTENT,
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    ONE_REQUEST,
+    STREAMS,
+    UNAVAILABLE,
+    Made,
+    World,
+)
+
+#: Seconds by which the watchdog has ended a call that gRPC forgot.
+FORGOTTEN = 1.6
+_SOON = 0.001
+_HEDGING_DELAY = 0.05
+
+
+class Invariants:
+    """Watches one world. `check` is called after each step, `check_end` when the channel has been closed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._seen_calls = self._seen_natives = 0
+        #: Calls that run, and natives of calls that have ended.
+        self._open: list[Made] = []
+        self._final: dict[str, int] = {}
+        self._ready: set[str] = set()
+        #: When the set of ready endpoints has changed last.
+        self._turned = world.loop.time()
+        self._currents: set[FakeChannel] = set()
+        self._forgetful = False
+
+    def check(self) -> None:
+        world = self.world
+        self._open += world.made[self._seen_calls :]
+        self._seen_calls = len(world.made)
+        self._forgetful = self._forgetful or world.wire.forgetful
+        if not world.closed:
+            self.only_connected_endpoints_are_picked_from()
+            self.connections_that_are_given_up_are_closed()
+        self.every_call_ends_once_with_one_code()
+        self.hooks_that_were_entered_are_left()
+        self.what_is_in_flight_is_counted()
+        self.what_waits_is_counted()
+        self.nothing_outlives_its_deadline()
+        self.one_attempt_answers()
+        self.only_what_is_harmless_is_sent_again()
+        self.retries_keep_to_their_rules()
+        self.retries_keep_to_the_budget()
+        self.no_call_is_forgotten()
+        self.errors_of_layers_are_counted()
+        assert world.told == []
+        for made in [made for made in self._open if world.done(made)]:
+            outcomes.check(world, made)
+            self._open.remove(made)
+            self._final[made.tag] = len(world.wire.of(made.tag))
+
+    def check_end(self) -> None:
+        world = self.world
+        self.check()
+        assert not self._open
+        assert not world.attempts.live
+        assert not world.inner_attempts.live
+        assert not world.wire.live()
+        assert world.channel.state()["waiting"] == 0
+        assert world.metric("mesh_breaker_in_flight") == 0
+        assert all(channel.closed for channel in world.wire.channels)
+        assert not [task for task in asyncio.all_tasks(world.loop) if not task.done()]
+        for made in world.made:
+            assert world.calls.left.get(made.tag, []) == [
+                c.code for c in world.calls.entered.get(made.tag, [])
+            ]
+            assert made.consumer is None or made.ends == 1
+
+    # -- one end ---------------------------------------------------------------------------------
+
+    def every_call_ends_once_with_one_code(self) -> None:
+        world = self.world
+        for made in self._open:
+            entered, left = world.calls.entered.get(made.tag, []), world.calls.left.get(made.tag, [])
+            done = world.done(made)
+            assert left == [call.code for call in entered] * done
+            assert made.call is None or made.call.done() is done
+            assert made.consumer is None or made.ends == done
+        for tag, natives in self._final.items():
+            assert len(world.wire.of(tag)) == natives
+
+    def hooks_that_were_entered_are_left(self) -> None:
+        world = self.world
+        for made in self._open:
+            inner = world.inner.entered.get(made.tag, [])
+            assert len(inner) <= 1
+            left = world.inner.left.get(made.tag, [])
+            assert left == [call.code for call in inner] * world.done(made)
+        for attempts in (world.attempts, world.inner_attempts):
+            assert len(attempts.entered) == len(attempts.left) + len(attempts.live)
+        running = {made.tag for made in self._open if not world.done(made)}
+        assert {tag_of(attempt.call) for attempt in world.attempts.live} <= running
+        if not world.options.tight:  # what the breaker refuses reaches no layer of the application
+            attempted = Counter({tag: len(codes) for tag, codes in world.calls.attempted.items()})
+            assert attempted == Counter(tag_of(attempt.call) for attempt in world.attempts.left)
+
+    def what_is_in_flight_is_counted(self) -> None:
+        world = self.world
+        live = world.attempts.live
+        counts = Counter(attempt.endpoint for attempt in live)
+        assert [e.in_flight for e in world.attempts.endpoints] == [
+            counts[e] for e in world.attempts.endpoints
+        ]
+        assert world.metric("mesh_breaker_in_flight") == len(live) <= world.options.concurrent
+        natives = [n for n in world.wire.natives[-200:] if n.status is None or not n.responded]
+        late = [n for n in natives if n.status is not None]
+        assert len(natives) - len(late) <= len(live) <= len(natives)
+        assert {n.tag for n in natives if n.status is None} <= {tag_of(attempt.call) for attempt in live}
+
+    def what_waits_is_counted(self) -> None:
+        world = self.world
+        waiting = world.channel.state()["waiting"]
+        idle = [made for made in self._open if not world.done(made) and not self._live(made)]
+        assert waiting <= min(len(idle), world.options.pending)
+        assert not waiting or not world.channel._core.balancer.rotation
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def nothing_outlives_its_deadline(self) -> None:
+        world = self.world
+        now, grace = world.loop.time(), FORGOTTEN if self._forgetful else LATE + _SOON
+        for made in self._open:
+            call = world.record(made)
+            assert call is not None or world.done(made)
+            if call is not None:
+                assert world.done(made) or call.deadline is None or now <= call.deadline + grace
+                for native in world.wire.of(made.tag):
+                    assert native.deadline is not None
+                    assert native.deadline <= call.deadline + _SOON
+                    if world.options.limits(made.kind):
+                        assert native.deadline <= native.began + ATTEMPT_TIMEOUT + _SOON
+
+    def no_call_is_forgotten(self) -> None:
+        """A call that runs has an attempt, waits for an endpoint, or is about to try again."""
+        world, now = self.world, self.world.loop.time()
+        for made in self._open:
+            if world.done(made) or self._live(made) or world.closed:
+                continue
+            last = world.last(made)
+            moved = max(self._turned, made.started, last.ended if last and last.ended else 0.0)
+            if self._ready:
+                assert now <= moved + MAX_BACKOFF + _SOON
+            elif not made.patient and self._hopeless():
+                assert now <= moved + MAX_ATTEMPTS * MAX_BACKOFF + _SOON
+
+    # -- answers and attempts --------------------------------------------------------------------
+
+    def one_attempt_answers(self) -> None:
+        world = self.world
+        for made in self._open:
+            natives = world.wire.of(made.tag)
+            if made.committed is not None:
+                assert len(natives) == made.committed
+                assert len([n for n in natives if n.status is None]) <= 1
+            if made.received:
+                winner = world.wire.natives[int(made.received[0].split(b":")[0])]
+                assert winner in natives
+                sent = winner.sent if made.kind in STREAMS else [b"%d:0" % winner.number]
+                assert made.received == sent[: len(made.received)]
+
+    def only_what_is_harmless_is_sent_again(self) -> None:
+        for made in self._open:
+            natives = self.world.wire.of(made.tag)
+            seen = [native for native in natives if native.seen]
+            assert len(seen) <= (MAX_ATTEMPTS if made.kind in IDEMPOTENT else 1)
+            if made.kind not in ONE_REQUEST:
+                assert len(natives) <= 1
+            if not made.patient:
+                assert len(natives) <= MAX_ATTEMPTS
+
+    def retries_keep_to_their_rules(self) -> None:
+        """An attempt follows a failure that allows it, and no sooner than the server asked for."""
+        options = self.world.options
+        for made in self._open:
+            hedged = options.hedges(made.kind)
+            for native, following in pairwise(self.world.wire.of(made.tag)):
+                if hedged:
+                    self._follows_as_hedge(native, self.world.last(made) or following, following)
+                else:
+                    assert native.ended is not None
+                    self._follows_as_retry(native, following, options.limits(made.kind))
+
+    def _follows_as_retry(self, native: FakeNative, following: FakeNative, limited: bool) -> None:
+        assert native.status is not None
+        assert native.ended is not None
+        assert native.ended <= following.began
+        pushback = outcomes.pushback(native)
+        assert pushback is None or 0 <= pushback <= following.began - native.ended + _SOON
+        if native.said:
+            assert native.status[0] is UNAVAILABLE
+        if native.status[0] is DEADLINE_EXCEEDED:
+            assert limited
+        if native.was_cancelled:
+            assert self._left(native.channel)
+
+    def _follows_as_hedge(self, native: FakeNative, last: FakeNative, following: FakeNative) -> None:
+        pushback = outcomes.pushback(native)
+        if pushback is not None and pushback < 0:
+            assert native.ended is not None
+            assert last.began <= native.ended
+        if native.ended is None or native.ended > following.began:
+            assert following.began >= native.began + _HEDGING_DELAY - _SOON
+
+    def retries_keep_to_the_budget(self) -> None:
+        world, now = self.world, self.world.loop.time()
+        calls = [made for made in world.made if made.started > now - 20]
+        bound = max(0.2 * len(calls), 10 * world.options.config.retry.budget_floor)
+        repeated = [
+            native
+            for made in world.made
+            if not made.patient
+            for native in world.wire.of(made.tag)[1:]
+            if native.began > now - 9
+        ]
+        assert len(repeated) <= bound + 1
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def only_connected_endpoints_are_picked_from(self) -> None:
+        """An endpoint is in rotation exactly while the connection that its calls go to is connected."""
+        world, connections = self.world, self.world.connections
+        connections.update(world.loop.time())
+        ready = connections.ready()
+        if ready != self._ready:
+            self._ready, self._turned = ready, world.loop.time()
+        ejected = world.channel.state()["ejected"].keys()
+        rotation = {endpoint.address for endpoint in world.channel._core.balancer.rotation}
+        assert rotation == (ready - ejected or ready)
+        currents = {slot.current for slot in connections.slots.values()}
+        for native in world.wire.natives[self._seen_natives :]:
+            assert native.channel in currents | self._currents
+        self._seen_natives, self._currents = len(world.wire.natives), currents
+
+    def connections_that_are_given_up_are_closed(self) -> None:
+        """At once when their last call has ended; those of an address that left within the drain timeout."""
+        world, now = self.world, self.world.loop.time()
+        for given_up in world.connections.given_up:
+            channel = given_up.channel
+            assert channel.closed or channel.natives
+            if given_up.since is not None:
+                assert channel.closed or now <= given_up.since + DRAIN_TIMEOUT + _SOON
+        assert not [slot for slot in world.connections.slots.values() if slot.current.closed]
+
+    # -- the mesh's own machinery ----------------------------------------------------------------
+
+    def errors_of_layers_are_counted(self) -> None:
+        world = self.world
+        raised = world.trouble.raised + world.attempt_trouble.raised
+        assert world.metric("mesh_layer_errors_total") == raised
+        assert world.metric("mesh_task_restarts_total") == world.resolver.broken
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _live(self, made: Made) -> bool:
+        return any(n.status is None or not n.responded for n in self.world.wire.of(made.tag))
+
+    def _left(self, channel: FakeChannel) -> bool:
+        return any(g.channel is channel and g.since is not None for g in self.world.connections.given_up)
+
+    def _hopeless(self) -> bool:
+        """Whether every connection has failed to connect."""
+        slots = self.world.connections.slots.values()
+        return all(not slot.current.ready and slot.current.failed for slot in slots)

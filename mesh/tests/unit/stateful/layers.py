@@ -1,0 +1,107 @@
+"""Layers that note what they are told, and layers that raise or refuse."""
+
+from typing import Any
+
+import grpc
+
+from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer
+from grpcmesh.errors import FailedPrecondition
+from tests.unit.stateful.wire import TAG
+
+#: What a layer does in its hooks: nothing, raise in one of them, or refuse what begins.
+CALL_MOODS = ["calm", "calm", "calm", "start", "attempt", "end", "refuse"]
+ATTEMPT_MOODS = ["calm", "calm", "calm", "start", "end", "refuse"]
+
+
+def tag_of(call: ClientCall) -> str:
+    """Return which of the test's calls this is."""
+    return next(str(value) for key, value in call.metadata if key == TAG)
+
+
+class Calls(ClientLayer):
+    """Notes the calls that begin and end."""
+
+    def __init__(self) -> None:
+        self.entered: dict[str, list[ClientCall]] = {}
+        self.left: dict[str, list[grpc.StatusCode]] = {}
+        #: Codes of the attempts, as they ended.
+        self.attempted: dict[str, list[grpc.StatusCode]] = {}
+
+    def on_start(self, call: ClientCall) -> None:
+        self.entered.setdefault(tag_of(call), []).append(call)
+
+    def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
+        self.attempted.setdefault(tag_of(call), []).append(code)
+
+    def on_end(self, call: ClientCall) -> None:
+        self.left.setdefault(tag_of(call), []).append(call.code)
+
+
+class Attempts(AttemptLayer):
+    """Notes the attempts that begin and end."""
+
+    def __init__(self) -> None:
+        self.entered: list[Attempt] = []
+        self.left: list[Attempt] = []
+        self.live: dict[Attempt, None] = {}
+        #: Endpoints that have had an attempt.
+        self.endpoints: dict[Any, None] = {}
+
+    def on_start(self, attempt: Attempt) -> None:
+        self.entered.append(attempt)
+        self.live[attempt] = self.endpoints[attempt.endpoint] = None
+
+    def on_end(self, attempt: Attempt) -> None:
+        self.left.append(attempt)
+        self.live.pop(attempt, None)
+
+
+class Trouble(ClientLayer):
+    """Raises in one of its hooks, or refuses calls."""
+
+    def __init__(self) -> None:
+        self.mood = "calm"
+        self.raised = 0
+        #: Calls that were refused.
+        self.refused: set[str] = set()
+
+    def on_start(self, call: ClientCall) -> None:
+        self._trouble("start")
+        if self.mood == "refuse":
+            self.refused.add(tag_of(call))
+            raise FailedPrecondition("no", "NO")
+
+    def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
+        self._trouble("attempt")
+
+    def on_end(self, call: ClientCall) -> None:
+        self._trouble("end")
+
+    def _trouble(self, hook: str) -> None:
+        if self.mood == hook:
+            self.raised += 1
+            raise ValueError(hook)
+
+
+class AttemptTrouble(AttemptLayer):
+    """The same for attempts."""
+
+    def __init__(self) -> None:
+        self.mood = "calm"
+        self.raised = 0
+        #: Calls one of whose attempts was refused.
+        self.refused: set[str] = set()
+
+    def on_start(self, attempt: Attempt) -> None:
+        self._trouble("start")
+        if self.mood == "refuse":
+            self.refused.add(tag_of(attempt.call))
+            raise FailedPrecondition("no", "NO")
+
+    def on_end(self, attempt: Attempt) -> None:
+        self._trouble("end")
+
+    def _trouble(self, hook: str) -> None:
+        if self.mood == hook:
+            self.raised += 1
+            raise ValueError(hook)

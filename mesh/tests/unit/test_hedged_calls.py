@@ -1,0 +1,70 @@
+"""What a caller sees of a hedged call whose attempts do not all end alike, over the fake wire."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from tests.unit.stateful.wire import NO_CONNECTION
+from tests.unit.stateful.world import Made, Options, World
+
+OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World(Options(hedged=True))
+    yield world
+    world.close(None)
+    world.dispose()
+    assert world.told == []
+
+
+def hedged(world: World, *, head: bool = False) -> Made:
+    """Make a call and let time pass until two attempts of it run."""
+    made = world.make("unary", consume=True, head=head)
+    world.settle(0.06)
+    assert len(world.wire.live()) == 2
+    return made
+
+
+def test_a_caller_that_waits_for_metadata_goes_on_with_the_attempt_that_runs(world: World) -> None:
+    made = hedged(world, head=True)
+    first, second = world.wire.live()
+    for native in (second, *world.wire.natives[2:]):
+        native.answer(UNAVAILABLE, "sick")
+    world.settle()  # on a8def03 and after it, until now: the event loop stood still here, for ever
+    for native in world.wire.natives[2:]:
+        native.answer(UNAVAILABLE, "sick")
+    world.settle()
+    assert not made.call.done()
+    first.head()
+    world.settle()
+    first.answer(OK, "first")
+    world.settle()
+    assert made.received == [b"%d:0" % first.number]
+    assert world.run(made.call.details()) == "first"
+
+
+def test_the_details_and_the_metadata_are_those_of_the_answer(world: World) -> None:
+    made = hedged(world)
+    first, second = world.wire.live()
+    first.answer(OK, "first")
+    world.settle()
+    assert second.was_cancelled
+    assert made.received == [b"%d:0" % first.number]
+    assert world.run(made.call.details()) == "first"
+    world.run(made.call.initial_metadata())
+
+
+def test_a_server_cannot_pass_for_a_connection_that_was_never_made(world: World) -> None:
+    """A call that is made once stays one, on a connection that is being given up as well."""
+    made = world.make("poke", consume=True)
+    world.settle()
+    world.loop.call_soon(world.renew)
+    world.settle()
+    (native,) = world.wire.live()
+    native.answer(UNAVAILABLE, NO_CONNECTION)
+    world.settle(1.0)
+    assert made.call.done()
+    assert [n.path for n in world.wire.natives] == [native.path]
