@@ -348,7 +348,7 @@ def test_the_methods_are_what_the_machine_takes_them_for() -> None:
 
 
 Machine.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=70,
     stateful_step_count=50,
     phases=(Phase.generate,),  # a shrunk failure takes minutes: raise this by hand
     deadline=None,

@@ -46,6 +46,38 @@ def test_a_caller_that_waits_for_metadata_goes_on_with_the_attempt_that_runs(wor
     assert world.run(made.call.details()) == "first"
 
 
+def test_a_caller_that_has_seen_metadata_gets_that_attempts_answer(world: World) -> None:
+    made = world.make("unary", consume=True, head=True)
+    world.settle(0.06)
+    first, second = world.wire.live()
+    first.head()
+    world.settle()
+    assert second.was_cancelled
+    assert not made.call.done()
+    first.answer(OK)
+    world.settle()
+    assert made.received == [b"%d:0" % first.number]
+
+
+def test_a_failure_that_brings_the_last_attempt_forward_leaves_none_to_come(world: World) -> None:
+    made = world.make("unary")
+    world.settle(0.06)
+    world.wire.live()[0].answer(UNAVAILABLE, "sick")
+    world.settle(1.0)
+    assert made.call.attempts == len(world.wire.natives) == 3
+
+
+def test_a_server_that_wants_no_more_attempts_gets_none(world: World) -> None:
+    world.make("unary")
+    world.settle(0.06)
+    first, second = world.wire.live()
+    first.answer(UNAVAILABLE, "enough", [("grpc-retry-pushback-ms", "-1")])
+    world.settle()
+    second.answer(UNAVAILABLE, "sick")
+    world.settle(1.0)
+    assert len(world.wire.natives) == 2
+
+
 def test_the_details_and_the_metadata_are_those_of_the_answer(world: World) -> None:
     made = hedged(world)
     first, second = world.wire.live()

@@ -143,10 +143,11 @@ class Invariants:
             call = world.record(made)
             assert call is not None or world.done(made)
             if call is not None:
-                assert world.done(made) or call.deadline is None or now <= call.deadline + grace
+                deadline = call.deadline or 0.0
+                assert world.done(made) or now <= deadline + grace
                 for native in world.wire.of(made.tag):
                     assert native.deadline is not None
-                    assert native.deadline <= call.deadline + _SOON
+                    assert native.deadline <= deadline + _SOON
                     if world.options.limits(made.kind):
                         assert native.deadline <= native.began + ATTEMPT_TIMEOUT + _SOON
 

@@ -151,12 +151,12 @@ class FakeNative:
         return EOF
 
     async def write(self, request: bytes) -> None:
-        if self.status is not None:
+        if self.done():
             raise asyncio.InvalidStateError("RPC already finished.")
         self.requests.append(request)
         while self.channel.wire.stalled and self.status is None:
             await self._news.wait()
-        if self.status is not None:
+        if self.done():
             self._raise()
 
     async def done_writing(self) -> None: ...

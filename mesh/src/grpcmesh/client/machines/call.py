@@ -191,6 +191,8 @@ class CallMachine:
             return Do.END
         if attempt is self.winner:
             return self._end(status)
+        if self.winner is not None:
+            return Do.NOTHING  # one that has lost
         self.avoid = attempt.endpoint
         if rules.hedging is not None:
             return self._hedge_failed(rules.hedging, status, now)
