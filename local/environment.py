@@ -36,6 +36,7 @@ class Surroundings:
             **self._shared(),
             "MESH_SERVICE": spec.name,
             "MESH_REPLICA": f"{spec.name}-{number}",
+            **self._zone(number),
             "MESH_ADDRESS": place.at(place.mesh),
             "MESH_HEALTH_ADDRESS": place.at(place.health),
             "MESH_ADMIN_ADDRESS": place.at(place.admin),
@@ -46,6 +47,11 @@ class Surroundings:
             **(self._web(place) if spec.web else {}),
             **{k: v.replace("{state}", str(self.state.path)) for k, v in spec.environment.items()},
         }
+
+    def _zone(self, number: int) -> dict[str, str]:
+        """`MESHMART_ZONES=a,b`: replica 1 of each service is in a, 2 in b, 3 in a."""
+        zones = [zone.strip() for zone in self.base.get("MESHMART_ZONES", "").split(",") if zone.strip()]
+        return {"MESH_ZONE": zones[(number - 1) % len(zones)]} if zones else {}
 
     @staticmethod
     def _web(place: Place) -> dict[str, str]:

@@ -109,6 +109,14 @@ def test_the_mesh_takes_every_setting_that_it_is_given(rendered: Rendered) -> No
             assert config.authz.policy_file is not None
 
 
+def test_every_member_of_the_mesh_knows_its_zone_where_the_cluster_tells_it(rendered: Rendered) -> None:
+    for name, container in each_container(rendered):
+        sources = {v["name"]: v["valueFrom"] for v in container.get("env", ()) if "valueFrom" in v}
+        if "MESH_REPLICA" in sources:
+            path = "metadata.labels['topology.kubernetes.io/zone']"
+            assert sources["MESH_ZONE"] == {"fieldRef": {"fieldPath": path}}, name
+
+
 def test_every_volume_is_mounted_and_every_mount_has_a_volume(rendered: Rendered) -> None:
     for name, pod in rendered.pods():
         volumes = {v["name"] for v in pod["spec"].get("volumes", ())}

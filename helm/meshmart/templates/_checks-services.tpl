@@ -84,7 +84,7 @@
 {{- /* `env` may replace what the chart sets; what comes from elsewhere, and the long form, must not double it. */ -}}
 {{- define "meshmart.envProblems" -}}
 {{- $problems := list -}}
-{{- $elsewhere := list "MESH_REPLICA" -}}
+{{- $elsewhere := list "MESH_REPLICA" "MESH_ZONE" -}}
 {{- if .spec.database -}}
 {{- range include "meshmart.databaseEnv" .root | fromYamlArray }}{{ $elsewhere = append $elsewhere .name }}{{ end -}}
 {{- end -}}

@@ -109,6 +109,9 @@ MESH_IDENTITY_BUNDLE: /var/run/mesh/bundle/{{ $values.tls.trustBundle.key }}
 {{- define "meshmart.replicaEnv" -}}
 - name: MESH_REPLICA
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- /* Kubernetes 1.35 copies the label from the node to its pods; before, the variable is empty. */}}
+- name: MESH_ZONE
+  valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
 {{- end }}
 
 {{- define "meshmart.bundleKey" -}}

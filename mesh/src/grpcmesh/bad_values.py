@@ -23,6 +23,7 @@ Kind = Literal[
     "timeout",  # what is left of a call's time on its way, as its caller told it
     "status_details",
     "replica",
+    "zone",
     "policy",
     "token",
 ]

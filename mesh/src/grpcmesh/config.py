@@ -21,7 +21,7 @@ from grpcmesh.identity_config import IdentityConfig as IdentityConfig
 from grpcmesh.ports_config import AdminConfig as AdminConfig
 from grpcmesh.ports_config import HealthConfig as HealthConfig
 from grpcmesh.ports_config import ServerConfig as ServerConfig
-from grpcmesh.target import Target, parse_endpoint
+from grpcmesh.target import Target, is_zone, parse_endpoint
 
 
 def _require_nameserver(text: str) -> None:
@@ -91,7 +91,11 @@ class BalancerConfig:
     drain_timeout: float = 30.0
     """How long an endpoint that left DNS may take to finish its calls."""
     zone: str = ""
-    """Prefer endpoints of this zone while it has any; empty: no preference."""
+    """Prefer endpoints of this zone; empty: no preference, or that for the process's own."""
+    prefer_own_zone: bool = False
+    """Prefer endpoints of the zone in which this process runs (`MESH_ZONE`)."""
+    zone_min_endpoints: int = 1
+    """Endpoints of the preferred zone that have to be in rotation; with fewer there is no preference."""
 
     def __post_init__(self) -> None:
         known = typing.get_args(BalancerPolicy)
@@ -99,6 +103,7 @@ class BalancerConfig:
             _require(policy in known, f"balancer.policy: {policy!r} is none of {', '.join(known)}")
         for name in ("slow_start", "ewma_decay", "connect_timeout", "max_backoff", "drain_timeout"):
             _require(getattr(self, name) >= 0, f"balancer.{name}: must not be negative")
+        _require(self.zone_min_endpoints > 0, "balancer.zone_min_endpoints: must be positive")
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,8 @@ class MeshConfig:
     """The workload's name: `product`."""
     replica: str = ""
     """This process among the service's: `product-1`, or the pod's name."""
+    zone: str = ""
+    """Where this process runs, such as `eu-central-1a`: told to callers; empty: nobody knows."""
     namespace: str = "meshmart"
     """The Kubernetes namespace, and `ns` in SPIFFE identities."""
     cluster_domain: str = "cluster.local"
@@ -322,6 +329,12 @@ class MeshConfig:
 
     def __post_init__(self) -> None:
         _require(bool(self.service), "service: must not be empty")
+        _require(not self.zone or is_zone(self.zone), f"zone: {self.zone!r} is no name of a zone")
+
+    @property
+    def preferred_zone(self) -> str:
+        """The zone whose endpoints are preferred; empty: there is no preference."""
+        return self.balancer.zone or (self.zone if self.balancer.prefer_own_zone else "")
 
     def target(self, text: str) -> Target:
         """Understand what a channel is opened to: `product`, `product.shop` or a full name, and `:port`.

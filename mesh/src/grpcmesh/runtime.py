@@ -60,7 +60,7 @@ class App:
         self.member, self.policy = member, policy
         self.config, self.telemetry = member.config, member.telemetry
         health = self.config.health
-        self.health = HealthServicer(health.max_watchers, health.max_watchers_per_peer)
+        self.health = HealthServicer(health.max_watchers, health.max_watchers_per_peer, self.config.zone)
         self._no_tokens: ModuleNotFoundError | None = None
         self.verifier = self._token_verifier()
         self.server = MeshServer(

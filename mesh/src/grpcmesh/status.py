@@ -11,6 +11,7 @@ from google.rpc import status_pb2
 
 from grpcmesh import errors
 from grpcmesh.bad_values import bad_values
+from grpcmesh.target import is_zone
 
 #: Trailing metadata key of a serialized google.rpc.Status (gRPC "richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
@@ -33,6 +34,8 @@ REFUSED_KEY = "mesh-refused"
 ATTEMPTS_KEY = "mesh-previous-rpc-attempts"
 #: Initial metadata key by which a server of the mesh says so, in answer to a watch of its health.
 MEMBER_KEY = "mesh-member"
+#: Initial metadata key by which a server says, in the same answer, in which zone it runs.
+ZONE_KEY = "mesh-zone"
 #: Request metadata key of the milliseconds that the caller gives the call: by it the server sees how long the
 #: call has queued.
 TIMEOUT_KEY = "mesh-timeout-ms"
@@ -180,6 +183,20 @@ def replica_of(trailing: object) -> str:
             if isinstance(value, str) and _REPLICA.fullmatch(value):
                 return value
             bad_values.count("replica")
+            break
+    return ""
+
+
+def zone_of(initial: object) -> str:
+    """Return the zone in which a server runs, as its initial metadata says; empty where it says nothing.
+
+    What is no name of a zone is counted and left out.
+    """
+    for key, value in initial or ():  # type: ignore[attr-defined]
+        if key == ZONE_KEY:
+            if isinstance(value, str) and is_zone(value):
+                return value
+            bad_values.count("zone")
             break
     return ""
 

@@ -7,6 +7,8 @@ from typing import Self
 
 #: A DNS label as hosts carry them (RFC 1123), and underscores, which some local resolvers use.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+#: A zone, as Kubernetes writes the values of its labels.
+_ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 #: Characters of a whole name, without the trailing dot (RFC 1035, section 2.3.4).
 _LONGEST = 253
 _FORMS = "use SERVICE, SERVICE.NAMESPACE or a full name such as product.shop.svc.cluster.local, and :PORT"
@@ -135,3 +137,8 @@ def _in_cluster(name: str, cluster_domain: str) -> tuple[str, str]:
     if inner == name or len(labels) < 2:
         return "", ""
     return labels[-2], labels[-1]
+
+
+def is_zone(text: str) -> bool:
+    """Return whether a text may name a zone."""
+    return _ZONE.fullmatch(text) is not None

@@ -246,6 +246,50 @@ def test_the_preferred_zone_is_used_while_it_has_anyone() -> None:
     assert bench.shares(10) == {"2": 10}
 
 
+@pytest.mark.parametrize(("ready", "share"), [(10, 1.0), (8, 1.0), (5, 0.7), (1, 0.14), (0, 0.0)])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_zone_that_has_lost_endpoints_keeps_as_many_calls_as_it_can_take(
+    policy: BalancerPolicy, ready: int, share: float
+) -> None:
+    bench = Bench(policy, 0, zone="a")
+    near = [Endpoint(f"near-{i}", "a") for i in range(10)]
+    far = [Endpoint(f"far-{i}", "b") for i in range(10)]
+    for endpoint in (*near, *far):
+        bench.join(endpoint)
+    bench.clock.advance(10)
+    for endpoint in near[ready:]:
+        bench.balancer.set_state(endpoint, State.UNHEALTHY)
+    counts = bench.shares(4000)
+    kept = sum(count for address, count in counts.items() if address.startswith("near")) / 4000
+    assert kept == pytest.approx(share, abs=0.05)
+    assert bench.balancer.zones() == {"preferred": "a", "share": pytest.approx(share)}
+
+
+def test_a_zone_with_too_few_endpoints_is_not_preferred() -> None:
+    config = BalancerConfig(zone="a", zone_min_endpoints=2, slow_start=0.0)
+    balancer = Balancer(config, "ping", VirtualClock(), random.Random(7))
+    near, far = [Endpoint("near-0", "a"), Endpoint("near-1", "a")], [Endpoint("far", "b")]
+    balancer.replace([*near, *far])
+    for endpoint in (near[0], *far):
+        balancer.set_state(endpoint, State.READY)
+    assert {balancer.pick() for _ in range(20)} == {near[0], far[0]}
+    balancer.set_state(near[1], State.READY)
+    assert {balancer.pick() for _ in range(20)} == set(near)
+
+
+def test_a_retry_may_leave_the_zone_and_a_zone_that_is_told_later_counts() -> None:
+    config = BalancerConfig(zone="a", slow_start=0.0)
+    balancer = Balancer(config, "ping", VirtualClock(), random.Random(7))
+    near, far = Endpoint("near"), Endpoint("far", "b")
+    balancer.replace([near, far])
+    for endpoint in (near, far):
+        balancer.set_state(endpoint, State.READY)
+    assert {balancer.pick() for _ in range(20)} == {near, far}
+    balancer.set_zone(near, "a")
+    assert {balancer.pick() for _ in range(20)} == {near}
+    assert {balancer.pick(avoid=near) for _ in range(20)} == {far}
+
+
 def test_a_target_may_have_a_policy_of_its_own() -> None:
     config = BalancerConfig(policy="random", targets={"product": "least_request"})
     assert Balancer(config, "product").policy_name == "least_request"

@@ -117,6 +117,16 @@ def test_the_users_own_settings_pass_through_but_do_not_move_a_replica() -> None
     assert config.address == "127.0.1.2:50051"
 
 
+def test_replicas_are_spread_over_the_zones_that_the_user_names() -> None:
+    place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
+    base = {"MESHMART_ZONES": "a, b"}
+    zones = [
+        MeshConfig.from_env(surroundings(base).replica(SHOP["product"], n, place)).zone for n in (1, 2, 3)
+    ]
+    assert zones == ["a", "b", "a"]
+    assert MeshConfig.from_env(surroundings({}).replica(SHOP["product"], 1, place)).zone == ""
+
+
 def test_a_replica_takes_no_tls_below_1_3_unless_the_user_says_otherwise() -> None:
     place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
     assert surroundings({}).replica(SHOP["product"], 2, place)[CIPHER_SUITES] == TLS13_ONLY

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from grpcmesh.balancer.endpoint import SOURCES, Endpoint, State
+from grpcmesh.balancer.narrowing import Narrowing, Zones
 from grpcmesh.balancer.orca import LoadReport
 from grpcmesh.balancer.policies import make_policy
-from grpcmesh.balancer.policy import SlowStart
+from grpcmesh.balancer.policy import Policy, SlowStart
 from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng, monotonic, system_rng
 from grpcmesh.config import BalancerConfig
@@ -60,9 +61,10 @@ class Balancer:
         self._ejections = ejections
         self._config, self._clock, self._rng = config, clock, rng or system_rng()
         self.endpoints: dict[str, Endpoint] = {}
-        #: Those that are picked from: ready, not ejected, and of the preferred zone if that has any.
+        #: Those that are picked from: ready and not ejected.
         self.rotation: list[Endpoint] = []
-        self._target, self._zone = target, config.zone
+        self._target = target
+        self._zones = Zones(config.zone, config.zone_min_endpoints) if config.zone else None
         self._slow_start = SlowStart(config.slow_start, clock)
         self._known = False
         #: Load reports by how they came.
@@ -75,9 +77,16 @@ class Balancer:
         balancing = balancing or LoadBalancing(default)
         #: The name of the policy in force.
         self.policy_name: PolicyName = balancing.policy
-        self.policy = make_policy(balancing, self._config, self._slow_start, self._clock, self._rng)
+
+        def make() -> Policy:
+            return make_policy(balancing, self._config, self._slow_start, self._clock, self._rng)
+
+        self.policy = make()
+        self._narrowing = Narrowing(make, self._zones, self._rng)
+        #: Where calls do not go to the whole rotation alike.
+        self._narrow: Narrowing | None = None
         if self.rotation:
-            self.policy.update(self.rotation)
+            self._update()
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """The set of endpoints is now this one; an endpoint that stays keeps its state."""
@@ -110,10 +119,14 @@ class Balancer:
             return None
         ejections = self._ejections
         endpoint = ejections.probe(idempotent) if ejections is not None else None
-        if endpoint is None or endpoint is avoid:
-            endpoint = self.policy.pick(avoid, call)
-            while ejections is not None and ejections.stalled(endpoint):
-                endpoint = self.policy.pick(avoid, call)  # the rotation is smaller by one
+        if endpoint is None or endpoint is avoid or not _serves(endpoint, call):
+            while True:
+                policy = self.policy if self._narrow is None else self._narrow.policy(avoid, call)
+                if policy is None:
+                    return None
+                endpoint = policy.pick(avoid, call)
+                if ejections is None or not ejections.stalled(endpoint):
+                    break  # else the rotation is smaller by one
         endpoint.picks += 1
         return endpoint
 
@@ -136,8 +149,31 @@ class Balancer:
             return Verdict.WAIT
         return Verdict.FAIL
 
-    def why(self) -> str:
-        """Why the rotation is empty, for the details of an error."""
+    def set_serving(self, endpoint: Endpoint, service: str, serving: bool) -> bool:
+        """An endpoint has said whether it serves one service. True where that has changed anything."""
+        before = endpoint.not_serving
+        endpoint.not_serving = before - {service} if serving else before | {service}
+        if endpoint.not_serving == before:
+            return False
+        self._rotate()
+        return True
+
+    def set_zone(self, endpoint: Endpoint, zone: str) -> None:
+        """An endpoint has said where it runs."""
+        if endpoint.zone != zone:
+            endpoint.zone = zone
+            self._rotate()
+
+    def zones(self) -> dict[str, str | float]:
+        """For the admin page: the preferred zone, and the share of the calls that stays in it now."""
+        if self._zones is None:
+            return {}
+        return {"preferred": self._zones.zone, "share": round(self._narrowing.share, 3)}
+
+    def why(self, service: str = "") -> str:
+        """Why there is no endpoint for calls of a service, for the details of an error."""
+        if self.rotation:
+            return f"no endpoint of {self._target} serves {service}: {len(self.rotation)} say NOT_SERVING"
         if not self.endpoints:
             return f"no endpoint of {self._target} is known"
         states = "; ".join(
@@ -151,14 +187,21 @@ class Balancer:
             self._ejections.replace(ready)
             # An endpoint that fails is better than none: those that are left may be gone by now.
             ready = [e for e in ready if not self._ejections.ejected(e)] or ready
-        near = [e for e in ready if e.zone == self._zone] if self._zone else []
-        rotation = near or ready
-        if rotation != self.rotation:
-            self.rotation = rotation
-            self.policy.update(rotation)
+        changed, self.rotation = ready != self.rotation, ready
+        self._update(changed)
+
+    def _update(self, changed: bool = True) -> None:
+        narrow = self._narrowing.update(self.rotation, self.endpoints.values())
+        self._narrow = self._narrowing if narrow else None
+        if changed:
+            self.policy.update(self.rotation)  # last: what warms up is compared with all
 
     def __repr__(self) -> str:
         return f"<{self.policy_name} of {self._target}: {list(self.endpoints.values())}>"
+
+
+def _serves(endpoint: Endpoint, call: ClientCall | None) -> bool:
+    return not endpoint.not_serving or call is None or call.method.service not in endpoint.not_serving
 
 
 def _because(endpoint: Endpoint) -> str:

@@ -45,6 +45,7 @@ class Endpoint:
         "load",
         "load_at",
         "load_since",
+        "not_serving",
         "out_of_band",
         "picks",
         "ready_since",
@@ -57,6 +58,8 @@ class Endpoint:
     def __init__(self, address: str, zone: str = "") -> None:
         self.address, self.zone = address, zone
         self.state = State.CONNECTING
+        #: Services that it says it does not serve, while the process as a whole does.
+        self.not_serving: frozenset[str] = frozenset()
         #: Why it is not ready.
         self.error = ""
         #: What carries its calls; the balancer does not look at it.
@@ -92,6 +95,7 @@ class Endpoint:
             "address": self.address,
             "zone": self.zone,
             "state": self.state.value,
+            "not_serving": ", ".join(sorted(self.not_serving)),
             "error": self.error,
             "in_flight": self.in_flight,
             "picks": self.picks,

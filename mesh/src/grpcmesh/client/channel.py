@@ -5,6 +5,7 @@ stacks are in `grpcmesh.client.stack`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -81,7 +82,14 @@ class MeshChannel(grpc.aio.Channel):
         outliers = Outliers(target, settings.outlier_detection, clock, rng)
         self._outliers = outliers
         balancing = settings.effective.config.load_balancing
-        balancer = Balancer(config.balancer, target, clock, rng, ejections=outliers, balancing=balancing)
+        balancer = Balancer(
+            replace(config.balancer, zone=config.preferred_zone),
+            target,
+            clock,
+            rng,
+            ejections=outliers,
+            balancing=balancing,
+        )
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)
         subset = Subset(settings.subset_size, rng)
@@ -92,7 +100,7 @@ class MeshChannel(grpc.aio.Channel):
             clock,
             balancer,
             resolver,
-            Pool(target, config, balancer, resolver, identity, settings.wanted, subset, dict(options)),
+            Pool(target, config, balancer, resolver, identity, settings.wanted(), subset, dict(options)),
             settings,
             budget,
             stack.client_layers(config, telemetry, layers),
@@ -150,7 +158,7 @@ class MeshChannel(grpc.aio.Channel):
         self._outliers.configure(core.settings.outlier_detection)
         core.breaker.config = core.settings.circuit_breaker
         core.balancer.configure(effective.config.load_balancing)
-        core.pool.follow(core.settings.wanted)
+        core.follow()
         core.pool.resize(core.settings.subset_size)
         for spec in core.specs:
             spec.configure()
@@ -163,6 +171,7 @@ class MeshChannel(grpc.aio.Channel):
             "policy": core.balancer.policy_name,
             "resolver_error": core.resolver.error,
             "settings": core.settings.effective.origins,
+            "zone": core.balancer.zones(),
             "subset": core.pool.subset.state(len(core.pool.resolved)),
             "ejected": self._outliers.state(),
             "waiting": len(core.pool.waiting),
@@ -257,6 +266,7 @@ class MeshChannel(grpc.aio.Channel):
     def _spec(self, path: str, kind: Kind, serializer: Serializer, deserializer: Deserializer) -> Spec:
         spec = Spec(self._core, Method.parse(path, kind), serializer, deserializer)
         self._core.specs.add(spec)
+        self._core.calls_service(spec.method)
         return spec
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ import grpc
 
 from grpcmesh.balancer import Balancer, Verdict
 from grpcmesh.breaker import Breaker
-from grpcmesh.call import AttemptLayer, ClientLayer
+from grpcmesh.call import AttemptLayer, ClientLayer, Method, is_mesh_service
 from grpcmesh.client.pool import Pool
 from grpcmesh.client.settings import Settings
 from grpcmesh.clock import Clock
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from grpcmesh.client.flight import Flight
     from grpcmesh.client.spec import Spec
 
+#: Services of one target whose health is followed; further ones are judged by that of the process.
+_MAX_SERVICES = 16
 #: Seconds between two looks for calls whose deadline is over, and how far over it has to be.
 _LOOK, _OVER = 1.0, 0.5
 
@@ -68,6 +70,8 @@ class Core:
         self.pool, self.settings, self.budget = pool, settings, budget
         self.layers, self.attempt_layers = layers, attempt_layers
         self.errors = HookErrors("client")
+        #: Full names of the services that are called.
+        self.services: frozenset[str] = frozenset()
         #: One per multi-callable that is still referred to.
         self.specs: weakref.WeakSet[Spec] = weakref.WeakSet()
         #: Whether it takes calls: it has been started and is not being closed.
@@ -78,6 +82,23 @@ class Core:
         self.calls: dict[Flight, None] = {}
         #: Set when the last of them has ended, while somebody waits for it.
         self.idle: asyncio.Event | None = None
+
+    def calls_service(self, method: Method) -> None:
+        """A stub calls this method: from now on the health of its service is followed.
+
+        It may be called in any thread, and before the channel has started.
+        """
+        if is_mesh_service(method) or len(self.services) >= _MAX_SERVICES or method.service in self.services:
+            return
+        self.services |= {method.service}
+        if not self.open:
+            self.follow()
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.follow)
+
+    def follow(self) -> None:
+        """Follow of each endpoint what the settings and the services that are called ask for."""
+        self.pool.follow(self.settings.wanted(self.services))
 
     @property
     def tasks(self) -> Tasks:
@@ -115,9 +136,9 @@ class Core:
         waiting = self.balancer.verdict is Verdict.WAIT
         return grpc.ChannelConnectivity.CONNECTING if waiting else grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
-    def why(self) -> str:
-        """Why there is no endpoint."""
-        return f"{self.balancer.why()}{f': {self.resolver.error}' if self.resolver.error else ''}"
+    def why(self, service: str = "") -> str:
+        """Why there is no endpoint for calls of a service."""
+        return f"{self.balancer.why(service)}{f': {self.resolver.error}' if self.resolver.error else ''}"
 
     async def _watch_deadlines(self) -> None:
         """End calls that gRPC has forgotten: nothing outlives its deadline, whatever happens below."""

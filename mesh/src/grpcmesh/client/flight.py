@@ -251,7 +251,7 @@ class Flight(Listeners):
         if may_wait and (refusal := core.breaker.refuse_waiting(len(core.pool.waiting))):
             self.fail(_refused(refusal))
             return
-        self._perform(machine.without_endpoint(now, may_wait, core.why()))
+        self._perform(machine.without_endpoint(now, may_wait, core.why(self.call.method.service)))
 
     def _send(self, attempt: NativeAttempt, sent: Pairs, timeout: float | None) -> None:
         spec, connection, entered = self.spec, attempt.connection, 0

@@ -17,6 +17,7 @@ def collect(core: Core) -> Iterable[Metric]:
     return [
         *_of_endpoints(core.target, [*endpoints, *leaving.values()]),
         *_of_target(core),
+        *_zones(core),
         _drains(core),
         *core.resolver.collect(),
         *core.tasks.collect(),
@@ -37,7 +38,14 @@ def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
     )
     in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts that run.", labels=labels)
     picks = CounterMetricFamily("mesh_picks", "How often the balancer picked it.", labels=labels)
+    denied = GaugeMetricFamily(
+        "mesh_endpoint_not_serving",
+        "1 for a service that the endpoint says it does not serve, while its process as a whole does.",
+        labels=[*labels, "service"],
+    )
     for e in endpoints:
+        for service in e.not_serving:
+            denied.add_metric([target, e.address, service], 1)
         for each in State:
             state.add_metric([target, e.address, each.value], int(e.state is each))
         in_flight.add_metric([target, e.address], e.in_flight)
@@ -45,7 +53,7 @@ def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
         # What an endpoint that dies answers is there from the start, so that its first burst has a rate.
         for code, count in {"OK": e.successes, "UNAVAILABLE": 0, **e.failures}.items():
             requests.add_metric([target, e.address, _label(code)], count)
-    return state, requests, in_flight, picks
+    return state, requests, in_flight, picks, denied
 
 
 def _label(code: str) -> str:
@@ -101,6 +109,21 @@ def _of_target(core: Core) -> Iterable[Metric]:
     for family, value in values:
         family.add_metric([core.target], value)
     return [family for family, _ in values]
+
+
+def _zones(core: Core) -> Iterable[Metric]:
+    zone = GaugeMetricFamily(
+        "mesh_endpoint_zone", "1 for the zone of the endpoint.", labels=["target", "endpoint", "zone"]
+    )
+    for e in core.balancer.endpoints.values():
+        if e.zone:
+            zone.add_metric([core.target, e.address, e.zone], 1)
+    share = GaugeMetricFamily(
+        "mesh_zone_share", "Share of the calls that stays in the preferred zone.", labels=["target", "zone"]
+    )
+    if preference := core.balancer.zones():
+        share.add_metric([core.target, str(preference["preferred"])], float(preference["share"]))
+    return zone, share
 
 
 def _drains(core: Core) -> Metric:

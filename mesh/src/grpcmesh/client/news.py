@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grpcmesh.balancer import Balancer, Endpoint, LoadReport
-from grpcmesh.status import MEMBER_KEY
+from grpcmesh.status import MEMBER_KEY, zone_of
 
 
 class EndpointNews:
@@ -12,17 +12,30 @@ class EndpointNews:
 
     Args:
         on_member: Called when the server says that it is one of the mesh.
+        on_change: Called when calls that wait may find an endpoint, or find none any more.
     """
 
-    def __init__(self, endpoint: Endpoint, balancer: Balancer, on_member: Callable[[], None]) -> None:
-        self._endpoint, self._balancer, self._on_member = endpoint, balancer, on_member
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        balancer: Balancer,
+        on_member: Callable[[], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._endpoint, self._balancer = endpoint, balancer
+        self._on_member, self._on_change = on_member, on_change
+        #: Whether its zone is known from the resolver, which goes before what a server says of itself.
+        self._resolved = bool(endpoint.zone)
 
     def greeted(self, metadata: Any) -> None:
         if metadata.get(MEMBER_KEY):
             self._on_member()
+        if not self._resolved and (zone := zone_of(metadata)):
+            self._balancer.set_zone(self._endpoint, zone)
 
     def service(self, name: str, serving: bool) -> None:
-        """Nobody asks for services yet."""
+        if self._balancer.set_serving(self._endpoint, name, serving):
+            self._on_change()
 
     def reported(self, report: LoadReport) -> None:
         self._endpoint.out_of_band = True

@@ -163,7 +163,7 @@ class Pool:
             self._options(),
             self.tasks,
             self._wanted,
-            EndpointNews(slot.endpoint, self._balancer, self._is_member),
+            EndpointNews(slot.endpoint, self._balancer, self._is_member, self._wake),
             partial(self._changed, slot),
             Guard(guards, slot.uri, slot.endpoint.address) if guards else None,
             partial(self._refuse, slot),

@@ -66,10 +66,18 @@ class Settings:
     def circuit_breaker(self) -> CircuitBreaker:
         return self.effective.config.circuit_breaker or CIRCUIT_BREAKER
 
-    @property
-    def wanted(self) -> Wanted:
-        """What is followed of each endpoint."""
-        return Wanted(health="" if self._watch_health else None, reports=self._report_interval)
+    def wanted(self, services: frozenset[str] = frozenset()) -> Wanted:
+        """Return what is followed of each endpoint.
+
+        Args:
+            services: Those that are called.
+        """
+        check = self.effective.config.health_check
+        if not self._watch_health:
+            return Wanted(None, reports=self._report_interval)
+        if check is None:
+            return Wanted("", services, self._report_interval)
+        return Wanted(check.service_name, reports=self._report_interval)
 
     @property
     def subset_size(self) -> int | None:

@@ -70,12 +70,16 @@ class Watches:
         self._channel, self._tasks, self._news = channel, tasks, news
         self._on_health, self._on_error = on_health, on_error
         self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._services: frozenset[str] = frozenset()
 
     def follow(self, wanted: Wanted) -> None:
         """Begin what is wanted and does not run, and end what runs and is wanted no more."""
         runs = self._runs(wanted)
         for key in self._running.keys() - runs.keys():
             self._running.pop(key).cancel()
+        for name in self._services - wanted.services:
+            self._news.service(name, True)  # what it last said must not outlast the watch
+        self._services = wanted.services
         for key, (run, name) in runs.items():
             if key not in self._running:
                 self._running[key] = self._tasks.supervise(run, name)

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpcmesh.call import current_workload
 from grpcmesh.errors import NotFound
-from grpcmesh.status import MEMBER_KEY
+from grpcmesh.status import MEMBER_KEY, ZONE_KEY
 from grpcmesh.watchers import WatcherBudget
 
 Context = Any
@@ -33,9 +33,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         max_watchers: Watchers over mutual TLS; beyond, RESOURCE_EXHAUSTED. Those of the plaintext port have a
             budget of their own, so that what anybody may take is not taken from members of the mesh.
         max_per_peer: Of them, those of one workload.
+        zone: Where this process runs, told to members of the mesh; empty: nobody knows.
     """
 
-    def __init__(self, max_watchers: int = 4096, max_per_peer: int = 1024) -> None:
+    def __init__(self, max_watchers: int = 4096, max_per_peer: int = 1024, zone: str = "") -> None:
+        # A client that knows us for a server of the mesh may ping us every ten seconds.
+        self._greeting = ((MEMBER_KEY, "1"), *(((ZONE_KEY, zone),) if zone else ()))
         self._members = WatcherBudget(max_watchers, max_per_peer, "health")
         strangers = min(MAX_STRANGERS, max_watchers)
         self._strangers = WatcherBudget(strangers, strangers, "health")
@@ -82,8 +85,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         budget, peer = self._strangers if workload is None else self._members, str(workload)
         budget.enter(peer)
         try:
-            # A client that knows us for a server of the mesh may ping us every ten seconds.
-            await context.send_initial_metadata(((MEMBER_KEY, "1"),))
+            await context.send_initial_metadata(self._greeting)
             async with contextlib.aclosing(self.follow(request.service)) as responses:
                 async for response in responses:
                     yield response

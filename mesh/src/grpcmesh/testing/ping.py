@@ -176,12 +176,12 @@ class PingServer:
         await server.start()
         self._server = server
 
-    async def set_serving(self, serving: bool) -> None:
-        """What its health says of the whole process."""
+    async def set_serving(self, serving: bool, service: str = "") -> None:
+        """What its health says of a service; "" is the whole process."""
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        await self.health.set("", status)
+        await self.health.set(service, status)
 
     async def stop(self, grace: float | None = None) -> None:
         """Stops it: at once, as a kill does, or after the running calls."""
