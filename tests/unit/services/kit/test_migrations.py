@@ -14,4 +14,5 @@ def test_revisions_are_numbered_one_after_the_other(migrations: Path) -> None:
     script = ScriptDirectory(str(migrations))
     numbers = [revision.revision for revision in script.walk_revisions()][::-1]
     files = sorted(path.name for path in (migrations / "versions").glob("[0-9]*.py"))
-    assert numbers == [name[:4] for name in files] == [f"{n:04}" for n in range(1, len(files) + 1)]
+    assert [name[:4] for name in files] == [f"{n:04}" for n in range(1, len(files) + 1)]
+    assert [number[-4:] for number in numbers] == [name[:4] for name in files]
