@@ -11,7 +11,7 @@ import pytest
 
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.service_config import ServiceConfigStore
-from grpcmesh.testing.ping_pb2 import PingRequest
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.replicas import Cluster, cluster, eventually
 
@@ -118,6 +118,114 @@ async def test_at_most_one_answer_is_delivered_when_all_attempts_answer_at_once(
     assert [a.text for a in answers] == [str(i) for i in range(40)]
     await eventually(lambda: made.running() == 0)
     assert sum(e["in_flight"] for e in made.channel.state()["endpoints"]) == 0
+    await made.channel.close()
+
+
+COUNT = {"service": "mesh.testing.PingService", "method": "Count"}
+
+
+async def numbers(call: Any) -> list[tuple[str, int]]:
+    return [(answer.replica, answer.number) async for answer in call]
+
+
+async def no_call_is_left(made: Configured) -> None:
+    await eventually(lambda: made.running() == 0)
+    assert sum(e["in_flight"] for e in made.channel.state()["endpoints"]) == 0
+
+
+async def test_a_stream_that_does_not_begin_is_hedged_and_the_loser_is_cancelled(
+    ping: Cluster, tmp_path: Path
+) -> None:
+    made = await configured(ping, tmp_path, hedged(COUNT))
+    slow = ping.servers[0]
+    slow.servicer.delay = 3600
+    for _ in range(12):
+        told = await numbers(made.stub.Count(PingRequest(count=3), timeout=60))
+        replicas = {replica for replica, _ in told}
+        assert [number for _, number in told] == [1, 2, 3]  # of one attempt, from its beginning
+        assert len(replicas) == 1
+        assert replicas <= {"ping-2", "ping-3"}
+    await no_call_is_left(made)
+    assert slow.servicer.cancelled == slow.servicer.calls["Count"] > 0
+    await made.channel.close()
+
+
+async def test_of_streams_that_begin_at_once_the_caller_sees_one(ping: Cluster, tmp_path: Path) -> None:
+    made = await configured(ping, tmp_path, hedged(COUNT, hedgingDelay="0s"))
+    calls = [made.stub.Count(PingRequest(text=str(i), count=5), timeout=60) for i in range(20)]
+    for call in calls:
+        told = await numbers(call)
+        assert [number for _, number in told] == [1, 2, 3, 4, 5]
+        assert len({replica for replica, _ in told}) == 1
+        assert await call.code() is grpc.StatusCode.OK
+    await no_call_is_left(made)
+    await made.channel.close()
+
+
+async def test_a_stream_that_fails_before_it_begins_is_hedged_at_once_and_later_it_ends_the_call(
+    ping: Cluster, tmp_path: Path
+) -> None:
+    policy = hedged(COUNT, hedgingDelay="3600s", nonFatalStatusCodes=["UNAVAILABLE"])
+    made = await configured(ping, tmp_path, policy)
+    ping.servers[0].servicer.fail = grpc.StatusCode.UNAVAILABLE
+    for _ in range(6):
+        assert len(await numbers(made.stub.Count(PingRequest(count=2), timeout=60))) == 2
+    assert ping.servers[0].servicer.calls["Count"] > 0
+    ping.servers[0].servicer.fail = None
+    call = made.stub.Count(PingRequest(count=5, fail_code="UNAVAILABLE", fail_after=2), timeout=60)
+    before = sum(made.calls("Count"))
+    assert [(await call.read()).number, (await call.read()).number] == [1, 2]
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call.read()
+    assert sum(made.calls("Count")) - before <= 1
+    await no_call_is_left(made)
+    await made.channel.close()
+
+
+async def test_headers_alone_win_and_a_stream_may_be_empty(ping: Cluster, tmp_path: Path) -> None:
+    made = await configured(ping, tmp_path, hedged(COUNT, hedgingDelay="0.2s"))
+    go_on = asyncio.Event()
+
+    async def begin_early(request: PingRequest, context: Any) -> None:
+        if request.text != "empty":
+            await context.send_initial_metadata((("begun", "yes"),))
+            await go_on.wait()
+            await context.write(PingResponse(replica="early", number=1))
+
+    for server in ping.servers:
+        await server.stop()
+        server.servicer.Count = begin_early  # type: ignore[assignment]
+        await server.start()
+    await made.ready(3)
+    call = made.stub.Count(PingRequest(), timeout=60)
+    assert dict(await call.initial_metadata())["begun"] == "yes"
+    unread = made.stub.Count(PingRequest(), timeout=60)
+    reading = asyncio.ensure_future(numbers(unread))
+    await eventually(lambda: unread._flight.machine.winner is not None)
+    await asyncio.sleep(0.5)  # longer than the delay of a hedge
+    go_on.set()
+    assert await reading == await numbers(call) == [("early", 1)]
+    assert call.attempts == unread.attempts == 1
+    assert await numbers(made.stub.Count(PingRequest(text="empty"), timeout=60)) == []
+    await made.channel.close()
+
+
+async def test_a_stream_that_is_cancelled_or_late_leaves_no_attempt_behind(
+    ping: Cluster, tmp_path: Path
+) -> None:
+    made = await configured(ping, tmp_path, hedged(COUNT, hedgingDelay="0s"))
+    for server in ping.servers:
+        server.servicer.delay = 3600
+    call = made.stub.Count(PingRequest(count=1), timeout=60)
+    await eventually(lambda: sum(made.calls("Count")) == 3)
+    call.cancel()
+    assert await call.code() is grpc.StatusCode.CANCELLED
+    await no_call_is_left(made)
+    late = made.stub.Count(PingRequest(count=1), timeout=0.2)
+    with pytest.raises(grpc.aio.AioRpcError) as e:
+        await numbers(late)
+    assert e.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await no_call_is_left(made)
     await made.channel.close()
 
 

@@ -143,6 +143,13 @@ class Flight(Listeners):
         for loser in self.machine.delivered(attempt):
             self._abandon(loser)
 
+    def decided(self, attempt: NativeAttempt) -> None:
+        """Of several attempts this one is the first to answer (hedging)."""
+        for loser in self.machine.delivered(attempt, self.core.clock()):
+            self._abandon(loser)
+        self.attempt = attempt
+        self._tell()
+
     def ended(self, attempt: NativeAttempt, status: Status | None) -> None:
         """An attempt is over, in whatever way; None is OK. Later news of it is ignored."""
         core = self.core

@@ -1,6 +1,6 @@
 """What the settings of a target come to for each of its methods."""
 
-from grpcmesh.call import Kind, Method
+from grpcmesh.call import Method
 from grpcmesh.client.machines import Rules
 from grpcmesh.client.watches import Wanted
 from grpcmesh.clock import Clock, Rng
@@ -113,5 +113,5 @@ class Settings:
 
 
 def may_hedge(method: Method) -> bool:
-    """Whether calls of the method may be hedged: one message each way, and declared free of side effects."""
-    return method.kind is Kind.UNARY and has_no_side_effects(method)
+    """Whether calls of the method may be hedged: one request, and declared free of side effects."""
+    return not method.kind.request_streaming and has_no_side_effects(method)

@@ -8,6 +8,7 @@ import grpc
 from grpcmesh.call import AttemptLayer, ClientLayer, Method
 from grpcmesh.client.attempt import NativeAttempt, StreamAttempt, UnaryAttempt
 from grpcmesh.client.connection import Connection
+from grpcmesh.client.hedged import HedgedStreamAttempt
 from grpcmesh.client.stack import Hooks
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ class Spec:
         self.deserialize: Callable[[bytes], Any] = deserializer or _as_it_is
         self.configure()
         self.hooks = Hooks(core.layers, ClientLayer, method)
-        #: Makes an attempt.
-        self.attempt: type[NativeAttempt] = StreamAttempt if method.kind.response_streaming else UnaryAttempt
         #: The native multi-callable on each connection. It takes and gives bytes.
         self.natives: dict[Connection, Any] = {}
 
@@ -55,6 +54,11 @@ class Spec:
         core, method = self._core, self.method
         self.settings = core.settings.of(method)
         self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
+        #: Makes an attempt.
+        self.attempt: type[NativeAttempt] = UnaryAttempt
+        if method.kind.response_streaming:
+            hedged = self.settings.rules.hedging is not None
+            self.attempt = HedgedStreamAttempt if hedged else StreamAttempt
 
     def bind(self, connection: Connection) -> Any:
         """Make the native multi-callable on this connection. Those of closed connections are forgotten."""

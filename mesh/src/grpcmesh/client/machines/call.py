@@ -170,10 +170,16 @@ class CallMachine:
         self.call.attempts += 1
         return self._failed(Status(_UNAVAILABLE, why, unsent=True), now)
 
-    def delivered(self, attempt: LiveAttempt) -> Sequence[LiveAttempt]:
-        """The caller sees this attempt's answer. Return the others, which have lost."""
+    def delivered(self, attempt: LiveAttempt, now: float | None = None) -> Sequence[LiveAttempt]:
+        """The caller sees this attempt's answer. Return the others, which have lost.
+
+        Args:
+            now: Given for a stream that may be hedged, when its answer begins.
+        """
         attempt.deliver()
         self.winner = attempt
+        if now is not None and self._rules.hedging is not None:
+            self._rules.hedging.answered(now - attempt.started)
         return [other for other in self.live if other is not attempt]
 
     def attempt_ended(self, attempt: LiveAttempt, now: float) -> Do:
@@ -185,7 +191,7 @@ class CallMachine:
         status, rules = attempt.status, self._rules
         if status is None:
             rules.retry.ended(_OK, None)
-            if rules.hedging is not None:
+            if rules.hedging is not None and attempt is not self.winner:
                 rules.hedging.answered(now - attempt.started)
             self.winner, self.state, self.call.code = attempt, _ENDED, _OK
             return Do.END
