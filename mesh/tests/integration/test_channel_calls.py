@@ -4,16 +4,13 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-from grpcmesh.call import ClientCall, ClientLayer, Kind, Method, ServerCall, current_call
-from grpcmesh.errors import FailedPrecondition
-from grpcmesh.status import from_wire
-from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
-from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from grpcmesh.call import Kind, Method, ServerCall, current_call
+from grpcmesh.testing.ping_pb2 import PingRequest
+from tests.integration.channelkit import begin, make
 from tests.integration.replicas import Cluster, cluster, eventually
 
 
@@ -21,19 +18,6 @@ from tests.integration.replicas import Cluster, cluster, eventually
 async def ping(tmp_path: Path) -> AsyncIterator[Cluster]:
     async with cluster(tmp_path, 2) as made:
         yield made
-
-
-async def make(ping: Cluster, method: str, request: PingRequest) -> None:
-    """One call with one request, to its end."""
-    match method:
-        case "Ping":
-            await ping.stub.Ping(request)
-        case "Count":
-            _ = [m async for m in ping.stub.Count(request)]
-        case "Sum":
-            await ping.stub.Sum(iter([request]))
-        case _:
-            _ = [m async for m in ping.stub.Echo(iter([request]))]
 
 
 async def test_a_unary_call_tells_which_endpoint_answered(ping: Cluster) -> None:
@@ -102,86 +86,6 @@ async def test_metadata_goes_both_ways(ping: Cluster) -> None:
     assert (await call).metadata["x-sent"] == "yes"
     assert ("x-trailing", "yes") in tuple(await call.trailing_metadata())
     assert len(tuple(await call.initial_metadata())) >= 0
-
-
-REFUSED_METADATA: list[Any] = [
-    (("k", "ü"),),
-    (("k", "a\nb"),),
-    (("k", "a\x7f"),),
-    (("k", "\t"),),
-    (("k", b"\xff"),),
-    (("k", 1),),
-    (("k", ["a"]),),
-    (("x-bin", "str"),),
-    (("x-bin", None),),
-    (("x", "\ud800"),),
-    (("\ud800", "x"),),
-    (("Upper", "x"),),
-    (("a b", "x"),),
-    (("", "x"),),
-    ((":path", "/x"),),
-    ((b"\xff", "x"),),
-    ((1, "x"),),
-    (("one",),),
-    (("one", "two", "three"),),
-    ("text",),
-    {"k": "value"},
-    5,
-]
-
-
-def begin(ping: Cluster, method: str, request: PingRequest, **options: Any) -> Any:
-    """A call that has just been made."""
-    requests = [request] if method in ("Ping", "Poke", "Count") else []
-    return getattr(ping.stub, method)(*requests, **options)
-
-
-async def answer(call: Any) -> Any:
-    """The first response."""
-    return await (call.read() if hasattr(call, "read") else call)
-
-
-@pytest.mark.parametrize("method", ["Ping", "Count", "Sum", "Echo"])
-async def test_metadata_that_grpc_refuses_ends_its_call(ping: Cluster, method: str) -> None:
-    for metadata in REFUSED_METADATA:
-        call = begin(ping, method, PingRequest(), metadata=metadata)
-        with pytest.raises(grpc.aio.AioRpcError) as e:
-            await answer(call)
-        assert e.value.code() is grpc.StatusCode.INTERNAL, metadata
-        assert "metadata was invalid" in (e.value.details() or "")
-        assert call.done()
-        assert ping.in_flight() == 0
-
-
-async def test_metadata_that_grpc_takes_is_sent(ping: Cluster) -> None:
-    taken: list[Any] = [
-        ("x-bin", b"\xff\x00"),
-        ("x", b"abc"),
-        (b"x", "abc"),
-        ("x", ""),
-        ("x", " a "),
-        ("x", None),
-        ("x" * 2000, "a"),
-    ]
-    for pair in taken:
-        await ping.stub.Ping(PingRequest(), metadata=(pair,))
-
-
-async def test_metadata_of_more_than_a_server_takes_ends_its_call(ping: Cluster) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as e:
-        await ping.stub.Ping(PingRequest(), metadata=(("x", "a" * 100_000),))
-    assert e.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert ping.in_flight() == 0
-
-
-async def test_a_layer_that_adds_bad_metadata_costs_its_call_only(ping: Cluster) -> None:
-    class Bad(ClientLayer):
-        def on_start(self, call: ClientCall) -> None:
-            call.metadata.append(("x-bin", "str"))
-
-    async with ping.open(layers=[Bad()]) as channel:
-        with pytest.raises(grpc.aio.AioRpcError, match="must be bytes"):
-            await PingServiceStub(channel).Ping(PingRequest())
 
 
 async def test_a_request_that_cannot_be_serialized_is_an_error_of_the_call(ping: Cluster) -> None:
@@ -316,123 +220,3 @@ async def test_the_deadline_of_the_call_being_served_is_inherited(ping: Cluster)
         current_call.reset(token)
     assert e.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert sum(s.servicer.calls["Ping"] for s in ping.servers) == 1
-
-
-async def test_an_idempotent_call_is_retried_on_another_endpoint(ping: Cluster) -> None:
-    call = ping.stub.Ping(PingRequest(text="r", fail_code="UNAVAILABLE", fail_times=1))
-    await call
-    assert [s.servicer.calls["Ping"] for s in ping.servers] == [1, 1]
-    assert ping.channel.state()["retries"] == 1
-
-
-async def test_a_call_that_is_not_idempotent_is_not_retried(ping: Cluster) -> None:
-    with pytest.raises(grpc.aio.AioRpcError):
-        await ping.stub.Poke(PingRequest(fail_code="UNAVAILABLE"))
-    assert sum(s.servicer.calls["Poke"] for s in ping.servers) == 1
-
-
-async def test_a_retried_call_that_nobody_awaits_is_counted_right(ping: Cluster) -> None:
-    call = ping.stub.Ping(PingRequest(text="f", fail_code="UNAVAILABLE", fail_times=1))
-    await eventually(call.done)
-    assert ping.in_flight() == 0
-    assert await call.code() is grpc.StatusCode.OK
-    assert (await call).text == "f"
-
-
-async def test_pushback_postpones_a_retry_or_forbids_it(ping: Cluster) -> None:
-    started = asyncio.get_running_loop().time()
-    await ping.stub.Ping(PingRequest(text="p", fail_code="UNAVAILABLE", fail_times=1, pushback="200"))
-    assert asyncio.get_running_loop().time() - started >= 0.2
-    before = sum(s.servicer.calls["Ping"] for s in ping.servers)
-    with pytest.raises(grpc.aio.AioRpcError):
-        await ping.stub.Ping(PingRequest(fail_code="UNAVAILABLE", pushback="-1"))
-    assert sum(s.servicer.calls["Ping"] for s in ping.servers) == before + 1
-
-
-async def test_a_server_stream_is_retried_until_its_first_message(ping: Cluster) -> None:
-    request = PingRequest(text="s", count=3, fail_code="UNAVAILABLE", fail_times=1)
-    assert [m.number async for m in ping.stub.Count(request)] == [1, 2, 3]
-    assert sum(s.servicer.calls["Count"] for s in ping.servers) == 2
-
-
-async def test_a_server_stream_is_not_retried_after_its_first_message(ping: Cluster) -> None:
-    request = PingRequest(count=3, fail_code="UNAVAILABLE", fail_after=1)
-    call = ping.stub.Count(request)
-    numbers = [(await call.read()).number]
-    with pytest.raises(grpc.aio.AioRpcError):
-        await call.read()
-    assert numbers == [1]
-    assert sum(s.servicer.calls["Count"] for s in ping.servers) == 1
-
-
-@pytest.mark.parametrize("method", ["Sum", "Echo"])
-async def test_a_request_stream_is_not_retried(ping: Cluster, method: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError):
-        await make(ping, method, PingRequest(fail_code="UNAVAILABLE"))
-    assert sum(s.servicer.calls[method] for s in ping.servers) == 1
-
-
-class Recorder(ClientLayer):
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def on_start(self, call: ClientCall) -> None:
-        call.metadata.append(("x-layer", "was here"))
-        self.events.append("start")
-
-    def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
-        self.events.append(f"attempt {call.attempts} {code.name}")
-
-    def on_end(self, call: ClientCall) -> None:
-        self.events.append(f"end {call.code.name} sent={call.sent} received={call.received}")
-
-
-async def test_layers_see_one_call_and_each_of_its_attempts(ping: Cluster) -> None:
-    layer = Recorder()
-    async with ping.open(layers=[layer]) as channel:
-        stub = PingServiceStub(channel)
-        response = await stub.Ping(PingRequest(text="l", fail_code="UNAVAILABLE", fail_times=1))
-        assert response.metadata["x-layer"] == "was here"
-        assert layer.events == ["start", "attempt 1 UNAVAILABLE", "attempt 2 OK", "end OK sent=1 received=1"]
-        layer.events.clear()
-        _ = [m async for m in stub.Echo(iter([PingRequest(), PingRequest()]))]
-        assert layer.events == ["start", "attempt 1 OK", "end OK sent=2 received=2"]
-
-
-class Refuser(ClientLayer):
-    def on_start(self, call: ClientCall) -> None:
-        raise FailedPrecondition("not today", "HOLIDAY")
-
-
-async def test_an_error_of_a_layer_becomes_the_error_of_the_call(ping: Cluster) -> None:
-    outer, inner = Recorder(), Recorder()
-    async with ping.open(layers=[outer, Refuser(), inner]) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as e:
-            await PingServiceStub(channel).Ping(PingRequest())
-    assert e.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    status = from_wire(e.value.trailing_metadata())
-    assert status is not None
-    assert status.message == "not today"
-    assert outer.events == ["start", "end FAILED_PRECONDITION sent=0 received=0"]
-    assert inner.events == []
-
-
-async def test_counts_stay_right_under_a_storm_of_cancelled_calls(ping: Cluster) -> None:
-    async def one(i: int) -> PingResponse | None:
-        call = ping.stub.Ping(PingRequest(delay=0.01 * (i % 3)), timeout=0.015 if i % 5 == 0 else 5)
-        if i % 2:
-            await asyncio.sleep(0.001 * (i % 13))
-            call.cancel()
-        try:
-            return await call
-        except (asyncio.CancelledError, grpc.aio.AioRpcError):
-            return None
-
-    await asyncio.gather(*(one(i) for i in range(300)))
-    assert ping.in_flight() == 0
-    endpoints = ping.channel.state()["endpoints"]
-    assert sum(e["successes"] + sum(e["failures"].values()) for e in endpoints) == sum(
-        e["picks"] for e in endpoints
-    )

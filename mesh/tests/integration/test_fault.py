@@ -18,8 +18,8 @@ from grpcmesh.fault import fault_pb2 as pb
 from grpcmesh.fault.fault_pb2_grpc import FaultServiceStub
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from tests.integration.callkit import invoke
 from tests.integration.serverkit import BREAKABLE, Served, failure, serve, until
-from tests.integration.test_server_calls import invoke
 from tests.integration.test_server_drain import wait_for
 
 KINDS = ["Ping", "Count", "Sum", "Echo"]

@@ -42,6 +42,14 @@ def test_an_attempt_ends_once(call: ClientCall) -> None:
     assert (live.code, live.status, live.ended) == (UNAVAILABLE, first, 1.0)
 
 
+def test_an_attempt_that_was_delivered_is_committed_and_ends_with_its_code(call: ClientCall) -> None:
+    live = attempt(call)
+    live.deliver()
+    assert live.state is AttemptState.COMMITTED
+    assert live.end(Status(UNAVAILABLE, "cut"), 1.0)
+    assert (live.state, live.code) == (AttemptState.ENDED, UNAVAILABLE)
+
+
 def test_an_attempt_that_has_ended_is_not_committed(call: ClientCall) -> None:
     live = attempt(call)
     live.end(None, 1.0)
