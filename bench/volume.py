@@ -23,14 +23,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.analytics.storage import SqlStore as Figures
-from services.analytics.tables import metrics
 from services.kit import outbox, paging
 from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page
 from services.order.domain import Status
 from services.order.storage import SqlStore as Orders
-from services.order.tables import orders
 from services.product.domain import Category, Criteria, Draft, Wish
 from services.product.storage import SqlProducts, row_of
 from services.product.tables import product
@@ -38,8 +36,8 @@ from tests.postgres import binaries, throwaway
 
 PRODUCTS, ORDERS, EVENTS, FIGURES = 100_000, 1_000_000, 300_000, 3_000_000
 NOW = 1_767_225_600
-_PIECE = 5_000
-_NAMES = ("product_units", "product_revenue", "orders", "revenue", "product_views")
+#: Rows of one statement.
+_PIECE, _MADE = 5_000, 50_000
 _WORDS = ("laptop", "lamp", "chair", "novel", "shirt", "tent", "kettle", "mirror", "racket", "speaker")
 Rows = Iterator[Mapping[str, Any]]
 
@@ -52,26 +50,38 @@ def _products(rng: random.Random, number: int) -> Rows:
         yield row_of(draft, NOW) | {"created_at": NOW}
 
 
-def _orders(rng: random.Random, number: int) -> Rows:
-    rare = max(number // 20_000, 1)
-    same = {"step": "DONE", "total": 100, "payment_id": 1, "on_file": True, "address": {}, "attempts": 0}
-    for n in range(number):
-        status = Status.REFUNDED if n < rare else Status.DELIVERED
-        at = {"version": 3, "lease_until": 0.0, "created_at": NOW + n, "updated_at": NOW + n}
-        yield same | at | {"user_id": rng.randint(1, 10_000), "status": status.value, "key": f"k{n}"}
+#: The others are made by the database itself, which is ten times as fast: `n` is the row's number, from 1.
+_ORDERS = f"""
+    INSERT INTO orders (user_id, status, step, total, payment_id, "key", on_file, address, attempts, version,
+                        lease_until, created_at, updated_at)
+    SELECT 1 + (n * 19) % 10000, CASE WHEN n % 20000 = 0 THEN 'REFUNDED' ELSE 'DELIVERED' END, 'DONE',
+           100, 1, 'k' || n, FALSE, '{{}}', 0, 3, 0, {NOW} + n, {NOW} + n FROM numbers
+"""
+_EVENTS = f"""
+    INSERT INTO outbox (topic, "key", event_id, payload, created_at, due, attempts)
+    SELECT 'analytics', 'order-' || n, 'order-' || n || '-1', '{{}}', {NOW}, {NOW}, 0 FROM numbers
+"""
+#: A hundred figures each minute: of 50 products their units and revenue, and three of the shop.
+_FIGURES = f"""
+    INSERT INTO metrics (name, minute, product_id, value, "cursor")
+    SELECT CASE WHEN n % 100 = 0 THEN 'orders' WHEN n % 100 = 1 THEN 'revenue'
+                WHEN n % 100 = 2 THEN 'product_views' WHEN n % 2 = 0 THEN 'product_units'
+                ELSE 'product_revenue' END,
+           {NOW} - 60 * (n / 100), CASE WHEN n % 100 < 3 THEN 0 ELSE (n % 100) / 2 + 1 END, 1, n FROM numbers
+"""
 
 
-def _events(_: random.Random, number: int) -> Rows:
-    for n in range(number):
-        yield outbox.row("analytics", f"order-{n}", f"order-{n}-1", {"n": n}, NOW)
-
-
-def _figures(_: random.Random, number: int) -> Rows:
-    per_minute = 100
-    for n in range(number):
-        minute, place = NOW - 60 * (n // per_minute), n % per_minute
-        name, product_id = (_NAMES[place % 2], place // 2 + 1) if place > 2 else (_NAMES[2 + place], 0)
-        yield {"name": name, "minute": minute, "product_id": product_id, "value": 1, "cursor": n + 1}
+async def _make(db: Database, insert: str, number: int) -> None:
+    # On PostgreSQL a literal is text until it is told otherwise.
+    statement = insert if db.is_sqlite else insert.replace("'{}'", "'{}'::json")
+    for start in range(1, number + 1, _MADE):
+        numbers = (
+            f"WITH RECURSIVE numbers(n) AS (SELECT {start} UNION ALL SELECT n + 1 FROM numbers WHERE n < "
+        )
+        numbers += f"{min(start + _MADE - 1, number)})"
+        head, _, select = statement.partition("SELECT")
+        whole = f"{head} {numbers} SELECT {select}"
+        await db.write(lambda c, whole=whole: c.exec_driver_sql(whole))  # type: ignore[misc]
 
 
 async def _fill(db: Database, table: sa.Table, rows: Rows) -> None:
@@ -122,9 +132,9 @@ async def measure(url: Callable[[str], str], scale: float, rounds: int) -> None:
             dbs[service] = await stack.enter_async_context(db)
         started = time.perf_counter()
         await _fill(dbs["product"], product, _products(rng, round(PRODUCTS * scale)))
-        await _fill(dbs["order"], orders, _orders(rng, round(ORDERS * scale)))
-        await _fill(dbs["order"], outbox.table, _events(rng, round(EVENTS * scale)))
-        await _fill(dbs["analytics"], metrics, _figures(rng, round(FIGURES * scale)))
+        await _make(dbs["order"], _ORDERS, round(ORDERS * scale))
+        await _make(dbs["order"], _EVENTS, round(EVENTS * scale))
+        await _make(dbs["analytics"], _FIGURES, round(FIGURES * scale))
         for db in dbs.values():
             await db.write(lambda c: c.execute(sa.text("ANALYZE")))
         print(f"  made in {time.perf_counter() - started:.0f} s")

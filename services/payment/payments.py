@@ -128,4 +128,5 @@ class Payments:
         for refund in refunds:
             await settle(self._store, self._acquirer, refund, self._now())
         await self._store.tell_untold(self._now(), SWEEP_LIMIT)
+        await self._store.number()  # where nobody follows payments, or what must be numbered would only grow
         return len(payments) + len(refunds) + await self._recovery.look_again()

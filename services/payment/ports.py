@@ -118,6 +118,10 @@ class Store(Protocol):
         """What was settled after a cursor, oldest first."""
         ...
 
+    async def number(self) -> int:
+        """Gives a cursor to what was settled since the last time; how many payments that were."""
+        ...
+
     async def last_cursor(self) -> int:
         """Of the payment that was settled last; 0 where none was."""
         ...

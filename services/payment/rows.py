@@ -22,6 +22,7 @@ def outcome_columns(status: Status, outcome: Outcome, now: float) -> dict[str, A
         "transaction_id": outcome.transaction_id,
         "message": outcome.message,
         "processed_at": now,
+        "to_number": now,
         # What was given up may turn up yet.
         "look_at": None if outcome.made else now,
     }
@@ -44,7 +45,7 @@ def payment_of(row: sa.Row[Any]) -> Payment:
     values["status"] = Status(row.status)
     values["method"] = Method(row.method) if row.method else None
     values["cursor"] = row.cursor or 0
-    del values["look_at"]
+    del values["look_at"], values["to_number"]
     return Payment(**values)
 
 

@@ -12,6 +12,7 @@ from services.kit import outbox
 from services.kit.db import Database
 from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
+from services.kit.retention import in_pieces
 from services.kit.unique import insert_or_find
 from services.payment.domain import Outcome, Payment, Refund, Status, payment_not_found
 from services.payment.news import refund_news
@@ -77,8 +78,8 @@ class SqlStore:
         """Records the acquirer's answer, unless one is recorded; returns what is."""
 
         def finish(connection: sa.Connection) -> Payment:
-            cursor = self._next_cursor(connection)
-            values = outcome_columns(status_of(outcome, undone=False), outcome, now) | {"cursor": cursor}
+            values = outcome_columns(status_of(outcome, undone=False), outcome, now)
+            self._db.notify(connection, CHANNEL)
             return _finish(connection, payment_id, values)
 
         with contextlib.suppress(_Recorded):
@@ -92,13 +93,13 @@ class SqlStore:
         undone = {refund.payment_id: refund.amount for refund in undo}
 
         def finish(connection: sa.Connection) -> None:
-            cursor = self._next_cursor(connection, len(batch)) - len(batch)
-            for place, (payment, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
+            for payment, outcome in zip(batch, outcomes, strict=True):
                 values = outcome_columns(status_of(outcome, undone=payment.id in undone), outcome, now)
-                values |= {"cursor": cursor + place, "refunded": undone.get(payment.id, 0)}
+                values |= {"refunded": undone.get(payment.id, 0)}
                 _finish(connection, payment.id, values)
             for refund in undo:
                 _add_refund(connection, refund)
+            self._db.notify(connection, CHANNEL)
 
         with contextlib.suppress(_Recorded):
             await self._db.write(finish)
@@ -106,12 +107,24 @@ class SqlStore:
             return True
         return False
 
-    def _next_cursor(self, connection: sa.Connection, number: int = 1) -> int:
-        """The last of so many new cursors. They are ours from here to the commit, or nobody's."""
-        change = sa.update(feed).values(cursor=feed.c.cursor + number)
-        cursor: int = connection.execute(change.returning(feed.c.cursor)).scalar_one()
-        self._db.notify(connection, CHANNEL)
-        return cursor
+    async def number(self) -> int:
+        """Gives a cursor to what was settled since the last time; how many payments that were.
+
+        Settlements do not wait for each other to have one: whoever follows them numbers those that are
+        committed, several at once. Numbering itself is done by one at a time, so that no reader sees a cursor
+        before a smaller one.
+        """
+
+        def number(connection: sa.Connection, most: int) -> int:
+            base = connection.execute(_LOCK_FEED).scalar_one()
+            count = connection.execute(_NUMBER, {"base": base, "most": most}).rowcount
+            connection.execute(sa.update(feed).values(cursor=base + count))
+            return count
+
+        # A look that finds nothing, as most do, takes no lock.
+        if await self._db.read(lambda connection: connection.scalar(_UNNUMBERED.limit(1))) is None:
+            return 0
+        return await in_pieces(lambda most: self._db.write(lambda connection: number(connection, most)))
 
     async def open_refund(self, refund: Refund) -> Refund:
         """Sets the amount aside; see `services.payment.ports.Store`."""
@@ -182,11 +195,13 @@ class SqlStore:
 
     async def settled(self, after: int, limit: int) -> Sequence[Payment]:
         """What was settled after a cursor, oldest first."""
+        await self.number()
         statement = sa.select(payments).where(payments.c.cursor > after)
         return await self._payments(statement.order_by(payments.c.cursor).limit(limit))
 
     async def last_cursor(self) -> int:
         """Of the payment that was settled last."""
+        await self.number()
         (row,) = await self._rows(sa.select(feed.c.cursor))
         return int(row.cursor)
 
@@ -248,7 +263,7 @@ class SqlStore:
 
 
 class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
-    """There is an outcome already: the transaction, and with it the cursors, is taken back."""
+    """There is an outcome already: the transaction is taken back."""
 
 
 # A constant: SQLAlchemy takes longer to put it together than SQLite to execute it.
@@ -286,6 +301,23 @@ def _set_aside(connection: sa.Connection, refund: Refund) -> None:
         raise _get(connection, refund.payment_id).refuse_refund(refund.amount)
 
 
+_LOCK_FEED = sa.update(feed).values(cursor=feed.c.cursor).returning(feed.c.cursor)
+_UNNUMBERED = (
+    sa.select(payments.c.id)
+    .where(payments.c.to_number.is_not(None))
+    .order_by(payments.c.to_number, payments.c.id)
+)
+
+
+def _numbering() -> sa.Update:
+    """Numbers up to `:most` payments, from `:base` + 1 on."""
+    place = sa.func.row_number().over(order_by=(payments.c.to_number, payments.c.id)).label("place")
+    first = _UNNUMBERED.add_columns(place).limit(sa.bindparam("most")).subquery()
+    numbered = sa.update(payments).where(payments.c.id == first.c.id)
+    return numbered.values(cursor=sa.bindparam("base", type_=sa.BigInteger) + first.c.place, to_number=None)
+
+
+_NUMBER = _numbering()
 _UNTOLD = sa.select(refunds.c.id).where(refunds.c.told.is_(None)).limit(sa.bindparam("most"))
 
 

@@ -26,21 +26,26 @@ payments = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("processed_at", sa.Double, nullable=False),
     sa.Column("batch", sa.String(40)),
+    # Its place among all settled payments. NULL: it is not settled, not numbered yet, or older than numbers.
     sa.Column("cursor", sa.BigInteger),
     # When a charge that was given up is looked for again; NULL: never.
     sa.Column("look_at", sa.Double),
+    # When it was settled, until it has its cursor.
+    sa.Column("to_number", sa.Double),
     sa.Index("payments_by_user", "user_id", "id"),
     sa.Index("payments_by_batch", "batch", "id"),
     sa.Index("payments_by_cursor", "cursor", unique=True),
     # Partial: see the migration. Saying it here would load PostgreSQL's dialect, megabytes, on SQLite too.
     sa.Index("payments_unfinished", "created_at"),
     sa.Index("payments_watched", "look_at"),
+    sa.Index("payments_to_number", "to_number", "id"),
     # An id, and so the acquirer's reference, is never used twice.
     sqlite_autoincrement=True,
 )
 
-#: One row: the cursor of the payment that was settled last. Its lock, held to the commit, is what makes the
-#: order of cursors that of commits; a sequence would let a later number be seen first.
+#: One row: the cursor of the payment that was numbered last. Its lock, held to the commit, is what makes the
+#: order of cursors that of commits; a sequence would let a later number be seen first. Who numbers settled
+#: payments takes it, who settles one does not; see `storage.SqlStore.number`.
 feed = sa.Table(
     "payments_feed",
     metadata,

@@ -1,15 +1,22 @@
 import asyncio
 from dataclasses import replace
 
+import sqlalchemy as sa
+
 from services.kit.background import repeating
-from services.payment.domain import Charge, Instrument, Method, Payment, Wallet
+from services.payment.domain import Charge, Instrument, Method, Outcome, Payment, Status, Wallet
 from services.payment.feed import Feed
 from services.payment.payments import Payments
-from services.payment.storage import SqlStore
+from services.payment.rows import outcome_columns
+from services.payment.storage import SqlStore, _finish
+from services.payment.tables import payments as table
+from tests.databases import meanwhile
 
-from .conftest import Shop
+from .conftest import NOW, Shop
 
 CHARGE = Charge(1, 7, 100, None, Instrument(Method.DIGITAL_WALLET, Wallet("user-1", "meshmart")))
+_NEW = Payment(0, 1, 1, 100, Method.CREDIT_CARD, Status.PROCESSING, None, "t", "4242", NOW)
+_DONE = Outcome(True, "txn", "approved")
 DECLINED = replace(CHARGE, instrument=Instrument(Method.DIGITAL_WALLET, Wallet("declined", "meshmart")))
 
 
@@ -51,3 +58,42 @@ async def test_it_resumes_after_any_cursor(shop: Shop) -> None:
     feed = Feed(shop.store)
     for after in range(5):
         assert [p.cursor for p in await _take(feed, after, 5 - after)] == list(range(after + 1, 6))
+
+
+async def test_settlements_do_not_wait_for_each_other(shop: Shop) -> None:
+    if shop.db.is_sqlite:
+        return  # which has one writer at a time
+    first, second = [await shop.store.begin(replace(_NEW, key=f"k{n}")) for n in range(2)]
+    other = SqlStore(shop.db)
+    within = meanwhile(shop.db)
+
+    def settle(connection: sa.Connection) -> None:
+        _finish(connection, first.id, outcome_columns(Status.COMPLETED, _DONE, NOW))
+        within(asyncio.wait_for(other.finish(second.id, _DONE, NOW), 20))
+
+    await shop.db.write(settle)
+    assert [p.id for p in await shop.store.settled(0, 10)] == [first.id, second.id]
+    assert await shop.store.last_cursor() == 2
+
+
+async def test_what_nobody_follows_is_numbered_by_the_sweep(shop: Shop) -> None:
+    for _ in range(3):
+        await shop.payments.process(CHARGE)
+    waiting = sa.select(sa.func.count()).where(table.c.to_number.is_not(None))
+    assert await shop.db.read(lambda c: c.scalar(waiting)) == 3
+    await shop.payments.sweep()
+    assert await shop.db.read(lambda c: c.scalar(waiting)) == 0
+    assert [p.cursor for p in await shop.store.settled(0, 10)] == [1, 2, 3]
+
+
+async def test_what_an_old_replica_numbered_itself_and_what_is_older_stay_as_they_are(shop: Shop) -> None:
+    for _ in range(3):
+        await shop.payments.process(CHARGE)
+
+    def as_before(c: sa.Connection) -> None:
+        c.execute(sa.update(table).where(table.c.id == 1).values(to_number=None))
+        c.execute(sa.update(table).where(table.c.id == 2).values(to_number=None, cursor=1))
+        c.execute(sa.text("UPDATE payments_feed SET cursor = 1"))
+
+    await shop.db.write(as_before)
+    assert [(p.id, p.cursor) for p in await shop.store.settled(0, 10)] == [(2, 1), (3, 2)]
