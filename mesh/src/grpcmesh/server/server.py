@@ -154,7 +154,7 @@ class MeshServer(grpc.aio.Server):
         raise TypeError("a MeshServer listens at config.address")
 
     async def start(self) -> None:
-        """Listens. Health says SERVING only when somebody sets it.
+        """Listens. Health says SERVING only when somebody sets it; each service begins as the process is.
 
         Raises:
             StartError: the address cannot be listened on.
@@ -164,8 +164,9 @@ class MeshServer(grpc.aio.Server):
         for layer in self.layers:
             layer.attach(self)
         self._handlers.seal({purpose: self._stack(purpose) for purpose in Purpose}, self.interceptors)
+        serving = self._health.statuses()[""]
         for service in sorted(self.services):
-            self._health.set(service, False)
+            self._health.set(service, serving)
         before = connections.server_ids()
         options = mesh_port(self._config.server, file_limit())
         server = grpc.aio.server(handlers=[self._handlers], options=options)
