@@ -51,7 +51,7 @@ async def export_order(otlp_port: int) -> str:
 async def test_what_a_service_exports_is_found_by_attribute_and_shown_as_a_page() -> None:
     async with running() as (_, otlp, http_port):
         trace_id = await export_order(otlp)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=60) as http:
             found = (await http.get("/api/traces", params={"attr": "order.id=7"})).json()["traces"]
             shown = (await http.get(f"/api/traces/{trace_id}")).json()
             page = await http.get(f"/trace/{trace_id}")
@@ -64,7 +64,7 @@ async def test_what_a_service_exports_is_found_by_attribute_and_shown_as_a_page(
 
 
 async def test_sigterm_ends_it_with_success_though_a_browser_is_connected() -> None:
-    async with running() as (process, _, http_port), httpx.AsyncClient() as browser:
+    async with running() as (process, _, http_port), httpx.AsyncClient(timeout=60) as browser:
         await browser.get(f"http://127.0.0.1:{http_port}/")
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 0

@@ -155,7 +155,7 @@ async def fleet(
         await made.aclose()
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], within: float = 10.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[Any]], within: float = 60.0) -> None:
     """Waits until others have brought it about."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 # conditions of many kinds, none with an event

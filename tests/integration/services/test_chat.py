@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grpcmesh.server.server import MeshServer
-from services.chat import presence as presence_module
 from services.chat import storage
-from services.chat.presence import Presence, leaving
+from services.chat.presence import TTL, Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer
 from services.chat.storage import SqlAttendance, SqlStore
 from services.chat.tables import messages as messages_table
+from services.chat.tables import presence as presence_table
 from services.chat.tables import rooms
 from services.kit.background import repeating
 from services.kit.db import Database
@@ -38,11 +38,26 @@ def url(new_databases: Maker) -> str:
     return new_databases("chat").url("chat")
 
 
+class Ahead:
+    """Unix seconds as the replicas know them: as many more than there are as a test says."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 @pytest.fixture
-async def chat(url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+def clock() -> Ahead:
+    return Ahead()
+
+
+@pytest.fixture
+async def chat(url: str, clock: Ahead, tmp_path: Path) -> AsyncIterator[Fleet]:
     async def make(resources: AsyncExitStack, server: MeshServer) -> None:
         db = await resources.enter_async_context(Database.open(url, "chat"))
-        rooms, presence = Rooms(SqlStore(db), time.time), Presence(SqlAttendance(db), time.time)
+        rooms, presence = Rooms(SqlStore(db), time.time), Presence(SqlAttendance(db), clock)
         add_ChatServiceServicer_to_server(ChatServicer(rooms, presence), server)
         await resources.enter_async_context(following(db, "rooms", rooms, str))
         await resources.enter_async_context(leaving(presence))
@@ -261,25 +276,37 @@ async def test_who_is_in_a_room_is_known_at_every_replica_until_the_stream_ends(
 
 
 async def test_who_was_at_a_replica_that_died_is_gone_when_its_word_expires(
-    chat: Fleet, monkeypatch: pytest.MonkeyPatch
+    chat: Fleet, url: str, clock: Ahead
 ) -> None:
-    monkeypatch.setattr(presence_module, "TTL", 1.0)
-    monkeypatch.setattr(presence_module, "REFRESH", 0.2)
     bob, charlie = Person(chat, 2, "bob", 0), Person(chat, 3, "charlie", 1)
     streams = [await bob.join(), await charlie.join()]
+    for _ in range(2):  # spoken for, beyond the TTL
+        clock.ahead += TTL - 1
+        await eventually(lambda: spoken_for(url, 2, clock() + TTL - 1))
+        assert await charlie.online() == [(2, "bob"), (3, "charlie")]
+    dead = chat.replicas[0].resources  # nobody speaks for its streams any more, nor strikes them out
+    await dead.aclose()
+    clock.ahead += TTL - 1
+    await eventually(lambda: spoken_for(url, 1, clock() + TTL - 1))
+    clock.ahead += 2
 
     async def alone() -> bool:
         return await charlie.online() == [(3, "charlie")]
 
-    dead = chat.replicas[0].resources  # nobody speaks for its streams any more, nor strikes them out
-    await asyncio.sleep(1.5)
-    assert await charlie.online() == [(2, "bob"), (3, "charlie")]  # spoken for, beyond the TTL
-    await dead.aclose()
     await eventually(alone)
-    await asyncio.sleep(1.0)
-    assert await alone()
     for stream in streams:
         stream.cancel()
+
+
+async def spoken_for(url: str, count: int, until: float) -> bool:
+    """Whether so many streams are said to last at least until then."""
+
+    def lasting(connection: sa.Connection) -> int:
+        query = sa.select(sa.func.count()).where(presence_table.c.expires_at >= until)
+        return int(connection.execute(query).scalar_one())
+
+    async with Database.open(url, "chat") as db:
+        return await db.read(lasting) == count
 
 
 async def test_a_reader_that_stands_still_holds_little_however_much_is_said(

@@ -43,7 +43,9 @@ async def shop(databases: Databases, tmp_path: Path) -> AsyncIterator[Running]:
 
 async def visitor(shop: Running, name: str) -> hostile.Visitor:
     """Somebody who has logged in."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{shop.port}", trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{shop.port}", trust_env=False, timeout=60
+    ) as client:
         await client.get("/login")
         form = {"csrf": client.cookies["csrf"], "login": name, "password": f"{name}-password"}
         assert (await client.post("/login", data=form)).status_code == 303

@@ -26,7 +26,7 @@ def shop() -> FakeShop:
 async def serving(shop: FakeShop, grace: float = 3.0) -> AsyncIterator[tuple[HttpServer, httpx.AsyncClient]]:
     async with (
         HttpServer(shop.app, "127.0.0.1", 0, shop.closing, grace) as server,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=60) as client,
     ):
         yield server, client
 

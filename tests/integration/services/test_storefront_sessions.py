@@ -108,7 +108,9 @@ async def test_a_form_that_was_open_over_renewals_is_accepted(bob: Browser) -> N
 async def test_after_a_log_out_what_somebody_copied_is_worth_nothing(shop: Running, bob: Browser) -> None:
     copied = bob.cookies["refresh"]
     await bob.post("/logout")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{shop.ports[1]}", trust_env=False) as thief:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{shop.ports[1]}", trust_env=False, timeout=60
+    ) as thief:
         thief.cookies.set("session", ENDED)
         thief.cookies.set("refresh", copied)
         answer = await thief.get("/orders")

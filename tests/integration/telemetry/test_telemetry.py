@@ -257,7 +257,7 @@ async def test_the_admin_port_serves_and_says_when_it_is_taken(tmp_path: Path) -
     admin = AdminServer(AdminConfig("127.0.0.1:0"), telemetry.registry, lambda: {"service": "web"})
     await admin.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin.port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin.port}", timeout=60) as http:
             assert "mesh_event_loop_lag_seconds" in (await http.get("/metrics")).text
             assert (await http.get("/state.json")).json() == {"service": "web"}
         second = AdminServer(AdminConfig(f"127.0.0.1:{admin.port}"), telemetry.registry, dict)
@@ -301,7 +301,7 @@ async def prometheus(directory: Path) -> AsyncIterator[httpx.AsyncClient]:
             *command("prometheus", config, directory / "data", address), stdout=log, stderr=log
         )
     try:
-        async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as http:
             yield http
     finally:
         process.terminate()
