@@ -72,9 +72,25 @@ def _red(side: str, title: str, method: str) -> Row:
     )
 
 
+_BY_METHOD = rate("grpc_server_handling_seconds_count", "grpc_method, replica", _CALLS)
+_METHODS = rate("grpc_server_handling_seconds_count", "grpc_method", _CALLS)
+
 _REPLICAS = Row(
     "Replicas",
     [
+        Panel(
+            "Share of each replica, method by method",
+            "Lines of one method lie on each other. A replica that never gets it has no line; the others are"
+            " too high.",
+            "percentunit",
+            [
+                Query(
+                    f"{_BY_METHOD} / on (grpc_method) group_left () {_METHODS}",
+                    "{{grpc_method}} {{replica}}",
+                )
+            ],
+            width=24,
+        ),
         Panel(
             "Rate by replica",
             "Calls served.",
@@ -158,6 +174,23 @@ _SATURATION = Row(
             "Of those allowed.",
             "percentunit",
             [Query(f"process_open_fds{{{_ONE}}} / process_max_fds{{{_ONE}}}", "{{replica}}")],
+        ),
+        Panel(
+            "Admission",
+            "Unary calls that run, and that may run at once.",
+            "short",
+            [
+                Query(f"mesh_admission_in_flight{{{_ONE}}}", "{{replica}} running"),
+                Query(f"mesh_admission_limit{{{_ONE}}}", "{{replica}} limit"),
+            ],
+            width=12,
+        ),
+        Panel(
+            "Queue age",
+            "The least time that calls had queued before their handler ran.",
+            "s",
+            [Query(f"mesh_admission_queue_age_seconds{{{_ONE}}}", "{{replica}}")],
+            width=12,
         ),
         Panel(
             "Spans",

@@ -68,6 +68,16 @@ def _of_target(core: Core) -> Iterable[Metric]:
             core.budget.retries,
         ),
         (
+            CounterMetricFamily("mesh_hedges", "Of the attempts after the first, hedges.", labels=["target"]),
+            core.budget.hedges,
+        ),
+        (
+            CounterMetricFamily(
+                "mesh_retries_throttled", "Retries and hedges that throttling forbade.", labels=["target"]
+            ),
+            core.budget.throttled,
+        ),
+        (
             CounterMetricFamily(
                 "mesh_retry_budget_exhausted", "Retries that only the budget forbade.", labels=["target"]
             ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from grpcmesh.call import Attempt, AttemptLayer, Kind
 from grpcmesh.clock import Clock, Rng
@@ -144,6 +144,10 @@ class Outliers(AttemptLayer):
         capped = CounterMetricFamily("mesh_outlier_ejections_capped", told, labels=["target"])
         capped.add_metric([target], self._detector.capped if self._detector else 0)
         yield capped
+        told = "Endpoints that are out of rotation because of their answers."
+        ejected = GaugeMetricFamily("mesh_outlier_ejected", told, labels=["target"])
+        ejected.add_metric([target], sum(r.state is not State.ADMITTED for r in self._records.values()))
+        yield ejected
 
     def state(self) -> dict[str, dict[str, Any]]:
         """What the admin page shows, by address: those that are not admitted, and why."""

@@ -21,6 +21,8 @@ class RetryBudget:
         self.throttle: Throttle | None = None
         #: Retries and hedges that were made, and those that only the budget forbade.
         self.retries = self.exhausted = 0
+        #: Of those that were made, hedges; of those that were forbidden, by gRFC A6's throttling.
+        self.hedges = self.throttled = 0
 
     def called(self, now: float) -> None:
         """A logical call is made at `now` (monotonic s)."""
@@ -31,7 +33,9 @@ class RetryBudget:
 
     def take(self, now: float) -> bool:
         """Take one retry or hedge, and count it. False where the budget or the throttling forbids it."""
-        if (self.throttle is not None and not self.throttle.open) or not self.spend(now):
+        throttled = self.throttle is not None and not self.throttle.open
+        self.throttled += throttled
+        if throttled or not self.spend(now):
             self.exhausted += 1
             return False
         self.retries += 1

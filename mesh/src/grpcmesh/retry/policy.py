@@ -126,7 +126,9 @@ class RetryPolicy:
 
     def hedge(self, now: float) -> bool:
         """Take one hedge out of the budget, which retries and hedges share."""
-        return self._budget.take(now)
+        taken = self._budget.take(now)
+        self._budget.hedges += taken
+        return taken
 
     def ended(self, code: grpc.StatusCode, pushback: float | None) -> None:
         """An attempt has ended: what gRFC A6's throttling counts."""
