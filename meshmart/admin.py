@@ -116,6 +116,34 @@ def log(
         typer.echo(line)
 
 
+@app.command("mail")
+@here_or_there
+def mail(
+    to: Annotated[str, typer.Option(help="Only letters to this address.")] = "",
+    state_dir: StateDirOption = DEFAULT,
+) -> None:
+    """Prints the shop's letters that wait for a mail system, the newest first, one JSON object a line."""
+    for line in asyncio.run(_mail(state_dir, to)):
+        typer.echo(line)
+
+
+async def _mail(state_dir: Path, to: str) -> list[str]:
+    import grpc
+    from ecommerce import notification_pb2
+    from ecommerce.notification_pb2_grpc import NotificationServiceStub
+
+    from meshmart import methods
+    from meshmart.operator import describe, join
+
+    async with join(state_dir) as joined:
+        stub = NotificationServiceStub(joined.member.channel("notification"))
+        try:
+            letters = stub.ListMail(notification_pb2.ListMailRequest(to=to), timeout=_TIMEOUT)
+            return [methods.to_json(letter) async for letter in letters]
+        except grpc.aio.AioRpcError as e:
+            raise CommandError(describe(e)) from e
+
+
 async def _change(state_dir: Path, method: str, request: Any) -> None:
     import grpc
     from ecommerce.user_pb2_grpc import UserServiceStub

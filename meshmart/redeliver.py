@@ -12,7 +12,7 @@ from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 #: Those that have an outbox.
-_SERVICES = ("order", "payment")
+_SERVICES = ("order", "payment", "user")
 
 
 @here_or_there

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import user_pb2 as ecommerce_dot_user__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65\x63ommerce/chat.proto\x12\tecommerce\x1a\x14\x65\x63ommerce/user.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x0b\x43hatMessage\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x11\n\tuser_name\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bproduct_ids\x18\x07 \x03(\x05\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x15 \x01(\x03\"8\n\x0fJoinRoomRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"]\n\x15GetRoomHistoryRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"(\n\x15GetOnlineUsersRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t2\xf0\x02\n\x0b\x43hatService\x12\x45\n\x08JoinRoom\x12\x1a.ecommerce.JoinRoomRequest\x1a\x16.ecommerce.ChatMessage\"\x03\x90\x02\x01\x30\x01\x12?\n\x0bSendMessage\x12\x16.ecommerce.ChatMessage\x1a\x16.google.protobuf.Empty(\x01\x12Q\n\x0eGetRoomHistory\x12 .ecommerce.GetRoomHistoryRequest\x1a\x16.ecommerce.ChatMessage\"\x03\x90\x02\x01\x30\x01\x12J\n\x0eGetOnlineUsers\x12 .ecommerce.GetOnlineUsersRequest\x1a\x0f.ecommerce.User\"\x03\x90\x02\x01\x30\x01\x12:\n\x04\x43hat\x12\x16.ecommerce.ChatMessage\x1a\x16.ecommerce.ChatMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65\x63ommerce/chat.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x14\x65\x63ommerce/user.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x0b\x43hatMessage\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x05\x12\x11\n\tuser_name\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bproduct_ids\x18\x07 \x03(\x05\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x15 \x01(\x03\"8\n\x0fJoinRoomRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"]\n\x15GetRoomHistoryRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"(\n\x15GetOnlineUsersRequest\x12\x0f\n\x07room_id\x18\x01 \x01(\t2\xb7\x03\n\x0b\x43hatService\x12\x45\n\x08JoinRoom\x12\x1a.ecommerce.JoinRoomRequest\x1a\x16.ecommerce.ChatMessage\"\x03\x90\x02\x01\x30\x01\x12?\n\x0bSendMessage\x12\x16.ecommerce.ChatMessage\x1a\x16.google.protobuf.Empty(\x01\x12Q\n\x0eGetRoomHistory\x12 .ecommerce.GetRoomHistoryRequest\x1a\x16.ecommerce.ChatMessage\"\x03\x90\x02\x01\x30\x01\x12J\n\x0eGetOnlineUsers\x12 .ecommerce.GetOnlineUsersRequest\x1a\x0f.ecommerce.User\"\x03\x90\x02\x01\x30\x01\x12:\n\x04\x43hat\x12\x16.ecommerce.ChatMessage\x1a\x16.ecommerce.ChatMessage(\x01\x30\x01\x12\x45\n\tEraseUser\x12\x1b.ecommerce.EraseUserRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +41,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATSERVICE'].methods_by_name['GetRoomHistory']._serialized_options = b'\220\002\001'
   _globals['_CHATSERVICE'].methods_by_name['GetOnlineUsers']._loaded_options = None
   _globals['_CHATSERVICE'].methods_by_name['GetOnlineUsers']._serialized_options = b'\220\002\001'
-  _globals['_CHATMESSAGE']._serialized_start=120
-  _globals['_CHATMESSAGE']._serialized_end=319
-  _globals['_JOINROOMREQUEST']._serialized_start=321
-  _globals['_JOINROOMREQUEST']._serialized_end=377
-  _globals['_GETROOMHISTORYREQUEST']._serialized_start=379
-  _globals['_GETROOMHISTORYREQUEST']._serialized_end=472
-  _globals['_GETONLINEUSERSREQUEST']._serialized_start=474
-  _globals['_GETONLINEUSERSREQUEST']._serialized_end=514
-  _globals['_CHATSERVICE']._serialized_start=517
-  _globals['_CHATSERVICE']._serialized_end=885
+  _globals['_CHATSERVICE'].methods_by_name['EraseUser']._loaded_options = None
+  _globals['_CHATSERVICE'].methods_by_name['EraseUser']._serialized_options = b'\220\002\002'
+  _globals['_CHATMESSAGE']._serialized_start=144
+  _globals['_CHATMESSAGE']._serialized_end=343
+  _globals['_JOINROOMREQUEST']._serialized_start=345
+  _globals['_JOINROOMREQUEST']._serialized_end=401
+  _globals['_GETROOMHISTORYREQUEST']._serialized_start=403
+  _globals['_GETROOMHISTORYREQUEST']._serialized_end=496
+  _globals['_GETONLINEUSERSREQUEST']._serialized_start=498
+  _globals['_GETONLINEUSERSREQUEST']._serialized_end=538
+  _globals['_CHATSERVICE']._serialized_start=541
+  _globals['_CHATSERVICE']._serialized_end=980
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import user_pb2 as _user_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2

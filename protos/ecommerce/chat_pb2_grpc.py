@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from ecommerce import chat_pb2 as ecommerce_dot_chat__pb2
+from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import user_pb2 as ecommerce_dot_user__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
@@ -62,6 +63,11 @@ class ChatServiceStub:
                 request_serializer=ecommerce_dot_chat__pb2.ChatMessage.SerializeToString,
                 response_deserializer=ecommerce_dot_chat__pb2.ChatMessage.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/ecommerce.ChatService/EraseUser',
+                request_serializer=ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer:
@@ -103,6 +109,13 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """EraseUser takes a user's name and words from all rooms. For the user service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +143,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.Chat,
                     request_deserializer=ecommerce_dot_chat__pb2.ChatMessage.FromString,
                     response_serializer=ecommerce_dot_chat__pb2.ChatMessage.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=ecommerce_dot_common__pb2.EraseUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +286,33 @@ class ChatService:
             '/ecommerce.ChatService/Chat',
             ecommerce_dot_chat__pb2.ChatMessage.SerializeToString,
             ecommerce_dot_chat__pb2.ChatMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.ChatService/EraseUser',
+            ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

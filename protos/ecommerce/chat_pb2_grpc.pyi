@@ -5,6 +5,7 @@ Rooms in which users talk."""
 
 from collections import abc as _abc
 from ecommerce import chat_pb2 as _chat_pb2
+from ecommerce import common_pb2 as _common_pb2
 from ecommerce import user_pb2 as _user_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
@@ -27,6 +28,8 @@ class ChatServiceStub:
     """GetOnlineUsers streams who is in a room now."""
     Chat: _aio.StreamStreamMultiCallable[_chat_pb2.ChatMessage, _chat_pb2.ChatMessage]
     """Chat joins a room and talks on one stream."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_common_pb2.EraseUserRequest, _empty_pb2.Empty]
+    """EraseUser takes a user's name and words from all rooms. For the user service."""
 
 class ChatServiceServicer:
     """ChatService keeps rooms that span replicas."""
@@ -65,5 +68,12 @@ class ChatServiceServicer:
         context: _aio.ServicerContext[_abc.AsyncIterator[_chat_pb2.ChatMessage], _abc.AsyncIterator[_chat_pb2.ChatMessage]],
     ) -> _abc.AsyncIterator[_chat_pb2.ChatMessage]:
         """Chat joins a room and talks on one stream."""
+
+    def EraseUser(
+        self,
+        request: _common_pb2.EraseUserRequest,
+        context: _aio.ServicerContext[_common_pb2.EraseUserRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """EraseUser takes a user's name and words from all rooms. For the user service."""
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _aio.Server) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65\x63ommerce/common.proto\x12\tecommerce\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x07\x41\x64\x64ress\x12\x0e\n\x06street\x18\x01 \x01(\t\x12\x0c\n\x04\x63ity\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08zip_code\x18\x04 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x05 \x01(\t\"8\n\x13ListAuditLogRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\xa5\x01\n\nAuditEntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\x05\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65\x63ommerce/common.proto\x12\tecommerce\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x07\x41\x64\x64ress\x12\x0e\n\x06street\x18\x01 \x01(\t\x12\x0c\n\x04\x63ity\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08zip_code\x18\x04 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x05 \x01(\t\"#\n\x10\x45raseUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\"8\n\x13ListAuditLogRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\x03\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\xa5\x01\n\nAuditEntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\x05\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADDRESS']._serialized_start=70
   _globals['_ADDRESS']._serialized_end=159
-  _globals['_LISTAUDITLOGREQUEST']._serialized_start=161
-  _globals['_LISTAUDITLOGREQUEST']._serialized_end=217
-  _globals['_AUDITENTRY']._serialized_start=220
-  _globals['_AUDITENTRY']._serialized_end=385
+  _globals['_ERASEUSERREQUEST']._serialized_start=161
+  _globals['_ERASEUSERREQUEST']._serialized_end=196
+  _globals['_LISTAUDITLOGREQUEST']._serialized_start=198
+  _globals['_LISTAUDITLOGREQUEST']._serialized_end=254
+  _globals['_AUDITENTRY']._serialized_start=257
+  _globals['_AUDITENTRY']._serialized_end=422
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,12 @@ class Address(_message.Message):
     country: str
     def __init__(self, street: _Optional[str] = ..., city: _Optional[str] = ..., state: _Optional[str] = ..., zip_code: _Optional[str] = ..., country: _Optional[str] = ...) -> None: ...
 
+class EraseUserRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    def __init__(self, user_id: _Optional[int] = ...) -> None: ...
+
 class ListAuditLogRequest(_message.Message):
     __slots__ = ("before", "page_size")
     BEFORE_FIELD_NUMBER: _ClassVar[int]

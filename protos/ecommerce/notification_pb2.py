@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from ecommerce import common_pb2 as ecommerce_dot_common__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x63ommerce/notification.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.ecommerce.NotificationKind\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\"\x80\x01\n\x13NotificationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.ecommerce.NotificationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x14 \x01(\t\"E\n\x14NotificationResponse\x12-\n\x0cnotification\x18\x01 \x01(\x0b\x32\x17.ecommerce.Notification\"C\n\x1aStreamNotificationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"`\n\x18ListNotificationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t*\xab\x01\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTIFICATION_KIND_ORDER\x10\x01\x12\x1d\n\x19NOTIFICATION_KIND_PAYMENT\x10\x02\x12\x1a\n\x16NOTIFICATION_KIND_CHAT\x10\x03\x12\x1c\n\x18NOTIFICATION_KIND_SYSTEM\x10\x04\x32\xf5\x02\n\x13NotificationService\x12X\n\x10SendNotification\x12\x1e.ecommerce.NotificationRequest\x1a\x1f.ecommerce.NotificationResponse\"\x03\x90\x02\x02\x12\\\n\x13StreamNotifications\x12%.ecommerce.StreamNotificationsRequest\x1a\x17.ecommerce.Notification\"\x03\x90\x02\x01\x30\x01\x12X\n\x11ListNotifications\x12#.ecommerce.ListNotificationsRequest\x1a\x17.ecommerce.Notification\"\x03\x90\x02\x01\x30\x01\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x63ommerce/notification.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.ecommerce.NotificationKind\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\"\x80\x01\n\x13NotificationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.ecommerce.NotificationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x14 \x01(\t\"E\n\x14NotificationResponse\x12-\n\x0cnotification\x18\x01 \x01(\x0b\x32\x17.ecommerce.Notification\"C\n\x1aStreamNotificationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"`\n\x18ListNotificationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\x0c\n\x04page\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"_\n\x0fSendMailRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12\n\n\x02to\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\"0\n\x0fListMailRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"m\n\x04Mail\x12\n\n\x02id\x18\x01 \x01(\x05\x12\n\n\x02to\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xab\x01\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTIFICATION_KIND_ORDER\x10\x01\x12\x1d\n\x19NOTIFICATION_KIND_PAYMENT\x10\x02\x12\x1a\n\x16NOTIFICATION_KIND_CHAT\x10\x03\x12\x1c\n\x18NOTIFICATION_KIND_SYSTEM\x10\x04\x32\xc1\x04\n\x13NotificationService\x12X\n\x10SendNotification\x12\x1e.ecommerce.NotificationRequest\x1a\x1f.ecommerce.NotificationResponse\"\x03\x90\x02\x02\x12\\\n\x13StreamNotifications\x12%.ecommerce.StreamNotificationsRequest\x1a\x17.ecommerce.Notification\"\x03\x90\x02\x01\x30\x01\x12X\n\x11ListNotifications\x12#.ecommerce.ListNotificationsRequest\x1a\x17.ecommerce.Notification\"\x03\x90\x02\x01\x30\x01\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x12\x45\n\tEraseUser\x12\x1b.ecommerce.EraseUserRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x12\x43\n\x08SendMail\x12\x1a.ecommerce.SendMailRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x12>\n\x08ListMail\x12\x1a.ecommerce.ListMailRequest\x1a\x0f.ecommerce.Mail\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +42,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListNotifications']._serialized_options = b'\220\002\001'
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListAuditLog']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\220\002\001'
-  _globals['_NOTIFICATIONKIND']._serialized_start=652
-  _globals['_NOTIFICATIONKIND']._serialized_end=823
-  _globals['_NOTIFICATION']._serialized_start=101
-  _globals['_NOTIFICATION']._serialized_end=280
-  _globals['_NOTIFICATIONREQUEST']._serialized_start=283
-  _globals['_NOTIFICATIONREQUEST']._serialized_end=411
-  _globals['_NOTIFICATIONRESPONSE']._serialized_start=413
-  _globals['_NOTIFICATIONRESPONSE']._serialized_end=482
-  _globals['_STREAMNOTIFICATIONSREQUEST']._serialized_start=484
-  _globals['_STREAMNOTIFICATIONSREQUEST']._serialized_end=551
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=553
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=649
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=826
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=1199
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['EraseUser']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['EraseUser']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendMail']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['SendMail']._serialized_options = b'\220\002\002'
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListMail']._loaded_options = None
+  _globals['_NOTIFICATIONSERVICE'].methods_by_name['ListMail']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFICATIONKIND']._serialized_start=939
+  _globals['_NOTIFICATIONKIND']._serialized_end=1110
+  _globals['_NOTIFICATION']._serialized_start=130
+  _globals['_NOTIFICATION']._serialized_end=309
+  _globals['_NOTIFICATIONREQUEST']._serialized_start=312
+  _globals['_NOTIFICATIONREQUEST']._serialized_end=440
+  _globals['_NOTIFICATIONRESPONSE']._serialized_start=442
+  _globals['_NOTIFICATIONRESPONSE']._serialized_end=511
+  _globals['_STREAMNOTIFICATIONSREQUEST']._serialized_start=513
+  _globals['_STREAMNOTIFICATIONSREQUEST']._serialized_end=580
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=582
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=678
+  _globals['_SENDMAILREQUEST']._serialized_start=680
+  _globals['_SENDMAILREQUEST']._serialized_end=775
+  _globals['_LISTMAILREQUEST']._serialized_start=777
+  _globals['_LISTMAILREQUEST']._serialized_end=825
+  _globals['_MAIL']._serialized_start=827
+  _globals['_MAIL']._serialized_end=936
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=1113
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=1690
 # @@protoc_insertion_point(module_scope)

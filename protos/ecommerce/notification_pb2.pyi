@@ -1,6 +1,7 @@
 import datetime
 
 from ecommerce import common_pb2 as _common_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -80,3 +81,39 @@ class ListNotificationsRequest(_message.Message):
     page_size: int
     page_token: str
     def __init__(self, user_id: _Optional[int] = ..., page: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class SendMailRequest(_message.Message):
+    __slots__ = ("user_id", "to", "subject", "body", "event_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    to: str
+    subject: str
+    body: str
+    event_id: str
+    def __init__(self, user_id: _Optional[int] = ..., to: _Optional[str] = ..., subject: _Optional[str] = ..., body: _Optional[str] = ..., event_id: _Optional[str] = ...) -> None: ...
+
+class ListMailRequest(_message.Message):
+    __slots__ = ("to", "page_size")
+    TO_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    to: str
+    page_size: int
+    def __init__(self, to: _Optional[str] = ..., page_size: _Optional[int] = ...) -> None: ...
+
+class Mail(_message.Message):
+    __slots__ = ("id", "to", "subject", "body", "created_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    to: str
+    subject: str
+    body: str
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[int] = ..., to: _Optional[str] = ..., subject: _Optional[str] = ..., body: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -5,6 +5,7 @@ import warnings
 
 from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import notification_pb2 as ecommerce_dot_notification__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -56,6 +57,21 @@ class NotificationServiceStub:
                 request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/ecommerce.NotificationService/EraseUser',
+                request_serializer=ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.SendMail = channel.unary_unary(
+                '/ecommerce.NotificationService/SendMail',
+                request_serializer=ecommerce_dot_notification__pb2.SendMailRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListMail = channel.unary_stream(
+                '/ecommerce.NotificationService/ListMail',
+                request_serializer=ecommerce_dot_notification__pb2.ListMailRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_notification__pb2.Mail.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -90,6 +106,27 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """EraseUser takes the words from what a user was told, and drops its mail. For the user service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendMail(self, request, context):
+        """SendMail sends a letter by e-mail, once per event_id. For the user service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMail(self, request, context):
+        """ListMail streams the letters that wait for a mail system, the newest first. For the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +149,21 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListAuditLog,
                     request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
                     response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=ecommerce_dot_common__pb2.EraseUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'SendMail': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendMail,
+                    request_deserializer=ecommerce_dot_notification__pb2.SendMailRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListMail': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListMail,
+                    request_deserializer=ecommerce_dot_notification__pb2.ListMailRequest.FromString,
+                    response_serializer=ecommerce_dot_notification__pb2.Mail.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +275,87 @@ class NotificationService:
             '/ecommerce.NotificationService/ListAuditLog',
             ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
             ecommerce_dot_common__pb2.AuditEntry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.NotificationService/EraseUser',
+            ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendMail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.NotificationService/SendMail',
+            ecommerce_dot_notification__pb2.SendMailRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ecommerce.NotificationService/ListMail',
+            ecommerce_dot_notification__pb2.ListMailRequest.SerializeToString,
+            ecommerce_dot_notification__pb2.Mail.FromString,
             options,
             channel_credentials,
             insecure,

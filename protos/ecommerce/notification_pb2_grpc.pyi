@@ -6,6 +6,7 @@ What the shop tells its users."""
 from collections import abc as _abc
 from ecommerce import common_pb2 as _common_pb2
 from ecommerce import notification_pb2 as _notification_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 
 
@@ -24,6 +25,12 @@ class NotificationServiceStub:
     """ListNotifications returns a page of a user's notifications, newest first."""
     ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
     """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_common_pb2.EraseUserRequest, _empty_pb2.Empty]
+    """EraseUser takes the words from what a user was told, and drops its mail. For the user service."""
+    SendMail: _aio.UnaryUnaryMultiCallable[_notification_pb2.SendMailRequest, _empty_pb2.Empty]
+    """SendMail sends a letter by e-mail, once per event_id. For the user service."""
+    ListMail: _aio.UnaryStreamMultiCallable[_notification_pb2.ListMailRequest, _notification_pb2.Mail]
+    """ListMail streams the letters that wait for a mail system, the newest first. For the operator."""
 
 class NotificationServiceServicer:
     """NotificationService delivers notifications to users."""
@@ -55,5 +62,26 @@ class NotificationServiceServicer:
         context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
     ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
         """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
+
+    def EraseUser(
+        self,
+        request: _common_pb2.EraseUserRequest,
+        context: _aio.ServicerContext[_common_pb2.EraseUserRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """EraseUser takes the words from what a user was told, and drops its mail. For the user service."""
+
+    def SendMail(
+        self,
+        request: _notification_pb2.SendMailRequest,
+        context: _aio.ServicerContext[_notification_pb2.SendMailRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """SendMail sends a letter by e-mail, once per event_id. For the user service."""
+
+    def ListMail(
+        self,
+        request: _notification_pb2.ListMailRequest,
+        context: _aio.ServicerContext[_notification_pb2.ListMailRequest, _abc.AsyncIterator[_notification_pb2.Mail]],
+    ) -> _abc.AsyncIterator[_notification_pb2.Mail]:
+        """ListMail streams the letters that wait for a mail system, the newest first. For the operator."""
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

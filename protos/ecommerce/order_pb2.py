@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import payment_pb2 as ecommerce_dot_payment__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x63ommerce/order.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x17\x65\x63ommerce/payment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.ecommerce.OrderItem\x12\x14\n\x0ctotal_amount\x18\x04 \x01(\x01\x12&\n\x06status\x18\x05 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12,\n\x10shipping_address\x18\x06 \x01(\x0b\x32\x12.ecommerce.Address\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x14 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x15 \x01(\x03\x12\x17\n\x0frefunded_amount\x18\x16 \x01(\x01\"p\n\tOrderItem\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x14\n\x0cproduct_name\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x05\x12\x12\n\nunit_price\x18\x04 \x01(\x01\x12\x13\n\x0btotal_price\x18\x05 \x01(\x01\"\xf0\x01\n\x12\x43reateOrderRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12#\n\x05items\x18\x02 \x03(\x0b\x32\x14.ecommerce.OrderItem\x12,\n\x10shipping_address\x18\x03 \x01(\x0b\x32\x12.ecommerce.Address\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\x12-\n\x07payment\x18\x15 \x01(\x0b\x32\x1c.ecommerce.PaymentInstrument\x12\x1b\n\x0e\x65xpected_total\x18\x16 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_expected_total\"6\n\x13\x43reateOrderResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"3\n\x0fGetOrderRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"3\n\x10GetOrderResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"N\n\x18UpdateOrderStatusRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\"<\n\x19UpdateOrderStatusResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"\x81\x01\n\x11ListOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12\x0c\n\x04page\x18\x03 \x01(\x05\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"\xb0\x01\n\x0bOrderUpdate\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\x12\x17\n\x0frefunded_amount\x18\x15 \x01(\x01\"T\n\x13RecordRefundRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12\x12\n\npayment_id\x18\x02 \x01(\x05\x12\x17\n\x0frefunded_amount\x18\x03 \x01(\x01\"\x16\n\x14RecordRefundResponse*\xce\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x1a\n\x16ORDER_STATUS_CONFIRMED\x10\x02\x12\x18\n\x14ORDER_STATUS_SHIPPED\x10\x03\x12\x1a\n\x16ORDER_STATUS_DELIVERED\x10\x04\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x05\x12\x19\n\x15ORDER_STATUS_REFUNDED\x10\x06\x32\xc5\x04\n\x0cOrderService\x12L\n\x0b\x43reateOrder\x12\x1d.ecommerce.CreateOrderRequest\x1a\x1e.ecommerce.CreateOrderResponse\x12H\n\x08GetOrder\x12\x1a.ecommerce.GetOrderRequest\x1a\x1b.ecommerce.GetOrderResponse\"\x03\x90\x02\x01\x12\x63\n\x11UpdateOrderStatus\x12#.ecommerce.UpdateOrderStatusRequest\x1a$.ecommerce.UpdateOrderStatusResponse\"\x03\x90\x02\x02\x12\x43\n\nListOrders\x12\x1c.ecommerce.ListOrdersRequest\x1a\x10.ecommerce.Order\"\x03\x90\x02\x01\x30\x01\x12O\n\x12StreamOrderUpdates\x12\x1a.ecommerce.GetOrderRequest\x1a\x16.ecommerce.OrderUpdate\"\x03\x90\x02\x01\x30\x01\x12T\n\x0cRecordRefund\x12\x1e.ecommerce.RecordRefundRequest\x1a\x1f.ecommerce.RecordRefundResponse\"\x03\x90\x02\x02\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x63ommerce/order.proto\x12\tecommerce\x1a\x16\x65\x63ommerce/common.proto\x1a\x17\x65\x63ommerce/payment.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0f\n\x07user_id\x18\x02 \x01(\x05\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.ecommerce.OrderItem\x12\x14\n\x0ctotal_amount\x18\x04 \x01(\x01\x12&\n\x06status\x18\x05 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12,\n\x10shipping_address\x18\x06 \x01(\x0b\x32\x12.ecommerce.Address\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x14 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x15 \x01(\x03\x12\x17\n\x0frefunded_amount\x18\x16 \x01(\x01\"p\n\tOrderItem\x12\x12\n\nproduct_id\x18\x01 \x01(\x05\x12\x14\n\x0cproduct_name\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x05\x12\x12\n\nunit_price\x18\x04 \x01(\x01\x12\x13\n\x0btotal_price\x18\x05 \x01(\x01\"\xf0\x01\n\x12\x43reateOrderRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12#\n\x05items\x18\x02 \x03(\x0b\x32\x14.ecommerce.OrderItem\x12,\n\x10shipping_address\x18\x03 \x01(\x0b\x32\x12.ecommerce.Address\x12\x17\n\x0fidempotency_key\x18\x14 \x01(\t\x12-\n\x07payment\x18\x15 \x01(\x0b\x32\x1c.ecommerce.PaymentInstrument\x12\x1b\n\x0e\x65xpected_total\x18\x16 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_expected_total\"6\n\x13\x43reateOrderResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"3\n\x0fGetOrderRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x14\n\x0c\x61\x66ter_cursor\x18\x14 \x01(\x03\"3\n\x10GetOrderResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"N\n\x18UpdateOrderStatusRequest\x12\n\n\x02id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\"<\n\x19UpdateOrderStatusResponse\x12\x1f\n\x05order\x18\x01 \x01(\x0b\x32\x10.ecommerce.Order\"\x81\x01\n\x11ListOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12\x0c\n\x04page\x18\x03 \x01(\x05\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x14 \x01(\t\"\xb0\x01\n\x0bOrderUpdate\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.ecommerce.OrderStatus\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x14 \x01(\x03\x12\x17\n\x0frefunded_amount\x18\x15 \x01(\x01\"T\n\x13RecordRefundRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x05\x12\x12\n\npayment_id\x18\x02 \x01(\x05\x12\x17\n\x0frefunded_amount\x18\x03 \x01(\x01\"\x16\n\x14RecordRefundResponse*\xce\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x1a\n\x16ORDER_STATUS_CONFIRMED\x10\x02\x12\x18\n\x14ORDER_STATUS_SHIPPED\x10\x03\x12\x1a\n\x16ORDER_STATUS_DELIVERED\x10\x04\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x05\x12\x19\n\x15ORDER_STATUS_REFUNDED\x10\x06\x32\x8c\x05\n\x0cOrderService\x12L\n\x0b\x43reateOrder\x12\x1d.ecommerce.CreateOrderRequest\x1a\x1e.ecommerce.CreateOrderResponse\x12H\n\x08GetOrder\x12\x1a.ecommerce.GetOrderRequest\x1a\x1b.ecommerce.GetOrderResponse\"\x03\x90\x02\x01\x12\x63\n\x11UpdateOrderStatus\x12#.ecommerce.UpdateOrderStatusRequest\x1a$.ecommerce.UpdateOrderStatusResponse\"\x03\x90\x02\x02\x12\x43\n\nListOrders\x12\x1c.ecommerce.ListOrdersRequest\x1a\x10.ecommerce.Order\"\x03\x90\x02\x01\x30\x01\x12O\n\x12StreamOrderUpdates\x12\x1a.ecommerce.GetOrderRequest\x1a\x16.ecommerce.OrderUpdate\"\x03\x90\x02\x01\x30\x01\x12T\n\x0cRecordRefund\x12\x1e.ecommerce.RecordRefundRequest\x1a\x1f.ecommerce.RecordRefundResponse\"\x03\x90\x02\x02\x12L\n\x0cListAuditLog\x12\x1e.ecommerce.ListAuditLogRequest\x1a\x15.ecommerce.AuditEntry\"\x03\x90\x02\x01\x30\x01\x12\x45\n\tEraseUser\x12\x1b.ecommerce.EraseUserRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,32 +47,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSERVICE'].methods_by_name['RecordRefund']._serialized_options = b'\220\002\002'
   _globals['_ORDERSERVICE'].methods_by_name['ListAuditLog']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\220\002\001'
-  _globals['_ORDERSTATUS']._serialized_start=1542
-  _globals['_ORDERSTATUS']._serialized_end=1748
-  _globals['_ORDER']._serialized_start=119
-  _globals['_ORDER']._serialized_end=457
-  _globals['_ORDERITEM']._serialized_start=459
-  _globals['_ORDERITEM']._serialized_end=571
-  _globals['_CREATEORDERREQUEST']._serialized_start=574
-  _globals['_CREATEORDERREQUEST']._serialized_end=814
-  _globals['_CREATEORDERRESPONSE']._serialized_start=816
-  _globals['_CREATEORDERRESPONSE']._serialized_end=870
-  _globals['_GETORDERREQUEST']._serialized_start=872
-  _globals['_GETORDERREQUEST']._serialized_end=923
-  _globals['_GETORDERRESPONSE']._serialized_start=925
-  _globals['_GETORDERRESPONSE']._serialized_end=976
-  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_start=978
-  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_end=1056
-  _globals['_UPDATEORDERSTATUSRESPONSE']._serialized_start=1058
-  _globals['_UPDATEORDERSTATUSRESPONSE']._serialized_end=1118
-  _globals['_LISTORDERSREQUEST']._serialized_start=1121
-  _globals['_LISTORDERSREQUEST']._serialized_end=1250
-  _globals['_ORDERUPDATE']._serialized_start=1253
-  _globals['_ORDERUPDATE']._serialized_end=1429
-  _globals['_RECORDREFUNDREQUEST']._serialized_start=1431
-  _globals['_RECORDREFUNDREQUEST']._serialized_end=1515
-  _globals['_RECORDREFUNDRESPONSE']._serialized_start=1517
-  _globals['_RECORDREFUNDRESPONSE']._serialized_end=1539
-  _globals['_ORDERSERVICE']._serialized_start=1751
-  _globals['_ORDERSERVICE']._serialized_end=2332
+  _globals['_ORDERSERVICE'].methods_by_name['EraseUser']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['EraseUser']._serialized_options = b'\220\002\002'
+  _globals['_ORDERSTATUS']._serialized_start=1571
+  _globals['_ORDERSTATUS']._serialized_end=1777
+  _globals['_ORDER']._serialized_start=148
+  _globals['_ORDER']._serialized_end=486
+  _globals['_ORDERITEM']._serialized_start=488
+  _globals['_ORDERITEM']._serialized_end=600
+  _globals['_CREATEORDERREQUEST']._serialized_start=603
+  _globals['_CREATEORDERREQUEST']._serialized_end=843
+  _globals['_CREATEORDERRESPONSE']._serialized_start=845
+  _globals['_CREATEORDERRESPONSE']._serialized_end=899
+  _globals['_GETORDERREQUEST']._serialized_start=901
+  _globals['_GETORDERREQUEST']._serialized_end=952
+  _globals['_GETORDERRESPONSE']._serialized_start=954
+  _globals['_GETORDERRESPONSE']._serialized_end=1005
+  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_start=1007
+  _globals['_UPDATEORDERSTATUSREQUEST']._serialized_end=1085
+  _globals['_UPDATEORDERSTATUSRESPONSE']._serialized_start=1087
+  _globals['_UPDATEORDERSTATUSRESPONSE']._serialized_end=1147
+  _globals['_LISTORDERSREQUEST']._serialized_start=1150
+  _globals['_LISTORDERSREQUEST']._serialized_end=1279
+  _globals['_ORDERUPDATE']._serialized_start=1282
+  _globals['_ORDERUPDATE']._serialized_end=1458
+  _globals['_RECORDREFUNDREQUEST']._serialized_start=1460
+  _globals['_RECORDREFUNDREQUEST']._serialized_end=1544
+  _globals['_RECORDREFUNDRESPONSE']._serialized_start=1546
+  _globals['_RECORDREFUNDRESPONSE']._serialized_end=1568
+  _globals['_ORDERSERVICE']._serialized_start=1780
+  _globals['_ORDERSERVICE']._serialized_end=2432
 # @@protoc_insertion_point(module_scope)

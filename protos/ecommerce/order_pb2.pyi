@@ -2,6 +2,7 @@ import datetime
 
 from ecommerce import common_pb2 as _common_pb2
 from ecommerce import payment_pb2 as _payment_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

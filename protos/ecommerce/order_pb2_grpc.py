@@ -5,6 +5,7 @@ import warnings
 
 from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import order_pb2 as ecommerce_dot_order__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -71,6 +72,11 @@ class OrderServiceStub:
                 request_serializer=ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_common__pb2.AuditEntry.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/ecommerce.OrderService/EraseUser',
+                request_serializer=ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -128,6 +134,14 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """EraseUser takes the address from a user's orders: at once, or when an order has shipped. For the user
+        service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +179,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListAuditLog,
                     request_deserializer=ecommerce_dot_common__pb2.ListAuditLogRequest.FromString,
                     response_serializer=ecommerce_dot_common__pb2.AuditEntry.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=ecommerce_dot_common__pb2.EraseUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +376,33 @@ class OrderService:
             '/ecommerce.OrderService/ListAuditLog',
             ecommerce_dot_common__pb2.ListAuditLogRequest.SerializeToString,
             ecommerce_dot_common__pb2.AuditEntry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.OrderService/EraseUser',
+            ecommerce_dot_common__pb2.EraseUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

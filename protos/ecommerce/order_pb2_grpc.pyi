@@ -6,6 +6,7 @@ Orders and how they came about."""
 from collections import abc as _abc
 from ecommerce import common_pb2 as _common_pb2
 from ecommerce import order_pb2 as _order_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 
 
@@ -34,6 +35,10 @@ class OrderServiceStub:
     """
     ListAuditLog: _aio.UnaryStreamMultiCallable[_common_pb2.ListAuditLogRequest, _common_pb2.AuditEntry]
     """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_common_pb2.EraseUserRequest, _empty_pb2.Empty]
+    """EraseUser takes the address from a user's orders: at once, or when an order has shipped. For the user
+    service.
+    """
 
 class OrderServiceServicer:
     """OrderService turns a cart into an order: reserve, charge, confirm."""
@@ -90,5 +95,14 @@ class OrderServiceServicer:
         context: _aio.ServicerContext[_common_pb2.ListAuditLogRequest, _abc.AsyncIterator[_common_pb2.AuditEntry]],
     ) -> _abc.AsyncIterator[_common_pb2.AuditEntry]:
         """ListAuditLog streams what admins did here, the newest first. For admins and the operator."""
+
+    def EraseUser(
+        self,
+        request: _common_pb2.EraseUserRequest,
+        context: _aio.ServicerContext[_common_pb2.EraseUserRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """EraseUser takes the address from a user's orders: at once, or when an order has shipped. For the user
+        service.
+        """
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

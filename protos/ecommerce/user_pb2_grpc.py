@@ -97,6 +97,16 @@ class UserServiceStub:
                 request_serializer=ecommerce_dot_user__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_user__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/ecommerce.UserService/RequestPasswordReset',
+                request_serializer=ecommerce_dot_user__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/ecommerce.UserService/ResetPassword',
+                request_serializer=ecommerce_dot_user__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.SetUserStatus = channel.unary_unary(
                 '/ecommerce.UserService/SetUserStatus',
                 request_serializer=ecommerce_dot_user__pb2.SetUserStatusRequest.SerializeToString,
@@ -153,7 +163,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """DeleteUser removes a user.
+        """DeleteUser removes a user, and what the shop knows of it: who it was is taken from its orders, messages and
+        notifications, which stay without it. Name and email are free again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +216,22 @@ class UserServiceServicer:
 
     def ChangePassword(self, request, context):
         """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """RequestPasswordReset has a code sent to the user's e-mail address, by which ResetPassword lets it choose a
+        new password. The answer is the same whether or not there is such a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """ResetPassword replaces a forgotten password. A code is good once, and for half an hour; all log-ins of its
+        user end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -302,6 +329,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=ecommerce_dot_user__pb2.ChangePasswordRequest.FromString,
                     response_serializer=ecommerce_dot_user__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=ecommerce_dot_user__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=ecommerce_dot_user__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'SetUserStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.SetUserStatus,
@@ -649,6 +686,60 @@ class UserService:
             '/ecommerce.UserService/ChangePassword',
             ecommerce_dot_user__pb2.ChangePasswordRequest.SerializeToString,
             ecommerce_dot_user__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/RequestPasswordReset',
+            ecommerce_dot_user__pb2.RequestPasswordResetRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/ResetPassword',
+            ecommerce_dot_user__pb2.ResetPasswordRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,9 @@ class UserServiceStub:
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UpdateUserResponse]
     """UpdateUser changes a user's name and email."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _user_pb2.DeleteUserResponse]
-    """DeleteUser removes a user."""
+    """DeleteUser removes a user, and what the shop knows of it: who it was is taken from its orders, messages and
+    notifications, which stay without it. Name and email are free again.
+    """
     ListUsers: _aio.UnaryStreamMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.User]
     """ListUsers streams one page of users. Admin only."""
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.UpdateProfileResponse]
@@ -47,6 +49,14 @@ class UserServiceStub:
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
     """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one."""
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_user_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]
+    """RequestPasswordReset has a code sent to the user's e-mail address, by which ResetPassword lets it choose a
+    new password. The answer is the same whether or not there is such a user.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ResetPasswordRequest, _empty_pb2.Empty]
+    """ResetPassword replaces a forgotten password. A code is good once, and for half an hour; all log-ins of its
+    user end.
+    """
     SetUserStatus: _aio.UnaryUnaryMultiCallable[_user_pb2.SetUserStatusRequest, _user_pb2.SetUserStatusResponse]
     """SetUserStatus suspends a user, or lets it in again. Its tokens are refused everywhere within a minute.
     For admins and the operator.
@@ -98,7 +108,9 @@ class UserServiceServicer:
         request: _user_pb2.DeleteUserRequest,
         context: _aio.ServicerContext[_user_pb2.DeleteUserRequest, _abc.Awaitable[_user_pb2.DeleteUserResponse]],
     ) -> _abc.Awaitable[_user_pb2.DeleteUserResponse]:
-        """DeleteUser removes a user."""
+        """DeleteUser removes a user, and what the shop knows of it: who it was is taken from its orders, messages and
+        notifications, which stay without it. Name and email are free again.
+        """
 
     def ListUsers(
         self,
@@ -152,6 +164,24 @@ class UserServiceServicer:
         context: _aio.ServicerContext[_user_pb2.ChangePasswordRequest, _abc.Awaitable[_user_pb2.ChangePasswordResponse]],
     ) -> _abc.Awaitable[_user_pb2.ChangePasswordResponse]:
         """ChangePassword replaces one's own password, ends all one's log-ins, and begins a new one."""
+
+    def RequestPasswordReset(
+        self,
+        request: _user_pb2.RequestPasswordResetRequest,
+        context: _aio.ServicerContext[_user_pb2.RequestPasswordResetRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """RequestPasswordReset has a code sent to the user's e-mail address, by which ResetPassword lets it choose a
+        new password. The answer is the same whether or not there is such a user.
+        """
+
+    def ResetPassword(
+        self,
+        request: _user_pb2.ResetPasswordRequest,
+        context: _aio.ServicerContext[_user_pb2.ResetPasswordRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """ResetPassword replaces a forgotten password. A code is good once, and for half an hour; all log-ins of its
+        user end.
+        """
 
     def SetUserStatus(
         self,

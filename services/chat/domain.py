@@ -7,6 +7,8 @@ from grpcmesh.errors import FailedPrecondition
 
 #: Characters of a message, of an idempotency key, and of a user's name as it is kept.
 MAX_TEXT, MAX_KEY, MAX_NAME = 2000, 100, 200
+#: The name of whom the shop has forgotten.
+FORMER = "former user"
 #: Rooms there can be: anyone who has logged in may open one by speaking in it.
 MAX_ROOMS = 10_000
 ROOM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -30,6 +30,10 @@ class Store(Protocol):
         """Drops what was said before that (Unix seconds); how many messages that were."""
         ...
 
+    async def erase_author(self, user_id: int) -> None:
+        """Takes the name and the words from what a user said; that something was said stays."""
+        ...
+
     async def versions(self, rooms: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""
         ...

@@ -34,6 +34,10 @@ class Rooms:
         """A page of what was said, oldest first, so that a page keeps its place as others speak."""
         return await self._store.history(room, page)
 
+    async def erase_author(self, user_id: int) -> None:
+        """Takes the name and the words from what a user said."""
+        await self._store.erase_author(user_id)
+
     async def forget(self, kept: float) -> int:
         """Drops what is older than so many seconds; how many messages that were."""
         return await self._store.forget(self._now() - kept)

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from ecommerce import chat_pb2 as pb
-from ecommerce import chat_pb2_grpc, user_pb2
+from ecommerce import chat_pb2_grpc, common_pb2, user_pb2
 from google.protobuf import empty_pb2
 
 from grpcmesh.call import current_principal
@@ -15,6 +15,7 @@ from services.chat.presence import Presence
 from services.chat.rooms import Rooms
 from services.chat.talk import Talk
 from services.chat.wire import chat_message, cursor_of, draft_of, room_of, user_message
+from services.kit.caller import require_workload
 from services.kit.paging import Listing
 from services.kit.validation import checking
 
@@ -49,6 +50,13 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         author = _author()
         async for request in request_iterator:
             await self._rooms.post(draft_of(author, request))
+        return empty_pb2.Empty()
+
+    async def EraseUser(self, request: common_pb2.EraseUserRequest, context: Any) -> empty_pb2.Empty:
+        require_workload("user")
+        with checking() as check:
+            user_id = check.id("user_id", request.user_id)
+        await self._rooms.erase_author(user_id)
         return empty_pb2.Empty()
 
     async def GetRoomHistory(

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from grpcmesh.errors import FailedPrecondition
-from services.chat.domain import MAX_ROOMS, Author, Draft, Message, Stay
+from services.chat.domain import FORMER, MAX_ROOMS, Author, Draft, Message, Stay
 from services.chat.tables import messages, presence, rooms
 from services.kit.db import Database
 from services.kit.paging import Page, Slice
-from services.kit.retention import delete_oldest, drop_old
+from services.kit.retention import delete_oldest, drop_old, in_pieces
 from services.kit.unique import insert_or_find
 
 
@@ -61,6 +61,21 @@ class SqlStore:
         """Drops what was said before that. The room's cursor goes on from where it is."""
         old = delete_oldest(messages, messages.c.sent_at, messages.c.sent_at < before)
         return await drop_old(self._db, old)
+
+    async def erase_author(self, user_id: int) -> None:
+        """Takes the name and the words from what a user said; see `services.chat.ports.Store`."""
+        left = sa.or_(messages.c.user_name != FORMER, messages.c.text != "")
+        some = sa.select(messages.c.id).where(messages.c.user_id == user_id, left).limit(sa.bindparam("most"))
+        emptied = (
+            sa.update(messages).where(messages.c.id.in_(some)).values(user_name=FORMER, text="", key=None)
+        )
+
+        async def piece(most: int) -> int:
+            return await self._db.write(lambda c: c.execute(emptied, {"most": most}).rowcount)
+
+        await in_pieces(piece)
+        gone = sa.delete(presence).where(presence.c.user_id == user_id)
+        await self._db.write(lambda c: c.execute(gone))
 
     async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
         """The last cursor of each room that there is."""

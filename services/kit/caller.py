@@ -1,10 +1,18 @@
 """From the call being served to the actor that a domain knows."""
 
 from grpcmesh.call import current_principal, current_workload
+from grpcmesh.errors import PermissionDenied
 from services.kit.actor import Actor
 
 #: The operator's workload: the `meshmart` command.
 OPERATOR = "client"
+
+
+def require_workload(service: str) -> None:
+    """For methods that are one service's business. Raises PermissionDenied where another calls."""
+    workload = current_workload()
+    if workload is None or workload.service != service:
+        raise PermissionDenied(f"only the {service} service may call this", "INTERNAL_METHOD")
 
 
 def current_actor() -> Actor:

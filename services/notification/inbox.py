@@ -51,6 +51,10 @@ class Inbox:
         actor.require_self_or_admin(user_id)
         return (await self._store.versions([user_id])).get(user_id, 0)
 
+    async def erase_user(self, user_id: int) -> None:
+        """Takes the words from what a user was told, and drops its letters."""
+        await self._store.erase_user(user_id)
+
     async def forget(self, kept: float) -> int:
         """Drops what is older than so many seconds; how many that were. Cursors go on from where they are."""
         return await self._store.forget(self._now() - kept)

@@ -16,6 +16,9 @@ from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
 from services.notification.acts import ACTS
 from services.notification.inbox import Inbox
+from services.notification.mail import INTERVAL as MAIL_INTERVAL
+from services.notification.mail import Mail
+from services.notification.mail_storage import SqlMail
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import CHANNEL, SqlStore
 
@@ -26,9 +29,11 @@ async def build(app: App) -> None:
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
-    servicer = audited(NotificationServicer(inbox), AuditLog(db), ACTS)
+    mail = Mail(SqlMail(db), time.time)
+    servicer = audited(NotificationServicer(inbox, mail), AuditLog(db), ACTS)
     add_NotificationServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANNEL, inbox, int))
+    await app.enter(repeating(mail.forget, MAIL_INTERVAL, "forgetting of letters"))
     kept = kept_for(os.environ)
     await app.enter(repeating(lambda: inbox.forget(kept), INTERVAL, "forgetting of notifications"))
 

@@ -26,6 +26,10 @@ class Store(Protocol):
         """Drops what was told before that (Unix seconds); how many that were."""
         ...
 
+    async def erase_user(self, user_id: int) -> None:
+        """Takes the words from what a user was told; that it was told something stays. Drops its letters."""
+        ...
+
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
         """The last cursor of each user that was told anything."""
         ...

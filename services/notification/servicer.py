@@ -4,16 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from ecommerce import common_pb2, notification_pb2_grpc
 from ecommerce import notification_pb2 as pb
-from ecommerce import notification_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
 
 from grpcmesh.call import current_workload
-from services.kit.caller import current_actor
-from services.kit.paging import Listing
+from services.kit.caller import OPERATOR, current_actor, require_workload
+from services.kit.paging import DEFAULT_SIZE, MAX_SIZE, Listing
 from services.kit.validation import checking
 from services.notification.domain import Sender
 from services.notification.inbox import Inbox
-from services.notification.wire import draft_of, notification_message
+from services.notification.mail import MAX_ADDRESS, Mail
+from services.notification.wire import draft_of, letter_of, mail_message, notification_message
 
 #: Workloads that tell users things on their own behalf, long after the user has left.
 _INTERNAL = frozenset({"order"})
@@ -23,11 +25,11 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
     """Protobuf in, protobuf out.
 
     Args:
-        inbox: The use cases.
+        inbox, mail: The use cases.
     """
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
+    def __init__(self, inbox: Inbox, mail: Mail) -> None:
+        self._inbox, self._mail = inbox, mail
 
     async def SendNotification(
         self, request: pb.NotificationRequest, context: Any
@@ -65,6 +67,29 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
             page = listing.page(check, request)
         for item in listing.items(context, await self._inbox.page(actor, user_id, page)):
             yield notification_message(item)
+
+    async def EraseUser(self, request: common_pb2.EraseUserRequest, context: Any) -> Empty:
+        require_workload("user")
+        with checking() as check:
+            user_id = check.id("user_id", request.user_id)
+        await self._inbox.erase_user(user_id)
+        return Empty()
+
+    async def SendMail(self, request: pb.SendMailRequest, context: Any) -> Empty:
+        require_workload("user")
+        with checking() as check:
+            letter = letter_of(check, request)
+        await self._mail.send(letter)
+        return Empty()
+
+    async def ListMail(self, request: pb.ListMailRequest, context: Any) -> AsyncIterator[pb.Mail]:
+        require_workload(OPERATOR)
+        with checking() as check:
+            check.text("to", request.to, most=MAX_ADDRESS)
+            check.that(request.page_size >= 0, "page_size", "must not be negative")
+        limit = min(request.page_size or DEFAULT_SIZE, MAX_SIZE)
+        for letter in await self._mail.letters(request.to, limit):
+            yield mail_message(letter)
 
 
 def _sender() -> Sender:

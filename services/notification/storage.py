@@ -12,7 +12,7 @@ from services.kit.paging import Page, Slice
 from services.kit.retention import delete_oldest, in_pieces
 from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
-from services.notification.tables import forgotten, notifications, users
+from services.notification.tables import forgotten, mail, notifications, users
 
 #: What is told of, from commit to streams: see `services.kit.following`.
 CHANNEL = "notifications"
@@ -56,6 +56,13 @@ class SqlStore:
             )
         )
         return rows.map(_notification)
+
+    async def erase_user(self, user_id: int) -> None:
+        """Takes the words from what a user was told, and drops its letters; see the port."""
+        own = notifications.c.user_id == user_id
+        emptied = sa.update(notifications).where(own).values(title="", body="")
+        letters = sa.delete(mail).where(mail.c.user_id == user_id)
+        await self._db.write(lambda c: (c.execute(emptied), c.execute(letters)))
 
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
         """The last cursor of each user that was told anything."""

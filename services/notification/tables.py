@@ -40,3 +40,18 @@ forgotten = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("before", sa.Double, nullable=False),
 )
+
+#: Letters until a mail system has taken them.
+mail = sa.Table(
+    "mail",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.Integer, nullable=False),
+    sa.Column("address", sa.String(254), nullable=False),
+    sa.Column("subject", sa.String(200), nullable=False),
+    sa.Column("body", sa.String(4000), nullable=False),
+    sa.Column("event_id", sa.String(200), unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index("mail_by_age", "created_at"),
+    sa.Index("mail_by_user", "user_id"),
+)

@@ -5,6 +5,8 @@ from google.protobuf import timestamp_pb2
 
 from services.kit.validation import Check
 from services.notification.domain import MAX_BODY, MAX_EVENT_ID, MAX_TITLE, Draft, Kind, Notification
+from services.notification.mail import MAX_ADDRESS, MAX_SUBJECT, Letter
+from services.notification.mail import MAX_BODY as MAX_MAIL_BODY
 
 _KINDS = {
     pb.NOTIFICATION_KIND_ORDER: Kind.ORDER,
@@ -40,3 +42,21 @@ def notification_message(notification: Notification) -> pb.Notification:
         created_at=created_at,
         cursor=notification.cursor,
     )
+
+
+def letter_of(check: Check, request: pb.SendMailRequest) -> Letter:
+    """The letter that a request asks to send."""
+    return Letter(
+        check.id("user_id", request.user_id),
+        check.text("to", request.to, least=1, most=MAX_ADDRESS),
+        check.text("subject", request.subject, least=1, most=MAX_SUBJECT),
+        check.text("body", request.body, least=1, most=MAX_MAIL_BODY),
+        check.text("event_id", request.event_id, most=MAX_EVENT_ID) or None,
+    )
+
+
+def mail_message(letter: Letter) -> pb.Mail:
+    """A letter on the wire."""
+    message = pb.Mail(id=letter.id, to=letter.to, subject=letter.subject, body=letter.body)
+    message.created_at.FromMicroseconds(round(letter.created_at * 1e6))
+    return message

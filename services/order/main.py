@@ -17,6 +17,7 @@ from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.order.acts import ACTS
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.erasure import Erasure
 from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.orders import Orders
 from services.order.receivers import BuyersNotifications, ShippedStock, ShopAnalytics
@@ -28,6 +29,8 @@ from services.order.updates import Updates
 
 #: Seconds between two looks for orders that a dead replica left.
 RECOVERY_INTERVAL = 1.0
+#: Seconds between two looks for orders that have been sent since their buyer left.
+ERASURE_INTERVAL = 60.0
 #: Seconds between two looks for orders that an older version shipped.
 UNTOLD_INTERVAL = 10.0
 
@@ -48,11 +51,12 @@ async def build(app: App) -> None:
     catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
     saga = Saga(store, catalogue, cashier, time.time)
     orders = Orders(store, saga, cashier, tasks.start, time.time)
-    updates = Updates(store, stream_max_age(os.environ))
-    servicer = audited(OrderServicer(orders, updates, time.time), AuditLog(db), ACTS)
+    updates, erasure = Updates(store, stream_max_age(os.environ)), Erasure(db)
+    servicer = audited(OrderServicer(orders, updates, time.time, erasure.erase), AuditLog(db), ACTS)
     add_OrderServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
+    await app.enter(repeating(erasure.go_on, ERASURE_INTERVAL, "erasure of addresses"))
     await app.enter(repeating(orders.tell_untold, UNTOLD_INTERVAL, "telling of shipped orders"))
 
 

@@ -1,16 +1,17 @@
 """OrderService over the use cases."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from ecommerce import common_pb2, order_pb2_grpc
 from ecommerce import order_pb2 as pb
-from ecommerce import order_pb2_grpc
+from google.protobuf import empty_pb2
 
 from grpcmesh.call import current_workload
 from grpcmesh.clock import Clock
 from grpcmesh.errors import PermissionDenied
-from services.kit.caller import current_actor
+from services.kit.caller import current_actor, require_workload
 from services.kit.paging import Listing
 from services.kit.validation import checking
 from services.order.domain import MAX_TOTAL, Buyer
@@ -26,10 +27,13 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         orders: The use cases.
         updates: Follows orders.
         now: Unix seconds.
+        erase: Forgets a buyer.
     """
 
-    def __init__(self, orders: Orders, updates: Updates, now: Clock) -> None:
-        self._orders, self._updates, self._now = orders, updates, now
+    def __init__(
+        self, orders: Orders, updates: Updates, now: Clock, erase: Callable[[int], Awaitable[None]]
+    ) -> None:
+        self._orders, self._updates, self._now, self._erase = orders, updates, now, erase
 
     async def CreateOrder(self, request: pb.CreateOrderRequest, context: Any) -> pb.CreateOrderResponse:
         actor = current_actor()
@@ -76,6 +80,13 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             refunded = check.cents("refunded_amount", request.refunded_amount, 1, MAX_TOTAL)
         await self._orders.record_refund(order_id, payment_id, refunded)
         return pb.RecordRefundResponse()
+
+    async def EraseUser(self, request: common_pb2.EraseUserRequest, context: Any) -> empty_pb2.Empty:
+        require_workload("user")
+        with checking() as check:
+            user_id = check.id("user_id", request.user_id)
+        await self._erase(user_id)
+        return empty_pb2.Empty()
 
     async def StreamOrderUpdates(
         self, request: pb.GetOrderRequest, context: Any

@@ -76,6 +76,7 @@ class SqlStore:
         """Records a change of `order.version`, or raises Superseded; see `services.order.ports.Store`."""
         following = replace(order, version=order.version + 1)
         changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
+        del changed["address"]  # it never changes, but may have been taken away: see `erasure`
         news = news_of(following, repaid=repaid, arrived=arrived) if message else []
 
         def save(connection: sa.Connection) -> None:

@@ -54,6 +54,13 @@ items = sa.Table(
     sa.Column("unit_price", sa.BigInteger, nullable=False),
 )
 
+#: Buyers that are to be forgotten, as long as an order of theirs needs its address to be shipped.
+erased = sa.Table(
+    "erased",
+    metadata,
+    sa.Column("user_id", sa.Integer, primary_key=True, autoincrement=False),
+)
+
 #: Every change that a reader can see. The cursor is the order's version: it grows with the order's own
 #: changes, which its row puts in order; a sequence over all orders would let a later number commit first.
 events = sa.Table(

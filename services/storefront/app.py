@@ -21,6 +21,7 @@ from services.storefront.edge import Edge, Log
 from services.storefront.errors import ErrorPages
 from services.storefront.live import LiveOrders
 from services.storefront.orders import OrderPages
+from services.storefront.own_account import OwnAccountPages
 from services.storefront.sessions import Renewals
 from services.storefront.site import Site
 from services.storefront.visit import VisitMiddleware
@@ -47,6 +48,7 @@ def build_app(
         *BrowsePages(site).routes(),
         *CartPages(site).routes(),
         *AccountPages(site).routes(),
+        *OwnAccountPages(site).routes(),
         *CheckoutPages(site).routes(),
         *OrderPages(site, LiveOrders(site, closing)).routes(),
         *Api(site).routes(),

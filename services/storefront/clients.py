@@ -189,6 +189,29 @@ class Accounts:
         call = self._stub.CreateUser(request, timeout=WRITE_TIMEOUT)
         await self._caller.unary("user", "CreateUser", call)
 
+    async def change_password(self, token: str, current: str, new: str, address: str) -> Tokens:
+        request = user_pb2.ChangePasswordRequest(
+            current_password=current, new_password=new, client_address=address
+        )
+        call = self._stub.ChangePassword(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        response = await self._caller.unary("user", "ChangePassword", call)
+        return Tokens(response.access_token, response.refresh_token)
+
+    async def forgotten_password(self, login: str, address: str) -> None:
+        request = user_pb2.RequestPasswordResetRequest(login=login, client_address=address)
+        call = self._stub.RequestPasswordReset(request, timeout=WRITE_TIMEOUT)
+        await self._caller.unary("user", "RequestPasswordReset", call)
+
+    async def reset_password(self, code: str, new: str, address: str) -> None:
+        request = user_pb2.ResetPasswordRequest(code=code, new_password=new, client_address=address)
+        call = self._stub.ResetPassword(request, timeout=WRITE_TIMEOUT)
+        await self._caller.unary("user", "ResetPassword", call)
+
+    async def delete(self, token: str, user_id: int, password: str, address: str) -> None:
+        request = user_pb2.DeleteUserRequest(id=user_id, current_password=password, client_address=address)
+        call = self._stub.DeleteUser(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        await self._caller.unary("user", "DeleteUser", call)
+
 
 class Notices:
     """`domain.Notices` over NotificationService."""

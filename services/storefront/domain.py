@@ -285,6 +285,20 @@ class Accounts(Protocol):
 
     async def register(self, name: str, email: str, password: str, address: str) -> None: ...
 
+    async def change_password(self, token: str, current: str, new: str, address: str) -> Tokens:
+        """Ends all log-ins of the token's user, and begins the one whose tokens are returned."""
+        ...
+
+    async def forgotten_password(self, login: str, address: str) -> None:
+        """Has a code mailed to the user, if there is one; the answer does not tell."""
+        ...
+
+    async def reset_password(self, code: str, new: str, address: str) -> None: ...
+
+    async def delete(self, token: str, user_id: int, password: str, address: str) -> None:
+        """Forgets the token's user, who knows its password."""
+        ...
+
 
 class Notices(Protocol):
     """What the shop has told a user."""

@@ -39,6 +39,10 @@ NOTICES: Mapping[str, tuple[str, str]] = {
     "changed": ("good", "The order has been changed."),
     "logged-in": ("good", "Welcome back."),
     "registered": ("good", "Your account is ready."),
+    "password-changed": ("good", "Your password is changed. Everywhere else you have to log in again."),
+    "password-reset": ("good", "Your password is changed. Log in with it."),
+    "code-sent": ("good", "If there is such an account, a code is on its way to its email address."),
+    "account-deleted": ("good", "Your account is deleted. Good-bye!"),
     "logged-out": ("good", "You are logged out."),
     "logged-out-here": (
         "bad",

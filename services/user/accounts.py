@@ -97,29 +97,53 @@ class Accounts:
             PermissionDenied: the current password is another, or the account is not active.
             ResourceExhausted: too many guesses from there, or too many at once.
         """
-        actor.require_user()
         with checking() as check:
             check.that(bool(new), "new_password", "must be given")
             check_password(check, "new_password", new)
-        user = await self._users.get(actor.user_id)
-        origin = Origin(address, user.email if user else "")
-        account = await self._logins.verified(origin.account, current, origin)
-        if account is None:
-            raise PermissionDenied("the current password is another", "WRONG_PASSWORD")
+        account, origin = await self._confirmed(actor, current, address)
         changed = await self.replace_password(account.user.id, new, origin)
         tokens = await self._logins.begin(changed) if changed else None
         if tokens is None:
             raise PermissionDenied("the account is not active", "ACCOUNT_NOT_ACTIVE")
         return tokens
 
-    async def replace_password(self, user_id: int, new: str, origin: Origin) -> Account | None:
-        """Set a password and end all log-ins; the account as it is then, None if it is gone."""
+    async def confirm(self, actor: Actor, password: str, address: str) -> None:
+        """Check that the actor knows its own password. Raises as `change_password`."""
+        await self._confirmed(actor, password, address)
+
+    async def _confirmed(self, actor: Actor, password: str, address: str) -> tuple[Account, Origin]:
+        actor.require_user()
+        user = await self._users.get(actor.user_id)
+        origin = Origin(address, user.email if user else "")
+        account = await self._logins.verified(origin.account, password, origin)
+        if account is None:
+            raise PermissionDenied("the current password is another", "WRONG_PASSWORD")
+        return account, origin
+
+    async def replace_password(
+        self, user_id: int, new: str, origin: Origin, code: str = ""
+    ) -> Account | None:
+        """Set a password, and end all log-ins and codes of its user.
+
+        Args:
+            user_id: Whose.
+            new: The password.
+            origin: On whose behalf.
+            code: If given, the digest of a code that still has to be good.
+
+        Returns:
+            The account as it is then; None if it is gone, or the code is.
+        """
         hashed = await self._passwords.hash(new, origin)
 
         def change(unit: SessionUnit) -> Account | None:
-            if unit.account(user_id) is not None:
-                unit.set_password(user_id, hashed)
-                self._end(unit, user_id)
+            if unit.account(user_id) is None:
+                return None
+            if code and unit.code(code, int(self._clock())) != user_id:
+                return None
+            unit.set_password(user_id, hashed)
+            unit.drop_codes(user_id)
+            self._end(unit, user_id)
             return unit.account(user_id)
 
         return await self._sessions.at_once(change)

@@ -8,14 +8,19 @@ from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 from grpcmesh.runtime import App, run
 from services.kit.audit import AuditLog, audited
 from services.kit.db import Database, database_url
+from services.kit.outbox import SqlQueue
 from services.kit.priorities import PRIORITIES
+from services.kit.relay import Relay
 from services.user.accounts import Accounts
 from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
 from services.user.keys import SigningKeys
-from services.user.logins import Logins
+from services.user.logins import SKEW, Logins
+from services.user.news import RECOVERY
 from services.user.passwords import ScryptPasswords
 from services.user.published import Published
+from services.user.receivers import Letters, forgetters
+from services.user.recovery import Recovery
 from services.user.servicer import UserServicer
 from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.settings import Settings
@@ -31,12 +36,18 @@ async def build(app: App) -> None:
     app.spawn(keys.watch())
     app.prioritize(PRIORITIES)
     db = await app.enter(Database.open(database_url("user", os.environ), "user"))
-    users, passwords = SqlUsers(db), ScryptPasswords()
-    logins = Logins(users, SqlSessions(db), SqlAttempts(db), passwords, keys, time.time, settings.lifetimes)
-    accounts = Accounts(users, SqlSessions(db), passwords, logins, time.time, settings.lifetimes)
+    lifetimes = settings.lifetimes
+    users, passwords = SqlUsers(db, time.time, lifetimes.access + SKEW), ScryptPasswords()
+    sessions, attempts = SqlSessions(db), SqlAttempts(db)
+    logins = Logins(users, sessions, attempts, passwords, keys, time.time, lifetimes)
+    accounts = Accounts(users, sessions, passwords, logins, time.time, lifetimes)
+    recovery = Recovery(users, sessions, attempts, accounts, time.time)
+    told = forgetters(app.channel) | {RECOVERY: Letters(app.channel("notification"), recovery)}
+    app.telemetry.add(await app.enter(Relay(SqlQueue(db), told, time.time)))
     published = Published(keys, SqlRevocations(db), time.time)
     app.use_keys(published)
-    servicer = UserServicer(Users(users, passwords), logins, accounts, published, app.config.auth.issuer)
+    parts = Users(users, passwords), logins, accounts, recovery
+    servicer = UserServicer(*parts, published, app.config.auth.issuer)
     audited(servicer, AuditLog(db), ACTS)
     add_UserServiceServicer_to_server(servicer, app.server)
 

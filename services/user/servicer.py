@@ -17,6 +17,7 @@ from services.user.accounts import Accounts
 from services.user.domain import Address, Profile, User
 from services.user.logins import Logins
 from services.user.published import Published
+from services.user.recovery import Recovery
 from services.user.users import EVERYBODY, MAX_BATCH, Registration, Users
 
 #: The workload that speaks for clients of its own.
@@ -29,15 +30,21 @@ class UserServicer(UserServiceServicer):
     """Protobuf in, protobuf out.
 
     Args:
-        users, logins, accounts: The use cases.
+        users, logins, accounts, recovery: The use cases.
         published: The keys that verify tokens, and what has been revoked.
         issuer: The `iss` of tokens.
     """
 
     def __init__(
-        self, users: Users, logins: Logins, accounts: Accounts, published: Published, issuer: str
+        self,
+        users: Users,
+        logins: Logins,
+        accounts: Accounts,
+        recovery: Recovery,
+        published: Published,
+        issuer: str,
     ) -> None:
-        self._users, self._logins, self._accounts = users, logins, accounts
+        self._users, self._logins, self._accounts, self._recovery = users, logins, accounts, recovery
         self._published, self._issuer = published, issuer
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
@@ -77,6 +84,9 @@ class UserServicer(UserServiceServicer):
         return pb.UpdateUserResponse(user=_user(user))
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
+        if request.current_password or _from_storefront():
+            address = _address(request.client_address, context)
+            await self._accounts.confirm(current_actor(), request.current_password, address)
         await self._users.delete(current_actor(), request.id)
         return pb.DeleteUserResponse(success=True)
 
@@ -124,6 +134,15 @@ class UserServicer(UserServiceServicer):
             access_token=tokens.access, refresh_token=tokens.refresh, expires_in=tokens.expires_in
         )
 
+    async def RequestPasswordReset(self, request: pb.RequestPasswordResetRequest, context: Any) -> Empty:
+        await self._recovery.request(request.login, _address(request.client_address, context))
+        return Empty()
+
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Any) -> Empty:
+        address = _address(request.client_address, context)
+        await self._recovery.reset(request.code, request.new_password, address)
+        return Empty()
+
     async def SetUserStatus(self, request: pb.SetUserStatusRequest, context: Any) -> pb.SetUserStatusResponse:
         whose = acting_admin(), request.id, request.login
         user = await self._accounts.set_status(*whose, request.status, request.reason)
@@ -135,10 +154,14 @@ class UserServicer(UserServiceServicer):
         return pb.SetUserRolesResponse(user=_user(user))
 
 
+def _from_storefront() -> bool:
+    workload = current_workload()
+    return workload is not None and workload.service == _STOREFRONT
+
+
 def _address(told: str, context: Any) -> str:
     """Of the client: what the storefront says, else where the call comes from, without the port."""
-    workload = current_workload()
-    if told and workload is not None and workload.service == _STOREFRONT:
+    if told and _from_storefront():
         return told[:_MAX_ADDRESS]
     return str(context.peer()).rpartition(":")[0]
 

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, delete, insert, select, update
 
 from grpcmesh.auth import Revocation
+from services.kit import outbox
 from services.kit.db import Database
+from services.user import news
 from services.user.domain import Account, SessionUnit, User
 from services.user.sessions import BEFORE_FIRST, LoginSession
-from services.user.storage import BY_ID, user_of
-from services.user.tables import account, login_session, refresh_token, revocation
+from services.user.storage import BY_ID, revoke, user_of
+from services.user.tables import account, login_session, recovery, refresh_token, revocation
 
 T = TypeVar("T")
 _SESSION = tuple(login_session.c)
@@ -66,11 +68,7 @@ class _Unit:
         self._put_on_list(session=family, expires_at=until)
 
     def revoke_user(self, user_id: int, now: int, until: int) -> None:
-        # By its log-ins, too: a token may have been issued a moment later, by a replica whose clock is ahead.
-        own = select(login_session.c.family).where(login_session.c.user_id == user_id)
-        for family in self._c.scalars(own).all():
-            self._put_on_list(user_id=user_id, session=family, expires_at=until)
-        self._put_on_list(user_id=user_id, issued_until=now, expires_at=until)
+        revoke(self._c, user_id, now, until)
         for table in (login_session, refresh_token):
             self._c.execute(delete(table).where(table.c.user_id == user_id))
 
@@ -89,6 +87,31 @@ class _Unit:
     def set_password(self, user_id: int, password_hash: str) -> None:
         changed = update(account).where(account.c.id == user_id)
         self._c.execute(changed.values(password_hash=password_hash))
+
+    def ask_for_code(self, user_id: int, now: int, lifetime: int, most: int) -> None:
+        self.account(user_id)  # requests at the same time count each other
+        old = select(recovery.c.id).where(recovery.c.expires_at <= now).limit(_PIECE)
+        self._c.execute(delete(recovery).where(recovery.c.id.in_(old.scalar_subquery())))
+        asked = (recovery.c.user_id == user_id) & recovery.c.digest.is_(None)
+        if (
+            len(self._c.scalars(select(recovery.c.id).where(asked, recovery.c.expires_at > now)).all())
+            >= most
+        ):
+            return
+        request = insert(recovery).values(user_id=user_id, digest=None, expires_at=now + lifetime)
+        request_id = self._c.scalar(request.returning(recovery.c.id))
+        outbox.add_all(self._c, [news.recovery(user_id, request_id or 0, now)])
+
+    def add_code(self, user_id: int, digest: str, expires_at: int) -> None:
+        values = {"user_id": user_id, "digest": digest, "expires_at": expires_at}
+        self._c.execute(insert(recovery).values(values))
+
+    def code(self, digest: str, now: int) -> int | None:
+        good = (recovery.c.digest == digest) & (recovery.c.expires_at > now)
+        return self._c.scalar(select(recovery.c.user_id).where(good))
+
+    def drop_codes(self, user_id: int) -> None:
+        self._c.execute(delete(recovery).where(recovery.c.user_id == user_id))
 
     def _put_on_list(self, **entry: Any) -> None:
         values = {"user_id": 0, "session": "", "issued_until": 0, **entry}

@@ -20,10 +20,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from grpcmesh.errors import AlreadyExists
+from services.kit import outbox
 from services.kit.db import Database
 from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
 from services.kit.text import fold
+from services.user import news
 from services.user.domain import (
     Account,
     Address,
@@ -32,10 +34,12 @@ from services.user.domain import (
     Status,
     User,
 )
-from services.user.tables import account, login_session, refresh_token
+from services.user.tables import account, login_session, recovery, refresh_token, revocation
 
 #: Names and emails told as taken: they travel in metadata, of which a client takes 8 KB.
 MAX_TAKEN = 10
+#: Seconds that revocations are listed for by default: the lifetime of an access token, and a minute.
+MAX_LISTED = 16 * 60
 _USER = (
     account.c.id,
     account.c.name,
@@ -63,10 +67,22 @@ def row_of(user: NewUser, now: int) -> dict[str, Any]:
 
 
 class SqlUsers:
-    """The port `UserStore`."""
+    """The port `UserStore`.
 
-    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
-        self._db, self._clock = db, clock
+    Args:
+        db: With the service's tables.
+        clock: Unix seconds.
+        lifetime: Seconds for which the tokens of a user that was removed stay on the revocation list: those
+            of an access token, and what clocks may differ.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Callable[[], float] = time.time,
+        lifetime: int = MAX_LISTED,
+    ) -> None:
+        self._db, self._clock, self._lifetime = db, clock, lifetime
 
     async def get(self, user_id: int) -> User | None:
         row = await self._db.lookup(BY_ID, id=user_id)
@@ -119,11 +135,32 @@ class SqlUsers:
 
     async def remove(self, user_id: int) -> bool:
         def remove(c: Connection) -> bool:
-            for table in (refresh_token, login_session):
+            forgotten = select(account.c.id).where(account.c.id == user_id).with_for_update()
+            if c.scalar(forgotten) is None:
+                return False
+            now = self._clock()
+            revoke(c, user_id, int(now), int(now) + self._lifetime)
+            for table in (refresh_token, login_session, recovery):
                 c.execute(delete(table).where(table.c.user_id == user_id))
-            return c.execute(delete(account).where(account.c.id == user_id)).rowcount > 0
+            c.execute(delete(account).where(account.c.id == user_id))
+            outbox.add_all(c, news.erasure(user_id, now))
+            return True
 
         return await self._db.write(remove)
+
+
+def revoke(c: Connection, user_id: int, now: int, until: int) -> None:
+    """Puts a user's tokens on the revocation list.
+
+    Args:
+        now: Unix seconds: tokens that were issued until then, and those of log-ins that there are.
+        until: Unix seconds until which they are listed.
+    """
+    # By its log-ins, too: a token may have been issued a moment later, by a replica whose clock is ahead.
+    own = select(login_session.c.family).where(login_session.c.user_id == user_id)
+    entry = {"user_id": user_id, "session": "", "issued_until": now, "expires_at": until}
+    by_session = [{**entry, "session": family, "issued_until": 0} for family in c.scalars(own)]
+    c.execute(insert(revocation), [entry, *by_session])
 
 
 def _named(name: str, email: str) -> dict[str, str]:

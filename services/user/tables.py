@@ -63,3 +63,13 @@ revocation = Table(
     #: When the tokens have ended by themselves.
     Column("expires_at", BigInteger),
 )
+#: Asked for and sent codes by which a forgotten password is replaced.
+recovery = Table(
+    "recovery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer),
+    #: Of a code that was sent. NULL: of a request, which counts only.
+    Column("digest", Text),
+    Column("expires_at", BigInteger),
+)

@@ -24,10 +24,13 @@ from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.following import following
 from services.notification.inbox import Inbox
+from services.notification.mail import Mail
+from services.notification.mail_storage import SqlMail
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import CHANNEL as NOTIFICATIONS
 from services.notification.storage import SqlStore as NotificationStore
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.erasure import Erasure
 from services.order.orders import Orders
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
@@ -54,6 +57,7 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.published import Published
+from services.user.recovery import Recovery
 from services.user.servicer import UserServicer
 from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.storage import SqlUsers
@@ -77,7 +81,7 @@ async def _order(stack: AsyncExitStack, server: MeshServer, db: Database) -> Non
     cashier = PaymentCashier(nobody)
     saga = Saga(store, ProductCatalogue(nobody), cashier, now)
     orders, updates = Orders(store, saga, cashier, tasks.start, now), Updates(store)
-    add_OrderServiceServicer_to_server(OrderServicer(orders, updates, now), server)
+    add_OrderServiceServicer_to_server(OrderServicer(orders, updates, now, Erasure(db).erase), server)
     await stack.enter_async_context(following(db, CHANGES, updates, int))
 
 
@@ -96,14 +100,16 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     ports = users, SqlSessions(db), SqlAttempts(db), passwords, keys
     logins = Logins(*ports, now, Lifetimes())
     accounts = Accounts(users, SqlSessions(db), passwords, logins, now, Lifetimes())
+    recovery = Recovery(users, SqlSessions(db), SqlAttempts(db), accounts, now)
     published = Published(keys, SqlRevocations(db), now)
-    servicer = UserServicer(Users(users, passwords), logins, accounts, published, AuthConfig().issuer)
+    parts = Users(users, passwords), logins, accounts, recovery
+    servicer = UserServicer(*parts, published, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 
 
 async def _notification(stack: AsyncExitStack, server: MeshServer, db: Database) -> None:
     inbox = Inbox(NotificationStore(db), now)
-    add_NotificationServiceServicer_to_server(NotificationServicer(inbox), server)
+    add_NotificationServiceServicer_to_server(NotificationServicer(inbox, Mail(SqlMail(db), now)), server)
     await stack.enter_async_context(following(db, NOTIFICATIONS, inbox, int))
 
 

@@ -33,6 +33,7 @@ from services.kit.outbox import SqlQueue
 from services.kit.relay import Relay
 from services.order.acts import ACTS as ORDER_ACTS
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.erasure import Erasure
 from services.order.news import STOCK
 from services.order.orders import Orders
 from services.order.receivers import ShippedStock
@@ -154,7 +155,11 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
             store, Saga(store, ProductCatalogue(product), cashier, now), cashier, tasks.start, now
         )
         updates = Updates(store)
-        servicer = audited(OrderServicer(orders, updates, now), AuditLog(dbs["order"], now), ORDER_ACTS)
+        servicer = audited(
+            OrderServicer(orders, updates, now, Erasure(dbs["order"]).erase),
+            AuditLog(dbs["order"], now),
+            ORDER_ACTS,
+        )
         order = await stack.enter_async_context(
             serving(add_OrderServiceServicer_to_server, servicer, "payment")
         )

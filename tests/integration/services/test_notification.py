@@ -18,6 +18,8 @@ from grpcmesh.server.server import MeshServer
 from services.kit.db import Database
 from services.kit.following import following
 from services.notification.inbox import Inbox
+from services.notification.mail import Mail
+from services.notification.mail_storage import SqlMail
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import CHANNEL, SqlStore
 from tests.databases import Databases, Maker
@@ -53,7 +55,9 @@ async def _post(directory: Path, databases: Databases) -> AsyncIterator[Post]:
         url = databases.url("notification")
         db = await resources.enter_async_context(Database.open(url, "notification"))
         inbox = Inbox(SqlStore(db), lambda: NOW)
-        add_NotificationServiceServicer_to_server(NotificationServicer(inbox), server)
+        add_NotificationServiceServicer_to_server(
+            NotificationServicer(inbox, Mail(SqlMail(db), lambda: NOW)), server
+        )
         await resources.enter_async_context(following(db, CHANNEL, inbox, int))
 
     async with fleet("notification", directory, make) as made:

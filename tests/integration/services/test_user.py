@@ -1,3 +1,4 @@
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,31 @@ from ecommerce import user_pb2 as pb
 from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_server
 from google.protobuf.empty_pb2 import Empty
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from grpcmesh.auth import TokenVerifier
 from grpcmesh.config import AuthConfig
 from grpcmesh.errors import Unauthenticated
 from services.kit.audit import AuditLog, audited
 from services.kit.db import Database
+from services.kit.outbox import SqlQueue
+from services.kit.relay import Outcome
 from services.kit.tokens import UserKeys
 from services.user.accounts import Accounts
 from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
+from services.user.domain import User
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
+from services.user.news import AGAIN_AFTER, FORGETTERS, RECOVERY
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.published import Published
+from services.user.recovery import MAX_LETTERS, Recovery
 from services.user.servicer import UserServicer
 from services.user.session_storage import SqlRevocations, SqlSessions
-from services.user.sessions import OVERLAP
+from services.user.sessions import OVERLAP, digest_of
 from services.user.storage import SqlUsers
+from services.user.tables import recovery
 from services.user.throttle import FREE
 from services.user.users import Users
 from tests.databases import Databases, Maker
@@ -45,6 +53,8 @@ class Running:
     user: Any = None
     channel: Any = None
     now: float = 1_000.0
+    recovery: Any = None
+    db: Any = None
 
 
 @pytest.fixture
@@ -67,11 +77,15 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
             users, SqlSessions(db), SqlAttempts(db), passwords, keys, lambda: running.now, Lifetimes()
         )
         accounts = Accounts(users, SqlSessions(db), passwords, logins, lambda: running.now, Lifetimes())
+        recovering = Recovery(users, SqlSessions(db), SqlAttempts(db), accounts, lambda: running.now)
         published = Published(keys, SqlRevocations(db), lambda: running.now)
-        servicer = UserServicer(Users(users, passwords), logins, accounts, published, CONFIG.issuer)
+        servicer = UserServicer(
+            Users(users, passwords), logins, accounts, recovering, published, CONFIG.issuer
+        )
         audited(servicer, AuditLog(db, lambda: running.now), ACTS)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:
             running.user, running.channel = UserServiceStub(channel), channel
+            running.recovery, running.db = recovering, db
             yield running
 
 
@@ -283,6 +297,96 @@ async def test_other_roles_end_the_tokens_that_tell_the_old_ones(running: Runnin
     assert (await refused(user.SetUserRoles(roles, metadata=BOB))).code == Code.PERMISSION_DENIED
 
 
+class Box:
+    """The port `Post`: whoever reads the letters, and what is in them."""
+
+    def __init__(self) -> None:
+        self.codes: list[tuple[str, str]] = []
+
+    async def send_code(self, to: User, code: str) -> None:
+        self.codes.append((to.email, code))
+
+
+async def letters(running: Running) -> Box:
+    """Delivers what the outbox holds."""
+    box = Box()
+    for found in await SqlQueue(running.db).take(RECOVERY, running.now + 1, running.now + 9, 100):
+        for event in found:
+            await running.recovery.send(event.payload["user_id"], box)
+            await SqlQueue(running.db).settle(Outcome(delivered=[event]))
+    return box
+
+
+async def test_a_forgotten_password_is_replaced_by_a_code_that_is_good_once(running: Running) -> None:
+    user = running.user
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    await user.RequestPasswordReset(pb.RequestPasswordResetRequest(login="BOB"), metadata=NOBODY)
+    ((to, code),) = (await letters(running)).codes
+    assert to == "bob@example.com"
+    stored = await running.db.read(lambda c: c.scalars(select(recovery.c.digest)).all())
+    assert code not in stored
+    assert digest_of(code) in stored
+    reset = pb.ResetPasswordRequest(code=code, new_password="brand new one")
+    await user.ResetPassword(reset, metadata=NOBODY)
+    refresh = pb.RefreshTokenRequest(refresh_token=login.refresh_token)
+    assert (await refused(user.RefreshToken(refresh))).code == Code.UNAUTHENTICATED
+    old = pb.LoginRequest(login="bob", password="bob-password")
+    assert (await refused(user.Login(old))).code == Code.UNAUTHENTICATED
+    assert await user.Login(pb.LoginRequest(login="bob", password="brand new one"))
+    again = await refused(user.ResetPassword(reset, metadata=NOBODY))
+    assert (again.code, again.reason) == (Code.FAILED_PRECONDITION, "RESET_CODE")
+
+
+async def test_a_code_is_good_for_half_an_hour(running: Running) -> None:
+    user = running.user
+    await user.RequestPasswordReset(pb.RequestPasswordResetRequest(login="bob"), metadata=NOBODY)
+    ((_, code),) = (await letters(running)).codes
+    running.now += 1800
+    reset = pb.ResetPasswordRequest(code=code, new_password="brand new one")
+    assert (await refused(user.ResetPassword(reset))).reason == "RESET_CODE"
+    reset.code = "guessed"
+    assert (await refused(user.ResetPassword(reset))).reason == "RESET_CODE"
+
+
+async def test_nobody_learns_who_has_an_account_and_nobody_is_flooded_with_letters(running: Running) -> None:
+    user = running.user
+    await user.SetUserStatus(pb.SetUserStatusRequest(id=3, status=pb.USER_STATUS_SUSPENDED), metadata=ADMIN)
+    storefront = (("x-workload", "storefront"),)
+    answers = set()
+    for n in range(4):
+        for login in ("bob@example.com", "nobody@example.com", "charlie"):
+            request = pb.RequestPasswordResetRequest(login=login, client_address=f"192.0.2.{n}")
+            answers.add(str(await user.RequestPasswordReset(request, metadata=storefront)))
+    assert answers == {""}
+    codes = (await letters(running)).codes
+    assert [to for to, _ in codes] == ["bob@example.com"] * MAX_LETTERS
+    for _ in range(FREE):
+        request = pb.RequestPasswordResetRequest(login="x", client_address="192.0.2.9")
+        await user.RequestPasswordReset(request, metadata=storefront)
+    refusal = await refused(user.RequestPasswordReset(request, metadata=storefront))
+    assert refusal.code == Code.RESOURCE_EXHAUSTED
+
+
+async def test_who_leaves_is_forgotten_everywhere_and_its_email_is_free(running: Running) -> None:
+    user, verifier = running.user, await verified(running)
+    login = await user.Login(pb.LoginRequest(login="bob", password="bob-password"))
+    wrong = pb.DeleteUserRequest(id=2, current_password="not-it")
+    assert (await refused(user.DeleteUser(wrong, metadata=BOB))).reason == "WRONG_PASSWORD"
+    right = pb.DeleteUserRequest(id=2, current_password="bob-password")
+    await user.DeleteUser(right, metadata=BOB)
+    await verifier.refresh()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        verifier.verify(login.access_token)
+    queue = SqlQueue(running.db)
+    for topic in FORGETTERS:
+        for after in (1, AGAIN_AFTER + 1):  # again, when the last token has ended
+            (events,) = await queue.take(topic, time.time() + after, time.time() + 2 * after, 10)
+            assert [event.payload for event in events] == [{"user_id": 2}]
+            await queue.settle(Outcome(delivered=list(events)))
+    again = await user.CreateUser(_create("bob"), metadata=NOBODY)
+    assert again.user.id != 2
+
+
 async def test_an_admin_does_not_lock_out_itself(user: Any) -> None:
     suspend = pb.SetUserStatusRequest(id=1, status=pb.USER_STATUS_SUSPENDED)
     refusal = await refused(user.SetUserStatus(suspend, metadata=ADMIN))
@@ -336,6 +440,8 @@ async def test_an_admin_acts_for_anyone(user: Any) -> None:
         ("SetUserStatus", pb.SetUserStatusRequest(reason="\0"), {"id", "status", "reason"}),
         ("ChangePassword", pb.ChangePasswordRequest(), {"new_password"}),
         ("SetUserRoles", pb.SetUserRolesRequest(roles=["king"]), {"id", "roles[0]"}),
+        ("RequestPasswordReset", pb.RequestPasswordResetRequest(), {"login"}),
+        ("ResetPassword", pb.ResetPasswordRequest(new_password="short"), {"code", "new_password"}),
         ("ListAuditLog", common_pb2.ListAuditLogRequest(before=-1, page_size=-1), {"before", "page_size"}),
         ("Logout", pb.LogoutRequest(refresh_token="x" * 1025), {"refresh_token"}),
     ],
@@ -420,6 +526,8 @@ _METHODS: dict[str, Any] = {
     "Logout": pb.LogoutRequest,
     "SetUserStatus": pb.SetUserStatusRequest,
     "ChangePassword": pb.ChangePasswordRequest,
+    "RequestPasswordReset": pb.RequestPasswordResetRequest,
+    "ResetPassword": pb.ResetPasswordRequest,
     "SetUserRoles": pb.SetUserRolesRequest,
     "ListAuditLog": common_pb2.ListAuditLogRequest,
     "GetVerificationKeys": Empty,

@@ -32,6 +32,7 @@ from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, Telemetry, TraceM
 from grpcmesh.testing.resolver import FakeResolver
 from services.kit.db import Database
 from services.order.clients import PaymentCashier, ProductCatalogue
+from services.order.erasure import Erasure
 from services.order.orders import Orders
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
@@ -50,6 +51,7 @@ from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.published import Published
+from services.user.recovery import Recovery
 from services.user.servicer import UserServicer
 from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.storage import SqlUsers
@@ -141,15 +143,19 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
         cashier = PaymentCashier(till)
         saga = Saga(store, ProductCatalogue(stock), cashier, time.time)
         orders = Orders(store, saga, cashier, tasks.start, time.time)
-        add_OrderServiceServicer_to_server(OrderServicer(orders, Updates(store), time.time), server)
+        add_OrderServiceServicer_to_server(
+            OrderServicer(orders, Updates(store), time.time, Erasure(order_db).erase), server
+        )
 
     async def user(stack: AsyncExitStack, server: MeshServer) -> None:
         users, passwords = SqlUsers(user_db), ScryptPasswords(Cost(log2_n=4))
         ports = users, SqlSessions(user_db), SqlAttempts(user_db), passwords, keys
         logins = Logins(*ports, time.time, Lifetimes())
         accounts = Accounts(users, SqlSessions(user_db), passwords, logins, time.time, Lifetimes())
+        recovery = Recovery(users, SqlSessions(user_db), SqlAttempts(user_db), accounts, time.time)
         published = Published(keys, SqlRevocations(user_db), time.time)
-        servicer = UserServicer(Users(users, passwords), logins, accounts, published, AuthConfig().issuer)
+        parts = Users(users, passwords), logins, accounts, recovery
+        servicer = UserServicer(*parts, published, AuthConfig().issuer)
         add_UserServiceServicer_to_server(servicer, server)
 
     return {

@@ -39,6 +39,10 @@ INTERNAL = frozenset(
         "ProductService/ShipStock",
         "PaymentService/VoidPayment",
         "OrderService/RecordRefund",
+        "OrderService/EraseUser",
+        "ChatService/EraseUser",
+        "NotificationService/EraseUser",
+        "NotificationService/SendMail",
     )
 )
 

@@ -219,6 +219,7 @@ class FakeAccounts:
         self.refreshed: list[str] = []
         self.ended: list[str] = []
         self.addresses: list[str] = []
+        self.codes: dict[str, str] = {}
         self.fails: ShopError | None = None
 
     async def login(self, login: str, password: str, address: str) -> Tokens:
@@ -254,6 +255,39 @@ class FakeAccounts:
         if name in self.people:
             raise ShopError(Problem.EXISTS, f"user {name} already exists")
         self.people[email.partition("@")[0]] = (password, jwt(9, name))
+
+    async def change_password(self, token: str, current: str, new: str, address: str) -> Tokens:
+        _called("user", "ChangePassword")
+        name = next(name for name, (_, known) in self.people.items() if known == token)
+        self._check(name, current, new)
+        self.people[name] = (new, token)
+        return Tokens(token, f"refresh-{name}")
+
+    async def forgotten_password(self, login: str, address: str) -> None:
+        _called("user", "RequestPasswordReset")
+        if self.fails:
+            raise self.fails
+        if login in self.people:
+            self.codes[f"code-of-{login}"] = login
+
+    async def reset_password(self, code: str, new: str, address: str) -> None:
+        _called("user", "ResetPassword")
+        if code not in self.codes:
+            raise ShopError(Problem.RULE, "no such code", reason="RESET_CODE")
+        name = self.codes.pop(code)
+        self.people[name] = (new, self.people[name][1])
+
+    async def delete(self, token: str, user_id: int, password: str, address: str) -> None:
+        _called("user", "DeleteUser")
+        name = next(name for name, (_, known) in self.people.items() if known == token)
+        self._check(name, password, "long enough")
+        del self.people[name]
+
+    def _check(self, name: str, current: str, new: str) -> None:
+        if len(new) < 8:
+            raise ShopError(Problem.INVALID, fields={"new_password": "must have at least 8 characters"})
+        if self.people[name][0] != current:
+            raise ShopError(Problem.FORBIDDEN, "another", reason="WRONG_PASSWORD")
 
 
 class FakeNotices:

@@ -118,6 +118,18 @@ class Sessions:
         account = self.people.accounts[user_id]
         self.people.accounts[user_id] = replace(account, password_hash=password_hash)
 
+    def ask_for_code(self, user_id: int, now: int, lifetime: int, most: int) -> None:
+        raise NotImplementedError
+
+    def add_code(self, user_id: int, digest: str, expires_at: int) -> None:
+        raise NotImplementedError
+
+    def code(self, digest: str, now: int) -> int | None:
+        raise NotImplementedError
+
+    def drop_codes(self, user_id: int) -> None:
+        """There are none."""
+
     def adopt(self, digest: str) -> LoginSession | None:
         return None
 
