@@ -10,12 +10,13 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import grpc
 from prometheus_client import Metric
 
-from grpcmesh.errors import MeshError
+from grpcmesh.serving import Connections as Connections
+from grpcmesh.serving import Registrar as Registrar
 from grpcmesh.spiffe import parse_workload
 
 
@@ -236,13 +237,13 @@ class ServerLayer:
     def on_end(self, call: ServerCall) -> None:
         """After it; `call.code`, `call.error` and `call.ended` are set."""
 
-    def attach(self, connections: "Connections") -> None:
+    def attach(self, connections: Connections) -> None:
         """The server starts: a layer that ends streams or closes connections keeps this."""
 
     def on_drain(self) -> None:
         """The process leaves: let go of calls that the layer holds."""
 
-    def register(self, server: "Registrar", methods: Callable[[], Iterable[Method]]) -> None:
+    def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
         """Add the services through which the layer is steered, once, before the server starts.
 
         Args:
@@ -257,35 +258,6 @@ class ServerLayer:
     def state(self) -> Mapping[str, Any]:
         """Return what the admin page shows of this layer, by key; JSON-able."""
         return {}
-
-
-class Connections(Protocol):
-    """What a layer can do to the connections of its server."""
-
-    def close(self, peer: str, reason: str) -> None:
-        """Close the connection of a peer, as `context.peer()` names it; its calls end with UNAVAILABLE.
-
-        Args:
-            reason: A label of `mesh_connections_closed_total`.
-        """
-
-    def end_streams(self, which: Callable[[ServerCall], bool], error: Callable[[], MeshError]) -> int:
-        """End running streams, each at its next safe point; return how many.
-
-        Args:
-            which: Tells by its call whether a stream is to end.
-            error: Makes what its caller is told.
-        """
-
-
-class Registrar(Protocol):
-    """What generated code adds servicers to: the two methods of `grpc.aio.Server` that it calls."""
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None: ...
-
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
-    ) -> None: ...
 
 
 class Attempt:

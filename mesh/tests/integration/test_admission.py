@@ -1,19 +1,24 @@
 """A server that refuses, and a caller that hears of it, over a real connection."""
 
 import asyncio
+import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import grpc
 
 from grpcmesh.admission import AdmissionLayer
+from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import AdmissionConfig, MeshConfig
+from grpcmesh.config import AdmissionConfig, IdentityConfig, MeshConfig
 from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.server.server import MeshServer
 from grpcmesh.status import REFUSED_KEY
 from grpcmesh.testing.ping import PingServicer
-from grpcmesh.testing.ping_pb2 import PingRequest
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 
 
@@ -44,4 +49,67 @@ async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() ->
         throttled = [s.value for m in channel.collect() for s in m.samples if "throttled_total" in s.name]
         assert throttled == [outcomes["not sent"]]
         holds.cancel()
+    await server.stop(0)
+
+
+class Busy(PingServicer):
+    """Burns CPU: its calls queue in gRPC's core, where its handlers do not see it."""
+
+    async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
+        time.sleep(0.005)  # noqa: ASYNC251  # that is the point
+        return PingResponse()
+
+
+async def test_callers_from_outside_are_refused_by_the_queue_that_a_probe_sees(tmp_path: Path) -> None:
+    """They send no `mesh-timeout-ms`. On a8def03, and without the probe, nobody knows that they queue."""
+    ca = CertificateAuthority()
+    for name in ("client", "ping"):
+        write_atomically(tmp_path / name, ca.issue(name).files())
+    identity, client = (IdentityStore(IdentityConfig(tmp_path / name)) for name in ("ping", "client"))
+    identity.load()
+    client.load()
+    # Only the age of calls can make it refuse any.
+    layer = AdmissionLayer(AdmissionConfig(min_calls=1000, target_age=0.05), 1 << 20)
+    server = MeshServer(
+        MeshConfig("ping", address="127.0.0.1:0"), identity=identity, layers=[layer], health=HealthServicer()
+    )
+    add_PingServiceServicer_to_server(Busy("ping-1"), server)
+    await server.start()
+    credentials = client.current.channel_credentials()
+    options = (("grpc.ssl_target_name_override", "ping"),)
+    failures: set[tuple[grpc.StatusCode, str]] = set()
+
+    async def call(stub: PingServiceStub) -> None:
+        while not failures:
+            ping = stub.Ping(PingRequest(), timeout=30)
+            if await ping.code() is not grpc.StatusCode.OK:
+                failures.add((await ping.code(), await ping.details()))
+
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, options) as channel:
+        stub = PingServiceStub(channel)
+        async with asyncio.timeout(120):
+            await asyncio.gather(*(call(stub) for _ in range(150)))
+    assert failures == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "calls queue too long before they are served")}
+    state: Any = server.state()["admission"]
+    assert state["probes"] > 0
+    assert state["refused"]["queue"] > 0
+    await server.stop(0)
+
+
+async def test_a_server_whose_callers_tell_everything_is_not_probed() -> None:
+    config = MeshConfig("ping", address="127.0.0.1:0")
+    layer = AdmissionLayer(AdmissionConfig(), 1 << 20)
+    health = HealthServicer()
+    server = MeshServer(config, identity=None, layers=[layer], health=health)
+    add_PingServiceServicer_to_server(PingServicer("ping-1"), server)
+    await server.start()
+    health.set_all(True)
+    resolver = StaticResolver([f"127.0.0.1:{server.port}"])
+    async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+        stub = PingServiceStub(channel)
+        for _ in range(30):
+            await stub.Ping(PingRequest(), timeout=3)
+            await asyncio.sleep(0.01)
+    assert layer.state()["admission"]["probes"] == 0
+    assert not layer.wants_probe()
     await server.stop(0)

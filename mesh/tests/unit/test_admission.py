@@ -60,6 +60,50 @@ class Outcome:
         return sorted(self.latencies[method])[int(len(self.latencies[method]) * 0.99)]
 
 
+def burn_outsiders(load: float, probed: bool, seconds: float = SECONDS) -> tuple[float, QueueAdmission]:
+    """A server that burns CPU, whose callers do not tell how long their calls have queued.
+
+    Return the share of its capacity that is answered in time.
+
+    Args:
+        probed: Whether ten calls a second are of the process to itself, which do nothing.
+    """
+    clock, good, cost = VirtualClock(0.0), 0, COSTS["Browse"]
+    gate, rng = make_gate(clock), random.Random(5)
+    assert gate.queue is not None
+    probes = [(n * 0.1, "Probe") for n in range(int(seconds * 10))] if probed else []
+    calls = [(at, "Browse") for at, _ in arrivals(load / cost, seconds, rng)]
+    sent = deque(at for at, _ in probes)
+    for at, method in sorted(probes + calls):
+        clock.advance(max(0.0, at - clock()))
+        gate.queue.queueing = max(0.0, clock() - sent[0]) if sent else 0.0
+        if method == "Probe":
+            gate.queue.saw(clock() - sent.popleft())
+        elif clock() - at > DEADLINE or gate.enter(Priority.DEFAULT, None, False) is not None:
+            clock.advance(REFUSAL)
+        else:
+            clock.advance(cost)
+            # The limit on calls that run must not see the queue: it lies before the handlers.
+            gate.leave(method, cost, False)
+            good += clock() - at <= DEADLINE
+    return good * cost / seconds, gate.queue
+
+
+def test_a_probe_shows_the_queue_of_callers_that_do_not_tell_how_long_they_have_waited() -> None:
+    alone, queue = burn_outsiders(3.0, probed=False)
+    assert (queue.age, queue.refused_share) == (0.0, 0.0)
+    helped, queue = burn_outsiders(3.0, probed=True)
+    assert queue.refused_share > 0.5
+    assert helped > 0.75 > 0.5 > alone
+
+
+@pytest.mark.parametrize("load", [0.5, 0.9])
+def test_a_probe_of_a_server_with_room_refuses_nothing(load: float) -> None:
+    good, queue = burn_outsiders(load, probed=True)
+    assert good == pytest.approx(load, rel=0.1)
+    assert queue.refused_share == 0.0
+
+
 def burn(load: float, on: bool, seconds: float = SECONDS) -> Outcome:
     """One thread that serves calls in the order in which they came: its queue lies before the handlers."""
     clock, outcome = VirtualClock(0.0), Outcome()

@@ -12,7 +12,7 @@ from grpcmesh.admission.limit import ConcurrencyLimit
 from grpcmesh.admission.priority import Priority
 from grpcmesh.admission.queue import QueueAdmission
 from grpcmesh.bad_values import bad_values
-from grpcmesh.call import Kind, Method, Purpose, Registrar, ServerCall, ServerLayer
+from grpcmesh.call import Connections, Kind, Method, Purpose, Registrar, ServerCall, ServerLayer
 from grpcmesh.clock import Clock, monotonic
 from grpcmesh.config import AdmissionConfig
 from grpcmesh.errors import ResourceExhausted
@@ -44,16 +44,41 @@ class AdmissionLayer(ServerLayer):
         queue = QueueAdmission(config.target_age, clock) if config.target_age else None
         limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
         self._coarsest = config.target_age / 2
+        #: Calls that do not tell how long they have queued, and how many there were at the last look.
+        self._ageless = self._known_ageless = 0
+        self._probes = 0
         self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
 
     def on_start(self, call: ServerCall) -> None:
         """Raises ResourceExhausted where there is no permit."""
         method = call.method
         priority = self._priorities.get(method.path, Priority.DEFAULT)
-        refusal = self._gate.enter(priority, self._age(call), method.kind is not Kind.UNARY)
+        age = self._age(call)
+        self._ageless += age is None
+        refusal = self._gate.enter(priority, age, method.kind is not Kind.UNARY)
         if refusal is not None:
             call.trailing = (*call.trailing, (REFUSED_KEY, refusal.cause))
             raise ResourceExhausted(_CAUSES[refusal.cause], refusal.retry_after)
+
+    def attach(self, connections: Connections) -> None:
+        if self._gate.queue is not None:
+            connections.probe_queue(self)
+
+    def wants_probe(self) -> bool:
+        """Return whether there were calls since the last question whose age nobody knows."""
+        before, self._known_ageless = self._known_ageless, self._ageless
+        return self._ageless > before
+
+    def probed(self, age: float) -> None:
+        """A call of this process to itself has queued for so many seconds."""
+        self._probes += 1
+        if self._gate.queue is not None:
+            self._gate.queue.saw(age)
+
+    def probing(self, age: float) -> None:
+        """The oldest such call that is under way has queued for so many seconds so far."""
+        if self._gate.queue is not None:
+            self._gate.queue.queueing = age
 
     def on_end(self, call: ServerCall) -> None:
         cancelled = call.code is grpc.StatusCode.CANCELLED
@@ -88,6 +113,8 @@ class AdmissionLayer(ServerLayer):
         for cause, count in gate.refused.items():
             refused.add_metric([cause], count)
         yield refused
+        probes = "Calls of this process to itself that measure the queue."
+        yield CounterMetricFamily("mesh_admission_probes", probes, value=self._probes)
         values = {
             "mesh_admission_limit": ("Unary calls that may run at once.", gate.limit.limit),
             "mesh_admission_in_flight": ("Unary calls that run.", gate.limit.in_flight),
@@ -126,6 +153,7 @@ class AdmissionLayer(ServerLayer):
                 "streams": gate.streams,
                 "refused": dict(gate.refused),
                 "queue_age": gate.queue.age if gate.queue else None,
+                "probes": self._probes,
             },
             "priorities": self._of_served(),
         }

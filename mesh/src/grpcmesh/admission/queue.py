@@ -41,6 +41,8 @@ class QueueAdmission:
         self._ends = clock() + WINDOW
         self._arrived = [0] * len(Priority)
         self._least = float("inf")
+        #: At least so long queues a call that has not been served yet; 0: none is known.
+        self.queueing = 0.0
         self._standing = 0
         #: Windows in which no call but critical ones was admitted, and calls queued all the same.
         self._saturated = 0
@@ -58,8 +60,8 @@ class QueueAdmission:
         if now >= self._ends:
             self._decide(now)
         self._arrived[priority] += 1
-        if age is not None and age < self._least:
-            self._least = age
+        if age is not None:
+            self.saw(age)
         if not self.refused_share:
             return True
         self._credits[priority] += self._shares[priority]
@@ -68,10 +70,15 @@ class QueueAdmission:
         self._credits[priority] -= 1.0
         return True
 
+    def saw(self, age: float) -> None:
+        """A call, or a probe of the queue, has queued for so many seconds."""
+        if age < self._least:
+            self._least = age
+
     def _decide(self, now: float) -> None:
         """Move the refused share, and divide it among the priorities."""
         arrived = sum(self._arrived)
-        before, self.age = self.age, 0.0 if self._least == float("inf") else self._least
+        before, self.age = self.age, self.queueing if self._least == float("inf") else self._least
         self._standing = self._standing + 1 if self.age > self._target else 0
         if not self.refused_share:
             before = 0.0  # all of the queue has grown without anything having been refused for it

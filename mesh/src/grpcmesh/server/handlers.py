@@ -103,6 +103,10 @@ class Handlers(grpc.GenericRpcHandler):
         self._unknown = self._answering(unimplemented)
         self._broken = self._answering(_lookup_failed)
 
+    def add_bare(self, path: str, handler: Handler) -> None:
+        """Serve a method of the mesh itself outside of all layers, once this has been sealed."""
+        self._wrapped[path] = handler
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Return the wrapped handler; that of an unknown method answers UNIMPLEMENTED."""
         method: Any = handler_call_details.method

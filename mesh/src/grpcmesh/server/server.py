@@ -31,8 +31,10 @@ from grpcmesh.server.guard import ConnectionGuard, WastedCalls
 from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.options import file_limit, mesh_port, message_bytes
 from grpcmesh.server.ports import listen
+from grpcmesh.server.probe import PATH, QueueProbe, loopback
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream, leaving
+from grpcmesh.serving import QueueWatcher
 from grpcmesh.tasks import Tasks
 from grpcmesh.watchers import WatcherBudget
 
@@ -120,6 +122,7 @@ class MeshServer(grpc.aio.Server):
         self._tasks = Tasks()
         self._guard = ConnectionGuard(config.server.max_connections_per_peer, lambda: self.port)
         self._streams_ended = 0
+        self._queue_watcher: QueueWatcher | None = None
         self._inherited: ForkedProcessError | None = None
 
     def inherited(self, error: ForkedProcessError) -> None:
@@ -174,6 +177,8 @@ class MeshServer(grpc.aio.Server):
         await self._accepting.start(server)
         self._server = server
         self._tasks.supervise(self._guard.run, "connection guard")
+        if self._queue_watcher is not None:
+            self._start_probe(self._queue_watcher)
         if self._identity is not None:
             self._identity.peers.attach(self.end_streams)
             mine = max(connections.server_ids() - before, default=None)
@@ -225,6 +230,10 @@ class MeshServer(grpc.aio.Server):
             stream.interrupt(error)
         return len(ending)
 
+    def probe_queue(self, watcher: QueueWatcher) -> None:
+        """Measure, when the watcher wants it, how long calls queue. Before the server starts."""
+        self._queue_watcher = watcher
+
     async def stop(self, grace: float | None) -> None:
         """Refuses new calls; those that run are cancelled after `grace` seconds."""
         self._refuse_if_inherited()
@@ -275,6 +284,14 @@ class MeshServer(grpc.aio.Server):
         yield from self._guard.collect()
         for layer in self.layers:
             yield from layer.metrics()
+
+    def _start_probe(self, watcher: QueueWatcher) -> None:
+        config = self._config
+        name = config.dns_name(config.service).rstrip(".")
+        target = loopback(config.address, self.port)
+        made = QueueProbe(target, name, self._identity, watcher, self._tasks, monotonic)
+        self._handlers.add_bare(PATH, made.handler)
+        self._tasks.supervise(made.run, "queue probe")
 
     def _stack(self, purpose: Purpose) -> Stack:
         return Stack(self.layers, self._config.replica, purpose, self._layer_errors)
