@@ -14,6 +14,7 @@ from tools.dashboards.model import (
     quantiles,
     rate,
 )
+from tools.dashboards.protection import OVERLOAD, PROTECTION
 
 _UNARY = f'{OURS}, grpc_type="unary"'
 _METHODS = rate("grpc_server_handling_seconds_count", "service, grpc_method", _UNARY)
@@ -261,121 +262,6 @@ _RETRIES = Row(
     ],
 )
 
-_PROTECTION = Row(
-    "Ejection, breaking, hedging",
-    [
-        Panel(
-            "Ejected endpoints",
-            "The most that any caller keeps out of rotation because of their answers.",
-            "short",
-            [Query(f"max by (service, target) (mesh_outlier_ejected{{{ALL}}})", "{{service}} → {{target}}")],
-        ),
-        Panel(
-            "Ejections",
-            "By what found the endpoint out.",
-            "short",
-            [Query(increase("mesh_outlier_ejections_total", "target, cause"), "{{target}} {{cause}}")],
-        ),
-        Panel(
-            "Ejections that the cap forbade",
-            "So much of the target is sick that the rest has to stay.",
-            "short",
-            [Query(increase("mesh_outlier_ejections_capped_total", "target"), "{{target}}")],
-        ),
-        Panel(
-            "Circuit breaker: under way",
-            "Of the attempts that may be; at 1 further calls fail at once.",
-            "percentunit",
-            [
-                Query(
-                    f"max by (service, target) (mesh_breaker_in_flight{{{ALL}}}"
-                    f' / ignoring (limit) mesh_breaker_limit{{{ALL}, limit="concurrent"}})',
-                    "{{service}} → {{target}}",
-                )
-            ],
-        ),
-        Panel(
-            "Refused by the circuit breaker",
-            "By limit: calls under way, or calls that wait for an endpoint.",
-            "short",
-            [
-                Query(
-                    increase("mesh_breaker_refused_total", "service, target, limit"),
-                    "{{service}} → {{target}} {{limit}}",
-                )
-            ],
-        ),
-        Panel(
-            "Hedges, and what throttling forbids",
-            "Second attempts beside the first; retries and hedges that were not made as too much fails.",
-            "reqps",
-            [
-                Query(rate("mesh_hedges_total", "service, target"), "{{service}} → {{target}} hedges"),
-                Query(
-                    rate("mesh_retries_throttled_total", "service, target"),
-                    "{{service}} → {{target}} throttled",
-                ),
-            ],
-        ),
-    ],
-)
-
-_OVERLOAD = Row(
-    "Overload",
-    [
-        Panel(
-            "Refused by admission",
-            "By cause: queueing, calls at once, streams, memory.",
-            "reqps",
-            [Query(rate("mesh_admission_refused_total", "service, cause"), "{{service}} {{cause}}")],
-        ),
-        Panel(
-            "Not sent",
-            "Calls that callers held back, as the target refuses such calls.",
-            "reqps",
-            [Query(rate("mesh_calls_throttled_total", "service, target"), "{{service}} → {{target}}")],
-        ),
-        Panel(
-            "Queue age",
-            "The least time that calls had queued before their handler ran, in the worst replica.",
-            "s",
-            [Query(f"max by (service) (mesh_admission_queue_age_seconds{{{ALL}}})", "{{service}}")],
-        ),
-        Panel(
-            "Calls that run, of those that may",
-            "Unary calls in the fullest replica; the limit adapts.",
-            "percentunit",
-            [
-                Query(
-                    f"max by (service) (mesh_admission_in_flight{{{ALL}}} / mesh_admission_limit{{{ALL}}})",
-                    "{{service}}",
-                )
-            ],
-        ),
-        Panel(
-            "Endpoints used",
-            "The fewest that a caller uses, and the most that DNS told one: with a subset there are fewer.",
-            "short",
-            [
-                Query(
-                    f"min by (service, target) (mesh_endpoints_used{{{ALL}}})",
-                    "{{service}} → {{target}} used",
-                ),
-                Query(
-                    f"max by (service, target) (mesh_endpoints_resolved{{{ALL}}})",
-                    "{{service}} → {{target}} resolved",
-                ),
-            ],
-        ),
-        Panel(
-            "Load that servers report",
-            "Share of a CPU, as callers are told (ORCA); where MESH_TELEMETRY_LOAD_REPORT_INTERVAL is set.",
-            "percentunit",
-            [Query(f"max by (service, replica) (mesh_reported_utilization{{{ALL}}})", "{{replica}}")],
-        ),
-    ],
-)
-
 _FAULTS_ON_PURPOSE = Row(
     "Faults on purpose",
     [
@@ -400,5 +286,5 @@ MESH = Board(
     "meshmart-mesh",
     "Meshmart: mesh",
     "Who calls whom, how it goes, and what the mesh does about it.",
-    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, _PROTECTION, _OVERLOAD, _FAULTS_ON_PURPOSE],
+    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, PROTECTION, OVERLOAD, _FAULTS_ON_PURPOSE],
 )
