@@ -1,12 +1,13 @@
 """A server under more load than it can serve: goodput and latency, with admission and without.
 
-    bench/overload.py [--server burn|semaphore] [--seconds S] [--loads 0.5,1,2,3,5]
+    bench/overload.py [--server burn|semaphore] [--seconds S] [--loads 0.5,1,2,3,5] [--runs 3]
 
 Two servers of known capacity, each a process of its own behind mutual TLS, with the whole stack: `burn`
 uses the CPU for a time that each call takes, `semaphore` lets ten calls at a time wait for theirs. The
 client sends open-loop load: calls come when they come, whether or not others have been answered. One call
 in ten is `Poke`, which has priority; the others are `Ping`. A call counts as done where it is answered
-within its deadline of one second. Off and on run in turns.
+within its deadline of one second. Off and on run in turns. The server's CPU per call that was done tells what
+became of it even where the machine has little for either.
 """
 
 import argparse
@@ -124,7 +125,9 @@ def serve(directory: Path, kind: str, admission: bool, pipe: Any) -> None:
         await server.start()
         health.set_all(True)
         pipe.send(server.port)
-        await asyncio.to_thread(pipe.recv)
+        for _ in range(2):
+            await asyncio.to_thread(pipe.recv)
+            pipe.send(time.process_time())
         await server.stop(0)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -139,11 +142,26 @@ class Result:
     done: Counter[str] = dataclasses.field(default_factory=Counter)
     codes: Counter[str] = dataclasses.field(default_factory=Counter)
     latencies: list[float] = dataclasses.field(default_factory=list)
-    refusals: list[float] = dataclasses.field(default_factory=list)
+    #: Seconds of CPU that the server used.
+    cpu: float = 0.0
 
-    def p99(self) -> float:
-        """Of the important method, in milliseconds."""
-        return 1000 * statistics.quantiles(self.latencies or [0.0, 0.0], n=100)[98]
+    def latency(self, percent: int) -> float:
+        """A percentile of the important method, in milliseconds."""
+        few = len(self.latencies) < 2
+        return 0.0 if few else 1000 * statistics.quantiles(self.latencies, n=100)[percent - 1]
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """Calls done, share of the important ones, p50, p99, share refused, CPU seconds a call done."""
+        offered, done = self.offered.total(), self.done.total()
+        return (
+            done,
+            self.done["Poke"] / max(1, self.offered["Poke"]),
+            self.latency(50),
+            self.latency(99),
+            self.codes["RESOURCE_EXHAUSTED"] / max(1, offered),
+            self.cpu / max(1, done),
+        )
 
 
 async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
@@ -156,8 +174,6 @@ async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
             await getattr(stub, method)(PingRequest(), timeout=DEADLINE)
         except grpc.aio.AioRpcError as e:
             result.codes[e.code().name] += 1
-            if e.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                result.refusals.append(time.monotonic() - began)
             return
         result.done[method] += 1
         if method == "Poke":
@@ -177,6 +193,13 @@ async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
     return result
 
 
+def used(pipe: Any) -> float:
+    """Seconds of CPU that the server has used so far."""
+    pipe.send(None)
+    seconds: float = pipe.recv()
+    return seconds
+
+
 async def measure(directory: Path, kind: str, admission: bool, rate: float, seconds: float) -> Result:
     """One run against a new server."""
     here, there = multiprocessing.get_context("spawn").Pipe()
@@ -189,8 +212,9 @@ async def measure(directory: Path, kind: str, admission: bool, rate: float, seco
     resolver = StaticResolver([f"127.0.0.1:{port}"])
     async with MeshChannel("ping", settings, identity=identity(settings), resolver=resolver) as channel:
         await channel.channel_ready()
+        before = await asyncio.to_thread(used, here)
         result = await load(PingServiceStub(channel), rate, seconds)
-    here.send(None)
+        result.cpu = await asyncio.to_thread(used, here) - before
     await asyncio.to_thread(process.join, 20)
     return result
 
@@ -211,18 +235,37 @@ async def main(arguments: argparse.Namespace) -> None:
             write_atomically(directory / service, ca.issue(service).files())
         (directory / "policy.toml").write_text(POLICY)
         full = await capacity(directory, arguments.server)
-        print(f"{arguments.server}: capacity {full:.0f} calls/s; {arguments.seconds:g} s a run\n")
-        print("load  admission  done/s  of capacity  critical done  p99 (ms)  refused in (ms)  codes")
+        print(
+            f"{arguments.server}: capacity {full:.0f} calls/s; {arguments.runs} runs of {arguments.seconds:g} s\n"
+        )
+        print(
+            "| load | admission | goodput | critical calls | p50, p99 of them | refused | server's CPU a call |"
+        )
+        print("|---|---|---|---|---|---|---|")
         for times in map(float, arguments.loads.split(",")):
-            for admission in (False, True):
-                r = await measure(directory, arguments.server, admission, times * full, arguments.seconds)
-                done = r.done.total() / arguments.seconds
-                told = f"{1000 * statistics.median(r.refusals):.1f}" if r.refusals else "-"
-                print(
-                    f"{times:>4g}  {'on' if admission else 'off':>9}  {done:>6.0f}  {done / full:>11.2f}  "
-                    f"{r.done['Poke'] / max(1, r.offered['Poke']):>13.1%}  {r.p99():>8.0f}  {told:>15}  "
-                    f"{dict(r.codes)}"
-                )
+            runs: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
+            for _ in range(arguments.runs):
+                for admission, found in runs.items():
+                    rate = times * full
+                    run = await measure(directory, arguments.server, admission, rate, arguments.seconds)
+                    found.append(run.figures)
+            for admission, found in runs.items():
+                print(row(times, admission, full * arguments.seconds, found), flush=True)
+
+
+def row(times: float, admission: bool, full: float, runs: list[tuple[float, ...]]) -> str:
+    """Medians of some runs as a line of a table."""
+    done, critical, p50, p99, refused, cpu = map(statistics.median, zip(*runs, strict=True))
+    cells = (
+        f"{times:g}",
+        "on" if admission else "off",
+        f"{done / full:.0%}",
+        f"{critical:.0%}",
+        f"{p50:.0f}, {p99:.0f} ms",
+        f"{refused:.0%}",
+        f"{1000 * cpu:.1f} ms",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
@@ -232,6 +275,7 @@ if __name__ == "__main__":
     parser.add_argument("--server", choices=("burn", "semaphore"), default="burn")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--loads", default="0.5,1,2,3,5")
+    parser.add_argument("--runs", type=int, default=3, help="of each, in turns; the table has their median")
     if (given := parser.parse_args()).seconds > 60:
         sys.exit("overload: --seconds is at most 60")
     uvloop.run(main(given))
