@@ -235,12 +235,9 @@ async def main(arguments: argparse.Namespace) -> None:
             write_atomically(directory / service, ca.issue(service).files())
         (directory / "policy.toml").write_text(POLICY)
         full = await capacity(directory, arguments.server)
-        print(
-            f"{arguments.server}: capacity {full:.0f} calls/s; {arguments.runs} runs of {arguments.seconds:g} s\n"
-        )
-        print(
-            "| load | admission | goodput | critical calls | p50, p99 of them | refused | server's CPU a call |"
-        )
+        print(f"{arguments.server}: capacity {full:.0f} calls/s")
+        print(f"{arguments.runs} runs of {arguments.seconds:g} s each\n")
+        print("| load | admission | goodput | critical calls | p50, p99 of them | refused | CPU a call |")
         print("|---|---|---|---|---|---|---|")
         for times in map(float, arguments.loads.split(",")):
             runs: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
