@@ -9,6 +9,7 @@ from grpcmesh.config import ConfigError
 from grpcmesh.errors import MeshError
 from services.kit.db import database_url
 from services.kit.migrate import migrate
+from services.kit.roles import roles_from
 from services.user.seed import Seeding
 
 
@@ -19,8 +20,10 @@ def services_with_tables() -> list[str]:
 
 async def _migrate_all(names: list[str]) -> None:
     seeding = {"user": {"seeding": Seeding.from_env(os.environ)}}
+    roles = roles_from(os.environ)
     for name in names:
-        await migrate(database_url(name, os.environ), name, options=seeding.get(name))
+        url, role = database_url(name, os.environ), roles.get(name)
+        await migrate(url, name, options=seeding.get(name), role=role)
 
 
 def main(arguments: list[str]) -> int:

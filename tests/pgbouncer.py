@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from services.kit.roles import Role
 from tests.postgres import Postgres, as_user, user_of_server
 
 #: Seconds for it to listen, on a loaded machine.
@@ -21,7 +22,9 @@ def program() -> str | None:
 
 
 @contextlib.contextmanager
-def throwaway(server: Postgres, mode: str, connections: int, binary: str) -> Iterator[Path]:
+def throwaway(
+    server: Postgres, mode: str, connections: int, binary: str, roles: Sequence[Role] = ()
+) -> Iterator[Path]:
     """A running PgBouncer on a unix socket; the socket's directory.
 
     Args:
@@ -29,10 +32,12 @@ def throwaway(server: Postgres, mode: str, connections: int, binary: str) -> Ite
         mode: `session` or `transaction`.
         connections: That it may open to a database.
         binary: See `program`.
+        roles: Who may log in beside `meshmart`, with their passwords for the server.
     """
     with tempfile.TemporaryDirectory(prefix="meshmart-bouncer-") as place:
         directory = Path(place)
-        (directory / "users").write_text('"meshmart" ""\n')
+        users = "".join(f'"{role.name}" "{role.password}"\n' for role in roles)
+        (directory / "users").write_text(f'"meshmart" ""\n{users}')
         (directory / "ini").write_text(
             f"""[databases]
 * = host={server.directory}

@@ -22,6 +22,7 @@ from sqlalchemy.exc import PendingRollbackError
 import services
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
+from services.kit import roles
 from services.kit.db import Database
 from services.kit.transient import translated, why_refused
 
@@ -46,6 +47,7 @@ async def migrate(
     seed: bool = True,
     revision: str = "head",
     options: Mapping[str, Any] | None = None,
+    role: roles.Role | None = None,
 ) -> None:
     """Runs every migration that the database lacks, then the service's seed.
 
@@ -53,12 +55,13 @@ async def migrate(
         seed: Whether to fill a new database.
         options: For the service's seed.
         revision: The last migration to run; for tests of those after it.
+        role: Whom the service logs in as, on PostgreSQL; None: as whoever migrates.
 
     Safe to repeat, and safe when two run at once: the second waits, then finds nothing to do. A database
     that is not there is waited for.
 
     Raises:
-        ConfigError: the database lets nobody in, or the URL is none.
+        ConfigError: the database lets nobody in, the URL is none, or the role cannot be made.
         Unavailable: it is out of reach for longer than `REACH_TIMEOUT`, or a lock was not had in `ATTEMPTS`.
     """
     on_sqlite = url.startswith("sqlite")
@@ -67,6 +70,8 @@ async def migrate(
         await _reach(db)
         async with nullcontext() if on_sqlite else _exclusively(url, service):
             await _tried(db, revision, concurrently=_concurrently(url))
+            if role is not None and not on_sqlite:
+                await roles.make(db, role)
         if seed:
             await importlib.import_module(f"services.{service}.seed").seed(db, **(options or {}))
 

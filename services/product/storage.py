@@ -28,8 +28,8 @@ from services.product.ledger import Kind, Movement
 from services.product.stock import enter, lately, now_us
 from services.product.tables import product
 
-#: Products read at a time by a search.
-_BATCH = 100
+#: Products read at a time by a search: the first, for whoever shows a page, and the others.
+_FIRST, _BATCH = 100, 1000
 _COLUMNS = tuple(c for c in product.c if c.name != "search_text")
 _NAMES = tuple(c.name for c in _COLUMNS)
 _BY_ID = select(*_COLUMNS).where(product.c.id == bindparam("id"))
@@ -77,30 +77,30 @@ class SqlProducts:
             async for each in self._scan(criteria, query):
                 yield each
             return
-        matching, place, last = self._matching(criteria, query), self._place(query), 0
+        matching, place, last, most = self._matching(criteria, query), self._place(query), 0, _FIRST
         while True:
             # No connection is held while the caller reads.
-            found = await self._products(matching.where(place > last))
+            found = await self._products(matching.where(place > last).limit(most))
             for each in found:
                 yield each
-            if len(found) < _BATCH:
+            if len(found) < most:
                 return
-            last = found[-1].id
+            last, most = found[-1].id, _BATCH
 
     async def _scan(self, criteria: Criteria, query: str) -> AsyncIterator[Product]:
         """A search that no index helps: each statement looks through so many ids."""
         matching = search.bounded(_filtered(criteria.category), criteria.min_price, criteria.max_price)
         matching = matching.where(search.contains(query)) if query else matching
-        matching = matching.order_by(product.c.id).limit(_BATCH)
+        matching = matching.order_by(product.c.id).limit(_FIRST)
         async for last, stop in search.strides(self._db):
             while last < stop:
                 found = await self._products(matching.where(product.c.id > last, product.c.id <= stop))
                 for each in found:
                     yield each
-                last = found[-1].id if len(found) == _BATCH else stop
+                last = found[-1].id if len(found) == _FIRST else stop
 
     def _matching(self, criteria: Criteria, query: str) -> Select[Any]:
-        statement = _filtered(criteria.category).order_by(self._place(query)).limit(_BATCH)
+        statement = _filtered(criteria.category).order_by(self._place(query))
         statement = search.narrowed(statement, query, on_sqlite=self._db.is_sqlite)
         statement = statement.where(search.contains(query))
         return search.bounded(statement, criteria.min_price, criteria.max_price)

@@ -189,7 +189,12 @@ def _user(db: Database) -> Calls:
         unit.adopt("digest7")
         unit.tidy(7, int(NOW), 10)
         unit.user(7)
-        unit.revoke(session.family)
+        unit.revoke(session.family, 2_000_000_000)
+        unit.revoke_user(8, int(NOW), 2_000_000_000)
+        unit.account(8)
+        unit.set_status(8, 1)
+        unit.set_roles(8, ["user"])
+        unit.set_password(8, "hash")
 
     return [
         users.get(7),
