@@ -47,7 +47,7 @@ class DoneCallback:
 class NativeAttempt(LiveAttempt):
     """What the kinds of response have in common."""
 
-    __slots__ = ("connection", "ends", "flight", "native")
+    __slots__ = ("awaited", "connection", "ends", "flight", "native")
 
     def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
         # All fields of the base classes, too: three nested calls per attempt would cost more than this.
@@ -60,6 +60,8 @@ class NativeAttempt(LiveAttempt):
         self.ends: tuple[Hook, ...] = ()
         #: The native call; None where it could not be made.
         self.native: Any = None
+        #: Whether a task is in `UnaryAttempt.answer`: then it takes the response.
+        self.awaited = False
 
     @property
     def runs(self) -> bool:
@@ -101,12 +103,7 @@ class NativeAttempt(LiveAttempt):
 class UnaryAttempt(NativeAttempt):
     """One response: it decides the call."""
 
-    __slots__ = ("awaited", "message")
-
-    def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
-        super().__init__(flight, endpoint, number, started)
-        #: Whether a task is in `answer`: then it takes the response.
-        self.awaited = False
+    __slots__ = ("message",)
 
     def native_done(self) -> None:
         # The message is there one step later than the status, in gRPC's task.
@@ -122,7 +119,7 @@ class UnaryAttempt(NativeAttempt):
         Raises:
             asyncio.CancelledError: The calling task is being cancelled.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.flight.core.loop)
         before = task.cancelling() if task is not None else 0
         self.awaited = True
         try:

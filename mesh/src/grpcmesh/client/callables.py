@@ -110,10 +110,11 @@ class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> grpc.aio.UnaryUnaryCall[_Req, _Res]:
-        arguments = (request, timeout, metadata, credentials, wait_for_ready, compression)
         if self._interceptors:
+            arguments = (request, timeout, metadata, credentials, wait_for_ready, compression)
             return interceptors.UnaryUnary(self._intercepted(*arguments), calls.UnaryUnary)
-        return calls.UnaryUnary(self._begin(*arguments))
+        flight = self._begin(request, timeout, metadata, credentials, wait_for_ready, compression)
+        return calls.UnaryUnary(flight)
 
 
 class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):

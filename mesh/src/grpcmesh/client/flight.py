@@ -271,8 +271,11 @@ class Flight(Listeners):
             if not self._resume_attempt(attempt, entered, e):
                 return
         try:
-            native = spec.natives.get(connection) or spec.bind(connection)
-            native = native(self.request, timeout=timeout, metadata=Sent(sent), **self.options)
+            make = spec.natives.get(connection) or spec.bind(connection)
+            if self.options:
+                native = make(self.request, timeout=timeout, metadata=Sent(sent), **self.options)
+            else:  # a call with `**` costs more, also where there is nothing in it
+                native = make(self.request, timeout=timeout, metadata=Sent(sent))
             attempt.native = native
             native.add_done_callback(DoneCallback(attempt))
         except Exception as e:

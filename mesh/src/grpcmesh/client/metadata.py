@@ -12,7 +12,8 @@ from grpc.aio import Metadata
 Pairs = list[tuple[str, str | bytes]]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
-_BYTES = re.compile(rb"[\x20-\x7e]*")
+#: What C-core takes in a value of text.
+_PRINTABLE = bytes(range(0x20, 0x7F))
 #: Keys of text values that have been checked: a process uses few. Bounded, because keys may be computed.
 _known: set[str] = set()
 _MOST_KNOWN = 1024
@@ -48,8 +49,8 @@ def check(metadata: Pairs) -> None:
         InvalidMetadata: It will not.
     """
     for key, value in metadata:
-        # The usual case: a known key, and text. For ASCII, printable is exactly what C-core takes.
-        if key in _known and type(value) is str and value.isascii() and value.isprintable():
+        # The usual case: a known key, and text.
+        if key in _known and type(value) is str and _is_text(value):
             continue
         _check(key, value)
 
@@ -73,6 +74,7 @@ def _check(key: Any, value: Any) -> None:
 
 
 def _is_text(value: Any) -> bool:
+    # `translate` is twice as fast as `isprintable` or a pattern: a token is long.
     if isinstance(value, str):
-        return value.isascii() and value.isprintable()
-    return isinstance(value, bytes) and _BYTES.fullmatch(value) is not None
+        return value.isascii() and not value.encode().translate(None, _PRINTABLE)
+    return isinstance(value, bytes) and not value.translate(None, _PRINTABLE)
