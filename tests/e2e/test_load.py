@@ -14,6 +14,9 @@ def test_three_replicas_share_a_hundred_calls_a_second(cluster: RunningCluster) 
     shares = report["shares"]["product"]
     assert sorted(shares["replicas"]) == ["product/1", "product/2", "product/3"]
     assert shares["max_over_min"] <= 1.05
+    by_method = shares["methods"]["GetProduct"]
+    assert sorted(by_method["replicas"]) == ["product/1", "product/2", "product/3"]
+    assert (by_method["max_over_min"] <= 1.05, by_method["uneven"]) == (True, False)
 
 
 def test_a_scenario_that_is_not_there_is_a_clear_error(cluster: RunningCluster) -> None:

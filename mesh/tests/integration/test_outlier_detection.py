@@ -1,15 +1,20 @@
 """Replicas that answer badly while their health says SERVING."""
 
 import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import grpc
 import pytest
 
-from grpcmesh.config import BalancerPolicy
+from grpcmesh.config import BalancerPolicy, RetryConfig
+from grpcmesh.service_config import ServiceConfigStore
 from grpcmesh.testing.ping_pb2 import PingRequest
-from tests.integration.replicas import Cluster, Load, cluster, eventually, with_balancer
+from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from tests.integration.replicas import CONFIG, Cluster, Load, cluster, eventually, with_balancer
 
 POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
@@ -40,6 +45,36 @@ async def test_a_replica_that_fails_fast_draws_nothing_once_it_is_ejected(
         assert ejected(ping)[sick.endpoint]["cause"] == "consecutive_failures"
         assert load.failures == []  # all of them were retried elsewhere
         assert ping.in_flight() == 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_without_ejection_a_replica_that_fails_fast_draws_no_more_than_its_share(
+    tmp_path: Path, policy: BalancerPolicy
+) -> None:
+    config = replace(CONFIG, retry=RetryConfig(max_attempts=1))
+    async with cluster(tmp_path, 3, config) as ping:
+        sick, *well = ping.servers
+        sick.servicer.fail = grpc.StatusCode.UNAVAILABLE
+        for server in well:
+            server.servicer.delay = 0.005
+        store = ServiceConfigStore(inline=json.dumps({"ping": {"loadBalancingConfig": [{policy: {}}]}}))
+        store.load()
+        channel = ping.open(service_config=store)
+        stub, drawn = PingServiceStub(channel), Counter[str]()
+        await channel.start()
+        await eventually(lambda: [e["state"] for e in channel.state()["endpoints"]] == ["ready"] * 3)
+
+        async def worker() -> None:
+            for _ in range(75):
+                call: Any = stub.Ping(PingRequest(), timeout=60)
+                await asyncio.gather(call, return_exceptions=True)
+                drawn[call.endpoint] += 1
+
+        await asyncio.gather(*(worker() for _ in range(8)))
+        assert channel.state()["ejected"] == {}
+        # A share of 1/3 drawn at random is beyond this once in a hundred thousand times.
+        assert drawn[sick.endpoint] <= 1.25 * 600 / 3
+        await channel.close()
 
 
 async def test_failures_that_are_answers_eject_nobody(tmp_path: Path) -> None:
