@@ -3,14 +3,17 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from grpc.aio import EOF, AioRpcError
 
 from grpcmesh.client.attempt import NOTHING, StreamAttempt
+from grpcmesh.client.failures import settled
 from grpcmesh.client.machines import AttemptState
 
 if TYPE_CHECKING:
     from grpcmesh.client.flight import Flight
 
+_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _OPEN, _ENDED = AttemptState.OPEN, AttemptState.ENDED
 #: Seconds for which headers without a message are not believed: a server that fails a call at once sends
 #: headers and trailers together, and gRPC tells of the one before the other.
@@ -34,6 +37,16 @@ class HedgedStreamAttempt(StreamAttempt):
         self._asked = asyncio.Event()
         self._reading = 1  # until the caller has the first message: its end must not come before that
         flight.core.tasks.spawn(self._ask(), "hedged stream")
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has a first message that the caller has not read: its end comes after that."""
+        return self._first is not NOTHING
+
+    def native_done(self) -> None:
+        super().native_done()
+        if self.state is not _ENDED and settled(self.native.code(), None) is _LATE:
+            self._settle()  # nothing outlives its deadline: what has not been read is lost
 
     async def receive(self) -> Any:
         await self._asked.wait()

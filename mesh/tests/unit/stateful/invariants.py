@@ -124,7 +124,8 @@ class Invariants:
         assert world.metric("mesh_breaker_in_flight") == len(live) <= world.options.concurrent
         natives = [n for n in world.wire.natives[-200:] if n.status is None or not n.responded]
         late = [n for n in natives if n.status is not None]
-        assert len(natives) - len(late) <= len(live) <= len(natives)
+        held = [attempt for attempt in live if getattr(attempt, "holds", False)]
+        assert len(natives) - len(late) <= len(live) <= len(natives) + len(held)
         assert {n.tag for n in natives if n.status is None} <= {tag_of(attempt.call) for attempt in live}
 
     def what_waits_is_counted(self) -> None:

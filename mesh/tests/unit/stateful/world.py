@@ -64,7 +64,7 @@ class Options:
     """How the channel of one example is set up.
 
     Args:
-        hedged: Ping is hedged.
+        hedged: The methods that are free of side effects are hedged.
         attempt_timeout: Attempts of other unary calls have a timeout of their own.
         tight: The retry budget and the circuit breaker's limits are within reach.
         slow: Connections are made when the test says so.
@@ -81,7 +81,7 @@ class Options:
 
     def hedges(self, kind: str) -> bool:
         """Whether calls of this kind are hedged."""
-        return self.hedged and kind == "unary"
+        return self.hedged and kind in IDEMPOTENT
 
     def limits(self, kind: str) -> bool:
         """Whether attempts of such calls have a timeout of their own."""
@@ -112,7 +112,8 @@ class Options:
         methods = []
         if self.hedged:
             hedging = HedgingPolicy(MAX_ATTEMPTS, 0.05, non_fatal_status_codes=codes)
-            methods.append(MethodConfig((MethodName(SERVICE, "Ping"),), hedging_policy=hedging))
+            names = tuple(MethodName(SERVICE, METHODS[kind]) for kind in sorted(IDEMPOTENT))
+            methods.append(MethodConfig(names, hedging_policy=hedging))
         if self.attempt_timeout:
             retry = RetryPolicy(MAX_ATTEMPTS, 0.1, MAX_BACKOFF, 2.0, codes, ATTEMPT_TIMEOUT)
             methods.append(MethodConfig((MethodName(),), retry_policy=retry))
