@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from grpcmesh.service_config import CircuitBreaker
 from tests.simulation.scenarios import (
     HEDGED,
     NAIVE_RETRIES,
@@ -18,13 +19,14 @@ from tests.simulation.scenarios import (
     Run,
     Size,
     failing,
+    hanging,
     nothing,
     outage,
     simulate,
     slow,
 )
 from tests.simulation.svg import Chart
-from tests.simulation.world import Second
+from tests.simulation.world import Client, Second, Server, Settings, World
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SEED = 1
@@ -113,6 +115,30 @@ def correlated_restart() -> Chart:
     return Chart("Correlated restart: calls answered in time", lines, 1.0, (5, 9), percent=True)
 
 
+def hanging_target() -> Chart:
+    """No server answers for ten seconds; calls have five seconds."""
+
+    def under_way(settings: Settings) -> list[float]:
+        found: list[float] = []
+
+        def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+            hanging(1.0, 5, 15)(world, servers, clients)
+
+            def look() -> None:
+                found.append(sum(e.in_flight for c in clients for e in c.endpoints) / len(clients))
+
+            for second in range(_SIZE.seconds):
+                world.after(second + 0.5, look)
+
+        simulate(_SIZE, settings, happens, seed=SEED)
+        return found
+
+    off = replace(OFF, timeout=5.0, retry=replace(OFF.retry, max_attempts=1))
+    on = replace(off, breaker=CircuitBreaker(max_concurrent_requests=20))
+    lines = [("no limit", under_way(off)), ("at most 20 at once", under_way(on))]
+    return Chart("Target that hangs: calls under way of one caller", lines, 240.0, (5, 15))
+
+
 #: By the name of the file.
 PLOTS: Mapping[str, Callable[[], Chart]] = {
     "retry-storm": retry_storm,
@@ -121,6 +147,7 @@ PLOTS: Mapping[str, Callable[[], Chart]] = {
     "grey-failure": grey_failure,
     "adaptive-limit": adaptive_limit,
     "correlated-restart": correlated_restart,
+    "hanging-target": hanging_target,
 }
 
 

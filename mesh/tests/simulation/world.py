@@ -12,13 +12,15 @@ import grpc
 from grpcmesh.admission import Gate, Priority
 from grpcmesh.balancer import Balancer, Endpoint, State
 from grpcmesh.balancer.subsetting import Subset
+from grpcmesh.breaker import Breaker
 from grpcmesh.call import ClientCall, Kind, Method
 from grpcmesh.client.machines import CallMachine, Do, LiveAttempt, Rules, Status
 from grpcmesh.config import BalancerConfig, RetryConfig
+from grpcmesh.errors import Unavailable
 from grpcmesh.hedging import Hedging
 from grpcmesh.outlier import Outliers
 from grpcmesh.retry import RetryBudget, RetryPolicy, settings_of
-from grpcmesh.service_config import HedgingPolicy, OutlierDetection
+from grpcmesh.service_config import CircuitBreaker, HedgingPolicy, OutlierDetection
 from grpcmesh.status import PUSHBACK_KEY
 from grpcmesh.testing.clock import VirtualClock
 
@@ -124,6 +126,7 @@ class Settings:
     outlier_detection: OutlierDetection | None = None
     retry: RetryConfig = field(default_factory=RetryConfig)
     hedging: HedgingPolicy | None = None
+    breaker: CircuitBreaker | None = None
     subset: int | None = 20
     timeout: float = 1.0
 
@@ -155,6 +158,7 @@ class Client:
         config = BalancerConfig(policy=settings.policy, slow_start=0.0)  # type: ignore[arg-type]
         self.balancer = Balancer(config, "ping", clock, rng, self.outliers)
         self.outliers.on_change = self.balancer.rotate
+        self.breaker = Breaker("ping", settings.breaker) if settings.breaker else None
         self._budget = RetryBudget(settings.retry)
         hedging = Hedging(settings.hedging, clock) if settings.hedging else None
         policy = RetryPolicy(settings_of(settings.retry), self._budget, rng)
@@ -217,6 +221,8 @@ class Driver:
             return
         attempt = LiveAttempt(machine.call, endpoint, machine.call.attempts + 1, now)
         hedge = machine.begun(attempt)
+        if self._refused(attempt):
+            return
         if hedge is not None:
             world.after(hedge, lambda: self._perform(machine.hedge_due(world.clock())))
         client.outliers.on_start(attempt)
@@ -224,6 +230,19 @@ class Driver:
         work = Work(lambda status: self._answered(attempt, status), now + WIRE, machine.call.deadline or 0.0)
         self._works[attempt] = work
         world.after(WIRE, lambda: client.endpoints[endpoint].take(work))
+
+    def _refused(self, attempt: LiveAttempt) -> bool:
+        """Ask the circuit breaker; where it refuses the attempt, the call ends."""
+        if self._client.breaker is None:
+            return False
+        try:
+            self._client.breaker.on_start(attempt)
+        except Unavailable as e:
+            now = self._world.clock()
+            attempt.end(Status(UNAVAILABLE, e.message, final=True), now)
+            self._perform(self._machine.attempt_ended(attempt, now))
+            return True
+        return False
 
     def _answered(self, attempt: LiveAttempt, status: Status | None) -> None:
         self._world.after(WIRE, lambda: self._ended(attempt, status))
@@ -233,6 +252,8 @@ class Driver:
         if not attempt.end(status, now):
             return
         attempt.endpoint.in_flight -= 1
+        if self._client.breaker is not None:
+            self._client.breaker.on_end(attempt)
         self._client.outliers.on_end(attempt)
         policy = self._client.balancer.policy
         if policy.wants_latency:
