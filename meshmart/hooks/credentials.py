@@ -1,14 +1,15 @@
 """Before an install: `python -m meshmart.hooks.credentials` makes the secrets that the chart is not given.
 
-The password of the bundled database in `meshmart-database`, the first key that signs user tokens in
-`user-signing-keys`. What is there is left as it is, and is kept by an uninstall: a volume that outlives the
-release knows no other password.
+The password of the bundled database in `meshmart-database`, the role and password of each service in
+`meshmart-database-SERVICE`, the first key that signs user tokens in `user-signing-keys`. What is there is
+left as it is, and is kept by an uninstall: a volume that outlives the release knows no other password.
 """
 
 import argparse
 import datetime
 import secrets
 import sys
+import urllib.parse
 from collections.abc import Mapping
 
 from cryptography.hazmat.primitives import serialization
@@ -28,6 +29,19 @@ def database(host: str) -> Mapping[str, bytes]:
     return {"password": password.encode(), "url": url.encode()}
 
 
+def role(url: str, service: str) -> Mapping[str, bytes]:
+    """The URL with which a service logs in: that of the owner, with a role and a password of its own.
+
+    Args:
+        url: `postgresql://OWNER…@HOST…`; the role is `OWNER_SERVICE`.
+    """
+    parts = urllib.parse.urlsplit(url)
+    owner, _, host = parts.netloc.rpartition("@")
+    name, password = f"{owner.partition(':')[0]}_{service}", secrets.token_urlsafe(_LENGTH)
+    own = parts._replace(netloc=f"{name}:{password}@{host}").geturl()
+    return {"password": password.encode(), "url": own.encode()}
+
+
 def signing_key(now: datetime.datetime) -> Mapping[str, bytes]:
     """A new key, `KID.pem`: the newest by name signs."""
     pem = Ed25519PrivateKey.generate().private_bytes(
@@ -41,6 +55,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="credentials", description="Makes what is missing.")
     parser.add_argument("--database", metavar="HOST", default="")
     parser.add_argument("--signing-keys", action="store_true")
+    parser.add_argument("--role", action="append", default=[], metavar="SERVICE")
+    parser.add_argument("--roles-at", metavar="HOST", default="", help="of the bundled database")
+    parser.add_argument("--roles-like", metavar="SECRET", default="", help="with the URL of the owner")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args(arguments)
     labels = dict(label.split("=", 1) for label in given.label)
@@ -51,6 +68,8 @@ def main(arguments: list[str]) -> int:
         wanted[SIGNING_KEYS] = signing_key(datetime.datetime.now(datetime.UTC))
     try:
         namespace = Namespace.of_this_pod()
+        owner = _owner(namespace, given.roles_at, given.roles_like) if given.role else ""
+        wanted |= {f"{DATABASE}-{service}": role(owner, service) for service in given.role}
         for name, data in wanted.items():
             made = namespace.create_kept(name, data, labels)
             sys.stdout.write(f"{name}: {'made' if made else 'is there'}\n")
@@ -58,6 +77,20 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"credentials: {e}\n")
         return 1
     return 0
+
+
+def _owner(namespace: Namespace, host: str, secret: str) -> str:
+    """The URL that those of the services are made after.
+
+    Raises:
+        ApiError: the Secret is not there, or holds no such URL.
+    """
+    if host:
+        return f"postgresql://meshmart@{host}:5432/meshmart"
+    url = (namespace.read(secret) or {}).get("url", b"").decode(errors="replace").strip()
+    if "@" not in urllib.parse.urlsplit(url).netloc:
+        raise ApiError(0, f"the Secret {secret} has no key url with postgresql://USER:PASSWORD@HOST…")
+    return url
 
 
 if __name__ == "__main__":

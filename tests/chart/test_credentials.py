@@ -5,6 +5,9 @@ import pytest
 from local.catalog import SHOP
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
+#: Services with a database, in the order of the chart.
+STORING = sorted(name for name, service in SHOP.items() if service.stores)
+
 
 def _arguments(rendered: Rendered) -> list[str]:
     told: list[str] = rendered.of("Job")["credentials"]["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -25,7 +28,8 @@ def test_a_job_makes_them_before_anything_needs_them(defaults: Rendered) -> None
 
 def test_the_job_may_touch_those_secrets_and_no_other(defaults: Rendered) -> None:
     (kept,) = [r for r in defaults.of("Role")["credentials"]["rules"] if "resourceNames" in r]
-    assert kept["resourceNames"] == ["meshmart-database", "user-signing-keys"]
+    roles = [f"meshmart-database-{name}" for name in STORING]
+    assert kept["resourceNames"] == ["meshmart-database", "user-signing-keys", *roles]
     assert kept["verbs"] == ["get", "patch"]
 
 
@@ -92,3 +96,56 @@ def test_argo_cd_makes_the_bundled_database_then_its_tables_then_the_rest(defaul
         o for o in defaults.objects if o["metadata"]["name"] not in ("postgres", "migrations", "credentials")
     ]
     assert not [o["metadata"]["name"] for o in others if wave in o["metadata"].get("annotations", {})]
+
+
+def _database_secret(pod: Manifest) -> str:
+    (container,) = containers(pod)
+    (url,) = [e for e in container.get("env", ()) if e["name"] == "MESHMART_DATABASE_URL"]
+    named: str = url["valueFrom"]["secretKeyRef"]["name"]
+    return named
+
+
+def test_each_service_logs_in_with_a_secret_of_its_own(defaults: Rendered) -> None:
+    for name in STORING:
+        pod = defaults.services()[name]["spec"]["template"]
+        assert _database_secret(pod) == f"meshmart-database-{name}"
+    arguments = _arguments(defaults)
+    asked = [arguments[n + 1] for n, argument in enumerate(arguments) if argument == "--role"]
+    assert asked == STORING
+    assert arguments[arguments.index("--roles-at") + 1] == "postgres.shop.svc.cluster.local"
+
+
+def test_the_migrations_make_the_roles_as_the_owner(defaults: Rendered) -> None:
+    template = defaults.of("Job")["migrations"]["spec"]["template"]
+    assert _database_secret(template) == "meshmart-database"
+    (container,) = containers(template)
+    assert environment(container)["MESHMART_DATABASE_ROLES_DIR"] == "/roles"
+    assert {"name": "roles", "mountPath": "/roles", "readOnly": True} in container["volumeMounts"]
+    (roles,) = [v for v in template["spec"]["volumes"] if v["name"] == "roles"]
+    sources = [source["secret"] for source in roles["projected"]["sources"]]
+    assert sources == [
+        {"name": f"meshmart-database-{name}", "items": [{"key": "url", "path": name}]} for name in STORING
+    ]
+
+
+def test_in_a_database_of_ones_own_roles_are_made_where_that_is_asked_for(each_helm: Helm) -> None:
+    plain = each_helm.render('database.existingSecret="db"', 'signingKeys.existingSecret="keys"')
+    assert _database_secret(plain.services()["order"]["spec"]["template"]) == "db"
+    assert "roles" not in {
+        v["name"] for v in plain.of("Job")["migrations"]["spec"]["template"]["spec"]["volumes"]
+    }
+    asked = each_helm.render('database.existingSecret="db"', "database.roles=true")
+    assert _database_secret(asked.services()["order"]["spec"]["template"]) == "meshmart-database-order"
+    arguments = _arguments(asked)
+    assert arguments[arguments.index("--roles-like") + 1] == "db"
+    assert "--database" not in arguments
+    rules = [r for r in asked.of("Role")["credentials"]["rules"] if r.get("resourceNames") == ["db"]]
+    assert [r["verbs"] for r in rules] == [["get"]]
+
+
+def test_one_role_for_all_is_to_be_had(each_helm: Helm) -> None:
+    one = each_helm.render("database.roles=false")
+    assert _database_secret(one.services()["order"]["spec"]["template"]) == "meshmart-database"
+    assert "--role" not in _arguments(one)
+    without = each_helm.render("migrations.enabled=false")
+    assert _database_secret(without.services()["order"]["spec"]["template"]) == "meshmart-database"

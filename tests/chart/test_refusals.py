@@ -140,6 +140,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "database.tls: is for a database of your own",
     ),
     "a port of no database": (("database.port=6432",), "database.port: is for a database of your own"),
+    "roles that nobody makes": (
+        ("database.roles=true", "migrations.enabled=false"),
+        "database.roles: are made by the migrations",
+    ),
+    "a wrong word for roles": (('database.roles="some"',), "/database/roles"),
     "two CAs of a database": (
         ('database={"existingSecret":"mine","tls":{"caSecret":"a","caConfigMap":"b"}}',),
         "database.tls: name caSecret or caConfigMap, not both",

@@ -76,6 +76,9 @@
 {{- $problems := list -}}
 {{- $database := .Values.database -}}
 {{- $certificates := or $database.tls.caSecret $database.tls.caConfigMap $database.tls.clientSecret -}}
+{{- if and (eq (toString $database.roles) "true") (not .Values.migrations.enabled) -}}
+{{- $problems = append $problems "database.roles: are made by the migrations, which migrations.enabled switches off" -}}
+{{- end -}}
 {{- if $database.existingSecret -}}
 {{- if .Values.postgres.password -}}
 {{- $problems = append $problems "postgres.password: is of the bundled PostgreSQL, which database.existingSecret replaces" -}}

@@ -97,6 +97,22 @@ postgres.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}
 {{ .Values.database.existingSecret | default "meshmart-database" }}
 {{- end }}
 
+{{- /* Whether each service has a role of its own. The migrations make them. */ -}}
+{{- define "meshmart.databaseRoles" -}}
+{{- $roles := toString .Values.database.roles -}}
+{{- $auto := and (eq $roles "auto") (include "meshmart.bundledDatabase" .) .Values.migrations.enabled -}}
+{{- if or (eq $roles "true") $auto }}true{{ end -}}
+{{- end }}
+
+{{- /* The services with a database, as a list in JSON. */ -}}
+{{- define "meshmart.databaseServices" -}}
+{{- $names := list -}}
+{{- range $name, $spec := include "meshmart.services" . | fromYaml -}}
+{{- if $spec.database }}{{ $names = append $names $name }}{{ end -}}
+{{- end -}}
+{{ $names | toJson }}
+{{- end }}
+
 {{- define "meshmart.bundledDatabase" -}}
 {{- if not .Values.database.existingSecret }}true{{ end -}}
 {{- end }}

@@ -65,10 +65,22 @@ MESH_IDENTITY_BUNDLE: /var/run/mesh/bundle/{{ $values.tls.trustBundle.key }}
 {{- end }}
 {{- end }}
 
+{{- /* Environment of a service, which logs in with its own role where it has one, arguments: root, name. */ -}}
+{{- define "meshmart.serviceDatabaseEnv" -}}
+{{- $secret := include "meshmart.databaseSecret" .root -}}
+{{- if include "meshmart.databaseRoles" .root }}{{ $secret = printf "meshmart-database-%s" .name }}{{ end -}}
+{{- include "meshmart.databaseEnvOf" (dict "root" .root "secret" $secret) }}
+{{- end }}
+
+{{- /* Of those who may do everything: migrations, and the operator. */ -}}
 {{- define "meshmart.databaseEnv" -}}
+{{- include "meshmart.databaseEnvOf" (dict "root" . "secret" (include "meshmart.databaseSecret" .)) }}
+{{- end }}
+
+{{- define "meshmart.databaseEnvOf" -}}
 - name: MESHMART_DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ include "meshmart.databaseSecret" . }}, key: url}}
-{{- with .Values.database.tls }}
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: url}}
+{{- with .root.Values.database.tls }}
 {{- if or .caSecret .caConfigMap }}
 - {name: PGSSLROOTCERT, value: /var/run/meshmart/database-ca/{{ .caKey }}}
 {{- end }}

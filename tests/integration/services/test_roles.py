@@ -1,6 +1,9 @@
 """A role for each service on PostgreSQL: it can do the service's work, and nothing else."""
 
 import asyncio
+import os
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -182,6 +185,45 @@ async def test_a_new_name_and_password_are_a_new_role_while_the_old_one_still_wo
     await migrate(owner, "order", role=changed)
     async with Database.open(_as(owner, changed), "order") as db:
         await db.read(lambda c: c.execute(text("SELECT 1 FROM orders")))
+
+
+async def test_a_role_that_is_used_no_more_can_go(owner: str) -> None:
+    old, new = Role("shop_order", "old"), Role("shop_order_2", "new")
+    for role in (old, new):
+        await migrate(owner, "order", role=role)
+    admin = await _connected(owner)
+    await admin.execute("DROP OWNED BY shop_order; DROP ROLE shop_order")
+    await admin.close()
+    async with Database.open(_as(owner, new), "order") as db:
+        await db.read(lambda c: c.execute(text("SELECT 1 FROM orders")))
+
+
+async def test_a_restored_backup_knows_what_roles_may(server: Postgres, owner: str) -> None:
+    await migrate(owner, "order", role=_role("order"))
+    dump = await asyncio.to_thread(
+        _program, server, "pg_dump", "--format", "custom", make_url(owner).database or ""
+    )
+    async with server.connected() as c:
+        await c.execute("CREATE DATABASE test_restored")
+    await asyncio.to_thread(
+        _program, server, "pg_restore", "--dbname", "test_restored", "--exit-on-error", given=dump
+    )
+    restored = server.url("test_restored")
+    async with Database.open(_as(restored, _role("order")), "order") as db:
+        await db.write(lambda c: c.execute(text("DELETE FROM outbox")))
+    await migrate(restored, "order", role=_role("order"))
+    c = await _connected(_as(restored, _role("order")))
+    with pytest.raises(REFUSED):
+        await c.execute("CREATE TEMPORARY TABLE more (n int)")
+    await c.close()
+
+
+def _program(server: Postgres, name: str, *arguments: str, given: bytes = b"") -> bytes:
+    found = shutil.which(name, path=os.pathsep.join([str(server.programs), os.environ["PATH"]]))
+    assert found, f"{name} is not installed"
+    command = [found, "--host", str(server.directory), "--username", "meshmart"]
+    done = subprocess.run([*command, *arguments], input=given, check=True, capture_output=True, timeout=120)
+    return done.stdout
 
 
 async def test_a_table_of_a_later_migration_is_the_role_s_at_once(owner: str) -> None:

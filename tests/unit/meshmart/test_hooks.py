@@ -177,6 +177,33 @@ def test_credentials_are_made_once_and_kept(
     assert isinstance(load_pem_private_key(key, None), Ed25519PrivateKey)
 
 
+def test_each_service_gets_a_role_of_its_own_after_the_owner_s_url(
+    secrets: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Namespace, "of_this_pod", classmethod(lambda cls: secrets))
+    owner = "postgresql://me:p%40ss@db.example.com:5433/shop?sslmode=verify-full&pool_size=2"
+    secrets.create_kept("db", {"url": owner.encode()}, {})
+    ask = ["--role", "order", "--role", "user", "--roles-like", "db"]
+    assert credentials.main(ask) == 0
+    made = {name: secrets.read(f"meshmart-database-{name}") or {} for name in ("order", "user")}
+    assert credentials.main(ask) == 0
+    assert made["order"] == secrets.read("meshmart-database-order")
+    for service, data in made.items():
+        url = make_url(data["url"].decode())
+        assert (url.username, url.password) == (f"me_{service}", data["password"].decode())
+        assert url.set(username="me", password="p@ss") == make_url(owner)
+    assert made["order"]["password"] != made["user"]["password"]
+    assert credentials.main(["--role", "chat", "--roles-at", "postgres.shop.svc"]) == 0
+    bundled = make_url(str((secrets.read("meshmart-database-chat") or {})["url"].decode()))
+    assert (bundled.username, bundled.host, bundled.database) == (
+        "meshmart_chat",
+        "postgres.shop.svc",
+        "meshmart",
+    )
+    assert credentials.main(["--role", "chat", "--roles-like", "nothing"]) == 1
+    assert "the Secret nothing has no key url" in capsys.readouterr().err
+
+
 def test_a_secret_of_an_earlier_release_is_kept_from_now_on() -> None:
     kept: dict[str, object] = {"metadata": {"name": "meshmart-database"}, "data": {"a": ""}}
     with secrets_api(objects={"secrets": {"meshmart-database": kept}}) as namespace:
