@@ -13,10 +13,12 @@ from grpcmesh.clock import Clock
 _MAX_METHODS = 1024
 #: Seconds in which a baseline rises to the latency that it sees, where none is as low any more.
 _FORGET = 300.0
-#: Answers that make a mean. The least latency of a single answer would say nothing: work differs. With ten,
-#: the least of many means was half of what calls that differ at random take, which looked like queueing: at
-#: 85 % of its capacity a simulated server refused four calls in five.
-_ENOUGH = 100
+#: Answers that make a mean. The latency of a single answer would say nothing: work differs.
+_ENOUGH = 10
+#: Answers that make a mean which a baseline is taken from. The least of many means of ten is half of what
+#: calls that differ at random take, which looked like queueing: at 85 % of its capacity a simulated server
+#: refused four calls in five.
+_MANY_ANSWERS = 100
 #: Weight of the newest interval in the average of stretched latency.
 _LEARN = 0.5
 #: Where the limit starts: it grows in a second or two, and a queue that has built up drains for longer.
@@ -29,12 +31,35 @@ _FEW, _MANY = 0.2, 0.4
 class _Latency:
     """Of one method."""
 
-    #: The least mean of some answers, in seconds; None: not known yet. And when it was last looked at.
-    baseline: float | None = None
-    at: float = 0.0
+    #: The least mean of many answers, in seconds; until there is one, the mean of those that there were.
+    baseline: float = 0.0
+    #: When the last mean of many was taken, in monotonic seconds; None: none was yet.
+    at: float | None = None
     #: Of the answers since the last mean.
     total: float = 0.0
     count: int = 0
+    #: Of those since the last mean of many.
+    long_total: float = 0.0
+    long_count: int = 0
+
+    def look(self, now: float) -> float:
+        """Begin a new mean, and return by how much the last one is above the baseline; 1: not at all."""
+        mean = self.total / self.count
+        self.long_total += self.total
+        self.long_count += self.count
+        self.total, self.count = 0.0, 0
+        long_mean = self.long_total / self.long_count
+        if self.at is None:
+            self.baseline = long_mean
+        if self.long_count >= _MANY_ANSWERS:
+            self._settle(long_mean, now)
+        return max(1.0, mean / self.baseline)
+
+    def _settle(self, mean: float, now: float) -> None:
+        if self.at is not None:
+            forgotten = min(1.0, (now - self.at) / _FORGET)
+            self.baseline = min(mean, self.baseline + (mean - self.baseline) * forgotten)
+        self.at, self.long_total, self.long_count = now, 0.0, 0
 
 
 class ConcurrencyLimit:
@@ -103,14 +128,9 @@ class ConcurrencyLimit:
         for known in self._latencies.values():
             if known.count < _ENOUGH:
                 continue
-            mean = known.total / known.count
-            if known.baseline is None:
-                known.baseline = mean
-            forgotten = min(1.0, (now - known.at) / _FORGET) if known.at else 0.0
-            known.baseline = min(mean, known.baseline + (mean - known.baseline) * forgotten)
-            stretched += known.count * mean / known.baseline
-            calls += known.count
-            known.at, known.total, known.count = now, 0.0, 0
+            count = known.count
+            stretched += count * known.look(now)
+            calls += count
         if calls:
             self.stretch += (stretched / calls - self.stretch) * _LEARN
         return calls > 0
