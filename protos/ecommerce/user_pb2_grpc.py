@@ -87,6 +87,11 @@ class UserServiceStub:
                 request_serializer=ecommerce_dot_user__pb2.RefreshTokenRequest.SerializeToString,
                 response_deserializer=ecommerce_dot_user__pb2.RefreshTokenResponse.FromString,
                 _registered_method=True)
+        self.ExchangeToken = channel.unary_unary(
+                '/ecommerce.UserService/ExchangeToken',
+                request_serializer=ecommerce_dot_user__pb2.ExchangeTokenRequest.SerializeToString,
+                response_deserializer=ecommerce_dot_user__pb2.ExchangeTokenResponse.FromString,
+                _registered_method=True)
         self.Logout = channel.unary_unary(
                 '/ecommerce.UserService/Logout',
                 request_serializer=ecommerce_dot_user__pb2.LogoutRequest.SerializeToString,
@@ -206,6 +211,15 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeToken(self, request, context):
+        """ExchangeToken gives, for the access token that the call is made with, one that only a single service accepts
+        (RFC 8693). It ends with the one that it was made of. Which service may have tokens for which others, the
+        user service knows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Logout(self, request, context):
         """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
         that is not good is no error.
@@ -319,6 +333,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.RefreshToken,
                     request_deserializer=ecommerce_dot_user__pb2.RefreshTokenRequest.FromString,
                     response_serializer=ecommerce_dot_user__pb2.RefreshTokenResponse.SerializeToString,
+            ),
+            'ExchangeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeToken,
+                    request_deserializer=ecommerce_dot_user__pb2.ExchangeTokenRequest.FromString,
+                    response_serializer=ecommerce_dot_user__pb2.ExchangeTokenResponse.SerializeToString,
             ),
             'Logout': grpc.unary_unary_rpc_method_handler(
                     servicer.Logout,
@@ -632,6 +651,33 @@ class UserService:
             '/ecommerce.UserService/RefreshToken',
             ecommerce_dot_user__pb2.RefreshTokenRequest.SerializeToString,
             ecommerce_dot_user__pb2.RefreshTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ecommerce.UserService/ExchangeToken',
+            ecommerce_dot_user__pb2.ExchangeTokenRequest.SerializeToString,
+            ecommerce_dot_user__pb2.ExchangeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,11 @@ class UserServiceStub:
     """RefreshToken exchanges a refresh token for new tokens. For half a minute it answers the same again, to
     whoever asked at the same time or lost the answer; a token that comes later than that ends its log-in.
     """
+    ExchangeToken: _aio.UnaryUnaryMultiCallable[_user_pb2.ExchangeTokenRequest, _user_pb2.ExchangeTokenResponse]
+    """ExchangeToken gives, for the access token that the call is made with, one that only a single service accepts
+    (RFC 8693). It ends with the one that it was made of. Which service may have tokens for which others, the
+    user service knows.
+    """
     Logout: _aio.UnaryUnaryMultiCallable[_user_pb2.LogoutRequest, _empty_pb2.Empty]
     """Logout ends the log-in that a refresh token belongs to: no refresh token of it is good any more. A token
     that is not good is no error.
@@ -147,6 +152,16 @@ class UserServiceServicer:
     ) -> _abc.Awaitable[_user_pb2.RefreshTokenResponse]:
         """RefreshToken exchanges a refresh token for new tokens. For half a minute it answers the same again, to
         whoever asked at the same time or lost the answer; a token that comes later than that ends its log-in.
+        """
+
+    def ExchangeToken(
+        self,
+        request: _user_pb2.ExchangeTokenRequest,
+        context: _aio.ServicerContext[_user_pb2.ExchangeTokenRequest, _abc.Awaitable[_user_pb2.ExchangeTokenResponse]],
+    ) -> _abc.Awaitable[_user_pb2.ExchangeTokenResponse]:
+        """ExchangeToken gives, for the access token that the call is made with, one that only a single service accepts
+        (RFC 8693). It ends with the one that it was made of. Which service may have tokens for which others, the
+        user service knows.
         """
 
     def Logout(

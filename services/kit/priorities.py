@@ -12,7 +12,7 @@ _CRITICAL = {
     "PaymentService": ("ProcessPayment", "VoidPayment"),
     "ProductService": ("ReserveStock", "ReleaseStock"),
     # Without the keys no service verifies a token.
-    "UserService": ("Login", "RefreshToken", "GetVerificationKeys"),
+    "UserService": ("Login", "RefreshToken", "ExchangeToken", "GetVerificationKeys"),
 }
 #: What a visitor can do without for a moment: lists, searches, talk, statistics. Refused first.
 _SHEDDABLE = {

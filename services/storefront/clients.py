@@ -29,6 +29,7 @@ from services.storefront.domain import (
     Update,
     Updates,
 )
+from services.storefront.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -97,8 +98,8 @@ class _Updates:
 class Orders:
     """`domain.Orders` over OrderService, on behalf of the token's user."""
 
-    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
-        self._stub, self._caller = OrderServiceStub(channel), caller
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
+        self._stub, self._caller, self._exchange = OrderServiceStub(channel), caller, exchange
 
     async def create(
         self,
@@ -119,36 +120,44 @@ class Orders:
             expected_total=None if expected_cents is None else expected_cents / 100,
         )
 
+        metadata = await self._exchange.bearer("order", token)
+
         def attempt() -> (
             "grpc.aio.UnaryUnaryCall[order_pb2.CreateOrderRequest, order_pb2.CreateOrderResponse]"
         ):
-            return self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+            return self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=metadata)
 
         response = await self._caller.unary_again("order", "CreateOrder", attempt)
         return convert.order(response.order)
 
     async def order(self, token: str, order_id: int) -> Order:
         request = order_pb2.GetOrderRequest(id=order_id)
-        call = self._stub.GetOrder(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.GetOrder(
+            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("order", token)
+        )
         return convert.order((await self._caller.unary("order", "GetOrder", call)).order)
 
     async def page(self, token: str, user_id: int, place: Place, size: int) -> Listed[Order]:
         request = order_pb2.ListOrdersRequest(
             user_id=user_id, page=_number(place), page_size=size, page_token=place.token
         )
-        call = self._stub.ListOrders(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.ListOrders(
+            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("order", token)
+        )
         found = await self._caller.collect("order", "ListOrders", call, size)
         return Listed([convert.order(o) for o in found], await _next_token(call))
 
     async def set_status(self, token: str, order_id: int, status: Status) -> Order:
         request = order_pb2.UpdateOrderStatusRequest(id=order_id, status=convert.status_to_wire(status))
-        call = self._stub.UpdateOrderStatus(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.UpdateOrderStatus(
+            request, timeout=WRITE_TIMEOUT, metadata=await self._exchange.bearer("order", token)
+        )
         return convert.order((await self._caller.unary("order", "UpdateOrderStatus", call)).order)
 
     @asynccontextmanager
     async def follow(self, token: str, order_id: int, after_cursor: int) -> AsyncIterator[Updates]:
         request = order_pb2.GetOrderRequest(id=order_id, after_cursor=after_cursor)
-        call = self._stub.StreamOrderUpdates(request, metadata=_bearer(token))
+        call = self._stub.StreamOrderUpdates(request, metadata=await self._exchange.bearer("order", token))
         try:
             yield _Updates(call, self._caller.stream(call))
         finally:
@@ -158,8 +167,8 @@ class Orders:
 class Accounts:
     """`domain.Accounts` over UserService."""
 
-    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
-        self._stub, self._caller = UserServiceStub(channel), caller
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
+        self._stub, self._caller, self._exchange = UserServiceStub(channel), caller, exchange
 
     async def login(self, login: str, password: str, address: str) -> Tokens:
         request = user_pb2.LoginRequest(login=login, password=password, client_address=address)
@@ -193,7 +202,9 @@ class Accounts:
         request = user_pb2.ChangePasswordRequest(
             current_password=current, new_password=new, client_address=address
         )
-        call = self._stub.ChangePassword(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.ChangePassword(
+            request, timeout=WRITE_TIMEOUT, metadata=await self._exchange.bearer("user", token)
+        )
         response = await self._caller.unary("user", "ChangePassword", call)
         return Tokens(response.access_token, response.refresh_token)
 
@@ -209,19 +220,23 @@ class Accounts:
 
     async def delete(self, token: str, user_id: int, password: str, address: str) -> None:
         request = user_pb2.DeleteUserRequest(id=user_id, current_password=password, client_address=address)
-        call = self._stub.DeleteUser(request, timeout=WRITE_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.DeleteUser(
+            request, timeout=WRITE_TIMEOUT, metadata=await self._exchange.bearer("user", token)
+        )
         await self._caller.unary("user", "DeleteUser", call)
 
 
 class Notices:
     """`domain.Notices` over NotificationService."""
 
-    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
-        self._stub, self._caller = NotificationServiceStub(channel), caller
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
+        self._stub, self._caller, self._exchange = NotificationServiceStub(channel), caller, exchange
 
     async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
         request = notification_pb2.ListNotificationsRequest(user_id=user_id, page_size=size)
-        call = self._stub.ListNotifications(request, timeout=READ_TIMEOUT, metadata=_bearer(token))
+        call = self._stub.ListNotifications(
+            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("notification", token)
+        )
         found = await self._caller.collect("notification", "ListNotifications", call, size)
         return [convert.notice(n) for n in found]
 
@@ -233,11 +248,12 @@ def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
         channel: Gives the channel to a service: `App.channel`.
         caller: Makes the calls and keeps the trail.
     """
+    exchange = Exchange(channel("user"), caller)
     return Shop(
         Catalogue(channel("product"), caller),
-        Orders(channel("order"), caller),
-        Accounts(channel("user"), caller),
-        Notices(channel("notification"), caller),
+        Orders(channel("order"), caller, exchange),
+        Accounts(channel("user"), caller, exchange),
+        Notices(channel("notification"), caller, exchange),
     )
 
 
@@ -250,10 +266,6 @@ async def _next_token(call: "grpc.aio.UnaryStreamCall[Any, Any]") -> str:
     told = dict(await call.trailing_metadata() or ())
     token = told.get("next-page-token", "")
     return token if isinstance(token, str) else ""
-
-
-def _bearer(token: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {token}"),)
 
 
 def _address(address: Address) -> common_pb2.Address:

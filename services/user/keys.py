@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from grpcmesh.auth import PublicKey, TokenIssuer
+from grpcmesh.call import Principal
 from grpcmesh.config import AuthConfig, ConfigError
 from services.user.domain import User
 
@@ -93,6 +94,15 @@ class SigningKeys:
         kid = self.signing_kid
         issuer = TokenIssuer(self._keys[kid], kid, self._config, self._now)
         return issuer.issue(user.id, user.name, user.roles, lifetime, session)
+
+    def narrow(self, principal: Principal, audience: str, lifetime: int) -> str:
+        """A token for one service, of the user and the log-in of another token."""
+        kid = self.signing_kid
+        issuer = TokenIssuer(self._keys[kid], kid, self._config, self._now)
+        user = principal.user_id, principal.name, principal.roles
+        return issuer.issue(
+            *user, lifetime, principal.session, audience=audience, issued_at=principal.issued_at
+        )
 
     def _read(self) -> Mapping[str, bytes]:
         contents = {path.stem: path.read_bytes() for path in self._directory.glob("*.pem")}

@@ -14,6 +14,7 @@ from services.kit.relay import Relay
 from services.user.accounts import Accounts
 from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
+from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import SKEW, Logins
 from services.user.news import RECOVERY
@@ -46,7 +47,7 @@ async def build(app: App) -> None:
     app.telemetry.add(await app.enter(Relay(SqlQueue(db), told, time.time)))
     published = Published(keys, SqlRevocations(db), time.time)
     app.use_keys(published)
-    parts = Users(users, passwords), logins, accounts, recovery
+    parts = Users(users, passwords), logins, accounts, recovery, Exchanges(keys, time.time)
     servicer = UserServicer(*parts, published, app.config.auth.issuer)
     audited(servicer, AuditLog(db), ACTS)
     add_UserServiceServicer_to_server(servicer, app.server)

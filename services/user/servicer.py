@@ -10,11 +10,13 @@ from ecommerce.user_pb2_grpc import UserServiceServicer
 from google.protobuf.empty_pb2 import Empty
 
 from grpcmesh.auth import jwk
-from grpcmesh.call import current_workload
+from grpcmesh.call import current_principal, current_workload
+from grpcmesh.errors import Unauthenticated
 from services.kit.caller import acting_admin, current_actor
 from services.kit.intake import batch
 from services.user.accounts import Accounts
 from services.user.domain import Address, Profile, User
+from services.user.exchanges import Exchanges
 from services.user.logins import Logins
 from services.user.published import Published
 from services.user.recovery import Recovery
@@ -30,7 +32,7 @@ class UserServicer(UserServiceServicer):
     """Protobuf in, protobuf out.
 
     Args:
-        users, logins, accounts, recovery: The use cases.
+        users, logins, accounts, recovery, exchanges: The use cases.
         published: The keys that verify tokens, and what has been revoked.
         issuer: The `iss` of tokens.
     """
@@ -41,10 +43,12 @@ class UserServicer(UserServiceServicer):
         logins: Logins,
         accounts: Accounts,
         recovery: Recovery,
+        exchanges: Exchanges,
         published: Published,
         issuer: str,
     ) -> None:
         self._users, self._logins, self._accounts, self._recovery = users, logins, accounts, recovery
+        self._exchanges = exchanges
         self._published, self._issuer = published, issuer
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
@@ -110,6 +114,13 @@ class UserServicer(UserServiceServicer):
         return pb.RefreshTokenResponse(
             access_token=tokens.access, refresh_token=tokens.refresh, expires_in=tokens.expires_in
         )
+
+    async def ExchangeToken(self, request: pb.ExchangeTokenRequest, context: Any) -> pb.ExchangeTokenResponse:
+        caller, principal = current_workload(), current_principal()
+        if caller is None or principal is None:
+            raise Unauthenticated("a token is needed")
+        token, lifetime = self._exchanges.exchange(caller, principal, request.service)
+        return pb.ExchangeTokenResponse(access_token=token, expires_in=lifetime)
 
     async def Logout(self, request: pb.LogoutRequest, context: Any) -> Empty:
         await self._logins.logout(request.refresh_token)

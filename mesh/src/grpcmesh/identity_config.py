@@ -53,7 +53,7 @@ class AuthConfig:
     issuer: str = "https://user.meshmart"
     """The `iss` that a token must carry."""
     audience: str = "meshmart"
-    """The `aud` that a token must carry."""
+    """The `aud` that a token must carry, unless that is the SPIFFE id of the server itself."""
     leeway: float = 5.0
     """Clock skew that is forgiven."""
     refresh_interval: float = 30.0

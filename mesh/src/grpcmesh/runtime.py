@@ -15,7 +15,7 @@ from grpcmesh import grpc_environment  # before anything imports grpc
 
 # isort: split
 from grpcmesh.authz import PolicyError, PolicyStore
-from grpcmesh.call import ServerLayer
+from grpcmesh.call import ServerLayer, Workload
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.errors import MeshError
 from grpcmesh.extras import missing
@@ -127,7 +127,9 @@ class App:
         except ModuleNotFoundError as e:
             self._no_tokens = e
             return None
-        return TokenVerifier(self.config.auth)
+        identity = self.config.identity
+        own = Workload(identity.trust_domain, self.config.namespace, self.config.service)
+        return TokenVerifier(self.config.auth, own=str(own))
 
     async def start(self) -> None:
         """Listens, fetches keys, and says SERVING.

@@ -53,6 +53,7 @@ from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
 from services.user.accounts import Accounts
 from services.user.attempts import SqlAttempts
+from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
@@ -103,7 +104,7 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     recovery = Recovery(users, SqlSessions(db), SqlAttempts(db), accounts, now)
     published = Published(keys, SqlRevocations(db), now)
     parts = Users(users, passwords), logins, accounts, recovery
-    servicer = UserServicer(*parts, published, AuthConfig().issuer)
+    servicer = UserServicer(*parts, Exchanges(keys, now), published, AuthConfig().issuer)
     add_UserServiceServicer_to_server(servicer, server)
 
 

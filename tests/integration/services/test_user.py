@@ -27,6 +27,7 @@ from services.user.accounts import Accounts
 from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
 from services.user.domain import User
+from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.news import AGAIN_AFTER, FORGETTERS, RECOVERY
@@ -80,7 +81,13 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
         recovering = Recovery(users, SqlSessions(db), SqlAttempts(db), accounts, lambda: running.now)
         published = Published(keys, SqlRevocations(db), lambda: running.now)
         servicer = UserServicer(
-            Users(users, passwords), logins, accounts, recovering, published, CONFIG.issuer
+            Users(users, passwords),
+            logins,
+            accounts,
+            recovering,
+            Exchanges(keys, lambda: running.now),
+            published,
+            CONFIG.issuer,
         )
         audited(servicer, AuditLog(db, lambda: running.now), ACTS)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:

@@ -47,6 +47,7 @@ from services.storefront.settings import Settings
 from services.storefront.site import Site
 from services.user.accounts import Accounts
 from services.user.attempts import SqlAttempts
+from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import Cost, ScryptPasswords
@@ -64,13 +65,15 @@ SERVICES = ("product", "payment", "order", "user", "notification")
 
 
 class Called(ServerLayer):
-    """Says who calls, in place of a certificate."""
+    """Says who calls, in place of a certificate, and keeps what it is told of a user."""
 
-    def __init__(self, workload: str) -> None:
-        self._workload = Workload("cluster.local", "default", workload)
+    def __init__(self, workload: str, received: list[str]) -> None:
+        self._workload, self._received = Workload("cluster.local", "default", workload), received
 
     def on_start(self, call: ServerCall) -> None:
         call.workload = self._workload
+        if header := call.metadata.get("authorization"):
+            self._received.append(str(header).removeprefix("Bearer "))
 
 
 @dataclass
@@ -93,6 +96,8 @@ class Running:
     app: Starlette
     ports: list[int]
     log: Log
+    received: dict[str, list[str]]
+    """The tokens that each service was sent."""
 
     @property
     def port(self) -> int:
@@ -105,6 +110,8 @@ class Builder:
 
     def __init__(self, stack: AsyncExitStack, databases: Databases, keys: SigningKeys) -> None:
         self._stack, self._databases, self._keys = stack, databases, keys
+        #: The tokens that each service was sent.
+        self.received: dict[str, list[str]] = {}
         self._policy = PolicyStore(AuthzConfig(POLICY))
         self._policy.load()
         self.config = MeshConfig("storefront", balancer=BalancerConfig(slow_start=0.0))
@@ -119,9 +126,13 @@ class Builder:
 
     async def serve(self, name: str, make: Make, caller: str = "storefront") -> MeshChannel:
         """A channel to a new server of a service, which takes every caller for this one."""
-        verifier = TokenVerifier(AuthConfig(), self._keys)
+        own = str(Workload("cluster.local", "default", name))
+        verifier = TokenVerifier(AuthConfig(), self._keys, own=own)
         assert await verifier.start(5)
-        layers = [Called(caller), UserLayer(verifier, self._policy.user_rule)]
+        layers = [
+            Called(caller, self.received.setdefault(name, [])),
+            UserLayer(verifier, self._policy.user_rule),
+        ]
         config, health = MeshConfig(name, address="127.0.0.1:0"), HealthServicer()
         server = MeshServer(config, identity=None, layers=layers, health=health)
         await make(self._stack, server)
@@ -155,7 +166,7 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
         recovery = Recovery(users, SqlSessions(user_db), SqlAttempts(user_db), accounts, time.time)
         published = Published(keys, SqlRevocations(user_db), time.time)
         parts = Users(users, passwords), logins, accounts, recovery
-        servicer = UserServicer(*parts, published, AuthConfig().issuer)
+        servicer = UserServicer(*parts, Exchanges(keys, time.time), published, AuthConfig().issuer)
         add_UserServiceServicer_to_server(servicer, server)
 
     return {
@@ -195,7 +206,7 @@ async def web_shop(databases: Databases, directory: Path, replicas: int = 1) -> 
             app = build_app(site, log, closing, outermost)
             server = await stack.enter_async_context(HttpServer(app, "127.0.0.1", 0, closing, 1.0))
             ports.append(server.port)
-        yield Running(app, ports, log)
+        yield Running(app, ports, log, build.received)
 
 
 _numbers = itertools.count(1)

@@ -28,7 +28,17 @@ class TokenIssuer:
         self._key, self._kid, self._config, self._clock = private_key, kid, config, clock
         self._algorithm = algorithm_of(private_key)
 
-    def issue(self, user_id: int, name: str, roles: Iterable[str], lifetime: float, session: str = "") -> str:
+    def issue(
+        self,
+        user_id: int,
+        name: str,
+        roles: Iterable[str],
+        lifetime: float,
+        session: str = "",
+        *,
+        audience: str = "",
+        issued_at: float | None = None,
+    ) -> str:
         """A signed token.
 
         Args:
@@ -37,15 +47,18 @@ class TokenIssuer:
             roles: Of the user.
             lifetime: Seconds from now.
             session: The log-in that it belongs to (`sid`), by which it can be revoked.
+            audience: The only server that accepts it; "": the common audience, which all of them accept.
+            issued_at: Unix seconds; None: now. Of a token that is made of another, the other's, so that what
+                revokes the one revokes both.
         """
         now = int(self._clock())
         claims: dict[str, Any] = {
             "iss": self._config.issuer,
-            "aud": self._config.audience,
+            "aud": audience or self._config.audience,
             "sub": str(user_id),
             "name": name,
             "roles": sorted(roles),
-            "iat": now,
+            "iat": now if issued_at is None else int(issued_at),
             "exp": now + int(lifetime),
             "jti": secrets.token_urlsafe(12),
         }

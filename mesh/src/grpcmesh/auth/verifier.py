@@ -44,10 +44,19 @@ class TokenVerifier:
         config: What a token must say.
         source: Where the keys come from; None: no token is accepted, until the attribute is set.
         clock: Unix seconds.
+        own: An audience that is this server's own, such as its SPIFFE id; "": it has none. A token for it is
+            accepted beside those for the common audience of `config`, and by no other server.
     """
 
-    def __init__(self, config: AuthConfig, source: KeySource | None = None, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        config: AuthConfig,
+        source: KeySource | None = None,
+        clock: Clock = time.time,
+        own: str = "",
+    ) -> None:
         self.source = source
+        self._audiences = [config.audience, own] if own else [config.audience]
         self._config, self._clock = config, clock
         self._keys: Mapping[str, PublicKey] = {}
         self._fetched = False
@@ -178,7 +187,7 @@ class TokenVerifier:
             token,
             key,
             algorithms=[algorithm_of(key)],
-            audience=self._config.audience,
+            audience=self._audiences,
             issuer=self._config.issuer,
             options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
