@@ -98,6 +98,10 @@ class Users(UserServiceServicer):
     async def Login(self, request: user_pb2.LoginRequest, context: Any) -> Any:
         raise Unauthenticated("no")
 
+    async def ExchangeToken(self, request: user_pb2.ExchangeTokenRequest, context: Any) -> Any:
+        own = dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ")
+        return user_pb2.ExchangeTokenResponse(access_token=f"{own}-for-{request.service}", expires_in=900)
+
 
 class Notifications(NotificationServiceServicer):
     async def ListNotifications(
@@ -273,7 +277,7 @@ async def test_an_order_is_tried_again_under_the_same_key(mesh: Mesh) -> None:
     order = await place(mesh, Card("4242424242424242", "12/39", "123"))
     assert (order.id, order.total_cents, order.status, order.cursor) == (7, 1999, Status.CONFIRMED, 3)
     assert [r.idempotency_key for r in mesh.orders.requests] == ["the-key"] * 3
-    assert {m["authorization"] for m in mesh.orders.metadata} == {"Bearer TOKEN"}
+    assert {m["authorization"] for m in mesh.orders.metadata} == {"Bearer TOKEN-for-order"}
     assert mesh.orders.requests[0].payment.credit_card.number == "4242424242424242"
 
 
