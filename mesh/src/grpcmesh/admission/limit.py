@@ -14,8 +14,8 @@ _MAX_METHODS = 1024
 #: Seconds in which a baseline rises to the latency that it sees, where none is as low any more.
 _FORGET = 300.0
 #: Answers that make a mean. The latency of a single answer would say nothing: work differs.
-_ENOUGH = 10
-#: Answers that make a mean which a baseline is taken from. The least of many means of ten is half of what
+_ENOUGH = 20
+#: Answers that make a mean which a baseline is taken from. The least of many means of few is half of what
 #: calls that differ at random take, which looked like queueing: at 85 % of its capacity a simulated server
 #: refused four calls in five.
 _MANY_ANSWERS = 100
