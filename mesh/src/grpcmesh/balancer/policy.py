@@ -33,7 +33,9 @@ class SlowStart:
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds, self._clock = seconds, clock
-        self._until = float("-inf")
+        self._until = 0.0
+        #: Whether anything has been warming up when this was looked at last: see `active`.
+        self.begun = False
         self._oldest = 0.0
 
     def among(self, endpoints: Sequence[Endpoint]) -> None:
@@ -43,14 +45,14 @@ class SlowStart:
     def begin(self, endpoint: Endpoint) -> None:
         """The endpoint comes into rotation now."""
         endpoint.ready_since = self._clock()
-        self._until = endpoint.ready_since + self._seconds
+        self._until, self.begun = endpoint.ready_since + self._seconds, True
 
     @property
     def active(self) -> bool:
         """Whether anything is warming up: a look at the clock only until it is not."""
-        if self._until > float("-inf") and self._clock() >= self._until:
-            self._until = float("-inf")
-        return self._until > float("-inf")
+        if self.begun and self._clock() >= self._until:
+            self.begun = False
+        return self.begun
 
     def weight(self, endpoint: Endpoint) -> float:
         """In (0, 1]."""
@@ -160,7 +162,7 @@ class RoundRobin(Policy):
     def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         endpoints = self.endpoints
         count = len(endpoints)
-        warming = self.slow_start.active
+        warming = self.slow_start.begun and self.slow_start.active
         if avoid is None and not warming:
             return endpoints[self._turns.next(call) % count]
         first = turn = self._turns.of(call)

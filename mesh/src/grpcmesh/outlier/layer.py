@@ -119,14 +119,13 @@ class Outliers(AttemptLayer):
         if record is None or detector is None:
             return
         unary, latency = attempt.call.method.kind is Kind.UNARY, attempt.ended - attempt.started
-        for change in detector.ended(record, self._verdict(attempt, latency), latency, unary):
+        verdict = True if attempt.code is _OK else self._verdict(attempt, latency)
+        for change in detector.ended(record, verdict, latency, unary):
             self._tell(change)
 
     def _verdict(self, attempt: Attempt, latency: float) -> bool | None:
-        """Whether the endpoint did well; None where the end says nothing of it."""
+        """Whether the endpoint of a failed attempt did well; None where the end says nothing of it."""
         code = attempt.code
-        if code is _OK:
-            return True
         if code is _DEADLINE_EXCEEDED:
             # A deadline shorter than good answers take speaks against the caller.
             return None if self._detector is None or latency < self._detector.slowest else False

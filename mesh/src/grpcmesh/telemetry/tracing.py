@@ -71,6 +71,8 @@ class Tracer:
     ) -> None:
         self._ratio = ratio
         self._recorder = recorder
+        #: Whether anything is ever recorded: if not, contexts only pass through.
+        self.records = recorder is not None
         self._rng = rng
         self._forced = forced or RateLimit(math.inf)
 
@@ -158,7 +160,9 @@ class ServerTrace(ServerLayer):
             parent = parent._replace(state=parse_tracestate(call.values(TRACESTATE)))
         if BAGGAGE in metadata:
             call.baggage = parse_baggage(call.values(BAGGAGE))
-        if tracer.sample_incoming(parent):
+        if not tracer.records:
+            call.trace = parent or tracer.unsampled()
+        elif tracer.sample_incoming(parent):
             name = call.method.full_name
             attributes = {**_rpc(name), **self._address}
             call.trace, call.span = tracer.start(name, "server", parent, attributes)
@@ -192,7 +196,7 @@ class ClientTrace(ClientLayer):
         parent, baggage = (None, "") if inner is None else (inner.trace, inner.baggage)
         if parent is None and is_mesh_service(call.method):
             return
-        if tracer.sample(parent):
+        if tracer.records and tracer.sample(parent):
             name = call.method.full_name
             attributes = {**_rpc(name), "mesh.target": call.target}
             call.trace, call.span = tracer.start(name, "client", parent, attributes)
