@@ -46,7 +46,9 @@ async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() ->
             await asyncio.sleep(0)
         refused = sum(s.value for m in layer.metrics() for s in m.samples if s.name.endswith("refused_total"))
         assert refused == outcomes["sent"]
-        throttled = [s.value for m in channel.collect() for s in m.samples if "throttled_total" in s.name]
+        throttled = [
+            s.value for m in channel.collect() for s in m.samples if s.name == "mesh_calls_throttled_total"
+        ]
         assert throttled == [outcomes["not sent"]]
         holds.cancel()
     await server.stop(0)
