@@ -19,7 +19,7 @@ def erasure(user_id: int, now: float) -> list[Mapping[str, Any]]:
     for topic in FORGETTERS:
         for key, due in ((f"{user_id}", now), (f"{user_id}-again", now + AGAIN_AFTER)):
             row = outbox.row(topic, key, f"erase-{key}-{topic}", {"user_id": user_id}, now)
-            rows.append({**row, "due": due})
+            rows.append({**row, "due": due, "created_at": due})  # its age counts from when it is due
     return rows
 
 
