@@ -1,6 +1,6 @@
 """What the shop's reads take at volume, on SQLite and PostgreSQL.
 
-    nice -n 10 python bench/volume.py [--scale 0.1] [--rounds 5]
+    PYTHONPATH=. nice -n 10 python bench/volume.py [--scale 0.1] [--rounds 5]
 
 Makes 100,000 products, 1,000,000 orders, 300,000 waiting events and 3,000,000 figures, times --scale, the
 same each time, in a directory of its own and in a PostgreSQL of its own; then prints the median milliseconds
@@ -139,7 +139,25 @@ async def measure(url: Callable[[str], str], scale: float, rounds: int) -> None:
             await db.write(lambda c: c.execute(sa.text("ANALYZE")))
         print(f"  made in {time.perf_counter() - started:.0f} s")
         for name, read in _reads(dbs).items():
-            print(f"  {name:<36} {await _median(read, rounds):9.1f} ms")
+            print(f"  {name:<36} {await _median(read, rounds):9.1f} ms", flush=True)
+        total, longest = await _retention(dbs["analytics"])
+        print(f"  retention of all figures: {total:.0f} s, its longest transaction {1000 * longest:.0f} ms")
+
+
+async def _retention(db: Database) -> tuple[float, float]:
+    """Seconds that dropping every figure takes, and the longest of its transactions."""
+    write, took = db.write, list[float]()
+
+    async def timed(work: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return await write(work)
+        finally:
+            took.append(time.perf_counter() - started)
+
+    db.write = timed  # type: ignore[method-assign]
+    await Figures(db).forget(NOW + 60)
+    return sum(took), max(took)
 
 
 async def _median(read: Callable[[], Awaitable[object]], rounds: int) -> float:

@@ -37,7 +37,7 @@ from services.order.domain import Address, Line, Order
 from services.order.storage import SqlStore as OrderStore
 from tests.databases import Databases, Maker
 
-from . import test_analytics, test_chat, test_notification, test_payment_stream
+from . import test_analytics, test_chat_streams, test_notification, test_payment_stream
 from .replicakit import Fleet, eventually, fleet, resumed
 from .servicekit import MAKERS
 
@@ -463,10 +463,14 @@ SHOWN: Mapping[str, Any] = {
     "AnalyticsService.TrackEvents": (
         test_analytics.test_a_stream_survives_a_rolling_restart_with_nothing_lost_or_doubled
     ),
-    "ChatService.JoinRoom": test_chat.test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled,
-    "ChatService.SendMessage": test_chat.test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled,
+    "ChatService.JoinRoom": (
+        test_chat_streams.test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled
+    ),
+    "ChatService.SendMessage": (
+        test_chat_streams.test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled
+    ),
     "ChatService.Chat": (
-        test_chat.test_a_chat_under_way_is_told_to_resume_and_each_message_taken_is_said_once
+        test_chat_streams.test_a_chat_under_way_is_told_to_resume_and_each_message_taken_is_said_once
     ),
     "ChatService.GetRoomHistory": test_the_history_of_a_room_is_read_whole,
     "ChatService.GetOnlineUsers": test_who_stays_in_a_room_is_online_at_the_new_replicas,

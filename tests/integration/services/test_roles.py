@@ -24,7 +24,7 @@ from tests.databases import PostgresMaker
 from tests.pgbouncer import program
 from tests.postgres import Postgres, binaries, throwaway
 
-from .test_plans import SERVICES as PLANS
+from .plankit import SERVICES as PLANS
 
 SERVICES = services_with_tables()
 #: Passwords count for every login but the owner's.
