@@ -154,6 +154,7 @@ async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "A
             lambda: member.identity.current.serial,
             say,
             functools.partial(audited, state_dir / "data", os.environ),
+            member=member,
         )
         if not plain:
             yield stage

@@ -1,4 +1,4 @@
-"""Who may not call is refused, and each refusal is counted."""
+"""Who may not call, and who may not be called, is refused, and each refusal is counted."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,12 +8,13 @@ import grpc
 from grpcmesh.ca import CertificateAuthority
 from local.catalog import OPERATOR, OUTSIDER
 from meshmart.cluster import Replica
+from meshmart.tour import wrong_server
 from meshmart.tour.check import Check
 from meshmart.tour.peer import call_with, call_with_old_tls
 from meshmart.tour.stage import SceneError, Stage, no_failed_calls
 
 NAME = "intruder"
-SHOWS = "no certificate, a foreign CA, an old TLS and a workload that may not: refused and counted"
+SHOWS = "no certificate, a foreign CA, an old TLS, a wrong workload, a wrong server: refused and counted"
 
 PATH = "/ecommerce.ProductService/GetProduct"
 
@@ -26,6 +27,9 @@ async def play(stage: Stage) -> list[Check]:
         for what, metric, attempt in _attempts(stage.cluster.certificates, replica):
             stage.say(what)
             checks += await _refused(stage, replica, what, metric, attempt)
+        if stage.member is not None:
+            stage.say(wrong_server.WHAT)
+            checks += await wrong_server.checks(stage.member, stage.cluster.certificates, "product", PATH)
         await stage.settle(load, 50)
     return [*checks, no_failed_calls(stage, load)]
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from grpcmesh.member import Member
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.cluster import Cluster, Replica
@@ -38,6 +39,8 @@ class Stage:
     audit: Callable[[float], Awaitable[tuple[Verdict, Books]]]
     #: False with `--plain`: a client that knows neither idempotency keys nor cursors.
     careful: bool = True
+    #: The tour's own membership of the mesh; None: a test plays without one.
+    member: Member | None = None
     #: Of every replica that was seen, by its address.
     names: dict[str, str] = field(default_factory=dict)
     #: The services that were scaled.
