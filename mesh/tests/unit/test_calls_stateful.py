@@ -43,7 +43,31 @@ OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 CODES = [OK, OK, OK, UNAVAILABLE, UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED]
 PUSHBACKS = [None, None, None, "100", "-1", "9" * 400]
 BAD_METADATA = [(("a", "ü"),), (("a-bin", "b"),), (("x", "\ud800"),), ((1, "b"),)]
-RACED = ["answer", "fail", "send", "head", "cancel", "consumer", "drop", "cut", "leave", "renew", "wait"]
+RACED = [
+    "begin",
+    "begin",
+    "answer",
+    "fail",
+    "send",
+    "head",
+    "cancel",
+    "consumer",
+    "drop",
+    "cut",
+    "leave",
+    "renew",
+    "wait",
+]
+RESOLVED = [[], *([a] for a in ADDRESSES), ADDRESSES[:2], ADDRESSES[1:], ADDRESSES, ADDRESSES]
+#: How calls are made, and whether anybody reads them.
+CALL_OPTIONS = st.fixed_dictionaries(
+    {
+        "timeout": st.sampled_from([None, 5.0, 5.0, 0.5, 0.05]),
+        "wait_for_ready": st.booleans(),
+        "consume": st.sampled_from([True, True, True, False]),
+        "head": st.sampled_from([False, False, True]),
+    }
+)
 #: Of two events that race, one of these at most: what the connections are in between is not told.
 CONNECTING = {"cut", "leave", "renew"}
 
@@ -91,38 +115,49 @@ class Machine(RuleBasedStateMachine):
     # -- calls -----------------------------------------------------------------------------------
 
     @precondition(lambda self: not self.world.closed)
-    @rule(
-        kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5),
-        timeout=st.sampled_from([None, 5.0, 0.5, 0.05]),
-        patient=st.booleans(),
-        consume=st.sampled_from([True, True, False]),
-        head=st.booleans(),
-    )
-    def begin(
-        self, kinds: list[str], timeout: float | None, patient: bool, consume: bool, head: bool
-    ) -> None:
-        for kind in kinds:
-            reading = consume and kind != "manual"
-            self.world.make(kind, timeout=timeout, wait_for_ready=patient, consume=reading, head=head)
-        self.world.settle()
+    @rule(kinds=st.lists(st.sampled_from(["unary", "poke"]), min_size=1, max_size=4), options=CALL_OPTIONS)
+    def begin_unary_calls(self, kinds: list[str], options: dict[str, Any]) -> None:
+        self._begin(kinds, options)
 
     @precondition(lambda self: not self.world.closed)
-    @rule(kind=st.sampled_from(KINDS), metadata=st.sampled_from(BAD_METADATA))
-    def begin_with_refused_metadata(self, kind: str, metadata: Any) -> None:
-        made = self.world.make(kind, extra=metadata)
+    @rule(
+        kinds=st.lists(st.sampled_from(["stream", "bidi", "client"]), min_size=1, max_size=3),
+        options=CALL_OPTIONS,
+    )
+    def begin_streams(self, kinds: list[str], options: dict[str, Any]) -> None:
+        self._begin(kinds, options)
+
+    @precondition(lambda self: not self.world.closed)
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5), options=CALL_OPTIONS)
+    def begin_calls_of_all_kinds(self, kinds: list[str], options: dict[str, Any]) -> None:
+        self._begin(kinds, options)
+
+    def _begin(self, kinds: list[str], options: dict[str, Any]) -> None:
+        for kind in kinds:
+            self._make(kind, options)
+        self.world.settle()
+
+    def _make(self, kind: str, options: dict[str, Any]) -> None:
+        reading = options["consume"] and kind != "manual"
+        self.world.make(kind, **{**options, "consume": reading})
+
+    @precondition(lambda self: not self.world.closed)
+    @rule(
+        bad=st.tuples(st.sampled_from(KINDS), st.sampled_from(BAD_METADATA))
+        | st.tuples(st.sampled_from(["client", "bidi"]), st.sampled_from([raising, raising_later, not_bytes]))
+    )
+    def begin_what_cannot_be_sent(self, bad: tuple[str, Any]) -> None:
+        """Metadata that gRPC refuses ends a call before any attempt; requests that break off end it later."""
+        kind, what = bad
+        if callable(what):
+            self.world.make(kind, requests=what(), consume=True)
+            self.world.settle()
+            return
+        made = self.world.make(kind, extra=what)
         assert made.call.done()
         assert not self.world.wire.of(made.tag)
         code = self.world.run(made.call.code())
         assert code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.FAILED_PRECONDITION)
-
-    @precondition(lambda self: not self.world.closed)
-    @rule(
-        kind=st.sampled_from(["client", "bidi"]),
-        requests=st.sampled_from([raising, raising_later, not_bytes]),
-    )
-    def begin_with_bad_requests(self, kind: str, requests: Callable[[], Any]) -> None:
-        self.world.make(kind, requests=requests(), consume=True)
-        self.world.settle()
 
     @precondition(lambda self: self.world.closed)
     @rule(kind=st.sampled_from(KINDS))
@@ -211,16 +246,22 @@ class Machine(RuleBasedStateMachine):
         self.world.after(0, self._event("head", data))
         self.world.settle()
 
-    @rule(forgetful=st.sampled_from([False, False, True]), late=st.booleans())
-    def be_odd(self, forgetful: bool, late: bool) -> None:
-        """Native calls forget their deadlines, or have their responses late."""
-        self.world.wire.forgetful, self.world.wire.late = forgetful, late
-
     # -- connections -----------------------------------------------------------------------------
 
-    @rule(address=st.sampled_from(ADDRESSES), up=st.booleans())
-    def connect(self, address: str, up: bool) -> None:
-        self.world.loop.call_soon(self.world.wire.connect if up else self.world.wire.cut, address)
+    @rule(
+        address=st.sampled_from(ADDRESSES),
+        event=st.sampled_from(["connect", "connect", "cut", "blink"]),
+        kinds=st.lists(st.sampled_from(KINDS), max_size=3),
+        options=CALL_OPTIONS,
+    )
+    def connect(self, address: str, event: str, kinds: list[str], options: dict[str, Any]) -> None:
+        """A peer is there, or gone, or gone and back; calls begin before the loop has heard of it."""
+        slot = self.world.connections.slots.get(address)
+        if event == "blink" and slot is not None and slot.renewed is not None:
+            return  # whether the new one takes over depends on whether anybody looked in between
+        self.world.loop.call_soon(getattr(self.world.wire, event), address)
+        for kind in () if self.world.closed else kinds:
+            self.world.loop.call_soon(self._make, kind, options)
         self.world.settle(BACKOFF)
 
     @precondition(lambda self: self._channels())
@@ -234,19 +275,10 @@ class Machine(RuleBasedStateMachine):
     def _channels(self) -> list[Any]:
         return [channel for channel in self.world.wire.channels if not channel.closed]
 
-    @rule(address=st.sampled_from(ADDRESSES))
-    def blink(self, address: str) -> None:
-        """A connection breaks and comes back before the loop has heard of it."""
-        slot = self.world.connections.slots.get(address)
-        if slot is not None and slot.renewed is not None:
-            return  # whether the new one takes over depends on whether anybody looked in between
-        self.world.after(0, lambda: self.world.wire.blink(address))
-        self.world.settle()
-
     @precondition(lambda self: not self.world.closed)
-    @rule(addresses=st.sets(st.sampled_from(ADDRESSES)))
-    def resolve(self, addresses: set[str]) -> None:
-        self.world.resolve(sorted(addresses))
+    @rule(addresses=st.sampled_from(RESOLVED))
+    def resolve(self, addresses: list[str]) -> None:
+        self.world.resolve(addresses)
         self.world.settle()
 
     @precondition(lambda self: not self.world.closed and not self.world.resolver.broken)
@@ -269,13 +301,18 @@ class Machine(RuleBasedStateMachine):
 
     # -- layers, time, the end -------------------------------------------------------------------
 
-    @rule(mood=st.sampled_from(CALL_MOODS))
-    def disturb(self, mood: str) -> None:
-        self.world.trouble.mood = mood
-
-    @rule(mood=st.sampled_from(ATTEMPT_MOODS))
-    def disturb_attempts(self, mood: str) -> None:
-        self.world.attempt_trouble.mood = mood
+    @rule(
+        mood=st.tuples(st.just("call"), st.sampled_from(CALL_MOODS))
+        | st.tuples(st.just("attempt"), st.sampled_from(ATTEMPT_MOODS)),
+        hooks=st.integers(1, 3),
+        forgetful=st.sampled_from([False, False, True]),
+        late=st.sampled_from([False, False, True]),
+    )
+    def disturb(self, mood: tuple[str, str], hooks: int, forgetful: bool, late: bool) -> None:
+        """Layers raise or refuse in their next hooks; native calls forget deadlines, or respond late."""
+        layer = self.world.trouble if mood[0] == "call" else self.world.attempt_trouble
+        layer.mood.set(mood[1], hooks)
+        self.world.wire.forgetful, self.world.wire.late = forgetful, late
 
     @rule(seconds=st.sampled_from([0.01, 0.06, 0.2, 1.0, 6.0]))
     def wait(self, seconds: float) -> None:
@@ -304,6 +341,9 @@ class Machine(RuleBasedStateMachine):
     def _event(self, name: str, data: Any) -> Callable[[], Any]:
         """Return an event that is still to happen."""
         world = self.world
+        if name == "begin":
+            kind, options = data.draw(st.sampled_from(KINDS)), data.draw(CALL_OPTIONS)
+            return lambda: self._make(kind, options)
         if name in ("answer", "fail", "send", "head"):
             return self._on_the_wire(name, data)
         if name in ("cancel", "consumer", "drop"):
@@ -348,7 +388,7 @@ def test_the_methods_are_what_the_machine_takes_them_for() -> None:
 
 
 Machine.TestCase.settings = settings(
-    max_examples=70,
+    max_examples=110,
     stateful_step_count=50,
     phases=(Phase.generate,),  # a shrunk failure takes minutes: raise this by hand
     deadline=None,

@@ -267,7 +267,7 @@ class Invariants:
 
     def errors_of_layers_are_counted(self) -> None:
         world = self.world
-        raised = world.trouble.raised + world.attempt_trouble.raised
+        raised = world.trouble.mood.raised + world.attempt_trouble.mood.raised
         assert world.metric("mesh_layer_errors_total") == raised
         assert world.metric("mesh_task_restarts_total") == world.resolver.broken
 

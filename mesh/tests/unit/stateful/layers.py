@@ -9,8 +9,32 @@ from grpcmesh.errors import FailedPrecondition
 from tests.unit.stateful.wire import TAG
 
 #: What a layer does in its hooks: nothing, raise in one of them, or refuse what begins.
-CALL_MOODS = ["calm", "calm", "calm", "start", "attempt", "end", "refuse"]
-ATTEMPT_MOODS = ["calm", "calm", "calm", "start", "end", "refuse"]
+CALL_MOODS = ["calm", "start", "attempt", "end", "refuse"]
+ATTEMPT_MOODS = ["calm", "start", "end", "refuse"]
+
+
+class Mood:
+    """What a layer is up to, for its next hooks. `raised` counts the errors that were none of a refusal."""
+
+    def __init__(self) -> None:
+        self._mood, self._left, self.raised = "calm", 0, 0
+
+    def set(self, mood: str, hooks: int) -> None:
+        """Misbehave in so many of its hooks."""
+        self._mood, self._left = mood, hooks
+
+    def takes(self, mood: str) -> bool:
+        """Whether to do that now."""
+        if self._mood != mood or not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def trouble(self, hook: str) -> None:
+        """Raise in this hook, or not."""
+        if self.takes(hook):
+            self.raised += 1
+            raise ValueError(hook)
 
 
 def tag_of(call: ClientCall) -> str:
@@ -60,48 +84,36 @@ class Trouble(ClientLayer):
     """Raises in one of its hooks, or refuses calls."""
 
     def __init__(self) -> None:
-        self.mood = "calm"
-        self.raised = 0
+        self.mood = Mood()
         #: Calls that were refused.
         self.refused: set[str] = set()
 
     def on_start(self, call: ClientCall) -> None:
-        self._trouble("start")
-        if self.mood == "refuse":
+        self.mood.trouble("start")
+        if self.mood.takes("refuse"):
             self.refused.add(tag_of(call))
             raise FailedPrecondition("no", "NO")
 
     def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
-        self._trouble("attempt")
+        self.mood.trouble("attempt")
 
     def on_end(self, call: ClientCall) -> None:
-        self._trouble("end")
-
-    def _trouble(self, hook: str) -> None:
-        if self.mood == hook:
-            self.raised += 1
-            raise ValueError(hook)
+        self.mood.trouble("end")
 
 
 class AttemptTrouble(AttemptLayer):
     """The same for attempts."""
 
     def __init__(self) -> None:
-        self.mood = "calm"
-        self.raised = 0
+        self.mood = Mood()
         #: Calls one of whose attempts was refused.
         self.refused: set[str] = set()
 
     def on_start(self, attempt: Attempt) -> None:
-        self._trouble("start")
-        if self.mood == "refuse":
+        self.mood.trouble("start")
+        if self.mood.takes("refuse"):
             self.refused.add(tag_of(attempt.call))
             raise FailedPrecondition("no", "NO")
 
     def on_end(self, attempt: Attempt) -> None:
-        self._trouble("end")
-
-    def _trouble(self, hook: str) -> None:
-        if self.mood == hook:
-            self.raised += 1
-            raise ValueError(hook)
+        self.mood.trouble("end")

@@ -234,7 +234,7 @@ class World:
         made.spoilt = bool(extra) or bool(requests)
         self.made.append(made)
 
-        async def begin() -> Any:
+        def begin() -> Any:
             callable_ = self._callable(kind)
             metadata = ((TAG, tag), *extra)
             if kind in ONE_REQUEST:
@@ -243,7 +243,7 @@ class World:
                 return callable_(metadata=metadata, **options)
             return callable_(requests or iter([b"one", b"two"]), metadata=metadata, **options)
 
-        made.call = self.run(begin())
+        made.call = begin() if self.loop.is_running() else self.run(_soon(begin))
         if consume:
             made.call.add_done_callback(lambda call: self._ended(made))
             made.consumer = self.loop.create_task(self._consume(made, made.call, head))
@@ -369,6 +369,10 @@ class World:
     def last(self, made: Made) -> FakeNative | None:
         natives = self.wire.of(made.tag)
         return natives[-1] if natives else None
+
+
+async def _soon(begin: Callable[[], T]) -> T:
+    return begin()
 
 
 def raising() -> Iterator[bytes]:
