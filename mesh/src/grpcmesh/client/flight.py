@@ -212,8 +212,12 @@ class Flight(Listeners):
 
     def _wait(self) -> None:
         self.core.pool.waiting[self] = None
+        self.watch_deadline()
+
+    def watch_deadline(self) -> None:
+        """End the call at its deadline, where no native call does."""
         deadline = self.call.deadline
-        if deadline is not None:
+        if deadline is not None and self._timer is None:
             self._timer = self.core.loop.call_later(deadline - self.core.clock(), self.expire)
 
     def _attempt(self, now: float) -> None:

@@ -47,6 +47,7 @@ class HedgedStreamAttempt(StreamAttempt):
         super().native_done()
         if self.state is not _ENDED and settled(self.native.code(), None) is _LATE:
             self._settle()  # nothing outlives its deadline: what has not been read is lost
+        self._watch_deadline()
 
     async def receive(self) -> Any:
         await self._asked.wait()
@@ -68,6 +69,7 @@ class HedgedStreamAttempt(StreamAttempt):
                 self._settle()
             return
         self._first = data
+        self._watch_deadline()
         self._win()
 
     async def _first_message(self) -> Any:
@@ -81,6 +83,11 @@ class HedgedStreamAttempt(StreamAttempt):
             return await read
         finally:
             read.cancel()
+
+    def _watch_deadline(self) -> None:
+        """gRPC's timer ends with the native call, and the message that is kept may never be read."""
+        if self._done and self.holds and self.state is not _ENDED:
+            self.flight.watch_deadline()
 
     def _win(self) -> None:
         if self.state is _OPEN:

@@ -62,6 +62,8 @@ def nobody_is_cancelled_who_did_not_ask_for_it(world: World, made: Made, call: C
 def a_good_answer_stays_good(world: World, made: Made, call: ClientCall) -> None:
     """Whatever the layers do, and whatever becomes of the other attempts."""
     good = [n for n in world.wire.of(made.tag) if n.said and n.status and n.status[0] is OK and n.responded]
+    if made.kind in STREAMS and world.options.hedges(made.kind) and call.code is DEADLINE_EXCEEDED:
+        return  # its first message was kept for a caller who never read it
     if good and not made.asked and not made.spoilt and not world.wire.late:
         assert call.code is OK
 
