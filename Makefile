@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-wheel test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ plots: $(VENV)/.dev ## draws the simulator's pictures in mesh/docs/images
 # The library by itself: what its wheel brings, and nothing of the shop.
 test-wheel: $(VENV)/.dev ## the library's tests in an environment that holds only its wheel and its test dependencies
 	@tools/test-wheel
+
+test-versions: $(VENV)/.dev ## the library's tests with the lowest versions that it declares of its dependencies
+	@tools/test-versions
 
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
 	@$(PYTEST) tests/e2e -m "not browser"

@@ -1,7 +1,7 @@
 """What all tests of the library share."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # No timing as an absolute: machines are shared. Of a library's profile for CI the rest stays.
-settings.register_profile("grpcmesh", settings(), deadline=None)
+settings.register_profile("grpcmesh", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("grpcmesh")
