@@ -17,7 +17,7 @@ NOW = 1_767_225_600.0
 
 @pytest.fixture
 def databases(new_databases: Maker) -> Databases:
-    return new_databases("order", "payment", "product", "notification")
+    return new_databases("order", "payment", "product", "notification", "user")
 
 
 async def test_a_dead_letter_is_in_the_books_until_it_is_put_back(databases: Databases) -> None:
@@ -43,6 +43,15 @@ async def test_dead_letters_of_payments_are_put_back_too(databases: Databases) -
         told = "re_1 for orders: INVALID_ARGUMENT: no"
         assert (await audit(data, databases.environ)).unfinished == [f"dead letter {told}"]
         assert await put_back(data, databases.environ) == [told]
+
+
+async def test_dead_letters_of_users_are_put_back_too(databases: Databases) -> None:
+    data = Path(databases.environ.get("MESHMART_DATA_DIR", ""))
+    async with Database.open(databases.url("user"), "user") as db:
+        await db.write(lambda c: outbox.add(c, "chat", "2", "erase-2-chat", {"user_id": 2}, NOW))
+        ((event,),) = await SqlQueue(db).take("chat", NOW, NOW + 10, 1)
+        await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
+    assert await put_back(data, databases.environ) == ["erase-2-chat for chat: INVALID_ARGUMENT: no"]
 
 
 def test_where_there_is_no_outbox_none_is_made(tmp_path: Path) -> None:
