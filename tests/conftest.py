@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.databases import Maker, PostgresMaker, SqliteMaker
 from tests.postgres import Postgres, binaries, throwaway
 
 # No timing as an absolute: machines are shared. Of a library's profile for CI the rest stays.
-settings.register_profile("meshmart", settings(), deadline=None)
+settings.register_profile("meshmart", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("meshmart")
 
 

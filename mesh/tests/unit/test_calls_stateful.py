@@ -25,6 +25,7 @@ from tests.unit.stateful.wire import NO_CONNECTION, Connectivity
 from tests.unit.stateful.world import (
     ADDRESSES,
     BACKOFF,
+    DRAIN_TIMEOUT,
     IDEMPOTENT,
     METHODS,
     SERVICE,
@@ -276,10 +277,11 @@ class Machine(RuleBasedStateMachine):
         return [channel for channel in self.world.wire.channels if not channel.closed]
 
     @precondition(lambda self: not self.world.closed)
-    @rule(addresses=st.sampled_from(RESOLVED))
-    def resolve(self, addresses: list[str]) -> None:
+    @rule(addresses=st.sampled_from(RESOLVED), wait=st.sampled_from([0.0, 0.0, DRAIN_TIMEOUT + 0.1]))
+    def resolve(self, addresses: list[str], wait: float) -> None:
+        """Other addresses; perhaps for so long that the calls on those that left are cut."""
         self.world.resolve(addresses)
-        self.world.settle()
+        self.world.settle(wait)
 
     @precondition(lambda self: not self.world.closed and not self.world.resolver.broken)
     @rule()

@@ -155,7 +155,7 @@ def test_a_caller_that_asks_or_is_gone_interrupts_the_verb(says: bytes | None) -
         else:
             process.stdin.close()
         assert process.stdout.readline() == b"mended\n"
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130  # an interpreter's end takes its time on a busy machine
 
 
 def test_an_idle_toolbox_answers_probes_until_it_is_told_to_go() -> None:
