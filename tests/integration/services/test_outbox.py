@@ -23,6 +23,8 @@ from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import OutboxEvent, Relay
 from services.notification.inbox import Inbox
+from services.notification.mail import Mail
+from services.notification.mail_storage import SqlMail
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import SqlStore as NotificationStore
 from services.order.domain import Address, Line, Order, Status
@@ -37,8 +39,8 @@ from .replicakit import Fleet, eventually, fleet
 class Hanging(NotificationServicer):
     """Hangs on demand, as a stopped process does, and may lose its answer after the work is done."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        super().__init__(inbox)
+    def __init__(self, inbox: Inbox, mail: Mail) -> None:
+        super().__init__(inbox, mail)
         self.open = asyncio.Event()
         self.open.set()
         self.lost_answers = 0
@@ -104,7 +106,7 @@ async def _shop(directory: Path, databases: Databases) -> AsyncIterator[Shop]:
         shop = Shop([], dbs[0], notes)
 
         async def notification(_: AsyncExitStack, server: MeshServer) -> None:
-            servicer = Hanging(Inbox(NotificationStore(notes), time.time))
+            servicer = Hanging(Inbox(NotificationStore(notes), time.time), Mail(SqlMail(notes), time.time))
             shop.notification.append(servicer)
             add_NotificationServiceServicer_to_server(servicer, server)
 
