@@ -20,6 +20,7 @@ from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer
 from services.chat.storage import SqlAttendance
 from services.chat.storage import SqlStore as ChatStore
+from services.kit.audit import AuditLog, audited
 from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.following import following
@@ -72,7 +73,7 @@ now = time.time
 async def _product(stack: AsyncExitStack, server: MeshServer, db: Database) -> None:
     products = SqlProducts(db)
     servicer = ProductServicer(Catalogue(products), Warehouse(SqlStock(db)), Assistant(products))
-    add_ProductServiceServicer_to_server(servicer, server)
+    add_ProductServiceServicer_to_server(audited(servicer, AuditLog(db), {}), server)
 
 
 async def _order(stack: AsyncExitStack, server: MeshServer, db: Database) -> None:
@@ -82,7 +83,9 @@ async def _order(stack: AsyncExitStack, server: MeshServer, db: Database) -> Non
     cashier = PaymentCashier(nobody)
     saga = Saga(store, ProductCatalogue(nobody), cashier, now)
     orders, updates = Orders(store, saga, cashier, tasks.start, now), Updates(store)
-    add_OrderServiceServicer_to_server(OrderServicer(orders, updates, now, Erasure(db).erase), server)
+    add_OrderServiceServicer_to_server(
+        audited(OrderServicer(orders, updates, now, Erasure(db).erase), AuditLog(db), {}), server
+    )
     await stack.enter_async_context(following(db, CHANGES, updates, int))
 
 
@@ -90,7 +93,9 @@ async def _payment(stack: AsyncExitStack, server: MeshServer, db: Database) -> N
     store, acquirer = PaymentStore(db), SimulatedAcquirer(db, now)
     feed = Feed(store)
     parts = Payments(store, acquirer, now), Batches(store, acquirer, now)
-    add_PaymentServiceServicer_to_server(PaymentServicer(*parts, feed, now), server)
+    add_PaymentServiceServicer_to_server(
+        audited(PaymentServicer(*parts, feed, now), AuditLog(db), {}), server
+    )
     await stack.enter_async_context(following(db, PAYMENTS, feed, str))
 
 
@@ -105,12 +110,14 @@ async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None
     published = Published(keys, SqlRevocations(db), now)
     parts = Users(users, passwords), logins, accounts, recovery
     servicer = UserServicer(*parts, Exchanges(keys, now), published, AuthConfig().issuer)
-    add_UserServiceServicer_to_server(servicer, server)
+    add_UserServiceServicer_to_server(audited(servicer, AuditLog(db), {}), server)
 
 
 async def _notification(stack: AsyncExitStack, server: MeshServer, db: Database) -> None:
     inbox = Inbox(NotificationStore(db), now)
-    add_NotificationServiceServicer_to_server(NotificationServicer(inbox, Mail(SqlMail(db), now)), server)
+    add_NotificationServiceServicer_to_server(
+        audited(NotificationServicer(inbox, Mail(SqlMail(db), now)), AuditLog(db), {}), server
+    )
     await stack.enter_async_context(following(db, NOTIFICATIONS, inbox, int))
 
 

@@ -7,14 +7,13 @@ What takes a stream is sent again, under its keys where it has any, until it is 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from ecommerce import (
     analytics_pb2,
     chat_pb2,
@@ -25,131 +24,38 @@ from ecommerce import (
     user_pb2,
 )
 from ecommerce.chat_pb2_grpc import ChatServiceStub
+from ecommerce.common_pb2 import ListAuditLogRequest
 from ecommerce.notification_pb2_grpc import NotificationServiceStub
 from ecommerce.order_pb2_grpc import OrderServiceStub
 from ecommerce.payment_pb2_grpc import PaymentServiceStub
 from ecommerce.product_pb2_grpc import ProductServiceStub
 from ecommerce.user_pb2_grpc import UserServiceStub
 
+from services.kit import deeds
 from services.kit.db import Database
+from services.kit.deeds import Deed
 from services.loadgen.following import Following
 from services.order.domain import Address, Line, Order
 from services.order.storage import SqlStore as OrderStore
-from tests.databases import Databases, Maker
+from tests.databases import Databases
 
 from . import test_analytics, test_chat_streams, test_notification, test_payment_stream
-from .replicakit import Fleet, eventually, fleet, resumed
-from .servicekit import MAKERS
+from .replicakit import eventually, resumed
+from .restartkit import (
+    AGAIN,
+    NOW,
+    Code,
+    Reader,
+    Restart,
+    Start,
+    again,
+    databases,
+    reads_the_same_throughout,
+    restarting,
+    start,
+)
 
-Code = grpc.StatusCode
-#: What a client answers by sending the same again.
-AGAIN = (Code.UNAVAILABLE, Code.CANCELLED)
-NOW = 1_767_225_600.0
-Start = Callable[[str], Awaitable[Fleet]]
-
-
-@pytest.fixture
-def databases(new_databases: Maker) -> Databases:
-    return new_databases(*MAKERS)
-
-
-@pytest.fixture
-async def start(databases: Databases, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts two replicas of a service."""
-    async with AsyncExitStack() as stack:
-
-        async def started(service: str) -> Fleet:
-            make = MAKERS[service](databases.url(service))
-            return await stack.enter_async_context(fleet(service, tmp_path, make))
-
-        yield started
-
-
-class Restart:
-    """All replicas are replaced, one after the other. It waits for the test, which calls `step` after each
-    round of what it does: so there is one before, between and after them, however slow the machine is."""
-
-    def __init__(self, service: Fleet) -> None:
-        self._service, self._round = service, asyncio.Event()
-        self.task = asyncio.create_task(self._replace_all())
-
-    @property
-    def over(self) -> bool:
-        return self.task.done()
-
-    def step(self) -> None:
-        """A round is done."""
-        self._round.set()
-
-    async def _replace_all(self) -> None:
-        for old in list(self._service.replicas):
-            await self._one_round()
-            await self._service.start()
-            await self._one_round()
-            await self._service.leave(old)
-        await self._one_round()
-
-    async def _one_round(self) -> None:
-        for _ in "ab":  # the first may have begun before
-            self._round.clear()
-            await self._round.wait()
-
-
-@asynccontextmanager
-async def restarting(service: Fleet) -> AsyncIterator[Restart]:
-    """Replaces all replicas; the block ends when that has."""
-    async with asyncio.timeout(150):
-        restart = Restart(service)
-        try:
-            yield restart
-            await restart.task
-        finally:
-            restart.task.cancel()
-
-
-async def again(send: Callable[[], Awaitable[Any]]) -> Any:
-    """Sends the same until it is answered."""
-    while True:
-        try:
-            return await send()
-        except grpc.aio.AioRpcError as e:
-            if e.code() not in AGAIN:
-                raise
-            await asyncio.sleep(0.02)
-
-
-class Reader:
-    """Reads all pages of something, over and over; a page that is cut is read again."""
-
-    def __init__(self, open_page: Callable[[int], Any]) -> None:
-        self._open = open_page
-        self.answered_by: set[str] = set()
-
-    async def everything(self) -> list[Any]:
-        found: list[Any] = []
-        for page in itertools.count(1):
-            more = await again(lambda page=page: self._page(page))
-            if not more:
-                return found
-            found += more
-        raise AssertionError
-
-    async def _page(self, number: int) -> list[Any]:
-        call = self._open(number)
-        found = [message async for message in call]
-        self.answered_by.add(str(call.endpoint))
-        return found
-
-
-async def reads_the_same_throughout(service: Fleet, open_page: Callable[[int], Any], wanted: int) -> None:
-    reader = Reader(open_page)
-    before = await reader.everything()
-    assert len(before) == wanted
-    async with restarting(service) as restart:
-        while not restart.over:
-            assert await reader.everything() == before
-            restart.step()
-    assert len(reader.answered_by) > 2  # old ones and new ones
+__all__ = ["databases", "start"]  # fixtures
 
 
 async def test_the_catalogue_is_listed_and_searched_whole(start: Start) -> None:
@@ -455,6 +361,50 @@ async def test_who_stays_in_a_room_is_online_at_the_new_replicas(start: Start) -
         staying.cancel()
 
 
+_STUBS: Mapping[str, Any] = {
+    "notification": NotificationServiceStub,
+    "order": OrderServiceStub,
+    "payment": PaymentServiceStub,
+    "product": ProductServiceStub,
+    "user": UserServiceStub,
+}
+
+
+@pytest.mark.parametrize("service", _STUBS)
+async def test_an_audit_log_is_listed_whole(start: Start, databases: Databases, service: str) -> None:
+    running = await start(service)
+    stub, admin = _STUBS[service](running.channel()), running.token(1, "alice", "admin")
+    async with Database.open(databases.url(service), service) as db:
+        entries = [Deed(int(NOW), 1, "", "Test", "thing", str(n), "").entry(deeds.OK) for n in range(25)]
+        await db.write(lambda c: c.execute(sa.insert(deeds.table), entries))
+    newest: int = (await anext(aiter(stub.ListAuditLog(ListAuditLogRequest(), metadata=admin)))).id
+
+    def page(number: int) -> Any:
+        # It goes on by ids, which here have no gaps.
+        request = ListAuditLogRequest(before=newest + 1 - 5 * (number - 1), page_size=5)
+        return stub.ListAuditLog(request, metadata=admin, timeout=10)
+
+    await reads_the_same_throughout(running, page, 25)
+
+
+async def test_letters_are_listed_whole(start: Start) -> None:
+    notification = await start("notification")
+    user = NotificationServiceStub(notification.channel(workload="user"))
+    operator = NotificationServiceStub(notification.channel())
+    for n in range(25):
+        letter = notification_pb2.SendMailRequest(
+            user_id=2, to="somebody@example.com", subject="s", body="b", event_id=f"letter-{n}"
+        )
+        await user.SendMail(letter, timeout=10)
+
+    def page(number: int) -> Any:
+        # It has one page; the next is empty.
+        to = "somebody@example.com" if number == 1 else "nobody@example.com"
+        return operator.ListMail(notification_pb2.ListMailRequest(to=to, page_size=100), timeout=10)
+
+    await reads_the_same_throughout(notification, page, 25)
+
+
 #: By method: what shows how it stands a rolling restart of its two replicas.
 SHOWN: Mapping[str, Any] = {
     "AnalyticsService.StreamMetrics": (
@@ -478,6 +428,12 @@ SHOWN: Mapping[str, Any] = {
         test_notification.test_a_stream_resumes_after_a_drain_with_nothing_lost_or_doubled
     ),
     "NotificationService.ListNotifications": test_notifications_are_listed_whole,
+    "NotificationService.ListMail": test_letters_are_listed_whole,
+    "NotificationService.ListAuditLog": test_an_audit_log_is_listed_whole,
+    "OrderService.ListAuditLog": test_an_audit_log_is_listed_whole,
+    "PaymentService.ListAuditLog": test_an_audit_log_is_listed_whole,
+    "ProductService.ListAuditLog": test_an_audit_log_is_listed_whole,
+    "UserService.ListAuditLog": test_an_audit_log_is_listed_whole,
     "OrderService.ListOrders": test_orders_are_listed_whole,
     "OrderService.StreamOrderUpdates": test_an_order_is_followed_with_nothing_lost_or_doubled,
     "PaymentService.GetPaymentHistory": test_payments_are_listed_whole,
