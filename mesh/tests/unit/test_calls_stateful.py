@@ -251,8 +251,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         address=st.sampled_from(ADDRESSES),
-        event=st.sampled_from(["connect", "connect", "cut", "blink"]),
-        kinds=st.lists(st.sampled_from(KINDS), max_size=3),
+        event=st.sampled_from(["connect", "connect", "connect", "cut", "cut", "blink"]),
+        kinds=st.lists(st.sampled_from(KINDS), max_size=4),
         options=CALL_OPTIONS,
     )
     def connect(self, address: str, event: str, kinds: list[str], options: dict[str, Any]) -> None:

@@ -203,3 +203,13 @@ def test_our_own_end_is_the_connections_end(tmp_path: Path) -> None:
     watched.now = (NOW + 9 * DAY).timestamp()
     assert "our own certificate expired at" in watched.guard.refusal()
     assert "our own certificate expired at" in watched.guard.explain("Socket closed")
+
+
+def test_a_server_that_may_refuse_our_certificate_is_told_of(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, ROOT.issue(ends=20 * DAY))
+    assert watched.guard.explain("Socket closed") == "Socket closed"
+    told = watched.guard.explain("Socket closed", unanswered=True)
+    assert "may not accept our certificate (spiffe://" in told
+    assert "issued by 'CN=" in told
+    assert told.endswith("(Socket closed)")
+    assert watched.guard.explain("too busy", unanswered=True) == "too busy"

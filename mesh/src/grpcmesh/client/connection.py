@@ -170,7 +170,7 @@ class Connection:
 
     def _on_error(self, error: str) -> None:
         if self.guard is not None:
-            error = self.guard.explain(error)
+            error = self.guard.explain(error, unanswered=self.machine.unanswered)
         self._tell(self.machine.on_error(error))
 
     def _tell(self, changed: bool) -> None:

@@ -1,6 +1,7 @@
 """What the certificates of a connection are worth, from its first moment to its last."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -8,10 +9,13 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.identity import Cause, Credentials, IdentityStore, ServerIdentity, Verdict, explain, judge
+from grpcmesh.identity.fields import utc_of
 from grpcmesh.identity.remote import RemoteCertificate
 
 _log = logging.getLogger(__name__)
 
+#: How gRPC tells that the other end is gone.
+_CLOSED = re.compile(r"Socket closed|Connection reset|Broken pipe|connection closed", re.IGNORECASE)
 _UNVERIFIED = (
     "the bundle has changed, and the server's certificate cannot be verified without its intermediates"
 )
@@ -110,12 +114,24 @@ class Guard:
             after = Verdict(until, Cause.UNKNOWN_ISSUER, _UNVERIFIED, proved=False)
         self._verdict = after
 
-    def explain(self, details: str) -> str:
-        """The certificate problem behind gRPC's words for a failed connection, or those words."""
+    def explain(self, details: str, *, unanswered: bool = False) -> str:
+        """The certificate problem behind gRPC's words for a failed connection, or those words.
+
+        Args:
+            unanswered: Whether the handshake had succeeded and the server has not answered since. With TLS
+                1.3 that is when a server refuses the certificate of its client, and it tells no reason.
+        """
         if ended := self._own.ended(self._guards.identity.now()):
             return self._refuse(ended.cause, f"our own certificate {ended.text} ({details})")
         if found := explain(details):
             return self._refuse(*found)
+        if unanswered and _CLOSED.search(details):
+            own = self._own
+            shown = f"{own.workload}, issued by {own.issued_by!r}, valid until {utc_of(own.not_after)}"
+            return (
+                "the server closed the connection right after the handshake: it may not accept our"
+                f" certificate ({shown}); its log tells ({details})"
+            )
         return details
 
     def forget(self) -> None:

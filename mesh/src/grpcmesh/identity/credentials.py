@@ -33,6 +33,8 @@ class Credentials:
     issuer_not_before: float = float("-inf")
     issuer_not_after: float = float("inf")
     issuer: str = ""
+    #: Who has signed the leaf.
+    issued_by: str = ""
     bundle: tuple[x509.Certificate, ...] = field(default=(), compare=False)
     #: Intermediates that follow the leaf in `cert_chain`.
     intermediates: tuple[x509.Certificate, ...] = field(default=(), compare=False)
@@ -83,6 +85,7 @@ class Credentials:
             leaf.not_valid_after_utc.timestamp(),
             workload,
             *_life(first),
+            issued_by=leaf.issuer.rfc4514_string(),
             bundle=parsed.bundle,
             intermediates=parsed.chain,
         )

@@ -56,6 +56,11 @@ class ConnectionMachine:
         return self.state in _CONNECTED
 
     @property
+    def unanswered(self) -> bool:
+        """Whether its server has said nothing since it was connected last, or since it failed."""
+        return self.state is _CHECKING or self.troubled
+
+    @property
     def carries_calls(self) -> bool:
         """Whether a server may have seen calls that were begun on it, as far as is known."""
         return self.connected or self.state is _DRAINING
