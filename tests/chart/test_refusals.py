@@ -192,6 +192,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
         "services.storefront.enabled=false",
         "services.loadgen.enabled=false",
         "services.chat.enabled=false",
+        'services.user.calls=["notification","order"]',
     ),
     "replicas that an autoscaler ignores": (
         'services.product={"replicas":1,"autoscaling":{"enabled":true}}',
