@@ -77,3 +77,11 @@ def test_a_call_that_has_ended_hears_nothing_more(machine: CallMachine, call: Cl
     ):
         assert event is Do.NOTHING
     assert (machine.state, machine.status, call.code) == (CallState.ENDED, status, grpc.StatusCode.CANCELLED)
+
+
+def test_nothing_is_picked_after_the_deadline(machine: CallMachine, call: ClientCall) -> None:
+    call.deadline = 1.0
+    assert machine.start(0.0) is Do.PICK
+    assert machine.without_endpoint(0.0, True, "none yet") is Do.WAIT
+    assert machine.endpoints_changed(1.0) is Do.END
+    assert call.code is grpc.StatusCode.DEADLINE_EXCEEDED

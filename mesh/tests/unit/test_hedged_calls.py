@@ -78,6 +78,28 @@ def test_a_server_that_wants_no_more_attempts_gets_none(world: World) -> None:
     assert len(world.wire.natives) == 2
 
 
+def test_a_fatal_code_ends_the_call_at_once(world: World) -> None:
+    made = hedged(world)
+    first, second = world.wire.live()
+    first.answer(grpc.StatusCode.NOT_FOUND, "none")
+    world.settle()
+    assert made.call.done()
+    assert world.run(made.call.code()) is grpc.StatusCode.NOT_FOUND
+    assert second.was_cancelled
+
+
+def test_no_attempt_is_added_to_one_that_was_decided_for(world: World) -> None:
+    made = world.make("unary", consume=True, head=True)
+    world.settle()
+    (first,) = world.wire.live()
+    first.head()
+    world.settle(1.0)
+    assert world.wire.natives == [first]
+    first.answer(OK)
+    world.settle()
+    assert made.finished
+
+
 def test_the_details_and_the_metadata_are_those_of_the_answer(world: World) -> None:
     made = hedged(world)
     first, second = world.wire.live()
