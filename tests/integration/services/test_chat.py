@@ -209,15 +209,15 @@ async def test_who_was_at_a_replica_that_died_is_gone_when_its_word_expires(
 ) -> None:
     bob, charlie = Person(chat, 2, "bob", 0), Person(chat, 3, "charlie", 1)
     streams = [await bob.join(), await charlie.join()]
-    for _ in range(2):  # spoken for, beyond the TTL
-        clock.ahead += TTL - 1
-        await eventually(lambda: spoken_for(url, 2, clock() + TTL - 1))
+    for _ in range(3):  # spoken for, beyond the TTL
+        clock.ahead += TTL / 2
+        await refreshed(url, 2, clock())
         assert await charlie.online() == [(2, "bob"), (3, "charlie")]
     dead = chat.replicas[0].resources  # nobody speaks for its streams any more, nor strikes them out
     await dead.aclose()
-    clock.ahead += TTL - 1
-    await eventually(lambda: spoken_for(url, 1, clock() + TTL - 1))
-    clock.ahead += 2
+    clock.ahead += TTL / 2
+    await refreshed(url, 1, clock())
+    clock.ahead += TTL / 2 + 1
 
     async def alone() -> bool:
         return await charlie.online() == [(3, "charlie")]
@@ -227,15 +227,19 @@ async def test_who_was_at_a_replica_that_died_is_gone_when_its_word_expires(
         stream.cancel()
 
 
-async def spoken_for(url: str, count: int, until: float) -> bool:
-    """Whether so many streams are said to last at least until then."""
+async def refreshed(url: str, count: int, since: float) -> None:
+    """Wait until so many streams have been spoken for since then."""
 
     def lasting(connection: sa.Connection) -> int:
-        query = sa.select(sa.func.count()).where(presence_table.c.expires_at >= until)
+        query = sa.select(sa.func.count()).where(presence_table.c.expires_at >= since + TTL)
         return int(connection.execute(query).scalar_one())
 
     async with Database.open(url, "chat") as db:
-        return await db.read(lasting) == count
+
+        async def done() -> bool:
+            return await db.read(lasting) == count
+
+        await eventually(done)
 
 
 _METHODS = {
