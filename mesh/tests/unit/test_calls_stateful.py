@@ -1,10 +1,9 @@
 """Random events against the real channel, in virtual time, over a fake wire: the invariants of a call hold.
 
 Hypothesis draws sequences of events: calls of every kind, answers, failures, broken connections, endpoints
-that come and go, new certificates, layers that raise or refuse, cancellations, dropped calls, time that
-passes, two of these at almost the same moment, and the end of the channel. After each event, and at the end,
-the invariants of docs/calls.md are checked (`tests/unit/stateful`). The sequences are the same in every run.
-"""
+that come and go, new certificates, layers that raise or refuse, cancellations, dropped calls, and two of
+these at almost the same moment. After each, and at the end, the invariants of docs/calls.md are checked
+(`tests/unit/stateful`). The sequences are the same in every run."""
 
 import logging
 from collections.abc import Callable
@@ -378,8 +377,7 @@ class Machine(RuleBasedStateMachine):
         return partial(give_up[name], data.draw(st.sampled_from(running)))
 
 
-def _nothing() -> None:
-    """Let nothing happen."""
+def _nothing() -> None: ...
 
 
 def test_the_methods_are_what_the_machine_takes_them_for() -> None:
