@@ -164,6 +164,8 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
             serving(add_OrderServiceServicer_to_server, servicer, "payment")
         )
         await stack.enter_async_context(repeating(updates.look, 0.02, "updates"))
+        # As in main: a call may be cancelled after its order is recorded and before its saga begins.
+        await stack.enter_async_context(repeating(orders.recover, 0.5, "recovery of orders"))
         refunds.relay = Relay(SqlQueue(dbs["payment"]), {ORDERS: RefundedOrders(order)}, now)
         await stack.enter_async_context(refunds.relay)
         yield Shop(

@@ -234,7 +234,7 @@ async def test_a_list_is_paged_filtered_and_ones_own(made: Shop) -> None:
 async def test_a_stream_follows_an_order_to_its_end_and_resumes(made: Shop) -> None:
     order = (await made.order.CreateOrder(_request((1, 1)), metadata=BOB)).order
     follow = pb.GetOrderRequest(id=order.id, after_cursor=order.cursor)
-    stream: Any = made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=20)
+    stream: Any = made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=60)
     for status in (pb.ORDER_STATUS_SHIPPED, pb.ORDER_STATUS_DELIVERED):
         await made.order.UpdateOrderStatus(
             pb.UpdateOrderStatusRequest(id=order.id, status=status), metadata=ADMIN
@@ -245,7 +245,7 @@ async def test_a_stream_follows_an_order_to_its_end_and_resumes(made: Shop) -> N
     refund = pb.UpdateOrderStatusRequest(id=order.id, status=pb.ORDER_STATUS_REFUNDED)
     await made.order.UpdateOrderStatus(refund, metadata=ADMIN)
     follow.after_cursor = update.cursor
-    rest = [u async for u in made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=20)]
+    rest = [u async for u in made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=60)]
     assert [u.status for u in rest] == [pb.ORDER_STATUS_DELIVERED, pb.ORDER_STATUS_REFUNDED]
     assert all(u.cursor > update.cursor for u in rest)
 
@@ -256,7 +256,7 @@ async def test_a_caller_whose_deadline_ends_has_its_order_finished(made: Shop) -
     listed = [o async for o in made.order.ListOrders(pb.ListOrdersRequest(), metadata=BOB)]
     for order in listed:  # none, if the call was over before it was begun
         follow = pb.GetOrderRequest(id=order.id, after_cursor=1)
-        async for update in made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=20):
+        async for update in made.order.StreamOrderUpdates(follow, metadata=BOB, timeout=60):
             if update.status == pb.ORDER_STATUS_CONFIRMED:
                 break
 
