@@ -92,7 +92,7 @@ def test_a_suspended_user_is_refused_everywhere_within_a_minute_and_after_restar
 ) -> None:
     login = replicas.user().Login(user_pb2.LoginRequest(login=USER, password=f"{USER}-password"), timeout=20)
     before = replicas.codes(login.access_token)
-    assert len(before) == 2 * len(CALLS)
+    assert len(before) >= 2 * len(CALLS)  # other tests may have scaled a service
     assert Code.UNAUTHENTICATED not in before.values(), before
 
     cluster.meshmart("admin", "suspend", USER, "--reason", "a test")
