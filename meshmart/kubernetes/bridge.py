@@ -21,7 +21,13 @@ TOOLBOX = "client"
 COMMAND = ("python", "-m", "meshmart.toolbox", "run")
 _SELECTOR = f"{objects.PART_OF},app.kubernetes.io/component=toolbox"
 #: Settings of this terminal and person that go along. Nothing else of the environment does.
-_CARRIED = ("MESHMART_TOKEN", "MESHMART_PASSWORD", "MESHMART_TOUR_HANG", "NO_COLOR")
+_CARRIED = (
+    "MESHMART_TOKEN",
+    "MESHMART_PASSWORD",
+    "MESHMART_ADMIN_PASSWORD",
+    "MESHMART_TOUR_HANG",
+    "NO_COLOR",
+)
 #: Seconds between two heartbeats to the verb, and without one after which it takes us for gone.
 _HEARTBEAT, _SILENCE = 5.0, 30.0
 #: Seconds that the verb has to end after Ctrl-C.

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from local.errors import ClusterError
+from meshmart.__main__ import app
 from meshmart.kubernetes.bridge import exit_status, remote_verb, toolbox
 from meshmart.options import here_or_there, without_place
 from meshmart.toolbox import HEARTBEAT, RemoteVerb
@@ -36,16 +39,16 @@ def test_where_a_verb_runs_is_no_argument_of_it_there(given: str, kept: str) -> 
 
 
 def test_a_verb_keeps_its_own_options_beside_the_two_of_the_place() -> None:
-    app = typer.Typer()
+    own = typer.Typer()
 
-    @app.command()
+    @own.command()
     @here_or_there
     def verb(name: str, times: int = 1) -> None:
         """Says it."""
         typer.echo(name * times)
 
-    assert CliRunner().invoke(app, ["ab", "--times", "2"]).output == "abab\n"
-    told = CliRunner().invoke(app, ["--help"]).output
+    assert CliRunner().invoke(own, ["ab", "--times", "2"]).output == "abab\n"
+    told = CliRunner().invoke(own, ["--help"]).output
     assert "--context" in told
     assert "--namespace" in told
     assert "--times" in told
@@ -56,6 +59,20 @@ def test_a_verb_takes_the_width_and_the_token_along_and_nothing_else() -> None:
     given = remote_verb(["tour", "balance"], environ, "132")
     assert given.arguments == ["tour", "balance"]
     assert given.environ == {"MESHMART_COLUMNS": "132", "MESHMART_TOKEN": "t.o.k"}
+
+
+def test_what_a_verb_takes_from_a_variable_goes_along() -> None:
+    read = dict.fromkeys(_variables(typer.main.get_command(app)), "x")
+    assert "MESHMART_ADMIN_PASSWORD" in read
+    del read["MESHMART_STATE_DIR"]  # of the embedded cluster
+    assert remote_verb(["admin", "create", "root"], read).environ == read
+
+
+def _variables(command: Any) -> Iterator[str]:
+    """The variables that a command and those below it take options from."""
+    yield from (parameter.envvar for parameter in command.params if parameter.envvar)
+    for each in getattr(command, "commands", {}).values():
+        yield from _variables(each)
 
 
 def test_a_verb_takes_its_line_and_leaves_what_follows() -> None:
