@@ -5,7 +5,7 @@ The demo users' passwords, `NAME-password`, are no secret.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -69,21 +69,24 @@ class Seeding:
 
 
 async def seed(db: Database, seeding: Seeding = Seeding(demo_users=True)) -> None:
-    """Register the demo users where nobody is registered yet, and the admin where there is none.
+    """Register the demo users where nobody is registered yet, and the first admin.
 
-    Safe when two do it at once.
+    The admin is registered where there is none, or none but the demo's. Safe when two do it at once.
 
     Raises:
         ConfigError: the first admin is not acceptable.
     """
-    if seeding.first_admin is not None:
-        await _register_admin(db, seeding.first_admin)
     if seeding.demo_users:
         await _register_demo_users(db)
+    if seeding.first_admin is not None:
+        # Beside the demo's admin, whose password is no secret.
+        besides = [name for name, _ in _PEOPLE] if seeding.demo_users else []
+        await _register_admin(db, seeding.first_admin, besides)
 
 
-async def _register_admin(db: Database, admin: FirstAdmin) -> None:
-    has_one = select(account.c.id).where(account.c.roles.contains('"admin"')).limit(1)
+async def _register_admin(db: Database, admin: FirstAdmin, besides: Sequence[str]) -> None:
+    is_admin = account.c.roles.contains('"admin"')
+    has_one = select(account.c.id).where(is_admin, account.c.name.not_in(besides)).limit(1)
     if await db.read(lambda c: c.scalar(has_one)):
         return
     said = Registration(admin.name, admin.email, admin.password, roles=("user", "admin"))

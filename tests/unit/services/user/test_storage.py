@@ -244,6 +244,13 @@ async def test_the_first_admin_is_made_once_and_may_log_in(empty: str, tmp_path:
         assert (await logins(db).login("root", "a long one"))[0].roles == ("user", "admin")
 
 
+async def test_the_first_admin_comes_beside_the_demo_users(empty: str) -> None:
+    seeding = Seeding(demo_users=True, first_admin=FirstAdmin("root", "root@example.com", "a long one"))
+    for _ in range(2):
+        await migrate(empty, "user", options={"seeding": seeding})
+    assert (await people(empty)).keys() == {"alice", "bob", "charlie", "root"}
+
+
 @pytest.mark.parametrize(
     ("environ", "problem"),
     [
