@@ -62,6 +62,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("services.payment.enabled=false",),
         "services.order.calls: payment is switched off (services.payment.enabled)",
     ),
+    "a load by people who are not there": (
+        ("services.loadgen.replicas=1",),
+        "services.loadgen.replicas: mix logs in as the demo users",
+    ),
     "a label of the chart": (
         ('default.podLabels={"app.kubernetes.io/name":"x"}',),
         "services.order.podLabels: app.kubernetes.io/name is set by the chart",
@@ -200,6 +204,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "times of a certificate that are not looked at": ('tls.mode="existing-secret"', 'tls.duration="10m"'),
     "labels of one's own": ('default.podLabels={"example.com/team":"shop"}',),
     "a variable that replaces the chart's": ('services.order.env={"MESH_RESOLVER_MAX_INTERVAL":"2"}',),
+    "a load by demo users": ("services.loadgen.replicas=1", "seed.demoUsers=true"),
+    "a load by nobody": ('services.loadgen={"replicas":1,"env":{"MESHMART_LOAD_SCENARIO":"browse"}}',),
     "ready for long": ("default.minReadySeconds=3600",),
 }
 

@@ -10,6 +10,12 @@
 {{- $problems = concat $problems (include "meshmart.scaleProblems" (dict "path" $path "spec" $spec) | fromYamlArray) -}}
 {{- $problems = concat $problems (include "meshmart.labelProblems" (dict "root" $ "path" $path "spec" $spec) | fromYamlArray) -}}
 {{- $problems = concat $problems (include "meshmart.envProblems" (dict "root" $ "path" $path "name" $name "spec" $spec) | fromYamlArray) -}}
+{{- if and (eq $spec.component "load") (not $.Values.seed.demoUsers) (or (gt (int $spec.replicas) 0) $spec.autoscaling.enabled) -}}
+{{- $scenario := default "mix" (get $spec.env "MESHMART_LOAD_SCENARIO") -}}
+{{- if not (has $scenario (list "view" "catalogue" "browse" "search")) -}}
+{{- $problems = append $problems (printf "%s.replicas: %s logs in as the demo users, whom only seed.demoUsers makes; in env, MESHMART_LOAD_SCENARIO browse needs nobody" $path $scenario) -}}
+{{- end -}}
+{{- end -}}
 {{- if ne $spec.web (eq $spec.component "web") -}}
 {{- $problems = append $problems (printf "%s.web: must be true with component web, and false with any other" $path) -}}
 {{- end -}}
