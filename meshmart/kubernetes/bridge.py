@@ -68,7 +68,8 @@ def toolbox(pods: Sequence[Object], namespace: str) -> str:
     for pod in pods:
         if objects.ready(pod):
             return objects.name(pod)
-    state = ", ".join(f"{objects.name(p)} is {objects.phase(p)}" for p in pods) or "there is no pod of it"
+    none = "there is no pod of it (toolbox.enabled of the chart)"
+    state = ", ".join(f"{objects.name(p)} is {objects.phase(p)}" for p in pods) or none
     raise ClusterError(f"the toolbox (Deployment {TOOLBOX}) of namespace {namespace} is not ready: {state}")
 
 
