@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import gotools, protos
+from tests import gotools
+from tests.conformance import protos
 
 HERE = Path(__file__).parent
 MODULE = "connectrpc.com/conformance"

@@ -24,7 +24,8 @@ from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
-from tests.conformance import gotools, protos
+from tests import gotools
+from tests.conformance import protos
 from tests.conformance.interop_cases import CASES, EMPTY, Cases, run
 from tests.conformance.interop_service import TestService
 

@@ -3,16 +3,13 @@
 import asyncio
 import functools
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests import gotools
 
 SOURCE = Path(__file__).parent / "goserver"
 
@@ -20,16 +17,7 @@ SOURCE = Path(__file__).parent / "goserver"
 @functools.cache
 def binary() -> Path:
     """Build the program, once in a run of the tests."""
-    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if found is None:
-        assert not os.environ.get("CI"), "CI has to have Go: this test would not run"
-        pytest.skip("Go is not installed: no grpc-go peer to test against")
-    built = Path(_directory().name) / "goserver"
-    made = subprocess.run(
-        [found, "build", "-o", str(built), "."], cwd=SOURCE, capture_output=True, text=True, timeout=600
-    )
-    assert made.returncode == 0, made.stderr
-    return built
+    return gotools.build(SOURCE, Path(_directory().name) / "goserver")
 
 
 @functools.cache

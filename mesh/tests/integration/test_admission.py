@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,25 @@ from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 
 
-async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() -> None:
-    config = MeshConfig("ping", address="127.0.0.1:0")
-    layer = AdmissionLayer(AdmissionConfig(min_calls=1, max_calls=1), 1 << 20)
-    health = HealthServicer()
+@asynccontextmanager
+async def calling(layer: AdmissionLayer) -> AsyncIterator[MeshChannel]:
+    """Run a server with this layer alone; yield a channel to it."""
+    config, health = MeshConfig("ping", address="127.0.0.1:0"), HealthServicer()
     server = MeshServer(config, identity=None, layers=[layer], health=health)
     add_PingServiceServicer_to_server(PingServicer("ping-1"), server)
     await server.start()
     health.set_all(True)
     resolver = StaticResolver([f"127.0.0.1:{server.port}"])
-    async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+    try:
+        async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+            yield channel
+    finally:
+        await server.stop(0)
+
+
+async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() -> None:
+    layer = AdmissionLayer(AdmissionConfig(min_calls=1, max_calls=1), 1 << 20)
+    async with calling(layer) as channel:
         stub = PingServiceStub(channel)
         await channel.channel_ready()
         holds = stub.Ping(PingRequest(delay=3600), timeout=60)  # the only place
@@ -51,7 +62,6 @@ async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() ->
         ]
         assert throttled == [outcomes["not sent"]]
         holds.cancel()
-    await server.stop(0)
 
 
 class Busy(PingServicer):
@@ -99,19 +109,11 @@ async def test_callers_from_outside_are_refused_by_the_queue_that_a_probe_sees(t
 
 
 async def test_a_server_whose_callers_tell_everything_is_not_probed() -> None:
-    config = MeshConfig("ping", address="127.0.0.1:0")
     layer = AdmissionLayer(AdmissionConfig(), 1 << 20)
-    health = HealthServicer()
-    server = MeshServer(config, identity=None, layers=[layer], health=health)
-    add_PingServiceServicer_to_server(PingServicer("ping-1"), server)
-    await server.start()
-    health.set_all(True)
-    resolver = StaticResolver([f"127.0.0.1:{server.port}"])
-    async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+    async with calling(layer) as channel:
         stub = PingServiceStub(channel)
         for _ in range(30):
             await stub.Ping(PingRequest(), timeout=3)
             await asyncio.sleep(0.01)
     assert layer.state()["admission"]["probes"] == 0
     assert not layer.wants_probe()
-    await server.stop(0)

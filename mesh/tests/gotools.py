@@ -1,4 +1,4 @@
-"""Programs and modules of Go that the suites need: found, built once per machine, or the test is skipped."""
+"""Programs and modules of Go that tests need. Without Go a test that needs them is skipped."""
 
 import json
 import os
