@@ -25,14 +25,14 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class Leaf:
-    """What a service's directory holds, PEM-encoded."""
+    """The files of a service's directory, PEM-encoded."""
 
     tls_crt: bytes
     tls_key: bytes
     ca_crt: bytes
 
     def files(self) -> dict[str, bytes]:
-        """By the names that Kubernetes gives them."""
+        """Return the files by the names that Kubernetes gives them."""
         return {"tls.crt": self.tls_crt, "tls.key": self.tls_key, "ca.crt": self.ca_crt}
 
     @property

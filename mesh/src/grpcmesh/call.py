@@ -281,7 +281,7 @@ class Attempt:
         self.local = False
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
-        """What the server sent after its answer; nothing before the end."""
+        """Return the metadata that the server sent after its answer; it is empty before the end."""
         return ()
 
 

@@ -133,7 +133,7 @@ class Member:
         await self.telemetry.aclose()
 
     def state(self) -> Mapping[str, Any]:
-        """What the admin page shows. JSON-able."""
+        """Return what the admin page shows, JSON-able."""
         return {
             "service": self.config.service,
             "replica": self.config.replica,

@@ -15,7 +15,7 @@ _WORKLOAD = re.compile(rf"spiffe://({_TRUST_DOMAIN})/ns/({_SEGMENT})/sa/({_SEGME
 
 
 def is_spiffe_id(text: str) -> bool:
-    """Whether the text is the SPIFFE id of a workload, of whatever path."""
+    """Return whether the text is the SPIFFE id of a workload, with any path."""
     return len(text) <= _LONGEST and _ID.fullmatch(text) is not None
 
 

@@ -32,7 +32,7 @@ _MAX_METHODS = 256
 
 @dataclass(slots=True)
 class _Counts:
-    """Of one method, fading with time."""
+    """Counts of the calls of one method. They fade with time."""
 
     #: Calls that were asked for, those of them that the server refused, and those that it took.
     asked: float = 0.0

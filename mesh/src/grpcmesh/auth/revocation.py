@@ -42,7 +42,7 @@ class Revocations:
         return len(self._entries)
 
     def cover(self, principal: Principal) -> bool:
-        """Whether the token that made this principal is void."""
+        """Return whether the token that made this principal has been revoked."""
         if principal.session and principal.session in self._sessions:
             return True
         until = max(self._users.get(principal.user_id, -1.0), self._users.get(0, -1.0))

@@ -124,7 +124,7 @@ class TokenVerifier:
         return True
 
     def is_revoked(self, principal: Principal) -> bool:
-        """Whether the token of a user that was verified has been revoked since."""
+        """Return whether a token that was verified has been revoked since."""
         return self._revocations.cover(principal)
 
     def _revoke(self, revocations: Revocations) -> None:

@@ -26,7 +26,7 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UserRule:
-    """What a call needs of its user."""
+    """The requirement that a method has of the user of a call."""
 
     #: No token is needed ("anyone").
     optional: bool = False

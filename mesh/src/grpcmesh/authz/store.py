@@ -67,7 +67,7 @@ class PolicyStore:
         return True
 
     def user_rule(self, method: Method) -> UserRule:
-        """What the policy in force asks of the method's user."""
+        """Return what the policy in force requires of the method's user."""
         rule = self._rules.get(method.path)
         if rule is None:
             rule = self._rules[method.path] = self.current.user_rule(method)  # of this server: few

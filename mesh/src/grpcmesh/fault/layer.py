@@ -50,7 +50,7 @@ class FaultLayer(ServerLayer):
                 held.set_result(True)
 
     def held_by(self, rule: Rule) -> int:
-        """How many calls it holds."""
+        """Return how many calls the layer holds."""
         return sum(by is rule for by in self._held.values())
 
     def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:

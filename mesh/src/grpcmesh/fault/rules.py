@@ -19,12 +19,12 @@ class TooManyFaults(ResourceExhausted):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to a share of the calls of some methods."""
+    """A fault that is injected into a share of the calls of some methods."""
 
     method: str = EVERY_METHOD
     """`package.Service/Method`, `package.Service/*`, or `*`."""
     share: float = 1.0
-    """How many of the calls, from 0 to 1."""
+    """The share of the calls, from 0 to 1."""
     delay: float = 0.0
     """Seconds for which a call is held before it goes on."""
     abort: str = ""
@@ -55,7 +55,7 @@ class Rule:
 
     @property
     def leased(self) -> bool:
-        """Whether it ends unless somebody renews it."""
+        """Return whether the fault ends unless somebody renews it."""
         return math.isfinite(self.lease_ends)
 
     @property
@@ -146,7 +146,7 @@ class Faults:
         return max(0.0, min(until, rule.over_at) - self._clock())
 
     def is_set(self, rule: Rule) -> bool:
-        """Whether it is still this one that its pattern has."""
+        """Return whether this fault is still the one in force for its pattern."""
         self.expire()
         return self.rules.get(rule.fault.method) is rule
 

@@ -19,7 +19,7 @@ _PROXY = b"PROXY "
 
 
 class Phase(enum.Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     IDLE = enum.auto()  # the next request; uvicorn's own keep-alive timer runs
     HEAD = enum.auto()  # the rest of a request's header
@@ -189,7 +189,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.write_eof()
 
     def _turn_away(self, status: HTTPStatus) -> None:
-        """The same for a connection for which there is no room."""
+        """Refuse a connection for which there is no room."""
         if self._registry.linger(self):
             self._refuse(status)
         else:
@@ -206,7 +206,7 @@ class BoundedProtocol(H11Protocol):
         self._unset_keepalive_if_required()
 
     def _without_proxy_line(self, data: bytes) -> bytes:
-        """What follows the PROXY line; all of it where there is none."""
+        """Return the data after the PROXY line, or all of it if there is none."""
         assert self._proxy_line is not None
         self._proxy_line += data
         seen = bytes(self._proxy_line)

@@ -101,11 +101,11 @@ class Credentials:
         return None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """For a client: proves this identity, trusts only this bundle."""
+        """Return credentials of a client that prove this identity and trust only this bundle."""
         return grpc.ssl_channel_credentials(self.ca, self.private_key, self.cert_chain)
 
     def server_configuration(self) -> grpc.ServerCertificateConfiguration:
-        """For a server: the same, for handshakes from now on."""
+        """Return credentials of a server; they hold for handshakes from now on."""
         return grpc.ssl_server_certificate_configuration([(self.private_key, self.cert_chain)], self.ca)
 
 

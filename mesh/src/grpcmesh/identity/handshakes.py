@@ -49,7 +49,7 @@ class HandshakeMonitor:
         self.failed = 0
 
     def attach(self) -> None:
-        """From now on handshakes are counted, on the running event loop."""
+        """Count handshakes from now on, on the running event loop."""
         self._loop = asyncio.get_running_loop()
 
     def started(self) -> None:
@@ -83,7 +83,7 @@ class HandshakeMonitor:
         self._calling.clear()
 
     def expire(self) -> None:
-        """What has been pending for longer than the settle time has failed."""
+        """Count handshakes that have been pending for longer than the settle time as failed."""
         limit = self._clock() - LOOKS[-1] + _TICK
         while self.pending and self.pending[0] <= limit:
             self.pending.popleft()

@@ -82,7 +82,7 @@ def may_sign(leaf: x509.Certificate) -> bool:
 
 
 def dns_names(leaf: x509.Certificate) -> list[str]:
-    """By which it may be called."""
+    """Return the names by which the workload may be called."""
     return _alternative(leaf, x509.DNSName)
 
 

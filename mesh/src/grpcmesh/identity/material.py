@@ -33,7 +33,7 @@ class Material:
 
 @dataclass(frozen=True, repr=False)
 class Parsed:
-    """What the files hold."""
+    """The certificates and the key that the files hold."""
 
     leaf: x509.Certificate
     #: Intermediates, in the order of tls.crt.

@@ -46,11 +46,11 @@ class Peers:
         self._next_end = float("inf")
 
     def attach(self, end_streams: EndStreams) -> None:
-        """From now on end the streams of peers that are no longer accepted."""
+        """End the streams of peers that are no longer accepted, from now on."""
         self._end_streams = end_streams
 
     def trust(self, bundle: Bundle) -> None:
-        """From now on accept only what this bundle verifies."""
+        """Accept only what this bundle verifies, from now on."""
         if bundle != self._bundle:
             self._bundle, self._changed, self._next_end = bundle, True, 0.0
 

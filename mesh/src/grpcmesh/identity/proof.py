@@ -89,7 +89,7 @@ def _shake(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
 
 
 def _step(end: ssl.SSLObject) -> bool:
-    """Whether this end has finished."""
+    """Return whether this end has finished."""
     try:
         end.do_handshake()
     except ssl.SSLWantReadError:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Look:
-    """What lay in the directory at one look, and what was found of it."""
+    """The files of the directory at one look, and the problems found in them."""
 
     files: Material | Problem
     diagnosis: Diagnosis
@@ -150,7 +150,7 @@ class IdentityStore:
         )
 
     def state(self) -> dict[str, Any]:
-        """For the admin page; JSON-able."""
+        """Return what the admin page shows, JSON-able."""
         own = self.current
         return {
             "serial": f"{own.serial:x}",

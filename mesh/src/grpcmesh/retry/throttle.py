@@ -16,7 +16,7 @@ class Throttle:
 
     @property
     def open(self) -> bool:
-        """Whether retries are allowed: the bucket is more than half full."""
+        """Return whether retries are allowed: the bucket is more than half full."""
         return self.tokens > self._config.max_tokens / 2
 
     def succeeded(self) -> None:

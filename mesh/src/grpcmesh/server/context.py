@@ -31,15 +31,15 @@ class Context:
         return getattr(self._context, name)
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        """As grpc's. Raises ValueError for metadata that cannot be sent."""
+        """Behave as grpc's method. Raises ValueError for metadata that cannot be sent."""
         self._context.set_trailing_metadata(checked(trailing_metadata))
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        """As grpc's. Raises ValueError for metadata that cannot be sent."""
+        """Behave as grpc's method. Raises ValueError for metadata that cannot be sent."""
         await self._context.send_initial_metadata(checked(initial_metadata))
 
     def set_details(self, details: str) -> None:
-        """As grpc's; what cannot be encoded is replaced."""
+        """Behave as grpc's method. Characters that cannot be encoded are replaced."""
         self._context.set_details(encodable(details))
 
     async def abort(
@@ -52,7 +52,7 @@ class Context:
         raise AssertionError("abort returned")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        """As `abort`."""
+        """Behave as `abort`."""
         await self.abort(status.code, status.details, status.trailing_metadata or ())
 
 

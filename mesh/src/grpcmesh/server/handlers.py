@@ -153,13 +153,13 @@ class Registrar:
         self._handlers, self._purpose = handlers, purpose
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """As `grpc.aio.Server`."""
+        """Behave as the method of `grpc.aio.Server`."""
         self._handlers.add_generic(self._purpose, generic_rpc_handlers)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, Handler]
     ) -> None:
-        """As `grpc.aio.Server`."""
+        """Behave as the method of `grpc.aio.Server`."""
         self._handlers.add(self._purpose, service_name, method_handlers)
 
 

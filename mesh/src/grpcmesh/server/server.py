@@ -139,7 +139,7 @@ class MeshServer(grpc.aio.Server):
         return frozenset(self._handlers.services[Purpose.APPLICATION])
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """As `grpc.aio.Server`."""
+        """Behave as the method of `grpc.aio.Server`."""
         self._handlers.add_generic(Purpose.APPLICATION, generic_rpc_handlers)
 
     def add_registered_method_handlers(
@@ -149,11 +149,11 @@ class MeshServer(grpc.aio.Server):
         self._handlers.add(Purpose.APPLICATION, service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
-        """Not here: a mesh server listens at `config.address`, and nowhere else."""
+        """Refuse: a mesh server listens at `config.address`, and nowhere else."""
         raise TypeError("a MeshServer listens at config.address")
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Not here, as above."""
+        """Refuse: a mesh server listens at `config.address`, and nowhere else."""
         raise TypeError("a MeshServer listens at config.address")
 
     async def start(self) -> None:

@@ -19,7 +19,7 @@ _LULL, _HEARD_OUT = 0.05, 0.5
 
 
 def leaving() -> MeshError:
-    """What a stream is told that a drain ends."""
+    """Return the error with which a drain ends a stream."""
     return Unavailable("this replica is leaving; resume at another")
 
 
@@ -79,7 +79,7 @@ class Stream(Context):
             self._task.cancel()
 
     def leaving(self) -> MeshError:
-        """What an interrupted stream is told, once."""
+        """Return the error that an interrupted stream gets, once."""
         if self._task is not None and self._task.cancelling():
             self._task.uncancel()
         return self._end_with()

@@ -35,7 +35,7 @@ MAX_DEPTH, MAX_FIELD = 8, 32_768
 
 @functools.lru_cache(maxsize=1024)
 def names_secret(key: str) -> bool:
-    """Whether a field of this name may hold a secret."""
+    """Return whether a field of this name may hold a secret."""
     words = [word.lower() for word in _WORDS.findall(key)]
     return not _SECRET.isdisjoint(words) or _SECRET_KEY.fullmatch("_".join(words)) is not None
 
