@@ -46,9 +46,10 @@ async def collect(call: Any) -> list[PingResponse]:
     return [response async for response in call]
 
 
-async def invoke(stub: PingServiceStub, kind: str) -> Any:
+async def invoke(stub: PingServiceStub, kind: str, count: int = 3) -> Any:
+    """A call of a kind, which sends `count` requests if it streams them."""
     if kind == "Ping":
         return await stub.Ping(PingRequest())
     if kind == "Sum":
-        return await stub.Sum(requests())
-    return await collect(stub.Count(PingRequest()) if kind == "Count" else stub.Echo(requests()))
+        return await stub.Sum(requests(count))
+    return await collect(stub.Count(PingRequest()) if kind == "Count" else stub.Echo(requests(count)))

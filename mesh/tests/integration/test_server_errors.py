@@ -69,6 +69,30 @@ async def test_a_caller_that_is_still_sending_is_told_why_its_stream_failed(tmp_
     assert codes == {grpc.StatusCode.UNAUTHENTICATED}
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])
+@pytest.mark.parametrize("kind", ["Sum", "Echo"])
+async def test_a_caller_that_is_still_sending_hears_how_its_call_ended(
+    tmp_path: Path, kind: str, code: grpc.StatusCode
+) -> None:
+    class Early(PingServiceServicer):
+        async def Sum(self, requests: AsyncIterator[PingRequest], context: Any) -> PingResponse:
+            context.set_code(code)
+            return PingResponse()
+
+        async def Echo(self, requests: AsyncIterator[PingRequest], context: Any) -> None:
+            context.set_code(code)
+
+    got = []
+    async with serve(tmp_path, Early()) as served, served.channel() as channel:
+        for _ in range(20):
+            stub = PingServiceStub(channel)
+            call: Any = stub.Sum(requests(20)) if kind == "Sum" else stub.Echo(requests(20))
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await (call if kind == "Sum" else collect(call))
+            got.append(await call.code())
+    assert set(got) == {code}
+
+
 async def test_a_caller_that_waits_is_told_at_once_and_one_without_end_all_the_same(tmp_path: Path) -> None:
     async def endless() -> AsyncIterator[PingRequest]:
         yield PingRequest()
@@ -249,7 +273,7 @@ async def test_whatever_a_servicer_does_wrong_its_call_ends_at_once(tmp_path: Pa
             async with asyncio.timeout(20):
                 try:
                     # A send that fails hides the status from a grpc.aio client, so this one sends nothing.
-                    await (collect(stub.Echo(requests(0))) if kind == "Echo" else invoke(stub, kind))
+                    await invoke(stub, kind, 0)
                     got = "OK"
                 except grpc.aio.AioRpcError as e:
                     got = "a secret" if "secret" in repr(e) else e.code().name

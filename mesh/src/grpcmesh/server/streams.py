@@ -30,19 +30,24 @@ class Stream(Context):
     directions only while the servicer waits for a request, so that each request taken is answered.
     """
 
-    __slots__ = ("_end_with", "_parse", "_serialize", "_task", "ending", "reading", "writing")
+    __slots__ = ("_end_with", "_parse", "_serialize", "_task", "ending", "heard", "reading", "writing")
 
     def __init__(self, call: ServerCall, context: Any, parse: Parse, serialize: Serialize) -> None:
         super().__init__(call, context)
         self._parse, self._serialize = parse, serialize
         self._task = asyncio.current_task()
         self.reading = self.writing = self.ending = False
+        #: Whether the caller has sent all that it will.
+        self.heard = not call.method.kind.request_streaming
         self._end_with: Callable[[], MeshError] = leaving
 
     async def read(self) -> Any:
         """The next request, or `grpc.aio.EOF`."""
         raw = await self._reading(self._context.read)
-        return raw if raw is grpc.aio.EOF else self.take(raw)
+        if raw is grpc.aio.EOF:
+            self.heard = True
+            return raw
+        return self.take(raw)
 
     async def write(self, message: Any) -> None:
         """Sends a response."""
@@ -63,6 +68,7 @@ class Stream(Context):
             try:
                 data = await self._reading(following)
             except StopAsyncIteration:
+                self.heard = True
                 return
             yield self.take(data)
 
@@ -85,11 +91,12 @@ class Stream(Context):
         return self._end_with()
 
     async def hear_out(self) -> None:
-        """Takes, and drops, what the caller is sending right now, before it is told that the call has failed.
+        """Takes, and drops, what the caller is sending right now, before it is told how the call has ended.
 
-        A send that fails because the call is over hides from a grpc.aio client why it is: it sees INTERNAL.
+        A send that fails because the call is over hides from a grpc.aio client how it ended, be it with OK:
+        it sees INTERNAL.
         """
-        if not self.call.method.kind.request_streaming:
+        if self.heard:
             return
         # Whatever goes wrong with reading, the caller is told next what went wrong with its call.
         with contextlib.suppress(TimeoutError, grpc.aio.BaseError, grpc.aio.UsageError):

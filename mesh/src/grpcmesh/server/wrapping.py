@@ -68,6 +68,8 @@ def _unary(
                 await call.hold()
             if stream is not None:
                 response = serialize(await behavior(stream.requests(raw), stream))
+                if context.code():  # with OK, the response reaches a caller whose send failed, too
+                    await stream.hear_out()
             else:
                 request = parse(raw)
                 call.received = 1
@@ -109,6 +111,7 @@ def _streaming(
                 await _forward(behavior(request, stream), stream)
             else:
                 await behavior(request, stream)
+            await stream.hear_out()
         except BaseException as e:
             await stack.fail(call, e, stream)
             raise
