@@ -1,1 +1,1 @@
-"""What happens in the shop, counted by the minute."""
+"""The analytics service: counts what happens in the shop, by the minute."""

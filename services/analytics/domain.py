@@ -1,4 +1,4 @@
-"""Events, and what they add up to."""
+"""Events, and the figures that they add up to."""
 
 import enum
 from collections import defaultdict
@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 MINUTE = 60
-#: Seconds for which an event may come late, and for which it is remembered, so that it is counted once;
+#: Seconds by which an event may be late, and for which it is remembered so that it is counted once;
 #: figures are kept as long.
 RETENTION = 30 * 24 * 3600
-#: Seconds by which the clock of whoever tells of an event may be ahead.
+#: Seconds by which the clock of an event's sender may be ahead.
 SKEW = 300
-#: Minutes that one question may be about, and figures that one answer may hold.
+#: The most minutes that one request may cover, and the most figures that one answer may hold.
 MAX_RANGE, MAX_POINTS = 7 * 24 * 60, 10_000
-#: Minutes of a dashboard: by default, and at most; the products it names.
+#: The minutes of a dashboard, by default and at most, and the number of products it lists.
 DASHBOARD, MAX_DASHBOARD, TOP = 60, 24 * 60, 10
 MAX_EVENT_ID = 100
 
@@ -21,7 +21,7 @@ ORDERS, REVENUE, VIEWS = "orders", "revenue", "product_views"
 UNITS_BY_PRODUCT, REVENUE_BY_PRODUCT = "product_units", "product_revenue"
 CANCELLED, PAYMENTS, REFUNDS = "orders_cancelled", "payments", "refunds"
 SEARCHES, CART_CHANGES = "searches", "cart_changes"
-#: Money: kept in cents.
+#: Metrics that are amounts of money, kept in cents.
 MONEY = frozenset({REVENUE, REVENUE_BY_PRODUCT, PAYMENTS, REFUNDS})
 METRICS = (
     *(ORDERS, REVENUE, VIEWS, UNITS_BY_PRODUCT, REVENUE_BY_PRODUCT),
@@ -30,19 +30,19 @@ METRICS = (
 
 
 class Kind(enum.Enum):
-    """What happened."""
+    """The kind of an event."""
 
     PRODUCT_VIEWED = "PRODUCT_VIEWED"
     PRODUCT_SEARCHED = "PRODUCT_SEARCHED"
     CART_CHANGED = "CART_CHANGED"
-    #: One of an order's lines: `amount` is the line's. The order is counted with the first.
+    #: One line of an order; `amount` is the line's. The order is counted with the first of its lines.
     ORDER_PLACED = "ORDER_PLACED"
     ORDER_CANCELLED = "ORDER_CANCELLED"
     PAYMENT_MADE = "PAYMENT_MADE"
     PAYMENT_REFUNDED = "PAYMENT_REFUNDED"
 
 
-#: What only those who keep the books may tell.
+#: Kinds that only the services that keep the books may report.
 BOOKED = frozenset({Kind.ORDER_PLACED, Kind.ORDER_CANCELLED, Kind.PAYMENT_MADE, Kind.PAYMENT_REFUNDED})
 _COUNTS = {
     Kind.PRODUCT_VIEWED: VIEWS,
@@ -55,7 +55,7 @@ _SUMS = {Kind.ORDER_PLACED: REVENUE, Kind.PAYMENT_MADE: PAYMENTS, Kind.PAYMENT_R
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. Ids are 0 where they do not matter."""
+    """Something that happened. Ids are 0 if they do not apply."""
 
     event_id: str
     kind: Kind
@@ -74,7 +74,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Which figure: a metric's, of a minute (Unix seconds at its start), of a product or of all (0)."""
+    """Identifies a figure: a metric in one minute (Unix seconds at its start), of one product or of
+    all (0).
+    """
 
     name: str
     minute: int
@@ -83,17 +85,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure as it is now. `cursor` counts the changes of all figures: it is this one's last."""
+    """A figure as it is now.
+
+    `cursor` is the number of its last change; changes of all figures are counted together.
+    """
 
     place: Place
-    #: Cents, for those in `MONEY`.
+    #: In cents, for metrics in `MONEY`.
     value: int
     cursor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sales:
-    """What was sold of a product."""
+    """The sales of a product."""
 
     product_id: int
     units: int
@@ -111,22 +116,24 @@ class Dashboard:
 
     @property
     def conversion(self) -> float:
-        """Orders per product view, at most 1: who comes back to buy views nothing first."""
+        """Return orders per product view, at most 1: a customer who returns to buy may not view anything
+        first.
+        """
         views = self.totals.get(VIEWS, 0)
         return min(self.totals.get(ORDERS, 0) / views, 1.0) if views else 0.0
 
 
 def minute_of(at: float) -> int:
-    """The start of the minute."""
+    """Return the start of the minute that contains a time, in Unix seconds."""
     return int(at // MINUTE) * MINUTE
 
 
 def tally(events: Sequence[Event], new_orders: Collection[int]) -> Mapping[Place, int]:
-    """What events add to which figure.
+    """Return what the events add to each figure.
 
     Args:
-        events: None of which has been counted.
-        new_orders: Ids of the orders among them of which no line has been counted.
+        events: Events, none of which has been counted.
+        new_orders: The ids of those orders of which no line has been counted.
     """
     uncounted, added = set(new_orders), defaultdict[Place, int](int)
     for event in events:

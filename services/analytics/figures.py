@@ -1,4 +1,4 @@
-"""The use cases: count events, tell figures, follow them."""
+"""The use cases: count events, return figures, follow them."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
@@ -21,11 +21,11 @@ from services.kit.follow import MAX_AGE, Follower
 
 
 class Figures:
-    """The shop's figures, as this process sees them. `look` is to be called every `follow.TICK`.
+    """The shop's figures. Call `look` every `follow.TICK`.
 
     Args:
-        store: Where they are.
-        now: Unix seconds.
+        store: Stores the figures.
+        now: Returns the time in Unix seconds.
         max_age: Seconds after which a stream is ended, to be resumed.
     """
 
@@ -35,14 +35,14 @@ class Figures:
         self.look, self.wake = self._follower.look, self._follower.wake
 
     async def record(self, events: Sequence[Event]) -> int:
-        """Counts events, each once; how many were not counted before."""
+        """Count events, each once. Return how many were not counted before."""
         return await self._store.record(events) if events else 0
 
     async def series(self, name: str, start: int, end: int) -> Sequence[Metric]:
-        """A metric's figures of the minutes in [start, end).
+        """Return a metric's figures of the minutes in [start, end), in Unix seconds.
 
         Raises:
-            FailedPrecondition: TOO_MANY_POINTS, of a metric with a figure for each product.
+            FailedPrecondition: TOO_MANY_POINTS, for a metric with a figure for each product.
         """
         found = await self._store.series(name, start, end, MAX_POINTS + 1)
         if len(found) > MAX_POINTS:
@@ -50,23 +50,23 @@ class Figures:
         return found
 
     async def dashboard(self, minutes: int) -> Dashboard:
-        """The figures of that many minutes, the present one included."""
+        """Return the figures of the last `minutes` minutes, including the current one."""
         end = minute_of(self._now()) + MINUTE
         return await self._store.dashboard(end - minutes * MINUTE, end, TOP)
 
     async def latest(self) -> int:
-        """The cursor of the last change."""
+        """Return the cursor of the last change."""
         return await self._store.version()
 
     def follow(self, names: Sequence[str], after: int) -> AsyncGenerator[Metric, None]:
-        """Every figure that changes after that cursor, as it then is, without end.
+        """Yield every figure that changes after a cursor, with its value at that moment, without end.
 
-        A reader that lags gets a figure's last value only: the values between are not kept.
+        A reader that lags behind gets only the last value of a figure: values in between are not kept.
         """
         return self._follower.follow("", after, partial(self._store.since, names))
 
     async def forget(self) -> None:
-        """Drops what is too old to be asked about, and to be told of again by the slowest clock."""
+        """Delete figures and events that are too old to be requested or, with clock skew, reported again."""
         await self._store.forget(self._now() - RETENTION - SKEW)
 
     async def _versions(self, keys: Sequence[str]) -> Mapping[str, int]:

@@ -16,12 +16,12 @@ from services.kit.following import following
 from services.kit.priorities import PRIORITIES
 from services.kit.tokens import UserKeys
 
-#: Seconds between two times that old figures are dropped.
+#: Seconds between two deletions of old figures.
 FORGET_INTERVAL = 3600.0
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("analytics", os.environ), "analytics"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,4 +1,4 @@
-"""What the use cases need: a place for figures. Each method is one transaction."""
+"""The port of the use cases: storage for figures. Each method is one transaction."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,28 +7,28 @@ from services.analytics.domain import Dashboard, Event, Metric
 
 
 class Store(Protocol):
-    """Where figures are."""
+    """Port: stores figures."""
 
     async def record(self, events: Sequence[Event]) -> int:
-        """Counts those that have not been counted; how many they were."""
+        """Count the events that have not been counted. Return how many that were."""
         ...
 
     async def series(self, name: str, start: int, end: int, limit: int) -> Sequence[Metric]:
-        """A metric's figures of the minutes in [start, end), in their order."""
+        """Return at most `limit` figures of a metric, of the minutes in [start, end), in order."""
         ...
 
     async def dashboard(self, start: int, end: int, top: int) -> Dashboard:
-        """Sums over the minutes in [start, end)."""
+        """Return sums over the minutes in [start, end), with the `top` products."""
         ...
 
     async def since(self, names: Sequence[str], cursor: int, limit: int) -> Sequence[Metric]:
-        """Figures that changed after a cursor, in the order of their last changes."""
+        """Return at most `limit` figures that changed after a cursor, in the order of their last changes."""
         ...
 
     async def version(self) -> int:
-        """The cursor of the last change."""
+        """Return the cursor of the last change."""
         ...
 
     async def forget(self, before: float) -> None:
-        """Drops what is older than that (Unix seconds)."""
+        """Delete what is older than the Unix time `before`."""
         ...

@@ -1,4 +1,4 @@
-"""AnalyticsService over the use cases."""
+"""Implements AnalyticsService over the use cases."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -25,18 +25,18 @@ from services.kit.caller import current_actor
 from services.kit.intake import entry
 from services.kit.validation import checking
 
-#: Events counted in one transaction.
+#: The most events counted in one transaction.
 BATCH = 500
-#: Workloads that pass on what users do, and keep no books: of orders and payments they are not believed.
+#: Workloads that report what users do but keep no books: they may not report orders and payments.
 HEARSAY = frozenset({"storefront", "loadgen"})
 
 
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         figures: The use cases.
-        now: Unix seconds.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, figures: Figures, now: Clock) -> None:
@@ -75,7 +75,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
             names = names_of(check, list(request.names))
             check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
         after = request.after_cursor or await self._figures.latest()
-        await context.send_initial_metadata(())  # tells that changes from here on will come
+        await context.send_initial_metadata(())  # tells the client that later changes will arrive
         async with aclosing(self._figures.follow(names, after)) as metrics:
             async for metric in metrics:
                 yield metric_message(metric)
@@ -87,7 +87,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         return dashboard_message(await self._figures.dashboard(minutes))
 
     async def _record(self, requests: list[pb.EventRequest], place: int) -> int:
-        """Counts a batch, all of it or nothing; `place` is its first event's in the stream."""
+        """Count a batch, all of it or nothing. `place` is the index of its first event in the stream."""
         events: list[Event] = []
         with checking() as check:
             for number, request in enumerate(requests, place):
@@ -99,7 +99,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
 
 
 def _require_honest(event: Event, user_id: int) -> None:
-    """Raises PermissionDenied where the caller cannot know, or tells of somebody else."""
+    """Raise PermissionDenied if the caller cannot know of the event, or reports it for another user."""
     workload, actor = current_workload(), current_actor()
     if event.kind in BOOKED and workload is not None and workload.service in HEARSAY:
         raise PermissionDenied(

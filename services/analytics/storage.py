@@ -24,22 +24,22 @@ from services.analytics.tables import metrics, placed_orders, progress, seen
 from services.kit.db import Database
 from services.kit.retention import delete_oldest, drop_old
 
-#: The channel of notices.
+#: The channel of notifications.
 CHANNEL = "figures"
 
 
 class SqlStore:
-    """`services.analytics.ports.Store` over SQLite or PostgreSQL."""
+    """The `services.analytics.ports.Store` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def record(self, events: Sequence[Event]) -> int:
-        """Counts those that have not been counted; how many they were."""
+        """Count the events that have not been counted. Return how many that were."""
         return await self._db.write(lambda connection: self._record(connection, events))
 
     def _record(self, connection: sa.Connection, events: Sequence[Event]) -> int:
-        # Takes the row first: those who count come one after the other, and none waits for two.
+        # Lock the row first: this serializes those who count, and prevents deadlocks.
         cursor = connection.scalar(_LOCK)
         fresh = self._fresh(connection, events)
         orders = self._new_orders(connection, fresh)
@@ -50,13 +50,13 @@ class SqlStore:
         return len(fresh)
 
     async def series(self, name: str, start: int, end: int, limit: int) -> Sequence[Metric]:
-        """A metric's figures of the minutes in [start, end), in their order."""
+        """Return a metric's figures of the minutes in [start, end), in order."""
         within = (metrics.c.name == name, metrics.c.minute >= start, metrics.c.minute < end)
         order = (metrics.c.minute, metrics.c.product_id)
         return await self._metrics(sa.select(metrics).where(*within).order_by(*order).limit(limit))
 
     async def dashboard(self, start: int, end: int, top: int) -> Dashboard:
-        """Sums over the minutes in [start, end)."""
+        """Return sums over the minutes in [start, end), with the `top` products."""
         within = sa.and_(metrics.c.minute >= start, metrics.c.minute < end)
         shown = within & metrics.c.name.in_([ORDERS, REVENUE, VIEWS])
         by_minute = await self._metrics(
@@ -68,16 +68,16 @@ class SqlStore:
         return Dashboard(totals, await self._top(within, top), by_minute)
 
     async def since(self, names: Sequence[str], cursor: int, limit: int) -> Sequence[Metric]:
-        """Figures that changed after a cursor, in the order of their last changes."""
+        """Return figures that changed after a cursor, in the order of their last changes."""
         changed = (metrics.c.cursor > cursor, metrics.c.name.in_(names))
         return await self._metrics(sa.select(metrics).where(*changed).order_by(metrics.c.cursor).limit(limit))
 
     async def version(self) -> int:
-        """The cursor of the last change."""
+        """Return the cursor of the last change."""
         return await self._db.read(lambda connection: connection.scalar(sa.select(progress.c.cursor))) or 0
 
     async def forget(self, before: float) -> None:
-        """Drops what is older than that."""
+        """Delete what is older than the Unix time `before`."""
         for table in (seen, placed_orders):
             await drop_old(self._db, delete_oldest(table, table.c.at, table.c.at < before))
         for name in METRICS:  # the key begins with the name
@@ -85,9 +85,9 @@ class SqlStore:
             await drop_old(self._db, delete_oldest(metrics, metrics.c.minute, *old))
 
     def _fresh(self, connection: sa.Connection, events: Sequence[Event]) -> list[Event]:
-        by_id = {event.event_id: event for event in reversed(events)}  # of two with one id, the first
+        by_id = {event.event_id: event for event in reversed(events)}  # the first of two with the same id
         rows = [{"event_id": event.event_id, "at": event.at} for event in by_id.values()]
-        # The rows beside the statement, not in it: with them in it, it is compiled anew each time.
+        # Rows are passed as parameters: inside the statement, they would make it compile anew each time.
         statement = self._db.insert(seen).on_conflict_do_nothing().returning(seen.c.event_id)
         new = set(connection.scalars(statement, rows))
         return [event for event in by_id.values() if event.event_id in new]

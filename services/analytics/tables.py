@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-#: Events that are counted: by their ids each is counted once.
+#: Events that are counted: their ids make sure that each is counted once.
 seen = sa.Table(
     "seen",
     metadata,
@@ -12,7 +12,7 @@ seen = sa.Table(
     sa.Column("at", sa.Double, nullable=False, index=True),
 )
 
-#: Orders that are counted: each of their lines comes with an event of its own.
+#: Orders that are counted: each of their lines arrives in an event of its own.
 placed_orders = sa.Table(
     "placed_orders",
     metadata,
@@ -20,7 +20,7 @@ placed_orders = sa.Table(
     sa.Column("at", sa.Double, nullable=False, index=True),
 )
 
-#: The figures. `product_id` 0: of all products.
+#: The figures. `product_id` is 0 for all products together.
 metrics = sa.Table(
     "metrics",
     metadata,
@@ -32,7 +32,7 @@ metrics = sa.Table(
     sa.Index("metrics_by_cursor", "cursor", unique=True),
 )
 
-#: One row: the cursor of the last change. It puts those who count in order, so that no cursor is seen
+#: One row: the cursor of the last change. It serializes those who count, so that no cursor is seen
 #: before a smaller one, and none is left out.
 progress = sa.Table(
     "progress",

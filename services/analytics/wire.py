@@ -1,4 +1,4 @@
-"""Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
+"""Converts protobuf to the domain and back. The form of requests is checked here, all fields at once."""
 
 import math
 
@@ -26,14 +26,17 @@ from services.analytics.domain import (
 from services.kit.money import from_cents
 from services.kit.validation import Check
 
-#: Of one line or event. Nine hundred million of the largest amount (cents) add up to less than 2**63.
+#: The most of one line or event. Nine hundred million times the largest amount (cents) is less than 2**63.
 MAX_QUANTITY, MAX_AMOUNT = 1_000_000, 10_000_000_000
 _KINDS = {number: Kind(name.removeprefix("EVENT_KIND_")) for name, number in pb.EventKind.items() if number}
 _KNOWN = f"must be one of {', '.join(METRICS)}"
 
 
 def event_of(check: Check, request: pb.EventRequest, now: float) -> Event:
-    """The event of a request; without a timestamp it happened now."""
+    """Return the event of a request, and record violations in `check`.
+
+    Without a timestamp it happened `now`.
+    """
     check.choice("kind", request.kind, tuple(_KINDS))
     kind = _KINDS.get(request.kind, Kind.CART_CHANGED)
     for name in ("user_id", "order_id", "product_id"):
@@ -61,20 +64,20 @@ def _time(check: Check, request: pb.EventRequest, now: float) -> float:
 
 
 def name_of(check: Check, field: str, name: str) -> str:
-    """The name of a metric."""
+    """Return the name of a metric, and record in `check` if it is not known."""
     check.that(name in METRICS, field, _KNOWN)
     return name
 
 
 def names_of(check: Check, names: list[str]) -> list[str]:
-    """Names of metrics, each once; none means all."""
+    """Return names of metrics, each once; none means all. Record violations in `check`."""
     check.that(len(names) <= len(METRICS), "names", f"must have at most {len(METRICS)} entries")
     checked = [name_of(check, f"names[{i}]", name) for i, name in enumerate(names[: len(METRICS)])]
     return list(dict.fromkeys(checked or METRICS))
 
 
 def range_of(check: Check, request: pb.GetMetricsRequest, now: float) -> tuple[int, int]:
-    """The minutes [start, end) of a request, any that it touches; by default the hour up to now."""
+    """Return the minutes [start, end) that a request touches, in Unix seconds; by default the last hour."""
     end = _seconds(request.end) if request.HasField("end") else now + 1
     start = _seconds(request.start) if request.HasField("start") else end - 3600
     check.that(0 <= start <= now + RETENTION, "start", "is too far away")
@@ -85,12 +88,12 @@ def range_of(check: Check, request: pb.GetMetricsRequest, now: float) -> tuple[i
 
 
 def minutes_of(check: Check, minutes: int) -> int:
-    """How far back a dashboard goes."""
+    """Return the number of minutes that a dashboard covers, and record violations in `check`."""
     return check.integer("minutes", minutes, most=MAX_DASHBOARD) or DASHBOARD
 
 
 def metric_message(metric: Metric) -> pb.Metric:
-    """A figure as it goes over the wire."""
+    """Return the figure as a protobuf message."""
     place = metric.place
     value = from_cents(metric.value) if place.name in MONEY else float(metric.value)
     labels = {"product_id": str(place.product_id)} if place.product_id else {}
@@ -99,7 +102,7 @@ def metric_message(metric: Metric) -> pb.Metric:
 
 
 def dashboard_message(dashboard: Dashboard) -> pb.DashboardResponse:
-    """The dashboard as it goes over the wire."""
+    """Return the dashboard as a protobuf message."""
     return pb.DashboardResponse(
         orders=dashboard.totals.get(ORDERS, 0),
         revenue=from_cents(dashboard.totals.get(REVENUE, 0)),

@@ -1,1 +1,1 @@
-"""Rooms in which users talk, and who is in them."""
+"""The chat service: rooms in which users talk, and the users who are in them."""

@@ -1,15 +1,15 @@
-"""Rooms, what is said in them, and who is there."""
+"""Rooms, the messages in them, and the users who are there."""
 
 import re
 from dataclasses import dataclass
 
 from grpcmesh.errors import FailedPrecondition
 
-#: Characters of a message, of an idempotency key, and of a user's name as it is kept.
+#: The most characters of a message, of an idempotency key, and of a user's stored name.
 MAX_TEXT, MAX_KEY, MAX_NAME = 2000, 100, 200
-#: The name of whom the shop has forgotten.
+#: The name shown for a user that was erased.
 FORMER = "former user"
-#: Rooms there can be: anyone who has logged in may open one by speaking in it.
+#: The most rooms: every user who is logged in may open one by posting in it.
 MAX_ROOMS = 10_000
 ROOM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ROOM_ID_RULE = (
@@ -19,7 +19,7 @@ ROOM_ID_RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who speaks, as the token says."""
+    """The author of a message, as the token says."""
 
     user_id: int
     name: str
@@ -27,7 +27,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What somebody wants to say. `key` None: it is said each time it is sent."""
+    """A message to post. If `key` is None, each sending posts a new one."""
 
     room: str
     author: Author
@@ -37,7 +37,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was said. Cursors count from 1 in each room, without gaps, in the order of commits."""
+    """A message that was posted.
+
+    The cursors of a room count from 1, without gaps, in the order of commits.
+    """
 
     id: int
     room: str
@@ -47,10 +50,10 @@ class Message:
     sent_at: float
 
     def require_same(self, draft: Draft) -> None:
-        """A key stands for one message.
+        """Check that a draft repeats this message: an idempotency key stands for one message.
 
         Raises:
-            FailedPrecondition: KEY_REUSED.
+            FailedPrecondition: the text differs; KEY_REUSED.
         """
         if self.text != draft.text:
             raise FailedPrecondition("the idempotency key was used for another message", "KEY_REUSED")
@@ -58,7 +61,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One open stream of a user in a room; a user may have several."""
+    """One open stream of a user in a room. A user may have several."""
 
     id: str
     room: str

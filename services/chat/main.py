@@ -20,7 +20,7 @@ from services.kit.tokens import UserKeys
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("chat", os.environ), "chat"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,4 +1,4 @@
-"""What the use cases need: a place for messages, and one for who is where. Each method is one transaction."""
+"""The ports of the use cases: storage for messages, and for presence. Each method is one transaction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,50 +8,51 @@ from services.kit.paging import Page, Slice
 
 
 class Store(Protocol):
-    """Where messages are recorded."""
+    """Port: stores messages."""
 
     async def post(self, draft: Draft, now: float) -> Message:
-        """Records it under the room's next cursor; what is recorded already, if its key is taken.
+        """Record a message with the room's next cursor. If its key is taken, return the recorded message.
 
         Raises:
-            FailedPrecondition: KEY_REUSED; TOO_MANY_ROOMS, where it would open one.
+            FailedPrecondition: KEY_REUSED if the recorded message differs; TOO_MANY_ROOMS if it would open a
+                room.
         """
         ...
 
     async def since(self, room: str, cursor: int, limit: int) -> Sequence[Message]:
-        """What was said after a cursor, oldest first."""
+        """Return at most `limit` messages after a cursor, the oldest first."""
         ...
 
     async def history(self, room: str, page: Page) -> Slice[Message]:
-        """What was said, oldest first, of what is kept."""
+        """Return a page of the messages that are kept, the oldest first."""
         ...
 
     async def forget(self, before: float) -> int:
-        """Drops what was said before that (Unix seconds); how many messages that were."""
+        """Delete messages from before the Unix time `before`. Return how many."""
         ...
 
     async def erase_author(self, user_id: int) -> None:
-        """Takes the name and the words from what a user said; that something was said stays."""
+        """Delete the name and the text of a user's messages, but keep their records."""
         ...
 
     async def versions(self, rooms: Sequence[str]) -> Mapping[str, int]:
-        """The last cursor of each room that there is."""
+        """Return the last cursor of each room that exists."""
         ...
 
 
 class Attendance(Protocol):
-    """Which streams are open where, in every replica."""
+    """Port: records the open streams of every replica."""
 
     async def enter(self, stays: Sequence[Stay], expires_at: float) -> None:
-        """Records them, or that they go on."""
+        """Record streams, or extend those that are recorded, until the Unix time `expires_at`."""
         ...
 
     async def leave(self, ids: Sequence[str]) -> None: ...
 
     async def expire(self, now: float) -> None:
-        """Forgets those whose replica has not spoken for them."""
+        """Delete streams that their replica did not extend in time."""
         ...
 
     async def online(self, room: str, now: float, after_user: int, limit: int) -> Sequence[Author]:
-        """Users in a room, each once, by id."""
+        """Return the users in a room, each once, ordered by id: at most `limit` after `after_user`."""
         ...

@@ -1,4 +1,4 @@
-"""Who is in a room: a row for each open stream, which ends with it, or expires with its replica."""
+"""Tracks who is in a room: a row for each open stream, which ends with it, or expires with its replica."""
 
 import uuid
 from collections import deque
@@ -9,44 +9,44 @@ from grpcmesh.clock import Clock
 from services.chat.domain import Author, Stay
 from services.chat.ports import Attendance
 
-#: Seconds after which a stream whose replica says nothing is over, and between two of its words.
+#: Seconds after which a stream expires unless its replica extends it, and seconds between two extensions.
 TTL, REFRESH = 10.0, 3.0
-#: Seconds between two turns of `keep`: as late as that, somebody who left is gone.
+#: Seconds between two calls of `keep`, and so the delay until a user who left is removed.
 TURN = 0.5
-#: Streams spoken for in one transaction, users read at once.
+#: The most streams extended in one transaction, and the most users read at once.
 BATCH = 500
 
 
 class Presence:
-    """The streams that this process holds open. `keep` is to be called every `TURN`.
+    """The streams that this process holds open. Call `keep` every `TURN`.
 
     Args:
-        attendance: Where it is recorded.
-        now: Unix seconds, as all replicas know them.
+        attendance: Records the streams.
+        now: Returns the time in Unix seconds; the replicas' clocks must agree.
     """
 
     def __init__(self, attendance: Attendance, now: Clock) -> None:
         self._attendance, self._now = attendance, now
         self._here: dict[str, Stay] = {}
-        # Bounded: what falls out is no longer spoken for, and expires.
+        # Bounded: a stream that falls out is no longer extended, and expires.
         self._gone: deque[str] = deque(maxlen=10 * BATCH)
         self._due = 0.0
 
     @asynccontextmanager
     async def staying(self, room: str, author: Author) -> AsyncIterator[None]:
-        """The author is in the room until the end of the block."""
+        """Record that the author is in the room until the end of the block."""
         stay = Stay(uuid.uuid4().hex, room, author)
         await self._attendance.enter([stay], self._now() + TTL)
         self._here[stay.id] = stay
         try:
             yield
         finally:
-            # Not written here: a drain ends thousands at once, and a transaction each would hold it up.
+            # Not written here: a drain ends thousands at once, and a transaction for each would delay it.
             del self._here[stay.id]
             self._gone.append(stay.id)
 
     async def keep(self) -> None:
-        """Strikes out who left, and speaks for who is here, when it is time."""
+        """Remove the streams that have ended, and extend the open ones when that is due."""
         while self._gone:
             batch = [self._gone.popleft() for _ in range(min(BATCH, len(self._gone)))]
             await self._attendance.leave(batch)
@@ -57,12 +57,12 @@ class Presence:
     async def _refresh(self) -> None:
         here = list(self._here.values())
         for start in range(0, len(here), BATCH):
-            # Some may have left since: they are struck out at the next turn.
+            # Some may have ended since: the next call of `keep` removes them.
             await self._attendance.enter(here[start : start + BATCH], self._now() + TTL)
         await self._attendance.expire(self._now())
 
     async def online(self, room: str) -> AsyncIterator[Author]:
-        """Who is in a room, in any replica, each once, by user id."""
+        """Yield the users in a room, in any replica, each once, ordered by user id."""
         after = 0
         while batch := await self._attendance.online(room, self._now(), after, BATCH):
             for author in batch:
@@ -72,7 +72,7 @@ class Presence:
 
 @asynccontextmanager
 async def leaving(presence: Presence) -> AsyncIterator[None]:
-    """At the end of the block, when the streams are over, strikes out who was here."""
+    """Remove what this process recorded, at the end of the block, when the streams have ended."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The use cases: say something, read what was said, follow a room."""
+"""The use cases: post a message, read messages, follow a room."""
 
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
@@ -11,11 +11,11 @@ from services.kit.paging import Page, Slice
 
 
 class Rooms:
-    """The rooms, as this process sees them. `look` is to be called every `follow.TICK`.
+    """The rooms. Call `look` every `follow.TICK`.
 
     Args:
-        store: Where messages are.
-        now: Unix seconds.
+        store: Stores the messages.
+        now: Returns the time in Unix seconds.
         max_age: Seconds after which a stream is ended, to be resumed.
     """
 
@@ -25,31 +25,37 @@ class Rooms:
         self.look, self.wake = self._follower.look, self._follower.wake
 
     async def post(self, draft: Draft) -> Message:
-        """Says it; once per key. Streams of this process see it at once, others at their next look."""
+        """Post a message, once per key.
+
+        This process's streams receive it at once, those of other replicas at their next poll.
+
+        Raises:
+            FailedPrecondition: KEY_REUSED or TOO_MANY_ROOMS; see `services.chat.ports.Store.post`.
+        """
         message = await self._store.post(draft, self._now())
         self.wake(draft.room)
         return message
 
     async def history(self, room: str, page: Page) -> Slice[Message]:
-        """A page of what was said, oldest first, so that a page keeps its place as others speak."""
+        """Return a page of messages, the oldest first, so that pages do not shift while others post."""
         return await self._store.history(room, page)
 
     async def erase_author(self, user_id: int) -> None:
-        """Takes the name and the words from what a user said."""
+        """Delete the name and the text of a user's messages."""
         await self._store.erase_author(user_id)
 
     async def forget(self, kept: float) -> int:
-        """Drops what is older than so many seconds; how many messages that were."""
+        """Delete messages older than `kept` seconds. Return how many."""
         return await self._store.forget(self._now() - kept)
 
     async def latest(self, room: str) -> int:
-        """The cursor of the last message; 0 where nothing was said."""
+        """Return the cursor of the last message, or 0 if there is none."""
         return (await self._store.versions([room])).get(room, 0)
 
     def follow(self, room: str, after: int) -> AsyncGenerator[Message, None]:
-        """Every message after that cursor, without end."""
+        """Yield every message after a cursor, without end."""
         return self._follower.follow(room, after, partial(self._store.since, room))
 
     async def since(self, room: str, after: int, limit: int) -> Sequence[Message]:
-        """Messages after that cursor, as many as there are now."""
+        """Return at most `limit` messages after a cursor, the oldest first."""
         return await self._store.since(room, after, limit)

@@ -1,4 +1,4 @@
-"""ChatService over the use cases."""
+"""Implements ChatService over the use cases."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -21,11 +21,11 @@ from services.kit.validation import checking
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
-    """Protobuf in, protobuf out. Who speaks is who the token says.
+    """Converts protobuf messages and calls the use cases. The author is always the user of the token.
 
     Args:
         rooms: The use cases.
-        presence: Who is where.
+        presence: The users in each room.
     """
 
     def __init__(self, rooms: Rooms, presence: Presence) -> None:
@@ -38,7 +38,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             after = cursor_of(check, "after_cursor", request.after_cursor)
         async with self._presence.staying(room, author):
             after = after or await self._rooms.latest(room)
-            # Tells that one is in: what is said from here on will come.
+            # The metadata tells the client that it has joined: later messages will arrive.
             await context.send_initial_metadata(())
             async with aclosing(self._rooms.follow(room, after)) as messages:
                 async for message in messages:

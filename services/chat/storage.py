@@ -17,18 +17,18 @@ from services.kit.unique import insert_or_find
 
 
 class SqlStore:
-    """`services.chat.ports.Store` over SQLite or PostgreSQL."""
+    """The `services.chat.ports.Store` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def post(self, draft: Draft, now: float) -> Message:
-        """Records it once per key; see `services.chat.ports.Store`."""
+        """Record a message, once per key; see the port."""
         if (found := await self._find(draft)) is not None:
             return found
 
         async def insert() -> Message | None:
-            # Where the key is taken, the cursor is given back with the transaction.
+            # If the key is taken, the transaction is rolled back, and the cursor with it.
             with contextlib.suppress(IntegrityError):
                 return await self._db.write(lambda connection: self._insert(connection, draft, now))
             return None
@@ -37,7 +37,7 @@ class SqlStore:
         return message
 
     async def since(self, room: str, cursor: int, limit: int) -> Sequence[Message]:
-        """What was said after a cursor, oldest first."""
+        """Return messages after a cursor, the oldest first."""
         statement = (
             sa.select(messages)
             .where(messages.c.room == room, messages.c.cursor > cursor)
@@ -48,7 +48,7 @@ class SqlStore:
         return [_message(row) for row in rows]
 
     async def history(self, room: str, page: Page) -> Slice[Message]:
-        """A page of what is kept. Cursors have no gaps, so none need be counted."""
+        """Return a page of the messages that are kept. Cursors have no gaps, so rows need not be counted."""
         after = page.after
         if after is None:
             first = sa.select(sa.func.min(messages.c.cursor)).where(messages.c.room == room)
@@ -58,12 +58,12 @@ class SqlStore:
         return Slice.of(found, page.limit, lambda message: message.cursor)
 
     async def forget(self, before: float) -> int:
-        """Drops what was said before that. The room's cursor goes on from where it is."""
+        """Delete messages from before the Unix time `before`. The room's cursor continues where it is."""
         old = delete_oldest(messages, messages.c.sent_at, messages.c.sent_at < before)
         return await drop_old(self._db, old)
 
     async def erase_author(self, user_id: int) -> None:
-        """Takes the name and the words from what a user said; see `services.chat.ports.Store`."""
+        """Delete the name and the text of a user's messages; see the port."""
         left = sa.or_(messages.c.user_name != FORMER, messages.c.text != "")
         some = sa.select(messages.c.id).where(messages.c.user_id == user_id, left).limit(sa.bindparam("most"))
         emptied = (
@@ -78,7 +78,7 @@ class SqlStore:
         await self._db.write(lambda c: c.execute(gone))
 
     async def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """The last cursor of each room that there is."""
+        """Return the last cursor of each room that exists."""
         statement = sa.select(rooms.c.id, rooms.c.cursor).where(rooms.c.id.in_(ids))
         rows = await self._db.read(lambda connection: connection.execute(statement).all())
         return {row.id: row.cursor for row in rows}
@@ -114,7 +114,11 @@ class SqlStore:
         return Message(result.scalar_one(), draft.room, cursor, draft.author, draft.text, now)
 
     def _next(self, connection: sa.Connection, room: str) -> int:
-        """The room's next cursor; its row is ours from here to the commit."""
+        """Return the room's next cursor. The room's row is locked from here to the commit.
+
+        Raises:
+            FailedPrecondition: TOO_MANY_ROOMS.
+        """
         statement = (
             self._db.insert(rooms)
             .values(id=room, cursor=1)
@@ -133,38 +137,38 @@ class SqlStore:
 
 
 class SqlAttendance:
-    """`services.chat.ports.Attendance` over SQLite or PostgreSQL."""
+    """The `services.chat.ports.Attendance` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def enter(self, stays: Sequence[Stay], expires_at: float) -> None:
-        """Records the streams, or that they go on."""
+        """Record the streams, or extend those that are recorded."""
         insert = self._db.insert(presence)
         statement = insert.on_conflict_do_update(
             index_elements=["id"], set_={"expires_at": insert.excluded.expires_at}
         )
-        # Sorted: two replicas never speak for the same stream, but expiry may meet them on the way.
+        # Sorted against deadlocks: replicas extend disjoint streams, but expiry may lock the same rows.
         rows = [_stay_row(stay, expires_at) for stay in sorted(stays, key=lambda stay: stay.id)]
         await self._db.write(lambda connection: connection.execute(statement, rows))
 
     async def leave(self, ids: Sequence[str]) -> None:
-        """Strikes them out."""
+        """Delete the streams."""
         statement = sa.delete(presence).where(presence.c.id.in_(ids))
         await self._db.write(lambda connection: connection.execute(statement))
 
     async def expire(self, now: float) -> None:
-        """Strikes out those whose time is over. Nothing is written where there are none."""
+        """Delete expired streams. Writes nothing if there are none."""
         over = presence.c.expires_at <= now
         look = sa.select(presence.c.id).where(over).limit(1000)
         ids = await self._db.read(lambda connection: connection.scalars(look).all())
         if ids:
-            # Again `over`: its replica may have spoken for it since.
+            # `over` again: the stream's replica may have extended it since.
             statement = sa.delete(presence).where(presence.c.id.in_(ids), over)
             await self._db.write(lambda connection: connection.execute(statement))
 
     async def online(self, room: str, now: float, after_user: int, limit: int) -> Sequence[Author]:
-        """Users in a room, each once, by id."""
+        """Return the users in a room, each once, ordered by id."""
         statement = (
             sa.select(presence.c.user_id, sa.func.max(presence.c.user_name).label("user_name"))
             .where(presence.c.room == room, presence.c.expires_at > now, presence.c.user_id > after_user)

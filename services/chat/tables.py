@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-#: The cursor is the room's last. Its row puts those who speak in order, so cursors have no gaps and none
+#: The cursor is the room's last. Its row serializes those who post, so cursors have no gaps and none
 #: is seen before a smaller one, as it might be with a sequence.
 rooms = sa.Table(
     "rooms",

@@ -1,4 +1,4 @@
-"""One stream of both directions: what comes in is said, what is said in the room goes out."""
+"""Serves one bidirectional stream: posts what the user sends, and yields the room's messages."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -19,8 +19,8 @@ class Talk:
     """A user's conversation in a room.
 
     Args:
-        rooms: The rooms.
-        room: Which one.
+        rooms: The use cases.
+        room: The room's id.
         author: The user.
         after: The cursor after which to follow the room.
     """
@@ -30,10 +30,10 @@ class Talk:
         self._seen, self._said = after, 0
 
     async def run(self, requests: AsyncIterator[pb.ChatMessage]) -> AsyncGenerator[Message, None]:
-        """Every message of the room; when the user has nothing more to say, up to what was said last.
+        """Yield every message of the room. When the user's requests end, go on up to its last message.
 
         Raises:
-            MeshError: a request was refused; those before it are said.
+            MeshError: a request was refused; the requests before it were posted.
         """
         async with _running(self._speak(requests)) as speaking:
             async with aclosing(self._listen(speaking)) as messages:
@@ -42,7 +42,7 @@ class Talk:
             await speaking
 
     async def say(self, request: pb.ChatMessage) -> None:
-        """Says one message."""
+        """Post one message."""
         self._said = (await self._rooms.post(draft_of(self._author, request, self._room))).cursor
 
     async def _speak(self, requests: AsyncIterator[pb.ChatMessage]) -> None:
@@ -67,7 +67,7 @@ class Talk:
 
 @asynccontextmanager
 async def _running(work: Awaitable[T]) -> "AsyncIterator[asyncio.Task[T]]":
-    """The work as a task that ends with the block."""
+    """Run the work as a task that ends with the block."""
     task = asyncio.ensure_future(work)
     assert isinstance(task, asyncio.Task)
     try:
@@ -78,7 +78,7 @@ async def _running(work: Awaitable[T]) -> "AsyncIterator[asyncio.Task[T]]":
 
 
 async def _unless_done(speaking: "asyncio.Task[None]", following: Callable[[], Awaitable[T]]) -> T | None:
-    """What follows, or None once there is nothing more to say."""
+    """Return the next item, or None once the user's requests have ended."""
     if speaking.done():
         return None
     async with _running(following()) as task:

@@ -1,4 +1,4 @@
-"""Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
+"""Converts protobuf to the domain and back. The form of requests is checked here, all fields at once."""
 
 from ecommerce import chat_pb2 as pb
 from ecommerce import user_pb2
@@ -10,28 +10,28 @@ from services.kit.validation import Check, checking
 
 
 def room_of(check: Check, room_id: str) -> str:
-    """The room of a request, with `check` told if no room can be called that."""
+    """Return the room of a request, and record in `check` if it is no valid room id."""
     check.that(ROOM_ID.fullmatch(room_id) is not None, "room_id", ROOM_ID_RULE)
     return room_id
 
 
 def cursor_of(check: Check, field: str, cursor: int) -> int:
-    """A cursor to resume after."""
+    """Return the cursor to resume after, and record in `check` if it is negative."""
     check.that(cursor >= 0, field, "must not be negative")
     return cursor
 
 
 def draft_of(author: Author, message: pb.ChatMessage, room: str = "") -> Draft:
-    """What the author says with a message.
+    """Return the message that a request posts.
 
     Args:
-        author: Who speaks.
-        message: Sets of who speaks nothing, or the truth.
+        author: The user of the token.
+        message: The request. It either does not name its author or names this one.
         room: The room of the stream, if it has one: the message may leave it out.
 
     Raises:
-        InvalidArgument: naming each wrong field.
-        PermissionDenied: NOT_YOURS.
+        InvalidArgument: names each wrong field.
+        PermissionDenied: the message names another author; NOT_YOURS.
     """
     require_own(author, message)
     with checking() as check:
@@ -44,18 +44,18 @@ def draft_of(author: Author, message: pb.ChatMessage, room: str = "") -> Draft:
 
 
 def key_of(check: Check, message: pb.ChatMessage) -> str | None:
-    """The idempotency key, if there is one."""
+    """Return the idempotency key, or None if there is none."""
     return check.text("idempotency_key", message.idempotency_key, most=MAX_KEY) or None
 
 
 def require_own(author: Author, message: pb.ChatMessage) -> None:
-    """Nobody, an admin neither, speaks in the name of another: raises PermissionDenied, NOT_YOURS."""
+    """Raise PermissionDenied (NOT_YOURS) if the message names another author. That holds for admins, too."""
     if message.user_id not in (0, author.user_id):
         raise PermissionDenied("a user speaks for itself only", "NOT_YOURS", user_id=str(message.user_id))
 
 
 def chat_message(message: Message) -> pb.ChatMessage:
-    """The message as it goes over the wire."""
+    """Return the message as a protobuf message."""
     sent_at = timestamp_pb2.Timestamp()
     sent_at.FromMicroseconds(round(message.sent_at * 1e6))
     return pb.ChatMessage(
@@ -70,5 +70,5 @@ def chat_message(message: Message) -> pb.ChatMessage:
 
 
 def user_message(author: Author) -> user_pb2.User:
-    """Somebody in a room: what others may know."""
+    """Return what others may know of a user in a room, as a protobuf message."""
     return user_pb2.User(id=author.user_id, name=author.name)

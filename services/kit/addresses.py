@@ -1,8 +1,9 @@
-"""Where the database's name leads, also while DNS is away.
+"""Resolves the database's host name, also while DNS is unavailable.
 
-A pool that grows, or replaces a connection, asks DNS for the host again. While the cluster's DNS is away that
-fails, although the database is there. So the last addresses of each host are kept, and used when DNS has no
-answer; libpq's way to do without DNS, `hostaddr`, is one that asyncpg does not have.
+A connection pool that grows or replaces a connection asks DNS for the host again. While the cluster's DNS is
+unavailable that lookup fails, although the database may be running. So the last addresses of each host are
+kept and used when DNS does not answer. libpq can do without DNS through `hostaddr`; asyncpg has no such
+option.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ MAX_HOSTS = 16
 
 
 class Addresses:
-    """The last addresses of hosts, of one process. One question a host is asked at a time."""
+    """A cache of the last addresses of each host, for one process. It sends one query per host at a time."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         """
@@ -32,10 +33,11 @@ class Addresses:
         self._asking: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
 
     async def of(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host: as DNS has them, else as it had them the last time.
+        """Return the addresses of a host: those that DNS returns or, if it fails, those that it returned
+        last.
 
         Raises:
-            OSError: DNS has no answer, and never had.
+            OSError: DNS does not answer, and there is no earlier answer.
         """
         place = (host, port)
         asking = self._asking.get(place)
@@ -65,15 +67,17 @@ class Addresses:
 
 
 def _seen(task: "asyncio.Task[list[str]]") -> None:
-    """Its error is told to whoever waits; if nobody does any more, it is of no interest."""
+    """Retrieve the task's exception, so that asyncio does not report it when no caller waits for it
+    any more.
+    """
     if not task.cancelled():
         task.exception()
 
 
 class ResolvingLoop:
-    """The running event loop, for `asyncpg.connect(loop=…)`, with `Addresses` for its name resolution.
+    """The running event loop, for `asyncpg.connect(loop=…)`, which resolves names through `Addresses`.
 
-    The name stays the one that the server's certificate has to have: asyncpg tells it to `start_tls`.
+    The server's certificate is still checked against the host name: asyncpg passes that name to `start_tls`.
     """
 
     def __init__(self, addresses: Addresses) -> None:
@@ -82,7 +86,7 @@ class ResolvingLoop:
     async def create_connection(
         self, factory: Callable[[], Any], host: str | None = None, port: int | None = None, **options: Any
     ) -> Any:
-        """`loop.create_connection`, to the first of the host's addresses that answers."""
+        """Connect like `loop.create_connection`, to the first of the host's addresses that answers."""
         loop = asyncio.get_running_loop()
         if not host or not port:  # a socket that is connected already
             return await loop.create_connection(factory, **options)
@@ -98,5 +102,5 @@ class ResolvingLoop:
         return getattr(asyncio.get_running_loop(), name)
 
 
-#: Of this process.
+#: The loop that all connections of this process share.
 LOOP = ResolvingLoop(Addresses())

@@ -1,4 +1,4 @@
-"""Which calls of a service go into its audit log, and the call that lists it."""
+"""Decides which calls of a service are written to its audit log, and serves the method that lists it."""
 
 import functools
 import time
@@ -26,13 +26,14 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """How a method is logged.
+    """The audit settings of one method.
 
     Args:
-        kind: What it acts on, such as "product".
-        target: The id in a request; by default of what the call makes.
-        detail: What of a request is kept. Neither personal data nor secrets: an entry stays for ever.
-        applies: Whether a request is to be logged, of an admin with this user id.
+        kind: The kind of thing it acts on, such as "product".
+        target: Reads the id from a request. If it returns nothing, the id of what the call creates is logged.
+        detail: Returns the details of a request to log. They must hold neither personal data nor secrets,
+            because entries are kept for ever.
+        applies: Returns whether to log a request that was made by the admin with this user id.
     """
 
     kind: str
@@ -45,17 +46,17 @@ class AuditLog:
     """A service's audit log.
 
     Args:
-        db: Of the service; a migration has made the table.
-        clock: Unix seconds.
+        db: The service's database. A migration must have created the table.
+        clock: Returns the time in Unix seconds.
     """
 
     def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
         self._db, self._clock = db, clock
 
     def around(self, action: str, act: Act, handler: Handler) -> Handler:
-        """A handler that does the same, and logs it where an admin or the operator calls.
+        """Wrap a handler so that its calls are logged when an admin or the operator makes them.
 
-        What is refused or fails is logged, too, with its status code as the outcome.
+        Calls that are refused or fail are logged, too, with their status code as the outcome.
         """
 
         @functools.wraps(handler)
@@ -77,13 +78,21 @@ class AuditLog:
         return logged
 
     async def page(self, before: int, limit: int) -> list[common_pb2.AuditEntry]:
-        """The newest entries first; those before an id, unless that is 0."""
+        """Return up to `limit` entries, the newest first.
+
+        `before` 0 begins with the newest entry; otherwise only entries with a smaller id are returned.
+        """
         newest = sa.select(deeds.table).order_by(deeds.table.c.id.desc()).limit(limit)
         statement = newest.where(deeds.table.c.id < before) if before else newest
         return [_message(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
     async def list(self, request: Any, context: Any) -> AsyncIterator[common_pb2.AuditEntry]:
-        """`ListAuditLog`, for admins and the operator."""
+        """Serve `ListAuditLog`, for admins and the operator.
+
+        Raises:
+            Unauthenticated, PermissionDenied: the caller is neither an admin nor the operator.
+            InvalidArgument: `before` or `page_size` is negative.
+        """
         acting_admin().require_admin()
         with checking() as check:
             check.that(request.before >= 0, "before", "must not be negative")
@@ -105,7 +114,10 @@ class AuditLog:
 
 
 def audited(servicer: T, log: AuditLog, acts: Mapping[str, Act]) -> T:
-    """The servicer, with its methods of these names logged, and the method that lists the log."""
+    """Wrap the servicer's methods that are named in `acts` so that they are logged, and add `ListAuditLog`.
+
+    Return the servicer.
+    """
     for name, act in acts.items():
         setattr(servicer, name, log.around(name, act, getattr(servicer, name)))
     setattr(servicer, "ListAuditLog", log.list)  # noqa: B010 - the servicer's type does not matter here

@@ -1,4 +1,4 @@
-"""Work that a service does again and again beside its calls."""
+"""Runs a service's periodic background work."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 async def repeating(
     work: Callable[[], Awaitable[object]], interval: float, name: str, *, wake: asyncio.Event | None = None
 ) -> AsyncIterator[None]:
-    """Does `work` every `interval` seconds until the end of the block, and at once when `wake` is set.
+    """Run `work` every `interval` seconds until the end of the block, and at once when `wake` is set.
 
-    An error is logged when it begins, not each time, and does not end the repetition: what could not be
-    done now is due at the next turn. Turns are spread by up to a tenth, so that replicas do not keep step.
+    An error is logged when the work begins to fail, not each time, and does not stop the repetition: the work
+    is tried again at the next interval. Intervals vary by up to a tenth, so that replicas do not run in step.
     """
     task = asyncio.create_task(_repeat(work, interval, name, wake or asyncio.Event()), name=name)
     try:
@@ -39,7 +39,7 @@ async def _repeat(
         wake.clear()
         try:
             await work()
-        except Exception as e:  # the loop outlives whatever its work may meet
+        except Exception as e:  # an error of the work must not end the loop
             if not failing:
                 _log.warning("%s fails: %s", name, e, exc_info=None if isinstance(e, MeshError) else e)
             failing = True

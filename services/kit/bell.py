@@ -1,9 +1,10 @@
-"""Notices from process to process through PostgreSQL: "something was committed, look".
+"""Sends and receives notifications between processes through PostgreSQL: "something was committed, look".
 
-They only make haste: one may be lost (a crash right after the commit, a database that restarts), so whoever
-listens keeps a slow poll. That is why they are sent after the commit over a connection of their own,
-many at once, rather than in the transaction: NOTIFY there costs each a round trip, and has all commits
-of the database that notify wait for each other (https://www.postgresql.org/docs/current/sql-notify.html).
+A notification may be lost (a crash right after the commit, a database that restarts), so each listener also
+polls slowly; notifications only make the reaction faster. That is why they are sent in batches after the
+commit, over a connection of their own, rather than in the transaction: NOTIFY there costs each transaction a
+round trip, and makes all notifying commits of the database wait for each other
+(https://www.postgresql.org/docs/current/sql-notify.html).
 """
 
 import asyncio
@@ -16,9 +17,9 @@ import asyncpg
 
 _log = logging.getLogger(__name__)
 
-#: Notices that wait to be sent; more are dropped.
+#: The most notifications that wait to be sent; more are dropped.
 MAX_WAITING = 1000
-#: Seconds between two attempts to connect, and between two signs of life on an idle connection.
+#: Seconds between two attempts to connect, and between two keepalive queries on an idle connection.
 RECONNECT, HEARTBEAT = 0.5, 30.0
 _SEND = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS notice (channel, payload)"
 
@@ -27,11 +28,14 @@ Callback = Callable[[str], None]
 
 
 class Bell:
-    """One process's notices. Connects when there is something to tell or to listen to, and again if it must.
+    """Sends and receives the notifications of one process.
+
+    It connects when there is a notification to send or a channel to listen to, and reconnects after a
+    failure.
 
     Args:
-        connect: Makes the connection.
-        prefix: Of the channels in the database, as all services share its names.
+        connect: Opens a connection.
+        prefix: Prefix of the channel names: all services share the database's channels.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], prefix: str) -> None:
@@ -41,14 +45,14 @@ class Bell:
         self._changed = asyncio.Event()
 
     def ring(self, channel: str, payload: str) -> None:
-        """Sends a notice soon. The same twice is one."""
+        """Queue a notification. One that is already queued is not queued twice."""
         if len(self._waiting) < MAX_WAITING:
             self._waiting[channel, payload] = None
             self._changed.set()
 
     @contextmanager
     def listening(self, channel: str, callback: Callback) -> Iterator[None]:
-        """Calls `callback` with the payload of each notice, until the end of the block."""
+        """Call `callback` with the payload of each notification until the end of the block."""
         self._callbacks.setdefault(channel, []).append(callback)
         self._changed.set()
         try:
@@ -58,7 +62,7 @@ class Bell:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Does its work until the end of the block."""
+        """Send and receive notifications until the end of the block."""
         task = asyncio.create_task(self._run(), name="notices")
         try:
             yield
@@ -84,7 +88,7 @@ class Bell:
             await asyncio.sleep(RECONNECT)
 
     async def _attached(self, connection: Connection) -> None:
-        """Tells and listens as long as the connection lives."""
+        """Send and receive notifications until the connection is closed."""
         connection.add_termination_listener(lambda _: self._changed.set())
         heard: set[str] = set()
         try:
@@ -110,7 +114,7 @@ class Bell:
             async with asyncio.timeout(HEARTBEAT):
                 await self._changed.wait()
         except TimeoutError:
-            await connection.execute("SELECT 1")  # or a server that is gone without a word stays unnoticed
+            await connection.execute("SELECT 1")  # otherwise a server that vanished would stay unnoticed
 
     def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
         for callback in tuple(self._callbacks.get(channel.removeprefix(f"{self._prefix}_"), ())):

@@ -4,8 +4,8 @@ SQLite is shared by several replica processes: write-ahead log, so that readers 
 not wait for each other; write transactions take the lock when they begin (`BEGIN IMMEDIATE`), because a
 reader that turns writer half-way fails at once instead of waiting (https://sqlite.org/isolation.html);
 one writing connection a process, so that its writers queue fairly instead of polling for the lock.
-PostgreSQL: one schema per service through `search_path`, perhaps behind PgBouncer; a small pool a process; a
-connection that the database has closed is replaced when it is next taken. Connecting is left to the first
+PostgreSQL: one schema per service through `search_path`, perhaps behind PgBouncer; a small pool per process;
+a connection that the database has closed is replaced when it is next taken. Connecting is left to the first
 use, so a service starts whether or not the database is there.
 
 A transaction is a function of a connection, `work`, that SQLAlchemy runs from its begin to its commit: on
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     from services.kit.bell import Bell
 
-#: Seconds that a transaction waits for its turn before it fails with Unavailable.
+#: Seconds that a transaction waits for a connection or a lock before it fails with Unavailable.
 LOCK_TIMEOUT = 5.0
 #: Seconds after which PostgreSQL ends a statement.
 STATEMENT_TIMEOUT = 10.0
-#: Seconds between two looks for changes where notices tell of them: only for those that were lost.
+#: Seconds between two polls for changes where notifications announce them: only lost ones depend on the poll.
 SAFETY_TICK = 1.0
-#: Where a connection keeps the notices of its transaction until the commit.
+#: The key in `Connection.info` under which a transaction's notifications are kept until the commit.
 _NOTICES = "meshmart notices"
 
 T = TypeVar("T")
@@ -61,7 +61,8 @@ class Engine(Protocol):
 
 
 def database_url(service: str, environ: Mapping[str, str]) -> str:
-    """Where a service stores: MESHMART_DATABASE_URL, else `<service>.db` in MESHMART_DATA_DIR.
+    """Return the URL of a service's database: MESHMART_DATABASE_URL, else `<service>.db` in
+    MESHMART_DATA_DIR.
 
     Raises:
         ConfigError: if neither is set.
@@ -74,7 +75,7 @@ def database_url(service: str, environ: Mapping[str, str]) -> str:
 
 
 class Database:
-    """One process's connections to one service's tables, for SQLAlchemy Core statements."""
+    """A process's connections to the tables of one service, for SQLAlchemy Core statements."""
 
     def __init__(
         self,
@@ -87,12 +88,12 @@ class Database:
         """
         Args:
             url: `sqlite:///PATH` or `postgresql://…` (see `services.kit.dsn`).
-            service: The schema on PostgreSQL.
-            lock_timeout: Seconds.
+            service: The service's name, which is its schema on PostgreSQL.
+            lock_timeout: Seconds to wait for a lock or a connection.
             statement_timeout: Seconds after which PostgreSQL ends a statement.
 
         Raises:
-            ConfigError: the URL is none of those.
+            ConfigError: the URL has another form.
         """
         self.service = service
         try:
@@ -113,7 +114,7 @@ class Database:
         lock_timeout: float = LOCK_TIMEOUT,
         statement_timeout: float = STATEMENT_TIMEOUT,
     ) -> AsyncIterator[Self]:
-        """The database, closed at the end of the block. See `Database` for the arguments."""
+        """Open the database; it is closed at the end of the block. See `Database` for the arguments."""
         db = cls(url, service, lock_timeout=lock_timeout, statement_timeout=statement_timeout)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(db._engine.close)
@@ -130,28 +131,28 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     async def read(self, work: Work[T]) -> T:
-        """What `work` returns. Each statement sees the last commit (there is no transaction around several).
+        """Return the result of `work`. Each statement sees the last commit: several share no transaction.
 
-        Rows are to be fetched in `work`: after it the connection is somebody else's.
+        Fetch rows inside `work`: afterwards the connection belongs to another caller.
 
         Raises:
-            Unavailable: if no connection comes free in time or the database is out of reach.
+            Unavailable: no connection became free in time, or the database is out of reach.
         """
         async with translated():
             return await self._engine.read(work)
 
     async def write(self, work: Work[T]) -> T:
-        """What `work` returns, once that is committed; rolled back if it raises.
+        """Run `work` in a transaction and return its result once it is committed. Roll back if it raises.
 
-        If the call being served is to be in the audit log, its entry is in the same transaction: see
+        If the current call belongs in the audit log, its entry is written in the same transaction: see
         `services.kit.deeds`.
 
-        Where the caller is cancelled, it may be committed nevertheless, as where the caller crashes.
-        sqlalchemy.exc.IntegrityError passes through, for the caller to say what it means; catch it
-        outside of `work`, as PostgreSQL ends the transaction with it.
+        If the caller is cancelled, the transaction may be committed nevertheless, as when the caller crashes.
+        sqlalchemy.exc.IntegrityError passes through, so that the caller can say what it means. Catch it
+        outside of `work`, because PostgreSQL ends the transaction with it.
 
         Raises:
-            Unavailable: if the lock is not had in time or the database is out of reach.
+            Unavailable: the lock was not acquired in time, or the database is out of reach.
         """
         deed = deeds.current()
         if deed is None:
@@ -177,34 +178,33 @@ class Database:
         return result
 
     async def alone(self, work: Work[T]) -> T:
-        """What `work` returns, which begins and commits its transactions itself; for migrations.
+        """Run `work`, which begins and commits its own transactions, and return its result. For migrations.
 
         On SQLite it is one transaction, as with `write`.
 
         Raises:
-            Unavailable: if a lock is not had in time or the database is out of reach.
+            Unavailable: a lock was not acquired in time, or the database is out of reach.
         """
         async with translated():
             return await self._engine.alone(work)
 
     def notify(self, connection: Connection, channel: str, payload: str = "") -> None:
-        """Tells the listeners of all replicas, once `connection`'s transaction is committed.
+        """Notify the listeners in all replicas, once the transaction of `connection` is committed.
 
-        Not on SQLite, and not through a pooler that shares its connections by the transaction.
-
-        A notice makes haste but may be lost; see `services.kit.bell`.
+        Has no effect on SQLite, nor through a pooler that shares connections per transaction. A notification
+        may be lost; see `services.kit.bell`.
 
         Args:
-            connection: Of `write`.
+            connection: The connection that `write` passes to `work`.
             channel: A short name.
-            payload: Such as the key of what changed; at most 7,000 bytes.
+            payload: For example the key of what changed; at most 7,000 bytes.
         """
         if self._bell is not None:
             connection.info[_NOTICES].add((channel, payload))
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
-        """Calls `callback` with the payload of each notice, until the end of the block."""
+        """Call `callback` with the payload of each notification until the end of the block."""
         if self._bell is None:
             yield
         else:
@@ -212,12 +212,14 @@ class Database:
                 yield
 
     def tick(self, seconds: float) -> float:
-        """How often to look for changes that `notify` tells of: as given where it tells nobody, else
-        `SAFETY_TICK`."""
+        """Return the interval in seconds at which to poll for changes that `notify` announces.
+
+        It is `seconds` where notifications are not sent, otherwise at least `SAFETY_TICK`.
+        """
         return seconds if self._bell is None else max(seconds, SAFETY_TICK)
 
     async def lookup(self, statement: Select[Any], **parameters: int | str) -> Sequence[Any] | None:
-        """The first row of a hot read.
+        """Return the first row of a frequent read, or None if there is none.
 
         Args:
             statement: A constant, with a `bindparam` for each parameter: SQLAlchemy compiles it once.
@@ -225,7 +227,9 @@ class Database:
         return await self.read(lambda connection: connection.execute(statement, parameters).first())
 
     def insert(self, table: Table) -> "sqlite_dialect.Insert | postgresql.Insert":
-        """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, alike in both dialects."""
+        """Return an INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both dialects
+        have.
+        """
         if self.is_sqlite:
             return sqlite_dialect.insert(table)
         from sqlalchemy.dialects import postgresql  # megabytes that a process on SQLite does without

@@ -1,8 +1,8 @@
-"""What those do who may do more than others, written into the service's audit log with the act itself.
+"""Writes what privileged callers do into the service's audit log, in the transaction that does it.
 
 A call that is to be logged puts a `Deed` into its context (`services.kit.audit`). `Database.write` writes the
-entry in the first transaction of the call, so that neither an act nor its entry is committed without the
-other. The table only grows: triggers refuse to change or to delete an entry, whoever asks.
+entry in the first transaction of the call, so that neither the act nor its entry is committed without the
+other. Entries are only ever added: triggers refuse to change or delete one, whoever tries.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 T = TypeVar("T")
 
-#: Characters that are kept of a target and of a detail.
+#: The most characters that are kept of a target and of a detail.
 MAX_TARGET, MAX_DETAIL = 200, 500
 #: The outcome of an act that was committed; any other is the name of a status code.
 OK = "OK"
-#: Ids that a target names, of several that an act made.
+#: The most ids that a target lists if an act created several things.
 _MAX_IDS = 20
 
 _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -40,17 +40,18 @@ table = sa.Table(
 
 @dataclass(slots=True)
 class Deed:
-    """An act, as it is to be logged.
+    """An act that is to be logged.
 
     Args:
         at: Unix seconds.
-        actor: The user; 0: the operator.
-        workload: Which service carried the call.
+        actor: The user's id; 0 for the operator.
+        workload: The service that made the call.
         action: The method's name.
-        kind: What is acted on, such as "product".
-        target: Its id; "": the one that the act makes.
-        detail: In a few words; neither personal data nor secrets, as it stays for ever.
-        noted: Whether it is in the log.
+        kind: The kind of thing that is acted on, such as "product".
+        target: Its id; empty for the one that the act creates.
+        detail: A few words. They must hold neither personal data nor secrets, because entries are kept for
+            ever.
+        noted: Whether the entry has been written.
     """
 
     at: int
@@ -63,11 +64,11 @@ class Deed:
     noted: bool = False
 
     def entry(self, outcome: str, made: object = None) -> dict[str, Any]:
-        """The row.
+        """Return the row to insert.
 
         Args:
             outcome: `OK`, or the name of a status code.
-            made: What the act made, if it made something.
+            made: What the act created, if anything.
         """
         return {
             "at": self.at,
@@ -85,7 +86,7 @@ _current: ContextVar[Deed | None] = ContextVar("deed", default=None)
 
 @contextmanager
 def doing(deed: Deed | None) -> Iterator[None]:
-    """Has the first transaction of the block log the deed; None: nothing is logged."""
+    """Log the deed in the first transaction of the block. None logs nothing."""
     token = _current.set(deed)
     try:
         yield
@@ -94,13 +95,15 @@ def doing(deed: Deed | None) -> Iterator[None]:
 
 
 def current() -> Deed | None:
-    """The deed that the next transaction is to log; None if there is none, or it is logged already."""
+    """Return the deed that the next transaction must log, or None if there is none or it is already
+    logged.
+    """
     deed = _current.get()
     return None if deed is None or deed.noted else deed
 
 
 def noting(deed: Deed, work: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
-    """A transaction that does `work` and logs the deed."""
+    """Return a transaction that runs `work` and logs the deed."""
 
     def both(connection: sa.Connection) -> T:
         result = work(connection)
@@ -111,7 +114,7 @@ def noting(deed: Deed, work: Callable[[sa.Connection], T]) -> Callable[[sa.Conne
 
 
 def create(op: Any) -> None:
-    """For a migration: `create(alembic.op)` makes the table, and what keeps its entries as they are."""
+    """Create the table and the triggers that protect its entries. For a migration: `create(alembic.op)`."""
     op.create_table(
         "audit_log",
         sa.Column("id", _id, primary_key=True),
@@ -141,7 +144,10 @@ def create(op: Any) -> None:
 
 
 def _printable(text: str, most: int) -> str:
-    """What the database takes, and a terminal. Of a request that was refused, anything may be in it."""
+    """Return at most `most` characters, without those that a database or a terminal cannot take.
+
+    A request that was refused may hold anything.
+    """
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
 
 

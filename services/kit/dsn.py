@@ -1,4 +1,4 @@
-"""What MESHMART_DATABASE_URL may say of a PostgreSQL, read and checked when a process starts."""
+"""Parses and checks MESHMART_DATABASE_URL for PostgreSQL when a process starts."""
 
 import os
 import ssl
@@ -30,9 +30,9 @@ _TLS = (
     "ssl_max_protocol_version",
 )
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-#: Those that check the server's certificate, for which a root certificate is needed.
+#: The modes that check the server's certificate and therefore need a root certificate.
 _VERIFYING = ("verify-ca", "verify-full")
-#: The file that each names, and the variable that stands in for it, as with libpq.
+#: The parameters that name a file, each with the variable that replaces it, as in libpq.
 _FILES = {
     "sslrootcert": "PGSSLROOTCERT",
     "sslcert": "PGSSLCERT",
@@ -48,20 +48,22 @@ _POOLING: Final[tuple[Pooling, ...]] = ("", "session", "transaction")
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A PostgreSQL, as SQLAlchemy and asyncpg are told of it."""
+    """The connection settings of a PostgreSQL database, for SQLAlchemy and asyncpg."""
 
     url: URL
-    """Without what stands in the other fields."""
+    """The URL, without the parameters that the other fields hold."""
     pool_size: int
-    """Connections of a process's pool."""
+    """The number of connections in a process's pool."""
     tls: Mapping[str, str]
     """libpq's `ssl…` parameters."""
     pooling: Pooling
-    """How a pooler between us and PostgreSQL shares its connections; empty: there is none."""
+    """How a pooler between us and PostgreSQL shares its connections; empty if there is none."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For `asyncpg.connect`, beside what `url` says. The files are read anew for each connection."""
+        """Return the arguments of `asyncpg.connect` beside those in `url`. asyncpg reads the files again for
+        each connection.
+        """
         dsn = {"dsn": f"postgresql:///?{urlencode(self.tls)}"} if self.tls else {}
         # Without a cache asyncpg uses unnamed statements, each parsed in the message that executes it: the
         # pooler may have given us another connection since the last one.
@@ -69,7 +71,7 @@ class Dsn:
 
     @property
     def dialect_arguments(self) -> dict[str, Any]:
-        """The same for SQLAlchemy's `connect_args`, whose dialect has a cache of its own."""
+        """Return the same for SQLAlchemy's `connect_args`; its dialect has a statement cache of its own."""
         if self.pooling != "transaction":
             return self.arguments
         unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
@@ -77,14 +79,14 @@ class Dsn:
 
 
 def parse(url: URL, environ: Mapping[str, str] = os.environ) -> Dsn:
-    """Reads and checks a URL.
+    """Parse and check a URL.
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE&…`.
-        environ: PGSSLROOTCERT and so on stand in for `sslrootcert` and so on, as with libpq.
+        environ: PGSSLROOTCERT and so on are used where `sslrootcert` and so on are missing, as in libpq.
 
     Raises:
-        ConfigError: a parameter has a value that cannot work, or names a file that is not there.
+        ConfigError: a parameter has a value that cannot work, or names a file that does not exist.
     """
     query = {name: str(value) for name, value in url.query.items()}
     if "ssl" in query:  # asyncpg's name for it

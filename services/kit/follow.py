@@ -1,8 +1,8 @@
-"""Streams that follow something in the database, whichever replica changes it.
+"""Streams that follow a thing in the database, whichever replica changes it.
 
-The queue between a change and its readers is the table itself: a reader that is slow lags there, and
-nothing grows in memory. One query a tick asks for the versions of all the keys (an order, a room, a user)
-that the process's streams follow, and wakes the streams whose key has moved.
+The table itself is the queue between a change and its readers: a slow reader lags behind in the table, and
+nothing grows in memory. Once per tick, one query asks for the versions of all the keys (an order, a room, a
+user) that the process's streams follow, and wakes the streams whose key has changed.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from grpcmesh.clock import Rng, system_rng
 from grpcmesh.errors import ResourceExhausted, Unavailable
 from services.kit.settings import one_or_more
 
-#: Seconds between two looks at the versions.
+#: Poll interval of the versions, in seconds.
 TICK = 0.2
-#: Streams that one follower holds open.
+#: The most streams that one follower holds open.
 MAX_STREAMS = 5000
-#: Items read at once: what a reader that stands still holds in memory.
+#: The most items read at once. A stalled reader holds so many in memory.
 READ = 100
 #: Keys asked about in one query (SQLite binds 32,766 at most).
 BATCH = 500
-#: Seconds after which a stream is ended, so that long ones find their way to new replicas.
+#: Seconds after which a stream is ended, so that long-lived streams move to new replicas.
 MAX_AGE = 3600.0
-#: The latest that a cursor can be: a signed 64-bit integer, on the wire and in the database.
+#: The largest cursor: it is a signed 64-bit integer on the wire and in the database.
 MAX_CURSOR = 2**63 - 1
 
 
 class Item(Protocol):
-    """What a stream tells. Cursors of a key grow in the order of commits."""
+    """An item of a stream. The cursors of a key grow in the order of commits."""
 
     @property
     def cursor(self) -> int: ...
@@ -40,7 +40,7 @@ class Item(Protocol):
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Item)
 
-#: Items after a cursor, oldest first, at most so many.
+#: Called with a cursor and a limit; returns at most that many items after the cursor, the oldest first.
 ReadSince = Callable[[int, int], Awaitable[Sequence[T]]]
 
 
@@ -52,13 +52,14 @@ class _Watch:
 
 
 class Follower(Generic[K]):
-    """The streams of a process that follow keys of one kind. `look` is to be called every `TICK`.
+    """The streams of a process that follow keys of one kind. Call `look` every `TICK`.
 
     Args:
-        read_versions: The version of each key: the cursor of its last item, or more. Keys that are not
-            there may be left out.
-        max_age: Seconds; each stream gets up to a tenth less, so that they do not end together.
-        rng: Draws that tenth.
+        read_versions: Returns the version of each key: the cursor of its last item, or more. Keys that do not
+            exist may be left out.
+        max_age: Maximum age of a stream in seconds. Each stream gets up to a tenth less, so that they do not
+            all end together.
+        rng: Draws that reduction.
     """
 
     def __init__(
@@ -74,20 +75,20 @@ class Follower(Generic[K]):
 
     @property
     def streams(self) -> int:
-        """How many are open."""
+        """Return the number of open streams."""
         return self._streams
 
     async def follow(self, key: K, after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, None]:
-        """Every item after that cursor, without end.
+        """Yield every item after a cursor, without end.
 
         Args:
-            key: What to follow.
+            key: The key to follow.
             after: The cursor.
             read_since: Reads the items.
 
         Raises:
             ResourceExhausted: too many streams are open.
-            Unavailable: the stream has reached its age; resume with the last cursor.
+            Unavailable: the stream has reached its maximum age; resume with the last cursor.
         """
         with self._watching(key, after) as watch:
             while True:
@@ -102,7 +103,7 @@ class Follower(Generic[K]):
                     await _moved(watch)
 
     async def look(self) -> None:
-        """Wakes the streams whose key has moved since the last look."""
+        """Wake the streams whose key has changed since the last call."""
         keys = list(self._watches)
         for start in range(0, len(keys), BATCH):
             versions = await self._read_versions(keys[start : start + BATCH])
@@ -110,7 +111,7 @@ class Follower(Generic[K]):
                 self._wake(key, version)
 
     def wake(self, key: K | None = None) -> None:
-        """Wakes the streams of a key (None: all) now: for a notice that something was committed."""
+        """Wake the streams of a key at once (None: all streams), after a notification of a commit."""
         for watched in [key] if key is not None else list(self._watches):
             for watch in self._watches.get(watched, ()):
                 watch.moved.set()
@@ -139,7 +140,10 @@ class Follower(Generic[K]):
 
 
 async def _moved(watch: _Watch) -> None:
-    """Waits until the key has moved; raises Unavailable when the stream is too old, however busy."""
+    """Wait until the key has changed.
+
+    Raise Unavailable when the stream reaches its age, however busy the key is.
+    """
     try:
         async with asyncio.timeout_at(watch.ends):
             await asyncio.sleep(0)  # or a busy key would never meet the timeout
@@ -149,7 +153,7 @@ async def _moved(watch: _Watch) -> None:
 
 
 async def remaining(after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, None]:
-    """Every item after that cursor that there is now."""
+    """Yield every item after the cursor that exists now."""
     while batch := await read_since(after, READ):
         for item in batch:
             yield item
@@ -157,9 +161,9 @@ async def remaining(after: int, read_since: ReadSince[T]) -> AsyncGenerator[T, N
 
 
 def stream_max_age(environ: Mapping[str, str]) -> float:
-    """MESHMART_STREAM_MAX_AGE in seconds, or `MAX_AGE`.
+    """Return MESHMART_STREAM_MAX_AGE in seconds, or `MAX_AGE` if it is not set.
 
     Raises:
-        ConfigError: it is not a number of seconds, 1 or more.
+        ConfigError: it is not a finite number of at least 1.
     """
     return one_or_more(environ, "MESHMART_STREAM_MAX_AGE", MAX_AGE, "seconds")

@@ -1,4 +1,4 @@
-"""A follower's wake-up calls: a short poll on SQLite; on PostgreSQL notices, and a slow poll beside them."""
+"""Wakes a follower: by a short poll on SQLite; by notifications and a slow poll on PostgreSQL."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ K = TypeVar("K")
 
 
 class Wakeable(Protocol[K_contra]):
-    """A `services.kit.follow.Follower`, or what stands before it."""
+    """A `services.kit.follow.Follower`, or an object that forwards to one."""
 
     @property
     def look(self) -> Callable[[], Awaitable[None]]: ...
@@ -25,14 +25,14 @@ class Wakeable(Protocol[K_contra]):
 async def following(
     db: Database, channel: str, follower: Wakeable[K], key: Callable[[str], K]
 ) -> AsyncIterator[None]:
-    """Wakes a follower's streams whenever something changes, until the end of the block.
+    """Wake a follower's streams whenever something changes, until the end of the block.
 
     Args:
-        db: Whose changes.
-        channel: Named by `db.notify(connection, channel, str(key))` in each transaction that changes
-            something; without a key it wakes all streams.
-        follower: To wake.
-        key: Reads a key from a notice's payload, such as `int`.
+        db: The database to watch.
+        channel: The channel on which each transaction that changes something calls `db.notify(connection,
+            channel, str(key))`. A notification without a key wakes all streams.
+        follower: The follower to wake.
+        key: Parses a key from a notification's payload, such as `int`.
     """
     async with (
         repeating(follower.look, db.tick(TICK), f"following of {channel}"),

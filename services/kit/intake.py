@@ -1,4 +1,4 @@
-"""Requests that come as a stream: each waited for only so long, and bounded where they are collected."""
+"""Reads requests that arrive as a stream, with a timeout for each and a bound on those that are collected."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,14 +8,14 @@ from typing import Protocol, TypeVar
 from grpcmesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument
 from services.kit.validation import Check
 
-#: Seconds for which the next request of a batch may be waited for.
+#: Seconds to wait for the next request of a batch.
 BATCH_PATIENCE = 30.0
-#: Bytes of all requests of a batch: what is made of them is answered in one message of at most 4 MiB.
+#: The most bytes of all requests of a batch, because the answer must fit into one message of at most 4 MiB.
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 
 
 class Request(Protocol):
-    """A protobuf message, as far as it is looked at here."""
+    """A protobuf message whose size can be asked for."""
 
     def ByteSize(self) -> int: ...
 
@@ -24,14 +24,14 @@ R = TypeVar("R", bound=Request)
 
 
 async def patiently(requests: AsyncIterator[R], patience: float) -> AsyncIterator[R]:
-    """The same requests.
+    """Yield the requests of a stream, waiting a bounded time for each.
 
     Args:
-        requests: As they come.
-        patience: Seconds for which each may be waited for.
+        requests: The stream.
+        patience: Seconds to wait for each request.
 
     Raises:
-        DeadlineExceeded: the next one did not come in time.
+        DeadlineExceeded: the next request did not arrive in time.
     """
     while True:
         try:
@@ -45,16 +45,16 @@ async def patiently(requests: AsyncIterator[R], patience: float) -> AsyncIterato
 
 
 async def batch(requests: AsyncIterator[R], most: int, patience: float = BATCH_PATIENCE) -> list[R]:
-    """All requests of a stream.
+    """Collect all requests of a stream.
 
     Args:
-        requests: As they come.
-        most: How many there may be.
-        patience: As above.
+        requests: The stream.
+        most: The most requests that are accepted.
+        patience: Seconds to wait for each request.
 
     Raises:
-        InvalidArgument: there are more, or they are too large together.
-        DeadlineExceeded: as above.
+        InvalidArgument: there are more, or together they exceed `MAX_BATCH_BYTES`.
+        DeadlineExceeded: the next request did not arrive in time.
     """
     collected: list[R] = []
     size = 0
@@ -70,7 +70,7 @@ async def batch(requests: AsyncIterator[R], most: int, patience: float = BATCH_P
 
 @contextmanager
 def entry(check: Check, index: int) -> Iterator[Check]:
-    """A check of one request of a batch: what is wrong with it is noted as `requests[INDEX].FIELD`."""
+    """Check one request of a batch: an invalid field is reported as `requests[INDEX].FIELD`."""
     inner = Check()
     yield inner
     for violation in inner.violations:

@@ -1,4 +1,4 @@
-"""Pages of a listing in SQL: see `services.kit.paging`."""
+"""Reads pages of a listing with SQL: see `services.kit.paging`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from services.kit.paging import Page, Slice
 
-#: Rows that one statement passes over, for a page that is asked for by its number.
+#: The most rows that one statement skips, for a page that is requested by its number.
 STRIDE = 10_000
 
 
@@ -21,9 +21,10 @@ def read_page(
     """Return a page of the rows that a statement selects.
 
     Args:
-        statement: With the conditions of the listing, without an order.
-        key: Orders the rows. An index has to begin with what the conditions fix, and go on with it.
-        newest_first: Whether it falls from row to row.
+        statement: A SELECT with the listing's conditions, without an order.
+        key: The column that orders the rows. An index must begin with the columns that the conditions fix,
+            followed by this one.
+        newest_first: Whether the key falls from row to row.
     """
     place = _passed(connection, statement, key, page, newest_first)
     if place is None and page.skip:
@@ -41,7 +42,7 @@ def _passed(
     page: Page,
     newest_first: bool,
 ) -> int | None:
-    """The key after which the page begins. None: the first row, or there is no such page."""
+    """Return the key after which the page begins. None means the first row, or that there is no such page."""
     place, left = page.after, page.skip
     keys = statement.with_only_columns(key.label("key"))
     while left:

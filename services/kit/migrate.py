@@ -1,9 +1,10 @@
-"""Brings a service's tables to the newest version, and seeds them. The only importer of Alembic.
+"""Brings a service's tables to the newest version, and seeds them. The only module that imports Alembic.
 
-The shop may run meanwhile. On SQLite all migrations are one transaction, which has the file's lock. On
-PostgreSQL each is a transaction of its own, so what is done stays done, with limits of its own: a statement
-may take long (a large table), but waits only shortly for a lock, because whoever comes after it waits behind
-it; then it is tried again. Indexes are built by `services.kit.online`, without keeping out writers.
+The shop may run meanwhile. On SQLite all migrations are one transaction, which holds the file's lock. On
+PostgreSQL each migration is a transaction of its own, so those that succeeded are kept. Its timeouts differ
+from a service's: a statement may run long (a large table) but waits only briefly for a lock, because
+everybody who asks for that lock later queues behind it; then the migration is tried again. Indexes are built
+by `services.kit.online`, without blocking writers.
 """
 
 import asyncio
@@ -29,13 +30,14 @@ from services.kit.transient import translated, why_refused
 if TYPE_CHECKING:
     import asyncpg
 
-#: Seconds to wait for another migration of the same database, and for a lock of SQLite's.
+#: Seconds to wait for another migration of the same database, and for SQLite's lock.
 LOCK_TIMEOUT = 60.0
-#: On PostgreSQL: seconds that a statement waits for a lock, and that it may take.
+#: On PostgreSQL: seconds that a statement waits for a lock, and seconds that it may run.
 DDL_LOCK_TIMEOUT, DDL_TIMEOUT = 2.0, 3600.0
-#: Attempts to have the lock, and seconds between two: the first bound, doubled up to the last.
+#: Attempts to acquire the lock, and the backoff between two in seconds: the first pause, doubled up to the
+#: last.
 ATTEMPTS, FIRST_PAUSE, LAST_PAUSE = 30, 0.5, 10.0
-#: Seconds to wait for a database that is not there, and between two attempts.
+#: Seconds to wait for a database that does not answer, and seconds between two attempts.
 REACH_TIMEOUT, REACH_INTERVAL = 20.0, 0.25
 _KIT = Path(__file__).parent / "migrations"
 
@@ -49,20 +51,23 @@ async def migrate(
     options: Mapping[str, Any] | None = None,
     role: roles.Role | None = None,
 ) -> None:
-    """Runs every migration that the database lacks, then the service's seed.
+    """Run every migration that the database lacks, then the service's seed.
 
     Args:
+        url: The database, as in `services.kit.db.Database`.
+        service: The service's name.
         seed: Whether to fill a new database.
-        options: For the service's seed.
-        revision: The last migration to run; for tests of those after it.
-        role: Whom the service logs in as, on PostgreSQL; None: as whoever migrates.
+        revision: The last migration to run; for tests of later migrations.
+        options: Arguments of the service's seed.
+        role: The role that the service logs in as, on PostgreSQL. If None, it uses the role that migrates.
 
-    Safe to repeat, and safe when two run at once: the second waits, then finds nothing to do. A database
-    that is not there is waited for.
+    It is safe to repeat and safe to run twice at once: the second run waits, then finds nothing to do. If the
+    database does not answer yet, it waits for it.
 
     Raises:
-        ConfigError: the database lets nobody in, the URL is none, or the role cannot be made.
-        Unavailable: it is out of reach for longer than `REACH_TIMEOUT`, or a lock was not had in `ATTEMPTS`.
+        ConfigError: the database refuses the login, the URL is not valid, or the role cannot be created.
+        Unavailable: the database is out of reach for longer than `REACH_TIMEOUT`, or a lock was not acquired
+            in `ATTEMPTS` attempts.
     """
     on_sqlite = url.startswith("sqlite")
     wait = LOCK_TIMEOUT if on_sqlite else DDL_LOCK_TIMEOUT
@@ -78,14 +83,14 @@ async def migrate(
 
 @asynccontextmanager
 async def _exclusively(url: str, service: str) -> AsyncIterator[None]:
-    """Lets nobody else migrate this service until the end of the block.
+    """Hold the service's migration lock until the end of the block.
 
-    The lock is asked for again and again: a statement that waited for it would hold a snapshot, for whose
-    end CREATE INDEX CONCURRENTLY waits. It belongs to a transaction because a pooler may give each one
-    another connection.
+    The lock is polled for: a statement that waited for it would hold a snapshot, for whose end CREATE INDEX
+    CONCURRENTLY waits. It belongs to a transaction because a pooler may give each transaction another
+    connection.
 
     Raises:
-        Unavailable: another migration has it for longer than `LOCK_TIMEOUT`.
+        Unavailable: another migration holds the lock for longer than `LOCK_TIMEOUT`.
     """
     from services.kit import dsn, postgres
 
@@ -103,7 +108,7 @@ async def _exclusively(url: str, service: str) -> AsyncIterator[None]:
 
 
 async def _locked(connection: "asyncpg.Connection", service: str) -> bool:
-    """Whether the lock is had, by a transaction that stays open."""
+    """Try to take the lock in a transaction that stays open. Return whether it was acquired."""
     transaction = connection.transaction()
     await transaction.start()
     if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext($1))", service):
@@ -115,7 +120,7 @@ async def _locked(connection: "asyncpg.Connection", service: str) -> bool:
 
 
 async def _tried(db: Database, revision: str, *, concurrently: bool) -> None:
-    """Upgrades; again where a lock was not had. Migrations that are done are not repeated."""
+    """Run the migrations, and try again if a lock was not acquired. Completed migrations are not repeated."""
     pause = FIRST_PAUSE
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -129,7 +134,12 @@ async def _tried(db: Database, revision: str, *, concurrently: bool) -> None:
 
 
 async def _reach(db: Database) -> None:
-    """Returns when the database answers."""
+    """Wait until the database answers.
+
+    Raises:
+        ConfigError: the database refuses the connection, and waiting does not help.
+        Unavailable: it did not answer for `REACH_TIMEOUT`.
+    """
     give_up = asyncio.get_running_loop().time() + REACH_TIMEOUT
     while True:
         try:
@@ -144,8 +154,11 @@ async def _reach(db: Database) -> None:
 
 
 def _concurrently(url: str) -> bool:
-    """Whether an index can be built outside of a transaction. Behind a pooler that shares its connections by
-    the transaction, what is outside of one has no `search_path`."""
+    """Return whether an index can be built outside of a transaction.
+
+    Not on SQLite, and not behind a pooler that shares connections per transaction: a statement outside of a
+    transaction has no `search_path` there.
+    """
     return not url.startswith("sqlite") and make_url(url).query.get("pooling") != "transaction"
 
 

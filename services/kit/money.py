@@ -1,4 +1,6 @@
-"""Money: a double on the wire because the contract says so, integer cents inside."""
+"""Converts money between the wire, where the contract has a double, and integer cents, which everything else
+uses.
+"""
 
 import math
 
@@ -7,17 +9,17 @@ MAX_CENTS = 1_000_000_000_000
 
 
 class MoneyError(ValueError):
-    """The number is no amount of money; the text says why."""
+    """A number is not a valid amount of money; the text says why."""
 
 
 def to_cents(value: float) -> int:
-    """The exact number of cents that a double stands for.
+    """Return the exact number of cents that a double stands for.
 
-    `value * 100` is at most two roundings away from a whole number, far less than half a cent below
-    2**51 cents; so rounding finds the only candidate and dividing (correctly rounded) proves it.
+    `value * 100` is at most two roundings away from a whole number, far less than half a cent below 2**51
+    cents. So rounding finds the only candidate, and dividing (correctly rounded) proves it.
 
     Raises:
-        MoneyError: if it is negative, not finite, finer than a cent, or above `MAX_CENTS`.
+        MoneyError: it is negative, not finite, finer than a cent, or above `MAX_CENTS`.
     """
     if not math.isfinite(value):
         raise MoneyError("must be a finite number")
@@ -32,5 +34,5 @@ def to_cents(value: float) -> int:
 
 
 def from_cents(cents: int) -> float:
-    """The double nearest to that amount; `to_cents` of it gives the cents back."""
+    """Return the double nearest to an amount in cents; `to_cents` converts it back exactly."""
     return cents / 100

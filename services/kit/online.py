@@ -1,4 +1,4 @@
-"""What migrations do to large tables while the shop runs."""
+"""Schema changes that migrations make to large tables while the shop runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,17 +16,17 @@ def create_index(
     where: str = "",
     **options: Any,
 ) -> None:
-    """For a migration: build an index without keeping out writers, on PostgreSQL.
+    """Build an index without blocking writers, on PostgreSQL. For a migration.
 
-    There it is built outside of a transaction, so a migration that calls this does nothing else than call it
-    and what may be repeated: where the build is broken off, the next attempt begins with dropping what is
-    left of it. On SQLite, and behind a pooler that shares connections by the transaction, it is built in the
-    migration's transaction.
+    There it is built outside of a transaction. So a migration that calls this must do nothing else that
+    cannot be repeated: if the build is interrupted, the next attempt first drops what is left of it. On
+    SQLite, and behind a pooler that shares connections per transaction, the index is built in the migration's
+    transaction.
 
     Args:
         op: `alembic.op`.
         where: The condition of a partial index.
-        options: More of `op.create_index`, such as `postgresql_using`.
+        options: Further arguments of `op.create_index`, such as `postgresql_using`.
     """
     if where:
         options |= {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
@@ -35,7 +35,7 @@ def create_index(
         op.create_index(name, table, list(columns), unique=unique, if_not_exists=True, **options)
         return
     with context.autocommit_block():
-        # It locks out nobody, and waits for the transactions that have begun before: these may take a while.
+        # It blocks nobody, but waits for the transactions that began earlier, which may take a while.
         wait = op.get_bind().scalar(sa.text("SELECT current_setting('lock_timeout')"))
         op.execute("SET lock_timeout = 0")
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)

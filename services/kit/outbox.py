@@ -1,8 +1,9 @@
-"""The outbox of a service: events written with the change that they tell of, delivered later by a relay.
+"""The outbox of a service: events written in the transaction that they report, and delivered later by a
+relay.
 
-One table in the service's own schema. A row is deleted when its event has been delivered; until then its
-key's later rows wait for it. One that its receiver refuses for good stays as a dead letter, with the
-reason, and nothing waits for it. `services.kit.relay` delivers.
+It is one table in the service's own schema. A row is deleted when its event has been delivered; until then
+later rows of the same key wait. An event that its receiver refuses for good stays as a dead letter with the
+reason, and blocks nothing. `services.kit.relay` delivers.
 """
 
 from collections import defaultdict
@@ -15,10 +16,10 @@ from services.kit.db import Database
 from services.kit.online import create_index
 from services.kit.relay import OutboxEvent, Outcome, Waiting
 
-#: Events of one key that are taken at once.
+#: The most events of one key that are taken at once.
 PER_KEY = 20
 MAX_TOPIC, MAX_KEY, MAX_EVENT_ID = 50, 100, 200
-#: Characters that are kept of why an event was refused for good.
+#: The most characters that are kept of the reason why an event was refused for good.
 MAX_REFUSED = 500
 
 table = sa.Table(
@@ -30,10 +31,10 @@ table = sa.Table(
     sa.Column("event_id", sa.String(MAX_EVENT_ID), nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
-    # Of a key's first row: not before then, because it failed or because a replica is at it.
+    # When a key's first row is next delivered: later than now if it failed or if a replica has leased it.
     sa.Column("due", sa.Double, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    # Why it is a dead letter; of those that are to be delivered NULL.
+    # Why the event is a dead letter; NULL if it is still to be delivered.
     sa.Column("refused", sa.String(MAX_REFUSED)),
     sa.Index("outbox_due", "topic", "due"),
     sa.Index("outbox_key", "topic", "key", "position"),
@@ -46,7 +47,7 @@ table = sa.Table(
 
 
 def create(op: Any) -> None:
-    """For a migration: `create(alembic.op)` makes the table, in its first version."""
+    """Create the first version of the table. For a migration: `create(alembic.op)`."""
     op.create_table(
         "outbox",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -64,19 +65,21 @@ def create(op: Any) -> None:
 
 
 def add_refused(op: Any) -> None:
-    """For a migration: `add_refused(alembic.op)` brings the table from its first version to its second."""
+    """Bring the table from its first version to its second. For a migration: `add_refused(alembic.op)`."""
     op.add_column("outbox", sa.Column("refused", sa.String(500)))
 
 
 def index_counts(op: Any) -> None:
-    """For a migration of its own, see `services.kit.online`: `index_counts(alembic.op)` makes the indexes of
-    the third version, by which what waits is counted."""
+    """Create the indexes of the third version, which serve to count undelivered events.
+
+    For a migration of its own, see `services.kit.online`: `index_counts(alembic.op)`.
+    """
     create_index(op, "outbox_alive", "outbox", ["topic", "position"], where="refused IS NULL")
     create_index(op, "outbox_dead", "outbox", ["topic"], where="refused IS NOT NULL")
 
 
 def row(topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """An event as `add_all` takes it; see `add`."""
+    """Return an event in the form that `add_all` takes; see `add` for the arguments."""
     return {
         "topic": topic,
         "key": key,
@@ -91,16 +94,16 @@ def row(topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: fl
 def add(
     connection: sa.Connection, topic: str, key: str, event_id: str, payload: Mapping[str, Any], now: float
 ) -> None:
-    """Writes an event in the caller's transaction; call `Relay.wake` after the commit.
+    """Write an event in the caller's transaction; call `Relay.wake` after the commit.
 
-    Events of a key are delivered in the order of their transactions only if these exclude each other: let
-    each of them first change the row that the key stands for.
+    Events of a key are delivered in the order of their transactions only if these transactions exclude each
+    other: each must first change the row that the key stands for.
 
     Args:
-        connection: Of the transaction.
-        topic: Which receiver.
-        key: What it is about.
-        event_id: Unique; by it the receiver takes the event once.
+        connection: The connection of the transaction.
+        topic: Names the receiver.
+        key: What the event is about.
+        event_id: Unique. The receiver uses it to accept the event only once.
         payload: JSON, for the receiver's adapter.
         now: Unix seconds.
     """
@@ -108,14 +111,14 @@ def add(
 
 
 def add_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Several at once, each as `row` makes it."""
+    """Write several events at once, each as `row` returns it."""
     if rows:
         connection.execute(sa.insert(table), rows)
 
 
 _earlier = table.alias("earlier")
 _ALIVE = table.c.refused.is_(None)
-#: The first rows of keys, those due longest first.
+#: The first row of each key, the longest overdue first.
 _FIRST = (
     sa.select(table.c.position)
     .where(
@@ -146,7 +149,7 @@ _DEAD = (
     .where(table.c.position == sa.bindparam("this"))
     .values(refused=sa.bindparam("why"), due=sa.bindparam("never"))
 )
-#: When a dead letter is due: no look finds it.
+#: The due time of a dead letter, which no query for due events reaches.
 _NEVER = 1e18
 _DEAD_LETTERS: sa.Select[Any] = (
     sa.select(table.c.topic, table.c.key, table.c.event_id, table.c.created_at, table.c.refused)
@@ -154,12 +157,12 @@ _DEAD_LETTERS: sa.Select[Any] = (
     # Sorted after the look into their index: in the order of the table, SQLite would read all of it.
     .order_by(table.c.position + 0)
 )
-#: What waits is counted up to this, so that a count costs the same however much waits.
+#: Undelivered events are counted up to this number, so that counting has a bounded cost.
 MAX_COUNTED = 10_000
 
 
 def _at_most(alive: bool) -> sa.ScalarSelect[Any]:
-    """The number of a topic's events, or of its dead letters, up to `MAX_COUNTED`."""
+    """Return a query that counts a topic's undelivered events, or its dead letters, up to `MAX_COUNTED`."""
     those = sa.select(sa.literal(1).label("one")).where(
         table.c.topic == sa.bindparam("of"), _ALIVE if alive else ~_ALIVE
     )
@@ -177,7 +180,7 @@ _WAITING = sa.select(_at_most(alive=True), _OLDEST, _at_most(alive=False))
 
 
 def _of_keys() -> sa.Select[Any]:
-    """The first events of some keys, in their order."""
+    """Return a query for the first events of some keys, in their order."""
     columns = [c for c in table.c if c.name not in ("due", "refused")]
     place = sa.func.row_number().over(partition_by=table.c.key, order_by=table.c.position).label("place")
     in_keys = table.c.key.in_(sa.bindparam("keys", expanding=True))
@@ -191,14 +194,14 @@ _OF_KEYS = _of_keys()
 
 
 class SqlQueue:
-    """`services.kit.relay.Queue` over SQLite or PostgreSQL."""
+    """A `services.kit.relay.Queue` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def take(self, topic: str, now: float, until: float, limit: int) -> Sequence[Sequence[OutboxEvent]]:
-        """See `services.kit.relay.Queue`."""
-        # A look that finds nothing, as most do, takes no lock.
+        """Implement `services.kit.relay.Queue.take`."""
+        # Most queries find nothing; they take no lock.
         first = {"of": topic, "now": now, "most": limit}
         positions = await self._db.read(lambda connection: connection.scalars(_FIRST, first).all())
         if not positions:
@@ -210,11 +213,11 @@ class SqlQueue:
         return await self._db.write(take)
 
     async def settle(self, outcome: Outcome) -> None:
-        """See `services.kit.relay.Queue`."""
+        """Implement `services.kit.relay.Queue.settle`."""
         await self._db.write(lambda connection: _settle(connection, outcome))
 
     async def waiting(self, topics: Collection[str]) -> Mapping[str, Waiting]:
-        """See `services.kit.relay.Queue`."""
+        """Implement `services.kit.relay.Queue.waiting`."""
 
         def count(connection: sa.Connection) -> dict[str, Waiting]:
             counted = ((topic, connection.execute(_WAITING, {"of": topic}).one()) for topic in topics)
@@ -224,12 +227,18 @@ class SqlQueue:
 
 
 async def dead_letters(db: Database) -> Sequence[sa.Row[Any]]:
-    """Those of a service, oldest first: `topic`, `key`, `event_id`, `created_at`, and why, as `refused`."""
+    """Return a service's dead letters, the oldest first.
+
+    A row has `topic`, `key`, `event_id`, `created_at` and, in `refused`, the reason.
+    """
     return await db.read(lambda connection: connection.execute(_DEAD_LETTERS).all())
 
 
 async def put_back(db: Database, now: float) -> int:
-    """Has dead letters delivered after all, because their receiver takes them now; how many there were."""
+    """Mark all dead letters for delivery again, because their receiver accepts them now.
+
+    Return how many there were.
+    """
     again = sa.update(table).where(~_ALIVE).values(refused=None, due=now, attempts=0)
     return await db.write(lambda connection: connection.execute(again).rowcount)
 
@@ -241,14 +250,16 @@ def _settle(connection: sa.Connection, outcome: Outcome) -> None:
         values = {"this": event.position, "why": why[:MAX_REFUSED], "never": _NEVER}
         connection.execute(_DEAD, values)
     for event, due in outcome.failed:
-        # The rows behind it too, or each look would find them and pass them over.
+        # The later rows of the key too, otherwise each query would find them and skip them.
         key = (table.c.topic == event.topic, table.c.key == event.key, _ALIVE)
         later = {"due": due, "attempts": event.attempts + 1}
         connection.execute(sa.update(table).where(*key).values(later))
 
 
 def _lease(connection: sa.Connection, positions: Sequence[int], now: float, until: float) -> list[str]:
-    """The keys of those rows that are still due; another replica's relay may have been faster."""
+    """Lease the rows that are still due and return their keys; another replica's relay may have been
+    faster.
+    """
     rows = connection.execute(_DUE, {"these": positions, "now": now}).all()
     if rows:
         connection.execute(_LEASE, {"these": [row.position for row in rows], "until": until})

@@ -2,7 +2,7 @@
 
 A listing is ordered by a key: an id or a cursor that never changes and is never used twice. A page begins
 after the key with which the one before ended, so what is added or removed meanwhile shifts nothing, and a
-deep page costs as much as the first. A page token says that key, and to which listing it belongs.
+deep page costs as much as the first. A page token holds that key and identifies the listing it belongs to.
 
 Clients of the first version ask for pages by number, from 1, and 0 means the first. A number is a count of
 rows, so those rows are passed over in an index, a bounded number in a statement.
@@ -19,8 +19,8 @@ from services.kit.validation import INT32_MAX, Check
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
-#: The key of the trailing metadata in which a call tells the token of the next page. Not in the messages: a
-#: product that is listed is the same as one that is asked for by its id.
+#: The trailing metadata key of the next page's token. It is not in the messages: a
+#: product in a listing is the same message as one that is fetched by its id.
 NEXT_PAGE_TOKEN = "next-page-token"
 #: The version of a token, the listing's digest, the key.
 _TOKEN = struct.Struct("!B6sq")
@@ -35,9 +35,9 @@ class Page:
     """A slice of a listing.
 
     Args:
-        limit: Rows, from 1 to `MAX_SIZE`.
-        skip: Rows to pass over first.
-        after: The key after which it begins; None begins with the first row.
+        limit: The number of rows, from 1 to `MAX_SIZE`.
+        skip: The number of rows to skip first.
+        after: The key after which the page begins; None begins with the first row.
     """
 
     limit: int = DEFAULT_SIZE
@@ -47,14 +47,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """A page's items. `last` is the key of the last of them if more follow, else None."""
+    """The items of a page. If more follow, `last` is the key of the last item, else None."""
 
     items: Sequence[T] = ()
     last: int | None = None
 
     @classmethod
     def of(cls, found: Sequence[T], limit: int, key: Callable[[T], int]) -> "Slice[T]":
-        """Return the slice of up to `limit` items, of which one more was looked for."""
+        """Return the slice of up to `limit` items.
+
+        `found` may hold one item more, which shows that more follow.
+        """
         more = len(found) > limit
         return cls(found[:limit], key(found[limit - 1]) if more else None)
 
@@ -64,7 +67,7 @@ class Slice(Generic[T]):
 
 
 class Paged(Protocol):
-    """A request for a page, as protobuf has it."""
+    """A protobuf request for a page."""
 
     @property
     def page(self) -> int: ...
@@ -75,29 +78,29 @@ class Paged(Protocol):
 
 
 class Trailed(Protocol):
-    """A call that is served, as grpc has it."""
+    """The part of a gRPC call's context that sets trailing metadata."""
 
     def set_trailing_metadata(self, trailing_metadata: tuple[tuple[str, str], ...], /) -> None: ...
 
 
 class Listing:
-    """A listing under one filter. Its tokens are of no use with another filter, which they say.
+    """A listing under one filter. Its page tokens are rejected with any other filter.
 
     Args:
-        name: Of what is listed; unique in the shop.
-        filters: The values that decide which rows belong to it.
+        name: Names the listing; unique in the shop.
+        filters: The values that decide which rows belong to the listing.
     """
 
     def __init__(self, name: str, *filters: int | str) -> None:
         self._digest = hashlib.blake2s(repr((name, *filters)).encode(), digest_size=6).digest()
 
     def page(self, check: Check, request: Paged) -> Page:
-        """The slice that a request asks for.
+        """Return the page that a request asks for.
 
         Args:
-            check: Notes a negative `page` or `page_size`, a `page_token` that is none of this listing, and
-                `page` together with `page_token`.
-            request: `page_size` 0 means `DEFAULT_SIZE`, more than `MAX_SIZE` means `MAX_SIZE`.
+            check: Records a negative `page` or `page_size`, a `page_token` that does not belong to this
+                listing, and `page` together with `page_token`.
+            request: `page_size` 0 means `DEFAULT_SIZE`; more than `MAX_SIZE` means `MAX_SIZE`.
         """
         page, size, token = request.page, request.page_size, request.page_token
         check.that(page >= 0, "page", "must not be negative")
@@ -110,13 +113,15 @@ class Listing:
         return Page(limit, min(max(page - 1, 0) * limit, INT32_MAX))
 
     def items(self, context: Trailed, found: Slice[T]) -> Sequence[T]:
-        """The items of a page. The call will end with the token of the next page, if there is one."""
+        """Return the items of a page, and send the token of the next page, if any, in the call's trailing
+        metadata.
+        """
         if found.last is not None:
             context.set_trailing_metadata(((NEXT_PAGE_TOKEN, self.token(found.last)),))
         return found.items
 
     def token(self, key: int) -> str:
-        """The token of the page that begins after a key."""
+        """Return the token of the page that begins after a key."""
         return base64.urlsafe_b64encode(_TOKEN.pack(_VERSION, self._digest, key)).decode()
 
     def _key(self, check: Check, token: str) -> int | None:

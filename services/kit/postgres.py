@@ -1,4 +1,4 @@
-"""PostgreSQL. See `services.kit.db`; imported only where it is used, for its megabytes."""
+"""The PostgreSQL engine of `services.kit.db`. Imported only where it is used, because it needs megabytes."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -17,22 +17,23 @@ from services.kit.background import repeating
 from services.kit.db import STATEMENT_TIMEOUT
 from services.kit.dsn import Dsn
 
-#: Seconds after which PostgreSQL ends a transaction that says nothing.
+#: Seconds after which PostgreSQL ends a transaction that is idle.
 IDLE_TIMEOUT = 10.0
-#: Connections that a pool keeps open, and seconds between two times that it makes sure of it: a pool that
-#: grows only when it must does so when everything is slow, or when the way to the database is disturbed.
+#: The connections that a pool keeps open, and seconds between two checks of that number. A pool that
+#: grows only on demand does so when everything is slow, or while the network to the database is disturbed.
 MIN_OPEN, FILL_INTERVAL = 2, 10.0
-#: Seconds that the driver waits longer than PostgreSQL itself would: then the server is gone without a word.
+#: Seconds that the driver waits longer than PostgreSQL itself would. After that the server must have
+#: vanished.
 _SILENCE = 5.0
 
 T = TypeVar("T")
 
 
 class Pool:
-    """`services.kit.db.Engine` on PostgreSQL.
+    """The `services.kit.db.Engine` for PostgreSQL.
 
     Args:
-        dsn: Where.
+        dsn: The connection settings.
         service: The schema.
         timeout: Seconds to wait for a lock or a connection.
         statement_timeout: Seconds after which PostgreSQL ends a statement.
@@ -63,11 +64,11 @@ class Pool:
             return await connection.run_sync(work)
 
     def filled(self) -> AbstractAsyncContextManager[None]:
-        """Keeps `MIN_OPEN` connections open until the end of the block."""
+        """Keep `MIN_OPEN` connections open until the end of the block."""
         return repeating(self.fill, FILL_INTERVAL, "filling of the database's pool")
 
     async def fill(self) -> None:
-        """Opens connections until there are `MIN_OPEN`, or as many as the pool may have.
+        """Open connections until there are `MIN_OPEN`, or as many as the pool may have.
 
         Raises:
             OSError, sqlalchemy.exc.DBAPIError: the database is out of reach.
@@ -81,7 +82,10 @@ class Pool:
 
 
 async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
-    """A connection outside of the pool, of asyncpg itself."""
+    """Open an asyncpg connection outside of the pool.
+
+    `timeout` is in seconds, to connect and for each command.
+    """
     _, options = dsn.url.get_dialect()().create_connect_args(dsn.url)
     for name in [name for name in options if name.startswith("prepared_statement_")]:
         del options[name]  # SQLAlchemy's own
@@ -119,11 +123,11 @@ def _engine(dsn: Dsn, service: str, timeout: float, statement_timeout: float) ->
 
 
 def _apply_settings(engine: AsyncEngine, dsn: Dsn, settings: Callable[..., str]) -> None:
-    """Has our settings hold for every statement.
+    """Make our settings hold for every statement.
 
-    Not as startup parameters: PgBouncer refuses those that it does not know. One statement for a connection
-    costs as little. Where the pooler may give each transaction another connection, whose last user was
-    another service, they are set in each transaction.
+    They are not startup parameters, because PgBouncer refuses those that it does not know; one statement per
+    connection costs as little. If the pooler may give each transaction another connection, whose last user
+    may have been another service, the settings are set in each transaction.
     """
     if dsn.pooling == "transaction":
         setting = settings(local=True)
@@ -143,13 +147,13 @@ def _apply_settings(engine: AsyncEngine, dsn: Dsn, settings: Callable[..., str])
 
 
 def _check_pooler(dsn: Dsn, backend: int, told: int) -> None:
-    """Refuses a pooler that the URL does not tell of.
+    """Raise ConfigError if a pooler answers that the URL does not declare.
 
-    Its clients share connections, and with them `search_path`: a service would read another's tables.
+    Clients of a pooler share connections, and with them `search_path`: a service would read another's tables.
 
     Args:
-        backend: PostgreSQL's process, as it says itself.
-        told: As whoever took our connection said it was.
+        backend: The process id that PostgreSQL itself reports.
+        told: The process id that was reported when the connection was accepted.
     """
     if backend != told and not dsn.pooling:
         where = dsn.url.host or dsn.url.query.get("host")
@@ -166,7 +170,7 @@ def _name(service: str) -> dict[str, str]:
 
 
 def _set(service: str, timeout: float, statement_timeout: float, *, local: bool) -> str:
-    """The statement that sets what holds for a service's connections, or `local`, for one transaction."""
+    """Return the statement that applies our settings to a connection or, if `local`, to one transaction."""
     settings = {
         "search_path": f'"{service}"',
         "statement_timeout": _ms(statement_timeout),
@@ -183,9 +187,9 @@ def _ms(seconds: float) -> str:
 
 
 def _refuse_closed(connection: Any, *_: object) -> None:
-    """Has the pool connect anew where the database has closed the connection.
+    """Make the pool reconnect if the database has closed the connection.
 
-    The event loop has noticed that by itself, so asking is free, where `pool_pre_ping` costs each
+    The event loop has already noticed the close, so the check is free, while `pool_pre_ping` costs each
     transaction a round trip.
     """
     if connection.driver_connection.is_closed():
@@ -193,7 +197,7 @@ def _refuse_closed(connection: Any, *_: object) -> None:
 
 
 def _forget_values(context: ExceptionContext) -> None:
-    """Takes PostgreSQL's detail, which tells values of keys and rows, out of what may be logged."""
+    """Remove PostgreSQL's error detail, which holds values of keys and rows, from what may be logged."""
     error: BaseException | None = context.sqlalchemy_exception
     while error is not None:
         error.args = tuple(str(a).partition("\nDETAIL:")[0] for a in error.args)

@@ -1,12 +1,12 @@
-"""Which calls matter more than others where a service gets more than it can do: checkout before browsing.
+"""The admission priority of every method: checkout comes before browsing when a service is overloaded.
 
-One table for all services, since a checkout goes through several of them. The operator's
-MESH_ADMISSION_PRIORITIES holds before it, method by method. See mesh/docs/admission.md.
+It is one table for all services, since a checkout passes through several of them. The operator's
+MESH_ADMISSION_PRIORITIES overrides it, method by method. See mesh/docs/admission.md.
 """
 
 from collections.abc import Mapping
 
-#: What places and pays an order, and what nobody can do anything without. Refused last.
+#: Methods that place and pay an order, and those that everything else depends on. Rejected last.
 _CRITICAL = {
     "OrderService": ("CreateOrder", "RecordRefund"),
     "PaymentService": ("ProcessPayment", "VoidPayment"),
@@ -14,7 +14,7 @@ _CRITICAL = {
     # Without the keys no service verifies a token.
     "UserService": ("Login", "RefreshToken", "ExchangeToken", "GetVerificationKeys"),
 }
-#: What a visitor can do without for a moment: lists, searches, talk, statistics. Refused first.
+#: Methods that a visitor can do without for a moment: lists, searches, chat, statistics. Rejected first.
 _SHEDDABLE = {
     "OrderService": ("ListOrders",),
     "PaymentService": ("GetPaymentHistory", "StreamPayments"),
@@ -22,7 +22,7 @@ _SHEDDABLE = {
     "UserService": ("ListUsers",),
     "NotificationService": ("ListNotifications", "StreamNotifications"),
     "ChatService": ("GetRoomHistory", "GetOnlineUsers"),
-    # Before what people look at goes what services tell: it is sent again until it is taken.
+    # Events come before views of them: their senders repeat a rejected event until it is accepted.
     "AnalyticsService": ("GetMetrics", "StreamMetrics", "GetDashboard"),
 }
 
@@ -31,5 +31,5 @@ def _by_name(priority: str, methods: Mapping[str, tuple[str, ...]]) -> dict[str,
     return {f"ecommerce.{service}/{name}": priority for service, names in methods.items() for name in names}
 
 
-#: By method. Every other one has `default`.
+#: The priority of each method. Every other method has `default`.
 PRIORITIES: Mapping[str, str] = {**_by_name("critical", _CRITICAL), **_by_name("sheddable", _SHEDDABLE)}

@@ -1,9 +1,10 @@
-"""The relay of an outbox: takes what is due, delivers it, and tries again later what could not be.
+"""The relay of an outbox: delivers the events that are due, and retries failed deliveries later.
 
-Each topic has a loop of its own, so that a receiver that hangs holds up nobody else's events. Within a
-topic events go out in order per key, keys side by side. Of several replicas' relays one at a time has a
-key, by a lease in the database. A delivery whose outcome was not recorded is repeated: the receiver takes
-an event once by its id. What it refuses for good is set aside: a dead letter, which holds up nothing.
+Each topic has a loop of its own, so that a receiver that hangs does not delay other receivers' events. Within
+a topic, the events of one key are delivered in order, and different keys in parallel. Of several replicas'
+relays one at a time owns a key, by a lease in the database. A delivery whose outcome was not recorded is
+repeated; the receiver accepts an event once by its id. An event that the receiver refuses for good becomes a
+dead letter, which blocks nothing.
 """
 
 import asyncio
@@ -23,26 +24,26 @@ from services.kit.background import repeating
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks for what is due; for what this process added itself it looks at once, or as
-#: good as that: what is added within GATHER seconds goes together, as each round costs two transactions.
+#: Poll interval for due events in seconds. Events that this process adds itself are looked for at once,
+#: or after GATHER seconds, so that events added together share a round: each round costs two transactions.
 TICK, GATHER = 1.0, 0.05
-#: Seconds between two counts of what waits.
+#: Seconds between two counts of undelivered events.
 COUNT_INTERVAL = 5.0
 #: Seconds that one delivery may take.
 DEADLINE = 5.0
-#: Seconds for which a key belongs to the replica that took it, and of these the ones in which deliveries
-#: are begun: time is left for the last of them, and to record what came of it.
+#: Seconds for which a replica leases a key, and seconds of the lease within which it begins deliveries:
+#: the rest is for the last delivery, and to record its outcome.
 LEASE, BEGIN_WITHIN = 15.0, 5.0
-#: Keys that a topic's loop delivers at the same time.
+#: The most keys that a topic's loop delivers at the same time.
 WIDTH = 16
-#: Seconds until a key is tried again: the first bound, doubled with each attempt up to the last; jittered.
+#: Backoff of a key in seconds: the first bound, doubled with each attempt up to the last, with jitter.
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 60.0
-#: Seconds that a topic pauses when nothing at all could be delivered: bounds, as above.
+#: Backoff of a topic, in seconds, when no event at all could be delivered: bounds, as above.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
-#: Failed deliveries (about a quarter of an hour) after which an event that is refused is a dead letter. Not
-#: at the first: in a rolling upgrade an old replica may refuse what the new ones take.
+#: Failed deliveries (about a quarter of an hour) after which a refused event becomes a dead letter. Not
+#: at the first: in a rolling upgrade an old replica may refuse what the new ones accept.
 PATIENCE = 20
-#: Seconds that deliveries under way get at exit.
+#: Seconds that deliveries in flight get to finish at exit.
 GRACE = 3.0
 
 
@@ -51,21 +52,21 @@ class Undelivered(Exception):  # noqa: N818
 
 
 class Refused(Undelivered):
-    """The receiver is well, and will not take this event however often it is told."""
+    """The receiver works, and will never accept this event."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
-    """Something to be told to another service, at least once, in order per key.
+    """An event for another service, delivered at least once and in order per key.
 
     Args:
-        position: Its place in the outbox.
-        topic: Which receiver.
-        key: What it is about, such as an order; events of one key are told in order.
-        event_id: By which the receiver knows it again.
+        position: Its position in the outbox.
+        topic: Names the receiver.
+        key: What the event is about, such as an order. The events of one key are delivered in order.
+        event_id: Lets the receiver recognize the event when it is delivered again.
         payload: JSON.
         created_at: Unix seconds.
-        attempts: Failed deliveries, of this event or of those before it.
+        attempts: The number of failed deliveries of this event or of earlier ones of its key.
     """
 
     position: int
@@ -79,8 +80,10 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What of a topic is not delivered yet: how many events, and since when (Unix seconds) the oldest; and
-    how many dead letters there are beside them."""
+    """The undelivered events of a topic: their number, and the creation time of the oldest in Unix seconds.
+
+    `dead` is the number of dead letters, which are not among them.
+    """
 
     count: int
     oldest: float
@@ -89,8 +92,9 @@ class Waiting:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a round: what was delivered, what failed and is due again at a time, and what is dead, and
-    why."""
+    """The outcome of a round: delivered events; failed ones, each with the Unix time at which it is due
+    again; and dead letters, each with the reason.
+    """
 
     delivered: list[OutboxEvent] = field(default_factory=list)
     failed: list[tuple[OutboxEvent, float]] = field(default_factory=list)
@@ -101,19 +105,23 @@ class Outcome:
 
 
 class Queue(Protocol):
-    """The outbox, as the relay uses it. Each method is at most one transaction."""
+    """The outbox that a relay reads. Each method is at most one transaction."""
 
     async def take(self, topic: str, now: float, until: float, limit: int) -> Sequence[Sequence[OutboxEvent]]:
-        """Leases up to `limit` due keys of a topic until then; their events, in order."""
+        """Lease up to `limit` due keys of a topic until the Unix time `until`.
+
+        Return the events of each key, in order.
+        """
         ...
 
     async def settle(self, outcome: Outcome) -> None:
-        """Forgets what was delivered; the key of an event that failed is due again at the time given; what is
-        dead is kept, and never taken again."""
+        """Delete delivered events, schedule the keys of failed ones for the times given, and set dead letters
+        aside.
+        """
         ...
 
     async def waiting(self, topics: Collection[str]) -> Mapping[str, Waiting]:
-        """By topic. What is more than the queue cares to count is told as that many."""
+        """Return the undelivered events of each topic. Counts may be capped."""
         ...
 
 
@@ -122,14 +130,14 @@ Deliver = Callable[[OutboxEvent], Awaitable[object]]
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One topic's loop."""
+    """The loop of one topic."""
 
     topic: str
     deliver: Deliver
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Held while events are under way.
+    #: Held while deliveries are in flight.
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: Grows again with success, as a receiver that was away is not to be met by everything at once.
+    #: Grows back after success, so that a receiver that was down does not get everything at once.
     width: int = WIDTH
     pause: float = FIRST_PAUSE
     failing: bool = False
@@ -138,13 +146,13 @@ class _Line:
 
 
 class Relay:
-    """Delivers an outbox; an async context manager that ends with the deliveries under way.
+    """Delivers an outbox. It is an async context manager; leaving it waits for deliveries in flight.
 
     Args:
         queue: The outbox.
-        receivers: By topic, what tells an event to its receiver. Raises where it could not.
-        now: Unix seconds.
-        rng: For the waits.
+        receivers: By topic, the function that delivers an event to its receiver. It raises if it could not.
+        now: Returns the time in Unix seconds.
+        rng: Draws the jitter.
     """
 
     def __init__(
@@ -157,7 +165,7 @@ class Relay:
         self._stack = AsyncExitStack()
 
     def wake(self) -> None:
-        """To be called after the commit of what was added: it is looked for at once."""
+        """Look for new events at once. Call it after the commit of the transaction that added them."""
         for line in self._lines.values():
             line.wake.set()
 
@@ -175,7 +183,7 @@ class Relay:
     ) -> None:
         self._leaving.set()
         try:
-            # What takes longer is given up: its lease ends by itself, and others deliver it.
+            # A delivery that takes longer is abandoned: its lease ends, and another replica delivers it.
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
                     for line in self._lines.values():
@@ -184,7 +192,7 @@ class Relay:
             await self._stack.aclose()
 
     async def _relay(self, line: _Line) -> None:
-        """Everything of a topic that is due."""
+        """Deliver every event of a topic that is due."""
         pause = GATHER
         while not await self._left_within(pause):
             async with line.busy:
@@ -195,7 +203,7 @@ class Relay:
             pause = 0.0 if taken == width else GATHER
 
     async def _round(self, line: _Line) -> int:
-        """As many keys as are delivered at the same time; returns how many were due."""
+        """Deliver at most `line.width` keys in parallel. Return how many were due."""
         now = self._now()
         taken = await self._queue.take(line.topic, now, now + LEASE, line.width)
         if not taken:
@@ -210,7 +218,10 @@ class Relay:
     async def _key(
         self, line: _Line, events: Sequence[OutboxEvent], taken_at: float, outcome: Outcome
     ) -> None:
-        """A key's events, in order, up to the first that fails; a dead letter is passed over."""
+        """Deliver a key's events in order, up to the first that fails.
+
+        A dead letter does not stop the later ones.
+        """
         for event in events:
             if self._leaving.is_set() or self._now() > taken_at + BEGIN_WITHIN:
                 return
@@ -226,11 +237,11 @@ class Relay:
                 return
 
     async def _told(self, line: _Line, event: OutboxEvent) -> Exception | None:
-        """Why it could not be delivered, or None."""
+        """Deliver an event. Return the error if that failed, else None."""
         try:
             async with asyncio.timeout(DEADLINE):
                 await line.deliver(event)
-        except Exception as e:  # whatever it is, this event is to be delivered later, and others now
+        except Exception as e:  # any error: this event is retried later, the others go on
             line.failures += 1
             if not line.failing:
                 _log.warning("%s: %s cannot be delivered: %s", line.topic, event.event_id, _why(e))
@@ -245,13 +256,13 @@ class Relay:
                 _log.warning("%s: events are delivered again", line.topic)
             line.failing, line.pause, line.width = False, FIRST_PAUSE, min(2 * line.width, WIDTH)
             return
-        # The receiver is away: find out with one event whether it is back, and ever less often.
+        # The receiver is down: probe it with one event at a time, with a growing backoff.
         line.width = 1
         pause, line.pause = line.pause, min(2 * line.pause, LAST_PAUSE)
         await self._left_within(self._jittered(pause, 0, LAST_PAUSE))
 
     async def _left_within(self, seconds: float) -> bool:
-        """Waits so long, or until the relay is to leave: whether it is."""
+        """Wait for this many seconds or until the relay is leaving. Return whether it is leaving."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._leaving.wait()
@@ -264,7 +275,10 @@ class Relay:
         self._waiting = await self._queue.waiting(self._lines)
 
     def collect(self) -> Iterator[Metric]:
-        """Metrics. What waits is the same at each replica: it is the database's."""
+        """Yield the relay's metrics.
+
+        Counts of undelivered events come from the database, so all replicas report the same.
+        """
         pending = GaugeMetricFamily(
             "shop_outbox_pending", "Undelivered events, up to 10,000.", labels=["topic"]
         )

@@ -1,6 +1,6 @@
-"""How long a service keeps what is no book: what users were told and said, and keys that are spent.
+"""How long a service keeps data that is not accounting: notifications, chat messages and spent keys.
 
-Orders, payments, refunds and the stock that is held for orders are books, and are kept.
+Orders, payments, refunds and the stock that is held for orders are accounting records, and are kept.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from services.kit.settings import one_or_more
 
 DAY = 86_400.0
 KEPT_DAYS = 90.0
-#: Seconds between two times that what is older is dropped.
+#: Seconds between two deletions of expired rows.
 INTERVAL = 600.0
 #: Rows dropped in one transaction, so that nobody waits for long.
 PIECE = 1000
@@ -20,16 +20,20 @@ _DAYS = "MESHMART_KEPT_DAYS"
 
 
 def kept_for(environ: Mapping[str, str]) -> float:
-    """MESHMART_KEPT_DAYS, or `KEPT_DAYS`, in seconds.
+    """Return the retention in seconds: MESHMART_KEPT_DAYS, or `KEPT_DAYS` if it is not set.
 
     Raises:
-        ConfigError: it is not a number of days, 1 or more.
+        ConfigError: it is not a finite number of days of at least 1.
     """
     return one_or_more(environ, _DAYS, KEPT_DAYS, "days") * DAY
 
 
 async def in_pieces(drop: Callable[[int], Awaitable[int]]) -> int:
-    """Calls `drop`, which drops at most so many rows and says how many, until none is left; their sum."""
+    """Call `drop` until nothing is left to delete, and return the sum of its results.
+
+    Args:
+        drop: Deletes at most the given number of rows, and returns how many it deleted.
+    """
     total = 0
     while True:
         dropped = await drop(PIECE)
@@ -41,10 +45,10 @@ async def in_pieces(drop: Callable[[int], Awaitable[int]]) -> int:
 def delete_oldest(
     table: sa.Table, age: sa.Column[int] | sa.Column[float], *old: sa.ColumnElement[bool]
 ) -> sa.Delete:
-    """Return a DELETE of at most `:most` rows of those that are `old`, the oldest first.
+    """Return a DELETE of at most `:most` of the rows that are `old`, the oldest first.
 
-    It reads from an index that begins with `age`, or with columns that `old` fixes and then `age`. Replicas
-    that do the same at the same time pass over each other's rows.
+    It reads from an index that begins with `age`, or with columns that `old` fixes followed by `age`.
+    Replicas that run it at the same time skip each other's rows.
     """
     key = table.primary_key.columns.values()
     oldest = sa.select(*key).where(*old).order_by(age).limit(sa.bindparam("most"))
@@ -54,8 +58,10 @@ def delete_oldest(
 
 
 async def drop_old(db: Database, statement: sa.Delete) -> int:
-    """Drop everything that `statement`, of `delete_oldest`, finds, `PIECE` rows a transaction; return how
-    many rows that was."""
+    """Delete every row that `statement` (of `delete_oldest`) finds, `PIECE` rows per transaction.
+
+    Return how many it deleted.
+    """
 
     async def drop(most: int) -> int:
         return await db.write(lambda connection: connection.execute(statement, {"most": most}).rowcount)

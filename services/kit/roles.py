@@ -1,9 +1,10 @@
-"""A login of its own for each service on PostgreSQL, made by the migration job.
+"""A login role of its own for each service on PostgreSQL, created by the migration job.
 
 The migration role owns schemas, tables and everything else. A service's role may read and write the rows of
 its own schema: it can neither change what is defined there nor see another service's schema. Its name and
-password come from the URL that the service gets (a Secret), so that a new pair in that URL is a new role at
-the next run. Roles belong to the server, not to a database: two shops in one server need different names.
+password come from the URL that the service gets (a Secret), so a new name and password in that URL become a
+new role at the next run. Roles belong to the server, not to a database: two shops on one server need
+different names.
 """
 
 import base64
@@ -21,23 +22,23 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from grpcmesh.config import ConfigError
 from services.kit.db import Database
 
-#: Names a directory with a file for each service that gets a role: its URL.
+#: The variable that names a directory with one file per service that gets a role. The file holds its URL.
 DIRECTORY = "MESHMART_DATABASE_ROLES_DIR"
-#: PostgreSQL's own numbers for a new password (https://www.rfc-editor.org/rfc/rfc7677).
+#: PostgreSQL's own parameters for a new password (https://www.rfc-editor.org/rfc/rfc7677).
 _ITERATIONS, _SALT = 4096, 16
 _MAX_NAME = 63
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Whom a service logs in as."""
+    """The login role of a service."""
 
     name: str
     password: str = field(repr=False)
 
 
 def roles_from(environ: Mapping[str, str]) -> dict[str, Role]:
-    """The roles that are to be made, by service; none where `DIRECTORY` is not set.
+    """Return the roles to create, by service; none if `DIRECTORY` is not set.
 
     Raises:
         ConfigError: a file holds no URL with a user and a password.
@@ -61,13 +62,15 @@ def _role(path: Path) -> Role:
 
 
 async def make(db: Database, role: Role) -> None:
-    """Makes the role, or gives it its password anew, and lets it use the service's tables; nothing else.
+    """Create the role or set its password anew, and grant it the use of the service's tables and nothing
+    else.
 
     Args:
-        db: Of the service, as the owner of its tables, who may make roles.
+        db: The service's database, logged in as the owner of its tables, who may create roles.
+        role: The role.
 
     Raises:
-        ConfigError: it may not make roles, or the service's role is the owner itself.
+        ConfigError: the owner may not create roles, or the service's role is the owner itself.
     """
 
     def grant(c: Connection) -> None:
@@ -80,7 +83,7 @@ async def make(db: Database, role: Role) -> None:
             c.exec_driver_sql(statement)
         database = _quoted(str(c.scalar(text("SELECT current_database()"))))
         c.exec_driver_sql(f"REVOKE TEMPORARY, CREATE ON DATABASE {database} FROM PUBLIC")
-        if c.scalar(text("SELECT to_regclass('audit_log')")) is not None:  # what was done stays done
+        if c.scalar(text("SELECT to_regclass('audit_log')")) is not None:  # its entries must not change
             c.exec_driver_sql(f"REVOKE UPDATE, DELETE ON {schema}.audit_log FROM {name}")
 
     if role.name == await db.read(lambda c: c.scalar(text("SELECT current_user"))):
@@ -105,18 +108,18 @@ def _grants(role: str, schema: str) -> tuple[str, ...]:
         f"GRANT USAGE ON SCHEMA {schema} TO {role}",
         f"GRANT {rows} ON ALL TABLES IN SCHEMA {schema} TO {role}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
-        # Which migrations have run is not the service's to say.
+        # The service must not change the record of the migrations that have run.
         f"REVOKE ALL ON {schema}.alembic_version FROM {role}",
-        # For tables that a later migration makes, from the moment when they are there.
+        # For tables that later migrations create, from the moment of their creation.
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rows} ON TABLES TO {role}",
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role}",
     )
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps of a password with SCRAM-SHA-256 (RFC 5803).
+    """Return PostgreSQL's SCRAM-SHA-256 verifier of a password (RFC 5803).
 
-    With it the password itself is in no statement, and in no log of statements.
+    With it the password itself appears in no statement, and so in no log of statements.
     """
     salt = os.urandom(_SALT) if salt is None else salt
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)

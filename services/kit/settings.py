@@ -6,10 +6,10 @@ from grpcmesh.config import ConfigError
 
 
 def one_or_more(environ: Mapping[str, str], name: str, default: float, unit: str) -> float:
-    """A number of `unit`, such as seconds; the default where there is none.
+    """Return a setting that is a number of `unit`, such as seconds, or the default if it is not set.
 
     Raises:
-        ConfigError: it is not a number, less than 1, or not finite.
+        ConfigError: it is not a finite number of at least 1.
     """
     text = environ.get(name, "")
     try:

@@ -1,4 +1,7 @@
-"""SQLite, shared by several replica processes, through the standard library. See `services.kit.db`."""
+"""The SQLite engine of `services.kit.db`: the standard library's driver, in threads.
+
+Several replica processes share the file.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -14,14 +17,14 @@ from sqlalchemy.exc import OperationalError
 from grpcmesh.errors import Unavailable
 from services.kit.transient import RETRY_AFTER, is_transient
 
-#: Reading connections of a process.
+#: The reading connections of a process.
 READERS = 5
 
 T = TypeVar("T")
 
 
 class Threads:
-    """`services.kit.db.Engine` on SQLite: a thread for what is written, some for what is read.
+    """The `services.kit.db.Engine` for SQLite: one thread that writes, several that read.
 
     Args:
         url: `sqlite:///PATH`.
@@ -37,7 +40,13 @@ class Threads:
         self._reader, self._writer = _Side(reader, READERS, timeout), _Side(writer, 1, timeout)
 
     async def prepare_file(self, service: str) -> None:
-        """Puts the file into WAL mode, which lasts. Of two that do it at once, one fails without waiting."""
+        """Create the file's directory and put the file into WAL mode, which is persistent.
+
+        If two processes do it at once, SQLite fails one of them without waiting, so it is retried.
+
+        Raises:
+            Unavailable: the file cannot be opened, or was locked for longer than the timeout.
+        """
         try:
             Path(self._url.database or "").parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -70,7 +79,7 @@ class Threads:
         return await self.write(work)
 
     def filled(self) -> AbstractAsyncContextManager[None]:
-        """Does nothing: a file is opened when it is read."""
+        """Do nothing: a file needs no open connections."""
         return nullcontext()
 
     async def close(self) -> None:
@@ -79,7 +88,7 @@ class Threads:
 
 
 class _Side:
-    """Connections, and a thread for each. Those who wait for one get it in the order in which they came."""
+    """Connections with a thread for each. Callers that wait get one in the order of their arrival."""
 
     def __init__(self, engine: Engine, size: int, timeout: float) -> None:
         self.engine, self._timeout = engine, timeout
@@ -87,7 +96,11 @@ class _Side:
         self._free = asyncio.Semaphore(size)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Does it in a thread; to the end, even where the caller is cancelled."""
+        """Run `work` in a thread. It runs to its end even if the caller is cancelled.
+
+        Raises:
+            Unavailable: no thread became free in time.
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
@@ -98,7 +111,7 @@ class _Side:
         return await asyncio.shield(done)
 
     async def close(self) -> None:
-        """Once what is being done is done."""
+        """Wait for running work to finish, then close the connections."""
         await asyncio.to_thread(self._threads.shutdown)
         self.engine.dispose()
 

@@ -1,13 +1,17 @@
-"""Text as it is compared and encoded."""
+"""Normalizes and checks text."""
 
 import unicodedata
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether UTF-8 can carry the text. It has no lone surrogates; JSON's escapes and `str` have."""
+    """Return whether UTF-8 can encode the text: lone surrogates, which JSON escapes and `str` allow, cannot
+    be encoded.
+    """
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def fold(text: str) -> str:
-    """Without regard to case or to how a character is composed (Unicode, 3.13, D146)."""
+    """Return the text without differences of case and of composition, for comparison (Unicode, 3.13,
+    D146).
+    """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

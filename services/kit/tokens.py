@@ -1,4 +1,4 @@
-"""How every other service learns the keys that verify tokens: from the user service, through the mesh."""
+"""Fetches the keys that verify tokens from the user service, through the mesh, for every other service."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,23 +10,23 @@ from grpcmesh.auth import MAX_REVOCATIONS, PublicKey, Revocation, from_jwk
 
 
 class UserKeys:
-    """A `grpcmesh.auth.KeySource` over UserService.GetVerificationKeys.
+    """A `grpcmesh.auth.KeySource` that calls UserService.GetVerificationKeys.
 
     Args:
-        channel: To the user service: `app.use_keys(UserKeys(app.channel("user")))`.
+        channel: A channel to the user service: `app.use_keys(UserKeys(app.channel("user")))`.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = UserServiceStub(channel)
-        #: What has been revoked, as of the last fetch.
+        #: The revocations, as of the last fetch.
         self.revocations: Sequence[Revocation] = ()
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The published keys by key id; with them comes the revocation list.
+        """Return the published keys by key id, and update `revocations`.
 
         Raises:
-            grpc.aio.AioRpcError: if the user service does not answer.
-            ValueError: if it publishes what is no key.
+            grpc.aio.AioRpcError: the user service does not answer.
+            ValueError: it publishes an invalid key, or too many revocations.
         """
         response = await self._stub.GetVerificationKeys(Empty())
         keys = dict(from_jwk(key.jwk) for key in response.keys)

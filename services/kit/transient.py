@@ -1,4 +1,4 @@
-"""Which errors of a database pass by themselves, for both databases."""
+"""Recognizes transient database errors, of SQLite and of PostgreSQL."""
 
 import sqlite3
 import ssl
@@ -28,7 +28,7 @@ _SQLITE = frozenset(
 #: All of them have rolled the transaction back, so a caller may begin it again.
 _POSTGRES = (
     "08",  # connection
-    "28",  # a role or password that is being changed, or wrong; see `why_refused`
+    "28",  # the role or password is wrong or is just being changed; see `why_refused`
     "3D000",  # the database is not there (yet)
     "53",  # resources: connections, memory, disk
     "55000",  # the database takes no connections: another one is taking its place (docs/backup.md)
@@ -43,10 +43,10 @@ _POSTGRES = (
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Turns what will pass by itself into Unavailable; leaves everything else as it is."""
+    """Turn transient errors into Unavailable; leave every other error as it is."""
     try:
         yield
-    except ConfigError as e:  # such as a pooler of which the URL does not tell
+    except ConfigError as e:  # such as a pooler that the URL does not declare
         raise Unavailable("the database cannot be used as it is set up") from e
     except PoolTimeout as e:
         raise Unavailable("the database is busy", RETRY_AFTER) from e
@@ -61,7 +61,7 @@ async def translated() -> AsyncIterator[None]:
 
 
 def is_transient(error: DBAPIError | sqlite3.Error) -> bool:
-    """Whether the same may succeed shortly."""
+    """Return whether the same operation may succeed shortly."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     original = error.orig if isinstance(error, DBAPIError) else error
@@ -72,9 +72,10 @@ def is_transient(error: DBAPIError | sqlite3.Error) -> bool:
 
 
 def why_refused(error: BaseException | None) -> str:
-    """Why PostgreSQL lets nobody in, where waiting is of no use, else "".
+    """Return why PostgreSQL refuses the connection, if waiting does not help, else "".
 
-    No such role or database, a certificate that cannot be verified, a URL that does not say enough.
+    Reasons are a role or database that does not exist, a certificate that cannot be verified, and a URL that
+    lacks a parameter.
     """
     match error:
         case ConfigError():

@@ -1,4 +1,4 @@
-"""What a failed delivery of the outbox means."""
+"""Maps gRPC errors to the errors of the outbox's relay."""
 
 import grpc
 
@@ -6,10 +6,10 @@ from services.kit.relay import Refused, Undelivered
 
 
 def undelivered(error: grpc.aio.AioRpcError) -> Undelivered:
-    """The relay's error of a call that failed.
+    """Return the relay's error for a call that failed.
 
-    `Refused` for INVALID_ARGUMENT only: of all codes the one that means "whatever the state of the system".
-    What a policy denies, for one, may be allowed once that is mended.
+    It is `Refused` only for INVALID_ARGUMENT, the one code that does not depend on the state of the system. A
+    call that a policy denies, for example, may be allowed once the policy is fixed.
     """
     refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
     return (Refused if refused else Undelivered)(f"{error.code().name}: {error.details()}")

@@ -1,4 +1,4 @@
-"""Rows under a unique key: insert one, or read the one that is there, whatever others do in between."""
+"""Inserts a row under a unique key or reads the existing one, safe against concurrent changes."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

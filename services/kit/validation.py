@@ -8,40 +8,40 @@ from services.kit import money
 from services.kit.text import is_encodable
 
 INT32_MAX = 2**31 - 1
-#: Violations told of one request. They travel in metadata, of which a client takes 8 KB, else it sees
+#: The most violations reported for one request. They travel in metadata; above 8 KB a client sees
 #: RESOURCE_EXHAUSTED instead.
 MAX_TOLD = 32
 
 
 class Check:
-    """The collector. Each method returns the value as the domain wants it."""
+    """Collects violations. Each method returns the value in the form that the domain uses."""
 
     def __init__(self) -> None:
         self.violations: list[FieldViolation] = []
 
     def fail(self, field: str, description: str) -> None:
-        """Notes that `field` (a path such as `items[0].quantity`) is wrong."""
+        """Record that `field` (a path such as `items[0].quantity`) is invalid."""
         self.violations.append(FieldViolation(field, description))
 
     def that(self, condition: bool, field: str, description: str) -> None:
-        """Notes `description` unless the condition holds."""
+        """Record `description` as a violation unless the condition holds."""
         if not condition:
             self.fail(field, description)
 
     def id(self, field: str, value: int) -> int:
-        """An id: positive."""
+        """Check that an id is positive."""
         self.that(value > 0, field, "must be positive")
         return value
 
     def integer(self, field: str, value: int, least: int = 0, most: int = INT32_MAX) -> int:
-        """A whole number in [least, most]."""
+        """Check that a whole number is in [least, most]."""
         self.that(least <= value <= most, field, f"must be from {least} to {most}")
         return value
 
     def text(self, field: str, value: str, *, most: int, least: int = 0) -> str:
-        """Text of `least` to `most` characters, without surrounding white space.
+        """Check that a text has `least` to `most` characters. Return it without surrounding white space.
 
-        NUL is refused because PostgreSQL cannot store it; lone surrogates because nothing can.
+        NUL is rejected because PostgreSQL cannot store it, lone surrogates because UTF-8 cannot encode them.
         """
         text = value.strip()
         if "\0" in text or not is_encodable(text):
@@ -53,7 +53,7 @@ class Check:
         return text
 
     def cents(self, field: str, value: float, least: int = 0, most: int = money.MAX_CENTS) -> int:
-        """An amount of money, in cents (see `services.kit.money.to_cents`)."""
+        """Check an amount of money, and return it in cents (see `services.kit.money.to_cents`)."""
         try:
             cents = money.to_cents(value)
         except money.MoneyError as e:
@@ -65,7 +65,7 @@ class Check:
         return cents
 
     def choice(self, field: str, value: int, known: Sequence[int], *, optional: bool = False) -> int:
-        """The number of an enum, as proto3 lets any int32 in: one of `known`, or 0 if `optional`."""
+        """Check the number of an enum: one of `known`, or 0 if `optional`. proto3 accepts any int32."""
         if value == 0:
             self.that(optional, field, "must be given")
         else:
@@ -73,7 +73,7 @@ class Check:
         return value
 
     def done(self) -> None:
-        """Raises InvalidArgument with everything that was noted, if anything was."""
+        """Raise InvalidArgument with every violation that was recorded, if any."""
         told, more = self.violations[:MAX_TOLD], len(self.violations) - MAX_TOLD
         if more > 0:
             # First: a long message is cut at its end.
@@ -84,7 +84,10 @@ class Check:
 
 @contextmanager
 def checking() -> Iterator[Check]:
-    """`with checking() as check:` raises InvalidArgument at the end of the block if a field is wrong."""
+    """Collect violations in a block, `with checking() as check:`.
+
+    Raise InvalidArgument at its end if there are any.
+    """
     check = Check()
     yield check
     check.done()

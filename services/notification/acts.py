@@ -1,4 +1,6 @@
-"""What of NotificationService goes into the audit log: what admins tell users."""
+"""The methods of NotificationService that are written to the audit log: messages that admins send to
+users.
+"""
 
 from collections.abc import Mapping
 

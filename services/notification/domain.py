@@ -1,16 +1,16 @@
-"""Notifications: what the shop tells a user."""
+"""Notifications: messages from the shop to a user."""
 
 import enum
 from dataclasses import dataclass
 
 from services.kit.actor import Actor
 
-#: Characters of a title, a body and an event's id.
+#: The most characters of a title, a body and an event's id.
 MAX_TITLE, MAX_BODY, MAX_EVENT_ID = 200, 2000, 200
 
 
 class Kind(enum.Enum):
-    """What a notification is about."""
+    """The subject of a notification."""
 
     ORDER = "ORDER"
     PAYMENT = "PAYMENT"
@@ -20,7 +20,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is to be told. `event_id` None: it is told each time it is sent."""
+    """A notification to send. If `event_id` is None, each sending creates a new one."""
 
     user_id: int
     kind: Kind
@@ -31,9 +31,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What was told. Cursors count from 1 for each user, without gaps, in the order of commits.
+    """A notification that was recorded.
 
-    `created_at` is in Unix seconds.
+    The cursors of a user count from 1, without gaps, in the order of commits. `created_at` is in Unix
+    seconds.
     """
 
     id: int
@@ -47,12 +48,14 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who wants something told: one of the shop's services on its own behalf, or a user."""
+    """The sender of a notification: one of the shop's services on its own behalf (`internal`), or a user."""
 
     actor: Actor
     internal: bool = False
 
     def require_may_send(self) -> None:
-        """Raises Unauthenticated or PermissionDenied: users are told things by the shop and its admins."""
+        """Raise Unauthenticated or PermissionDenied unless the sender is one of the shop's services or an
+        admin.
+        """
         if not self.internal:
             self.actor.require_admin()

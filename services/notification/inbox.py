@@ -1,4 +1,4 @@
-"""The use cases: tell a user something, list what it was told, follow it."""
+"""The use cases: notify a user, list its notifications, follow them."""
 
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -12,11 +12,11 @@ from services.notification.ports import Store
 
 
 class Inbox:
-    """Users' notifications, as this process sees them. `look` is to be called every `follow.TICK`.
+    """Users' notifications. Call `look` every `follow.TICK`.
 
     Args:
-        store: Where they are.
-        now: Unix seconds.
+        store: Stores the notifications.
+        now: Returns the time in Unix seconds.
         max_age: Seconds after which a stream is ended, to be resumed.
     """
 
@@ -27,14 +27,16 @@ class Inbox:
 
     @property
     def streams(self) -> int:
-        """How many are open."""
+        """Return the number of open streams."""
         return self._follower.streams
 
     async def send(self, sender: Sender, draft: Draft) -> Notification:
-        """Tells it; once per event. Streams of this process see it at once, others at their next look.
+        """Record a notification, once per event.
+
+        This process's streams receive it at once, those of other replicas at their next poll.
 
         Raises:
-            Unauthenticated, PermissionDenied: the sender may not.
+            Unauthenticated, PermissionDenied: the sender may not send notifications.
         """
         sender.require_may_send()
         notification = await self._store.add(draft, self._now())
@@ -42,23 +44,32 @@ class Inbox:
         return notification
 
     async def page(self, actor: Actor, user_id: int, page: Page) -> Slice[Notification]:
-        """A page of what a user was told, newest first. Raises Unauthenticated or PermissionDenied."""
+        """Return a page of a user's notifications, the newest first.
+
+        Raises Unauthenticated or PermissionDenied.
+        """
         actor.require_self_or_admin(user_id)
         return await self._store.page(user_id, page)
 
     async def latest(self, actor: Actor, user_id: int) -> int:
-        """The user's last cursor, 0 where there is none. Raises Unauthenticated or PermissionDenied."""
+        """Return the user's last cursor, or 0 if there is none.
+
+        Raises Unauthenticated or PermissionDenied.
+        """
         actor.require_self_or_admin(user_id)
         return (await self._store.versions([user_id])).get(user_id, 0)
 
     async def erase_user(self, user_id: int) -> None:
-        """Takes the words from what a user was told, and drops its letters."""
+        """Delete the text of a user's notifications, and delete its letters."""
         await self._store.erase_user(user_id)
 
     async def forget(self, kept: float) -> int:
-        """Drops what is older than so many seconds; how many that were. Cursors go on from where they are."""
+        """Delete notifications older than `kept` seconds.
+
+        Return how many. Cursors continue where they are.
+        """
         return await self._store.forget(self._now() - kept)
 
     def follow(self, user_id: int, after: int) -> AsyncGenerator[Notification, None]:
-        """Every notification after that cursor, without end; for an actor that may see `latest`."""
+        """Yield every notification after a cursor, without end. The actor must be allowed to see `latest`."""
         return self._follower.follow(user_id, after, partial(self._store.since, user_id))

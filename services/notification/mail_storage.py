@@ -11,13 +11,13 @@ from services.notification.tables import mail
 
 
 class SqlMail:
-    """`services.notification.mail.Store` over SQLite or PostgreSQL."""
+    """The `services.notification.mail.Store` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def post(self, letter: Letter, now: float) -> None:
-        """Records it once per event; see the port."""
+        """Record a letter, once per event; see the port."""
         values = {
             "user_id": letter.user_id,
             "address": letter.to,
@@ -30,7 +30,7 @@ class SqlMail:
         await self._db.write(lambda c: c.execute(insert, values))
 
     async def letters(self, to: str, limit: int) -> Sequence[Letter]:
-        """See the port."""
+        """Return letters, the newest first; see the port."""
         newest = sa.select(mail).order_by(mail.c.id.desc()).limit(limit)
         statement = newest.where(mail.c.address == to) if to else newest
         rows = await self._db.read(lambda c: c.execute(statement).all())
@@ -40,6 +40,6 @@ class SqlMail:
         ]
 
     async def drop_letters(self, before: float) -> int:
-        """See the port."""
+        """Delete old letters; see the port."""
         old = delete_oldest(mail, mail.c.created_at, mail.c.created_at < before)
         return await drop_old(self._db, old)

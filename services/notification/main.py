@@ -24,7 +24,7 @@ from services.notification.storage import CHANNEL, SqlStore
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("notification", os.environ), "notification"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,4 +1,4 @@
-"""What the use cases of notifications need of others: a place to record."""
+"""The port of the use cases of notifications."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,28 +8,31 @@ from services.notification.domain import Draft, Notification
 
 
 class Store(Protocol):
-    """Where notifications are recorded. Each method is one transaction."""
+    """Port: stores notifications. Each method is one transaction."""
 
     async def add(self, draft: Draft, now: float) -> Notification:
-        """Records it, unless something was recorded under its event's id before: then that."""
+        """Record a notification and return it.
+
+        If one is recorded with its event id, return that one instead.
+        """
         ...
 
     async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
-        """A user's notifications after a cursor, oldest first."""
+        """Return at most `limit` of a user's notifications after a cursor, the oldest first."""
         ...
 
     async def page(self, user_id: int, page: Page) -> Slice[Notification]:
-        """A user's notifications, newest first."""
+        """Return a page of a user's notifications, the newest first."""
         ...
 
     async def forget(self, before: float) -> int:
-        """Drops what was told before that (Unix seconds); how many that were."""
+        """Delete notifications from before the Unix time `before`. Return how many."""
         ...
 
     async def erase_user(self, user_id: int) -> None:
-        """Takes the words from what a user was told; that it was told something stays. Drops its letters."""
+        """Delete the text of a user's notifications, but keep their records. Delete its letters."""
         ...
 
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
-        """The last cursor of each user that was told anything."""
+        """Return the last cursor of each user that has notifications."""
         ...

@@ -1,4 +1,4 @@
-"""NotificationService over the use cases."""
+"""Implements NotificationService over the use cases."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -17,12 +17,12 @@ from services.notification.inbox import Inbox
 from services.notification.mail import MAX_ADDRESS, Mail
 from services.notification.wire import draft_of, letter_of, mail_message, notification_message
 
-#: Workloads that tell users things on their own behalf, long after the user has left.
+#: Workloads that send notifications on their own behalf, also when the user has no session.
 _INTERNAL = frozenset({"order"})
 
 
 class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         inbox, mail: The use cases.
@@ -50,7 +50,7 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
             user_id = check.id("user_id", request.user_id)
             check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
         latest = await self._inbox.latest(actor, user_id)
-        # Tells that one listens: what is sent from here on will come.
+        # The metadata tells the client that the stream is open: later notifications will arrive.
         await context.send_initial_metadata(())
         async with aclosing(self._inbox.follow(user_id, request.after_cursor or latest)) as notifications:
             async for notification in notifications:

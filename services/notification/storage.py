@@ -14,19 +14,19 @@ from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
 from services.notification.tables import forgotten, mail, notifications, users
 
-#: What is told of, from commit to streams: see `services.kit.following`.
+#: The channel on which commits wake streams: see `services.kit.following`.
 CHANNEL = "notifications"
 
 
 class SqlStore:
-    """`services.notification.ports.Store` over SQLite or PostgreSQL."""
+    """The `services.notification.ports.Store` in SQLite or PostgreSQL."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def add(self, draft: Draft, now: float) -> Notification:
-        """Records it once per event; see `services.notification.ports.Store`."""
-        # No look before: nearly every event is new, and the constraint knows best.
+        """Record a notification, once per event; see the port."""
+        # Insert without reading first: nearly every event is new, and the constraint detects the others.
         of_event = sa.select(notifications).where(notifications.c.event_id == draft.event_id)
 
         async def insert() -> Notification | None:
@@ -41,14 +41,14 @@ class SqlStore:
         return notification
 
     async def since(self, user_id: int, cursor: int, limit: int) -> Sequence[Notification]:
-        """A user's notifications after a cursor, oldest first."""
+        """Return a user's notifications after a cursor, the oldest first."""
         statement = sa.select(notifications).where(
             notifications.c.user_id == user_id, notifications.c.cursor > cursor
         )
         return await self._all(statement.order_by(notifications.c.cursor).limit(limit))
 
     async def page(self, user_id: int, page: Page) -> Slice[Notification]:
-        """A user's notifications, newest first."""
+        """Return a page of a user's notifications, the newest first."""
         statement = sa.select(notifications).where(notifications.c.user_id == user_id)
         rows = await self._db.read(
             lambda connection: read_page(
@@ -58,20 +58,20 @@ class SqlStore:
         return rows.map(_notification)
 
     async def erase_user(self, user_id: int) -> None:
-        """Takes the words from what a user was told, and drops its letters; see the port."""
+        """Delete the text of a user's notifications, and delete its letters; see the port."""
         own = notifications.c.user_id == user_id
         emptied = sa.update(notifications).where(own).values(title="", body="")
         letters = sa.delete(mail).where(mail.c.user_id == user_id)
         await self._db.write(lambda c: (c.execute(emptied), c.execute(letters)))
 
     async def versions(self, user_ids: Sequence[int]) -> Mapping[int, int]:
-        """The last cursor of each user that was told anything."""
+        """Return the last cursor of each user that has notifications."""
         statement = sa.select(users.c.id, users.c.cursor).where(users.c.id.in_(user_ids))
         rows = await self._db.read(lambda connection: connection.execute(statement).all())
         return {row.id: row.cursor for row in rows}
 
     async def forget(self, before: float) -> int:
-        """Drops what was told before that, and writes down that it did."""
+        """Delete notifications from before the Unix time `before`, and record that time. Return how many."""
         mark = self._db.insert(forgotten)
         latest = sa.case((forgotten.c.before > mark.excluded.before, forgotten.c.before), else_=before)
         mark = mark.on_conflict_do_update(index_elements=["id"], set_={"before": latest})
@@ -108,7 +108,7 @@ class SqlStore:
         return _notification(row)
 
     def _next(self, connection: sa.Connection, user_id: int) -> int:
-        """The user's next cursor; its row is ours from here to the commit."""
+        """Return the user's next cursor. The user's row is locked from here to the commit."""
         statement = (
             self._db.insert(users)
             .values(id=user_id, cursor=1)
@@ -120,7 +120,7 @@ class SqlStore:
 
 
 class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
-    """The event is recorded already: the transaction, and with it the cursor, is taken back."""
+    """The event is recorded already. Raised to roll the transaction back, and the cursor with it."""
 
 
 def _notification(row: sa.Row[Any]) -> Notification:

@@ -7,7 +7,7 @@ from services.kit import deeds
 metadata = sa.MetaData()
 deeds.table.to_metadata(metadata)
 
-#: The cursor is the user's last. Its row puts those who tell a user something in order, so cursors have no
+#: The cursor is the user's last. Its row serializes transactions that notify a user, so cursors have no
 #: gaps and none is seen before a smaller one, as it might be with a sequence.
 users = sa.Table(
     "users",
@@ -25,7 +25,7 @@ notifications = sa.Table(
     sa.Column("kind", sa.String(12), nullable=False),
     sa.Column("title", sa.String(200), nullable=False),
     sa.Column("body", sa.String(2000), nullable=False),
-    # By which an event is taken once, however often it is sent.
+    # Makes sure that an event is recorded once, however often it is sent.
     sa.Column("event_id", sa.String(200)),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.UniqueConstraint("user_id", "cursor", name="notifications_cursor"),
@@ -33,7 +33,7 @@ notifications = sa.Table(
     sa.Index("notifications_by_age", "created_at"),
 )
 
-#: One row, once something was dropped: what was told before that (Unix seconds) may be gone. For the audit.
+#: One row, once something was deleted: older notifications (Unix seconds) may be missing. For the audit.
 forgotten = sa.Table(
     "forgotten",
     metadata,

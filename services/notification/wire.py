@@ -1,4 +1,4 @@
-"""Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
+"""Converts protobuf to the domain and back. The form of requests is checked here, all fields at once."""
 
 from ecommerce import notification_pb2 as pb
 from google.protobuf import timestamp_pb2
@@ -18,7 +18,7 @@ _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 def draft_of(check: Check, request: pb.NotificationRequest) -> Draft:
-    """What a request wants told, with `check` told what is wrong with it."""
+    """Return the notification that a request asks for, and record violations in `check`."""
     check.choice("kind", request.kind, tuple(_KINDS))
     return Draft(
         check.id("user_id", request.user_id),
@@ -30,7 +30,7 @@ def draft_of(check: Check, request: pb.NotificationRequest) -> Draft:
 
 
 def notification_message(notification: Notification) -> pb.Notification:
-    """The notification as it goes over the wire."""
+    """Return the notification as a protobuf message."""
     created_at = timestamp_pb2.Timestamp()
     created_at.FromMicroseconds(round(notification.created_at * 1e6))
     return pb.Notification(
@@ -45,7 +45,7 @@ def notification_message(notification: Notification) -> pb.Notification:
 
 
 def letter_of(check: Check, request: pb.SendMailRequest) -> Letter:
-    """The letter that a request asks to send."""
+    """Return the letter that a request asks for, and record violations in `check`."""
     return Letter(
         check.id("user_id", request.user_id),
         check.text("to", request.to, least=1, most=MAX_ADDRESS),
@@ -56,7 +56,7 @@ def letter_of(check: Check, request: pb.SendMailRequest) -> Letter:
 
 
 def mail_message(letter: Letter) -> pb.Mail:
-    """A letter on the wire."""
+    """Return the letter as a protobuf message."""
     message = pb.Mail(id=letter.id, to=letter.to, subject=letter.subject, body=letter.body)
     message.created_at.FromMicroseconds(round(letter.created_at * 1e6))
     return message

@@ -1,4 +1,4 @@
-"""What ends log-ins: suspension, other roles, and new passwords."""
+"""Account changes that end log-ins: suspension, other roles and new passwords."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,11 +23,13 @@ MAX_REASON = 200
 
 
 class Accounts:
-    """Args:
-    users, sessions, passwords: The ports.
-    logins: Begins log-ins, and counts wrong passwords.
-    clock: Unix seconds.
-    lifetimes: Of tokens: what is revoked is listed until they have ended.
+    """Changes accounts, and ends the log-ins that a change makes invalid.
+
+    Args:
+        users, sessions, passwords: The ports.
+        logins: Begins log-ins, and counts wrong passwords.
+        clock: Returns the time in Unix seconds.
+        lifetimes: The lifetimes of tokens: a revocation is listed until the tokens have expired.
     """
 
     def __init__(
@@ -43,19 +45,20 @@ class Accounts:
         self._clock, self._lifetimes = clock, lifetimes
 
     async def set_status(self, actor: Actor, user_id: int, login: str, status: int, reason: str) -> User:
-        """Suspend a user, or let it in again. Tokens of who is suspended are revoked at once.
+        """Suspend a user, or activate it again. The tokens of a suspended user are revoked at once.
 
         Args:
             actor: An admin or the operator.
-            user_id: Whose; 0: of the user with this login.
+            user_id: The user's id; 0 selects the user by `login`.
             login: A name or an email.
-            status: The new one.
-            reason: For the audit log.
+            status: The new status.
+            reason: The reason, for the audit log.
 
         Raises:
-            PermissionDenied: the actor is no admin.
+            InvalidArgument: an argument is malformed.
+            PermissionDenied: the actor is not an admin.
             NotFound: there is no such user.
-            FailedPrecondition: an admin would lock out itself.
+            FailedPrecondition: the actor would change its own account.
         """
         actor.require_admin()
         with checking() as check:
@@ -73,7 +76,7 @@ class Accounts:
     async def set_roles(
         self, actor: Actor, user_id: int, login: str, roles: Sequence[str], reason: str
     ) -> User:
-        """Replace a user's roles. Its log-ins end, since its tokens tell the old ones.
+        """Replace a user's roles. Its log-ins end, because its tokens carry the old roles.
 
         Arguments and errors are those of `set_status`.
         """
@@ -94,8 +97,9 @@ class Accounts:
         """Replace the actor's own password, end all its log-ins, and begin a new one.
 
         Raises:
-            PermissionDenied: the current password is another, or the account is not active.
-            ResourceExhausted: too many guesses from there, or too many at once.
+            InvalidArgument: the new password is missing, too short or too long.
+            PermissionDenied: the current password is wrong, or the account is not active.
+            ResourceExhausted: too many wrong passwords from this address, or too many log-ins at once.
         """
         with checking() as check:
             check.that(bool(new), "new_password", "must be given")
@@ -108,7 +112,7 @@ class Accounts:
         return tokens
 
     async def confirm(self, actor: Actor, password: str, address: str) -> None:
-        """Check that the actor knows its own password. Raises as `change_password`."""
+        """Check that the actor knows its own password. Raises the same errors as `change_password`."""
         await self._confirmed(actor, password, address)
 
     async def _confirmed(self, actor: Actor, password: str, address: str) -> tuple[Account, Origin]:
@@ -123,16 +127,16 @@ class Accounts:
     async def replace_password(
         self, user_id: int, new: str, origin: Origin, code: str = ""
     ) -> Account | None:
-        """Set a password, and end all log-ins and codes of its user.
+        """Set a user's password, and end all its log-ins and recovery codes.
 
         Args:
-            user_id: Whose.
+            user_id: The user.
             new: The password.
-            origin: On whose behalf.
-            code: If given, the digest of a code that still has to be good.
+            origin: On whose behalf it is set.
+            code: If given, the digest of a recovery code that must still be valid.
 
         Returns:
-            The account as it is then; None if it is gone, or the code is.
+            The changed account. None if the account does not exist, or the code is not valid any more.
         """
         hashed = await self._passwords.hash(new, origin)
 
@@ -151,14 +155,14 @@ class Accounts:
     async def _changed(
         self, actor: Actor, user_id: int, login: str, change: Callable[[SessionUnit, int], None]
     ) -> User:
-        """The user after a change by somebody else."""
+        """Apply a change that an admin makes to another user, and return the user."""
         account = None if user_id else await self._users.find(login)
         found = account.user.id if account else user_id
         if found and found == actor.user_id:
             raise FailedPrecondition("an admin does not lock out itself", "OWN_ACCOUNT")
 
         def work(unit: SessionUnit) -> User:
-            # Raised in here, so that what was not done is not logged as done.
+            # Raised inside the transaction, so that a change that was not made is not logged as made.
             if not found or unit.account(found) is None:
                 raise NotFound("user", login or str(user_id))
             change(unit, found)

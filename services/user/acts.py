@@ -1,4 +1,4 @@
-"""What of UserService goes into the audit log: what admins and the operator do to users."""
+"""The methods of UserService that are written to the audit log: what admins and the operator do to users."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ ACTS: Mapping[str, Act] = {
     "UpdateUser": Act("user", _id, lambda request: "name, email", _to_others),
     "UpdateProfile": Act("user", _id, applies=_to_others),
     "DeleteUser": Act("user", _id, applies=_to_others),
-    # By login, the target is who is found.
+    # If the request names a login, the target is the user that was found.
     "SetUserStatus": Act("user", _id, _status),
     "SetUserRoles": Act("user", _id, _roles),
 }

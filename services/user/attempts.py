@@ -7,12 +7,12 @@ from services.user.domain import Origin
 from services.user.tables import login_failure
 from services.user.throttle import WINDOW, Failures, Limit, failed, limits, wait
 
-#: Rows that one failure forgets, of those that do not matter any more.
+#: The most expired rows that one failure deletes.
 _PIECE = 20
 
 
 class SqlAttempts:
-    """The port `Attempts`."""
+    """Implements the port `Attempts`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

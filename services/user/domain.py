@@ -1,4 +1,4 @@
-"""People, their passwords and their tokens: entities and ports."""
+"""Users, their passwords and their tokens: entities and ports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from services.user.sessions import LoginSession
 
 T = TypeVar("T")
 
-#: Every role there is.
+#: All roles.
 ROLES = ("user", "moderator", "admin")
 
 
@@ -24,7 +24,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where letters go. Each part may be empty."""
+    """A postal address. Each part may be empty."""
 
     street: str = ""
     city: str = ""
@@ -35,7 +35,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a user tells of itself. `created_at`: when it first did, in Unix seconds; 0 until it is kept."""
+    """What users say about themselves.
+
+    `created_at` is when it was first saved, in Unix seconds; 0 before that.
+    """
 
     address: Address | None = None
     phone_numbers: tuple[str, ...] = ()
@@ -45,7 +48,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person. `age` 0: not told. `created_at` in Unix seconds."""
+    """A registered user. `age` is 0 if it is not known. `created_at` is in Unix seconds."""
 
     id: int
     name: str
@@ -63,7 +66,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user to be. `password_hash` None: cannot log in."""
+    """A user to be added. If `password_hash` is None, it cannot log in."""
 
     name: str
     email: str
@@ -82,19 +85,19 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """On whose behalf a password is tried: the client's address, and the account as it was written."""
+    """On whose behalf a password is tried: the client's address, and the account as the client wrote it."""
 
     address: str
     account: str
 
 
-#: Of what the shop does by itself.
+#: The origin of what the shop does by itself.
 NOWHERE = Origin("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a login earns. `expires_in`: seconds until the access token ends."""
+    """The tokens of a login. `expires_in` is the number of seconds until the access token expires."""
 
     access: str
     refresh: str
@@ -102,62 +105,73 @@ class Tokens:
 
 
 class UserStore(Protocol):
-    """Port: where users are kept."""
+    """Port: stores users."""
 
     async def get(self, user_id: int) -> User | None: ...
 
     async def find(self, login: str) -> Account | None:
-        """By email where there is an @ in it, else by name; without regard to case."""
+        """Find an account without regard to case: by email if `login` has an @ in it, else by name."""
         ...
 
     async def page(self, page: Page) -> Slice[User]:
-        """By id."""
+        """Return a page of all users, ordered by id."""
         ...
 
     async def add(self, user: NewUser) -> User:
-        """Raises AlreadyExists where name or email is taken, without regard to case."""
+        """Add a user. Raises AlreadyExists if the name or the email is taken, without regard to case."""
         ...
 
     async def add_all(self, users: Sequence[NewUser]) -> Sequence[User]:
-        """All or none, in their order. Raises AlreadyExists with every name or email that is taken."""
+        """Add all users or none, and return them in order.
+
+        Raises AlreadyExists with every name or email that is taken.
+        """
         ...
 
     async def set_profile(self, user_id: int, profile: Profile) -> User | None:
-        """Replaces the profile, but for when it was made. None if there is no such user."""
+        """Replace the profile, but keep its creation time. Returns None if there is no such user."""
         ...
 
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
-        """None if there is no such user. Raises AlreadyExists as `add`."""
+        """Replace name and email.
+
+        Returns None if there is no such user. Raises AlreadyExists as `add` does.
+        """
         ...
 
     async def remove(self, user_id: int) -> bool:
-        """Forgets everything about a user, log-in sessions included; whether there was one."""
+        """Delete everything about a user, including its log-in sessions.
+
+        Returns whether there was such a user.
+        """
         ...
 
 
 class SessionUnit(Protocol):
-    """Port: one transaction on log-in sessions, and on what ends them."""
+    """Port: one transaction on log-in sessions and on account changes that end them."""
 
     def add(self, session: LoginSession) -> None:
-        """Does nothing where the family is there already."""
+        """Add a session. Has no effect if its family exists."""
         ...
 
     def find(self, family: str) -> LoginSession | None: ...
 
     def advance(self, before: LoginSession, after: LoginSession) -> bool:
-        """Replaces a session as it was `before`; False where somebody else did."""
+        """Replace the session `before` by `after`. Returns False if another transaction replaced it first."""
         ...
 
     def revoke(self, family: str, until: int) -> None:
-        """Ends a family: its refresh tokens are gone, its access tokens revoked until they have ended."""
+        """End a family: delete its refresh tokens, and list its access tokens as revoked until the Unix time
+        `until`.
+        """
         ...
 
     def revoke_user(self, user_id: int, now: int, until: int) -> None:
-        """The same for all families of a user."""
+        """End all families of a user, as `revoke` does. `now` and `until` are in Unix seconds."""
         ...
 
     def account(self, user_id: int) -> Account | None:
-        """As it is committed; nobody else changes it before this transaction ends."""
+        """Return the account as it is committed. It is locked until this transaction ends."""
         ...
 
     def set_status(self, user_id: int, status: int) -> None: ...
@@ -167,66 +181,74 @@ class SessionUnit(Protocol):
     def set_password(self, user_id: int, password_hash: str) -> None: ...
 
     def ask_for_code(self, user_id: int, now: int, lifetime: int, most: int) -> None:
-        """Has a code for a forgotten password sent, unless `most` were asked for within `lifetime`."""
+        """Have a recovery code sent, unless `most` were requested within `lifetime` seconds."""
         ...
 
     def add_code(self, user_id: int, digest: str, expires_at: int) -> None: ...
 
     def code(self, digest: str, now: int) -> int | None:
-        """The user that a code was sent to; None where it is not good."""
+        """Return the user that a recovery code was sent to, or None if the code is not valid."""
         ...
 
     def drop_codes(self, user_id: int) -> None: ...
 
     def adopt(self, digest: str) -> LoginSession | None:
-        """The family of a token that was issued before families were chains; None if it is not unspent."""
+        """Return the family of a token that was issued before families were chains, or None if it is not
+        unspent.
+        """
         ...
 
     def tidy(self, user_id: int, now: int, most: int) -> None:
-        """Forgets sessions that have ended, and of a user all but the newest `most`."""
+        """Delete expired sessions, and all but the newest `most` sessions of a user."""
         ...
 
     def user(self, user_id: int) -> User | None: ...
 
 
 class SessionStore(Protocol):
-    """Port: where log-in sessions are kept."""
+    """Port: stores log-in sessions."""
 
     async def at_once(self, work: Callable[[SessionUnit], T]) -> T:
-        """What `work` returns, its changes committed; none of them if it raises."""
+        """Run `work` in a transaction and return its result.
+
+        If it raises, none of its changes are committed.
+        """
         ...
 
 
 class Attempts(Protocol):
-    """Port: how often passwords were guessed, shared by all replicas."""
+    """Port: counts failed log-ins, shared by all replicas."""
 
     async def wait(self, origin: Origin, now: float) -> float:
-        """Seconds for which this origin may not try; 0: it may."""
+        """Return the seconds that this origin must wait before the next try; 0 if it need not wait."""
         ...
 
     async def failed(self, origin: Origin, now: float) -> None: ...
 
     async def succeeded(self, origin: Origin) -> None:
-        """Forgets the failures of this account from this address."""
+        """Forget the failures of this account from this address."""
         ...
 
 
 class Passwords(Protocol):
-    """Port: hashing passwords, slowly on purpose, in turns that are fair between origins.
+    """Port: hashes passwords, slowly on purpose, in turns that are fair between origins.
 
-    Raises ResourceExhausted when too many of one origin wait.
+    Methods raise ResourceExhausted when too many requests of one origin wait.
     """
 
     async def hash(self, password: str, origin: Origin = NOWHERE) -> str: ...
 
     async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
-        """Takes equally long whether the password is right, wrong or (None) not there."""
+        """Return whether the password is right.
+
+        It takes equally long if it is wrong or if there is no hash (None).
+        """
         ...
 
 
 class Issuer(Protocol):
-    """Port: signing access tokens."""
+    """Port: signs access tokens."""
 
     def issue(self, user: User, lifetime: int, session: str = "") -> str:
-        """A signed token of a log-in session that ends after `lifetime` seconds."""
+        """Return a signed token of a log-in session that expires after `lifetime` seconds."""
         ...

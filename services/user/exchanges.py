@@ -1,4 +1,7 @@
-"""One token audience a service: a token that a service was given is of no use to it elsewhere (RFC 8693)."""
+"""Issues tokens that a single service accepts (RFC 8693).
+
+A service that was given such a token cannot use it to call another.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -7,41 +10,46 @@ from grpcmesh.call import Principal, Workload
 from grpcmesh.errors import PermissionDenied
 from services.kit.validation import checking
 
-#: What each workload may have tokens for: the services that it calls on behalf of its users. The operator's
-#: may have them for all.
+#: The services for which a workload may get tokens: those that it calls on behalf of its users. The
+#: operator's workload may get them for all services.
 ALLOWED: Mapping[str, frozenset[str]] = {"storefront": frozenset({"notification", "order", "user"})}
 SERVICES = frozenset({"analytics", "chat", "notification", "order", "payment", "product", "user"})
 _OPERATOR = "client"
 
 
 class Narrower(Protocol):
-    """Port: signing tokens that one service accepts."""
+    """Port: signs tokens that one service accepts."""
 
     def narrow(self, principal: Principal, audience: str, lifetime: int) -> str:
-        """A token that says of its user what the one that made `principal` said."""
+        """Return a token for one audience with the claims of the token that `principal` came from.
+
+        `lifetime` is in seconds.
+        """
         ...
 
 
 class Exchanges:
-    """Args:
-    issuer: The port.
-    clock: Unix seconds.
+    """Exchanges a user's token for one that a single service accepts.
+
+    Args:
+        issuer: The port.
+        clock: Returns the time in Unix seconds.
     """
 
     def __init__(self, issuer: Narrower, clock: Callable[[], float]) -> None:
         self._issuer, self._clock = issuer, clock
 
     def exchange(self, caller: Workload, principal: Principal, service: str) -> tuple[str, int]:
-        """A token for one service, and the seconds until it ends.
+        """Return a token for one service, and the seconds until it expires.
 
         Args:
-            caller: Who asks, and will carry the token there.
-            principal: Whose token it was asked with.
-            service: Such as "order".
+            caller: The workload that asks, and that will send the token to the service.
+            principal: The user, from the token that came with the call.
+            service: The service, such as "order".
 
         Raises:
             InvalidArgument: there is no such service.
-            PermissionDenied: the caller may have no tokens for it.
+            PermissionDenied: the caller may not get tokens for it.
         """
         with checking() as check:
             check.that(service in SERVICES, "service", f"must be one of {', '.join(sorted(SERVICES))}")

@@ -1,4 +1,4 @@
-"""The keys that sign tokens: PEM files in a directory, read again when they change."""
+"""The keys that sign tokens: PEM files in a directory, reloaded when they change."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from grpcmesh.call import Principal
 from grpcmesh.config import AuthConfig, ConfigError
 from services.user.domain import User
 
-#: Seconds between two looks at the directory.
+#: Poll interval of the directory, in seconds.
 POLL_INTERVAL = 1.0
 #: Added to the verifiers' refresh interval, for the fetch itself.
 _MARGIN = 5.0
@@ -22,17 +22,17 @@ _log = logging.getLogger(__name__)
 
 
 class SigningKeys:
-    """The port `Issuer`, and a `grpcmesh.auth.KeySource` of what it signs with.
+    """Implements the port `Issuer`, and a `grpcmesh.auth.KeySource` of its public keys.
 
-    The newest key by name signs and all are published. One that appears while the process runs is
-    published at once, but signs only after every verifier has had the time to fetch it; so a rotation
-    costs no call. Keys that are there at the start sign at once.
+    The newest key by name signs, and all are published. A key that appears while the process runs is
+    published at once, but signs only after every verifier has had the time to fetch it, so a rotation fails
+    no call. Keys that are present at the start sign at once.
 
     Args:
         directory: Holds `KID.pem`, Ed25519 private keys.
         config: Issuer, audience, and how often verifiers fetch.
         clock: Monotonic seconds.
-        now: Unix seconds, for the times in what is signed.
+        now: Unix seconds, for the times in signed tokens.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SigningKeys:
         self._signs_from: dict[str, float] = {}
 
     def load(self) -> None:
-        """Reads the directory for the first time.
+        """Read the directory for the first time.
 
         Raises:
             ConfigError: there is no key, or one that cannot be read.
@@ -59,7 +59,10 @@ class SigningKeys:
             raise ConfigError([f"MESHMART_SIGNING_KEYS_DIR={self._directory}: {e}"]) from e
 
     async def watch(self) -> None:
-        """Follows the directory until cancelled. What cannot be read is told, and the keys stay."""
+        """Reload the directory when it changes, until cancelled.
+
+        If it cannot be read, log that and keep the keys.
+        """
         told = ""
         while True:
             await asyncio.sleep(POLL_INTERVAL)
@@ -75,19 +78,19 @@ class SigningKeys:
 
     @property
     def signing_kid(self) -> str:
-        """The id of the key that signs now."""
+        """Return the id of the key that signs now."""
         now = self._clock()
         ready = [kid for kid in self._keys if self._signs_from[kid] <= now]
-        # If every old key has been taken away, a new one signs before its time.
+        # If every old key has been removed, a new one signs before its time.
         return max(ready or self._keys)
 
     @property
     def published(self) -> Mapping[str, PublicKey]:
-        """All public keys, by key id."""
+        """Return all public keys, by key id."""
         return {kid: key.public_key() for kid, key in sorted(self._keys.items())}
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The same, as a `grpcmesh.auth.KeySource`."""
+        """Return all public keys, by key id, as a `grpcmesh.auth.KeySource` does."""
         return self.published
 
     def issue(self, user: User, lifetime: int, session: str = "") -> str:
@@ -96,7 +99,7 @@ class SigningKeys:
         return issuer.issue(user.id, user.name, user.roles, lifetime, session)
 
     def narrow(self, principal: Principal, audience: str, lifetime: int) -> str:
-        """A token for one service, of the user and the log-in of another token."""
+        """Return a token for one service, with the user and the log-in session of another token."""
         kid = self.signing_kid
         issuer = TokenIssuer(self._keys[kid], kid, self._config, self._now)
         user = principal.user_id, principal.name, principal.roles

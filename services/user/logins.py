@@ -1,4 +1,4 @@
-"""Logging in, and staying logged in."""
+"""Log-in, refresh of tokens, and log-out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,20 +30,20 @@ from services.user.sessions import (
 
 MAX_LOGIN = 254
 MAX_SECRET = 1024
-#: Log-in sessions of one user; beyond that the oldest ends.
+#: The most log-in sessions of one user; beyond that the oldest ends.
 MAX_SESSIONS = 50
-#: Seconds that clocks of replicas may differ.
+#: Seconds by which the clocks of replicas may differ.
 SKEW = 60
-#: Looks at a family that another replica is moving on.
+#: Attempts to advance a family while other replicas advance it, too.
 _ATTEMPTS = 2
-#: One text for a login that does not exist and a password that is wrong, so that it tells neither.
+#: One text for an unknown login and for a wrong password, so that it does not reveal which it was.
 _WRONG = "wrong login or password"
 _NOT_VALID = "the refresh token is not valid"
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long tokens are good for, in seconds."""
+    """The lifetimes of tokens, in seconds."""
 
     access: int = 15 * 60
     refresh: int = 30 * 24 * 3600
@@ -54,8 +54,8 @@ class Logins:
 
     Args:
         users, sessions, attempts, passwords, issuer: The ports.
-        clock: Unix seconds.
-        lifetimes: Of what is issued.
+        clock: Returns the time in Unix seconds.
+        lifetimes: The lifetimes of issued tokens.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class Logins:
         self._issuer, self._clock, self._lifetimes = issuer, clock, lifetimes
 
     async def login(self, login: str, password: str, address: str = "") -> tuple[User, Tokens]:
-        """The first tokens of a new family.
+        """Check a password, and return the user and the first tokens of a new family.
 
         Args:
             login: A name or an email.
-            password: Of the user.
-            address: Of the client, by which guesses are counted.
+            password: The user's password.
+            address: The client's address, by which failures are counted.
 
         Raises:
             InvalidArgument: login or password is empty or far too long.
-            ResourceExhausted: too many guesses from there, or too many log-ins at once.
-            Unauthenticated: they do not fit.
-            PermissionDenied: they do, but the user is not active.
+            ResourceExhausted: too many failures from this address, or too many log-ins at once.
+            Unauthenticated: login and password do not match.
+            PermissionDenied: they match, but the user is not active.
         """
         with checking() as check:
             login = check.text("login", login, least=1, most=MAX_LOGIN)
@@ -100,8 +100,11 @@ class Logins:
         return account.user, tokens
 
     async def begin(self, account: Account) -> Tokens | None:
-        """The first tokens of a new family; None where the account was suspended or its password changed
-        after it was read, such as while the password was hashed."""
+        """Return the first tokens of a new family.
+
+        Returns None if the account was suspended or its password changed after it was read, for example while
+        the password was hashed.
+        """
         session, ticket = first(account.user.id, self._expiry())
 
         def add(unit: SessionUnit) -> User | None:
@@ -118,15 +121,15 @@ class Logins:
         return self._tokens_of(user, ticket) if user else None
 
     async def verified(self, login: str, password: str, origin: Origin) -> Account | None:
-        """The account that the password fits, if any; a failure is counted.
+        """Return the account if the password matches, else None. A failure is counted.
 
         Raises:
-            ResourceExhausted: too many guesses from there, or too many log-ins at once.
+            ResourceExhausted: too many failures from this address, or too many log-ins at once.
         """
         if wait := await self._attempts.wait(origin, self._clock()):
             raise ResourceExhausted("too many wrong passwords; wait before the next", retry_after=wait)
         account = await self._users.find(login)
-        # Also where there is no account: an answer that comes at once would tell.
+        # Also if there is no account: a faster answer would reveal that.
         hashed = account.password_hash if account else None
         fits = await self._passwords.verify(password, hashed, origin)
         if account is None or not fits:
@@ -136,10 +139,10 @@ class Logins:
         return account
 
     async def refresh(self, token: str) -> Tokens:
-        """The present tokens of the family, moved on by one unless that has just happened.
+        """Return the current tokens of the family, and advance it by one unless that has just happened.
 
-        Asked again within `OVERLAP` seconds, at whichever replica, it answers the same. A token that comes
-        later than that has been stolen from somebody: its family ends (RFC 9700, 4.14.2).
+        Repeated within `OVERLAP` seconds, at any replica, it returns the same tokens. A token that arrives
+        later than that must have been stolen: its family ends (RFC 9700, 4.14.2).
 
         Raises:
             InvalidArgument: the token is empty or far too long.
@@ -148,13 +151,13 @@ class Logins:
         with checking() as check:
             _check_secret(check, "refresh_token", token)
         found = await self._sessions.at_once(lambda unit: self._refresh(unit, token))
-        # Outside, because a transaction that raises forgets that the family was revoked.
+        # Outside, because a transaction that raises would roll back the revocation of the family.
         if found is None:
             raise Unauthenticated(_NOT_VALID)
         return self._tokens_of(*found)
 
     async def logout(self, token: str) -> None:
-        """Ends the family of a refresh token. A token that is not good any more has nothing to end.
+        """End the family of a refresh token. Has no effect if the token is no longer valid.
 
         Raises:
             InvalidArgument: the token is empty or far too long.
@@ -170,7 +173,9 @@ class Logins:
         await self._sessions.at_once(end)
 
     def _refresh(self, unit: SessionUnit, token: str) -> tuple[User, Ticket] | None:
-        """Whose token it is, and the present one of its family."""
+        """Return the user of a token and the current token of its family, or None if the token is not
+        valid.
+        """
         for _ in range(_ATTEMPTS):
             session, ticket = _look_up(unit, token)
             if session is None or ticket is None:
@@ -187,7 +192,7 @@ class Logins:
             following = after(present, session.key)
             if unit.advance(session, self._moved_on(session, following)):
                 return user, following
-        return None  # twice somebody was quicker: they have ended the family
+        return None  # others advanced the family each time: this token counts as not valid
 
     def _moved_on(self, session: LoginSession, ticket: Ticket) -> LoginSession:
         return replace(
@@ -199,7 +204,7 @@ class Logins:
         )
 
     def _revoked_until(self) -> int:
-        """When the access tokens that are out have all ended, clocks that differ included."""
+        """Return when all issued access tokens have expired, in Unix seconds, including clock skew."""
         return int(self._clock()) + self._lifetimes.access + SKEW
 
     def _expiry(self) -> int:
@@ -211,7 +216,7 @@ class Logins:
 
 
 def _look_up(unit: SessionUnit, token: str) -> tuple[LoginSession | None, Ticket | None]:
-    """The family that a token names, and the token taken apart."""
+    """Return the family that a token names, and the parsed token."""
     ticket = Ticket.parse(token)
     if ticket is not None:
         return unit.find(ticket.family), ticket

@@ -30,7 +30,7 @@ from services.user.users import Users
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     settings = Settings.from_env(os.environ)
     keys = SigningKeys(settings.keys, app.config.auth, time.monotonic)
     keys.load()

@@ -1,4 +1,4 @@
-"""Password hashes: scrypt (RFC 7914), kept as `scrypt$LOG2N$R$P$SALT$KEY`."""
+"""Password hashes with scrypt (RFC 7914), stored as `scrypt$LOG2N$R$P$SALT$KEY`."""
 
 import asyncio
 import base64
@@ -18,7 +18,10 @@ _MAX_MEMORY = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """How slow a hash is. The default is one of OWASP's equal minima: 16 MB, about a quarter of a second."""
+    """The cost parameters of scrypt.
+
+    The default is one of OWASP's equal minima: 16 MB, about a quarter of a second.
+    """
 
     log2_n: int = 14
     r: int = 8
@@ -43,26 +46,29 @@ class _Hash:
 
 
 class ScryptPasswords:
-    """The port `Passwords`: in threads (scrypt lets the interpreter go), few at a time, in fair turns.
+    """Implements the port `Passwords` in threads (scrypt releases the GIL), few at a time, in fair turns.
 
     Args:
-        cost: Of new hashes; an old one is verified at the cost that it was made with.
-        turns: Whose turn it is.
+        cost: The cost of new hashes. An old hash is verified at the cost that it was made with.
+        turns: Decides whose turn it is.
     """
 
     def __init__(self, cost: Cost | None = None, turns: Turns | None = None) -> None:
         self._cost, self._turns = cost or Cost(), turns or Turns()
 
     async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
-        """Raises ResourceExhausted when too many of this origin wait."""
+        """Hash a password. Raises ResourceExhausted when too many requests of this origin wait."""
         salt = secrets.token_bytes(_SALT_BYTES)
         async with self._turns.turn(origin):
             key = await asyncio.to_thread(_derive, password, salt, self._cost)
         return str(_Hash(self._cost, salt, key))
 
     async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
-        """Raises ResourceExhausted when too many of this origin wait."""
-        # Where there is no hash, the same work is done on one that fits nothing.
+        """Return whether a password is right.
+
+        Raises ResourceExhausted when too many requests of this origin wait.
+        """
+        # If there is no hash, the same work is done on one that no password matches.
         made = _Hash.parse(password_hash) if password_hash else _Hash(self._cost, bytes(_SALT_BYTES), b"")
         async with self._turns.turn(origin):
             key = await asyncio.to_thread(_derive, password, made.salt, made.cost)

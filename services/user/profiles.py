@@ -1,4 +1,4 @@
-"""What a user may tell of itself, checked."""
+"""Validates users' profiles."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ MAX_PHONES = 5
 MAX_METADATA = 20
 MAX_KEY = 50
 MAX_VALUE = 500
-#: As people write them; E.164 allows fifteen digits.
+#: Telephone numbers as people write them; E.164 allows fifteen digits.
 _PHONE = re.compile(r"\+?[0-9 ()./-]{3,30}")
 _DIGITS = range(3, 16)
 
@@ -20,7 +20,7 @@ _DIGITS = range(3, 16)
 def profile_of(
     check: Check, address: Address | None, phone_numbers: Sequence[str], metadata: Mapping[str, str]
 ) -> Profile:
-    """The profile, with `check` told what is wrong with it."""
+    """Return the profile, and record violations in `check`."""
     return Profile(
         _address(check, address) if address else None,
         _phones(check, phone_numbers),

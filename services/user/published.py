@@ -1,4 +1,4 @@
-"""What the user service publishes for those who verify tokens: the keys, and what has been revoked."""
+"""Publishes the keys and the revocations that verifiers of tokens need."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -7,37 +7,38 @@ from grpcmesh.auth import MAX_REVOCATIONS, KeySource, PublicKey, Revocation
 
 
 class RevocationStore(Protocol):
-    """Port: which access tokens are void although they have not expired."""
+    """Port: lists access tokens that are revoked although they have not expired."""
 
     async def listed(self, now: int, limit: int) -> Sequence[Revocation]:
-        """Entries that concern tokens which have not expired yet; at most `limit`.
+        """Return at most `limit` revocations of tokens that have not expired yet at the Unix time `now`.
 
-        First those of users (of whom the ones with a session are one log-in's of that user), then those of
-        log-ins that their own users ended.
+        First come those of users (an entry that also has a session concerns one log-in of that user), then
+        those of log-ins that their own users ended.
         """
         ...
 
 
 class Published:
-    """A `grpcmesh.auth.KeySource` of the user service itself.
+    """The `grpcmesh.auth.KeySource` of the user service itself.
 
     Args:
         keys: The keys that verify tokens.
-        store: Where revocations are.
-        clock: Unix seconds.
+        store: The revocations.
+        clock: Returns the time in Unix seconds.
     """
 
     def __init__(self, keys: KeySource, store: RevocationStore, clock: Callable[[], float]) -> None:
         self._keys, self._store, self._clock = keys, store, clock
-        #: As of the last fetch.
+        #: The revocations as of the last fetch.
         self.revocations: Sequence[Revocation] = ()
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The keys by key id; `revocations` is renewed with them.
+        """Return the keys by key id, and update `revocations`.
 
-        Entries whose tokens have all expired are left out. Where there are more than a verifier takes, those
-        of users who logged out themselves are left to expire. Where there are too many even so, one entry
-        revokes every token that has been issued so far, and everybody renews its own.
+        Entries whose tokens have all expired are left out. If there are more than a verifier accepts, those
+        of users who logged out themselves are left out, too, and their tokens expire by themselves. If there
+        are still too many, one entry revokes every token that has been issued so far, and every client must
+        renew its own.
         """
         now = int(self._clock())
         listed = await self._store.listed(now, MAX_REVOCATIONS + 1)

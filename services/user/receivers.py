@@ -1,4 +1,6 @@
-"""The services that are told of users, as the relay of the outbox sees them: see `services.user.news`."""
+"""The services that receive the outbox events of users, and how events are delivered: see
+`services.user.news`.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,7 +17,7 @@ from services.user import news
 from services.user.domain import User
 from services.user.recovery import LIFETIME, Recovery
 
-#: Seconds for one delivery, below what the relay gives it.
+#: Timeout of one delivery in seconds, below the relay's own.
 TIMEOUT = 4.0
 _SUBJECT = "A new password for your Meshmart account"
 _LETTER = """Hello {name},
@@ -30,7 +32,7 @@ If it was not you, there is nothing that you need to do. Nobody at Meshmart will
 
 
 def forgetters(channel: Callable[[str], grpc.aio.Channel]) -> dict[str, Deliver]:
-    """By topic, who takes what it knows of a user's person away."""
+    """Return, by topic, the functions that have a service erase a user's personal data."""
     return {
         news.ORDERS: _forgets(OrderServiceStub(channel("order")).EraseUser),
         news.CHAT: _forgets(ChatServiceStub(channel("chat")).EraseUser),
@@ -61,7 +63,7 @@ class Letters:
         self._stub, self._recovery = NotificationServiceStub(channel), recovery
 
     async def __call__(self, event: OutboxEvent) -> None:
-        """Raises Undelivered."""
+        """Send a recovery code. Raises Undelivered if that fails."""
         try:
             await self._recovery.send(event.payload["user_id"], self)
         except grpc.aio.AioRpcError as e:

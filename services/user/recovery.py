@@ -1,4 +1,4 @@
-"""Forgotten passwords: a code by e-mail, good once and for half an hour."""
+"""Recovery of forgotten passwords: a code by e-mail, valid once and for half an hour."""
 
 import secrets
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from services.user.logins import MAX_LOGIN, MAX_SECRET
 from services.user.sessions import digest_of
 from services.user.users import check_password
 
-#: Seconds that a code is good for.
+#: Seconds for which a code is valid.
 LIFETIME = 30 * 60
-#: Letters of one user within `LIFETIME`, whoever asks for them.
+#: The most letters to one user within `LIFETIME`, whoever requests them.
 MAX_LETTERS = 3
-#: What requests count as where failed log-ins are counted.
+#: The account name under which requests are counted beside failed log-ins.
 _PURPOSE = "password reset"
 
 
@@ -24,15 +24,17 @@ class Post(Protocol):
     """Port: sends letters."""
 
     async def send_code(self, user: User, code: str) -> None:
-        """Raises whatever goes wrong."""
+        """Send a code to a user. May raise any error."""
         ...
 
 
 class Recovery:
-    """Args:
-    users, sessions, attempts: The ports.
-    accounts: Replaces passwords.
-    clock: Unix seconds.
+    """Replaces forgotten passwords.
+
+    Args:
+        users, sessions, attempts: The ports.
+        accounts: Replaces passwords.
+        clock: Returns the time in Unix seconds.
     """
 
     def __init__(
@@ -47,12 +49,15 @@ class Recovery:
         self._accounts, self._clock = accounts, clock
 
     async def request(self, login: str, address: str) -> None:
-        """Have a code sent to a user's address, if there is such a user, and it may log in.
+        """Send a code to the user's email address, if the user exists and may log in.
 
-        Whoever asks learns nothing, neither by the answer nor by how many are free.
+        The caller learns nothing about that, neither from the answer nor from the number of requests that are
+        allowed.
 
         Raises:
-            ResourceExhausted: too many requests for this account from there, or from there at all.
+            InvalidArgument: the login is empty or too long.
+            ResourceExhausted: too many requests for this account from this address, or from this address in
+                all.
         """
         with checking() as check:
             login = check.text("login", login, least=1, most=MAX_LOGIN)
@@ -66,7 +71,7 @@ class Recovery:
         await self._sessions.at_once(ask)
 
     async def send(self, user_id: int, post: Post) -> None:
-        """Make a code and send it; each time another. Does nothing for a user that is gone or suspended."""
+        """Create a new code and send it. Has no effect if the user does not exist or is suspended."""
         user = await self._users.get(user_id)
         if user is None or not user.is_active:
             return
@@ -79,8 +84,10 @@ class Recovery:
         """Replace the password of the user that a code was sent to, and end all its log-ins.
 
         Raises:
-            FailedPrecondition: the code is wrong, used, or too old.
-            ResourceExhausted: too many wrong codes from there.
+            InvalidArgument: the code is empty or too long, or the new password is missing, too short or too
+                long.
+            FailedPrecondition: the code is wrong, used or too old.
+            ResourceExhausted: too many wrong codes from this address.
         """
         with checking() as check:
             code = check.text("code", code, least=1, most=MAX_SECRET)
@@ -96,7 +103,7 @@ class Recovery:
             raise _refused()  # it was used a moment ago
 
     async def _count(self, origin: Origin) -> None:
-        """Every request counts, as a wrong password does."""
+        """Count a request, as a wrong password is counted. Raises ResourceExhausted if there are too many."""
         await self._wait(origin)
         await self._attempts.failed(origin, self._clock())
 

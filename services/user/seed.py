@@ -1,4 +1,4 @@
-"""The people that a new shop starts with: demo users where they are asked for, and the first admin.
+"""Registers the users of a new shop: the demo users if they are wanted, and the first admin.
 
 The demo users' passwords, `NAME-password`, are no secret.
 """
@@ -21,13 +21,13 @@ from services.user.storage import SqlUsers, row_of
 from services.user.tables import account
 from services.user.users import Registration, Users
 
-#: Name and roles; ids count from 1 in this order.
+#: Names and roles of the demo users. Ids count from 1 in this order.
 _PEOPLE = (("alice", ("user", "admin")), ("bob", ("user",)), ("charlie", ("user", "moderator")))
 
 
 @dataclass(frozen=True, slots=True)
 class FirstAdmin:
-    """Who may do everything in a shop that has nobody yet."""
+    """The admin that is registered in a shop without one."""
 
     name: str
     email: str
@@ -35,7 +35,7 @@ class FirstAdmin:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Read the files `name`, `email` and `password` of a directory, as a mounted Secret has them.
+        """Read the files `name`, `email` and `password` of a directory, which may be a mounted Secret.
 
         Raises:
             ConfigError: one of them cannot be read.
@@ -49,7 +49,7 @@ class FirstAdmin:
 
 @dataclass(frozen=True, slots=True)
 class Seeding:
-    """Whom to register."""
+    """The users to register."""
 
     demo_users: bool = False
     first_admin: FirstAdmin | None = None
@@ -69,17 +69,17 @@ class Seeding:
 
 
 async def seed(db: Database, seeding: Seeding = Seeding(demo_users=True)) -> None:
-    """Register the demo users where nobody is registered yet, and the first admin.
+    """Register the demo users if nobody is registered yet, and the first admin.
 
-    The admin is registered where there is none, or none but the demo's. Safe when two do it at once.
+    The admin is registered if there is no admin beside the demo's. Safe when two processes do it at once.
 
     Raises:
-        ConfigError: the first admin is not acceptable.
+        ConfigError: the first admin's name, email or password is not valid.
     """
     if seeding.demo_users:
         await _register_demo_users(db)
     if seeding.first_admin is not None:
-        # Beside the demo's admin, whose password is no secret.
+        # The demo's admin does not count: its password is no secret.
         besides = [name for name, _ in _PEOPLE] if seeding.demo_users else []
         await _register_admin(db, seeding.first_admin, besides)
 

@@ -1,4 +1,4 @@
-"""UserService on the wire: protobuf to domain and back."""
+"""Implements UserService: converts protobuf messages to the domain and back."""
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
@@ -22,18 +22,18 @@ from services.user.published import Published
 from services.user.recovery import Recovery
 from services.user.users import EVERYBODY, MAX_BATCH, Registration, Users
 
-#: The workload that speaks for clients of its own.
+#: The workload that makes calls on behalf of its own clients.
 _STOREFRONT = "storefront"
 _MAX_ADDRESS = 100
 _ADDRESS = tuple(field.name for field in fields(Address))
 
 
 class UserServicer(UserServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         users, logins, accounts, recovery, exchanges: The use cases.
-        published: The keys that verify tokens, and what has been revoked.
+        published: The keys that verify tokens, and the revocations.
         issuer: The `iss` of tokens.
     """
 
@@ -171,7 +171,7 @@ def _from_storefront() -> bool:
 
 
 def _address(told: str, context: Any) -> str:
-    """Of the client: what the storefront says, else where the call comes from, without the port."""
+    """Return the client's address: the one that the storefront names, else the caller's, without the port."""
     if told and _from_storefront():
         return told[:_MAX_ADDRESS]
     return str(context.peer()).rpartition(":")[0]

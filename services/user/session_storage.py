@@ -18,12 +18,12 @@ from services.user.tables import account, login_session, recovery, refresh_token
 
 T = TypeVar("T")
 _SESSION = tuple(login_session.c)
-#: Rows that one transaction forgets.
+#: The most rows that one transaction deletes.
 _PIECE = 100
 
 
 class SqlSessions:
-    """The port `SessionStore`."""
+    """Implements the port `SessionStore`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -33,7 +33,7 @@ class SqlSessions:
 
 
 class SqlRevocations:
-    """The port `RevocationStore`."""
+    """Implements the port `RevocationStore`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

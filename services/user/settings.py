@@ -1,4 +1,4 @@
-"""What the environment says to the user service."""
+"""The settings that the user service reads from its environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises ConfigError with a line for each variable that is wrong."""
+        """Read the settings. Raises ConfigError with a line for each invalid variable."""
         problems: list[str] = []
         directory = environ.get(_KEYS, "")
         if not directory:

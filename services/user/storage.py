@@ -36,9 +36,9 @@ from services.user.domain import (
 )
 from services.user.tables import account, login_session, recovery, refresh_token, revocation
 
-#: Names and emails told as taken: they travel in metadata, of which a client takes 8 KB.
+#: The most names and emails reported as taken: they travel in metadata, of which a client accepts 8 KB.
 MAX_TAKEN = 10
-#: Seconds that revocations are listed for by default: the lifetime of an access token, and a minute.
+#: Seconds for which revocations are listed by default: the lifetime of an access token, and a minute.
 MAX_LISTED = 16 * 60
 _USER = (
     account.c.id,
@@ -55,7 +55,7 @@ BY_ID = select(*_USER).where(account.c.id == bindparam("id"))
 
 
 def row_of(user: NewUser, now: int) -> dict[str, Any]:
-    """The columns of a new user."""
+    """Return the columns of a new user. `now` is in Unix seconds."""
     return {
         **_named(user.name, user.email),
         "status": int(Status.ACTIVE),
@@ -67,13 +67,13 @@ def row_of(user: NewUser, now: int) -> dict[str, Any]:
 
 
 class SqlUsers:
-    """The port `UserStore`.
+    """Implements the port `UserStore`.
 
     Args:
-        db: With the service's tables.
-        clock: Unix seconds.
-        lifetime: Seconds for which the tokens of a user that was removed stay on the revocation list: those
-            of an access token, and what clocks may differ.
+        db: The database with the service's tables.
+        clock: Returns the time in Unix seconds.
+        lifetime: Seconds for which the tokens of a removed user stay on the revocation list: the lifetime of
+            an access token plus clock skew.
     """
 
     def __init__(
@@ -150,13 +150,13 @@ class SqlUsers:
 
 
 def revoke(c: Connection, user_id: int, now: int, until: int) -> None:
-    """Puts a user's tokens on the revocation list.
+    """Add a user's tokens to the revocation list.
 
     Args:
-        now: Unix seconds: tokens that were issued until then, and those of log-ins that there are.
-        until: Unix seconds until which they are listed.
+        now: Unix seconds. Tokens issued until then are revoked, and those of all present log-ins.
+        until: The Unix time until which they are listed.
     """
-    # By its log-ins, too: a token may have been issued a moment later, by a replica whose clock is ahead.
+    # Also by log-in: a replica whose clock is ahead may have issued a token that seems newer than `now`.
     own = select(login_session.c.family).where(login_session.c.user_id == user_id)
     entry = {"user_id": user_id, "session": "", "issued_until": now, "expires_at": until}
     by_session = [{**entry, "session": family, "issued_until": 0} for family in c.scalars(own)]
@@ -186,7 +186,7 @@ def _profile(text: str, created_at: int) -> Profile:
 
 
 def _refuse_taken(c: Connection, users: Sequence[NewUser]) -> None:
-    """Raises AlreadyExists with every name or email that is taken."""
+    """Raise AlreadyExists with every name or email that is taken."""
     said = {fold(text): text for user in users for text in (user.name, user.email)}
     keys = tuple(said)
     statement = select(account.c.name_key, account.c.email_key).where(
@@ -200,7 +200,10 @@ def _refuse_taken(c: Connection, users: Sequence[NewUser]) -> None:
 
 @contextmanager
 def _unique(name: str, email: str) -> Iterator[None]:
-    """Tells which of the two was taken. Both databases name the column or its constraint in the error."""
+    """Turn an IntegrityError into AlreadyExists for the value that was taken.
+
+    Both databases name the column or its constraint in the error.
+    """
     try:
         yield
     except IntegrityError as e:

@@ -1,4 +1,4 @@
-"""The tables of the user service. `migrations` makes them."""
+"""The tables of the user service. `migrations` creates them."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text
 
@@ -19,11 +19,11 @@ account = Table(
     #: Name and email, folded; each unique.
     Column("name_key", Text),
     Column("email_key", Text),
-    #: A JSON object, and when there was first one.
+    #: A JSON object, and when it was first saved.
     Column("profile", Text),
     Column("profile_at", BigInteger),
 )
-#: What was issued before families were chains. Nothing is added to it any more.
+#: Tokens that were issued before families were chains. Nothing is added any more.
 refresh_token = Table(
     "refresh_token",
     metadata,
@@ -56,20 +56,20 @@ revocation = Table(
     "revocation",
     metadata,
     Column("id", Integer, primary_key=True),
-    #: Of a user or of a session; 0 and "" for the other.
+    #: The user or the session that is revoked; the other is 0 or "".
     Column("user_id", Integer),
     Column("session", Text),
     Column("issued_until", BigInteger),
-    #: When the tokens have ended by themselves.
+    #: When the tokens have expired by themselves.
     Column("expires_at", BigInteger),
 )
-#: Asked for and sent codes by which a forgotten password is replaced.
+#: Recovery codes for forgotten passwords: requests for them, and codes that were sent.
 recovery = Table(
     "recovery",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("user_id", Integer),
-    #: Of a code that was sent. NULL: of a request, which counts only.
+    #: The digest of a code that was sent. NULL marks a request, which is only counted.
     Column("digest", Text),
     Column("expires_at", BigInteger),
 )

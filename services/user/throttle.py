@@ -1,8 +1,8 @@
-"""How often a password may be guessed. Pure.
+"""Limits how often a password may be guessed. Pure.
 
-Failures are counted by account and address together, so that a stranger elsewhere cannot lock anybody out,
-and by address alone, at a higher threshold, for whoever tries one password on many accounts. The counts are
-in the database: all replicas share them.
+Failures are counted by account and address together, so that a stranger at another address cannot lock out a
+user, and by address alone with a higher threshold, against somebody who tries one password on many accounts.
+The counts are in the database: all replicas share them.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from services.kit.text import fold
 from services.user.domain import Origin
 
-#: Seconds after which failures are forgotten, and the longest wait.
+#: Seconds after which failures are forgotten; also the longest wait.
 WINDOW = 900
-#: Failures that cost nothing: of one account from one address, and of one address.
+#: Failures without a wait: of one account from one address, and of one address.
 FREE, FREE_OF_ADDRESS = 5, 100
-#: Seconds to wait after the first that costs; each further one doubles it.
+#: Seconds to wait after the first failure beyond those; each further one doubles the wait.
 _PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Failures of one key. `last_at` in Unix seconds."""
+    """The failures of one key. `last_at` is in Unix seconds."""
 
     count: int = 0
     last_at: int = 0
@@ -29,20 +29,23 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A key that failures are counted by, and how many of them are free."""
+    """A key by which failures are counted, and the number of failures without a wait."""
 
     key: str
     free: int
 
 
 def limits(origin: Origin) -> tuple[Limit, ...]:
-    """What a log-in is limited by. The keys are digests: who tried to log in where is not kept."""
+    """Return the limits of a log-in.
+
+    The keys are digests, so that nothing tells who tried to log in where.
+    """
     account = _digest(f"{origin.address}\0{fold(origin.account)}")
     return Limit(account, FREE), Limit(_digest(origin.address), FREE_OF_ADDRESS)
 
 
 def wait(failures: Failures, limit: Limit, now: float) -> float:
-    """Seconds until the next try is allowed: none at first, then 30, 60, 120 … up to `WINDOW`."""
+    """Return the seconds until the next try is allowed: 0 at first, then 30, 60, 120 … up to `WINDOW`."""
     over = failures.count - limit.free
     if over < 0:
         return 0.0
@@ -51,7 +54,7 @@ def wait(failures: Failures, limit: Limit, now: float) -> float:
 
 
 def failed(failures: Failures, now: float) -> Failures:
-    """One more."""
+    """Return the failures with one more. Failures older than `WINDOW` are forgotten."""
     fresh = now < failures.last_at + WINDOW
     return Failures(failures.count + 1 if fresh else 1, int(now))
 

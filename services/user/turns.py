@@ -1,8 +1,8 @@
-"""Whose turn it is to have a password hashed: fair between addresses and accounts, and bounded.
+"""Decides whose turn it is to have a password hashed: fair between addresses and accounts, and bounded.
 
-A hash takes a quarter of a second of a core on purpose, so whoever sends many log-ins at once would keep
-everybody else waiting. Here a request comes after those that have fewer of their own before them: first of
-the same account and address, then of the same address, then in the order of arrival.
+A hash takes a quarter of a second of a core on purpose, so a client that sends many log-ins at once would
+keep all others waiting. Here a request queues behind those that have fewer requests of their own before them:
+first of the same account and address, then of the same address, then in the order of arrival.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from grpcmesh.errors import ResourceExhausted
 from services.user.domain import Origin
 
-#: Seconds after which somebody who was refused may try again.
+#: Seconds after which a rejected client may try again.
 RETRY_AFTER = 1.0
 
 
@@ -28,10 +28,12 @@ class _Waiter:
 
 
 class Turns:
-    """Args:
-    concurrency: Turns at a time.
-    waiting: How many may wait in all. Beyond that the one with the worst rank is refused.
-    of_one: How many of one account and address may be present.
+    """Hands out turns, fairly between origins.
+
+    Args:
+        concurrency: The number of turns at a time.
+        waiting: The most requests that wait in all. Beyond that the one with the worst rank is rejected.
+        of_one: The most requests of one account and address that wait or have a turn.
     """
 
     def __init__(self, concurrency: int = 2, waiting: int = 256, of_one: int = 18) -> None:
@@ -43,13 +45,13 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, origin: Origin) -> AsyncIterator[None]:
-        """One turn.
+        """Wait for a turn, and hold it for the block.
 
         Args:
-            origin: On whose behalf.
+            origin: On whose behalf the password is hashed.
 
         Raises:
-            ResourceExhausted: too many wait, most of them from here.
+            ResourceExhausted: too many requests wait, most of them of this origin.
         """
         rank = (self._present[origin], self._addresses[origin.address], next(self._numbers))
         if rank[0] >= self._of_one:

@@ -1,4 +1,4 @@
-"""What may be done with users, by whom, with which values."""
+"""The use cases of users: what may be done, by whom, with which values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ MAX_EMAIL = 254
 MIN_PASSWORD = 8
 MAX_PASSWORD = 256
 MAX_AGE = 150
-#: Users registered at once: a password takes a quarter of a second.
+#: The most users registered at once: hashing a password takes a quarter of a second.
 MAX_BATCH = 100
-#: What batches count as where passwords are hashed in fair turns.
+#: The address that batches count under when turns to hash passwords are shared out.
 _BATCH = "batch"
 
 #: The listing of all users.
@@ -34,7 +34,7 @@ _EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL}@{_LABEL}(?:\.{_LABEL})+")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What somebody says of a user to be, unchecked."""
+    """The unchecked values of a new user."""
 
     name: str
     email: str
@@ -47,31 +47,35 @@ class Registration:
 
 
 class Users:
-    """Users act for themselves, admins for anyone. Methods raise InvalidArgument for malformed arguments."""
+    """The use cases of users. Users act for themselves, admins for anyone.
+
+    Methods raise InvalidArgument for malformed arguments.
+    """
 
     def __init__(self, store: UserStore, passwords: Passwords) -> None:
         self._store, self._passwords = store, passwords
 
     async def get(self, actor: Actor, user_id: int) -> User:
-        """Raises NotFound, PermissionDenied."""
+        """Return a user. Raises NotFound or PermissionDenied."""
         with checking() as check:
             check.id("id", user_id)
         actor.require_self_or_admin(user_id)
         return _found(await self._store.get(user_id), user_id)
 
     async def page(self, actor: Actor, wanted: Paged) -> Slice[User]:
-        """One page, by id. Raises PermissionDenied unless the actor is an admin."""
+        """Return a page of users, ordered by id. Raises PermissionDenied unless the actor is an admin."""
         actor.require_admin()
         with checking() as check:
             page = EVERYBODY.page(check, wanted)
         return await self._store.page(page)
 
     async def register(self, actor: Actor, said: Registration, address: str = "") -> User:
-        """A new user; anybody may make one, an admin with roles.
+        """Register a user. Anybody may do that; only an admin may give roles.
 
         Raises:
-            AlreadyExists, PermissionDenied.
-            ResourceExhausted: too many register at once from this address.
+            AlreadyExists: the name or the email is taken.
+            PermissionDenied: the actor gives roles but is not an admin.
+            ResourceExhausted: too many clients register at once from this address.
         """
         with checking() as check:
             user = _new(check, said)
@@ -80,26 +84,27 @@ class Users:
         return await self._store.add(await self._hashed(user, said, address))
 
     async def register_admin(self, said: Registration) -> User:
-        """A new admin, on the operator's word. Raises AlreadyExists."""
+        """Register an admin, on behalf of the operator. Raises AlreadyExists."""
         with checking() as check:
             check.that(bool(said.password), "password", "must be given")
             user = replace(_new(check, said), roles=("user", "admin"))
         return await self._store.add(await self._hashed(user, said, ""))
 
     async def register_all(self, actor: Actor, batch: Sequence[Registration]) -> Sequence[User]:
-        """New users, all or none, in their order.
+        """Register all users or none, and return them in order.
 
         Raises:
-            InvalidArgument: names what is wrong as `requests[INDEX].FIELD`, a name or email given twice too.
-            AlreadyExists: with every name or email that is taken.
-            PermissionDenied: the actor is no admin.
+            InvalidArgument: names what is wrong as `requests[INDEX].FIELD`, including a name or email that
+                occurs twice.
+            AlreadyExists: names every name or email that is taken.
+            PermissionDenied: the actor is not an admin.
         """
         actor.require_admin()
         with checking() as check:
             users = [_entry(check, index, said) for index, said in enumerate(batch)]
             _check_twice(check, "name", [user.name for user in users])
             _check_twice(check, "email", [user.email for user in users])
-        # One after the other: hashing is slow on purpose, and logins want their turn.
+        # One after the other: hashing is slow on purpose, and log-ins need their turns, too.
         hashed = [await self._hashed(user, said, _BATCH) for user, said in zip(users, batch, strict=True)]
         return await self._store.add_all(hashed) if hashed else []
 
@@ -116,7 +121,7 @@ class Users:
         phone_numbers: Sequence[str],
         metadata: Mapping[str, str],
     ) -> User:
-        """Replaces what a user tells of itself. Raises NotFound, PermissionDenied."""
+        """Replace a user's profile. Raises NotFound or PermissionDenied."""
         with checking() as check:
             check.id("id", user_id)
             profile = profile_of(check, address, phone_numbers, metadata)
@@ -124,7 +129,7 @@ class Users:
         return _found(await self._store.set_profile(user_id, profile), user_id)
 
     async def rename(self, actor: Actor, user_id: int, name: str, email: str) -> User:
-        """Replaces name and email. Raises NotFound, AlreadyExists, PermissionDenied."""
+        """Replace a user's name and email. Raises NotFound, AlreadyExists or PermissionDenied."""
         with checking() as check:
             check.id("id", user_id)
             name, email = _name(check, name), _email(check, email)
@@ -132,7 +137,7 @@ class Users:
         return _found(await self._store.rename(user_id, name, email), user_id)
 
     async def delete(self, actor: Actor, user_id: int) -> None:
-        """Forgets a user. Raises NotFound, PermissionDenied."""
+        """Delete a user and everything about it. Raises NotFound or PermissionDenied."""
         with checking() as check:
             check.id("id", user_id)
         actor.require_self_or_admin(user_id)
@@ -152,7 +157,7 @@ def _entry(check: Check, index: int, said: Registration) -> NewUser:
 
 
 def _new(check: Check, said: Registration) -> NewUser:
-    """Without a hash: hashing is not for what is refused."""
+    """Check a registration. The hash is computed later, so that a rejected request costs none."""
     name, email = _name(check, said.name), _email(check, said.email)
     check_password(check, "password", said.password)
     age = check.integer("age", said.age, most=MAX_AGE)
@@ -170,7 +175,7 @@ def _check_twice(check: Check, field: str, values: Sequence[str]) -> None:
 
 def _name(check: Check, value: str) -> str:
     name = check.text("name", value, least=1, most=MAX_NAME)
-    # Or it could pass for somebody else's email where either logs in.
+    # Otherwise the name could be taken for another user's email at log-in.
     check.that("@" not in name, "name", "must not contain @")
     return name
 
@@ -183,14 +188,14 @@ def _email(check: Check, value: str) -> str:
 
 
 def check_password(check: Check, field: str, value: str) -> None:
-    """Notes what is wrong with a new password; an empty one is none."""
+    """Record what is wrong with a new password. An empty one means that there is none."""
     if value:
         fits = MIN_PASSWORD <= len(value) <= MAX_PASSWORD
         check.that(fits, field, f"must have from {MIN_PASSWORD} to {MAX_PASSWORD} characters")
 
 
 def check_roles(check: Check, roles: Sequence[str]) -> tuple[str, ...]:
-    """The roles, each once, with `check` told what is wrong; none means user."""
+    """Return the roles, each once, and record what is wrong in `check`. No roles means "user"."""
     check.that(len(roles) <= len(ROLES), "roles", f"must be at most {len(ROLES)}")
     for i, role in enumerate(roles[: len(ROLES)]):
         check.that(role in ROLES, f"roles[{i}]", f"must be one of {', '.join(ROLES)}")
