@@ -1,1 +1,1 @@
-"""The client's half of the mesh: the channel, the way of one call, connections and the pool of a target."""
+"""The client side of the mesh: the channel, the path of a call, connections, and the pool of a target."""

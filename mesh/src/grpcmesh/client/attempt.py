@@ -27,10 +27,10 @@ NOTHING: Any = object()
 
 
 class DoneCallback:
-    """Passes the end of a native call on to its attempt, and lets go of it.
+    """Tells an attempt that its native call has ended, and drops the reference to it.
 
-    gRPC keeps a native call and its callbacks in a reference cycle. What hangs on that would wait for the
-    garbage collector, call by call.
+    gRPC keeps a native call and its callbacks in a reference cycle. Without this, each attempt would stay in
+    memory until the garbage collector runs.
     """
 
     __slots__ = ("_attempt",)
@@ -45,7 +45,7 @@ class DoneCallback:
 
 
 class NativeAttempt(LiveAttempt):
-    """What the kinds of response have in common."""
+    """An attempt with a native call: the part that unary and streaming responses share."""
 
     __slots__ = ("awaited", "connection", "ends", "flight", "native")
 
@@ -65,15 +65,15 @@ class NativeAttempt(LiveAttempt):
 
     @property
     def runs(self) -> bool:
-        """Whether it has been sent and has not ended."""
+        """Return whether the attempt has been sent and has not ended."""
         return self.native is not None and self.state is not _ENDED
 
     def native_done(self) -> None:
-        """The native call has a status, and the attempt has not ended."""
+        """Handle the end of the native call. The attempt itself has not ended yet."""
         raise NotImplementedError
 
     def abandon(self, status: Status) -> None:
-        """End it from this side: its connection is cut, or the call needs it no longer."""
+        """End the attempt from this side: its connection is cut, or the call no longer needs it."""
         if self.state is _ENDED:
             return
         self.flight.ended(self, status)
@@ -86,7 +86,7 @@ class NativeAttempt(LiveAttempt):
         return settled(self.native.trailing_metadata(), ())
 
     def _deserialized(self, data: Any) -> Any:
-        """The message; `NOTHING` where there is none, and the attempt has ended."""
+        """Return the parsed message. If there is none, end the attempt and return `NOTHING`."""
         flight, limit = self.flight, self.flight.settings.max_response
         try:
             if data is None:
@@ -101,7 +101,7 @@ class NativeAttempt(LiveAttempt):
 
 
 class UnaryAttempt(NativeAttempt):
-    """One response: it decides the call."""
+    """An attempt with a single response, which decides the call."""
 
     __slots__ = ("message",)
 
@@ -111,10 +111,10 @@ class UnaryAttempt(NativeAttempt):
             self.flight.core.loop.call_soon(self._collect)
 
     def answer(self) -> Generator[Any, None, None]:
-        """Wait for the response and end the attempt with it: for one task at a time.
+        """Wait for the response and end the attempt with it. Only one task at a time may do so.
 
-        gRPC's task wakes the caller's then. By way of `native_done`, a future and two turns of the event loop
-        would stand between the two.
+        Here gRPC's task wakes the caller's task directly. Through `native_done` that would take a future and
+        two more iterations of the event loop.
 
         Raises:
             asyncio.CancelledError: The calling task is being cancelled.
@@ -173,13 +173,16 @@ class UnaryAttempt(NativeAttempt):
         return Status(_INTERNAL, f"gRPC failed: {error!r}", final=True, cause=error)
 
     async def _wait(self) -> None:
-        """The response is later than we know gRPC to be."""
+        """Wait for a response that arrives later than gRPC is known to deliver it, and take it."""
         await asyncio.wait([asyncio.ensure_future(self.native)])
         self._collect()
 
 
 class StreamAttempt(NativeAttempt):
-    """A stream of responses. It ends when its status is there and the caller is not reading."""
+    """An attempt with a stream of responses.
+
+    It ends when its status has arrived and the caller is not reading.
+    """
 
     __slots__ = ("_done", "_reading")
 

@@ -21,7 +21,8 @@ class Caller:
 
     Args:
         enter: Starts the channel if need be, and refuses if it is closed.
-        interceptors: Of grpc.aio and of this kind of call, outermost first. They run once per logical call.
+        interceptors: Hooks of grpc.aio interceptors for this kind of call, outermost first. They run once
+            per logical call.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Caller:
 
 
 class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):
-    """See `grpc.aio.UnaryUnaryMultiCallable`."""
+    """Calls a unary method. See `grpc.aio.UnaryUnaryMultiCallable`."""
 
     def __call__(
         self,
@@ -118,7 +119,7 @@ class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_
 
 
 class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):
-    """See `grpc.aio.UnaryStreamMultiCallable`."""
+    """Calls a server-streaming method. See `grpc.aio.UnaryStreamMultiCallable`."""
 
     def __call__(
         self,
@@ -137,7 +138,7 @@ class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic
 
 
 class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):
-    """See `grpc.aio.StreamUnaryMultiCallable`."""
+    """Calls a client-streaming method. See `grpc.aio.StreamUnaryMultiCallable`."""
 
     def __call__(
         self,
@@ -155,7 +156,7 @@ class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic
 
 
 class StreamStream(Caller, grpc.aio.StreamStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):
-    """See `grpc.aio.StreamStreamMultiCallable`."""
+    """Calls a bidirectional-streaming method. See `grpc.aio.StreamStreamMultiCallable`."""
 
     def __call__(
         self,

@@ -1,6 +1,6 @@
-"""The call objects that stubs return: those of grpc.aio, and `endpoint` and `attempts`.
+"""The call objects that stubs return. They have the interface of grpc.aio, plus `endpoint` and `attempts`.
 
-A call that nobody refers to any more is cancelled. mesh/docs/compatibility.md compares each method with
+A call that is no longer referenced is cancelled. mesh/docs/compatibility.md compares each method with
 grpc.aio's.
 """
 
@@ -28,7 +28,7 @@ _OPEN, _COMMITTED = AttemptState.OPEN, AttemptState.COMMITTED
 
 
 class MeshCall:
-    """What the four kinds have in common. See `grpc.aio.Call`."""
+    """The base of the four kinds of call. See `grpc.aio.Call`."""
 
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
@@ -41,12 +41,12 @@ class MeshCall:
 
     @property
     def endpoint(self) -> str | None:
-        """The address of the last attempt, `127.0.1.1:50051`."""
+        """Return the address of the last attempt's endpoint, such as `127.0.1.1:50051`; None before it."""
         return self._flight.call.endpoint
 
     @property
     def attempts(self) -> int:
-        """Attempts so far: more than one where the call was retried."""
+        """Return the number of attempts so far: more than one if the call was retried or hedged."""
         return self._flight.call.attempts
 
     def cancelled(self) -> bool:
@@ -69,7 +69,7 @@ class MeshCall:
         self._flight.callbacks = [*(self._flight.callbacks or ()), partial(callback, self)]
 
     async def initial_metadata(self) -> Metadata:
-        """Once it has been seen, a failed call is not retried any more."""
+        """Return the initial metadata. Once the caller has seen it, the call is not retried any more."""
         flight = self._flight
         while (attempt := await self._attempt()) is not None:
             metadata: Metadata = await attempt.native.initial_metadata()
@@ -104,7 +104,7 @@ class MeshCall:
         return status.debug if status else self._of_answer("debug_error_string")
 
     async def wait_for_connection(self) -> None:
-        """Until the metadata has been sent. Raises the error of a call that has failed."""
+        """Wait until the metadata has been sent. Raises the error of the call if it has failed."""
         flight = self._flight
         while (attempt := await self._attempt()) is not None and not flight.done:
             try:
@@ -125,7 +125,7 @@ class MeshCall:
         return f"<{call.method.full_name} {state} endpoint={call.endpoint} attempts={call.attempts}>"
 
     async def _attempt(self) -> NativeAttempt | None:
-        """Wait for an attempt that is under way or has decided the call. None: the call ended without."""
+        """Wait for an attempt that runs or has decided the call. Return None if the call ended without."""
         flight = self._flight
         while flight.attempt is None or flight.attempt.native is None:
             if flight.done:
@@ -138,7 +138,7 @@ class MeshCall:
             await self._flight.changed()
 
     async def _changed(self) -> None:
-        """Wait for news. A task that is cancelled here cancels its call, as in grpc.aio."""
+        """Wait for the call's next change. Cancelling the waiting task cancels the call, as in grpc.aio."""
         try:
             await self._flight.changed()
         except asyncio.CancelledError:
@@ -184,7 +184,7 @@ class _StreamResponse(MeshCall):
     def __init__(self, flight: Flight) -> None:
         super().__init__(flight)
         self._style = _Style.UNKNOWN
-        #: The iteration has come to its end, or to the error, once.
+        #: Whether an iteration has reached the end of the responses, or the call's error.
         self._iterated = False
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -239,9 +239,9 @@ class _StreamResponse(MeshCall):
 
 
 class _Responses:
-    """Iterates over the responses of a call. The state is the call's: another iterator goes on from here.
+    """Iterates over the responses of a call. The call holds the position, so iterators of it share it.
 
-    It refers to its call, and not the other way round, so that a call that is dropped is noticed at once.
+    The iterator refers to its call, not the call to its iterator, so that a dropped call is noticed at once.
     """
 
     __slots__ = ("_call",)
@@ -291,7 +291,7 @@ class _StreamRequest(MeshCall):
             await self._through(attempt, attempt.native.done_writing())
 
     async def _through(self, attempt: NativeAttempt, operation: Any) -> None:
-        """Await an operation of the native call. Where the call has ended meanwhile, raise its outcome."""
+        """Await an operation of the native call. Raises the call's error if the call has ended meanwhile."""
         flight = self._flight
         try:
             await operation
@@ -306,21 +306,21 @@ class _StreamRequest(MeshCall):
 
 
 class UnaryUnary(_UnaryResponse, grpc.aio.UnaryUnaryCall[_Req, _Res], Generic[_Req, _Res]):
-    """One request, one response."""
+    """A call with one request and one response."""
 
 
 class UnaryStream(_StreamResponse, grpc.aio.UnaryStreamCall[_Req, _Res], Generic[_Req, _Res]):
-    """One request, a stream of responses."""
+    """A call with one request and a stream of responses."""
 
 
 class StreamUnary(_StreamRequest, _UnaryResponse, grpc.aio.StreamUnaryCall[_Req, _Res], Generic[_Req, _Res]):
-    """A stream of requests, one response."""
+    """A call with a stream of requests and one response."""
 
 
 class StreamStream(
     _StreamRequest, _StreamResponse, grpc.aio.StreamStreamCall[_Req, _Res], Generic[_Req, _Res]
 ):
-    """Streams both ways."""
+    """A call with a stream of requests and a stream of responses."""
 
 
 def _drop(flight: Flight) -> None:

@@ -1,6 +1,6 @@
 """MeshChannel: a grpc.aio channel to a service, over all of its replicas. Stubs run on it unchanged.
 
-The way of a call: call layers → retry → balancer → attempt layers → one native channel per replica. Both
+The path of a call: call layers → retry → balancer → attempt layers → one native channel per replica. Both
 stacks are in `grpcmesh.client.stack`.
 """
 
@@ -36,21 +36,29 @@ if TYPE_CHECKING:
 
 
 class MeshChannel(grpc.aio.Channel):
-    """Args:
-        target: `product`, `product.shop` for another namespace, or a full name; with `:port` or not.
-        identity: Certificates for both directions; None: plaintext, for tests and benches.
-        resolver: Where the endpoints come from; by default DNS.
+    """A `grpc.aio.Channel` to all replicas of one target.
+
+    It starts with its first call at the latest, and belongs to the event loop that runs then.
+
+    Args:
+        target: `product`, `product.shop` for another namespace, or a fully qualified name. A `:port` may
+            follow.
+        config: Settings of the process.
+        identity: Our certificates and the trust bundle. If None, connections are plaintext (for tests and
+            benchmarks).
+        resolver: Finds the endpoints; by default by DNS.
         options: Arguments of the native channels, such as `("grpc.max_receive_message_length", 8 << 20)`.
-            They go before those of the configuration.
-        service_config: Settings of the target and its methods; they are followed when they change.
-        telemetry: Traces and measures calls; None: nothing does.
+            They override those of the configuration.
+        service_config: Settings of the target and its methods. Changes take effect while the channel runs.
+        telemetry: Traces and measures calls. If None, calls are neither traced nor measured.
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
         interceptors: Client interceptors of grpc.aio, outermost first. They run once per logical call.
-        clock: Monotonic seconds; tests have their own.
-        rng: Draws jitter and picks; tests have their own.
+        clock: Returns monotonic seconds; tests pass a virtual clock.
+        rng: Draws jitter and picks; tests pass a seeded one.
 
-    It starts with its first call at the latest. It belongs to the event loop that runs then.
+    Raises:
+        ValueError: One of `interceptors` is no client interceptor of grpc.aio.
     """
 
     def __init__(
@@ -110,10 +118,11 @@ class MeshChannel(grpc.aio.Channel):
         )
 
     async def start(self) -> None:
-        """Begins to resolve and to connect; does not wait for it (see `channel_ready`).
+        """Begin to resolve and to connect, without waiting for either (see `channel_ready`).
 
         Raises:
             IdentityError: There is no certificate.
+            UsageError: The channel is closed.
         """
         self._enter()
 
@@ -128,7 +137,7 @@ class MeshChannel(grpc.aio.Channel):
             self._started = True
 
     def inherited(self, error: forking.ForkedProcessError) -> None:
-        """This process is a forked child: refuse every use with this error."""
+        """Handle a fork: in the child process, every use of the channel raises this error."""
         self._inherited, self._core.open = error, False
 
     def _refuse_if_closed(self) -> None:
@@ -138,7 +147,10 @@ class MeshChannel(grpc.aio.Channel):
             raise grpc.aio.UsageError("Channel is closed.")
 
     async def close(self, grace: float | None = None) -> None:
-        """Takes no more calls, lets those that run end within `grace` seconds, and disconnects."""
+        """Refuse new calls, let running calls end within `grace` seconds, then cancel them and disconnect.
+
+        Idempotent. `grace`: seconds; None is the same as 0.
+        """
         if self._inherited is not None:
             raise self._inherited
         if self._closed:
@@ -152,7 +164,7 @@ class MeshChannel(grpc.aio.Channel):
                 await self._core.pool.close()
 
     def _configure(self, effective: Effective) -> None:
-        """The settings have changed. Calls that run keep theirs."""
+        """Apply changed settings. Calls under way keep the settings that they began with."""
         core = self._core
         core.settings.take(effective)
         self._outliers.configure(core.settings.outlier_detection)
@@ -164,7 +176,7 @@ class MeshChannel(grpc.aio.Channel):
             spec.configure()
 
     def state(self) -> dict[str, Any]:
-        """What the admin page shows; JSON-able."""
+        """Return the state that the admin page shows, as values that JSON can encode."""
         core = self._core
         return {
             "target": self._target,
@@ -183,11 +195,11 @@ class MeshChannel(grpc.aio.Channel):
         }
 
     def collect(self) -> Iterable[Metric]:
-        """Metrics of this target: endpoints, picks, retries, DNS."""
+        """Return the metrics of this target: endpoints, picks, retries, DNS."""
         return metrics.collect(self._core)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """READY while any endpoint is."""
+        """Return the connectivity of the channel: READY while any endpoint is ready."""
         if self._inherited is not None:
             raise self._inherited
         if self._closed:
@@ -198,13 +210,17 @@ class MeshChannel(grpc.aio.Channel):
         return state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Until the state is another. Raises UsageError where the channel is closed already."""
+        """Wait until the state differs from the given one. Raises UsageError if the channel is closed."""
         self._refuse_if_closed()
         while self.get_state() is last_observed_state:
             await self._core.pool.changed()
 
     async def channel_ready(self) -> None:
-        """Until an endpoint is ready: bound it with a timeout. Raises UsageError once it is closed."""
+        """Wait until an endpoint is ready, however long that takes: give it a timeout.
+
+        Raises:
+            UsageError: The channel is closed, or was closed meanwhile.
+        """
         self._enter()
         while not self._core.balancer.rotation:
             await self._core.pool.changed()

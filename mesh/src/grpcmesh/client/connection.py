@@ -25,16 +25,17 @@ class Connection:
     """A native channel to one endpoint.
 
     Args:
-        uri: `ipv4:127.0.1.1:50051`.
-        credentials: None: plaintext.
+        uri: Address of the endpoint, such as `ipv4:127.0.1.1:50051`.
+        credentials: TLS credentials. If None, the connection is plaintext.
         options: Channel arguments; see `grpcmesh.client.options`.
-        tasks: Owner of what runs while it is connected.
-        wanted: What is followed of its server. Where that is its health, it counts as ready only when the
-            server says that it serves.
-        news: Told what else its server says of itself.
+        tasks: Owns the tasks that run while it is connected.
+        wanted: What to watch at the server. If that includes its health, the connection counts as ready only
+            once the server says that it serves.
+        news: Receives what the server says of itself beside its health.
         on_change: Called after each event that changed `machine`.
-        guard: Judges the certificates; None: plaintext.
-        on_refused: Called, with the reason, when they are refused. It is not connected again after that.
+        guard: Checks the certificates. None if the connection is plaintext.
+        on_refused: Called with the reason when the certificates are refused. The connection does not
+            reconnect after that.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Connection:
         self.idle: asyncio.Event | None = None
 
     async def run(self) -> None:
-        """Keep it connected and follow its state, until cancelled."""
+        """Keep the native channel connected and follow its state, until cancelled, refused or closed."""
         while True:
             state = self.channel.get_state(try_to_connect=True)
             if state is _READY and self.guard is not None:
@@ -88,21 +89,24 @@ class Connection:
                 self._watches.stop()
 
     def follow(self, wanted: Wanted) -> None:
-        """From now on this is followed of its server."""
+        """Change what is watched at the server."""
         self._wanted = wanted
         self._tell(self.machine.watch(wanted.health is not None))
         if self.machine.connected:
             self._watches.follow(wanted)
 
     def look(self) -> bool:
-        """Return whether it is connected now, rather than when the loop comes to tell."""
+        """Return whether a server may have seen calls that were begun on this connection.
+
+        Asks gRPC for the state at this moment: the event loop may not have reported a disconnect yet.
+        """
         if self.closed or self.channel.get_state() is _READY:
             return self.machine.carries_calls
         self._tell(self.machine.on_disconnected())
         return False
 
     def check(self) -> None:
-        """Look whether its certificates are still accepted: `on_refused` is called, once, if they are not."""
+        """Check that the certificates are still accepted. If they are not, `on_refused` is called, once."""
         if self.guard is None or self._refused or self.closed:
             return
         if refusal := self.guard.refusal():
@@ -110,15 +114,15 @@ class Connection:
             self._on_refused(self, refusal)
 
     def retire(self) -> None:
-        """It gets no new calls."""
+        """Stop using the connection for new calls."""
         self.machine.retire()
 
     async def drain(self, timeout: float | None, reason: str) -> bool:
-        """Let its attempts end, for so many seconds at most, and close it. Return whether all had ended.
+        """Wait for the attempts under way, then close the connection. Return whether all had ended.
 
         Args:
-            timeout: None: as long as they take.
-            reason: Why those that have not ended are cut: their callers hear UNAVAILABLE, and this.
+            timeout: Seconds to wait at most; None waits without a bound.
+            reason: Sent to the callers of attempts that are cut, as the details of UNAVAILABLE.
         """
         self.idle = asyncio.Event()
         if self.attempts:
@@ -132,13 +136,15 @@ class Connection:
         return finished
 
     def cut(self, reason: str) -> None:
-        """End the attempts that run over it. Their calls may try elsewhere."""
+        """End the attempts under way with UNAVAILABLE and this reason. Their calls may be retried."""
         for attempt in tuple(self.attempts):
             attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
 
     async def refuse(self, reason: str) -> None:
-        """Disconnect it for good, for what its certificates are. The endpoint counts as failed until it has
-        another connection."""
+        """Disconnect for good because a certificate was refused.
+
+        The endpoint counts as failed until it has another connection.
+        """
         self.closed = True
         changed = self.machine.on_failed()
         self._tell(self.machine.on_error(reason) or changed)
@@ -146,7 +152,7 @@ class Connection:
         await self._disconnect()
 
     async def close(self, reason: str) -> None:
-        """Close it at once. `reason`: as for `drain`."""
+        """Close the connection at once. `reason` is as for `drain`."""
         self.closed = True
         self.machine.close()
         self.cut(reason)
@@ -178,7 +184,7 @@ class Connection:
             self._on_change(self)
 
     async def _ask_why(self) -> None:
-        """gRPC tells the reason of a failed connection only to a call."""
+        """Make a call to learn why the connection failed: gRPC gives the reason only to calls."""
         watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
         watch = self.channel.unary_stream("/grpc.health.v1.Health/Watch")
         call = watch(b"", timeout=_ASK)

@@ -1,4 +1,4 @@
-"""What the calls of one channel share."""
+"""The state that the calls of one channel share."""
 
 import asyncio
 import weakref
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 #: Services of one target whose health is followed; further ones are judged by that of the process.
 _MAX_SERVICES = 16
-#: Seconds between two looks for calls whose deadline is over, and how far over it has to be.
+#: Seconds between two checks for calls past their deadline, and by how many seconds they have to be past it.
 _LOOK, _OVER = 1.0, 0.5
 
 
 async def wait_until(event: asyncio.Event, timeout: float) -> bool:
-    """Wait for an event, for so many seconds at most. Return whether it is set."""
+    """Wait for an event for at most `timeout` seconds. Return whether it is set."""
     try:
         async with asyncio.timeout(timeout):
             await event.wait()
@@ -39,13 +39,13 @@ async def wait_until(event: asyncio.Event, timeout: float) -> bool:
 
 
 class Core:
-    """The parts of a channel, as a call needs them.
+    """The parts of a channel that its calls use.
 
     Args:
         layers: The call stack, outermost first.
         attempt_layers: The attempt stack, outermost first.
-        breaker: Of this target; it is in the attempt stack, too.
-        secure: Whether its connections are TLS.
+        breaker: The circuit breaker of this target, which is also a layer of the attempt stack.
+        secure: Whether the connections are TLS.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -84,9 +84,9 @@ class Core:
         self.idle: asyncio.Event | None = None
 
     def calls_service(self, method: Method) -> None:
-        """A stub calls this method: from now on the health of its service is followed.
+        """Note that a stub calls this method, and watch the health of its service from now on.
 
-        It may be called in any thread, and before the channel has started.
+        May be called from any thread, and before the channel has started.
         """
         if is_mesh_service(method) or len(self.services) >= _MAX_SERVICES or method.service in self.services:
             return
@@ -97,12 +97,12 @@ class Core:
             self.loop.call_soon_threadsafe(self.follow)
 
     def follow(self) -> None:
-        """Follow of each endpoint what the settings and the services that are called ask for."""
+        """Watch at each endpoint what the settings and the called services require."""
         self.pool.follow(self.settings.wanted(self.services))
 
     @property
     def tasks(self) -> Tasks:
-        """The owner of the channel's background tasks."""
+        """Return the owner of the channel's background tasks."""
         return self.pool.tasks
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class Core:
         self.tasks.supervise(self._watch_deadlines, "deadlines")
 
     async def finish(self, grace: float, details: str) -> None:
-        """Take no more calls, let those that run end for so many seconds, then cancel them."""
+        """Refuse new calls, wait at most `grace` seconds for calls under way, then cancel them."""
         self.open = False
         try:
             if self.calls and grace > 0:
@@ -128,7 +128,7 @@ class Core:
         return patient or self.balancer.verdict is Verdict.WAIT
 
     def connectivity(self, started: bool) -> grpc.ChannelConnectivity:
-        """As gRPC names it."""
+        """Return the channel's connectivity. `started`: whether it has begun to resolve."""
         if self.balancer.rotation:
             return grpc.ChannelConnectivity.READY
         if not started:
@@ -137,11 +137,11 @@ class Core:
         return grpc.ChannelConnectivity.CONNECTING if waiting else grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def why(self, service: str = "") -> str:
-        """Why there is no endpoint for calls of a service."""
+        """Return why there is no endpoint for calls of a service, for error details."""
         return f"{self.balancer.why(service)}{f': {self.resolver.error}' if self.resolver.error else ''}"
 
     async def _watch_deadlines(self) -> None:
-        """End calls that gRPC has forgotten: nothing outlives its deadline, whatever happens below."""
+        """End calls that gRPC did not end at their deadline, so that no call outlives it."""
         while True:
             await asyncio.sleep(_LOOK)
             self._end_forgotten(self.clock() - _OVER)

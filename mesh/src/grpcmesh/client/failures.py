@@ -1,4 +1,4 @@
-"""Between gRPC's way to tell a failure, and the machines'."""
+"""Translates between gRPC's errors and the `Status` of the state machines."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -17,7 +17,10 @@ _NO_CONNECTION = "failed to connect to all addresses"
 
 
 def settled(coroutine: Coroutine[Any, Any, _T] | Generator[Any, Any, _T], default: _T) -> _T:
-    """Return the result of a coroutine that has nothing to wait for: those of a call that has ended."""
+    """Return the result of a coroutine that does not have to wait; `default` if it would.
+
+    For the methods of a native call that has ended.
+    """
     try:
         coroutine.send(None)
     except StopIteration as e:
@@ -30,8 +33,9 @@ def settled(coroutine: Coroutine[Any, Any, _T] | Generator[Any, Any, _T], defaul
 def status_of(error: AioRpcError, look: Callable[[], bool]) -> Status:
     """Return the status of an attempt that failed.
 
-    Args: look: Looks whether its connection still is one: a broken one leaves rotation at once. And a server
-        that answers with the words of a failed connection shall not get a call twice that must be made once.
+    Args:
+        look: Returns whether the connection is still up; a broken one leaves rotation at once. The text of
+            the error alone does not prove that a call was unsent, because a server may answer with it.
     """
     code, details = error.code(), error.details() or ""
     unsent = code is grpc.StatusCode.UNAVAILABLE and not look() and details.startswith(_NO_CONNECTION)
@@ -46,7 +50,7 @@ def status_of(error: AioRpcError, look: Callable[[], bool]) -> Status:
 
 
 def status_of_native(native: Any, look: Callable[[], bool]) -> Status | None:
-    """Return the status of a native call that has ended; None: OK. `look`: as for `status_of`."""
+    """Return the status of a native call that has ended; None for OK. `look` is as for `status_of`."""
     code = settled(native.code(), grpc.StatusCode.UNKNOWN)
     if code is grpc.StatusCode.OK:
         return None
@@ -61,7 +65,7 @@ def status_of_native(native: Any, look: Callable[[], bool]) -> Status | None:
 
 
 def error_of(status: Status) -> AioRpcError:
-    """Return what a caller catches."""
+    """Return the exception that a caller catches for this status."""
     error = AioRpcError(
         status.code, _metadata(status.initial), _metadata(status.trailing), status.details, status.debug
     )

@@ -1,4 +1,4 @@
-"""The asynchronous driver of one call: does what the machine decides, with gRPC, the loop and the layers."""
+"""The asynchronous driver of one call. It carries out, with gRPC and the layers, what the machine decides."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -27,15 +27,16 @@ _PICK, _END = Do.PICK, Do.END
 
 
 class Flight(Listeners):
-    """One call under way.
+    """A call in flight.
 
     Args:
-        request: One message, or the iterator of a request stream, or None where requests are written.
+        request: One message, or the iterator of a request stream, or None if the caller writes requests.
+        patient: Whether the call waits for an endpoint until its deadline (gRPC's `wait_for_ready`).
         options: Keyword arguments of the native call.
     """
 
-    # What most calls never change is of the class: a call has less to set up.
-    #: The attempt that reads and writes go to: the one that runs or has decided the call. None in between.
+    # Fields that most calls never change are class attributes, so that a call has less to set up.
+    #: The attempt that reads and writes go to: it runs or has decided the call. None between two attempts.
     attempt: NativeAttempt | None = None
     done = False
     error: AioRpcError | None = None
@@ -54,7 +55,7 @@ class Flight(Listeners):
     ) -> None:
         self.core, self.spec, self.call = core, spec, call
         self.request, self.options = request, options
-        #: As they were when the call began.
+        #: The settings in force when the call began.
         self.settings = settings = spec.settings
         self.machine = CallMachine(call, settings.rules, patient)
         self.waiters = []
@@ -65,7 +66,7 @@ class Flight(Listeners):
         """Enter the call stack and make the first attempt.
 
         Args:
-            metadata: As the caller gave it.
+            metadata: Request metadata as the caller gave it; it is checked here.
         """
         core, call, spec = self.core, self.call, self.spec
         core.calls[self] = None
@@ -99,7 +100,7 @@ class Flight(Listeners):
             self._finish()
 
     def serialized(self, request: Any) -> Any:
-        """Return a request as bytes; `NOTHING` where that fails, and the call has ended."""
+        """Return a request as bytes. If that fails, end the call and return `NOTHING`."""
         try:
             data = self.spec.serialize(request)
         except Exception as e:
@@ -114,18 +115,18 @@ class Flight(Listeners):
         return data
 
     def cancel(self, details: str = "Locally cancelled by application!") -> bool:
-        """End the call now. Return False where it has ended already."""
+        """Cancel the call now. Return False if it has ended already."""
         if self.done:
             return False
         self._perform(self.machine.cancel(details))
         return True
 
     def fail(self, status: Status) -> None:
-        """End the call with a failure of this side."""
+        """End the call with a failure that arose on this side."""
         self._perform(self.machine.fail(status))
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """End the call with DEADLINE_EXCEEDED."""
         core = self.core
         self._perform(self.machine.expire("" if core.balancer.rotation else f" while {core.why()}"))
 
@@ -139,19 +140,22 @@ class Flight(Listeners):
     # -- the attempts ----------------------------------------------------------------------------
 
     def delivered(self, attempt: NativeAttempt) -> None:
-        """The caller sees this attempt's answer."""
+        """Note that the caller sees this attempt's answer, and abandon the other attempts."""
         for loser in self.machine.delivered(attempt):
             self._abandon(loser)
 
     def decided(self, attempt: NativeAttempt) -> None:
-        """Of several attempts this one is the first to answer (hedging)."""
+        """Note that this attempt was the first of several to answer (hedging), and abandon the others."""
         for loser in self.machine.delivered(attempt, self.core.clock()):
             self._abandon(loser)
         self.attempt = attempt
         self._tell()
 
     def ended(self, attempt: NativeAttempt, status: Status | None) -> None:
-        """An attempt is over, in whatever way; None is OK. Later news of it is ignored."""
+        """Handle the end of an attempt: run its hooks, then retry or end the call.
+
+        Idempotent: later reports about the same attempt are ignored. `status`: None for OK.
+        """
         core = self.core
         now = core.clock()
         if not attempt.end(status, now):
@@ -185,7 +189,7 @@ class Flight(Listeners):
     # -- the pool --------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """There is an endpoint now, or nothing to wait for any more."""
+        """Try again to pick an endpoint: there is one now, or there is nothing left to wait for."""
         self._stop_timers()
         self._perform(self.machine.endpoints_changed(self.core.clock()))
 
@@ -215,7 +219,7 @@ class Flight(Listeners):
         self.watch_deadline()
 
     def watch_deadline(self) -> None:
-        """End the call at its deadline, where no native call does."""
+        """Start a timer that ends the call at its deadline, for when no native call does."""
         deadline = self.call.deadline
         if deadline is not None and self._timer is None:
             self._timer = self.core.loop.call_later(deadline - self.core.clock(), self.expire)
@@ -326,7 +330,7 @@ class Flight(Listeners):
     # -- hooks that raise, and listeners ---------------------------------------------------------
 
     def _take(self, metadata: Any) -> bool:
-        """Take the caller's metadata. Return False where it is none, and the call has ended."""
+        """Take the caller's metadata. If it is invalid, end the call and return False."""
         try:
             self.call.metadata.extend(pairs(metadata))
         except InvalidMetadata as e:
@@ -335,14 +339,14 @@ class Flight(Listeners):
         return True
 
     def _resume(self, entered: int, error: BaseException) -> bool:
-        """Go on after a hook has raised. Return False where a layer refuses the call: it has ended."""
+        """Continue after a hook of the call has raised. Return False if a layer refused, which ends it."""
         self._ends, refusal = self.spec.hooks.resume(self.call, entered, error, self.core.errors)
         if refusal is not None:
             self.fail(_refused(refusal))
         return refusal is None
 
     def _resume_attempt(self, attempt: NativeAttempt, entered: int, error: BaseException) -> bool:
-        """The same for an attempt."""
+        """Continue after a hook of the attempt has raised. Return False if a layer refused, which ends it."""
         hooks = self.spec.attempt_hooks
         attempt.ends, refusal = hooks.resume(attempt, entered, error, self.core.errors)
         if refusal is not None:

@@ -1,4 +1,4 @@
-"""What the certificates of a connection are worth, from its first moment to its last."""
+"""Checks the certificates of a connection when it is made and for as long as it lasts."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from grpcmesh.identity.remote import RemoteCertificate
 
 _log = logging.getLogger(__name__)
 
-#: How gRPC tells that the other end is gone.
+#: The texts by which gRPC reports that the other end has closed the connection.
 _CLOSED = re.compile(r"Socket closed|Connection reset|Broken pipe|connection closed", re.IGNORECASE)
 _UNVERIFIED = (
     "the bundle has changed, and the server's certificate cannot be verified without its intermediates"
@@ -22,14 +22,14 @@ _UNVERIFIED = (
 
 
 class Guards:
-    """Makes the guards of a target's connections, and counts what they refuse.
+    """The certificate checks that the connections of one target share. Counts the refusals.
 
     Args:
-        target: Its name, for messages.
-        expected: What its servers have to prove.
-        identity: Ours, whose bundle verifies them.
-        grace: Seconds for which a connection is kept whose server cannot be verified with a new bundle, since
-            it may have sent intermediates that are not known here. A new connection tells.
+        target: Name of the target, for messages.
+        expected: The identity that its servers have to prove.
+        identity: Our own identity, whose bundle verifies the servers.
+        grace: Seconds for which a connection is kept if its server cannot be verified with a new bundle. The
+            server may have sent intermediates that are not known here; a new connection shows whether it did.
     """
 
     def __init__(self, target: str, expected: ServerIdentity, identity: IdentityStore, grace: float) -> None:
@@ -38,7 +38,7 @@ class Guards:
         self._told: dict[str, Cause] = {}
 
     def refuse(self, address: str, cause: Cause, text: str) -> str:
-        """Count a refusal, log it where it is another than the last of this address, and return its text."""
+        """Count a refusal and return its text. Log it if the cause differs from this address's last one."""
         self._refused[cause] += 1
         if self._told.get(address) is not cause:
             self._told[address] = cause
@@ -46,7 +46,7 @@ class Guards:
         return text
 
     def accept(self, address: str) -> None:
-        """A server at this address has proved who it is."""
+        """Note that a server at this address has proved its identity: its next refusal is logged again."""
         self._told.pop(address, None)
 
     def collect(self) -> Iterable[Metric]:
@@ -62,12 +62,12 @@ class Guards:
 
 
 class Guard:
-    """Watches over the certificates of one connection: the server's and our own.
+    """Checks both certificates of one connection: the server's and our own.
 
     Args:
-        guards: Of the target.
-        uri: Of the endpoint; the native channel has to be opened to `target` instead.
-        address: The same, for messages.
+        guards: The guards of the target.
+        uri: URI of the endpoint. The native channel has to be opened to the attribute `target` instead.
+        address: Address of the endpoint, for messages.
     """
 
     def __init__(self, guards: Guards, uri: str, address: str) -> None:
@@ -80,16 +80,16 @@ class Guard:
         self._verdict: Verdict | None = None
 
     async def admit(self) -> None:
-        """Judge the server that has just been connected: `refusal` tells the outcome."""
+        """Check the certificate of the server that has just been connected. `refusal` returns the outcome."""
         self.accept(await self._remote.read())
 
     def accept(self, shown: bytes) -> None:
-        """The handshake has succeeded, and the server has shown this certificate; empty: nobody can tell."""
+        """Check the certificate that the server has shown in the handshake. `shown`: empty if unknown."""
         self._shown = shown
         self._verdict = self._judge(self._own) if shown else None
 
     def refusal(self) -> str:
-        """Why the connection must not be used, or be used any longer; empty while it may."""
+        """Return why the connection must not be used (any longer), or an empty string if it may be."""
         now = self._guards.identity.now()
         if ended := self._own.ended(now):
             return self._refuse(ended.cause, f"our own certificate {ended.text}")
@@ -100,7 +100,7 @@ class Guard:
         return ""
 
     def trust(self, own: Credentials) -> None:
-        """The bundle may have changed: judge the server anew."""
+        """Check the server's certificate again if the bundle has changed."""
         before = self._verdict
         if before is None or own.bundle == self._bundle:
             return
@@ -115,11 +115,12 @@ class Guard:
         self._verdict = after
 
     def explain(self, details: str, *, unanswered: bool = False) -> str:
-        """The certificate problem behind gRPC's words for a failed connection, or those words.
+        """Return the certificate problem behind a failed connection, or gRPC's own text if there is none.
 
         Args:
-            unanswered: Whether the handshake had succeeded and the server has not answered since. With TLS
-                1.3 that is when a server refuses the certificate of its client, and it tells no reason.
+            details: gRPC's text for the failure.
+            unanswered: Whether the handshake succeeded and the server has not answered since. With TLS 1.3,
+                a server that refuses its client's certificate looks like this, and gives no reason.
         """
         if ended := self._own.ended(self._guards.identity.now()):
             return self._refuse(ended.cause, f"our own certificate {ended.text} ({details})")
@@ -135,7 +136,7 @@ class Guard:
         return details
 
     def forget(self) -> None:
-        """The connection has been closed."""
+        """Release what is kept about the connection, which has been closed."""
         self._remote.forget()
 
     def _judge(self, own: Credentials) -> Verdict:

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _OPEN, _ENDED = AttemptState.OPEN, AttemptState.ENDED
-#: Seconds for which headers without a message are not believed: a server that fails a call at once sends
-#: headers and trailers together, and gRPC tells of the one before the other.
+#: Seconds after which headers without a message count as an answer. A server that fails a call at once sends
+#: headers and trailers together, but gRPC reports the headers first.
 _HEADERS_ALONE = 0.01
 
 
 class HedgedStreamAttempt(StreamAttempt):
-    """A stream of responses that may run beside others like it.
+    """A stream of responses that may run at the same time as other attempts of its call.
 
-    The first of them to answer has won (gRFC A6): with a message, or with headers that no status follows. It
-    asks gRPC for its first message by itself, whether or not its caller reads, and keeps it for the caller.
+    The first attempt to answer wins (gRFC A6). An answer is a message, or headers that no status follows. The
+    attempt reads its first message whether or not the caller reads, and keeps it for the caller.
     """
 
     __slots__ = ("_asked", "_first")
@@ -33,14 +33,14 @@ class HedgedStreamAttempt(StreamAttempt):
         super().__init__(flight, endpoint, number, started)
         #: The first message, while the caller has not read it.
         self._first: Any = NOTHING
-        #: Set when it is known whether there is one.
+        #: Set when it is known whether there is a first message.
         self._asked = asyncio.Event()
         self._reading = 1  # until the caller has the first message: its end must not come before that
         flight.core.tasks.spawn(self._ask(), "hedged stream")
 
     @property
     def holds(self) -> bool:
-        """Whether it has a first message that the caller has not read: its end comes after that."""
+        """Return whether there is a first message that the caller has not read. The end comes after it."""
         return self._first is not NOTHING
 
     def native_done(self) -> None:
@@ -58,7 +58,7 @@ class HedgedStreamAttempt(StreamAttempt):
         return NOTHING if self.state is not AttemptState.COMMITTED else await super().receive()
 
     async def _ask(self) -> None:
-        """Ask for the first message, and win with it. The driver has made the native call by now."""
+        """Read the first message, and win with it. The driver has made the native call by now."""
         try:
             data = EOF if self.native is None else await self._first_message()
         finally:
@@ -85,7 +85,7 @@ class HedgedStreamAttempt(StreamAttempt):
             read.cancel()
 
     def _watch_deadline(self) -> None:
-        """gRPC's timer ends with the native call, and the message that is kept may never be read."""
+        """Enforce the deadline while a message is kept: gRPC's timer has ended with the native call."""
         if self._done and self.holds and self.state is not _ENDED:
             self.flight.watch_deadline()
 
@@ -95,7 +95,7 @@ class HedgedStreamAttempt(StreamAttempt):
 
 
 async def _read(native: Any) -> Any:
-    """Return the next message, or EOF where the call has ended, in whatever way."""
+    """Return the next message, or EOF if the native call has ended, with or without an error."""
     try:
         return await native.read()
     except AioRpcError:

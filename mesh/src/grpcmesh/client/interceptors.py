@@ -1,7 +1,7 @@
-"""Client interceptors of grpc.aio on a mesh channel: once per logical call, above retry and balancing.
+"""Runs client interceptors of grpc.aio on a mesh channel: once per logical call, above retry and balancing.
 
-What is here is what grpc.aio does for its own channels. An interceptor costs a task and several coroutines
-per call (7 to 20 % of a call, measured); a `ClientLayer` costs a plain function.
+This module does what grpc.aio does for its own channels. An interceptor costs a task and several coroutines
+per call (7 to 20 % of a call, measured); a `ClientLayer` costs a plain function call.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ def hooks(interceptors: Sequence[grpc.aio.ClientInterceptor], kind: type[Any]) -
     """Return the hooks of the interceptors of one kind.
 
     Args:
-        kind: Such as `grpc.aio.UnaryUnaryClientInterceptor`.
+        kind: The class of that kind, such as `grpc.aio.UnaryUnaryClientInterceptor`.
 
     Raises:
-        ValueError: One of them is no client interceptor of grpc.aio.
+        ValueError: One of the interceptors is no client interceptor of grpc.aio.
     """
     for interceptor in interceptors:
         if not isinstance(interceptor, tuple(_HOOKS)):
@@ -50,18 +50,18 @@ def details(
     credentials: grpc.CallCredentials | None,
     wait_for_ready: bool | None,
 ) -> ClientCallDetails:
-    """Return what interceptors see of a call: the method as bytes, a `Metadata`, as in grpc.aio."""
+    """Return the call details that interceptors see. As in grpc.aio, the method is bytes."""
     pairs = metadata if isinstance(metadata, Metadata) else Metadata.from_tuple(tuple(metadata or ()))
     method: Any = path.encode()  # what it is in grpc.aio, whatever the type says
     return ClientCallDetails(method, timeout, pairs, credentials, wait_for_ready)
 
 
 class Chain:
-    """The interceptors of one call, and what stands below them.
+    """The interceptors of one call, and the function that begins the call below them.
 
     Args:
-        request: One message, or an iterator, or None where the caller writes.
-        begin: Begins the call proper.
+        request: One message, or an iterator, or None if the caller writes requests.
+        begin: Begins the actual call.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Chain:
         self._interceptors, self.details, self.request, self._begin = interceptors, details, request, begin
 
     async def run(self, make: Callable[[Flight], Any], request: Any) -> Any:
-        """Run them, and return the call object, or what an interceptor answered instead of one."""
+        """Run the interceptors. Return the call object, or what an interceptor answered instead of one."""
         return await self._step(0, make, self.details, request)
 
     async def _step(self, index: int, make: Callable[[Flight], Any], details: Any, request: Any) -> Any:
@@ -85,10 +85,10 @@ class Chain:
 
 
 class Intercepted:
-    """A call whose interceptors run in a task. Its methods wait for the call proper, and ask that.
+    """A call whose interceptors run in a task. Its methods wait for the actual call and delegate to it.
 
     Args:
-        make: Makes the call object of what the interceptors begin.
+        make: Makes the call object from the call that the interceptors begin.
     """
 
     _written: "_Written | None" = None
@@ -161,7 +161,7 @@ class Intercepted:
         return request
 
     def _call(self) -> Any:
-        """The call proper, or the answer of an interceptor; None before, and where there is none."""
+        """Return the actual call or an interceptor's answer; None while, or if, there is neither."""
         if not self._task.done() or self._task.cancelled() or self._task.exception() is not None:
             return None
         return self._task.result()
@@ -227,7 +227,7 @@ class _StreamRequest(Intercepted):
             await self._put(EOF)
 
     async def _put(self, request: Any) -> None:
-        """Pass a request on to the interceptors' iterator, unless the call ends first."""
+        """Pass a request to the interceptors' iterator, unless the call ends first."""
         if self._written is None:
             raise UsageError(_MIXED)
         try:
@@ -250,30 +250,30 @@ class _StreamRequest(Intercepted):
 
 
 class UnaryUnary(_UnaryResponse, grpc.aio.UnaryUnaryCall[Any, Any]):
-    """One request, one response."""
+    """An intercepted call with one request and one response."""
 
 
 class UnaryStream(_StreamResponse, grpc.aio.UnaryStreamCall[Any, Any]):
-    """One request, a stream of responses."""
+    """An intercepted call with one request and a stream of responses."""
 
 
 class StreamUnary(_StreamRequest, _UnaryResponse, grpc.aio.StreamUnaryCall[Any, Any]):
-    """A stream of requests, one response."""
+    """An intercepted call with a stream of requests and one response."""
 
 
 class StreamStream(_StreamRequest, _StreamResponse, grpc.aio.StreamStreamCall[Any, Any]):
-    """Streams both ways."""
+    """An intercepted call with a stream of requests and a stream of responses."""
 
 
 class _Written:
-    """The requests that a caller writes, as the iterator that interceptors see. Holds one at a time."""
+    """Turns the requests that a caller writes into the iterator that interceptors see. Holds one request."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
         self._closed = False
 
     async def put(self, request: Any) -> None:
-        """Wait until there is room. `EOF` is the last."""
+        """Wait until there is room, and add a request. `EOF` ends the requests."""
         if self._closed:
             if request is EOF:
                 return
@@ -292,7 +292,7 @@ class _Written:
 
 
 class _Answered:
-    """What there is to know of a call that an interceptor answered itself."""
+    """The metadata and status of a call that an interceptor answered itself."""
 
     async def initial_metadata(self) -> Metadata:
         return Metadata()

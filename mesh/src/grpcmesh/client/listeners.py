@@ -1,4 +1,4 @@
-"""Who waits for news of a call."""
+"""The futures and callbacks that wait for a call to change."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Listeners:
-    """Futures of tasks that wait for a call to move, and callbacks for its end."""
+    """Keeps the futures of tasks that wait for a call to change, and the callbacks for its end."""
 
     core: "Core"
     call: ClientCall
-    #: Told when an attempt begins and when the call ends; then they are forgotten.
+    #: Futures that are set, and dropped, when an attempt begins and when the call ends.
     waiters: list[asyncio.Future[None]]
     #: Called once, at the end.
     callbacks: list[Callable[[], None]] | None = None

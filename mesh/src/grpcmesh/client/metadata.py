@@ -1,6 +1,6 @@
-"""Request metadata that gRPC would refuse, found before a call is begun.
+"""Finds request metadata that gRPC would refuse, before the call begins.
 
-gRPC finds it in a task of its own, which then leaves the call without an end. The rules are those of C-core
+gRPC itself finds it in a background task, and then the call never ends. The rules are those of C-core
 (src/core/lib/surface/validate_metadata.cc) and of grpc.aio's conversion to bytes.
 """
 
@@ -12,7 +12,7 @@ from grpc.aio import Metadata
 Pairs = list[tuple[str, str | bytes]]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
-#: What C-core takes in a value of text.
+#: The bytes that C-core accepts in a text value.
 _PRINTABLE = bytes(range(0x20, 0x7F))
 #: Keys of text values that have been checked: a process uses few. Bounded, because keys may be computed.
 _known: set[str] = set()
@@ -20,18 +20,24 @@ _MOST_KNOWN = 1024
 
 
 class Sent(list[Any], Metadata):  # type: ignore[misc] # a list in all that gRPC asks of it
-    """Pairs as they are: what gRPC takes for a `Metadata`, without sorting them into lists by key first.
+    """A list of pairs that gRPC accepts as a `Metadata`, without first sorting them into lists by key.
 
     Making a `Metadata` of two pairs takes eight times as long (measured with grpcio 1.85).
     """
 
 
 class InvalidMetadata(Exception):  # noqa: N818 - an internal signal; it ends as the status of a call
-    """Its text says which key is wrong, and why. It does not hold the value: that may be a secret."""
+    """Raised for metadata that gRPC would refuse.
+
+    Its text names the key and the reason. It does not hold the value, which may be a secret.
+    """
 
 
 def pairs(metadata: Any) -> Pairs:
-    """Return metadata as a list of pairs: a `grpc.aio.Metadata`, or any iterable of two.
+    """Return metadata as a list of pairs.
+
+    Args:
+        metadata: A `grpc.aio.Metadata`, or any iterable of pairs.
 
     Raises:
         InvalidMetadata: It is something else.
@@ -46,7 +52,7 @@ def check(metadata: Pairs) -> None:
     """Check that gRPC will send these pairs.
 
     Raises:
-        InvalidMetadata: It will not.
+        InvalidMetadata: gRPC would refuse one of them.
     """
     for key, value in metadata:
         # The usual case: a known key, and text.

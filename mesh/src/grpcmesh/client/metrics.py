@@ -1,4 +1,4 @@
-"""What a channel tells Prometheus: read from plain attributes at scrape time."""
+"""The Prometheus metrics of a channel. They are read from plain attributes at scrape time."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,10 @@ from grpcmesh.client.core import Core
 
 
 def collect(core: Core) -> Iterable[Metric]:
-    """Families of one target. Series of an endpoint end when it has left and its calls have ended."""
+    """Return the metric families of one target.
+
+    The series of an endpoint end when it is no longer resolved and its calls have ended.
+    """
     endpoints = list(core.balancer.endpoints.values())
     known = {e.address for e in endpoints}
     leaving = {e.address: e for e in core.pool.draining.values() if e.address not in known}
@@ -57,7 +60,7 @@ def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
 
 
 def _label(code: str) -> str:
-    """`NOT_FOUND` is `NotFound` on public dashboards; OK stays."""
+    """Return a status code as public dashboards write it: `NotFound` for `NOT_FOUND`; `OK` stays."""
     return code if code == "OK" else code.title().replace("_", "")
 
 

@@ -1,4 +1,4 @@
-"""What a server says of itself, and what becomes of it at the balancer."""
+"""Passes what a server says of itself to the balancer: its zone, the health of its services, its load."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ from grpcmesh.status import MEMBER_KEY, zone_of
 
 
 class EndpointNews:
-    """Passes the news of one endpoint on.
+    """Passes what one endpoint's server says of itself to the balancer.
 
     Args:
-        on_member: Called when the server says that it is one of the mesh.
-        on_change: Called when calls that wait may find an endpoint, or find none any more.
+        on_member: Called when the server says that it is a member of the mesh.
+        on_change: Called when the health of a service has changed, so that waiting calls may pick again.
     """
 
     def __init__(

@@ -7,9 +7,9 @@ from grpcmesh.identity import ServerIdentity
 
 Option = tuple[str, int | str]
 
-#: Seconds between two pings: what a server of the mesh allows, and what any server does that keeps gRPC's
-#: default enforcement (grpc-go closes a connection with more than one ping in five minutes). A few more, for
-#: its clock.
+#: Seconds between two keepalive pings: to a server of the mesh, and to any other server. With gRPC's default
+#: enforcement, grpc-go closes a connection with more than one ping in five minutes; five seconds are added
+#: because clocks differ.
 MEMBER_KEEPALIVE, DEFAULT_KEEPALIVE = 10.0, 305.0
 
 
@@ -26,9 +26,9 @@ def channel_options(
 
     Args:
         target: Short name of the service; the configuration may have arguments for it.
-        expected: What the server's certificate must carry: the address is an IP.
-        member: Whether the server is known to be one of the mesh, and allows a ping each ten seconds.
-        own: Arguments from code. They go before those of the configuration, and these before the mesh's.
+        expected: The names that the server's certificate must carry, since the address is an IP.
+        member: Whether the server is known to be one of the mesh, which allows a ping every ten seconds.
+        own: Arguments from code. They override those of the configuration, which override the mesh's.
     """
     options = {
         **expected.options,

@@ -1,6 +1,6 @@
-"""The connections of one target: opened and closed as the resolver says, renewed as certificates are.
+"""The connections of one target. They follow the resolver's endpoints, and are replaced for new certificates.
 
-The machines and the balancer decide, synchronously; this does the I/O around them.
+The state machines and the balancer decide, synchronously; this module does the I/O around them.
 """
 
 import asyncio
@@ -24,25 +24,25 @@ from grpcmesh.identity import Credentials, IdentityStore, server_identity
 from grpcmesh.resolver import Address, Resolver
 from grpcmesh.tasks import Tasks
 
-#: Upper bounds of the first and of any wait before a server that was refused is connected again, in seconds.
+#: Upper bounds, in seconds, of the first and of any later wait before a refused server is connected again.
 FIRST_RETRY, LONGEST_RETRY = 0.2, 5.0
 _REPLACED = "the connection was replaced: there are new certificates"
 
 
 class Waiter(Protocol):
-    """A call without an endpoint."""
+    """A call that waits for an endpoint."""
 
     def resume(self) -> None:
-        """Something is ready, or there is nothing to wait for: try again."""
+        """Try again: an endpoint is ready, or there is nothing left to wait for."""
 
 
 class Slot:
-    """An endpoint as the balancer sees it, and its connections."""
+    """One resolved address: the balancer's view of the endpoint, and its connections."""
 
     __slots__ = ("backoff", "endpoint", "machine", "uri")
 
     def __init__(self, address: Address) -> None:
-        #: Between connections whose certificates are refused.
+        #: Delays the next connection after one whose certificates were refused.
         self.backoff = Backoff(FIRST_RETRY, LONGEST_RETRY, system_rng())
         self.endpoint = Endpoint(str(address), address.zone)
         self.uri = address.uri
@@ -54,9 +54,9 @@ class Pool:
 
     Args:
         target: Short name of the service.
-        identity: None: plaintext.
-        wanted: What is followed of each endpoint.
-        subset: Which of the endpoints are used at all.
+        identity: Our certificates. If None, connections are plaintext.
+        wanted: What to watch at each endpoint.
+        subset: Chooses the endpoints that are used.
         options: Channel arguments from code.
     """
 
@@ -74,7 +74,7 @@ class Pool:
         self._target, self._config, self._own_options = target, config, options
         self._balancer, self._resolver, self._identity = balancer, resolver, identity
         self._wanted, self.subset = wanted, subset
-        #: What the resolver has found last.
+        #: The endpoints that the resolver found last, by address.
         self.resolved: dict[str, Address] = {}
         self._slots: dict[str, Slot] = {}
         #: Follows the resolver and the connections.
@@ -84,7 +84,7 @@ class Pool:
         self._unsubscribe: Callable[[], None] | None = None
         expected = server_identity(config, target)
         self._expected = expected
-        #: Judges the certificates of both ends; None: plaintext.
+        #: Checks the certificates of both ends; None if connections are plaintext.
         self.guards = Guards(target, expected, identity, config.balancer.drain_timeout) if identity else None
         #: Whether servers of this target are known to be of the mesh.
         self.member = config.channel.is_member(target)
@@ -115,7 +115,7 @@ class Pool:
         self._change.set()
 
     def follow(self, wanted: Wanted) -> None:
-        """From now on this is followed of each endpoint."""
+        """Change what is watched at each endpoint."""
         if wanted == self._wanted:
             return
         self._wanted = wanted
@@ -132,7 +132,7 @@ class Pool:
             self._apply(addresses)
 
     def resize(self, size: int | None) -> None:
-        """From now on so many endpoints are used; None: all."""
+        """Change how many endpoints are used; None uses all."""
         if size != self.subset.size:
             self.subset.size = size
             self._select()
@@ -142,7 +142,7 @@ class Pool:
         self._select()
 
     def _select(self) -> None:
-        """Use the subset of what has been resolved: connect what is new in it, leave what is not."""
+        """Choose the subset of the resolved endpoints: connect new members, drain those no longer in it."""
         wanted = {a: self.resolved[a] for a in self.subset.choose(self.resolved)}
         # An empty answer is not believed of endpoints that still work.
         working = {a for a, slot in self._slots.items() if slot.machine.current.machine.connected}
@@ -191,7 +191,7 @@ class Pool:
         self._note(slot)
 
     def _note(self, slot: Slot) -> None:
-        """Tell the balancer what the endpoint is like now."""
+        """Tell the balancer the endpoint's current state."""
         endpoint, machine = slot.endpoint, slot.machine
         endpoint.transport = machine.current
         state, was_ready = machine.seen, endpoint.state is State.READY
@@ -226,7 +226,7 @@ class Pool:
             del self.draining[connection], self._runs[connection]
 
     def _renew(self, credentials: Credentials) -> None:
-        """There are new certificates: each endpoint gets a new connection."""
+        """Make a new connection to each endpoint with new certificates."""
         self._credentials = credentials.channel_credentials()
         for connection in self._runs:
             if connection.guard is not None:
@@ -250,7 +250,7 @@ class Pool:
             connection.check()
 
     def _refuse(self, slot: Slot, connection: Connection, reason: str) -> None:
-        """The certificates of a connection are not, or no longer, accepted."""
+        """Replace, after a backoff, a connection whose certificates are not, or no longer, accepted."""
         self._runs[connection].cancel()
         self.tasks.spawn(self._replace(slot, connection, reason), "refused connection")
 

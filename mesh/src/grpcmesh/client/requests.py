@@ -1,4 +1,4 @@
-"""Request streams that the caller gives as an iterator."""
+"""Serializes request streams that the caller gives as an iterator."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def serialized_requests(requests: Any, flight: "Flight") -> AsyncIterator[bytes] | Iterator[bytes]:
-    """Return the same requests as bytes, each counted as it is sent.
+    """Return an iterator over the requests as bytes, which counts each as it is sent.
 
     An iterator that raises ends its call with UNKNOWN, as in grpc's synchronous API. (grpc.aio would cancel
     the call, and its caller would get a `CancelledError` that nobody asked for.)

@@ -1,4 +1,4 @@
-"""What the settings of a target come to for each of its methods."""
+"""Computes the settings of each method of a target from the configuration and the service config."""
 
 from grpcmesh.call import Method
 from grpcmesh.client.machines import Rules
@@ -15,11 +15,11 @@ REPORTING_PERIOD = 10.0
 
 
 class MethodSettings:
-    """Of the calls of one method on one channel.
+    """The settings for calls of one method on one channel.
 
     Args:
-        rules: What the call machine goes by.
-        config: Of the method; None: nobody has set anything for it.
+        rules: The rules for the call machine.
+        config: The method's part of the service config; None if there is none.
     """
 
     __slots__ = ("max_request", "max_response", "rules", "timeout", "wait_for_ready")
@@ -27,20 +27,20 @@ class MethodSettings:
     def __init__(self, rules: Rules, config: MethodConfig | None) -> None:
         self.rules = rules
         self.wait_for_ready = bool(config and config.wait_for_ready)
-        #: Seconds that a call may take at most; None: as its caller says.
+        #: Seconds that a call may take at most; None sets no bound beside the caller's own timeout.
         self.timeout = config.timeout if config else None
-        #: Bytes of one message; None: as the channel arguments say.
+        #: Bytes of one message at most; None leaves it to the channel arguments.
         self.max_request = config.max_request_message_bytes if config else None
         self.max_response = config.max_response_message_bytes if config else None
 
 
 class Settings:
-    """Of one channel. They may change while calls run: a call keeps those that it began with.
+    """The settings of one channel. They may change while calls run; a call keeps those it began with.
 
     Args:
-        config: Of the process; it holds where the service config is silent.
+        config: Settings of the process, used where the service config sets nothing.
         effective: The service config in force for the target.
-        budget: Of the target's retries and hedges.
+        budget: Budget for the target's retries and hedges.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Settings:
         self.take(effective)
 
     def take(self, effective: Effective) -> None:
-        """From now on these hold. The specs have to be told (`of`)."""
+        """Replace the service config in force. The caller has to call `Spec.configure` of each spec."""
         self.effective = effective
         throttling = effective.config.retry_throttling
         self._budget.throttle = Throttle(throttling) if throttling else None
 
     @property
     def outlier_detection(self) -> OutlierDetection | None:
-        """None: nothing is ejected, since a balancing was set that has none."""
+        """Return the parameters of outlier detection, or None if the policy set for the target has none."""
         balancing = self.effective.config.load_balancing
         return OUTLIER_DETECTION if balancing is None else balancing.outlier_detection
 
@@ -67,10 +67,10 @@ class Settings:
         return self.effective.config.circuit_breaker or CIRCUIT_BREAKER
 
     def wanted(self, services: frozenset[str] = frozenset()) -> Wanted:
-        """Return what is followed of each endpoint.
+        """Return what to watch at each endpoint.
 
         Args:
-            services: Those that are called.
+            services: Full names of the services that are called.
         """
         check = self.effective.config.health_check
         if not self._watch_health:
@@ -81,20 +81,20 @@ class Settings:
 
     @property
     def subset_size(self) -> int | None:
-        """How many endpoints are used (gRFC A68); None: all."""
+        """Return how many endpoints are used (gRFC A68); None means all."""
         balancing = self.effective.config.load_balancing
         return balancing.subset_size if balancing else None
 
     @property
     def _report_interval(self) -> float | None:
-        """Seconds between two load reports out of band; None: there are none (gRFC A58)."""
+        """Return the seconds between two out-of-band load reports (gRFC A58); None if there are none."""
         balancing = self.effective.config.load_balancing
         if balancing is None or not balancing.parameters.get("enable_oob_load_report"):
             return None
         return float(balancing.parameters.get("oob_reporting_period", REPORTING_PERIOD))
 
     def of(self, method: Method) -> MethodSettings:
-        """Return what holds for a method now."""
+        """Return the settings of a method that are in force now."""
         config = self.effective.config.method(method.service, method.name)
         retry = config.retry_policy if config and config.retry_policy else self._retry
         hedging = config.hedging_policy if config else None
@@ -113,5 +113,5 @@ class Settings:
 
 
 def may_hedge(method: Method) -> bool:
-    """Whether calls of the method may be hedged: one request, and declared free of side effects."""
+    """Return whether calls of the method may be hedged: it has one request and declares no side effects."""
     return not method.kind.request_streaming and has_no_side_effects(method)

@@ -1,4 +1,4 @@
-"""One method as a stub asked for it: its codec, its layers, and its native callable on each connection."""
+"""One method as a stub registered it: its codec, its layers, and its native callable on each connection."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,11 @@ Deserializer = Callable[[bytes], Any] | None
 
 
 class Spec:
-    """What all calls of one multi-callable share.
+    """The state that all calls of one multi-callable share.
 
     Args:
-        serializer: Of a request; None: requests are bytes.
-        deserializer: Of a response; None: responses are bytes.
+        serializer: Turns a request into bytes. If None, requests are bytes.
+        deserializer: Parses a response. If None, responses are bytes.
     """
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Spec:
         self.method = method
         self.streams_requests = method.kind.request_streaming
         self._core, self._codec = core, (serializer, deserializer)
-        #: One message, to bytes and back. May raise anything.
+        #: Convert one message to bytes and back. They may raise anything.
         self.serialize: Callable[[Any], bytes] = serializer or _as_bytes
         self.deserialize: Callable[[bytes], Any] = deserializer or _as_it_is
         self.configure()
@@ -46,11 +46,11 @@ class Spec:
         self.natives: dict[Connection, Any] = {}
 
     def of(self, core: "Core", method: Method) -> "Spec":
-        """Return the same for another method, of the same kind and with the same codec."""
+        """Return a spec of another method, with the same codec. The method is of the same kind."""
         return Spec(core, method, *self._codec)
 
     def configure(self) -> None:
-        """The settings of the target have changed."""
+        """Apply the target's current settings to the next calls."""
         core, method = self._core, self.method
         self.settings = core.settings.of(method)
         self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
@@ -61,7 +61,7 @@ class Spec:
             self.attempt = HedgedStreamAttempt if hedged else StreamAttempt
 
     def bind(self, connection: Connection) -> Any:
-        """Make the native multi-callable on this connection. Those of closed connections are forgotten."""
+        """Make the native multi-callable on this connection, and drop those of closed connections."""
         self.natives = {c: native for c, native in self.natives.items() if not c.closed}
         self.natives[connection] = native = self._make(connection.channel)
         return native

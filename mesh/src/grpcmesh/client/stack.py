@@ -1,4 +1,4 @@
-"""The two stacks of the client, each in one function, and what their layers become for one method."""
+"""The client's call stack and attempt stack, each in one function, and the hooks that one method runs."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: A hook of a call or of an attempt.
 Hook = Callable[[Any], None]
-#: What a hook may raise without spoiling the call. A cancellation of its own is none of the caller's.
+#: Exceptions that a hook may raise without failing the call. A `CancelledError` that a hook raises does not
+#: mean that the caller is being cancelled.
 RAISED = (Exception, asyncio.CancelledError)
 
 
@@ -63,7 +64,7 @@ def attempt_layers(
 
 
 class Hooks:
-    """The hooks of the layers that apply to one method, and that override them.
+    """The hooks that one method has to run: those that its layers override.
 
     Args:
         base: The class whose hooks do nothing: `ClientLayer` or `AttemptLayer`.
@@ -79,7 +80,7 @@ class Hooks:
         self._ends = [(i, x.on_end) for i, x in enumerate(applying) if type(x).on_end is not base.on_end][
             ::-1
         ]
-        #: To run at the end where every hook of `starts` has returned.
+        #: The hooks to run at the end, if every hook of `starts` has returned.
         self.ends: tuple[Hook, ...] = tuple(end for _, end in self._ends)
         self.attempted: tuple[Callable[..., None], ...] = tuple(
             x.on_attempt
@@ -90,7 +91,7 @@ class Hooks:
     def resume(
         self, subject: Any, entered: int, error: BaseException, errors: HookErrors
     ) -> tuple[tuple[Hook, ...], MeshError | None]:
-        """Go on after `starts[entered]` has raised: enter the rest, without the layers that raise.
+        """Continue after `starts[entered]` has raised: run the rest, and leave out layers that raise.
 
         Returns:
             The hooks to run at the end, and the error of a layer that refuses, if one does.

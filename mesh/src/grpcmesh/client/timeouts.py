@@ -1,11 +1,11 @@
-"""The timeout of an attempt, as it goes over the wire."""
+"""The timeout of an attempt as it is sent to the server."""
 
 
 def quantized(seconds: float) -> int:
-    """Return a timeout in milliseconds that gRPC's header tells exactly, not above `seconds`.
+    """Return a timeout in milliseconds that gRPC's header holds exactly, and that is at most `seconds`.
 
-    The header has a precision of its own (src/core/call/metadata_batch.cc, Timeout): the server would take
-    what it is rounded up by for less time spent queueing.
+    C-core rounds a timeout up to the header's precision (src/core/call/metadata_batch.cc, Timeout). The
+    server, which computes queueing time from it, would underestimate that by as much.
     """
     milliseconds = int(seconds * 1000)
     if milliseconds < 1000:

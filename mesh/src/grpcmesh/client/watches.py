@@ -1,4 +1,4 @@
-"""What a connection follows of its server while it is connected: its health, and its load reports."""
+"""The streams that a connection keeps open to watch its server: health and load reports."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -13,18 +13,19 @@ from grpcmesh.balancer.oob import OobReports
 from grpcmesh.health.watcher import HealthWatcher
 from grpcmesh.tasks import Tasks
 
-#: Seconds for which the health of the process waits until that of the services is known.
+#: Seconds to wait for the health of the services before the health of the process is watched.
 _SERVICES_FIRST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is followed of each endpoint of a target.
+    """What to watch at each endpoint of a target.
 
     Args:
-        health: The service whose health decides on the endpoint; "" is the whole process. None: none does.
-        services: Services whose health decides only on calls of their own.
-        reports: Seconds between two load reports out of band; None: there are none.
+        health: The service whose health decides whether the endpoint is ready; "" is the whole process. If
+            None, health is not watched.
+        services: Services whose health decides only about calls to them.
+        reports: Seconds between two out-of-band load reports; None asks for none.
     """
 
     health: str | None = ""
@@ -33,30 +34,30 @@ class Wanted:
 
 
 class News(Protocol):
-    """Who is told what a server says of itself, beside its health."""
+    """Receives what a server says of itself, beside the health of the whole endpoint."""
 
     def greeted(self, metadata: Any) -> None:
-        """The initial metadata of a health watch: what the server is."""
+        """Handle the initial metadata of a health watch, in which the server describes itself."""
 
     def service(self, name: str, serving: bool) -> None:
-        """The health of one service."""
+        """Handle a report of one service's health."""
 
     def reported(self, report: LoadReport) -> None:
-        """The load, out of band."""
+        """Handle an out-of-band load report."""
 
     def reports_ended(self) -> None:
-        """There are no more reports: the stream has ended for good, or the server has none."""
+        """Handle the end of the reports: the stream has ended, or the server does not offer them."""
 
 
 class Watches:
-    """The streams on which one server is followed. All of them end with `stop`.
+    """The streams on which one server is watched. `stop` ends all of them.
 
     Args:
-        channel: Connected.
-        tasks: Owns them: one that fails is begun anew.
-        on_health: Called with the health that decides on the endpoint.
-        on_error: Called with the reason when that cannot be watched, in one line.
-        news: Told everything else.
+        channel: A connected channel.
+        tasks: Owns the streams, and restarts one that fails.
+        on_health: Called with the health that decides whether the endpoint is ready.
+        on_error: Called with the reason, in one line, when that health cannot be watched.
+        news: Receives everything else.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Watches:
         self._services: frozenset[str] = frozenset()
 
     def follow(self, wanted: Wanted) -> None:
-        """Begin what is wanted and does not run, and end what runs and is wanted no more."""
+        """Start the streams that are wanted and do not run, and stop those no longer wanted."""
         runs = self._runs(wanted)
         for key in self._running.keys() - runs.keys():
             self._running.pop(key).cancel()
@@ -85,7 +86,7 @@ class Watches:
                 self._running[key] = self._tasks.supervise(run, name)
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all streams."""
         for task in self._running.values():
             task.cancel()
         self._running.clear()
@@ -120,7 +121,7 @@ class Watches:
 
 
 async def _after(services: list[HealthWatcher], process: HealthWatcher) -> None:
-    """Watch the process once the services have been heard of: it is what makes the endpoint ready."""
+    """Watch the process once each service has reported, because the process's health makes it ready."""
     try:
         async with asyncio.timeout(_SERVICES_FIRST):
             for watcher in services:
@@ -131,4 +132,4 @@ async def _after(services: list[HealthWatcher], process: HealthWatcher) -> None:
 
 
 def _ignore(error: str) -> None:
-    """What was last said stays, and the watch is begun anew."""
+    """Ignore the failure of a service's watch: the last report stays, and the watch is restarted."""

@@ -34,16 +34,21 @@ class LiveAttempt(Attempt):
     def __init__(self, call: ClientCall, endpoint: Any, number: int, started: float) -> None:
         super().__init__(call, endpoint, number, started)
         self.state = _OPEN
-        #: How it failed; None: it runs, or it ended with OK.
+        #: How the attempt failed. None while it runs, and if it ended with OK.
         self.status: Status | None = None
 
     def deliver(self) -> None:
-        """The caller has seen a part of the answer: it will see no other attempt's."""
+        """Note that the caller has seen part of the answer, and so will see no other attempt's."""
         if self.state is _OPEN:
             self.state = _COMMITTED
 
     def end(self, status: Status | None, now: float) -> bool:
-        """The attempt is over; None is OK. Return False where it was over already."""
+        """End the attempt. Return False if it had ended already.
+
+        Args:
+            status: How it failed; None for OK.
+            now: Clock time in seconds.
+        """
         if self.state is _ENDED:
             return False
         self.state, self.status, self.ended = _ENDED, status, now

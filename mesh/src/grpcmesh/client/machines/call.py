@@ -61,11 +61,11 @@ class Rules:
     """What holds for every call of one method.
 
     Args:
-        retry: Decides on failures, within the target's budget.
+        retry: Decides whether a failure is retried, within the target's budget.
         idempotent: Whether a server may see the call twice.
         resendable: Whether the request can be sent again: it is one message, not a stream.
-        hedging: Decides on attempts beside those that run; None: there are none.
-        attempt_timeout: Seconds that one attempt may take; None: as long as the call.
+        hedging: Decides when further attempts start beside those that run. If None, there are none.
+        attempt_timeout: Seconds that one attempt may take; None sets no bound beside the call's deadline.
     """
 
     __slots__ = ("attempt_timeout", "hedging", "idempotent", "resendable", "retry")
@@ -91,23 +91,23 @@ class CallMachine:
     """Decides what happens to a call. It ends exactly once, with one code.
 
     Args:
-        call: Its `attempts`, `endpoint` and `code` are kept here.
-        patient: Wait for an endpoint until the deadline (gRPC's `wait_for_ready`).
+        call: The call, whose `attempts`, `endpoint` and `code` the machine sets.
+        patient: Whether to wait for an endpoint until the deadline (gRPC's `wait_for_ready`).
     """
 
-    # What most calls never change is of the class: a call has less to set up.
+    # Fields that most calls never change are class attributes, so that a call has less to set up.
     state = _NEW
     #: The attempt whose answer the caller sees.
     winner: LiveAttempt | None = None
-    #: How the call failed; None: it runs, or it ended with OK.
+    #: How the call failed. None while it runs, and if it ended with OK.
     status: Status | None = None
-    #: The endpoint that failed last: another one is better.
+    #: The endpoint that failed last. The next pick prefers another one.
     avoid: Any = None
     #: Seconds of the backoff.
     wait = 0.0
     #: Attempts that a server may have seen.
     sent = 0
-    #: There will be no more hedges, whatever their delay says.
+    #: Whether no more hedges start, even when their delay is over.
     _hedged_enough = False
 
     def __init__(self, call: ClientCall, rules: Rules, patient: bool) -> None:
@@ -117,25 +117,25 @@ class CallMachine:
         self.live: list[LiveAttempt] = []
 
     def start(self, now: float) -> Do:
-        """The hooks of the start have run."""
+        """Start the call. The start hooks have run."""
         deadline = self.call.deadline
         if self.state is _NEW and (deadline is None or now < deadline):
             return Do.PICK
         return self._pick(now) if self.state is _NEW else Do.NOTHING
 
     def endpoints_changed(self, now: float) -> Do:
-        """There is an endpoint, or nothing to wait for any more."""
+        """Handle a change of the endpoints: there is one to pick, or there is nothing left to wait for."""
         return self._pick(now) if self.state is _WAITING else Do.NOTHING
 
     def backoff_over(self, now: float) -> Do:
-        """The wait of a retry is over."""
+        """Handle the end of a retry's backoff."""
         return self._pick(now) if self.state is _BACKOFF else Do.NOTHING
 
     def begun(self, attempt: LiveAttempt) -> float | None:
-        """An endpoint has been picked and the attempt is about to be sent.
+        """Note that an endpoint has been picked and that the attempt is about to be sent.
 
         Returns:
-            The seconds after which to report `hedge_due`; None: not at all.
+            Seconds after which to report `hedge_due`; None if it is not to be reported.
         """
         call, hedging = self.call, self._rules.hedging
         self.state = _ATTEMPTING
@@ -145,7 +145,7 @@ class CallMachine:
         return None if hedging is None or self._hedged_enough else hedging.after_start(call.attempts)
 
     def hedge_due(self, now: float) -> Do:
-        """The wait for an answer has been long enough: another endpoint may be faster."""
+        """Handle the end of the hedging delay: no answer has come, so another endpoint is tried as well."""
         hedging = self._rules.hedging
         if self.state is not _ATTEMPTING or self.winner is not None or self._hedged_enough:
             return Do.NOTHING
@@ -156,11 +156,11 @@ class CallMachine:
         return self._pick(now) if self._rules.retry.hedge(now) else Do.NOTHING
 
     def without_endpoint(self, now: float, may_wait: bool, why: str) -> Do:
-        """None could be picked.
+        """Handle a pick that found no endpoint.
 
         Args:
-            may_wait: Whether one may turn up, and there is room for another call that waits.
-            why: For the details of the failure.
+            may_wait: Whether the call may wait for one.
+            why: Why there is none, for the details of the failure.
         """
         if self.state is _ENDED or self.live:  # a hedge that finds no endpoint does not take place
             return Do.NOTHING
@@ -171,10 +171,10 @@ class CallMachine:
         return self._failed(Status(_UNAVAILABLE, why, unsent=True), now)
 
     def delivered(self, attempt: LiveAttempt, now: float | None = None) -> Sequence[LiveAttempt]:
-        """The caller sees this attempt's answer. Return the others, which have lost.
+        """Note that the caller sees this attempt's answer. Return the other attempts, which have lost.
 
         Args:
-            now: Given for a stream that may be hedged, when its answer begins.
+            now: Clock time in seconds at which the answer began. Only given for a hedged stream.
         """
         attempt.deliver()
         self.winner = attempt
@@ -183,7 +183,7 @@ class CallMachine:
         return [other for other in self.live if other is not attempt]
 
     def attempt_ended(self, attempt: LiveAttempt, now: float) -> Do:
-        """`attempt.end` returned True."""
+        """Handle the end of an attempt. Called once for each attempt, after `attempt.end` returned True."""
         if attempt in self.live:
             self.live.remove(attempt)
         if self.state is _ENDED:
@@ -205,15 +205,15 @@ class CallMachine:
         return Do.NOTHING if self.live else self._failed(status, now, attempt)
 
     def cancel(self, details: str) -> Do:
-        """The caller cancels the call, drops it, or closes the channel."""
+        """End the call with CANCELLED: the caller cancelled or dropped it, or closed the channel."""
         return self.fail(Status(grpc.StatusCode.CANCELLED, details, local=True))
 
     def expire(self, why: str = "") -> Do:
-        """The deadline has passed. `why`: what the call was waiting for."""
+        """End the call with DEADLINE_EXCEEDED. `why` is appended to the details."""
         return self.fail(Status(grpc.StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded{why}"))
 
     def fail(self, status: Status) -> Do:
-        """Something on this side ends the call: a layer that refuses it, a request that cannot be sent."""
+        """End the call with a failure of this side, such as a layer's refusal or a request not sendable."""
         return Do.NOTHING if self.state is _ENDED else self._end(status)
 
     def _pick(self, now: float) -> Do:
@@ -221,7 +221,7 @@ class CallMachine:
         return self.expire() if deadline is not None and now >= deadline else Do.PICK
 
     def _failed(self, status: Status, now: float, attempt: LiveAttempt | None = None) -> Do:
-        """The last attempt that was alive has failed: again, or is this the end?"""
+        """Decide, after the last live attempt has failed, whether the call is retried or ends."""
         wait = None
         if not status.final and (attempt is None or self._rules.resendable):
             wait = self._again(status, now)
@@ -247,13 +247,13 @@ class CallMachine:
         return rules.retry.again(failure, now)
 
     def _late(self, status: Status, now: float) -> bool:
-        """Whether the attempt took longer than an attempt may, and the call has time left."""
+        """Return whether the attempt ran into its own timeout while the call has time left."""
         if self._rules.attempt_timeout is None or status.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
             return False
         return self.call.deadline is None or now < self.call.deadline
 
     def _hedge_failed(self, hedging: Hedging, status: Status, now: float) -> Do:
-        """One of the attempts of a hedged call has failed (gRFC A6)."""
+        """Handle the failure of one attempt of a hedged call (gRFC A6)."""
         rules, attempts, pushback = self._rules, self.call.attempts, pushback_of(status.trailing)
         rules.retry.ended(status.code, pushback)
         forgiven = status.unsent or self._late(status, now)

@@ -10,9 +10,9 @@
 | retired           | DRAINING   | DRAINING  | DRAINING   | DRAINING   | DRAINING |          |        |
 | closed            | CLOSED     | CLOSED    | CLOSED     | CLOSED     | CLOSED   | CLOSED   |        |
 
-CHECKING is connected, but the server has not said yet how it is; without a health watch, connected is READY
-at once. One that is disconnected while CHECKING was refused after the handshake, as TLS 1.3 refuses a client
-certificate: it counts as FAILED. An empty cell changes nothing.
+In CHECKING the connection is up, but the server has not reported its health yet. Without a health watch, a
+connection is READY as soon as it is up. A disconnect in CHECKING counts as FAILED: with TLS 1.3, that is how a
+server refuses a client certificate, after the handshake. An event with an empty cell changes nothing.
 """
 
 import enum
@@ -29,15 +29,15 @@ class ConnectionState(enum.Enum):
 
 
 _CONNECTING, _CHECKING, _READY, _UNHEALTHY, _FAILED, _DRAINING, _CLOSED = ConnectionState
-#: The states in which there is a transport, and those in which its news matters no more.
+#: The states in which there is a transport, and those in which events from it are ignored.
 _CONNECTED, _OVER = (_CHECKING, _READY, _UNHEALTHY), (_DRAINING, _CLOSED)
 
 
 class ConnectionMachine:
-    """Decides what the news of one connection means. Every event returns whether it changed anything.
+    """Tracks the state of one connection. Each event method returns whether it changed anything.
 
     Args:
-        watched: Whether the server says how it is (grpc.health.v1.Health/Watch).
+        watched: Whether the server's health is watched (grpc.health.v1.Health/Watch).
     """
 
     __slots__ = ("_watched", "error", "state", "troubled")
@@ -45,33 +45,33 @@ class ConnectionMachine:
     def __init__(self, watched: bool) -> None:
         self._watched = watched
         self.state = _CONNECTING
-        #: It has failed and its server has not answered since: nobody should wait for it.
+        #: Whether it has failed and the server has not answered since. Calls should not wait for it then.
         self.troubled = False
-        #: Why it is not ready, in one line.
+        #: Why the connection is not ready, in one line.
         self.error = ""
 
     @property
     def connected(self) -> bool:
-        """Whether there is a transport."""
+        """Return whether there is a transport."""
         return self.state in _CONNECTED
 
     @property
     def unanswered(self) -> bool:
-        """Whether its server has said nothing since it was connected last, or since it failed."""
+        """Return whether the server has not answered since the last connect or the last failure."""
         return self.state is _CHECKING or self.troubled
 
     @property
     def carries_calls(self) -> bool:
-        """Whether a server may have seen calls that were begun on it, as far as is known."""
+        """Return whether, as far as is known, a server may have seen calls begun on this connection."""
         return self.connected or self.state is _DRAINING
 
     @property
     def settled(self) -> bool:
-        """Whether it is connected and its server has said how it is."""
+        """Return whether it is connected and the server has reported its health."""
         return self.state is _READY or self.state is _UNHEALTHY
 
     def watch(self, watched: bool) -> bool:
-        """From now on its server says how it is, or it is ready as soon as it is connected."""
+        """Change whether health is watched. If it is not, the connection is ready as soon as it is up."""
         self._watched = watched
         return not watched and self.on_health(True)
 
@@ -90,18 +90,18 @@ class ConnectionMachine:
         return self._turn(_CONNECTING)
 
     def on_failed(self) -> bool:
-        """It could not be connected. `on_error` tells why, if anybody knows."""
+        """Handle a failure to connect. `on_error` is called with the reason, if it is known."""
         if self.state in _OVER or self.state is _FAILED:
             return False
         self.troubled = True
         return self._turn(_FAILED)
 
     def on_health(self, serving: bool) -> bool:
-        """The server has said how it is."""
+        """Handle a report of the server's health."""
         return self._answered(_READY if serving else _UNHEALTHY) if self.connected else False
 
     def on_error(self, error: str) -> bool:
-        """Why it could not be connected, or why the watch broke. What was last said of health stays."""
+        """Record why the connection or the health watch failed. The last reported health stays."""
         if self.state in _OVER:
             return False
         changed = error != self.error or (self.state is _CHECKING and not self.troubled)
@@ -110,7 +110,7 @@ class ConnectionMachine:
         return changed
 
     def retire(self) -> bool:
-        """It gets no new calls, and lives on as long as those that run."""
+        """Stop using it for new calls. It stays open until the calls under way have ended."""
         return self.state not in _OVER and self._turn(_DRAINING)
 
     def close(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which connection of an endpoint carries its calls, and what the balancer may think of the endpoint.
+"""Decides which connection of an endpoint carries its calls, and what state the balancer sees.
 
 | event                        | ONE      | RENEWING                  | LEFT |
 |------------------------------|----------|---------------------------|------|
@@ -7,11 +7,11 @@
 | the old connection is broken |          | ONE, which is the new one |      |
 | left                         | LEFT     | LEFT                      |      |
 
-New certificates get a new connection, which takes over as soon as its server has said how it is. Until then
-the old one carries the calls: certificates that no server accepts cost nothing while it lasts. Once it is
-broken it is not connected again, because that would be a handshake with certificates that have been replaced.
+New certificates need a new connection. It takes over once its server has reported its health. Until then
+the old connection carries the calls, so certificates that no server accepts do no harm while it lasts. If the
+old connection breaks, it does not reconnect, because the handshake would use the replaced certificates.
 
-What the balancer sees is always read from the connection in use, so no swap can leave it with an old state.
+The state that the balancer sees is always that of the connection in use, so a swap never leaves an old one.
 """
 
 import enum
@@ -28,7 +28,7 @@ class EndpointState(enum.Enum):
 
 
 class HasMachine(Protocol):
-    """A connection."""
+    """A connection with its state machine."""
 
     @property
     def machine(self) -> ConnectionMachine: ...
@@ -47,10 +47,10 @@ _SEEN = {
 
 
 class EndpointMachine(Generic[C]):
-    """The connections of one endpoint. Every event returns the connections that it gives up.
+    """Tracks the connections of one endpoint. Each event method returns the connections that it gives up.
 
     Args:
-        connection: The first.
+        connection: The first connection.
     """
 
     __slots__ = ("_next", "current", "state")
@@ -63,7 +63,7 @@ class EndpointMachine(Generic[C]):
 
     @property
     def seen(self) -> State:
-        """What the balancer may think of the endpoint."""
+        """Return the endpoint's state as the balancer sees it."""
         if self.state is _LEFT:
             return State.DRAINING
         machine = self.current.machine
@@ -71,11 +71,11 @@ class EndpointMachine(Generic[C]):
         return _SEEN.get(machine.state, hopeful)
 
     def holds(self, connection: C) -> bool:
-        """Whether the endpoint has not given the connection up."""
+        """Return whether the endpoint still uses the connection, or will."""
         return self.state is not _LEFT and (connection is self.current or connection is self._next)
 
     def renew(self, connection: C) -> list[C]:
-        """There are new certificates, and this connection is made with them."""
+        """Handle new certificates. `connection` is the one made with them."""
         if self.state is _LEFT:
             return [connection]
         given_up = [self._next] if self._next is not None else []
@@ -83,7 +83,7 @@ class EndpointMachine(Generic[C]):
         return given_up + self.changed()
 
     def changed(self) -> list[C]:
-        """The state of a connection has changed."""
+        """Handle a change of the state of one of the connections."""
         new = self._next
         if new is None or not (new.machine.settled or not self.current.machine.connected):
             return []
@@ -91,7 +91,7 @@ class EndpointMachine(Generic[C]):
         return [old]
 
     def leave(self) -> list[C]:
-        """The endpoint is no longer resolved."""
+        """Give up all connections: the endpoint is no longer resolved."""
         given_up = [c for c in (self.current, self._next) if c is not None] if self.state is not _LEFT else []
         self._next, self.state = None, _LEFT
         return given_up

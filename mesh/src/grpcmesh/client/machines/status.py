@@ -1,4 +1,4 @@
-"""How a call or an attempt ended, where it did not end well."""
+"""The status of a call or an attempt that failed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,15 +10,15 @@ class Status:
     """A status other than OK.
 
     Args:
-        code: Of the failure.
-        details: For a person.
+        code: Status code, not OK.
+        details: Description for people.
         initial: Initial metadata, as the server sent it.
         trailing: Trailing metadata, as the server sent it.
-        debug: What gRPC adds for its developers.
-        unsent: No server has seen the attempt, so a retry is harmless whatever the method does.
-        final: A retry is out of the question: the failure lies on this side.
-        local: The caller cancelled the call or closed the channel.
-        cause: The exception behind it.
+        debug: gRPC's debug error string.
+        unsent: Whether no server has seen the attempt. Then a retry is safe for any method.
+        final: Whether a retry is useless, because the failure lies on this side.
+        local: Whether the caller cancelled the call or closed the channel.
+        cause: The exception that caused the failure.
     """
 
     __slots__ = ("cause", "code", "debug", "details", "final", "initial", "local", "trailing", "unsent")
