@@ -1,4 +1,4 @@
-"""The HTTP port of a process: metrics, its view of the mesh as a page and as JSON. See mesh/docs/admin.md."""
+"""The admin port of a process: its metrics, and its state as a page and as JSON. See mesh/docs/admin.md."""
 
 from grpcmesh.admin.server import AdminServer, admin_app
 

@@ -1,4 +1,4 @@
-"""Who may see what of the admin port: metrics are for whoever scrapes, the page is not for everybody."""
+"""Access control of the admin port. By default anybody may scrape the metrics, but not see the page."""
 
 import asyncio
 import base64
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from grpcmesh.config import AdminConfig
 
-#: Bytes of a token file that are read.
+#: The most bytes of a token file that are read.
 _MOST = 4096
 
 
 class AccessError(OSError):
-    """The admin port would be open to whoever reaches it."""
+    """Raised if the admin port would be open to every host that reaches it."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a decision goes by: the peer's address, and the header fields `host` and `authorization`."""
+    """The input of a decision: the peer's address, and the header fields `host` and `authorization`."""
 
     peer: str
     host: str
@@ -27,14 +27,15 @@ class Asked:
 
 
 class Access:
-    """Decides who sees the page and its JSON, and who sees the metrics.
+    """Decides who may see the page and its JSON, and who may see the metrics.
 
-    With a token, those who present it (`Authorization: Bearer TOKEN`, or Basic with it as the password, which
-    a browser can do). Without one, callers on loopback that name the port by its IP address or `localhost`:
-    another name is that of a web page which has its browser ask here (DNS rebinding).
+    If a token is configured, callers have to present it: as `Authorization: Bearer TOKEN`, or as the password
+    of Basic, which a browser can send. Without a token, only callers on loopback are served, and only if the
+    `host` header is an IP address or `localhost`. Another host name would be that of a web page that has its
+    visitor's browser send the request (DNS rebinding).
 
     Args:
-        config: Where the port listens, and the token.
+        config: The address of the port, and the token file.
 
     Raises:
         AccessError: The address can be reached from elsewhere, there is no token, and `metrics_only` is not
@@ -54,8 +55,8 @@ class Access:
         """Return the HTTP status with which a request is refused, or 200.
 
         Args:
-            asked: By whom, and with what.
-            metrics: Whether it is for the metrics.
+            asked: The peer and its headers.
+            metrics: Whether the request is for the metrics.
         """
         if metrics and not self._metrics_token:
             return 200
@@ -67,7 +68,7 @@ class Access:
 
 
 def read_token(file: Path) -> str:
-    """Return the token of a file; empty where there is none, so that nothing is accepted."""
+    """Return the token in a file. If there is none, return an empty string, which no request matches."""
     try:
         with file.open("rb") as opened:
             return opened.read(_MOST).decode().strip()
@@ -76,7 +77,7 @@ def read_token(file: Path) -> str:
 
 
 def presented(authorization: str) -> str:
-    """Return the token that a request presents, or the empty string."""
+    """Return the token in an `authorization` header, or an empty string."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -89,7 +90,7 @@ def presented(authorization: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is one of this host alone; a name other than localhost is none."""
+    """Return whether a host is a loopback address or `localhost`."""
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The page of a process: plain HTML, nothing fetched from elsewhere, nothing kept in memory."""
+"""Renders the page of a process: plain HTML that loads nothing from elsewhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,12 @@ _KNOWN = frozenset({"service", "replica", "namespace", "certificate", "targets"}
 
 
 def render(state: Mapping[str, Any], now: float | None = None) -> str:
-    """The page of a state as `AdminServer` takes it; `now` in unix seconds."""
+    """Return the page as HTML.
+
+    Args:
+        state: The state of the process (see `AdminServer`).
+        now: Unix seconds; None reads the clock.
+    """
     service, replica = _text(state.get("service", "")), _text(state.get("replica", ""))
     rest: dict[str, Any] = {}
     for key, value in state.items():
@@ -92,7 +97,7 @@ def _share(picks: int, total: int) -> str:
 
 
 class _Html(str):
-    """Text that is markup already."""
+    """Text that is HTML already, and is not escaped."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""AdminServer: a small HTTP server beside the mesh server, in the same loop."""
+"""AdminServer: a small HTTP server beside the mesh server, in the same event loop."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,13 +28,14 @@ class AdminServer(HttpServer):
     """Serves `/metrics`, `/` and `/state.json`.
 
     Args:
-        config: Where to listen, and who may see what; port 0 takes a free one.
-        registry: What `/metrics` shows.
-        state: What the page shows: `service`, `replica`, `certificate` (`serial`, `not_after` in unix
-            seconds, `workload`), `targets` (each a `MeshChannel.state()`); other keys are shown as they are.
+        config: Address and access rules. Port 0 takes a free port.
+        registry: The metrics that `/metrics` shows.
+        state: Returns the state that the page shows: `service`, `replica`, `certificate` (`serial`,
+            `not_after` in unix seconds, `workload`) and `targets` (each a `MeshChannel.state()`). Other keys
+            are shown as they are.
 
     Raises:
-        AccessError: It would be open to whoever reaches it.
+        AccessError: The port would be open to every host that reaches it.
     """
 
     def __init__(self, config: AdminConfig, registry: CollectorRegistry, state: State) -> None:
@@ -42,10 +43,13 @@ class AdminServer(HttpServer):
 
 
 def admin_app(registry: CollectorRegistry, state: State, access: Access | None = None) -> Starlette:
-    """Return the routes, without a port: for tests and for mounting elsewhere.
+    """Return the routes as an ASGI application, for tests and for mounting elsewhere.
 
     Args:
-        access: Who may see what; None: whoever asks, for an application that decides itself.
+        registry: As for `AdminServer`.
+        state: As for `AdminServer`.
+        access: Decides who may see what. If None, every request is served, for an application that has its
+            own access control.
     """
 
     async def metrics(request: Request) -> Response:

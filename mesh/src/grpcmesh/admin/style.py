@@ -1,4 +1,4 @@
-"""The page's style sheet."""
+"""The style sheet of the admin page."""
 
 STYLE = """
 :root {

@@ -1,7 +1,7 @@
-"""Admission: a server that gets more than it can do refuses the rest early, the least important first.
+"""Admission: an overloaded server refuses calls early, the least important first.
 
-Pure decisions over the vocabulary; a layer of the server's stack asks them. Start reading in `gate`.
-`throttle` is the callers' part. See mesh/docs/admission.md.
+The decisions are pure; a layer of the server's stack applies them. Read `gate` first. `throttle` is the part
+for callers. See mesh/docs/admission.md.
 """
 
 from grpcmesh.admission.gate import Gate, Refusal

@@ -1,4 +1,4 @@
-"""The gate of a server: whether a call may run, and its permit, which is returned exactly once."""
+"""The gate of a server: decides whether a call may run, and counts permits, each returned exactly once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from grpcmesh.admission.limit import ConcurrencyLimit
 from grpcmesh.admission.priority import Priority
 from grpcmesh.admission.queue import QueueAdmission
 
-#: The part of the limits that calls of a priority may use: room stays for those that matter more.
+#: The share of the limits that calls of a priority may use. The rest is kept for more important calls.
 SHARES: Mapping[Priority, float] = {
     Priority.CRITICAL: 1.0,
     Priority.DEFAULT: 0.9,
     Priority.SHEDDABLE: 0.6,
 }
 
-#: What is left of the places kept for CRITICAL calls after each call that is less important.
+#: Factor by which the places kept for CRITICAL calls shrink at each less important call.
 _FORGET = 0.998
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a call may not run."""
+    """The reason why a call may not run."""
 
     #: `queue`, `concurrency`, `streams` or `memory`.
     cause: str
@@ -32,11 +32,12 @@ class Gate:
     """Hands out permits.
 
     Args:
-        queue: Admission by age; None: none.
-        limit: Of unary calls that run at once.
-        max_streams: Streams that run at once; they say nothing of queueing, and have a limit of their own.
-        max_bytes: What the messages of all calls may take together, whatever the limits say.
-        message_bytes: The largest message that a call may bring.
+        queue: Admission by age. If None, age is ignored.
+        limit: Limit on unary calls that run at once.
+        max_streams: Limit on streams that run at once. They have their own, because their duration says
+            nothing about queueing.
+        max_bytes: Bytes that the messages of all calls may take together, whatever the limits say.
+        message_bytes: Bytes of the largest message that a call may send.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Gate:
         # A call that runs may hold one message of the largest size.
         self._max_calls = max(1, max_bytes // max(1, message_bytes))
         self.streams = 0
-        #: Places that only CRITICAL calls may use, beside `SHARES`: it grows while some are refused.
+        #: Places that only CRITICAL calls may use, beside `SHARES`. Grows while CRITICAL calls are refused.
         self._reserved = 0.0
         self.refused = dict.fromkeys(("queue", "concurrency", "streams", "memory"), 0)
 
@@ -60,8 +61,8 @@ class Gate:
         """Take a permit, or return why there is none. Each permit is returned by one `leave`.
 
         Args:
-            priority: Of the method.
-            age: Seconds that the call has queued in this process; None: nobody knows.
+            priority: Priority of the method.
+            age: Seconds that the call has queued in this process; None if unknown.
             streaming: Whether its requests or its responses are a stream.
         """
         refusal = self._refusal(priority, age, streaming)
@@ -74,7 +75,7 @@ class Gate:
         return refusal
 
     def leave(self, method: str, latency: float | None, streaming: bool) -> None:
-        """Return a permit. `latency` as in `ConcurrencyLimit.ended`."""
+        """Give a permit back. `latency` is as for `ConcurrencyLimit.ended`."""
         if streaming:
             self.streams -= 1
         else:
@@ -95,7 +96,7 @@ class Gate:
         return None
 
     def _places(self, priority: Priority, share: float) -> float:
-        """How many calls may run, seen from a call of this priority."""
+        """Return how many calls may run at once as far as a call of this priority is concerned."""
         limit = self.limit.limit
         if priority is not Priority.CRITICAL:
             self._reserved *= _FORGET

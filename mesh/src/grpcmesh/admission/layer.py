@@ -1,4 +1,4 @@
-"""The layer of the server's stack that asks the gate, and where the age of a call comes from."""
+"""The layer of the server's stack that applies the gate, and computes the age of calls."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -27,11 +27,11 @@ _CAUSES = {
 
 
 class AdmissionLayer(ServerLayer):
-    """Refuses what the server cannot do in time, with RESOURCE_EXHAUSTED and pushback (gRFC A6).
+    """Refuses calls that the server cannot serve in time, with RESOURCE_EXHAUSTED and pushback (gRFC A6).
 
     Args:
         config: Limits and priorities.
-        message_bytes: The largest message that the server takes.
+        message_bytes: Bytes of the largest message that the server accepts.
         clock: Monotonic seconds.
     """
 
@@ -44,13 +44,13 @@ class AdmissionLayer(ServerLayer):
         queue = QueueAdmission(config.target_age, clock) if config.target_age else None
         limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
         self._coarsest = config.target_age / 2
-        #: Calls that do not tell how long they have queued, and how many there were at the last look.
+        #: Number of calls of unknown age, now and when `wants_probe` was called last.
         self._ageless = self._known_ageless = 0
         self._probes = 0
         self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
 
     def on_start(self, call: ServerCall) -> None:
-        """Raises ResourceExhausted where there is no permit."""
+        """Take a permit for the call. Raises ResourceExhausted if there is none."""
         method = call.method
         priority = self._priorities.get(method.path, Priority.DEFAULT)
         age = self._age(call)
@@ -65,18 +65,18 @@ class AdmissionLayer(ServerLayer):
             connections.probe_queue(self)
 
     def wants_probe(self) -> bool:
-        """Return whether there were calls since the last question whose age nobody knows."""
+        """Return whether there were calls of unknown age since this was called last."""
         before, self._known_ageless = self._known_ageless, self._ageless
         return self._ageless > before
 
     def probed(self, age: float) -> None:
-        """A call of this process to itself has queued for so many seconds."""
+        """Record that a call of this process to itself has queued for `age` seconds."""
         self._probes += 1
         if self._gate.queue is not None:
             self._gate.queue.saw(age)
 
     def probing(self, age: float) -> None:
-        """The oldest such call that is under way has queued for so many seconds so far."""
+        """Record that the oldest such call still under way has queued for `age` seconds so far."""
         if self._gate.queue is not None:
             self._gate.queue.queueing = age
 
@@ -86,12 +86,12 @@ class AdmissionLayer(ServerLayer):
         self._gate.leave(call.method.path, latency, call.method.kind is not Kind.UNARY)
 
     def _age(self, call: ServerCall) -> float | None:
-        """Seconds that the call has queued in this process: what is gone of the timeout that its caller gave.
+        """Return the seconds that the call has queued in this process, or None if unknown.
 
-        None where the caller tells none, or gRPC tells it too coarsely: such a call must not hide the queue
-        that others see.
-
-        gRPC turns the timeout into a deadline when the request arrives, and does not tell the timeout itself.
+        This is the part of the caller's timeout that has passed. The caller sends the timeout as metadata,
+        because gRPC turns it into a deadline when the request arrives and does not expose the timeout itself.
+        The age is unknown if the caller sends no timeout, or gRPC rounds it too coarsely: such a call must
+        not hide the queue that others see.
         """
         told = call.metadata.get(TIMEOUT_KEY)
         if told is None or call.deadline is None:
@@ -136,11 +136,11 @@ class AdmissionLayer(ServerLayer):
             yield GaugeMetricFamily(name, told, value=value)
 
     def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
-        """Keep the way to ask which methods the server has."""
+        """Keep the function that returns the server's methods."""
         self._served = methods
 
     def _of_served(self) -> dict[str, str]:
-        """Priorities of methods that are served here; of others they mean nothing."""
+        """Return the configured priorities of the methods that this server serves."""
         served = {method.full_name for method in self._served()}
         return {name: priority for name, priority in sorted(self._told.items()) if name in served}
 
@@ -160,7 +160,9 @@ class AdmissionLayer(ServerLayer):
 
 
 def _rounding(milliseconds: int) -> float:
-    """Seconds by which gRPC may round a timeout up where it sends it: to three digits, and to a millisecond.
+    """Return the seconds by which gRPC may round a timeout up when it sends it.
+
+    It keeps three digits, and whole milliseconds.
 
     Measured with grpcio 1.85.1: 3600 s arrives as 3610 s, 30 s as 30.1 s, 5 s as 5.01 s.
     """

@@ -1,27 +1,28 @@
-"""A limit on calls that run at once, which adapts to how much longer they take than they need.
+"""A limit on concurrent calls, which adapts to how much longer calls take than their method's least latency.
 
-After TCP Vegas, as in Netflix's concurrency-limits (https://github.com/Netflix/concurrency-limits): what a
-call takes beyond the least that its method takes is time spent queueing behind others. Each method has a
-least latency of its own, so that a mix of short and long methods is not taken for queueing.
+After TCP Vegas, as in Netflix's concurrency-limits (https://github.com/Netflix/concurrency-limits): the time
+that a call takes beyond the least latency of its method is time spent queueing. Each method has its own least
+latency, so that a mix of short and long methods is not mistaken for queueing.
 """
 
 from dataclasses import dataclass
 
 from grpcmesh.clock import Clock
 
-#: Methods with a baseline of their own; a process knows few.
+#: The most methods with a baseline of their own; a process has few methods.
 _MAX_METHODS = 1024
-#: Seconds in which a baseline rises to the latency that it sees, where none is as low any more.
+#: Seconds in which a baseline rises to the observed latency when that no longer gets as low.
 _FORGET = 300.0
-#: Answers that make a mean. The latency of a single answer would say nothing: work differs.
+#: The least number of answers in a mean. The latency of a single answer says little, because work differs.
 _ENOUGH = 20
-#: Answers that make a mean which a baseline is taken from. The least of many means of few is half of what
-#: calls that differ at random take, which looked like queueing: at 85 % of its capacity a simulated server
-#: refused four calls in five.
+#: The least number of answers in a mean that a baseline is taken from. With means of few answers, the least
+#: of them was half of the true mean of calls that differ at random. The difference looked like queueing: at
+#: 85 % of its capacity a simulated server refused four calls in five.
 _MANY_ANSWERS = 100
 #: Weight of the newest interval in the average of stretched latency.
 _LEARN = 0.5
-#: Where the limit starts: it grows in a second or two, and a queue that has built up drains for longer.
+#: The initial limit. It is low because the limit grows within a second or two, while a queue takes longer to
+#: drain.
 _FIRST = 20
 #: How many calls may queue before the limit stops growing, and before it shrinks, as shares of the limit.
 _FEW, _MANY = 0.2, 0.4
@@ -29,21 +30,21 @@ _FEW, _MANY = 0.2, 0.4
 
 @dataclass(slots=True)
 class _Latency:
-    """Of one method."""
+    """The latencies of one method."""
 
-    #: The least mean of many answers, in seconds; until there is one, the mean of those that there were.
+    #: The least mean of many answers, in seconds. Until there is one, the mean of all answers so far.
     baseline: float = 0.0
-    #: When the last mean of many was taken, in monotonic seconds; None: none was yet.
+    #: When the last mean of many answers was taken, in monotonic seconds; None before the first.
     at: float | None = None
-    #: Of the answers since the last mean.
+    #: Sum (s) and number of the answers since the last mean.
     total: float = 0.0
     count: int = 0
-    #: Of those since the last mean of many.
+    #: Sum (s) and number of the answers since the last mean of many answers, without those of `total`.
     long_total: float = 0.0
     long_count: int = 0
 
     def look(self, now: float) -> float:
-        """Begin a new mean, and return by how much the last one is above the baseline; 1: not at all."""
+        """Take the mean of the answers since the last call. Return its ratio to the baseline, at least 1."""
         mean = self.total / self.count
         self.long_total += self.total
         self.long_count += self.count
@@ -63,19 +64,19 @@ class _Latency:
 
 
 class ConcurrencyLimit:
-    """How many calls may run.
+    """Adapts the number of calls that may run at once.
 
     Args:
-        least: The limit never goes below this.
-        most: The limit never goes above this.
+        least: Lower bound of the limit.
+        most: Upper bound of the limit.
         clock: Monotonic seconds.
-        interval: Seconds between two changes.
+        interval: Seconds between two changes of the limit.
     """
 
     def __init__(self, least: int, most: int, clock: Clock, interval: float = 0.1) -> None:
         self._least, self._most, self._clock, self._interval = least, most, clock, interval
         self.limit = float(min(most, max(least, _FIRST)))
-        #: How much longer calls take than they need; 1: they do not queue.
+        #: Ratio of the latency of calls to their baseline; 1 if they do not queue.
         self.stretch = 1.0
         self._latencies: dict[str, _Latency] = {}
         self._due = clock() + interval
@@ -83,16 +84,16 @@ class ConcurrencyLimit:
         self.in_flight = 0
 
     def started(self) -> None:
-        """A call begins to run."""
+        """Count a call that begins to run."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
 
     def ended(self, method: str, latency: float | None) -> None:
-        """A call has ended.
+        """Handle the end of a call: learn from its latency, and change the limit when that is due.
 
         Args:
-            method: Its full name.
-            latency: Seconds since it arrived; None where its end says nothing, as when it was cancelled.
+            method: Path of its method.
+            latency: Seconds that it took; None if that says nothing, as when it was cancelled.
         """
         self.in_flight -= 1
         if latency is not None:
@@ -123,7 +124,7 @@ class ConcurrencyLimit:
         self._peak = self.in_flight
 
     def _look(self, now: float) -> bool:
-        """Compare new means with the baselines, weighed by their calls. Return whether there were any."""
+        """Update `stretch` from new means, weighted by their calls. Return whether there were any."""
         stretched = calls = 0.0
         for known in self._latencies.values():
             if known.count < _ENOUGH:

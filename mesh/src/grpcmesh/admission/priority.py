@@ -1,10 +1,10 @@
-"""How important a call is, next to others at the same server."""
+"""The priorities of calls at one server."""
 
 import enum
 
 
 class Priority(enum.IntEnum):
-    """The most important first. A method has DEFAULT unless the settings say otherwise."""
+    """The priority of a method, the most important first. It is DEFAULT unless the settings say otherwise."""
 
     CRITICAL = 0
     DEFAULT = 1

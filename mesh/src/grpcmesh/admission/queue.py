@@ -1,35 +1,37 @@
-"""Admission by the age of calls: how long each has queued in this process before its handler runs.
+"""Admission by the age of calls: how long a call has queued in this process before its handler runs.
 
-A server whose handlers burn CPU has its queue in gRPC's core, where neither handler latency nor the number
-of running handlers shows it. The age does. Calls are refused by priority, the least important first, as in
-DAGOR (Zhou et al., "Overload Control for Scaling WeChat Microservices", https://arxiv.org/abs/1806.04075).
-How many is what PIE (RFC 8033) computes from the age and its trend; it needs to know neither the rate of
-calls nor what they cost. That there is a standing queue, and not a burst, is told as CoDel does (RFC 8289):
-by the least age in a window.
+A server whose handlers use much CPU has its queue in gRPC's core. There neither handler latency nor the
+number of running handlers shows it, but the age does. Calls are refused by priority, the least important
+first, as in DAGOR (Zhou et al., "Overload Control for Scaling WeChat Microservices",
+https://arxiv.org/abs/1806.04075).
+
+The share of calls to refuse is computed as in PIE (RFC 8033), from the age and its trend. It needs neither
+the rate of calls nor their cost. A standing queue is told from a burst as in CoDel (RFC 8289), by the least
+age in a window.
 """
 
 from grpcmesh.admission.priority import Priority
 from grpcmesh.clock import Clock
 
-#: Seconds of a window: long enough to hold some calls, short enough to end an overload within a second.
+#: Length of a window in seconds: long enough to hold some calls, short enough to end an overload in a second.
 WINDOW = 0.1
-#: PIE's gains, found for such a window by simulation: by how much the refused share changes for each second
-#: of age beyond the target, and of growth.
+#: PIE's gains: how much the refused share changes per second of age beyond the target, and per second by
+#: which the age has grown. Found by simulation for this window.
 _ALPHA, _BETA = 0.125, 2.0
-#: A change of the refused share is at most this.
+#: The largest change of the refused share in one window.
 _STEP = 0.5
-#: Windows in a row with a queue before anything is refused for it: a process that the machine has not run for
-#: a moment finds calls that are old, and is through with them at once.
+#: Windows in a row with a queue before calls are refused. If the machine has not run the process for a
+#: moment, the process finds old calls without being overloaded, and soon finishes them.
 _STANDING = 3
-#: Windows in which everything less important has to be refused, and calls queue all the same, before
-#: critical calls are refused for it, too: until then what refuses too much is the controller, not the load.
+#: Windows in which calls still queue although everything less important is refused, before critical calls are
+#: refused too. Until then the cause is more likely an overshoot of the controller than the load.
 _PATIENCE = 3
-#: Without a queue, what is left of the refused share after a window.
+#: Factor by which the refused share shrinks in a window without a queue.
 _RELEASE = 0.6
 
 
 class QueueAdmission:
-    """Decides whether a call is admitted, by its priority.
+    """Decides whether a call is admitted, by its priority and the age of recent calls.
 
     Args:
         target: Age in seconds that a standing queue may have.
@@ -41,21 +43,21 @@ class QueueAdmission:
         self._ends = clock() + WINDOW
         self._arrived = [0] * len(Priority)
         self._least = float("inf")
-        #: At least so long queues a call that has not been served yet; 0: none is known.
+        #: Seconds for which a call that is not served yet has queued; 0 if none is known.
         self.queueing = 0.0
         self._standing = 0
-        #: Windows in which no call but critical ones was admitted, and calls queued all the same.
+        #: Counts windows in which calls queued although only critical ones were admitted; see `_PATIENCE`.
         self._saturated = 0
         #: The share of all calls that is refused now.
         self.refused_share = 0.0
         #: The least age of the last window, in seconds.
         self.age = 0.0
-        #: The share of each priority that is admitted now, and what is left over of the last decisions.
+        #: The share of each priority that is admitted now, and the fractions carried over between calls.
         self._shares = [1.0] * len(Priority)
         self._credits = [0.0] * len(Priority)
 
     def admit(self, priority: Priority, age: float | None) -> bool:
-        """Decide on a call that has queued for `age` seconds; None: nobody knows."""
+        """Return whether to admit a call that has queued for `age` seconds (None if unknown)."""
         now = self._clock()
         if now >= self._ends:
             self._decide(now)
@@ -71,12 +73,12 @@ class QueueAdmission:
         return True
 
     def saw(self, age: float) -> None:
-        """A call, or a probe of the queue, has queued for so many seconds."""
+        """Record that a call, or a probe of the queue, has queued for `age` seconds."""
         if age < self._least:
             self._least = age
 
     def _decide(self, now: float) -> None:
-        """Move the refused share, and divide it among the priorities."""
+        """Update the refused share at the end of a window, and divide it among the priorities."""
         arrived = sum(self._arrived)
         before, self.age = self.age, self.queueing if self._least == float("inf") else self._least
         self._standing = self._standing + 1 if self.age > self._target else 0
@@ -95,7 +97,7 @@ class QueueAdmission:
         self._ends = now + WINDOW
 
     def _divide(self, refused: float) -> None:
-        """Refuse the least important first, as many as came of them in the last window."""
+        """Divide refusals among the priorities, the least important first, by their calls in the window."""
         lesser = sum(self._arrived[Priority.DEFAULT :])
         full = refused >= lesser and self.age > self._target
         self._saturated = min(2 * _PATIENCE, self._saturated + 1) if full else max(0, self._saturated - 1)

@@ -1,9 +1,9 @@
-"""The caller's side of admission: a caller sends little more than its target takes.
+"""The caller's side of admission: a caller sends little more than its target accepts.
 
-A refusal costs a server about half a millisecond of CPU, most of it in gRPC. Where a call costs it four, a
-server that gets five times its capacity would spend half of it on refusals, however well it chooses. So the
-caller itself refuses what the server is going to refuse: client-side throttling, chapter 21 of Beyer et al.,
-"Site Reliability Engineering" (https://sre.google/sre-book/handling-overload/).
+A refusal costs a server about half a millisecond of CPU, most of it in gRPC. If a call costs four, a server
+that gets five times its capacity would spend half of it on refusals, however well it chooses. So the caller
+itself refuses calls that the server would probably refuse. This is client-side throttling, from chapter 21 of
+Beyer et al., "Site Reliability Engineering" (https://sre.google/sre-book/handling-overload/).
 """
 
 import math
@@ -19,14 +19,14 @@ from grpcmesh.clock import Clock, Rng
 from grpcmesh.errors import ResourceExhausted
 from grpcmesh.status import REFUSED_KEY
 
-#: Seconds after which a call counts for a third (1/e) of a new one.
+#: Time constant in seconds: after it, a call counts 1/e (about a third) of a new one.
 MEMORY = 0.5
-#: A method of which fewer refusals than this are remembered is not throttled any more.
+#: A method whose faded count of refusals is below this is no longer throttled.
 _FEW = 0.1
-#: The largest share of calls that is not sent. Those that are tell when the overload is over; with fewer, a
-#: method of which everything was refused for a moment would come back slowly.
+#: The largest share of calls that is not sent. The calls that are sent show when the overload is over. With
+#: fewer of them, a method whose calls were all refused for a moment would recover slowly.
 _MOST = 0.9
-#: Methods that are remembered; others are not throttled.
+#: The most methods that are tracked; others are not throttled.
 _MAX_METHODS = 256
 
 
@@ -34,7 +34,7 @@ _MAX_METHODS = 256
 class _Counts:
     """Counts of the calls of one method. They fade with time."""
 
-    #: Calls that were asked for, those of them that the server refused, and those that it took.
+    #: Calls that were made, calls that the server refused, and calls that it accepted.
     asked: float = 0.0
     refused: float = 0.0
     taken: float = 0.0
@@ -48,27 +48,29 @@ class _Counts:
 
 
 class CallerThrottle(AttemptLayer):
-    """Refuses calls of a method as often as the admission of its servers does, by method.
+    """Refuses calls of a method about as often as the admission of its servers does.
 
-    Only refusals that a server's admission has marked count: an application may say RESOURCE_EXHAUSTED of one
-    user. As priorities go by method, so does the throttle: critical calls that are taken are not held back
-    for others that are not.
+    Only refusals that a server's admission has marked count, because an application may use
+    RESOURCE_EXHAUSTED for a single user. Counts are kept by method because priorities are set by method:
+    critical calls that are accepted are not held back when others are refused.
 
     Args:
-        target: Its short name.
-        ratio: Calls that are sent for one that is taken, above 1; the others are how the end of the overload
-            is noticed. 0 switches it off.
+        target: Short name of the target, for messages.
+        ratio: Calls that are sent for each one accepted, above 1. The excess shows when the overload is over.
+            0 switches the throttle off.
+        clock: Monotonic seconds.
+        rng: Draws which calls are refused.
     """
 
     def __init__(self, target: str, ratio: float, clock: Clock, rng: Rng) -> None:
         self._target, self._ratio, self._clock, self._rng = target, ratio, clock, rng
-        #: Of methods that have been refused lately; usually none.
+        #: Counts of the methods with recent refusals; usually none.
         self._methods: dict[str, _Counts] = {}
         #: Calls that were not sent.
         self.refused = 0
 
     def on_start(self, attempt: Attempt) -> None:
-        """Raises ResourceExhausted where the call is not sent."""
+        """Decide whether the attempt is sent. Raises ResourceExhausted if it is not."""
         if not self._methods:
             return
         method = attempt.call.method.path

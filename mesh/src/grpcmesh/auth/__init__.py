@@ -1,6 +1,7 @@
-"""Users: tokens that the user service signs and everybody verifies against its published keys.
+"""User tokens. The user service signs them, and every server verifies them against its published keys.
 
-What needs PyJWT (the extra `jwt`) is imported when it is asked for: a server without user tokens needs none.
+Modules that need PyJWT (the extra `jwt`) are imported on first use, so a server without user tokens does not
+need it.
 """
 
 import importlib

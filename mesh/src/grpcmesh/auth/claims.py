@@ -1,7 +1,7 @@
-"""What a token's claims say, once its signature is good: checked type by type (RFC 7519). Pure.
+"""Reads the claims of a token whose signature is good, and checks each one's type (RFC 7519). Pure.
 
-A good signature proves who wrote the claims, not that they make sense: what is not exactly as it should be is
-refused, never converted.
+A good signature proves who wrote the claims, not that they make sense. A claim that is not exactly as it
+should be is refused, never converted.
 """
 
 import math
@@ -10,16 +10,16 @@ from typing import Any
 
 from grpcmesh.call import Principal
 
-#: Digits of a user id, roles, and characters of a name or a role.
+#: The most digits of a user id, roles of a user, and characters of a name or a role.
 _MOST_DIGITS, MAX_ROLES, MAX_TEXT = 18, 100, 200
 
 
 class ClaimsError(ValueError):
-    """A claim is missing, or of the wrong type or form. The message names the claim and never its value."""
+    """Raised for a claim that is missing or wrong. The message names the claim but never holds its value."""
 
 
 class ExpiredError(ClaimsError):
-    """The token has ended."""
+    """Raised for a token that has expired."""
 
 
 def read_claims(claims: Mapping[str, Any], now: float, leeway: float) -> Principal:
@@ -45,7 +45,7 @@ def read_claims(claims: Mapping[str, Any], now: float, leeway: float) -> Princip
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float:
-    """A NumericDate: a JSON number, and one that is a time."""
+    """Return a NumericDate claim in unix seconds. Raises ClaimsError if it is no finite JSON number."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ClaimsError(name)
@@ -75,7 +75,7 @@ def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _text(value: Any, name: str) -> str:
-    """Text that can be logged, sent and stored: no control characters, no halves of surrogate pairs."""
+    """Return a claim that is text, without control characters or lone surrogates. Raises ClaimsError."""
     if not isinstance(value, str) or len(value) > MAX_TEXT or not (value.isprintable() or not value):
         raise ClaimsError(name)
     return value

@@ -1,4 +1,4 @@
-"""The issuing side: the user service signs tokens with the newest of its keys."""
+"""Issues tokens: the user service signs them with the newest of its keys."""
 
 import secrets
 import time
@@ -16,10 +16,13 @@ class TokenIssuer:
     """Signs tokens.
 
     Args:
-        private_key: Ed25519 or P-256.
-        kid: The key id under which its public half is published. Publish it before signing with it.
+        private_key: An Ed25519 or P-256 key.
+        kid: The key id under which the public key is published. Publish it before signing with it.
         config: Issuer and audience.
-        clock: Unix seconds.
+        clock: Returns unix seconds.
+
+    Raises:
+        ValueError: The key is neither Ed25519 nor on P-256.
     """
 
     def __init__(
@@ -39,17 +42,18 @@ class TokenIssuer:
         audience: str = "",
         issued_at: float | None = None,
     ) -> str:
-        """A signed token.
+        """Return a signed token.
 
         Args:
-            user_id: Of whom it speaks.
-            name: For people.
-            roles: Of the user.
-            lifetime: Seconds from now.
-            session: The log-in that it belongs to (`sid`), by which it can be revoked.
-            audience: The only server that accepts it; "": the common audience, which all of them accept.
-            issued_at: Unix seconds; None: now. Of a token that is made of another, the other's, so that what
-                revokes the one revokes both.
+            user_id: Id of the user (`sub`).
+            name: Name of the user, for people.
+            roles: Roles of the user.
+            lifetime: Seconds from now until it expires.
+            session: Id of the log-in that it belongs to (`sid`), by which it can be revoked.
+            audience: The only server that accepts the token. If empty, the common audience, which every
+                server accepts.
+            issued_at: Unix seconds; None means now. For a token made from another one, pass that token's
+                time, so that a revocation of one revokes both.
         """
         now = int(self._clock())
         claims: dict[str, Any] = {

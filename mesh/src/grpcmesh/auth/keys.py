@@ -13,19 +13,19 @@ PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 class KeySource(Protocol):
-    """Where the published keys come from.
+    """A source of the issuer's published keys.
 
-    A source may have an attribute `revocations`, an iterable of `Revocation`, that `fetch` renews: the tokens
-    that are void although they have not ended.
+    A source may have an attribute `revocations`, an iterable of `Revocation`, which `fetch` updates: the
+    tokens that are void although they have not expired.
     """
 
     async def fetch(self) -> Mapping[str, PublicKey]:
-        """The keys by key id. Raises whatever goes wrong; the keys known so far then stay."""
+        """Return the keys by key id. May raise any exception; the verifier then keeps the keys it has."""
         ...
 
 
 class StaticKeys:
-    """A key source that never changes, or that its owner changes: the user service itself, and tests."""
+    """A key source with fixed keys, which its owner may replace: for the user service itself, and tests."""
 
     def __init__(self, keys: Mapping[str, PublicKey]) -> None:
         self.keys = keys
@@ -35,10 +35,10 @@ class StaticKeys:
 
 
 def algorithm_of(key: PublicKey | PrivateKey) -> str:
-    """The one algorithm that a key may be used with, so that a token cannot choose.
+    """Return the only algorithm that a key may be used with, so that a token cannot choose one.
 
     Raises:
-        ValueError: neither Ed25519 nor on P-256.
+        ValueError: The key is neither Ed25519 nor on P-256.
     """
     if isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
         return "EdDSA"
@@ -48,10 +48,10 @@ def algorithm_of(key: PublicKey | PrivateKey) -> str:
 
 
 def jwk(public_key: PublicKey, kid: str) -> str:
-    """A public key as a JSON Web Key.
+    """Return a public key as a JSON Web Key.
 
     Raises:
-        ValueError: neither Ed25519 nor on P-256.
+        ValueError: The key is neither Ed25519 nor on P-256.
     """
     algorithm = algorithm_of(public_key)
     encoder: Any = OKPAlgorithm if algorithm == "EdDSA" else ECAlgorithm
@@ -61,10 +61,10 @@ def jwk(public_key: PublicKey, kid: str) -> str:
 
 
 def from_jwk(text: str) -> tuple[str, PublicKey]:
-    """The key id and the public key of a JSON Web Key.
+    """Return the key id and the public key of a JSON Web Key.
 
     Raises:
-        ValueError: not a public Ed25519 or P-256 key with a key id.
+        ValueError: The text is not a public Ed25519 or P-256 key with a key id.
     """
     try:
         fields = json.loads(text)

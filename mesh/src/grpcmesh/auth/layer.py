@@ -1,4 +1,4 @@
-"""Reads `authorization: Bearer …`, applies the policy's `[users]`, sets `call.principal`."""
+"""Verifies the user of a call: reads `authorization: Bearer …` and applies the policy's `[users]`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ _SCHEME = "bearer "
 
 
 class Rule(Protocol):
-    """What a method needs of its user: `grpcmesh.authz.UserRule`, without importing it."""
+    """What a method requires of its user. Matches `grpcmesh.authz.UserRule` without importing it."""
 
     @property
     def optional(self) -> bool: ...
@@ -23,11 +23,11 @@ class Rule(Protocol):
 
 
 class UserLayer(ServerLayer):
-    """Lets a call through whose user is good enough for its method.
+    """Refuses calls whose user does not meet the method's rule, and sets `call.principal` of the others.
 
     Args:
-        verifier: Of tokens; None accepts none.
-        rules: The rule of a method under the policy in force.
+        verifier: Verifies user tokens. If None, every token is refused.
+        rules: Returns the rule of a method under the policy in force.
     """
 
     applies_to = frozenset({Purpose.APPLICATION, Purpose.CONTROL})
@@ -42,7 +42,7 @@ class UserLayer(ServerLayer):
             if not rule.optional:
                 raise Unauthenticated("a token is needed")
             return
-        # A bad token is refused where none is needed, too: its sender believes to be somebody.
+        # A bad token is refused even if none is needed: the caller expects to be identified by it.
         call.principal = self._verify(header)
         if rule.roles and rule.roles.isdisjoint(call.principal.roles):
             raise PermissionDenied(
@@ -52,7 +52,7 @@ class UserLayer(ServerLayer):
             )
 
     def attach(self, connections: Connections) -> None:
-        """Streams whose token has been revoked end, as calls with it are refused."""
+        """End streams when their token is revoked, as calls with a revoked token are refused."""
         verifier = self._verifier
         if verifier is not None:
             verifier.on_revoked = lambda: connections.end_streams(

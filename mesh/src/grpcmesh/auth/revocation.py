@@ -1,24 +1,24 @@
-"""Tokens that are void although they have not ended. Pure."""
+"""Revocations: tokens that are void although they have not expired. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from grpcmesh.call import Principal
 
-#: Revocations that a verifier takes from its source. An issuer with more of them revokes everything at once.
+#: The most revocations that a key source publishes. An issuer with more of them revokes all tokens at once.
 MAX_REVOCATIONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Which tokens are void: those of a log-in, or those that were issued to a user until a moment."""
+    """Revokes the tokens of one log-in, or those issued to a user until a given time."""
 
     user_id: int = 0
-    """0 with no session: of everybody."""
+    """The user whose tokens are void. 0 without a session means every user."""
     session: str = ""
-    """The `sid` of the tokens of one log-in; "": of all."""
+    """The log-in (`sid`) whose tokens are void. If empty, `user_id` and `issued_until` decide."""
     issued_until: float = 0.0
-    """Unix seconds, for revocations without a session."""
+    """Tokens issued until then (unix seconds) are void. Only used without a session."""
 
 
 class Revocations:

@@ -1,4 +1,4 @@
-"""The verifying side: signature, issuer, audience, expiry and roles, remembered until the token ends."""
+"""Verifies tokens: signature, issuer, audience, expiry and roles. Caches results until the token expires."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ from grpcmesh.clock import Clock
 from grpcmesh.config import AuthConfig
 from grpcmesh.errors import Unauthenticated, Unavailable
 
-#: Seconds between two fetches that unknown key ids ask for.
+#: Least seconds between two fetches that unknown key ids cause.
 MIN_INTERVAL = 1.0
 #: Seconds between two fetches before the first success.
 RETRY_INTERVAL = 0.2
-#: Longest token looked at, in characters: a cache of n tokens stays small.
+#: The longest token that is accepted, in characters. It bounds the size of the cache.
 _LONGEST_TOKEN = 8192
 _REQUIRED = ["iss", "aud", "exp", "sub", "roles"]
-#: What a token brings about in the libraries that read it: JSON that is too deep, numbers that are too large,
-#: characters that are none. The fault is the token's.
+#: Exceptions that a malformed token causes in the libraries that read it, for example by JSON nested too
+#: deeply, numbers too large, or invalid characters.
 _MALFORMED = (
     jwt.PyJWTError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -38,14 +38,14 @@ _log = logging.getLogger(__name__)
 
 
 class TokenVerifier:
-    """Verifies tokens without waiting; the keys are fetched beside.
+    """Verifies tokens without waiting. `watch` fetches the keys in the background.
 
     Args:
-        config: What a token must say.
-        source: Where the keys come from; None: no token is accepted, until the attribute is set.
-        clock: Unix seconds.
-        own: An audience that is this server's own, such as its SPIFFE id; "": it has none. A token for it is
-            accepted beside those for the common audience of `config`, and by no other server.
+        config: Issuer, audience, leeway, and the size of the cache.
+        source: Source of the keys. While it is None, every token is refused. The attribute may be set later.
+        clock: Returns unix seconds.
+        own: An audience of this server alone, such as its SPIFFE id. Tokens for it are accepted beside those
+            for the common audience of `config`, and no other server accepts them. If empty, there is none.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TokenVerifier:
         self._keys: Mapping[str, PublicKey] = {}
         self._fetched = False
         self._revocations = Revocations()
-        #: Called when tokens have been revoked that were good before.
+        #: Called when the revocation list has changed.
         self.on_revoked: Callable[[], object] = bool
         self._cache: OrderedDict[str, Principal] = OrderedDict()
         self._wanted = asyncio.Event()
@@ -69,12 +69,12 @@ class TokenVerifier:
         self._fetches = {"success": 0, "error": 0}
 
     def verify(self, token: str) -> Principal:
-        """The user of a token.
+        """Return the user of a token.
 
         Raises:
-            Unauthenticated: the token is bad, expired, or signed with a key that is not published (in
-                which case the keys are fetched again, soon).
-            Unavailable: no keys have been fetched yet; the caller may retry.
+            Unauthenticated: The token is bad, expired, revoked, or signed with an unknown key. In the last
+                case the keys are fetched again soon.
+            Unavailable: No keys have been fetched yet. The caller may retry.
         """
         principal = self._cache.get(token)
         if principal is not None and principal.expires_at > self._clock() - self._config.leeway:
@@ -96,7 +96,7 @@ class TokenVerifier:
         return principal
 
     async def start(self, timeout: float) -> bool:
-        """Fetches the keys, again and again for `timeout` seconds; False where none came."""
+        """Fetch the keys, with retries for at most `timeout` seconds. Return whether that succeeded."""
         try:
             async with asyncio.timeout(timeout):
                 while not await self.refresh():  # noqa: ASYNC110 - the event is another process's
@@ -107,7 +107,10 @@ class TokenVerifier:
         return True
 
     async def refresh(self) -> bool:
-        """Fetches the keys now; True on success. A failure is counted and logged, and the old keys stay."""
+        """Fetch the keys now. Return whether that succeeded.
+
+        A failure is counted and logged, and the old keys stay.
+        """
         if self.source is None:
             return False
         try:
@@ -124,7 +127,7 @@ class TokenVerifier:
         return True
 
     def is_revoked(self, principal: Principal) -> bool:
-        """Return whether a token that was verified has been revoked since."""
+        """Return whether the token of this user has been revoked since it was verified."""
         return self._revocations.cover(principal)
 
     def _revoke(self, revocations: Revocations) -> None:
@@ -134,7 +137,7 @@ class TokenVerifier:
             self.on_revoked()
 
     async def watch(self) -> None:
-        """Fetches at each interval, and at once when a token names an unknown key; until cancelled."""
+        """Fetch the keys at each interval, and soon when a token names an unknown key, until cancelled."""
         while True:
             interval = self._config.refresh_interval if self._fetched else RETRY_INTERVAL
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Which workload may call which method, and what a call needs of its user: one policy file."""
+"""Authorization by a policy file: which workload may call which method, and what its user needs."""
 
 from grpcmesh.authz.layer import AuthzLayer
 from grpcmesh.authz.policy import Policy, PolicyError, UserRule

@@ -1,4 +1,4 @@
-"""Enforces the policy's `[[allow]]`: default deny, every denial counted and logged."""
+"""Enforces the policy's `[[allow]]`. Calls are denied by default, and each denial is counted and logged."""
 
 import logging
 from collections.abc import Iterable
@@ -11,27 +11,27 @@ from grpcmesh.call import Method, Purpose, ServerCall, ServerLayer, Workload
 from grpcmesh.errors import PermissionDenied
 from grpcmesh.rates import PeerRates
 
-#: Decisions remembered per policy; a mesh has fewer workloads times methods.
+#: The most decisions in the cache. A mesh usually has fewer pairs of workload and method.
 _CACHE_SIZE = 4096
-#: Callers that get a label of their own in the metric; the rest share `other`.
+#: The most pairs of caller and method with labels of their own in the metric. The rest share `other`.
 _MOST_LABELS = 500
 _OTHER = ("other", "other")
 
-#: Denials of one caller that get a line: per second, and at once. All are counted.
+#: Denials of one caller that are logged: per second, and in a burst. All are counted.
 LINES, LINES_BURST = 5.0, 50
-#: Characters of a path in a line: the caller chooses it.
+#: The most characters of a path in a log line, because the caller chooses the path.
 MOST_PATH = 200
 
 _log = logging.getLogger(__name__)
 
 
 class AuthzLayer(ServerLayer):
-    """Refuses what the policy does not allow. A decision is made once per caller, method and policy.
+    """Refuses calls that the policy does not allow. Decisions are cached by caller and method.
 
     Args:
-        store: The policy in force.
-        trust_domain: In which the policy's short names are meant.
-        namespace: The same.
+        store: Holds the policy in force.
+        trust_domain: The trust domain of the policy's short names.
+        namespace: The namespace of the policy's short names.
     """
 
     applies_to = frozenset({Purpose.APPLICATION, Purpose.CONTROL})

@@ -1,4 +1,4 @@
-"""The policy file, parsed: `[[allow]]` for workloads and `[users]` for users. Pure."""
+"""Parses the policy file: `[[allow]]` for workloads and `[users]` for users. Pure."""
 
 import re
 import tomllib
@@ -12,12 +12,12 @@ _METHOD = re.compile(r"[A-Za-z_][\w.]*/(\*|[A-Za-z_]\w*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
-#: Characters of a message: it may quote the file.
+#: The most characters of a message, because it may quote the file.
 _MAX_MESSAGE = 500
 
 
 class PolicyError(Exception):
-    """The policy file is wrong; the message is one line of printable characters."""
+    """Raised for a wrong policy file. The message is one line of printable characters."""
 
     def __init__(self, message: str) -> None:
         printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_MAX_MESSAGE])
@@ -28,22 +28,22 @@ class PolicyError(Exception):
 class UserRule:
     """The requirement that a method has of the user of a call."""
 
-    #: No token is needed ("anyone").
+    #: Whether no token is needed ("anyone").
     optional: bool = False
-    #: One of them is needed; empty: any user will do.
+    #: Roles of which the user needs one. If empty, any user will do.
     roles: frozenset[str] = frozenset()
 
 
-#: What applies to a method that `[users]` does not list: a valid token.
+#: The rule of a method that `[users]` does not list: a valid token is needed.
 DEFAULT_RULE = UserRule()
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Who may call what. What is not said is denied.
+    """A policy: who may call which method. Calls that it does not allow are denied.
 
-    `workloads` maps a method or `Service/*` to the callers that may: short names (of the own trust
-    domain and namespace) or whole SPIFFE ids. `users` maps the same to the rule for users.
+    `workloads` maps a method or `Service/*` to the callers that may call it. Callers are short names, of our
+    own trust domain and namespace, or full SPIFFE ids. `users` maps a method or `Service/*` to its user rule.
     """
 
     workloads: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> "Policy":
-        """Reads TOML.
+        """Parse a policy from TOML.
 
         Raises:
-            PolicyError: with the entry that is wrong.
+            PolicyError: The text is wrong. The message names the wrong entry.
         """
         try:
             document = tomllib.loads(text)
@@ -67,13 +67,13 @@ class Policy:
         return cls(_workloads(document.get("allow", [])), _users(document.get("users", {})))
 
     def allows(self, caller: Workload, method: Method, trust_domain: str, namespace: str) -> bool:
-        """Whether the caller may call the method.
+        """Return whether the caller may call the method.
 
         Args:
-            caller: As its certificate says.
-            method: That it wants.
-            trust_domain: In which short names are meant.
-            namespace: The same.
+            caller: The workload in the caller's certificate.
+            method: The method that it calls.
+            trust_domain: The trust domain of the policy's short names.
+            namespace: The namespace of the policy's short names.
         """
         names = {str(caller)}
         if (caller.trust_domain, caller.namespace) == (trust_domain, namespace):
@@ -82,7 +82,7 @@ class Policy:
         return any(not names.isdisjoint(self.workloads.get(key, ())) for key in keys)
 
     def user_rule(self, method: Method) -> UserRule:
-        """The rule of the method, else of its service, else that a valid token is needed."""
+        """Return the rule of the method, else of its service, else `DEFAULT_RULE`."""
         rule = self.users.get(method.full_name) or self.users.get(f"{method.service}/*")
         return rule or DEFAULT_RULE
 

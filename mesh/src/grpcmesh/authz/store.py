@@ -1,4 +1,4 @@
-"""The policy file, polled by content: the last good policy rules, whatever lies there now."""
+"""Polls the policy file for changed content. The last good policy stays in force if the file is bad."""
 
 import asyncio
 import logging
@@ -15,14 +15,18 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Method
 from grpcmesh.config import AuthzConfig
 
-#: Bytes of a policy file; it is read on the event loop.
+#: The most bytes of a policy file. It is bounded because the file is read on the event loop.
 MAX_FILE = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
 
 class PolicyStore:
-    """The policy in force. Without a file everything is denied."""
+    """Holds the policy in force. Without a file, every call is denied.
+
+    Args:
+        config: The policy file, and the interval in seconds at which it is polled.
+    """
 
     def __init__(self, config: AuthzConfig) -> None:
         self._config = config
@@ -31,20 +35,23 @@ class PolicyStore:
         self._rules: dict[str, UserRule] = {}
         self._reloads = {"success": 0, "error": 0}
         self.current = Policy()
-        #: Goes up with each policy taken: what was decided under an older one is void.
+        #: Incremented with each new policy. Decisions cached under an older one are void.
         self.generation = 0
 
     def load(self) -> None:
-        """Reads the file now.
+        """Read the file now.
 
         Raises:
-            PolicyError: one line that names the file and the entry.
+            PolicyError: The file cannot be read or is wrong. The message names the file and the entry.
         """
         if self._config.policy_file is not None:
             self._take(_read(self._config.policy_file))
 
     def poll(self) -> bool:
-        """Looks once; True where a new policy was taken. A broken one is counted once and logged."""
+        """Look at the file once. Return whether a new policy is in force.
+
+        A bad file is counted and logged once, not at each poll.
+        """
         if self._config.policy_file is None:
             return False
         try:
@@ -67,14 +74,14 @@ class PolicyStore:
         return True
 
     def user_rule(self, method: Method) -> UserRule:
-        """Return what the policy in force requires of the method's user."""
+        """Return the rule that the policy in force has for the method's user."""
         rule = self._rules.get(method.path)
         if rule is None:
             rule = self._rules[method.path] = self.current.user_rule(method)  # of this server: few
         return rule
 
     async def watch(self) -> None:
-        """Polls until cancelled."""
+        """Poll the file until cancelled."""
         while True:
             await asyncio.sleep(self._config.poll_interval)
             self.poll()
@@ -100,7 +107,13 @@ class PolicyStore:
 
 
 def _read(path: Path) -> bytes:
-    """The whole of a regular file, as it was at one moment. Nothing else, for reading that could block."""
+    """Return the content of a regular file, as it was at one moment.
+
+    Other kinds of file are refused, because reading them could block.
+
+    Raises:
+        PolicyError: The file is not regular, too large, being written, or cannot be read.
+    """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             before = os.fstat(file.fileno())

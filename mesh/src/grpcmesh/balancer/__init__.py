@@ -1,4 +1,4 @@
-"""Which endpoint a call goes to: pure policies over those that are ready. See mesh/docs/balancer.md."""
+"""Chooses the endpoint of each call, by pure policies over the ready endpoints. See mesh/docs/balancer.md."""
 
 from grpcmesh.balancer.attempts import EndpointCounts, Latency, LoadReports
 from grpcmesh.balancer.balancer import Balancer, Verdict

@@ -1,4 +1,4 @@
-"""Layers of the attempt stack that tell the balancer how its picks turn out."""
+"""Layers of the attempt stack that report the outcome of attempts to the balancer."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ _OK = grpc.StatusCode.OK
 
 
 class EndpointCounts(AttemptLayer):
-    """Counts what is in flight at each endpoint, and how it ended."""
+    """Counts the attempts in flight at each endpoint, and how they ended."""
 
     def on_start(self, attempt: Attempt) -> None:
         attempt.endpoint.in_flight += 1
@@ -29,9 +29,10 @@ class EndpointCounts(AttemptLayer):
 
 
 class LoadReports(AttemptLayer):
-    """Passes the load reports in trailing metadata on to the policy. One that cannot be read is ignored.
+    """Passes the load reports in trailing metadata to the policy.
 
-    So is every one of an endpoint that reports out of band (gRFC A58).
+    Reports that cannot be read are ignored, and so are all from an endpoint that reports out of band
+    (gRFC A58).
     """
 
     def __init__(self, balancer: Balancer) -> None:

@@ -1,4 +1,4 @@
-"""Which endpoints are in rotation, and what to do when none is. Pure: no sockets, no waiting."""
+"""Decides which endpoints are in rotation, and what to do when none is. Pure: no sockets, no waiting."""
 
 import enum
 from collections.abc import Iterable
@@ -18,35 +18,36 @@ from grpcmesh.service_config import LoadBalancing, PolicyName
 class Verdict(enum.Enum):
     """What a call should do when there is nothing to pick."""
 
-    #: Something is on its way: the first look-up, or a connection.
+    #: Wait: the first look-up or a connection is under way.
     WAIT = "wait"
-    #: Every endpoint has failed, or there is none any more.
+    #: Fail: every endpoint has failed, or there is none any more.
     FAIL = "fail"
 
 
 class Ejections(Protocol):
-    """Outlier detection, as the balancer asks it (`grpcmesh.outlier.Outliers`)."""
+    """The part of outlier detection that the balancer uses (`grpcmesh.outlier.Outliers`)."""
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
-        """These endpoints are ready."""
+        """Replace the set of ready endpoints."""
 
     def ejected(self, endpoint: Endpoint) -> bool:
-        """Whether no call goes to the endpoint, but for a probe."""
+        """Return whether the endpoint is out of rotation, so that it only gets probes."""
 
     def probe(self, idempotent: bool) -> Endpoint | None:
         """Return an endpoint that this call shall probe, or None."""
 
     def stalled(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint has stopped answering, and another one is to be picked."""
+        """Return whether the endpoint has stopped answering, so that another one has to be picked."""
 
 
 class Balancer:
-    """The endpoints of one target.
+    """Keeps the endpoints of one target and picks among those in rotation.
 
     Args:
-        target: Short name of the service; it may have a policy of its own.
-        ejections: Outlier detection; None: nothing is ejected.
-        balancing: Of a service config; None: the policy of `config`.
+        config: Settings of the process.
+        target: Short name of the service, for which `config` may set a policy.
+        ejections: Outlier detection. If None, no endpoint is ejected.
+        balancing: Policy from the service config. If None, the policy of `config` is used.
     """
 
     def __init__(
@@ -61,18 +62,18 @@ class Balancer:
         self._ejections = ejections
         self._config, self._clock, self._rng = config, clock, rng or system_rng()
         self.endpoints: dict[str, Endpoint] = {}
-        #: Those that are picked from: ready and not ejected.
+        #: The endpoints that calls are spread over: ready and not ejected.
         self.rotation: list[Endpoint] = []
         self._target = target
         self._zones = Zones(config.zone, config.zone_min_endpoints) if config.zone else None
         self._slow_start = SlowStart(config.slow_start, clock)
         self._known = False
-        #: Load reports by how they came.
+        #: Number of load reports, by source.
         self.reports = dict.fromkeys(SOURCES, 0)
         self.configure(balancing)
 
     def configure(self, balancing: LoadBalancing | None) -> None:
-        """Take another policy, or other parameters. The endpoints stay; what the old policy knew is lost."""
+        """Change the policy or its parameters. The endpoints stay; the old policy's state is lost."""
         default: PolicyName = self._config.targets.get(self._target, self._config.policy)
         balancing = balancing or LoadBalancing(default)
         #: The name of the policy in force.
@@ -83,19 +84,19 @@ class Balancer:
 
         self.policy = make()
         self._narrowing = Narrowing(make, self._zones, self._rng)
-        #: Where calls do not go to the whole rotation alike.
+        #: Set while some calls may not go to every endpoint in rotation.
         self._narrow: Narrowing | None = None
         if self.rotation:
             self._update()
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
-        """The set of endpoints is now this one; an endpoint that stays keeps its state."""
+        """Replace the set of endpoints. An endpoint in both sets keeps its state."""
         self.endpoints = {e.address: e for e in endpoints}
         self._known = self._known or bool(self.endpoints)
         self._rotate()
 
     def set_state(self, endpoint: Endpoint, state: State, error: str = "") -> bool:
-        """Notes what became of an endpoint. True where that changed its state."""
+        """Record an endpoint's state. Return whether it differs from the last one."""
         endpoint.error = error
         if endpoint.state is state:
             return False
@@ -111,9 +112,9 @@ class Balancer:
         """Pick an endpoint in rotation for this call, or None.
 
         Args:
-            avoid: An endpoint that has just failed: another one is picked if there is any.
-            call: Whose method and metadata some policies look at.
-            idempotent: Whether the call may be tried again: then it may probe an ejected endpoint.
+            avoid: An endpoint that has just failed. Another one is picked if there is any.
+            call: The call, whose method and metadata some policies use.
+            idempotent: Whether the call may be tried again, so that it may probe an ejected endpoint.
         """
         if not self.rotation:
             return None
@@ -131,26 +132,26 @@ class Balancer:
         return endpoint
 
     def reported(self, endpoint: Endpoint, report: LoadReport) -> None:
-        """A server has told its load."""
+        """Count an endpoint's load report and pass it to the policy."""
         self.reports[SOURCES[endpoint.out_of_band]] += 1
         self.policy.reported(endpoint, report)
 
     def rotate(self) -> None:
-        """Work out the rotation anew: an endpoint was ejected, or may return."""
+        """Recompute the rotation. Called when an endpoint was ejected or may return."""
         self._rotate()
 
     @property
     def verdict(self) -> Verdict:
-        """What to do while the rotation is empty.
+        """Return what calls should do while the rotation is empty.
 
-        Before the first endpoint was ever seen, calls wait: at process start a name may not exist yet.
+        Until the first endpoint has been seen, calls wait: at process start a name may not exist yet.
         """
         if not self._known or any(e.state is State.CONNECTING for e in self.endpoints.values()):
             return Verdict.WAIT
         return Verdict.FAIL
 
     def set_serving(self, endpoint: Endpoint, service: str, serving: bool) -> bool:
-        """An endpoint has said whether it serves one service. True where that has changed anything."""
+        """Record whether an endpoint serves one service. Return whether that has changed."""
         before = endpoint.not_serving
         endpoint.not_serving = before - {service} if serving else before | {service}
         if endpoint.not_serving == before:
@@ -159,19 +160,19 @@ class Balancer:
         return True
 
     def set_zone(self, endpoint: Endpoint, zone: str) -> None:
-        """An endpoint has said where it runs."""
+        """Record the zone of an endpoint."""
         if endpoint.zone != zone:
             endpoint.zone = zone
             self._rotate()
 
     def zones(self) -> dict[str, str | float]:
-        """For the admin page: the preferred zone, and the share of the calls that stays in it now."""
+        """Return, for the admin page, the preferred zone and the share of calls that now stays in it."""
         if self._zones is None:
             return {}
         return {"preferred": self._zones.zone, "share": round(self._narrowing.share, 3)}
 
     def why(self, service: str = "") -> str:
-        """Why there is no endpoint for calls of a service, for the details of an error."""
+        """Return why there is no endpoint for calls of a service, for the details of an error."""
         if self.rotation:
             return f"no endpoint of {self._target} serves {service}: {len(self.rotation)} say NOT_SERVING"
         if not self.endpoints:

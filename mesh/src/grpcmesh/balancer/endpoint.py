@@ -1,4 +1,4 @@
-"""One replica as the balancer sees it: plain counters and a state, written by who carries its calls."""
+"""One replica as the balancer sees it: a state and plain counters, which the client's other parts write."""
 
 import enum
 from collections import deque
@@ -6,22 +6,22 @@ from typing import Any
 
 from grpcmesh.balancer.orca import LoadReport
 
-#: How load reports come: with the answers of calls, or out of band.
+#: Sources of load reports: trailing metadata of calls, or the out-of-band stream.
 SOURCES = ("call", "stream")
-#: More quick failures than this within one typical answer do not make an endpoint look any busier.
+#: The most failed attempts that count as in flight at one endpoint after they have ended (see `TwoChoices`).
 _MAX_LINGERING = 1024
 
 
 class State(enum.Enum):
-    """Only a READY endpoint is picked."""
+    """The state of an endpoint. Only a READY endpoint is picked."""
 
     CONNECTING = "connecting"
     READY = "ready"
-    #: Connected, and says that it does not serve.
+    #: Connected, but its server says that it does not serve.
     UNHEALTHY = "unhealthy"
-    #: Cannot be connected to; it is being tried again.
+    #: Cannot be connected to; connecting is retried.
     FAILED = "failed"
-    #: No longer resolved; it finishes its calls.
+    #: No longer resolved; its calls under way may finish.
     DRAINING = "draining"
 
 
@@ -29,8 +29,8 @@ class Endpoint:
     """One address of a target.
 
     Args:
-        address: `127.0.1.1:50051`.
-        zone: Where it runs; empty: unknown.
+        address: Host and port, such as `127.0.1.1:50051`.
+        zone: The zone it runs in; empty if unknown.
     """
 
     __slots__ = (
@@ -58,39 +58,39 @@ class Endpoint:
     def __init__(self, address: str, zone: str = "") -> None:
         self.address, self.zone = address, zone
         self.state = State.CONNECTING
-        #: Services that it says it does not serve, while the process as a whole does.
+        #: Services that the server says it does not serve although the process as a whole serves.
         self.not_serving: frozenset[str] = frozenset()
-        #: Why it is not ready.
+        #: Why the endpoint is not ready.
         self.error = ""
-        #: What carries its calls; the balancer does not look at it.
+        #: The client's connection for its calls. The balancer does not use it.
         self.transport: Any = None
         self.in_flight = 0
-        #: When each place in flight ends that a quick failure still holds; see `TwoChoices`.
+        #: Clock times until which failed attempts still count as in flight; see `TwoChoices`.
         self.lingering: deque[float] = deque(maxlen=_MAX_LINGERING)
         self.picks = 0
         self.successes = 0
-        #: By the name of the status code.
+        #: Failed attempts by the name of the status code.
         self.failures: dict[str, int] = {}
-        #: Monotonic seconds at which it came into rotation.
+        #: Monotonic seconds at which it became ready last.
         self.ready_since = 0.0
-        #: Round robin's share of a pick saved up while it warms up.
+        #: The fraction of a turn that it has saved up in round robin while it warms up.
         self.credit = 0.0
-        #: Peak EWMA of latency (s), and when it was last moved; None before the first answer.
+        #: Peak EWMA of latency (s), and when it was last updated; None before its first value.
         self.latency: float | None = None
         self.latency_at = 0.0
-        #: The last load report, when it came, and since when they have been coming.
+        #: The last load report, when it arrived, and when the current run of reports began.
         self.load: LoadReport | None = None
         self.load_at = 0.0
         self.load_since = 0.0
-        #: Whether reports come on a stream: then those of single calls are left aside.
+        #: Whether reports come on a stream. If so, reports in trailing metadata are ignored.
         self.out_of_band = False
 
     def failed(self, code: str) -> None:
-        """Counts a call that ended with this status code."""
+        """Count an attempt that ended with this status code."""
         self.failures[code] = self.failures.get(code, 0) + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """For the admin page."""
+        """Return the endpoint's state for the admin page."""
         return {
             "address": self.address,
             "zone": self.zone,

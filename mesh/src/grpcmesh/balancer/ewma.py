@@ -1,4 +1,4 @@
-"""Peak EWMA: the one that should answer first, of two drawn at random.
+"""Peak EWMA: of two endpoints drawn at random, picks the one that should answer first.
 
 After Finagle (https://github.com/twitter/finagle/blob/develop/finagle-core/src/main/scala/com/twitter/finagle/loadbalancer/PeakEwma.scala):
 an average of latency that jumps up to a slow answer at once and forgets it with time, so that it
@@ -12,12 +12,14 @@ from grpcmesh.balancer.endpoint import Endpoint
 from grpcmesh.balancer.policy import LEARN, SlowStart, TwoChoices
 from grpcmesh.clock import Clock, Rng
 
-#: What an endpoint is thought to need before any has answered (s).
+#: The latency assumed for an endpoint before any endpoint has answered (s).
 _UNKNOWN = 0.001
 
 
 class PeakEwma(TwoChoices):
-    """Cost: latency × (calls in flight + 1). A failure is taken for no faster than a typical answer.
+    """Picks by cost: latency × (calls in flight + 1).
+
+    A failed attempt counts as at least as slow as a typical answer.
 
     Args:
         decay: Time constant of the average (s).
@@ -26,11 +28,11 @@ class PeakEwma(TwoChoices):
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, decay: float) -> None:
         super().__init__(slow_start, clock, rng)
         self._decay = max(decay, 1e-9)
-        #: The average of what endpoints that answer look like; 0: none has answered.
+        #: Average, over good answers, of the answering endpoint's peak EWMA (s); 0 before the first answer.
         self._peak = 0.0
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """A newcomer is taken for an average one: neither flooded nor shunned before it has answered."""
+        """Replace the endpoints. A new one starts with the average latency, so that it gets a usual share."""
         known = [e.latency for e in endpoints if e.latency is not None]
         average = sum(known) / len(known) if known else _UNKNOWN
         for endpoint in endpoints:
@@ -57,6 +59,6 @@ class PeakEwma(TwoChoices):
             self._peak += (latency - self._peak) * (LEARN if self._peak else 1.0)
 
     def _latency(self, endpoint: Endpoint) -> float:
-        """The average now; without answers it fades, so that an endpoint that was slow is tried again."""
+        """Return the decayed latency. It falls without answers, so that a slow endpoint is tried again."""
         age = self.clock() - endpoint.latency_at
         return (endpoint.latency or 0.0) * math.exp(-age / self._decay)

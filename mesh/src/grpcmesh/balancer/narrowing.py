@@ -1,8 +1,8 @@
-"""Which endpoints in rotation a call goes to: those that serve its service, those of a zone first. Pure.
+"""Narrows the rotation for a call: to endpoints that serve its service, and those of a zone first. Pure.
 
-The share of calls that stays in the zone is Envoy's for localities
+The share of calls that stays in the zone is computed as Envoy does for localities
 (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/locality_weight):
-all of them as long as enough of its endpoints are in rotation, then less with each one that is not.
+all calls as long as enough of its endpoints are in rotation, then fewer with each endpoint that is not.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,8 +20,8 @@ class Zones:
     """The preference for a zone.
 
     Args:
-        zone: Endpoints of this one are preferred.
-        least: Endpoints of it that have to be in rotation for that.
+        zone: The zone whose endpoints are preferred.
+        least: Endpoints of the zone that have to be in rotation; with fewer there is no preference.
     """
 
     def __init__(self, zone: str, least: int = 1) -> None:
@@ -31,8 +31,8 @@ class Zones:
         """Return the share of the calls that stays in the zone.
 
         Args:
-            near: Its endpoints in rotation.
-            known: All of its endpoints.
+            near: Number of the zone's endpoints in rotation.
+            known: Number of all of the zone's endpoints.
         """
         if near < self._least or not known:
             return 0.0
@@ -40,17 +40,17 @@ class Zones:
 
 
 class _Group:
-    """Endpoints that some calls may go to: all of them, those of the preferred zone, and the others."""
+    """The policies for a set of endpoints: for all of them, for the preferred zone, and for other zones."""
 
     def __init__(self, make: Callable[[], Policy], rng: Rng) -> None:
         self._rng = rng
         self._near, self._far, self._all = make(), make(), make()
         self._empty = True
-        #: Of the calls, that stay in the zone.
+        #: The share of the calls that stays in the zone.
         self.share = 0.0
 
     def update(self, endpoints: Sequence[Endpoint], zones: Zones | None, known: Collection[Endpoint]) -> None:
-        """These are in rotation, and those are all that there are."""
+        """Update the policies. `endpoints`: those in rotation that calls may go to; `known`: all."""
         self._empty = not endpoints
         if endpoints:
             self._all.update(endpoints)
@@ -65,7 +65,7 @@ class _Group:
                 policy.update(members)
 
     def policy(self, avoid: Endpoint | None) -> Policy | None:
-        """Return who picks; None: there is no endpoint. A retry or hedge may go to any zone."""
+        """Return the policy that picks; None without an endpoint. A retry or hedge may go to any zone."""
         if self._empty:
             return None
         if not self.share or avoid is not None:
@@ -74,26 +74,26 @@ class _Group:
 
 
 class Narrowing:
-    """Says which policy picks for a call.
+    """Chooses the policy that picks for a call.
 
     Args:
-        make: Makes a policy. Those that are made pick; what there is to be learnt, the balancer's own learns.
-        zones: The preference; None: there is none.
+        make: Makes a policy. These policies only pick; latencies and load reports go to the balancer's own.
+        zones: The preference for a zone; None if there is none.
     """
 
     def __init__(self, make: Callable[[], Policy], zones: Zones | None, rng: Rng) -> None:
         self._make, self._zones, self._rng = make, zones, rng
         self._rest = _Group(make, rng)
-        #: By service: of those that not all endpoints serve.
+        #: Groups of the services that not all endpoints serve, by service.
         self._services: dict[str, _Group] = {}
 
     @property
     def share(self) -> float:
-        """Of the calls, that stay in the preferred zone."""
+        """Return the share of the calls that stays in the preferred zone, from 0 to 1."""
         return self._rest.share
 
     def update(self, rotation: Sequence[Endpoint], known: Collection[Endpoint]) -> bool:
-        """The rotation has changed, or what its endpoints say. Return whether there is anything to narrow."""
+        """Handle a changed rotation or changed endpoints. Return whether there is anything to narrow."""
         services = set[str]().union(*(e.not_serving for e in rotation))
         if not services and self._zones is None:
             self._services = {}
@@ -105,6 +105,6 @@ class Narrowing:
         return True
 
     def policy(self, avoid: Endpoint | None, call: ClientCall | None) -> Policy | None:
-        """Return who picks for this call; None: there is no endpoint for it."""
+        """Return the policy that picks for this call, or None if there is no endpoint for it."""
         group = self._services.get(call.method.service) if call is not None else None
         return (group or self._rest).policy(avoid)

@@ -1,7 +1,8 @@
-"""Load reports out of band: a stream on which a server says how loaded it is, without being called.
+"""Out-of-band load reports: a stream on which a server reports its load independently of calls.
 
-xds.service.orca.v3.OpenRcaService (gRFC A51), as grpc-go, grpc-java and C-core serve and ask it. A client in
-Python gets the reports of servers in other languages only in this way: C-core keeps their trailers from it.
+The service is xds.service.orca.v3.OpenRcaService (gRFC A51), as in grpc-go, grpc-java and C-core. It is the
+only way for a client in Python to get the reports of servers in other languages, because C-core removes their
+trailing metadata.
 """
 
 import asyncio
@@ -18,16 +19,16 @@ from grpcmesh.watchers import WatcherBudget
 
 SERVICE = "xds.service.orca.v3.OpenRcaService"
 METHOD = "StreamCoreMetrics"
-#: Seconds between two reports where a client asks for none or fewer, and the least that a server grants.
+#: Seconds between two reports if the client names no interval, and the shortest interval a server grants.
 DEFAULT_INTERVAL, LEAST_INTERVAL = 30.0, 1.0
-#: Seconds before a broken stream is begun anew: at first, and at most.
+#: Seconds before a broken stream is restarted: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 #: OrcaLoadReportRequest has the interval as its first field, a message.
 _INTERVAL_TAG = b"\x0a"
 
 
 def encode_request(interval: float) -> bytes:
-    """An OrcaLoadReportRequest for reports every `interval` seconds."""
+    """Return an encoded OrcaLoadReportRequest for a report every `interval` seconds."""
     duration = duration_pb2.Duration()
     duration.FromNanoseconds(int(interval * 1e9))
     body = duration.SerializeToString()
@@ -35,7 +36,7 @@ def encode_request(interval: float) -> bytes:
 
 
 def decode_request(data: bytes) -> float:
-    """The interval that an OrcaLoadReportRequest asks for, in seconds, within what a server grants."""
+    """Return the interval of an OrcaLoadReportRequest in seconds, bounded to what a server grants."""
     duration = duration_pb2.Duration()
     if data[:1] == _INTERVAL_TAG and len(data) >= 2:
         try:
@@ -50,7 +51,7 @@ class LoadReportServicer:
     """Serves the load of this process as a stream.
 
     Args:
-        report: Returns the load of the last window, at most some moments old.
+        report: Returns the load of the last interval.
         budget: Bounds the streams that are open.
     """
 
@@ -76,10 +77,10 @@ class LoadReportServicer:
 
 
 class OobReports:
-    """Follows the reports of one endpoint.
+    """Reads the load reports of one endpoint.
 
     Args:
-        channel: To the endpoint; connected.
+        channel: A connected channel to the endpoint.
         interval: Seconds between two reports, as asked of the server.
         on_report: Called with each report.
         rng: Draws the jitter of the pauses.
@@ -99,7 +100,7 @@ class OobReports:
         self._on_report, self._rng = on_report, rng or system_rng()
 
     async def run(self) -> None:
-        """Run until cancelled, or until the server turns out not to have the service."""
+        """Read reports until cancelled, or until the server answers UNIMPLEMENTED."""
         pause = _FIRST_PAUSE
         while True:
             call = self._stream(self._request)

@@ -1,6 +1,6 @@
 """Load reports of servers: xds.data.orca.v3.OrcaLoadReport, in trailing metadata (gRFC A51).
 
-The message is read and written by hand, for the few fields that weights are made of: the generated
+The message is encoded and decoded by hand. Only a few of its fields are needed for weights, and generated
 code would bring the whole xDS API with it. Wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from grpcmesh.bad_values import bad_values
 
 #: The trailing metadata key of a report (gRFC A51), as grpc-go and grpc-java send and read it. A server in
-#: Python can send it, but C-core keeps it from clients in Python: with grpcio 1.85 they never see it.
+#: Python can send it, but C-core hides it from clients in Python: with grpcio 1.85 they never see it.
 STANDARD_LOAD_KEY = "endpoint-load-metrics-bin"
-#: The same for clients in Python.
+#: The key of the same report for clients in Python.
 LOAD_KEY = "mesh-load-bin"
 
-#: Bytes of a report that are looked at, and the largest number in it that is believed.
+#: The largest report in bytes, and the largest number in one, that is accepted.
 MAX_REPORT, MAX_NUMBER = 16 * 1024, 1e9
-#: Weights that can be calculated with: their sums and quotients are finite.
+#: Bounds of a weight. Within them, sums and quotients of weights are finite.
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e12
 
 _FIELDS = {1: "cpu_utilization", 6: "qps", 7: "eps", 9: "application_utilization"}
@@ -27,13 +27,14 @@ _DOUBLE = struct.Struct("<d")
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a server says of itself.
+    """A server's report of its load.
 
     Args:
         cpu_utilization: Share of its CPU in use; may exceed 1.
-        application_utilization: The same by the application's own measure; it goes before CPU.
+        application_utilization: Utilization by the application's own measure. If not 0, it replaces
+            `cpu_utilization`.
         qps: Calls per second that it serves.
-        eps: Of those, the calls that fail.
+        eps: Calls per second that fail.
     """
 
     cpu_utilization: float = 0.0
@@ -42,7 +43,7 @@ class LoadReport:
     eps: float = 0.0
 
     def encode(self) -> bytes:
-        """The metadata value."""
+        """Return the report as a metadata value."""
         out = bytearray()
         for name, number in _NUMBERS.items():
             if value := getattr(self, name):
@@ -51,10 +52,10 @@ class LoadReport:
 
     @classmethod
     def decode(cls, data: bytes) -> "LoadReport | None":
-        """Read a report. A bad one is no reason to fail a call: it is counted, and None is returned.
+        """Read a report. If it is bad, count it and return None, because a bad report must not fail a call.
 
-        Bad is what is no such message, and what says something that cannot be: a negative number, one that is
-        none or infinite, or one beyond `MAX_NUMBER`.
+        A report is bad if it cannot be decoded, or has a number that is negative, not a number, infinite or
+        above `MAX_NUMBER`.
         """
         try:
             numbers = _doubles(data) if len(data) <= MAX_REPORT else None
@@ -67,11 +68,11 @@ class LoadReport:
 
     @property
     def utilization(self) -> float:
-        """What weights are made of."""
+        """Return the utilization that weights are computed from."""
         return self.application_utilization or self.cpu_utilization
 
     def weight(self, error_penalty: float = 1.0) -> float:
-        """Calls per second that the server could take if it were fully used (gRFC A58); 0: unknown."""
+        """Return the calls per second that the server could serve if fully used (gRFC A58); 0 if unknown."""
         if self.qps <= 0 or self.utilization <= 0:
             return 0.0
         weight = self.qps / (self.utilization + self.eps / self.qps * error_penalty)

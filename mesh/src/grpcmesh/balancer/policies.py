@@ -1,4 +1,4 @@
-"""From the name of a policy and its parameters to the policy."""
+"""Makes a policy from its name and parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def make_policy(
     """Return a new policy.
 
     Args:
-        balancing: Its name and parameters; those that are absent have the defaults of their gRFC.
+        balancing: Its name and parameters. Absent parameters have the defaults of their gRFC.
         config: The process's own defaults.
     """
     given: dict[str, Any] = dict(balancing.parameters)
@@ -40,7 +40,7 @@ def make_policy(
 
 
 def _weighting(given: dict[str, Any]) -> dict[str, float]:
-    """The parameters of gRFC A58 that the policy itself needs; the others are for who carries the reports."""
+    """Return the parameters of gRFC A58 that the policy uses. The others concern the reports' transport."""
     names = {
         "blackout_period": "blackout",
         "weight_expiration_period": "expiry",

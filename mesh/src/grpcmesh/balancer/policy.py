@@ -1,7 +1,7 @@
-"""The shape of a policy, slow start, and the policies that need neither latency nor load reports.
+"""The base class of policies, slow start, and the policies that do not need load reports.
 
-A policy is told the endpoints in rotation when they change, and picks among them at a cost that does
-not depend on how many there are.
+`update` gives a policy the endpoints in rotation when they change. The cost of a pick does not depend on
+their number.
 """
 
 from collections.abc import Sequence
@@ -11,51 +11,52 @@ from grpcmesh.balancer.orca import LoadReport
 from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng
 
-#: A new endpoint begins with this share of its share.
+#: The weight that a new endpoint starts with.
 _FIRST_SHARE = 0.1
-#: How often one that warms up may be passed over before the last drawn is taken.
+#: How often `draw` draws at most. The last endpoint drawn is taken even if it warms up.
 _DRAWS = 10
-#: Methods with a turn of their own; beyond that all start anew.
+#: The most methods with a turn of their own. When there are more, all turns are reset.
 _MAX_METHODS = 1024
-#: Share of the newest answer in the average of `TwoChoices`.
+#: Weight of the newest answer in the average of `TwoChoices`.
 LEARN = 0.05
 
 
 class SlowStart:
-    """The weight of endpoints that are warming up, from a tenth to all, growing evenly with time.
+    """Computes the weight of endpoints that are warming up. It grows linearly from a tenth to one.
 
-    It is relative to the endpoint that is warmest: where all are new, as when a process starts, they
-    have nobody to leave the work to, and share it evenly.
+    The weight is relative to that of the oldest endpoint. If all are new, as when a process starts, they
+    share the calls evenly.
 
     Args:
-        seconds: How long that takes; 0 switches it off.
+        seconds: How long an endpoint warms up; 0 switches slow start off.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds, self._clock = seconds, clock
         self._until = 0.0
-        #: Whether anything has been warming up when this was looked at last: see `active`.
+        #: Whether an endpoint was warming up when `active` was read last.
         self.begun = False
         self._oldest = 0.0
 
     def among(self, endpoints: Sequence[Endpoint]) -> None:
-        """These are in rotation."""
+        """Replace the endpoints in rotation."""
         self._oldest = min((e.ready_since for e in endpoints), default=0.0)
 
     def begin(self, endpoint: Endpoint) -> None:
-        """The endpoint comes into rotation now."""
+        """Note that the endpoint becomes ready now, and begins to warm up."""
         endpoint.ready_since = self._clock()
         self._until, self.begun = endpoint.ready_since + self._seconds, True
 
     @property
     def active(self) -> bool:
-        """Whether anything is warming up: a look at the clock only until it is not."""
+        """Return whether any endpoint is warming up. Reads the clock only while one may be."""
         if self.begun and self._clock() >= self._until:
             self.begun = False
         return self.begun
 
     def weight(self, endpoint: Endpoint) -> float:
-        """In (0, 1]."""
+        """Return the weight of an endpoint now, in (0, 1]."""
         if not self._seconds:
             return 1.0
         now = self._clock()
@@ -72,7 +73,7 @@ class Policy:
         slow_start: Weights of the endpoints that warm up.
     """
 
-    #: Whether `ended` and `reported` want to be told.
+    #: Whether the policy uses `ended`, and whether it uses `reported`.
     wants_latency = False
     wants_reports = False
 
@@ -81,22 +82,25 @@ class Policy:
         self.endpoints: Sequence[Endpoint] = ()
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """The endpoints in rotation have changed; there is at least one when `pick` is called."""
+        """Replace the endpoints in rotation. There has to be at least one when `pick` is called."""
         self.endpoints = endpoints
         self.slow_start.among(endpoints)
 
     def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
-        """Pick one for this call, another than `avoid` if there is any."""
+        """Return an endpoint for this call: one other than `avoid`, if there is any."""
         raise NotImplementedError
 
     def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
-        """A call took so many seconds."""
+        """Record that an attempt ended after `latency` seconds. `ok`: whether with OK."""
 
     def reported(self, endpoint: Endpoint, report: LoadReport) -> None:
-        """A server told its load."""
+        """Record a server's load report."""
 
     def draw(self, avoid: Endpoint | None, warming: bool) -> Endpoint:
-        """One at random, another than `avoid` if there is any; less often one that warms up."""
+        """Return a random endpoint: one other than `avoid`, if there is any.
+
+        `warming`: whether to draw endpoints that warm up less often.
+        """
         endpoints, count, random = self.endpoints, len(self.endpoints), self.rng.random
         for _ in range(_DRAWS):
             index = int(random() * count)
@@ -108,10 +112,10 @@ class Policy:
 
 
 class Turns:
-    """Whose turn it is, by method.
+    """Counts turns for each method.
 
-    With one index for all methods, a caller that alternates two methods over two endpoints would send each
-    method to one endpoint only. Each method starts anywhere, so that many clients do not march in step.
+    With one counter for all methods, a caller that alternates two methods over two endpoints would send each
+    method to one endpoint only. Each method starts at a random number, so that clients are not in step.
     """
 
     def __init__(self, rng: Rng) -> None:
@@ -119,7 +123,7 @@ class Turns:
         self._by_method: dict[str, int] = {}
 
     def next(self, call: ClientCall | None) -> int:
-        """Take this method's next turn: return its number."""
+        """Take this method's next turn, and return its number."""
         path = call.method.path if call else ""
         number = self._by_method.get(path)
         if number is None:
@@ -130,23 +134,23 @@ class Turns:
         return number
 
     def of(self, call: ClientCall | None) -> int:
-        """The number of this method's next turn."""
+        """Return the number of this method's next turn, without taking it."""
         path = call.method.path if call else ""
         number = self._by_method.get(path)
         return int(self._rng.random() * 1_000_000) if number is None else number
 
     def follow(self, call: ClientCall | None, number: int) -> None:
-        """Note the number of the turn that follows."""
+        """Set the number of this method's next turn."""
         if len(self._by_method) >= _MAX_METHODS:
             self._by_method.clear()
         self._by_method[call.method.path if call else ""] = number
 
 
 class RoundRobin(Policy):
-    """Each in turn, method by method.
+    """Picks each endpoint in turn, with separate turns for each method.
 
-    An endpoint that warms up lets others go before: each time its turn comes it saves up its weight,
-    and takes the turn when it has saved one.
+    An endpoint that warms up passes on some of its turns. At each turn its weight is added to its credit, and
+    it takes the turn once the credit reaches one.
     """
 
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng) -> None:
@@ -185,25 +189,25 @@ class RoundRobin(Policy):
 
 
 class Random(Policy):
-    """Any."""
+    """Picks a random endpoint."""
 
     def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
         return self.draw(avoid, self.slow_start.active)
 
 
 class TwoChoices(Policy):
-    """The cheaper of some drawn at random, two by default.
+    """Draws some endpoints at random, two by default, and picks the one with the lowest cost.
 
     The power of two choices: Mitzenmacher, https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
-    An endpoint that warms up is drawn less often: were its cost raised instead, it would get nothing
-    from a client that has few calls in flight.
+    An endpoint that warms up is drawn less often. If its cost were raised instead, it would get no calls from
+    a client with few calls in flight.
 
-    An endpoint that fails in no time has nothing in flight, and would be the cheapest of all. So a failed
-    attempt keeps its place in flight until a typical answer would have come: then an endpoint that only
-    fails looks like one that works, and draws its fair share.
+    An endpoint that fails at once has nothing in flight, and would be the cheapest of all. So a failed
+    attempt counts as in flight until a typical answer would have come. Then a failing endpoint gets no more
+    than its fair share.
 
     Args:
-        choices: How many are drawn (gRFC A48: choiceCount).
+        choices: How many endpoints are drawn (gRFC A48: choiceCount).
     """
 
     wants_latency = True
@@ -211,11 +215,11 @@ class TwoChoices(Policy):
     def __init__(self, slow_start: SlowStart, clock: Clock, rng: Rng, choices: int = 2) -> None:
         super().__init__(slow_start, clock, rng)
         self._choices = choices
-        #: Seconds of an average answer of the target; 0: none has come.
+        #: Average latency of good answers of the target in seconds; 0 before the first.
         self.typical = 0.0
 
     def cost(self, endpoint: Endpoint) -> float:
-        """Of one more call to this endpoint."""
+        """Return the cost of one more call to this endpoint; lower is better."""
         raise NotImplementedError
 
     def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
@@ -238,7 +242,7 @@ class TwoChoices(Policy):
             endpoint.lingering.append(self.clock() + self.typical - latency)
 
     def load(self, endpoint: Endpoint) -> int:
-        """Calls in flight, with the places that quick failures still hold."""
+        """Return the calls in flight at the endpoint, including failed ones that still count."""
         lingering = endpoint.lingering
         if lingering:
             now = self.clock()
@@ -248,7 +252,7 @@ class TwoChoices(Policy):
 
 
 class LeastRequest(TwoChoices):
-    """The one with the fewest calls in flight, of those drawn at random (gRFC A48)."""
+    """Of endpoints drawn at random, picks the one with the fewest calls in flight (gRFC A48)."""
 
     def cost(self, endpoint: Endpoint) -> float:
         return self.load(endpoint)

@@ -1,6 +1,6 @@
-"""What this server tells its callers of its load, for their `weighted_round_robin` (gRFC A51).
+"""Reports the load of this server to its callers, for their `weighted_round_robin` (gRFC A51).
 
-It is told twice: in the trailing metadata of each answer, and, to those who ask, as a stream out of band.
+Reports are sent in the trailing metadata of each answer, and out of band to callers that open the stream.
 """
 
 import time
@@ -17,16 +17,16 @@ from grpcmesh.call import Method, Purpose, Registrar, ServerCall, ServerLayer
 from grpcmesh.clock import Clock, monotonic
 from grpcmesh.watchers import WatcherBudget
 
-#: Streams of reports in all, and those of one workload.
+#: The most streams of reports that may be open, in all and for one workload.
 _STREAMS, _STREAMS_PER_PEER = 4096, 1024
 
 
 class LoadReporter(ServerLayer):
-    """Counts calls; a report is made once an interval, and is told until the next one is made.
+    """Counts calls, makes a load report once an interval, and sends the latest report with each answer.
 
     Args:
         clock: Monotonic seconds.
-        cpu: Seconds of CPU that the process has used.
+        cpu: Returns the seconds of CPU that the process has used.
         interval: Seconds from one report to the next; 0 makes one for each call.
         budget: Bounds the streams that are open.
     """
@@ -46,7 +46,7 @@ class LoadReporter(ServerLayer):
         self._calls = self._errors = 0
         self._since, self._used = clock(), cpu()
         self._report = LoadReport()
-        #: For clients in Python, and for all others.
+        #: The current report as trailing metadata: for clients in Python, and for all others.
         self._told: tuple[tuple[str, bytes], ...] = ()
 
     def on_start(self, call: ServerCall) -> None:
@@ -62,7 +62,7 @@ class LoadReporter(ServerLayer):
         LoadReportServicer(self.current, self._budget).add_to(server)
 
     def current(self) -> LoadReport:
-        """Return the load of the last interval, which has ended moments ago where nobody calls."""
+        """Return the report of the last interval. Begins a new interval if the last one is over."""
         if self._clock() - self._since >= self._interval:
             self._renew()
         return self._report

@@ -1,7 +1,7 @@
 """Ring hash: calls with the same value of a header go to the same endpoint (gRFC A42, A76).
 
-The ring is gRPC's and Envoy's: XXH64 with seed 0 of `address_i`, so that clients in any language agree on the
-endpoint of a key. An endpoint that comes or goes moves only the keys next to its own places on the ring.
+The ring is that of gRPC and Envoy: XXH64 with seed 0 of `address_i`, so that clients in any language agree on
+the endpoint of a key. When an endpoint is added or removed, only keys next to its places on the ring move.
 """
 
 import math
@@ -15,17 +15,17 @@ from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng
 
 MIN_RING_SIZE, MAX_RING_SIZE = 1024, 4096
-#: gRFC A42: a client never makes a larger one, whatever the config says.
+#: gRFC A42: the client's upper bound of the ring size, whatever the config says.
 RING_SIZE_CAP = 4096
 
 
 class RingHash(Policy):
-    """Picks by the hash of a header; at random where a call does not have it.
+    """Picks an endpoint by the hash of a header, or at random if the call does not have the header.
 
     Args:
         header: Name of the header, in lower case.
-        min_ring_size: Places on the ring, at least; more places spread keys more evenly.
-        max_ring_size: Places on the ring, at most.
+        min_ring_size: Least number of places on the ring. More places spread keys more evenly.
+        max_ring_size: Largest number of places on the ring.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RingHash(Policy):
         self._min = min(min_ring_size, self._max)
         self._hashes: list[int] = []
         self._owners: list[Endpoint] = []
-        #: Hashes of an address; computing them is what makes a ring expensive.
+        #: Hashes by address. They are kept because computing them is the expensive part of making a ring.
         self._places: dict[str, list[int]] = {}
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -83,7 +83,7 @@ class RingHash(Policy):
         return xxh64(key.encode() if isinstance(key, str) else key)
 
     def _places_each(self, count: int) -> int:
-        """All endpoints weigh the same, so each has the same number of places (gRFC A42)."""
+        """Return the places of each endpoint. Weights are equal, so all have the same number (gRFC A42)."""
         if not count:
             return 0
         return max(1, min(math.ceil(self._min / count), self._max // count))

@@ -1,7 +1,7 @@
-"""Which endpoints this client uses at all, where there are more than it needs (gRFC A68).
+"""Chooses the endpoints that this client uses if there are more than it needs (gRFC A68).
 
-Rendezvous hashing: each client ranks all endpoints by a hash with a seed of its own. When one endpoint comes
-or goes, each client's subset changes by one endpoint at most.
+By rendezvous hashing: each client ranks all endpoints by a hash with a seed of its own. When an endpoint is
+added or removed, each client's subset changes by at most one endpoint.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +16,7 @@ class Subset:
     """The subset of one client for one target.
 
     Args:
-        size: Endpoints to use; None: all.
+        size: Number of endpoints to use; None uses all.
         rng: Draws the seed, once.
     """
 
@@ -25,13 +25,13 @@ class Subset:
         self._seed = rng.randrange(_SEEDS)
 
     def choose(self, addresses: Collection[str]) -> Iterable[str]:
-        """Return the addresses to use; all of them where there are no more than `size`."""
+        """Return the addresses to use: all of them if there are no more than `size`."""
         if self.size is None or len(addresses) <= self.size:
             return addresses
         return sorted(addresses, key=self._rank)[: self.size]
 
     def state(self, found: int) -> dict[str, int]:
-        """For the admin page: what is used of so many endpoints; empty where all are."""
+        """Return, for the admin page, the size and the number of endpoints found; empty if all are used."""
         return {} if self.size is None else {"size": self.size, "of": found}
 
     def _rank(self, address: str) -> tuple[int, str]:

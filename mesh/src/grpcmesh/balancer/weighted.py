@@ -1,9 +1,10 @@
 """Weighted round robin by the servers' own load reports (gRFC A58), with a static stride scheduler.
 
-Weight: calls per second by utilization. An endpoint that reports nothing, or only since a moment
-(`BLACKOUT`), or no more (`EXPIRY`), gets the mean of the others. The scheduler is gRPC's
-(src/core/load_balancing/weighted_round_robin/static_stride_scheduler.cc): each endpoint takes that share of
-its turns which its weight is of the largest.
+The weight is calls per second divided by utilization. An endpoint gets the mean weight of the others if it
+sends no reports, began to send them less than `BLACKOUT` seconds ago, or sent its last one more than `EXPIRY`
+seconds ago. The scheduler is gRPC's
+(src/core/load_balancing/weighted_round_robin/static_stride_scheduler.cc): the share of its turns that an
+endpoint takes is its weight divided by the largest weight.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,23 @@ from grpcmesh.balancer.policy import Policy, SlowStart, Turns
 from grpcmesh.call import ClientCall
 from grpcmesh.clock import Clock, Rng
 
-#: A report is believed after this many seconds of reports, and no longer than that after the last.
+#: Seconds for which an endpoint has to report before its reports are used, and for which its last one counts.
 BLACKOUT = 10.0
 EXPIRY = 180.0
-#: Seconds between two computations of the weights, and while endpoints warm up.
+#: Seconds between two computations of the weights: usually, and while endpoints warm up.
 PERIOD = 1.0
 _WARM_PERIOD = 0.1
-#: Weights are scaled to this, and kept within these multiples of the mean: a pick passes over few.
+#: The largest weight after scaling, and the bounds of a weight as multiples of the mean. The bounds limit how
+#: many turns a pick passes over.
 _MAX = 0xFFFF
 _LEAST, _MOST = 0.1, 10.0
 
 
 class StaticStride:
-    """Picks indices in proportion to weights. O(1): no queue, a sequence number and a comparison.
+    """Picks indices in proportion to weights, in O(1): with a sequence number instead of a queue.
 
     Args:
-        weights: Positive; relative to each other.
+        weights: Positive weights, relative to each other.
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
@@ -39,7 +41,7 @@ class StaticStride:
         self._weights = [max(1, round(w * scale)) for w in bounded]
 
     def pick(self, turn: int) -> tuple[int, int]:
-        """Return the index whose turn it is, and the number of the turn that follows."""
+        """Return the index whose turn it is, and the number of the next turn."""
         count = len(self._weights)
         while True:
             generation, index = divmod(turn, count)
@@ -51,13 +53,13 @@ class StaticStride:
 
 
 class WeightedRoundRobin(Policy):
-    """In turn, more often where there is more to spare.
+    """Picks endpoints in turn, in proportion to the weights from their load reports.
 
     Args:
-        blackout: Seconds of reports before they are believed.
-        expiry: Seconds after which the last report is forgotten.
-        period: Seconds between two computations of the weights.
-        error_penalty: How much a failure weighs against an endpoint, next to a call.
+        blackout: Seconds for which an endpoint has to report before its reports are used.
+        expiry: Seconds for which the last report is used.
+        period: Seconds between two computations of the weights; at least 0.1.
+        error_penalty: Factor of the failure rate that is added to the utilization (gRFC A58).
     """
 
     wants_reports = True

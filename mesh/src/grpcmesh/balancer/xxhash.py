@@ -1,4 +1,4 @@
-"""XXH64, the hash of gRPC's ring and subsets: clients in other languages must place the same key alike.
+"""XXH64, the hash of gRPC's ring and subsets. Clients in other languages must compute the same ring.
 
 https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md. The `xxhash` package would be one more
 compiled dependency of the core; the keys here are addresses and header values of 20 to 40 bytes, for which

@@ -1,4 +1,4 @@
-"""The circuit breaker: limits on the calls of one target, so that a slow one cannot take the caller with it.
+"""The circuit breaker: limits the calls to one target, so that a slow target cannot exhaust its caller.
 
 An attempt layer over the vocabulary. Start reading in `layer`. See mesh/docs/circuit-breaker.md.
 """

@@ -1,6 +1,6 @@
-"""Limits on attempts under way and on calls that wait for an endpoint (gRFC A32).
+"""Limits the attempts under way and the calls that wait for an endpoint (gRFC A32).
 
-A call above a limit fails at once with UNAVAILABLE and is not retried: that is what gRFC A32 calls a drop.
+A call above a limit fails at once with UNAVAILABLE and is not retried. gRFC A32 calls this a drop.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ class Breaker(AttemptLayer):
     """Counts the attempts of one target, and refuses those above the limit.
 
     Args:
-        target: Its short name.
-        config: The limits; they may be replaced while calls run.
+        target: Short name of the target, for messages.
+        config: The limits. The attribute may be replaced while calls run.
     """
 
     def __init__(self, target: str, config: CircuitBreaker) -> None:
@@ -29,7 +29,7 @@ class Breaker(AttemptLayer):
         self.refused = {"concurrent": 0, "pending": 0}
 
     def on_start(self, attempt: Attempt) -> None:
-        """Raises Unavailable above the limit."""
+        """Count the attempt. Raises Unavailable if the limit is reached."""
         limit = self.config.max_concurrent_requests
         if self.in_flight >= limit:
             raise self._refusal("concurrent", f"{limit} calls are under way")
@@ -39,7 +39,11 @@ class Breaker(AttemptLayer):
         self.in_flight -= 1
 
     def refuse_waiting(self, waiting: int) -> Unavailable | None:
-        """Return why one more call may not wait for an endpoint, beside so many that do; None: it may."""
+        """Return the error for a call that may not wait for an endpoint; None if it may.
+
+        Args:
+            waiting: Number of calls that wait already.
+        """
         limit = self.config.max_pending_requests
         if waiting < limit:
             return None

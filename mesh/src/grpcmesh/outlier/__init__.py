@@ -1,6 +1,6 @@
 """Outlier detection: an endpoint that answers badly leaves rotation, and is probed before it returns.
 
-After gRFC A50. Pure: imports only the vocabulary; the balancer asks it. Start reading in `detector`.
+It implements gRFC A50. Pure: it imports only the vocabulary, and the balancer asks it. Read `detector` first.
 See mesh/docs/outlier-detection.md.
 """
 

@@ -1,4 +1,4 @@
-"""Decides which endpoints are ejected, and when they return. Pure: the caller says when, and does the rest.
+"""Decides which endpoints are ejected, and when they return. Pure: the caller reports events and acts.
 
 gRFC A50 (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md) gives the sweeps by
 success rate and failure percentage, the growing ejection time and the cap. Added to it: consecutive failures
@@ -16,22 +16,22 @@ from grpcmesh.clock import Clock, Rng
 from grpcmesh.outlier.record import Record, State
 from grpcmesh.service_config import FailurePercentageEjection, OutlierDetection, SuccessRateEjection
 
-#: Attempts without an answer that make a stall; a slow call alone is none.
+#: The least number of unanswered attempts in a stall: a single slow call is none.
 STALLED_ATTEMPTS = 3
-#: A stall also lasts this many times the longest answer of the last two intervals, so that a target whose
-#: answers take long is not taken for one that has stopped.
+#: A stall has to last at least this many times the longest answer of the last two intervals, so that a slow
+#: target is not mistaken for one that has stopped answering.
 _STALL_FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An endpoint has left rotation or may return to it."""
+    """A change of an endpoint's state: it has left rotation, is being probed or has returned."""
 
     record: Record
     state: State
     #: Why, in a few words.
     cause: str
-    #: Seconds that an ejection lasts.
+    #: Seconds that the ejection lasts, if it is one.
     duration: float = 0.0
 
 
@@ -41,40 +41,40 @@ class OutlierDetector:
     Args:
         config: Thresholds and times.
         clock: Monotonic seconds.
-        rng: Draws for the enforcement percentages.
+        rng: Draws random numbers for the enforcement percentages.
     """
 
     def __init__(self, config: OutlierDetection, clock: Clock, rng: Rng) -> None:
         self._config, self._clock, self._rng = config, clock, rng
         self._records: list[Record] = []
         self._sweep_at = clock() + config.interval
-        #: The first end of an ejection; no pick looks further before it.
+        #: Clock time at which the first ejection ends. Picks before it do not look at the records.
         self._return_at = float("inf")
         self._slowest = self._slowest_before = 0.0
-        #: How many ejections there were, by algorithm.
+        #: Number of ejections, by algorithm.
         self.ejections = dict.fromkeys(
             ("consecutive_failures", "success_rate", "failure_percentage", "stalled", "probe_failed"), 0
         )
-        #: Ejections that only the cap forbade.
+        #: Ejections that the cap prevented.
         self.capped = 0
 
     def replace(self, records: Iterable[Record]) -> None:
-        """The endpoints that may be picked, or could be but for an ejection, are these now."""
+        """Replace the endpoints that are watched: all that are ready, ejected ones included."""
         self._records = list(records)
         self._note_returns()
 
     @property
     def ejected(self) -> int:
-        """How many are out of rotation now, those that are being probed included."""
+        """Return the number of endpoints out of rotation now, including those being probed."""
         return sum(r.state is not State.ADMITTED for r in self._records)
 
     @property
     def slowest(self) -> float:
-        """Seconds of the slowest good answer of this interval and the last."""
+        """Return the latency in seconds of the slowest good answer in this interval and the last."""
         return max(self._slowest, self._slowest_before)
 
     def due(self) -> list[Change]:
-        """Return the ejections that have ended. It looks at the clock only while there are any."""
+        """End the ejections whose time is over, and return them. Reads the clock only if there are any."""
         if self._return_at == float("inf") or (now := self._clock()) < self._return_at:
             return []
         over = [r for r in self._records if r.state is State.EJECTED and r.returns_at <= now]
@@ -86,8 +86,8 @@ class OutlierDetector:
     def next_probe(self, idempotent: bool) -> Record | None:
         """Return an endpoint that a call shall probe, or None.
 
-        A call that cannot be retried costs its caller an error where the probe fails, so it probes only an
-        endpoint that has waited for one as long as a first ejection lasts.
+        If a probe fails and the call cannot be retried, its caller gets the error. So a call that is not
+        idempotent probes only an endpoint that has waited for a probe as long as a first ejection lasts.
         """
         now = self._clock()
         for record in self._records:
@@ -98,18 +98,19 @@ class OutlierDetector:
         return None
 
     def check(self, record: Record) -> Change | None:
-        """The endpoint is picked. Return its ejection where it has stalled: pick another one then."""
+        """Check a picked endpoint. If it has stalled, eject it and return that: then pick another one."""
         if record.in_flight < STALLED_ATTEMPTS or not self._config.stall_time:
             return None
         now = self._clock()
         return self._eject(record, "stalled", now) if self._stalled(record, now) else None
 
     def started(self, record: Record, unary: bool = True) -> None:
-        """An attempt begins.
+        """Handle the start of an attempt.
 
         Args:
-            record: Of the endpoint that it goes to.
-            unary: Whether it is answered by one message soon; a stream that is silent says nothing.
+            record: Record of the endpoint that it goes to.
+            unary: Whether the call is unary. Other calls are ignored by stall detection, because a stream may
+                be silent for long.
         """
         if record.state is State.PROBING:
             record.probe_under_way = True
@@ -120,12 +121,12 @@ class OutlierDetector:
         record.in_flight += 1
 
     def ended(self, record: Record, ok: bool | None, latency: float, unary: bool = True) -> list[Change]:
-        """An attempt has ended.
+        """Handle the end of an attempt. Return the changes that follow from it.
 
         Args:
-            record: Of the endpoint that it went to.
-            ok: None where its end says nothing of the endpoint, as when the caller cancelled it.
-            latency: Seconds that it took.
+            record: Record of the endpoint that it went to.
+            ok: Whether the endpoint did well. None if unknown, as when the caller cancelled the call.
+            latency: Seconds that the attempt took.
             unary: As for `started`.
         """
         now = self._clock()
@@ -170,7 +171,7 @@ class OutlierDetector:
         return now - record.progress_at >= max(self._config.stall_time, _STALL_FACTOR * self.slowest)
 
     def _sweep(self, now: float) -> list[Change]:
-        """The periodic part of gRFC A50."""
+        """Run the periodic part of gRFC A50."""
         changes: list[Change] = []
         if self._config.success_rate_ejection is not None:
             changes += self._by_success_rate(self._config.success_rate_ejection, now)
@@ -228,7 +229,10 @@ class OutlierDetector:
         return Change(record, State.EJECTED, cause.replace("_", " "), duration)
 
     def _may_eject(self) -> bool:
-        """One endpoint may always be ejected (gRFC A50), the last one in rotation never."""
+        """Return whether the cap allows one more ejection.
+
+        One endpoint may always be ejected (gRFC A50), but never the last one in rotation.
+        """
         ejected, count = self.ejected, len(self._records)
         return ejected < count - 1 and 100 * ejected < max(self._config.max_ejection_percent, 1) * count
 

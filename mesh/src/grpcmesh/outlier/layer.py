@@ -1,4 +1,4 @@
-"""The attempt layer that tells the detector how attempts end, and the side of it that the balancer asks."""
+"""The attempt layer that reports the end of attempts to the detector, and the methods for the balancer."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 
 _OK, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
 _DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
-#: Codes that speak against the endpoint. Others are answers: what they say no to, any endpoint would. And a
-#: server that sheds load (RESOURCE_EXHAUSTED) works: to eject it would send its load to the others.
+#: Codes that count as a failure of the endpoint. Other codes are answers that any endpoint would give. A
+#: server that sheds load (RESOURCE_EXHAUSTED) works; ejecting it would send its load to the others.
 _FAULTS = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -35,7 +35,10 @@ class Outliers(AttemptLayer):
     """Outlier detection for one target.
 
     Args:
-        config: None: nothing is ejected.
+        target: Name of the target, for messages.
+        config: Thresholds and times. If None, no endpoint is ejected.
+        clock: Monotonic seconds.
+        rng: Draws random numbers for the enforcement percentages.
         on_change: Called when an endpoint leaves rotation or returns to it.
     """
 
@@ -50,12 +53,12 @@ class Outliers(AttemptLayer):
         self._target, self._clock, self._rng, self.on_change = target, clock, rng, on_change
         self._records: dict[Any, Record] = {}
         self._detector: OutlierDetector | None = None
-        #: Kept over changes of the settings.
+        #: Numbers of ejections under earlier settings.
         self._ejections: dict[str, int] = {}
         self.configure(config)
 
     def configure(self, config: OutlierDetection | None) -> None:
-        """Take new settings. What was ejected returns, as gRFC A50 has it."""
+        """Change the settings. Ejected endpoints return to rotation, as in gRFC A50."""
         if self._detector is not None:
             self._ejections = self._counts()
         self._records = {endpoint: Record(endpoint.address) for endpoint in self._records}
@@ -69,7 +72,7 @@ class Outliers(AttemptLayer):
     # -- the balancer ----------------------------------------------------------------------------
 
     def replace(self, endpoints: Iterable[Any]) -> None:
-        """These endpoints are ready. One that stays keeps its record."""
+        """Replace the set of ready endpoints. An endpoint in both sets keeps its record."""
         known = self._records
         self._records = {e: known.get(e) or Record(e.address) for e in endpoints}
         if self._detector is not None:
@@ -77,7 +80,7 @@ class Outliers(AttemptLayer):
         self._look()
 
     def ejected(self, endpoint: Any) -> bool:
-        """Whether no call goes to the endpoint, but for a probe."""
+        """Return whether the endpoint is out of rotation, so that it only gets probes."""
         record = self._records.get(endpoint)
         return record is not None and record.state is not State.ADMITTED
 
@@ -85,7 +88,7 @@ class Outliers(AttemptLayer):
         """Return an endpoint that this call shall probe, or None.
 
         Args:
-            idempotent: Whether the call may be tried again where the probe fails.
+            idempotent: Whether the call may be tried again if the probe fails.
         """
         detector = self._detector
         if detector is None or not self._any_ejected:
@@ -98,7 +101,7 @@ class Outliers(AttemptLayer):
         return next(endpoint for endpoint, r in self._records.items() if r is record)
 
     def stalled(self, endpoint: Any) -> bool:
-        """Whether the endpoint has stopped answering: it is ejected now, and another one is to be picked."""
+        """Return whether the endpoint has stopped answering. It is ejected then; pick another one."""
         record, detector = self._records.get(endpoint), self._detector
         if record is None or detector is None or record.in_flight < STALLED_ATTEMPTS:
             return False
@@ -124,7 +127,7 @@ class Outliers(AttemptLayer):
             self._tell(change)
 
     def _verdict(self, attempt: Attempt, latency: float) -> bool | None:
-        """Whether the endpoint of a failed attempt did well; None where the end says nothing of it."""
+        """Return whether the endpoint of a failed attempt did well; None if the failure does not show it."""
         code = attempt.code
         if code is _DEADLINE_EXCEEDED:
             # A deadline shorter than good answers take speaks against the caller.
@@ -149,7 +152,7 @@ class Outliers(AttemptLayer):
         yield ejected
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """What the admin page shows, by address: those that are not admitted, and why."""
+        """Return the endpoints that are out of rotation, by address, and why, for the admin page."""
         return {
             r.name: {"state": r.state.value, "cause": r.cause, "returns_at": r.returns_at}
             for r in self._records.values()
@@ -172,5 +175,5 @@ class Outliers(AttemptLayer):
         self.on_change()
 
     def _look(self) -> None:
-        """A record has changed. A pick asks only whether any endpoint is out: it costs the same for 300."""
+        """Update `_any_ejected` after a record has changed, so that picks need not search the records."""
         self._any_ejected = any(r.state is not State.ADMITTED for r in self._records.values())

@@ -1,23 +1,23 @@
-"""What the detector knows of one endpoint, as a state machine.
+"""The detector's record of one endpoint, a state machine.
 
 | state | event | next |
 |---|---|---|
 | ADMITTED | it is found to be an outlier | EJECTED, its multiplier grows by one |
 | EJECTED | its ejection time is over | PROBING |
-| PROBING | the probe is answered well | ADMITTED |
+| PROBING | the probe succeeds | ADMITTED |
 | PROBING | the probe fails | EJECTED, its multiplier grows by one |
-| PROBING | the probe ends without an answer that says anything (cancelled) | PROBING, the next call probes |
+| PROBING | the probe ends without a verdict (cancelled) | PROBING, the next call probes |
 """
 
 import enum
 
 
 class State(enum.Enum):
-    """Whether calls go to the endpoint."""
+    """The state of an endpoint: whether calls go to it."""
 
     ADMITTED = "admitted"
     EJECTED = "ejected"
-    #: One call at a time finds out whether it works again.
+    #: One call at a time probes whether it works again.
     PROBING = "probing"
 
 
@@ -40,28 +40,28 @@ class Record:
     )
 
     def __init__(self, name: str) -> None:
-        #: For logs and metrics: the address.
+        #: Address of the endpoint, for logs and metrics.
         self.name = name
         self.state = State.ADMITTED
-        #: Of this interval.
+        #: Attempts of this interval.
         self.successes = self.failures = 0
         self.consecutive_failures = 0
-        #: How many base ejection times the next ejection lasts, less one.
+        #: The next ejection lasts `multiplier` + 1 base ejection times.
         self.multiplier = 0
         #: Monotonic seconds at which an ejection ends.
         self.returns_at = 0.0
-        #: Why it was ejected last.
+        #: Cause of its last ejection.
         self.cause = ""
         self.probe_under_way = False
-        #: Monotonic seconds at which the last ejection ended: an attempt that began before is not the probe.
+        #: Monotonic seconds at which the last ejection ended. Attempts that began before are no probes.
         self.probing_since = 0.0
-        #: Attempts under way, and since when there were enough of them and none has been answered.
+        #: Unary attempts under way, and the clock time from which a stall is measured.
         self.in_flight = 0
         self.progress_at = 0.0
 
     @property
     def volume(self) -> int:
-        """Attempts that ended in this interval."""
+        """Return the number of attempts that ended in this interval."""
         return self.successes + self.failures
 
     def __repr__(self) -> str:

@@ -11,8 +11,8 @@
 | closed            | CLOSED     | CLOSED    | CLOSED     | CLOSED     | CLOSED   | CLOSED   |        |
 
 In CHECKING the connection is up, but the server has not reported its health yet. Without a health watch, a
-connection is READY as soon as it is up. A disconnect in CHECKING counts as FAILED: with TLS 1.3, that is how a
-server refuses a client certificate, after the handshake. An event with an empty cell changes nothing.
+connection is READY as soon as it is up. A disconnect in CHECKING counts as FAILED: with TLS 1.3, that is how
+a server refuses a client certificate, after the handshake. An event with an empty cell changes nothing.
 """
 
 import enum
