@@ -1,4 +1,7 @@
-"""What of OrderService goes into the audit log: what admins do to orders, and order for others."""
+"""The methods of OrderService that are written to the audit log.
+
+They are the changes that admins make to orders, and the orders that they place for others.
+"""
 
 from collections.abc import Mapping
 

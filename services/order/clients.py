@@ -1,7 +1,7 @@
-"""The product and payment services as the order's domain sees them.
+"""Clients of the product and the payment service, behind the ports of the order's domain.
 
-What a call's status says about whether the step happened decides everything: a refusal means it did not,
-`Unavailable` that it may be asked for again, and anything else that nobody knows.
+The status of a failed call says whether the step happened. A refusal means that it did not, `Unavailable`
+that it may be tried again, and any other error that the outcome is unknown.
 """
 
 import asyncio
@@ -32,34 +32,34 @@ from services.kit.money import from_cents, to_cents
 from services.order.domain import Instrument, Line, Order
 from services.order.failures import OutcomeUnknown
 
-#: Seconds for one step, retries included; below the lease, so that nobody takes the order over meanwhile.
+#: Seconds for one step, retries included. Below the lease, so that no replica takes the order over meanwhile.
 STEP_TIMEOUT = 4.0
-#: Seconds between two attempts to charge: the first bound, doubled each time up to the last, full jitter.
+#: Backoff between two attempts to charge, in seconds: the first bound, doubled up to the last, full jitter.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 0.5
-#: Characters of a product's name that an order keeps.
+#: The most characters of a product's name that an order keeps.
 MAX_NAME = 500
 
 _Code = grpc.StatusCode
 #: The call was refused before it reached the servicer: by the policy, by the token's check, by the router.
 _NEVER_RAN = frozenset({_Code.PERMISSION_DENIED, _Code.UNAUTHENTICATED, _Code.UNIMPLEMENTED})
 _LATER = frozenset({_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED})
-#: What a buyer is told. The call's own text speaks of our addresses; it is in the trace.
+#: The message for the buyer. The call's own text names internal addresses; it is in the trace.
 _AWAY = "a service that this order needs is not available at present"
 _R = TypeVar("_R")
 
 
 class ProductCatalogue:
-    """`services.order.ports.Catalogue` over ProductService.
+    """The `services.order.ports.Catalogue` that calls ProductService.
 
     Args:
-        channel: A mesh channel to `product`. It retries: both methods are declared idempotent.
+        channel: A mesh channel to `product`. It retries, because both methods are declared idempotent.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = ProductServiceStub(channel)
 
     async def reserve(self, key: str, lines: Sequence[Line]) -> tuple[Line, ...]:
-        """Takes the stock; names and prices come back with it, in the order of the lines."""
+        """Reserve stock. Return the lines with names and prices, in their order."""
         stock = [product_pb2.StockItem(product_id=i.product_id, quantity=i.quantity) for i in lines]
         request = product_pb2.ReserveStockRequest(key=key, items=stock)
         response = await _asked(lambda: self._stub.ReserveStock(request, timeout=STEP_TIMEOUT))
@@ -71,17 +71,17 @@ class ProductCatalogue:
         )
 
     async def release(self, key: str) -> None:
-        """Gives the stock back, and closes the key."""
+        """Give the stock back, and close the key."""
         request = product_pb2.ReleaseStockRequest(key=key)
         await _asked(lambda: self._stub.ReleaseStock(request, timeout=STEP_TIMEOUT))
 
 
 class PaymentCashier:
-    """`services.order.ports.Cashier` over PaymentService.
+    """The `services.order.ports.Cashier` that calls PaymentService.
 
     Args:
         channel: A mesh channel to `payment`.
-        rng: For the waits between attempts.
+        rng: Draws the jitter of the backoff.
     """
 
     def __init__(self, channel: grpc.aio.Channel, rng: Rng | None = None) -> None:
@@ -89,7 +89,7 @@ class PaymentCashier:
         self._rng = rng or system_rng()
 
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
-        """Charges once per order; see `services.order.ports.Cashier`."""
+        """Charge once per order; see `services.order.ports.Cashier`."""
         request = _payment_request(order, instrument)
         try:
             response = await _persistently(
@@ -109,7 +109,10 @@ class PaymentCashier:
         return response.payment.id
 
     async def void(self, order: Order) -> int:
-        """Gives back what was charged, and closes the key. Declared idempotent: the channel retries."""
+        """Refund what was charged, and close the key.
+
+        The method is declared idempotent, so the channel retries.
+        """
         request = payment_pb2.VoidPaymentRequest(
             idempotency_key=order.saga_key, reason=f"order {order.id}: {order.step.value.lower()}"
         )
@@ -117,7 +120,10 @@ class PaymentCashier:
         return to_cents(response.payment.refunded_amount)
 
     async def refunded(self, order: Order) -> int:
-        """What has been given back of the payment so far: a key without an instrument charges nothing."""
+        """Return how much of the payment has been refunded, in cents.
+
+        It asks with the key but without an instrument, which charges nothing.
+        """
         request = _question(order)
         response = await _persistently(
             self._rng, lambda left: self._stub.ProcessPayment(request, timeout=left)
@@ -157,10 +163,10 @@ def _unseal(request: payment_pb2.PaymentRequest, instrument: payment_pb2.Payment
 
 
 async def _persistently(rng: Rng, call: Callable[[float], Awaitable[_R]]) -> _R:
-    """Asks again while the answer is UNAVAILABLE and there is time.
+    """Call again while the answer is UNAVAILABLE and there is time.
 
-    ProcessPayment is not declared idempotent, because without a key it is not, so the channel does not
-    retry it. With a key it is.
+    ProcessPayment is not declared idempotent, because without a key it is not, so the channel does not retry
+    it. With a key it is idempotent.
     """
     loop = asyncio.get_running_loop()
     give_up, backoff = loop.time() + STEP_TIMEOUT, FIRST_BACKOFF
@@ -186,7 +192,7 @@ async def _asked(call: Callable[[], Awaitable[_R]]) -> _R:
 
 
 def meaning(error: grpc.aio.AioRpcError) -> MeshError | OutcomeUnknown:
-    """What a failed call means for the step: see the module."""
+    """Return the error of the step for a failed call: see the module."""
     code, text = error.code(), error.details() or ""
     if code in _NEVER_RAN or code in _LATER:
         return Unavailable(_AWAY)

@@ -1,8 +1,8 @@
-"""Orders: what they are, and the steps of placing and undoing one.
+"""Orders, and the steps of placing and undoing one.
 
-Amounts are integer cents, times are Unix seconds. An order's `step` says what is to be done next, and is
-recorded before it is done; `version` grows with every change, and every change names the version that it
-changes, so that of two replicas that work at an order only one gets its way.
+Amounts are integer cents, times are Unix seconds. An order's `step` is the next step to do, and is recorded
+before it is done. `version` grows with every change. Every change names the version that it changes, so that
+of two replicas that work on an order only one succeeds.
 """
 
 import enum
@@ -17,20 +17,20 @@ from grpcmesh.errors import (
 )
 from services.order.failures import Failure, price_changed
 
-#: The largest total of an order, in cents: ten million, as much as can be charged at once.
+#: The largest total of an order, in cents: ten million in currency units, the largest single charge.
 MAX_TOTAL = 1_000_000_000
 MAX_ITEMS = 100
 MAX_QUANTITY = 1000
 #: The longest idempotency key.
 MAX_KEY = 100
-#: Seconds that a replica may work at an order before another may take it over; each step renews it.
+#: Seconds for which a replica leases an order before another may take it over; each step renews the lease.
 LEASE = 6.0
-#: Longest wait of recovery between two attempts at an order, in seconds.
+#: The longest backoff of recovery between two attempts at an order, in seconds.
 MAX_BACKOFF = 60.0
 
 
 class Status(enum.Enum):
-    """Where an order is in its life."""
+    """The status of an order."""
 
     PENDING = "PENDING"
     CONFIRMED = "CONFIRMED"
@@ -41,7 +41,7 @@ class Status(enum.Enum):
 
 
 class Step(enum.Enum):
-    """What is to be done next."""
+    """The next step of an order."""
 
     RESERVE = "RESERVE"
     CHARGE = "CHARGE"
@@ -52,7 +52,8 @@ class Step(enum.Enum):
     DONE = "DONE"
 
 
-#: What may be asked for. A refund of the whole payment makes any order that stands REFUNDED: `Order.repaid`.
+#: The changes that may be requested. A full refund makes any order REFUNDED that is not final:
+#: `Order.repaid`.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.CONFIRMED, Status.CANCELLED}),
     Status.CONFIRMED: frozenset({Status.SHIPPED, Status.CANCELLED}),
@@ -61,13 +62,13 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
     Status.REFUNDED: frozenset(),
 }
-#: Nothing follows these.
+#: The statuses that no other follows.
 FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to ship. All empty: not given."""
+    """A shipping address. All fields are empty if none was given."""
 
     street: str = ""
     city: str = ""
@@ -78,7 +79,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A quantity of one product; name and price are the catalogue's, once it has answered."""
+    """A quantity of one product. Name and price are set from the catalogue when the stock is reserved."""
 
     product_id: int
     quantity: int
@@ -92,22 +93,23 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """How the buyer wants to pay: sealed, because orders carry it to the payment service and never look
-    into it, store it or print it."""
+    """The buyer's means of payment, sealed: orders pass it to the payment service and never read, store or
+    print it.
+    """
 
     sealed: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """Somebody who waits for an order to be placed, with a way to pay at hand; None: the wallet on file."""
+    """A buyer who waits for an order to be placed. If `instrument` is None, the wallet on file pays."""
 
     instrument: Instrument | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order, as recorded. `id` is 0 until it is."""
+    """An order. `id` is 0 until it is recorded."""
 
     id: int
     user_id: int
@@ -126,17 +128,17 @@ class Order:
     failure: Failure | None = None
     attempts: int = 0
     version: int = 1
-    #: Cents of the total that have been given back.
+    #: Cents of the total that have been refunded.
     refunded: int = 0
     #: The total that the buyer was shown; None if it did not say.
     expected: int | None = None
-    #: Whether the catalogue is told that the goods have left. None: it is still to be seen, because a version
-    #: that tells nobody may have shipped it.
+    #: Whether the catalogue has been told that the goods have left. None means that this must be checked: an
+    #: older version, which does not tell the catalogue, may have shipped it.
     ship_told: bool | None = False
 
     @property
     def saga_key(self) -> str:
-        """The idempotency key of each step at the other services."""
+        """Return the idempotency key of each step at the other services."""
         return f"order-{self.id}"
 
     @property
@@ -145,11 +147,18 @@ class Order:
 
     @property
     def was_confirmed(self) -> bool:
-        """Whether it ever was. (A free order that its buyer cancels within its checkout counts, too.)"""
+        """Return whether the order was ever confirmed.
+
+        A free order that is cancelled during checkout counts, too.
+        """
         return bool(self.payment_id) or (not self.total and self.failure is None)
 
     def priced(self, lines: tuple[Line, ...]) -> "Order":
-        """The stock is reserved: the catalogue's names and prices count. A free order needs no charge."""
+        """Return the order once its stock is reserved, with the catalogue's names and prices.
+
+        Its next step is the charge; a free order is confirmed at once. It is cancelled if the total is too
+        large or differs from the one that the buyer was shown.
+        """
         total = sum(line.total for line in lines)
         order = replace(self, lines=lines, total=total, step=Step.CHARGE)
         if total > MAX_TOTAL:
@@ -159,27 +168,28 @@ class Order:
         return order if total else order.confirmed(0)
 
     def confirmed(self, payment_id: int) -> "Order":
-        """Paid."""
+        """Return the order as paid and confirmed."""
         return replace(self, payment_id=payment_id, status=Status.CONFIRMED, step=Step.DONE)
 
     def cancelling(self, error: MeshError | None = None) -> "Order":
-        """To be undone, because of an error or because somebody wishes it.
+        """Return the order to be cancelled, because of an error or on request.
 
-        After a transient error the key is set free, so that a retry under it places a new order.
+        After a transient error its idempotency key is released, so that a retry with it places a new order.
         """
         failure = Failure.of(error) if error else None
         key = None if failure and failure.transient else self.key
         return replace(self, step=Step.CANCEL, failure=failure, key=key)
 
     def refunding(self) -> "Order":
-        """To be given back the money for."""
+        """Return the order to be refunded."""
         return replace(self, step=Step.REFUND)
 
     def repaid(self, refunded: int) -> "Order | None":
-        """Learns that `refunded` cents of its payment have been given back in all; None if it knew.
+        """Return the order after `refunded` cents of its payment have been refunded in all. None if that is
+        no news.
 
-        Only for an order with nothing left to do. What it is told late, twice or out of order changes
-        nothing, because the amount of a payment that is given back only grows.
+        The order must have no step left. Late, repeated and reordered reports have no effect, because the
+        amount that is refunded only grows.
         """
         if refunded <= self.refunded:
             return None
@@ -188,17 +198,20 @@ class Order:
         return replace(self, refunded=refunded)
 
     def moved(self, status: Status) -> "Order":
-        """In the next status, with nothing else to do."""
+        """Return the order with the next status and no step to do."""
         return replace(self, status=status, ship_told=status is Status.SHIPPED or self._ship_told())
 
     def undone(self, refunded: int) -> "Order":
-        """The present step, CANCEL or REFUND, is done, and so many cents have been given back in all."""
+        """Return the order after its step, CANCEL or REFUND.
+
+        `refunded` is what has been refunded in all, in cents.
+        """
         status = Status.CANCELLED if self.step is Step.CANCEL else Status.REFUNDED
         refunded, ship_told = max(refunded, self.refunded), self._ship_told()
         return replace(self, status=status, step=Step.DONE, refunded=refunded, ship_told=ship_told)
 
     def _ship_told(self) -> bool | None:
-        # False: an old replica has shipped it, during an upgrade.
+        # If `ship_told` is False, an old replica has shipped it during an upgrade.
         shipped = self.status in (Status.SHIPPED, Status.DELIVERED)
         return None if shipped and not self.ship_told else self.ship_told
 
@@ -208,25 +221,25 @@ class Order:
         Raises:
             InvalidArgument: it is not.
         """
-        # 0: charged, and given back, without an answer that told the payment's id.
+        # 0 if it was charged and refunded, but no answer with the payment's id arrived.
         if not self.total or self.payment_id not in (0, payment_id):
             raise InvalidArgument(
                 [FieldViolation("payment_id", f"{payment_id} is not the payment of order {self.id}")]
             )
 
     def leased(self, now: float) -> "Order":
-        """Taken up by recovery; each attempt gives the one after it more time."""
+        """Return the order as leased by recovery; the lease grows with each attempt."""
         pause = min(2.0 ** min(self.attempts, 10) - 1, MAX_BACKOFF)
         return replace(self, lease_until=now + LEASE + pause, attempts=self.attempts + 1)
 
     def renewed(self, now: float) -> "Order":
-        """Changed now, and worked at for another lease."""
+        """Return the order as changed now, with a new lease."""
         return replace(self, updated_at=now, lease_until=now + LEASE)
 
     def require_same(self, asked: "Order") -> None:
-        """A key stands for one order: what was asked for must be what is asked for.
+        """Check that a repeated request asks for this order: an idempotency key stands for one order.
 
-        An instrument cannot be compared, as none is kept; only whether there was one.
+        Instruments cannot be compared, since none is stored: only whether there was one.
 
         Raises:
             FailedPrecondition: KEY_REUSED.
@@ -239,7 +252,7 @@ class Order:
         return lines, self.address, self.on_file, self.expected
 
     def require_transition(self, status: Status) -> None:
-        """Raises FailedPrecondition, ILLEGAL_STATUS_CHANGE."""
+        """Raise FailedPrecondition (ILLEGAL_STATUS_CHANGE) unless the order may change to this status."""
         undoing = self.step in (Step.CANCEL, Step.REFUND)
         if undoing or status not in TRANSITIONS[self.status]:
             state = f"being undone ({self.step.value})" if undoing else self.status.value
@@ -253,7 +266,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of an order; `cursor` is the order's version that it made, `refunded` as of then."""
+    """A change of an order.
+
+    `cursor` is the version of the order that the change made. `refunded` is the amount in cents at that time.
+    """
 
     order_id: int
     cursor: int
@@ -264,7 +280,7 @@ class Event:
 
 
 def merged(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """One line a product, in the order of first mention."""
+    """Return one line per product, in the order of first mention."""
     quantities: dict[int, int] = {}
     for line in lines:
         quantities[line.product_id] = quantities.get(line.product_id, 0) + line.quantity

@@ -1,4 +1,4 @@
-"""Forgetting who a buyer was: its orders stay, without the address."""
+"""Erases a buyer's personal data from its orders: the orders stay, without the address."""
 
 from dataclasses import asdict
 
@@ -8,30 +8,34 @@ from services.kit.db import Database
 from services.order.domain import Address, Status
 from services.order.tables import erased, orders
 
-#: Buyers that one round looks at.
+#: The most buyers that one round handles.
 _MOST = 100
-#: Orders that need their address: somebody is still to send them.
+#: Statuses of orders that still need their address, because they have not been sent.
 _NOT_SENT = (Status.PENDING.value, Status.CONFIRMED.value)
 _NOWHERE = asdict(Address("", "", "", "", ""))
 
 
 class Erasure:
-    """Args:
-    db: With the service's tables.
+    """Erases addresses.
+
+    Args:
+        db: The database with the service's tables.
     """
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def erase(self, user_id: int) -> None:
-        """Take the address from a buyer's orders: at once where they were sent, cancelled or refunded, from
-        the others as soon as they are. Idempotent."""
+        """Erase the address from a buyer's orders. Idempotent.
+
+        Orders that were sent, cancelled or refunded lose it at once, the others as soon as they are.
+        """
         insert = self._db.insert(erased).on_conflict_do_nothing()
         await self._db.write(lambda c: c.execute(insert, {"user_id": user_id}))
         await self._take(user_id)
 
     async def go_on(self) -> None:
-        """Look again at the orders of buyers whose orders were not all sent; to be called now and then."""
+        """Continue with the buyers whose orders had not all been sent. Call it now and then."""
         statement = sa.select(erased.c.user_id).order_by(erased.c.user_id).limit(_MOST)
         for user_id in await self._db.read(lambda c: c.scalars(statement).all()):
             await self._take(user_id)

@@ -1,4 +1,4 @@
-"""Why an order came to nothing, and what may go wrong on the way to one."""
+"""Errors of placing an order, and the recorded reason why an order failed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from grpcmesh.errors import (
 
 
 class OutcomeUnknown(Exception):  # noqa: N818
-    """A step may or may not have happened. Asking again under the same key will tell."""
+    """A step may or may not have happened. Asking again with the same key will tell."""
 
 
 class Superseded(Exception):  # noqa: N818
-    """Somebody else changed the order since it was read."""
+    """The order was changed by another call or replica since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an order came to nothing, as it is recorded: a retry under the same key is told the same."""
+    """The recorded reason why an order failed: a retry with the same key gets the same error."""
 
     kind: str
     message: str
@@ -44,11 +44,11 @@ class Failure:
 
     @property
     def transient(self) -> bool:
-        """Whether placing the same order again may succeed."""
+        """Return whether placing the same order again may succeed."""
         return self.kind == "transient"
 
     def error(self) -> MeshError:
-        """The error to tell the caller."""
+        """Return the error for the caller."""
         match self.kind:
             case "rule":
                 return FailedPrecondition(self.message, self.reason, **self.facts)
@@ -61,7 +61,10 @@ class Failure:
 
 
 def price_changed(expected: int, total: int) -> FailedPrecondition:
-    """The order comes to another total, in cents, than its buyer was shown."""
+    """Return the error for an order whose total differs from the one that the buyer was shown.
+
+    Both are in cents.
+    """
     return FailedPrecondition(
         f"the total is now {total / 100:.2f}, not {expected / 100:.2f}: prices have changed",
         "PRICE_CHANGED",
@@ -73,5 +76,5 @@ def price_changed(expected: int, total: int) -> FailedPrecondition:
 
 
 def order_not_found(order_id: int) -> NotFound:
-    """There is no such order."""
+    """Return the error for an order that does not exist."""
     return NotFound("order", str(order_id))

@@ -27,16 +27,16 @@ from services.order.storage import CHANGES, SqlStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
 
-#: Seconds between two looks for orders that a dead replica left.
+#: Seconds between two runs of the recovery of orders that a dead replica left.
 RECOVERY_INTERVAL = 1.0
-#: Seconds between two looks for orders that have been sent since their buyer left.
+#: Seconds between two runs of the erasure of addresses of orders that have been sent since.
 ERASURE_INTERVAL = 60.0
-#: Seconds between two looks for orders that an older version shipped.
+#: Seconds between two searches for orders that an older version shipped.
 UNTOLD_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("order", os.environ), "order"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,9 +1,9 @@
-"""What others are told of an order: its buyer, those who count, and the catalogue.
+"""The outbox events of orders, for the buyer, for analytics and for the catalogue.
 
-An order is told of when it has come to rest in a status: confirmed, shipped, delivered, cancelled,
-refunded; each of them once; and when a part of its payment has been given back. The steps between are in its
-history. `order-<id>-<version>` names the news for good, so that whoever is told twice takes it once. The
-catalogue is told, once, that the goods have left.
+An order has an event when it reaches a status in which no step is left (confirmed, shipped, delivered,
+cancelled, refunded), and when a part of its payment has been refunded. The steps between are only in its
+history. The event id, `order-<id>-<version>`, never changes, so that a receiver accepts a repeated event
+once. The catalogue is told, once, that the goods have left.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ NOTIFICATIONS, ANALYTICS, STOCK = "notifications", "analytics", "stock"
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Something to be told to one receiver. The payload is JSON; `services.order.clients` reads it."""
+    """An event for one receiver. The payload is JSON; `services.order.receivers` reads it."""
 
     topic: str
     event_id: str
@@ -27,11 +27,12 @@ class News:
 
 
 def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[News]:
-    """What to tell of an order that has just been changed; nothing, while a step is to be done.
+    """Return the events of an order that has just been changed; none while a step is left.
 
     Args:
-        repaid: Cents given back with the change.
-        arrived: Whether the change brought it into its status.
+        order: The changed order.
+        repaid: Cents refunded with the change.
+        arrived: Whether the change brought the order into its status.
     """
     if order.step is not Step.DONE:
         return []
@@ -48,7 +49,7 @@ def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[
 
 
 def shipping(saga_key: str) -> News:
-    """What the catalogue is told of an order that has shipped."""
+    """Return the event that tells the catalogue of a shipped order."""
     return News(STOCK, f"{saga_key}-shipped", {"key": saga_key})
 
 
@@ -84,7 +85,7 @@ def _body(order: Order, repaid: float) -> str:
 
 
 def _counted(order: Order, event_id: str) -> list[dict[str, Any]]:
-    """The analytics events, with amounts in cents."""
+    """Return the analytics events, with amounts in cents."""
     match order.status:
         case Status.CONFIRMED:
             placed = [

@@ -1,4 +1,4 @@
-"""The use cases: place, read, list, change status, and recover what a dead replica left."""
+"""The use cases: place, read and list orders, change their status, and recover those of a dead replica."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,44 +15,45 @@ from services.order.failures import OutcomeUnknown, Superseded
 from services.order.ports import Cashier, Store
 from services.order.saga import Saga
 
-#: Seconds that a call waits for an order that another call or replica is working at.
+#: Seconds that a call waits for an order that another call or replica is working on.
 PATIENCE = 10.0
-#: Seconds between two looks at such an order.
+#: Poll interval of such an order, in seconds.
 GLANCE = 0.1
-#: How many stuck orders a replica takes up at once.
+#: The most stuck orders that a replica recovers at once.
 RECOVERY_LIMIT = 10
-#: Concurrent changes of one order that a call outlasts.
+#: Attempts of a call to change an order while others change it.
 ATTEMPTS = 5
-#: Seconds that a refund waits for an order whose steps are under way, before it is to be told again.
+#: Seconds that RecordRefund waits for an order with steps in flight, before its caller must try again.
 REFUND_PATIENCE = 2.0
 
-#: Starts a coroutine as a task with an owner, whose context has no caller's deadline.
+#: Starts a coroutine as a task that has an owner and that does not inherit the call's deadline.
 Start = Callable[[Coroutine[Any, Any, Order]], "asyncio.Task[Order]"]
 
 
 class Orders:
-    """Orders and their use cases.
+    """The use cases of orders.
 
     Args:
-        store: Where they are recorded.
-        saga: Takes them through their steps.
-        cashier: Knows what was given back.
+        store: Records orders.
+        saga: Runs the steps of an order.
+        cashier: Knows what was refunded.
         start: Starts a saga in a task of its own.
-        now: Unix seconds.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, store: Store, saga: Saga, cashier: Cashier, start: Start, now: Clock) -> None:
         self._store, self._saga, self._cashier, self._start, self._now = store, saga, cashier, start, now
 
     async def place(self, order: Order, buyer: Buyer) -> Order:
-        """Places an order; once per key.
+        """Place an order, once per key.
 
         Returns:
-            The order: CONFIRMED; or still PENDING where the outcome of the charge is not known yet
-            (recovery finds it out, StreamOrderUpdates tells).
+            The order, CONFIRMED. Or still PENDING if the outcome of the charge is not known yet: recovery
+                finds it out,
+            and StreamOrderUpdates reports it.
 
         Raises:
-            MeshError: why it came to nothing; stock and money are given back.
+            MeshError: why the order failed; its stock and money are given back.
         """
         recorded, created = await self._store.create(order.renewed(self._now()))
         if created:
@@ -65,14 +66,18 @@ class Orders:
         return recorded
 
     async def get(self, actor: Actor, order_id: int) -> Order:
-        """Raises NotFound, or PermissionDenied where it is somebody else's."""
+        """Return an order. Raises Unauthenticated, NotFound, or PermissionDenied if it is another user's."""
         actor.require_user()
         order = await self._store.get(order_id)
         actor.require_self_or_admin(order.user_id)
         return order
 
     async def page(self, actor: Actor, user_id: int, status: Status | None, page: Page) -> Slice[Order]:
-        """A page of a user's orders, newest first. User 0: one's own; everybody's for an admin."""
+        """Return a page of a user's orders, the newest first.
+
+        User 0 means the actor, or all users if the actor is an admin. Raises Unauthenticated or
+        PermissionDenied.
+        """
         actor.require_user()
         if user_id == 0 and not actor.is_admin:
             user_id = actor.user_id
@@ -81,11 +86,14 @@ class Orders:
         return await self._store.page(user_id, status, page)
 
     async def set_status(self, actor: Actor, order_id: int, status: Status) -> Order:
-        """Moves an order along its life; the same again changes nothing.
+        """Change the status of an order. Idempotent: repeating the call has no effect.
 
         Raises:
+            NotFound: there is no such order.
+            PermissionDenied: the order is another user's, or a buyer asks for anything but a cancellation.
             FailedPrecondition: ILLEGAL_STATUS_CHANGE.
             Unavailable: the undoing is recorded and will be finished.
+            Aborted: CONCURRENT_CHANGE, others keep changing the order.
         """
         for _ in range(ATTEMPTS):
             order = await self.get(actor, order_id)
@@ -100,14 +108,15 @@ class Orders:
         raise _concurrent(order_id)
 
     async def record_refund(self, order_id: int, payment_id: int, refunded: int) -> None:
-        """Learns from the payment service how much of a payment has been given back in all, in cents.
+        """Record how much of an order's payment has been refunded in all, in cents.
 
-        Idempotent, and indifferent to the order in which it is told.
+        Idempotent, and independent of the order in which reports arrive.
 
         Raises:
             NotFound: there is no such order.
             InvalidArgument: the payment is not the order's.
-            Unavailable: the order has steps under way; it is to be told again.
+            Unavailable: the order has steps in flight; the caller must report it again.
+            Aborted: CONCURRENT_CHANGE, others keep changing the order.
         """
         for _ in range(ATTEMPTS):
             order = await self._settled(await self._store.get(order_id), None, REFUND_PATIENCE)
@@ -122,9 +131,9 @@ class Orders:
         raise _concurrent(order_id)
 
     async def _refunds_known(self, order: Order) -> Order:
-        """The order with every refund of its payment, so that nothing ships that has been paid back.
+        """Return the order with every refund of its payment, so that nothing ships that was paid back.
 
-        What the payment service tells by itself may still be on its way.
+        The payment service's own report may still be on its way.
         """
         if order.status is not Status.CONFIRMED or order.step is not Step.DONE or not order.total:
             return order
@@ -148,7 +157,7 @@ class Orders:
         waiting_for = {Step.CANCEL: Status.CANCELLED, Step.REFUND: Status.REFUNDED}
         confirming = order.status is Status.PENDING and status is Status.CONFIRMED
         if confirming or waiting_for.get(order.step) is status:
-            # That is where the saga is going; nobody but the saga can say that it is there.
+            # The saga is on its way to this status, and only the saga knows when it is reached.
             order = await self._settled(order, None)
         if order.status is status:
             return order
@@ -169,25 +178,28 @@ class Orders:
         return order
 
     async def recover(self) -> int:
-        """Takes up orders that nobody works at any more; returns how many. Any replica may, at any time."""
+        """Take over the orders that no replica works on any more.
+
+        Return how many. Any replica may do it at any time.
+        """
         stuck = await self._store.stuck(self._now(), RECOVERY_LIMIT)
         done = await asyncio.gather(*(self._take_up(order, None) for order in stuck), return_exceptions=True)
-        # One order that cannot be finished does not hold up the others.
+        # An order that cannot be finished must not block the others.
         errors = [result for result in done if isinstance(result, Exception)]
         if errors:
             raise ExceptionGroup("some orders could not be recovered", errors)
         return len(stuck)
 
     async def tell_untold(self) -> int:
-        """Has the catalogue told of orders that a version which tells nobody has shipped; in pieces.
+        """Tell the catalogue of orders that an older version, which told nobody, has shipped.
 
         Returns:
-            How many orders it has looked at.
+            How many orders it has checked.
         """
         return await in_pieces(lambda most: self._store.tell_untold(self._now(), most))
 
     async def _settled(self, order: Order, buyer: Buyer | None, patience: float = PATIENCE) -> Order:
-        """The order when its steps are done, or as it is after `patience` seconds."""
+        """Return the order once its steps are done, or as it is after `patience` seconds."""
         give_up = self._now() + patience
         while order.step is not Step.DONE and order.failure is None and self._now() < give_up:
             if order.lease_until <= self._now():
@@ -217,7 +229,7 @@ class Orders:
         try:
             return await self._saga.run(order, buyer)
         except (Superseded, OutcomeUnknown, MeshError):
-            # Not done, or done by another: what is recorded is the truth.
+            # Not done, or done by another: the recorded order counts.
             return await self._store.get(order.id)
 
 

@@ -1,4 +1,4 @@
-"""What the use cases of orders need of others: stock, money, and a place to record."""
+"""The ports of the use cases of orders: stock, money and storage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,48 +8,54 @@ from services.order.domain import Event, Instrument, Line, Order, Status
 
 
 class Catalogue(Protocol):
-    """Stock and prices. Both methods are idempotent under the key.
+    """Port: stock and prices. Both methods are idempotent under the key.
 
     Raises:
-        MeshError: it surely did not happen.
-        OutcomeUnknown: it may have.
+        MeshError: it did not happen.
+        OutcomeUnknown: it may have happened.
     """
 
     async def reserve(self, key: str, lines: Sequence[Line]) -> tuple[Line, ...]: ...
 
     async def release(self, key: str) -> None:
-        """Gives back what is held under the key; nothing can be reserved under it any more."""
+        """Give back what is held under the key. Nothing can be reserved under it any more."""
         ...
 
 
 class Cashier(Protocol):
-    """Money. All methods are idempotent under the order's key; they raise as `Catalogue`'s do."""
+    """Port: money. All methods are idempotent under the order's key.
+
+    They raise the same errors as `Catalogue`'s.
+    """
 
     async def charge(self, order: Order, instrument: Instrument | None) -> int:
-        """Charges the instrument, or the wallet on file; the payment's id.
+        """Charge the instrument, or the wallet on file. Return the payment's id.
 
-        Without both it answers what was charged before; Aborted, if nothing was.
+        Without both it returns what was charged before, and raises Aborted if nothing was.
         """
         ...
 
     async def void(self, order: Order) -> int:
-        """Gives back what was charged; nothing can be charged under the key any more.
+        """Refund what was charged. Nothing can be charged under the key any more.
 
         Returns:
-            What has been given back in all, in cents; 0 if nothing was ever charged.
+            What has been refunded in all, in cents; 0 if nothing was ever charged.
         """
         ...
 
     async def refunded(self, order: Order) -> int:
-        """What has been given back of an order's payment so far, in cents."""
+        """Return how much of an order's payment has been refunded, in cents."""
         ...
 
 
 class Store(Protocol):
-    """Where orders are recorded. Each method is one transaction."""
+    """Port: stores orders. Each method is one transaction."""
 
     async def create(self, order: Order) -> tuple[Order, bool]:
-        """Records it, unless the user's key is taken: what is recorded, and whether this call did it."""
+        """Record an order unless the user's key is taken.
+
+        Return the recorded order, and whether this call recorded it.
+        """
         ...
 
     async def get(self, order_id: int) -> Order: ...
@@ -63,13 +69,14 @@ class Store(Protocol):
         repaid: int = 0,
         arrived: bool = True,
     ) -> Order:
-        """Records a change of `order.version`, with an event if there is a message, and returns the next.
+        """Record a change of `order.version`, with an event if there is a message. Return the next version.
 
         Args:
-            message: For the order's history.
-            prices: Whether names and prices of the lines are recorded.
-            repaid: Cents given back with this change.
-            arrived: Whether it brings the order into its status.
+            order: The changed order.
+            message: The text for the order's history.
+            prices: Whether to record the names and prices of the lines.
+            repaid: Cents refunded with this change.
+            arrived: Whether the change brings the order into its status.
 
         Raises:
             Superseded: that version is not the latest; nothing is recorded.
@@ -83,13 +90,13 @@ class Store(Protocol):
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
 
     async def tell_untold(self, now: float, limit: int) -> int:
-        """Has the catalogue told of orders that a version which tells nobody has shipped.
+        """Tell the catalogue of orders that an older version, which told nobody, has shipped.
 
         Returns:
-            How many orders it has looked at, at most `limit`.
+            How many orders it has checked, at most `limit`.
         """
         ...
 
     async def stuck(self, now: float, limit: int) -> Sequence[Order]:
-        """Orders with a step to do whose lease is over."""
+        """Return at most `limit` orders with a step to do whose lease has ended."""
         ...

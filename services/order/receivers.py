@@ -1,4 +1,6 @@
-"""The services that are told of orders, as the relay of the outbox sees them: see `services.order.news`."""
+"""The services that receive the outbox events of orders, and how they are delivered: see
+`services.order.news`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,12 +14,12 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 from services.kit.money import from_cents
 from services.kit.relay import OutboxEvent, Refused, Undelivered
 
-#: Seconds for one delivery, below what the relay gives it.
+#: Timeout of one delivery in seconds, below the relay's own.
 TIMEOUT = 4.0
 
 
 class BuyersNotifications:
-    """Tells NotificationService, which takes an event id once.
+    """Sends notifications through NotificationService, which accepts an event id once.
 
     Args:
         channel: A mesh channel to `notification`.
@@ -27,7 +29,7 @@ class BuyersNotifications:
         self._stub = NotificationServiceStub(channel)
 
     async def __call__(self, event: OutboxEvent) -> None:
-        """Raises Undelivered."""
+        """Deliver an event. Raises Undelivered."""
         request = notification_pb2.NotificationRequest(
             event_id=event.event_id, kind=notification_pb2.NOTIFICATION_KIND_ORDER, **event.payload
         )
@@ -38,7 +40,7 @@ class BuyersNotifications:
 
 
 class ShopAnalytics:
-    """Tells AnalyticsService, which counts an event id once.
+    """Reports events to AnalyticsService, which counts an event id once.
 
     Args:
         channel: A mesh channel to `analytics`.
@@ -48,7 +50,7 @@ class ShopAnalytics:
         self._stub = AnalyticsServiceStub(channel)
 
     async def __call__(self, event: OutboxEvent) -> None:
-        """Raises Undelivered."""
+        """Deliver an event. Raises Undelivered."""
         try:
             await self._stub.TrackEvents(_requests(event), timeout=TIMEOUT)
         except grpc.aio.AioRpcError as e:
@@ -56,7 +58,7 @@ class ShopAnalytics:
 
 
 class ShippedStock:
-    """Tells ProductService that what an order held has left, which it notes once.
+    """Tells ProductService that an order's reserved stock has left. Repeating it has no effect.
 
     Args:
         channel: A mesh channel to `product`.
@@ -66,7 +68,7 @@ class ShippedStock:
         self._stub = ProductServiceStub(channel)
 
     async def __call__(self, event: OutboxEvent) -> None:
-        """Raises Undelivered."""
+        """Deliver an event. Raises Undelivered."""
         request = product_pb2.ShipStockRequest(key=event.payload["key"])
         try:
             await self._stub.ShipStock(request, timeout=TIMEOUT)
@@ -88,7 +90,7 @@ def _request(counted: Mapping[str, Any]) -> analytics_pb2.EventRequest:
 
 
 def _undelivered(error: grpc.aio.AioRpcError) -> Undelivered:
-    # Of all codes the one that means "whatever the state of the system"; what a policy denies, for one, may
-    # be allowed once that is mended.
+    # The one code that does not depend on the state of the system. A call that a policy denies, for example,
+    # may be allowed once the policy is fixed.
     refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
     return (Refused if refused else Undelivered)(f"{error.code().name}: {error.details()}")

@@ -1,9 +1,9 @@
-"""Placing and undoing an order, a recorded step at a time.
+"""Places and undoes an order, one recorded step at a time.
 
-The step is recorded before it is done, and is done under the order's own key at the other service; so a
-step may be done again by anybody, at any time, and happens once. The undoing steps close the key there:
-whatever of the forward steps is still under way finds it closed. That is why a cancellation needs to know
-nothing about how far the order had come, and why no answer of a lost call is ever guessed.
+A step is recorded before it is done, and is done with the order's own key at the other service. So any
+replica may repeat a step at any time, and it happens once. The undoing steps close the key there: forward
+steps that are still in flight then find it closed. That is why a cancellation need not know how far the order
+had come, and why the outcome of a lost call is never guessed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,23 +14,23 @@ from services.order.domain import Buyer, Order, Status, Step
 from services.order.failures import OutcomeUnknown
 from services.order.ports import Cashier, Catalogue, Store
 
-#: Seconds after its creation at which recovery stops trying to finish an order, and cancels it.
+#: Seconds after an order's creation at which recovery stops trying to finish it, and cancels it.
 GIVE_UP_AFTER = 60.0
 
 
 class Saga:
-    """Takes orders through their steps.
+    """Runs the steps of orders.
 
     Args:
-        store: Where each step is recorded.
+        store: Records each step.
         catalogue: Holds the stock.
         cashier: Holds the money.
-        now: Unix seconds.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, store: Store, catalogue: Catalogue, cashier: Cashier, now: Clock) -> None:
         self._store, self._catalogue, self._cashier, self._now = store, catalogue, cashier, now
-        # Issue B adds a step by adding a line here and its function.
+        # A new step is a line here and its function.
         self._steps: dict[Step, Callable[[Order, Buyer | None], Awaitable[Order]]] = {
             Step.RESERVE: self._reserve,
             Step.CHARGE: self._charge,
@@ -39,15 +39,17 @@ class Saga:
         }
 
     async def run(self, order: Order, buyer: Buyer | None = None) -> Order:
-        """Does what is left to do.
+        """Run the steps that are left.
 
         Args:
-            order: As last recorded, and leased by the caller.
-            buyer: Who waits for it. With None nobody does, and a service that is away is asked again later.
+            order: The order as last recorded, leased by the caller.
+            buyer: The buyer who waits for it. If None, nobody waits, and an unavailable service is tried
+                again later.
 
         Raises:
-            Superseded: somebody else took the order over.
-            OutcomeUnknown, MeshError: a step is still to be done; recovery will, when the lease is over.
+            Superseded: another replica took the order over.
+            OutcomeUnknown, MeshError: a step is still to be done; recovery will do it when the lease has
+                ended.
         """
         while order.step is not Step.DONE:
             order = await self._steps[order.step](order, buyer)
@@ -59,7 +61,7 @@ class Saga:
         try:
             lines = await self._catalogue.reserve(order.saga_key, order.lines)
         except OutcomeUnknown:
-            # Nothing is paid yet, and cancelling closes the key: no need to find out.
+            # Nothing is paid yet, and cancelling closes the key, so the outcome does not matter.
             return await self._give_up(order, Unavailable("the stock could not be reserved in time"))
         except MeshError as e:
             return await self._refused(order, e, buyer)
@@ -77,7 +79,7 @@ class Saga:
         return await self._save(order.confirmed(payment_id), "paid and confirmed")
 
     def _late(self, order: Order) -> bool:
-        # Nobody waits for it any more, and its buyer may have ordered anew.
+        # Nobody waits for it any more, and its buyer may have placed another order.
         return self._now() - order.created_at > GIVE_UP_AFTER
 
     async def _refused(self, order: Order, error: MeshError, buyer: Buyer | None) -> Order:
@@ -94,7 +96,7 @@ class Saga:
         return await self._undone(order, f"cancelled: {reason}"[:200])
 
     async def _refund(self, order: Order, _: Buyer | None) -> Order:
-        if order.status is Status.CONFIRMED:  # what has shipped does not come back by itself
+        if order.status is Status.CONFIRMED:  # shipped goods do not come back by themselves
             await self._catalogue.release(order.saga_key)
         return await self._undone(order, "refunded")
 

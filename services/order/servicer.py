@@ -1,4 +1,4 @@
-"""OrderService over the use cases."""
+"""Implements OrderService over the use cases."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -21,13 +21,13 @@ from services.order.wire import instrument_of, order_message, order_of, status_o
 
 
 class OrderServicer(order_pb2_grpc.OrderServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         orders: The use cases.
         updates: Follows orders.
-        now: Unix seconds.
-        erase: Forgets a buyer.
+        now: Returns the time in Unix seconds.
+        erase: Erases a buyer's personal data.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             order_id = check.id("id", request.id)
             check.that(request.after_cursor >= 0, "after_cursor", "must not be negative")
         order = await self._orders.get(current_actor(), order_id)
-        await context.send_initial_metadata(())  # tells that changes from here on will come
+        await context.send_initial_metadata(())  # tells the client that later changes will arrive
         # A generator: leaving the loop early does not run its `finally`.
         async with aclosing(self._updates.follow(order, request.after_cursor)) as updates:  # type: ignore[type-var]
             async for event in updates:

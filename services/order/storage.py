@@ -1,5 +1,7 @@
-"""Orders in SQL. Every change is conditional on the version that it changes; its event goes with it, and
-what others are to be told of it.
+"""Orders in SQL.
+
+Every change is conditional on the version that it changes. Its history entry and its outbox events are
+written in the same transaction.
 """
 
 from collections import defaultdict
@@ -19,23 +21,23 @@ from services.order.failures import Failure, Superseded, order_not_found
 from services.order.news import News, news_of, shipping
 from services.order.tables import events, items, orders
 
-#: Where a change of an order is told, as its id; see `services.kit.following`.
+#: The channel that carries the id of a changed order; see `services.kit.following`.
 CHANGES = "orders"
 
 
 class SqlStore:
-    """`services.order.ports.Store` over SQLite or PostgreSQL.
+    """The `services.order.ports.Store` in SQLite or PostgreSQL.
 
     Args:
-        db: With the service's tables.
-        told: Called after the commit of something that others are to be told of; see `services.kit.relay`.
+        db: The database with the service's tables.
+        told: Called after a commit with outbox events; see `services.kit.relay`.
     """
 
     def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
         self._db, self._told = db, told
 
     async def create(self, order: Order) -> tuple[Order, bool]:
-        """Records it, unless the user's key is taken; see `services.order.ports.Store`."""
+        """Record an order unless the user's key is taken; see `services.order.ports.Store`."""
         under_key = sa.select(orders).where(orders.c.user_id == order.user_id, orders.c.key == order.key)
 
         async def insert() -> Order | None:
@@ -47,7 +49,7 @@ class SqlStore:
         return await insert_or_find(insert, find)
 
     def _create(self, connection: sa.Connection, order: Order) -> Order | None:
-        # No look before: nearly every order is new, and the constraint knows best.
+        # Insert without reading first: nearly every order is new, and the constraint detects the others.
         insert = self._db.insert(orders).on_conflict_do_nothing(index_elements=["user_id", "key"])
         order_id = connection.scalar(insert.returning(orders.c.id), _columns(order))
         if order_id is None:
@@ -58,7 +60,7 @@ class SqlStore:
         return order
 
     async def get(self, order_id: int) -> Order:
-        """Raises NotFound."""
+        """Return an order. Raises NotFound."""
         found = await self._orders(sa.select(orders).where(orders.c.id == order_id))
         if not found:
             raise order_not_found(order_id)
@@ -73,10 +75,10 @@ class SqlStore:
         repaid: int = 0,
         arrived: bool = True,
     ) -> Order:
-        """Records a change of `order.version`, or raises Superseded; see `services.order.ports.Store`."""
+        """Record a change of `order.version`, or raise Superseded; see `services.order.ports.Store`."""
         following = replace(order, version=order.version + 1)
         changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
-        del changed["address"]  # it never changes, but may have been taken away: see `erasure`
+        del changed["address"]  # it never changes, but may have been erased: see `erasure`
         news = news_of(following, repaid=repaid, arrived=arrived) if message else []
 
         def save(connection: sa.Connection) -> None:
@@ -95,7 +97,7 @@ class SqlStore:
         return following
 
     async def tell_untold(self, now: float, limit: int) -> int:
-        """Has the catalogue told of orders that an older version has shipped; see the port."""
+        """Tell the catalogue of orders that an older version has shipped; see the port."""
 
         def tell(connection: sa.Connection) -> int:
             rows = connection.execute(_UNTOLD, {"most": limit}).all()
@@ -112,7 +114,7 @@ class SqlStore:
         return count
 
     async def page(self, user_id: int, status: Status | None, page: Page) -> Slice[Order]:
-        """A user's orders, or everybody's for user 0; newest first."""
+        """Return a page of a user's orders, or of everybody's for user 0, the newest first."""
         statement = sa.select(orders)
         if user_id:
             statement = statement.where(orders.c.user_id == user_id)
@@ -126,7 +128,7 @@ class SqlStore:
         return await self._db.read(found)
 
     async def stuck(self, now: float, limit: int) -> Sequence[Order]:
-        """Orders with a step to do whose lease is over, the longest waiting first."""
+        """Return orders with a step to do whose lease has ended, the longest waiting first."""
         statement = (
             sa.select(orders)
             .where(orders.c.step != Step.DONE.value, orders.c.lease_until < now)
@@ -136,7 +138,7 @@ class SqlStore:
         return await self._orders(statement)
 
     async def events(self, order_id: int, after: int, limit: int) -> Sequence[Event]:
-        """The order's changes after a cursor, oldest first."""
+        """Return the order's changes after a cursor, the oldest first."""
         statement = (
             sa.select(events)
             .where(events.c.order_id == order_id, events.c.cursor > after)
@@ -147,7 +149,7 @@ class SqlStore:
         return [_event(row) for row in rows]
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]:
-        """The latest version of each order."""
+        """Return the latest version of each order."""
         statement = sa.select(orders.c.id, orders.c.version).where(orders.c.id.in_(order_ids))
         rows = await self._db.read(lambda connection: connection.execute(statement).all())
         return {row.id: row.version for row in rows}
@@ -159,7 +161,7 @@ class SqlStore:
         return await self._db.read(found)
 
 
-# Constants: SQLAlchemy takes longer to put such statements together than SQLite to execute them.
+# Constants: SQLAlchemy takes longer to build such statements than SQLite to execute them.
 _SAVE = sa.update(orders).where(
     orders.c.id == sa.bindparam("of_id"), orders.c.version == sa.bindparam("of_version")
 )
@@ -176,7 +178,7 @@ _UNTOLD = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-#: Of a version that told nobody. REFUNDED followed on DELIVERED then.
+#: Statuses of shipped orders in the older version that told nobody: there REFUNDED only followed DELIVERED.
 _HAS_SHIPPED = frozenset({Status.SHIPPED.value, Status.DELIVERED.value, Status.REFUNDED.value})
 
 
@@ -187,7 +189,7 @@ def _shipping_row(order_id: int, now: float) -> dict[str, Any]:
 
 
 def _by_shipping(rows: Iterable[Any]) -> Mapping[bool, list[int]]:
-    """The ids of orders, by whether their goods have left."""
+    """Return the ids of orders, grouped by whether their goods have left."""
     ids: defaultdict[bool, list[int]] = defaultdict(list)
     for row in rows:
         ids[row.status in _HAS_SHIPPED].append(row.id)
@@ -211,7 +213,7 @@ def _event(row: sa.Row[Any]) -> Event:
 
 
 def _outbox_row(order: Order, news: News) -> dict[str, Any]:
-    # The order's row was changed first, so that its news are numbered in the order of its versions.
+    # The order's row was changed first, so that its events are numbered in the order of its versions.
     return outbox.row(news.topic, order.saga_key, news.event_id, news.payload, order.updated_at)
 
 

@@ -26,12 +26,12 @@ orders = sa.Table(
     sa.Column("lease_until", sa.Double, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
-    # Cents given back.
+    # Cents refunded.
     sa.Column("refunded", sa.BigInteger, nullable=False, server_default="0"),
     # The total that the buyer was shown.
     sa.Column("expected", sa.BigInteger),
-    # Whether the catalogue is told that the goods have left. NULL: by a version that told nobody, so that it
-    # is still to be seen whether there is something to tell.
+    # Whether the catalogue has been told that the goods have left. NULL: written by an older version, which
+    # told nobody, so it must be checked.
     sa.Column("ship_told", sa.Boolean),
     sa.UniqueConstraint("user_id", "key", name="orders_key"),
     sa.Index("orders_by_user", "user_id", "id"),
@@ -54,7 +54,7 @@ items = sa.Table(
     sa.Column("unit_price", sa.BigInteger, nullable=False),
 )
 
-#: Buyers that are to be forgotten, as long as an order of theirs needs its address to be shipped.
+#: Buyers to be erased, as long as an order of theirs needs its address to be shipped.
 erased = sa.Table(
     "erased",
     metadata,
@@ -71,6 +71,6 @@ events = sa.Table(
     sa.Column("status", sa.String(12), nullable=False),
     sa.Column("message", sa.String(200), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
-    # Cents given back by then.
+    # Cents refunded by then.
     sa.Column("refunded", sa.BigInteger, nullable=False, server_default="0"),
 )

@@ -1,4 +1,4 @@
-"""Owners of the work that outlives the call that began it."""
+"""Owns the work that outlives the call that began it."""
 
 import asyncio
 import logging
@@ -11,23 +11,26 @@ from services.order.domain import Order
 
 _log = logging.getLogger(__name__)
 
-#: Seconds that running sagas get at exit. What is left then, recovery finishes elsewhere.
+#: Seconds that running sagas get to finish at exit. Recovery in another replica finishes the rest.
 GRACE = 5.0
 
 
 class SagaTasks:
-    """Runs sagas in tasks of their own; an async context manager that ends with the last of them."""
+    """Runs sagas in tasks of their own.
+
+    It is an async context manager; leaving it waits for them, up to `GRACE`.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Order]] = set()
 
     @property
     def running(self) -> int:
-        """How many there are."""
+        """Return the number of running sagas."""
         return len(self._tasks)
 
     def start(self, saga: Coroutine[Any, Any, Order]) -> "asyncio.Task[Order]":
-        """Starts a saga. It keeps the call's trace, but neither its deadline nor its cancellation."""
+        """Start a saga. It keeps the call's trace, but neither its deadline nor its cancellation."""
         task = asyncio.get_running_loop().create_task(saga, context=detached_context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -35,7 +38,7 @@ class SagaTasks:
 
     def _done(self, task: "asyncio.Task[Order]") -> None:
         self._tasks.discard(task)
-        # Asking for it also keeps asyncio from complaining where the caller is gone.
+        # Retrieving the exception also keeps asyncio from reporting it when the caller is gone.
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a saga failed; recovery will take it up", exc_info=error)
 

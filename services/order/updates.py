@@ -1,4 +1,4 @@
-"""Following an order, whichever replica changes it."""
+"""Follows the changes of an order, whichever replica makes them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -9,10 +9,10 @@ from services.order.ports import Store
 
 
 class Updates:
-    """The streams of a process that follow orders. `look` is to be called every `follow.TICK`.
+    """The streams of a process that follow orders. Call `look` every `follow.TICK`.
 
     Args:
-        store: Where events are.
+        store: Stores the events.
         max_age: Seconds after which a stream is ended, to be resumed.
     """
 
@@ -23,15 +23,15 @@ class Updates:
 
     @property
     def streams(self) -> int:
-        """How many are open."""
+        """Return the number of open streams."""
         return self._follower.streams
 
     async def follow(self, order: Order, after: int) -> AsyncIterator[Event]:
-        """Every change after that cursor, until the order is cancelled or refunded.
+        """Yield every change after a cursor, until the order is cancelled or refunded.
 
         Args:
-            order: As just read.
-            after: 0 begins with the next change after `order.version`.
+            order: The order as just read.
+            after: The cursor; 0 begins with the next change after `order.version`.
         """
 
         async def since(cursor: int, limit: int) -> Sequence[Event]:

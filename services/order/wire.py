@@ -1,4 +1,4 @@
-"""Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
+"""Converts protobuf to the domain and back. The form of requests is checked here, all fields at once."""
 
 from ecommerce import common_pb2, payment_pb2
 from ecommerce import order_pb2 as pb
@@ -34,7 +34,7 @@ _ADDRESS_FIELDS = ("street", "city", "state", "zip_code", "country")
 
 
 def order_of(check: Check, request: pb.CreateOrderRequest, now: float) -> Order:
-    """The order that a request asks for, with `check` told what is wrong with it."""
+    """Return the order that a request asks for, and record violations in `check`."""
     return Order(
         id=0,
         user_id=check.id("user_id", request.user_id),
@@ -81,7 +81,10 @@ def _address(check: Check, address: common_pb2.Address) -> Address:
 
 
 def instrument_of(check: Check, request: pb.CreateOrderRequest) -> Instrument | None:
-    """How the buyer wants to pay. What it holds, the payment service checks."""
+    """Return the buyer's means of payment, or None for the wallet on file.
+
+    The payment service checks its contents.
+    """
     if not request.HasField("payment"):
         return None
     check.choice("payment.method", request.payment.method, _METHODS, optional=True)
@@ -90,13 +93,13 @@ def instrument_of(check: Check, request: pb.CreateOrderRequest) -> Instrument | 
 
 
 def status_of(check: Check, number: int, *, optional: bool = False) -> Status | None:
-    """The status of a request; None for UNSPECIFIED or one that is not known."""
+    """Return the status of a request, or None if it is UNSPECIFIED or not known."""
     check.choice("status", number, tuple(_STATUSES), optional=optional)
     return _STATUSES.get(number)  # type: ignore[call-overload,no-any-return]
 
 
 def order_message(order: Order) -> pb.Order:
-    """The order as it goes over the wire."""
+    """Return the order as a protobuf message."""
     address = {name: getattr(order.address, name) for name in _ADDRESS_FIELDS}
     return pb.Order(
         id=order.id,
@@ -124,7 +127,7 @@ def _item(line: Line) -> pb.OrderItem:
 
 
 def update_message(event: Event) -> pb.OrderUpdate:
-    """A change as it goes over the wire."""
+    """Return the change as a protobuf message."""
     return pb.OrderUpdate(
         order_id=event.order_id,
         status=_STATUS_NUMBERS[event.status],

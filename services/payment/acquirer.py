@@ -1,4 +1,4 @@
-"""A simulated acquirer with books of its own, which offers what real ones do: see docs/processor.md.
+"""A simulated acquirer with its own books, which offers what real ones do: see docs/processor.md.
 
 It declines by documented test data and approves everything else:
 
@@ -37,7 +37,7 @@ _DECLINED_WALLETS = {"declined": "wallet declined"}
 
 
 def decline(instrument: Instrument) -> str | None:
-    """Why the acquirer declines an instrument, or None."""
+    """Return why the acquirer declines an instrument, or None."""
     match instrument.details:
         case Card(number=number):
             return _DECLINED_CARDS.get(number)
@@ -48,43 +48,43 @@ def decline(instrument: Instrument) -> str | None:
 
 
 class SimulatedAcquirer:
-    """`services.payment.ports.Acquirer` over a table.
+    """The `services.payment.ports.Acquirer` over a table.
 
     Args:
-        db: Where its ledger is.
-        now: Unix seconds.
-        search_lag: Seconds before a charge can be found: an index that lags, as a real one's does.
+        db: The database with the acquirer's ledger.
+        now: Returns the time in Unix seconds.
+        search_lag: Seconds before a search finds a charge: a real acquirer's index lags, too.
     """
 
     def __init__(self, db: Database, now: Clock, search_lag: float = SEARCH_LAG) -> None:
         self._db, self._now, self.search_lag = db, now, search_lag
 
     async def charge(self, reference: str, amount: int, instrument: Instrument) -> Outcome:
-        """Charges once per reference; asked again, answers again."""
+        """Charge once per reference. A repeated call returns the same outcome."""
         reason = decline(instrument)
         if reason is not None:
             return await self._once(reference, "charge", amount, Outcome(False, "", reason))
         return await self._once(reference, "charge", amount, Outcome(True, _transaction(), "approved"))
 
     async def search(self, reference: str) -> Outcome | None:
-        """The charge with that reference, once it is old enough to be found."""
+        """Return the charge with that reference, once it is old enough to be found."""
         entry = await self._entry(reference)
         if entry is None or entry.created_at > self._now() - self.search_lag:
             return None
         return _outcome(entry)
 
     async def refund(self, reference: str, transaction_id: str, amount: int) -> None:
-        """Gives money back once per reference."""
+        """Refund money, once per reference."""
         await self._once(reference, "refund", amount, Outcome(True, transaction_id, "refunded"))
 
     async def refunds(self, transaction_id: str) -> Collection[str]:
-        """The references of a charge's refunds."""
+        """Return the references of a charge's refunds."""
         of_charge = (ledger.c.transaction_id == transaction_id, ledger.c.kind == "refund")
         statement = sa.select(ledger.c.reference).where(*of_charge)
         return await self._db.read(lambda connection: connection.scalars(statement).all())
 
     async def _once(self, reference: str, kind: str, amount: int, outcome: Outcome) -> Outcome:
-        """Enters the outcome unless the reference is in the books; returns what is in the books."""
+        """Record the outcome unless the reference is in the books. Return what is in the books."""
         values = {
             "reference": reference,
             "kind": kind,

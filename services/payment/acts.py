@@ -1,4 +1,6 @@
-"""What of PaymentService goes into the audit log: refunds, and what admins pay for others."""
+"""The methods of PaymentService that are written to the audit log: refunds, and payments that admins make for
+others.
+"""
 
 from collections.abc import Mapping
 

@@ -1,8 +1,8 @@
-"""A batch of charges, settled as one: all of them or none.
+"""A batch of charges, settled together: all of them or none.
 
 All are recorded before the first is made, and their outcomes in one transaction when the last is known.
-Before it no payment of the batch counts; it is where the batch is settled or has failed. What was
-charged in vain leaves that transaction as refunds that are owed, which any replica pays.
+Before that transaction no payment of the batch counts; with it the batch is settled or has failed. It also
+records the refunds that are owed for charges of a failed batch, which any replica pays.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from services.payment.drafts import payment_draft, refund_draft, settle
 from services.payment.ports import Acquirer, Store
 from services.payment.recovery import ABANDONED_AFTER, Recovery
 
-#: Charges of one batch.
+#: The most charges of one batch.
 MAX_BATCH = 100
-#: How many abandoned batches one sweep takes up.
+#: The most abandoned batches that one sweep finishes.
 SWEEP_LIMIT = 10
 
 
@@ -34,9 +34,9 @@ class Batches:
     """Settles batches.
 
     Args:
-        store: Where payments are recorded.
-        acquirer: Who moves the money.
-        now: Unix seconds.
+        store: Records payments.
+        acquirer: Moves the money.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
@@ -44,14 +44,14 @@ class Batches:
         self._recovery = Recovery(store, acquirer, now)
 
     async def process(self, charges: Sequence[Charge]) -> Sequence[Payment]:
-        """The payments of the batch, in its order: all succeeded, or none did.
+        """Charge a batch. Return its payments in order: all succeeded, or none did.
 
         Args:
-            charges: Each with an instrument; each with a key of its own, or none with any.
+            charges: Each has an instrument. Either each has a key of its own, or none has a key.
 
         Raises:
-            FailedPrecondition: KEY_REUSED, where a key was used, and not for this batch.
-            Unavailable: it is not known yet what became of it.
+            FailedPrecondition: KEY_REUSED, if a key was used for anything but this batch.
+            Unavailable: the outcome is not known yet.
         """
         payments = await self._begin(charges)
         if all(payment.status is not Status.PROCESSING for payment in payments):
@@ -66,7 +66,7 @@ class Batches:
         return begun if begun is not None else await self._begun_before(charges)
 
     async def _begun_before(self, charges: Sequence[Charge]) -> Sequence[Payment]:
-        """The batch that a client sends again."""
+        """Return the batch that a client sends again."""
         key = charges[0].key
         first = await self._store.find(key) if key else None
         found = await self._store.of_batch(first.batch) if first and first.batch else ()
@@ -77,7 +77,7 @@ class Batches:
         return found
 
     async def _charge(self, payments: Sequence[Payment], charges: Sequence[Charge]) -> list[Outcome]:
-        """Makes one charge after the other; after one that is declined, no more."""
+        """Make one charge after the other, and stop after one that is declined."""
         outcomes: list[Outcome] = []
         for index, (payment, charge) in enumerate(zip(payments, charges, strict=True)):
             assert charge.instrument is not None  # required
@@ -94,7 +94,7 @@ class Batches:
         if await self._store.finish_all(payments, outcomes, undo, self._now()):
             for refund in undo:
                 await settle(self._store, self._acquirer, refund, self._now())
-        else:  # another replica was faster: it may have given up what was charged since
+        else:  # another replica was faster, and may have given up charges that were made since
             for recorded, outcome in zip(await self._store.of_batch(batch), outcomes, strict=True):
                 await self._recovery.disown(recorded, outcome)
         return await self._store.of_batch(batch)
@@ -107,7 +107,7 @@ class Batches:
         ]
 
     async def sweep(self) -> int:
-        """Finishes the batches that a crashed replica left; returns how many.
+        """Finish the batches that a crashed replica left. Return how many.
 
         A batch of which not everything was charged fails. Any replica may do it at any time: the transaction
         at the end is done once.

@@ -1,7 +1,7 @@
-"""Payments: what they are, and what may be done with them.
+"""Payments, and the rules for them.
 
-Amounts are integer cents, times are Unix seconds. Nothing here holds on to a card: an instrument
-lives as long as the call that brought it.
+Amounts are integer cents, times are Unix seconds. Nothing here keeps a card: an instrument lives as long as
+the call that brought it.
 """
 
 import enum
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from grpcmesh.errors import FailedPrecondition, NotFound, PermissionDenied
 from services.kit.actor import Actor
 
-#: The largest single charge, in cents: ten million.
+#: The largest single charge, in cents: ten million in currency units.
 MAX_AMOUNT = 1_000_000_000
 #: The longest idempotency key.
 MAX_KEY = 128
 #: The longest reason of a refund.
 MAX_REASON = 500
-#: Seconds for which the acquirer remembers a reference. Stripe keeps idempotency keys for a day at least; an
+#: Seconds for which the acquirer remembers a reference. Stripe keeps idempotency keys for at least a day; an
 #: hour is left for clocks.
 KEY_LIFETIME = 23 * 3600.0
 
 
 class Method(enum.Enum):
-    """How a payment is made."""
+    """The payment method."""
 
     CREDIT_CARD = "CREDIT_CARD"
     DEBIT_CARD = "DEBIT_CARD"
@@ -32,10 +32,10 @@ class Method(enum.Enum):
 
 
 class Status(enum.Enum):
-    """Where a payment is in its life.
+    """The status of a payment.
 
-    VOIDED: its key was closed before anything was charged. UNDONE: it was charged, and given back because
-    its batch failed or because it turned up after it had been given up.
+    VOIDED means that its key was closed before anything was charged. UNDONE means that it was charged and
+    refunded, because its batch failed or because the charge turned up after it had been given up.
     """
 
     PROCESSING = "PROCESSING"
@@ -66,7 +66,7 @@ class BankAccount:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A wallet kept by a provider."""
+    """A wallet that a provider keeps."""
 
     wallet_id: str
     provider: str
@@ -74,14 +74,14 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """A validated way to pay (see `services.payment.instruments`)."""
+    """A validated means of payment (see `services.payment.instruments`)."""
 
     method: Method
     details: Card | BankAccount | Wallet
 
     @property
     def last_four(self) -> str:
-        """The last four digits of the card or account; empty for a wallet."""
+        """Return the last four digits of the card or account; empty for a wallet."""
         match self.details:
             case Card(number=number) | BankAccount(account_number=number):
                 return number[-4:]
@@ -91,18 +91,24 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a user, or the order service, which is believed about whom it acts for."""
+    """The caller of a method: a user, or the order service, which may act for any user."""
 
     actor: Actor = field(default_factory=Actor)
     order_service: bool = False
 
     def require_known(self) -> None:
-        """Raises Unauthenticated where nobody has logged in and the order service does not vouch."""
+        """Raise Unauthenticated if nobody has logged in, unless the order service calls."""
         if not self.order_service:
             self.actor.require_user()
 
     def payer(self, user_id: int) -> int:
-        """The user who pays or is asked about, where the request names `user_id` (0: the caller)."""
+        """Return the user who pays or is asked about. `user_id` is the one in the request; 0 means the
+        caller.
+
+        Raises:
+            Unauthenticated: nobody has logged in.
+            PermissionDenied: it is another user, and the caller is neither an admin nor the order service.
+        """
         if self.order_service:
             return user_id
         self.actor.require_user()
@@ -111,17 +117,19 @@ class Caller:
         return wanted
 
     def require_refunder(self) -> None:
-        """Refunds are the order service's and an admin's."""
+        """Raise Unauthenticated or PermissionDenied unless the order service or an admin calls."""
         if not self.order_service:
             self.actor.require_admin()
 
     def require_order_service(self) -> None:
-        """Voiding is a step of the order service's saga, and nobody else's."""
+        """Raise PermissionDenied unless the order service calls: voiding is a step of its saga."""
         if not self.order_service:
             raise PermissionDenied("only the order service voids a payment", "INTERNAL_METHOD")
 
     def scoped(self, key: str) -> str | None:
-        """The key as it is stored: nobody can take, or guess at, a key of somebody else's."""
+        """Return the key as it is stored: with the caller's name, so that nobody can use or guess another's
+        key.
+        """
         if not key:
             return None
         return f"order/{key}" if self.order_service else f"user-{self.actor.user_id}/{key}"
@@ -129,7 +137,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A request to charge. Without an instrument it asks for what was recorded under the key."""
+    """A request to charge. Without an instrument it asks for the payment that is recorded with the key."""
 
     user_id: int
     order_id: int
@@ -140,7 +148,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The acquirer's answer. `made`: whether there was one; if not, the charge was never made, it seems."""
+    """The acquirer's answer. If `made` is False, the charge was not found and counts as not made."""
 
     approved: bool
     transaction_id: str
@@ -148,13 +156,13 @@ class Outcome:
     made: bool = True
 
 
-#: Of a charge that cannot be found long after it was begun.
+#: The outcome of a charge that cannot be found long after it was begun.
 NOT_MADE = Outcome(False, "", "the charge was not made", made=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment, as recorded. `id` is 0 until it is."""
+    """A payment. `id` is 0 until it is recorded."""
 
     id: int
     user_id: int
@@ -172,37 +180,37 @@ class Payment:
     processed_at: float = 0.0
     #: The batch that it is settled with.
     batch: str | None = None
-    #: Its place among all settled payments; 0 until it is settled.
+    #: Its position among all settled payments; 0 until it is settled.
     cursor: int = 0
 
     @property
     def succeeded(self) -> bool:
-        """Whether the money was taken and, if it was given back since, for a reason of its own."""
+        """Return whether the money was taken. A later refund does not change that."""
         return self.status in (Status.COMPLETED, Status.REFUNDED)
 
     @property
     def reference(self) -> str:
-        """What the acquirer knows it by: the acquirer charges once per reference."""
+        """Return the acquirer's reference of the payment: it charges once per reference."""
         return f"payment-{self.id}"
 
     def require_same(self, charge: Charge) -> None:
-        """A key stands for one charge.
+        """Check that a repeated request asks for this charge: a key stands for one charge.
 
         Raises:
-            FailedPrecondition: KEY_REUSED, where the charge differs from the one recorded.
+            FailedPrecondition: KEY_REUSED, if the charge differs from the recorded one.
         """
         if self.status is not Status.VOIDED and (self.batch is not None or not self.is_of(charge)):
             raise key_reused()
 
     def is_of(self, charge: Charge) -> bool:
-        """Whether the charge, as far as anything of it is recorded, is that of this payment."""
+        """Return whether a charge matches this payment, as far as its data is recorded."""
         same = (self.user_id, self.order_id, self.amount) == (charge.user_id, charge.order_id, charge.amount)
         if charge.instrument is not None:
             same &= (self.method, self.last_four) == (charge.instrument.method, charge.instrument.last_four)
         return same
 
     def refuse_refund(self, amount: int) -> FailedPrecondition:
-        """Why `amount` cannot be given back."""
+        """Return the reason why `amount` cents cannot be refunded."""
         if self.status not in (Status.COMPLETED, Status.REFUNDED):
             return FailedPrecondition(
                 f"payment {self.id} is not completed", "PAYMENT_NOT_COMPLETED", status=self.status.value
@@ -217,7 +225,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back; `settled` once the acquirer has it."""
+    """A refund. `settled` is set once the acquirer has it."""
 
     id: str
     payment_id: int
@@ -228,20 +236,20 @@ class Refund:
     settled: bool = False
 
     def require_same(self, other: "Refund") -> None:
-        """A key stands for one refund.
+        """Check that `other` is this refund again: a key stands for one refund.
 
         Raises:
-            FailedPrecondition: KEY_REUSED, where `other` is not this refund again.
+            FailedPrecondition: KEY_REUSED, if `other` differs.
         """
         if (self.payment_id, self.amount, self.reason) != (other.payment_id, other.amount, other.reason):
             raise key_reused()
 
 
 def key_reused() -> FailedPrecondition:
-    """The same key came with another request."""
+    """Return the error for a key that was used for another request."""
     return FailedPrecondition("the idempotency key was used for something else", "KEY_REUSED")
 
 
 def payment_not_found(payment_id: int) -> NotFound:
-    """There is no such payment."""
+    """Return the error for a payment that does not exist."""
     return NotFound("payment", str(payment_id))

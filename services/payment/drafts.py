@@ -1,4 +1,4 @@
-"""Payments and refunds as they are begun, and how a refund is settled: for single charges and batches."""
+"""New payments and refunds, and the settlement of a refund: for single charges and batches."""
 
 import uuid
 
@@ -7,10 +7,10 @@ from services.payment.ports import Acquirer, Store
 
 
 def payment_draft(charge: Charge, now: float, batch: str | None = None) -> Payment:
-    """The payment of a charge, to be recorded before anybody is asked to make it.
+    """Return the payment of a charge, to be recorded before the acquirer is asked to make it.
 
     Args:
-        charge: With or without an instrument.
+        charge: The charge, with or without an instrument.
         now: Unix seconds.
         batch: The batch that it is settled with.
     """
@@ -23,7 +23,7 @@ def payment_draft(charge: Charge, now: float, batch: str | None = None) -> Payme
         method=instrument.method if instrument else None,
         status=Status.PROCESSING,
         key=charge.key,
-        # Random, not derived: a hash of a card number can be undone by trying them all.
+        # Random, not derived: a hash of a card number can be reversed by trying all numbers.
         token=f"tok_{uuid.uuid4().hex}",
         last_four=instrument.last_four if instrument else "",
         created_at=now,
@@ -32,12 +32,12 @@ def payment_draft(charge: Charge, now: float, batch: str | None = None) -> Payme
 
 
 def refund_draft(payment_id: int, amount: int, reason: str, key: str | None, now: float) -> Refund:
-    """A refund that the acquirer does not have yet. `amount` in cents, `now` in Unix seconds."""
+    """Return a refund that the acquirer does not have yet. `amount` is in cents, `now` in Unix seconds."""
     return Refund(f"re_{uuid.uuid4().hex}", payment_id, amount, reason, key, now)
 
 
 async def settle(store: Store, acquirer: Acquirer, refund: Refund, now: float) -> None:
-    """Has the acquirer give the money back, once however often it is done.
+    """Have the acquirer refund the money. Idempotent: it is refunded once.
 
     Args:
         now: Unix seconds.

@@ -1,4 +1,4 @@
-"""Following payments as they are settled, whichever replica settles them."""
+"""Follows payments as they are settled, whichever replica settles them."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -6,15 +6,15 @@ from services.kit.follow import MAX_AGE, Follower
 from services.payment.domain import Payment
 from services.payment.ports import Store
 
-#: The one thing that there is to follow.
+#: The only key that there is to follow.
 ALL = "all"
 
 
 class Feed:
-    """The streams of a process that follow payments. `look` is to be called every `follow.TICK`.
+    """The streams of a process that follow payments. Call `look` every `follow.TICK`.
 
     Args:
-        store: Where payments are.
+        store: Stores the payments.
         max_age: Seconds after which a stream is ended, to be resumed.
     """
 
@@ -24,11 +24,11 @@ class Feed:
         self.look, self.wake = self._follower.look, self._follower.wake
 
     async def last_cursor(self) -> int:
-        """Of the payment that was settled last."""
+        """Return the cursor of the payment that was settled last."""
         return await self._store.last_cursor()
 
     def follow(self, after: int) -> AsyncIterator[Payment]:
-        """Every payment settled after that cursor, without end; see `services.kit.follow`."""
+        """Yield every payment settled after a cursor, without end; see `services.kit.follow`."""
         return self._follower.follow(ALL, after, self._store.settled)
 
     async def _versions(self, _: Sequence[str]) -> dict[str, int]:

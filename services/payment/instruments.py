@@ -1,8 +1,8 @@
-"""Checks an instrument before anybody is asked to charge it.
+"""Validates an instrument before it is charged.
 
-Card numbers carry a check digit (ISO/IEC 7812-1, Luhn) and 12 to 19 digits; an expiry is MM/YY, good
-to the end of its month; a CVV has three digits, with American Express four. The routing number of an
-account carries a check digit too. Spaces and hyphens in numbers are how people write them, and are dropped.
+A card number has 12 to 19 digits, the last of which is a check digit (ISO/IEC 7812-1, Luhn). An expiry is
+MM/YY, valid to the end of its month. A CVV has three digits, with American Express four. The routing number
+of an account carries a check digit, too. Spaces and hyphens in numbers are removed.
 """
 
 import time
@@ -28,14 +28,14 @@ def instrument(
     now: float,
     card_fields: tuple[str, str, str] = CARD_FIELDS,
 ) -> Instrument:
-    """The instrument that `details` describe.
+    """Return the validated instrument.
 
     Args:
-        check: Notes every field that is wrong; never its content.
-        method: As the request says; None takes the usual one for the details.
-        details: As the buyer gave them.
+        check: Records every field that is wrong, but never its content.
+        method: The method in the request; None takes the usual one for the details.
+        details: The instrument as the buyer gave it.
         now: Unix seconds, for the expiry.
-        card_fields: What a violation calls a card's number, expiry and CVV.
+        card_fields: The names of a card's number, expiry and CVV in violations.
     """
     fitting = _METHODS[type(details)]
     kind = type(details).__name__
@@ -54,7 +54,7 @@ def instrument(
 
 
 def luhn(number: str) -> bool:
-    """Whether the last digit checks the others (ISO/IEC 7812-1 annex B)."""
+    """Return whether the last digit is the check digit of the others (ISO/IEC 7812-1 annex B)."""
     total = 0
     for place, digit in enumerate(reversed(number)):
         value = int(digit) * (1 + place % 2)
@@ -89,7 +89,9 @@ def _account(check: Check, account: BankAccount) -> None:
 
 
 def _aba(number: str) -> bool:
-    """Nine digits that add up, weighted, to tens (ABA routing numbers)."""
+    """Return whether a number is an ABA routing number: nine digits whose weighted sum is a multiple
+    of ten.
+    """
     weighted = zip(number, (3, 7, 1) * 3, strict=False)
     return _digits(number, 9, 9) and sum(int(digit) * weight for digit, weight in weighted) % 10 == 0
 
@@ -99,5 +101,5 @@ def _plain(number: str) -> str:
 
 
 def _digits(text: str, shortest: int, longest: int) -> bool:
-    # str.isdigit alone takes the digits of every script.
+    # str.isdigit alone accepts the digits of every script.
     return text.isascii() and text.isdigit() and shortest <= len(text) <= longest

@@ -25,12 +25,12 @@ from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import CHANNEL, SqlStore
 
-#: Seconds between two looks for payments that a dead replica left.
+#: Seconds between two sweeps for payments that a dead replica left.
 SWEEP_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,6 +1,6 @@
-"""What orders are told of their payments: how much has been given back in all.
+"""The outbox events that tell orders how much of their payment has been refunded in all.
 
-The amount only grows, so an order that is told late, twice or out of order knows what is right.
+The amount only grows, so late, repeated and reordered events do no harm.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,18 @@ from typing import Any
 from services.kit import outbox
 from services.payment.domain import Payment
 
-#: Topic of the outbox.
+#: The topic of the outbox.
 ORDERS = "orders"
-#: How the keys of the order service begin, see `services.payment.domain.Caller.scoped`.
+#: The prefix of the order service's keys, see `services.payment.domain.Caller.scoped`.
 _OF_ORDERS = "order/"
 
 
 def refund_news(payment: Payment, refund_id: str, now: float) -> list[Mapping[str, Any]]:
-    """Return the rows of the outbox for a refund: none if the payment is not an order's.
+    """Return the outbox rows for a refund: none if the payment is not an order's.
 
     Args:
-        payment: As it is after the refund.
+        payment: The payment after the refund.
+        refund_id: The refund.
         now: Unix seconds.
     """
     if payment.key is None or not payment.key.startswith(_OF_ORDERS):

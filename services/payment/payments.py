@@ -1,8 +1,8 @@
 """The use cases: charge once, refund no more than was paid, void, and finish what a crash left.
 
-Every step is recorded before the acquirer is asked, and the acquirer is asked under a reference of
-ours. So whatever happens in between, asking again gives the same answer and moves no money twice.
-Where nobody asks again, `services.payment.recovery` finds out.
+Every step is recorded before the acquirer is asked, and the acquirer is asked with our own reference. So
+whatever happens in between, asking again gives the same answer and moves no money twice. If nobody asks
+again, `services.payment.recovery` finds out.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from services.payment.recovery import ABANDONED_AFTER, SWEEP_LIMIT, Recovery
 
 
 class Payments:
-    """Charges and refunds.
+    """The use cases of charges and refunds.
 
     Args:
-        store: Where they are recorded.
-        acquirer: Who moves the money.
-        now: Unix seconds.
+        store: Records them.
+        acquirer: Moves the money.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
@@ -30,11 +30,13 @@ class Payments:
         self._recovery = Recovery(store, acquirer, now)
 
     async def process(self, charge: Charge) -> Payment:
-        """Charges once per key. A decline is a payment in status FAILED, not an error.
+        """Charge once per key. A decline is a payment in status FAILED, not an error.
 
         Raises:
-            FailedPrecondition: KEY_REUSED; NO_SUCH_PAYMENT where there is neither instrument nor record.
-            Unavailable: it is not known yet what became of it.
+            InvalidArgument: there is neither an instrument nor a key.
+            FailedPrecondition: KEY_REUSED; NO_SUCH_PAYMENT if there is neither an instrument nor a recorded
+                payment.
+            Unavailable: the outcome is not known yet.
         """
         if charge.instrument is None:
             return await self._recorded(charge)
@@ -57,7 +59,7 @@ class Payments:
         return await self._conclude(payment)
 
     async def _conclude(self, payment: Payment) -> Payment:
-        """Learns what became of a charge that somebody else began, without making it."""
+        """Find out the outcome of a charge that another call began, without making it."""
         if payment.status is not Status.PROCESSING:
             return payment
         return await self._record(payment, await self._recovery.outcome(payment))
@@ -71,10 +73,12 @@ class Payments:
     async def refund(
         self, caller: Caller, payment_id: int, amount: int, reason: str, key: str | None
     ) -> Refund:
-        """Gives back part or all of a payment, once per key.
+        """Refund part or all of a payment, once per key. `amount` is in cents.
 
         Raises:
-            NotFound, FailedPrecondition: REFUND_EXCEEDS_PAYMENT, PAYMENT_NOT_COMPLETED, KEY_REUSED.
+            Unauthenticated, PermissionDenied: neither the order service nor an admin calls.
+            NotFound: there is no such payment.
+            FailedPrecondition: REFUND_EXCEEDS_PAYMENT, PAYMENT_NOT_COMPLETED or KEY_REUSED.
         """
         caller.require_refunder()
         return await self._refund(payment_id, amount, reason, key)
@@ -87,15 +91,16 @@ class Payments:
         return refund
 
     async def void(self, caller: Caller, key: str, reason: str) -> Payment | None:
-        """Closes a key: gives back what was charged under it, and lets nothing be charged any more.
+        """Close a key: refund what was charged under it, and let nothing be charged any more.
 
-        The fence is a payment in status VOIDED that takes the key: a charge that comes late finds it.
+        A payment in status VOIDED takes the key, so that a late charge finds the key taken.
 
         Returns:
-            The payment as it is now; None where nothing was ever charged.
+            The payment as it is now; None if nothing was ever charged.
 
         Raises:
-            Unavailable: a charge is under way, and it is not known yet what becomes of it.
+            PermissionDenied: another service than the order service calls.
+            Unavailable: a charge is in flight, and its outcome is not known yet.
         """
         caller.require_order_service()
         fence = Payment(0, 0, 0, 0, None, Status.VOIDED, caller.scoped(key), "", "", self._now())
@@ -105,17 +110,17 @@ class Payments:
         return None if payment.status is Status.VOIDED else payment
 
     async def _give_back(self, payment: Payment, reason: str) -> Payment:
-        # Refused: another refund came between. What is left now is smaller, so this ends.
+        # If it is refused, another refund came between. Each leaves less to refund, so the loop ends.
         with contextlib.suppress(FailedPrecondition):
             await self._refund(payment.id, payment.amount - payment.refunded, reason, None)
         return await self._store.get(payment.id)
 
     async def history(self, user_id: int, page: Page) -> Slice[Payment]:
-        """One page of a user's payments, newest first."""
+        """Return a page of a user's payments, the newest first."""
         return await self._store.history(user_id, page)
 
     async def sweep(self) -> int:
-        """Finishes what a crashed replica began and nobody asked about again; returns how many.
+        """Finish what a crashed replica began and nobody asked about again. Return how many.
 
         Any replica may do it at any time: each step is idempotent.
         """
@@ -128,5 +133,5 @@ class Payments:
         for refund in refunds:
             await settle(self._store, self._acquirer, refund, self._now())
         await self._store.tell_untold(self._now(), SWEEP_LIMIT)
-        await self._store.number()  # where nobody follows payments, or what must be numbered would only grow
+        await self._store.number()  # if nobody follows payments, unnumbered ones would accumulate
         return len(payments) + len(refunds) + await self._recovery.look_again()

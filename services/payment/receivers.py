@@ -1,4 +1,4 @@
-"""The order service as the relay of the outbox sees it: see `services.payment.news`."""
+"""The receiver of the outbox events of payments, which is the order service: see `services.payment.news`."""
 
 import grpc
 from ecommerce import order_pb2
@@ -7,12 +7,12 @@ from ecommerce.order_pb2_grpc import OrderServiceStub
 from services.kit.money import from_cents
 from services.kit.relay import OutboxEvent, Refused, Undelivered
 
-#: Seconds for one delivery, below what the relay gives it.
+#: Timeout of one delivery in seconds, below the relay's own.
 TIMEOUT = 4.0
 
 
 class RefundedOrders:
-    """Tells OrderService what has been given back of an order's payment.
+    """Tells OrderService how much of an order's payment has been refunded.
 
     Args:
         channel: A mesh channel to `order`.
@@ -22,7 +22,7 @@ class RefundedOrders:
         self._stub = OrderServiceStub(channel)
 
     async def __call__(self, event: OutboxEvent) -> None:
-        """Raises Undelivered."""
+        """Deliver an event. Raises Undelivered."""
         request = order_pb2.RecordRefundRequest(
             order_id=event.payload["order_id"],
             payment_id=event.payload["payment_id"],
@@ -31,6 +31,6 @@ class RefundedOrders:
         try:
             await self._stub.RecordRefund(request, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as e:
-            # INVALID_ARGUMENT alone means "whatever the state of the system".
+            # INVALID_ARGUMENT is the one code that does not depend on the state of the system.
             refused = e.code() is grpc.StatusCode.INVALID_ARGUMENT
             raise (Refused if refused else Undelivered)(f"{e.code().name}: {e.details()}") from None

@@ -1,9 +1,9 @@
-"""Charges whose answer was lost, and charges that turn up after they were given up.
+"""Recovers charges whose answer was lost, and refunds charges that turn up after they were given up.
 
-A processor cannot be asked to close a charge that was never made. What it offers is to make a charge again
-under the same reference, which only a caller with the instrument can, and to search for it. So a charge that
-nobody asks for again is searched for; one that cannot be found long after it was begun is given up; and one
-that turns up even later is given back. No step guesses: until it is known, callers are told to ask again.
+A processor cannot be asked to close a charge that was never made. It can make a charge again with the same
+reference, which only a caller with the instrument can request, and it can search for one. So a charge that
+nobody requests again is searched for. One that cannot be found long after it was begun is given up. One that
+turns up even later is refunded. No step guesses: until the outcome is known, callers are told to ask again.
 """
 
 from grpcmesh.clock import Clock
@@ -12,31 +12,31 @@ from services.payment.domain import NOT_MADE, Outcome, Payment, Status
 from services.payment.drafts import refund_draft, settle
 from services.payment.ports import Acquirer, Store
 
-#: Seconds after which a payment in PROCESSING is nobody's: longer than any call may take.
+#: Seconds after which no call works on a payment in PROCESSING any more: longer than any call may take.
 ABANDONED_AFTER = 30.0
-#: Seconds for which a charge that was given up is looked for, at intervals that double from the first: twice
-#: as long as Stripe says that its search may be behind in an outage.
+#: Seconds for which a charge that was given up is searched for, at intervals that double from the first:
+#: twice as long as Stripe says that its search may be behind in an outage.
 WATCHED_FOR, FIRST_LOOK = 2 * 3600.0, 10.0
-#: Charges looked for in one sweep.
+#: The most charges searched for in one sweep.
 SWEEP_LIMIT = 100
 #: Seconds after which it makes sense to ask again for an outcome that is not known yet.
 ASK_AGAIN = 1.0
 
 
 class Recovery:
-    """Finds out what became of charges.
+    """Finds out the outcomes of charges.
 
     Args:
-        store: Where payments are recorded.
-        acquirer: Who moves the money.
-        now: Unix seconds.
+        store: Records payments.
+        acquirer: Moves the money.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, store: Store, acquirer: Acquirer, now: Clock) -> None:
         self._store, self._acquirer, self._now = store, acquirer, now
 
     async def outcome(self, payment: Payment) -> Outcome:
-        """Return what became of a charge that was begun; `NOT_MADE` if it can be given up.
+        """Return the outcome of a charge that was begun; `NOT_MADE` if it can be given up.
 
         Raises:
             Unavailable: it may still be made, or be found.
@@ -49,7 +49,10 @@ class Recovery:
         return NOT_MADE
 
     async def disown(self, payment: Payment, outcome: Outcome) -> bool:
-        """Give back a charge that was made although its payment had been given up; whether it was one."""
+        """Refund a charge that was made although its payment had been given up.
+
+        Return whether it was such a charge.
+        """
         if not outcome.approved or payment.status is not Status.FAILED:
             return False
         reason = "it came after the payment had been given up"
@@ -59,7 +62,10 @@ class Recovery:
         return True
 
     async def look_again(self) -> int:
-        """Look for charges that were given up; how many were looked for. Any replica may, at any time."""
+        """Search for charges that were given up.
+
+        Return how many were searched for. Any replica may do it at any time.
+        """
         due = await self._store.watched(self._now(), SWEEP_LIMIT)
         for payment in due:
             found = await self._acquirer.search(payment.reference)

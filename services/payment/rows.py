@@ -1,4 +1,4 @@
-"""Payments and refunds from and to rows of their tables."""
+"""Converts payments and refunds to and from rows of their tables."""
 
 from dataclasses import asdict
 from typing import Any
@@ -9,27 +9,27 @@ from services.payment.domain import Method, Outcome, Payment, Refund, Status
 
 
 def status_of(outcome: Outcome, *, undone: bool) -> Status:
-    """The status of a payment with that outcome."""
+    """Return the status of a payment with that outcome."""
     if undone:
         return Status.UNDONE
     return Status.COMPLETED if outcome.approved else Status.FAILED
 
 
 def outcome_columns(status: Status, outcome: Outcome, now: float) -> dict[str, Any]:
-    """What is recorded of an outcome."""
+    """Return the columns that record an outcome. `now` is in Unix seconds."""
     return {
         "status": status.value,
         "transaction_id": outcome.transaction_id,
         "message": outcome.message,
         "processed_at": now,
         "to_number": now,
-        # What was given up may turn up yet.
+        # A charge that was given up may still turn up.
         "look_at": None if outcome.made else now,
     }
 
 
 def columns_of(payment: Payment) -> dict[str, Any]:
-    """A payment as it is recorded."""
+    """Return the columns of a payment."""
     columns = asdict(payment)
     del columns["id"]
     return columns | {
@@ -40,7 +40,7 @@ def columns_of(payment: Payment) -> dict[str, Any]:
 
 
 def payment_of(row: sa.Row[Any]) -> Payment:
-    """A payment from its row."""
+    """Return the payment in a row."""
     values = dict(row._mapping)
     values["status"] = Status(row.status)
     values["method"] = Method(row.method) if row.method else None
@@ -50,5 +50,5 @@ def payment_of(row: sa.Row[Any]) -> Payment:
 
 
 def refund_of(row: sa.Row[Any]) -> Refund:
-    """A refund from its row."""
+    """Return the refund in a row."""
     return Refund(**{name: value for name, value in row._mapping.items() if name != "told"})

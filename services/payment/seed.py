@@ -1,7 +1,7 @@
-"""Payments begin with none."""
+"""The seed of the payment service, which is empty."""
 
 from services.kit.db import Database
 
 
 async def seed(db: Database) -> None:
-    """Nothing to seed."""
+    """Do nothing: a new shop has no payments."""

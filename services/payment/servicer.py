@@ -1,4 +1,4 @@
-"""PaymentService over the use cases."""
+"""Implements PaymentService over the use cases."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -30,17 +30,17 @@ from services.payment.wire import (
     response_message,
 )
 
-#: Payments of one BidirectionalPaymentStream, and the seconds for which it waits for the next.
+#: The most payments of one BidirectionalPaymentStream, and the seconds that it waits for each.
 MAX_STREAM = 1000
 STREAM_PATIENCE = 60.0
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         payments, batches, feed: The use cases.
-        now: Unix seconds, for the expiry of cards.
+        now: Returns the time in Unix seconds, for the expiry of cards.
     """
 
     def __init__(self, payments: Payments, batches: Batches, feed: Feed, now: Clock) -> None:
@@ -80,7 +80,7 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
             after = after_cursor(check, context.invocation_metadata())
         if after is None:
             after = await self._feed.last_cursor()
-        # So that a client can resume that was cut before the first payment came.
+        # So that a client can resume whose stream broke before the first payment.
         await context.send_initial_metadata(((CURSOR_KEY, str(after)),))
         async with aclosing(self._feed.follow(after)) as payments:  # type: ignore[type-var] # a generator
             async for payment in payments:
@@ -128,5 +128,5 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
 def _caller() -> Caller:
     workload = current_workload()
-    # Any other workload only carries a user's token; the order service acts after its user has left.
+    # Other workloads only pass on a user's token; the order service also acts without one.
     return Caller(current_actor(), order_service=workload is not None and workload.service == "order")

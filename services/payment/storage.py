@@ -19,24 +19,24 @@ from services.payment.news import refund_news
 from services.payment.rows import columns_of, outcome_columns, payment_of, refund_of, status_of
 from services.payment.tables import UNSETTLED, feed, payments, refunds
 
-#: What is told of, from commit to streams: see `services.kit.following`.
+#: The channel on which commits wake streams: see `services.kit.following`.
 CHANNEL = "payments"
 
 
 class SqlStore:
-    """`services.payment.ports.Store` over SQLite or PostgreSQL.
+    """The `services.payment.ports.Store` in SQLite or PostgreSQL.
 
     Args:
-        db: With the service's tables.
-        told: Called after the commit of something that orders are to be told of; see `services.kit.relay`.
+        db: The database with the service's tables.
+        told: Called after a commit with outbox events; see `services.kit.relay`.
     """
 
     def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
         self._db, self._told = db, told
 
     async def begin(self, payment: Payment) -> Payment:
-        """Records it, unless its key is taken: returns what is recorded under the key."""
-        # No look before: nearly every key is new, and the constraint knows best.
+        """Record a payment unless its key is taken. Return what is recorded with the key."""
+        # Insert without reading first: nearly every key is new, and the constraint detects the others.
         insert = self._db.insert(payments).on_conflict_do_nothing(index_elements=["key"])
         statement, values = insert.returning(payments), columns_of(payment)
 
@@ -48,11 +48,11 @@ class SqlStore:
         return recorded
 
     async def get(self, payment_id: int) -> Payment:
-        """Raises NotFound."""
+        """Return a payment. Raises NotFound."""
         return await self._db.read(lambda connection: _get(connection, payment_id))
 
     async def find(self, key: str | None) -> Payment | None:
-        """What is recorded under a key."""
+        """Return the payment that is recorded with a key, or None."""
         if key is None:
             return None
         statement = sa.select(payments).where(payments.c.key == key)
@@ -60,7 +60,7 @@ class SqlStore:
         return None if row is None else payment_of(row)
 
     async def begin_all(self, batch: Sequence[Payment]) -> Sequence[Payment] | None:
-        """Records the payments of a batch; None where a key of theirs is taken."""
+        """Record the payments of a batch. Return None if a key of theirs is taken."""
         statement = sa.insert(payments).returning(payments, sort_by_parameter_order=True)
         values = [columns_of(payment) for payment in batch]
         try:
@@ -70,12 +70,12 @@ class SqlStore:
         return [payment_of(row) for row in rows]
 
     async def of_batch(self, batch: str) -> Sequence[Payment]:
-        """The payments of a batch, in its order."""
+        """Return the payments of a batch, in its order."""
         statement = sa.select(payments).where(payments.c.batch == batch)
         return await self._payments(statement.order_by(payments.c.id))
 
     async def finish(self, payment_id: int, outcome: Outcome, now: float) -> Payment:
-        """Records the acquirer's answer, unless one is recorded; returns what is."""
+        """Record the acquirer's answer, unless one is recorded. Return the recorded payment."""
 
         def finish(connection: sa.Connection) -> Payment:
             values = outcome_columns(status_of(outcome, undone=False), outcome, now)
@@ -89,7 +89,7 @@ class SqlStore:
     async def finish_all(
         self, batch: Sequence[Payment], outcomes: Sequence[Outcome], undo: Sequence[Refund], now: float
     ) -> bool:
-        """Records the acquirer's answers to a batch; see `services.payment.ports.Store`."""
+        """Record the acquirer's answers to a batch; see `services.payment.ports.Store`."""
         undone = {refund.payment_id: refund.amount for refund in undo}
 
         def finish(connection: sa.Connection) -> None:
@@ -108,11 +108,11 @@ class SqlStore:
         return False
 
     async def number(self) -> int:
-        """Gives a cursor to what was settled since the last time; how many payments that were.
+        """Number the payments that were settled since the last call. Return how many.
 
-        Settlements do not wait for each other to have one: whoever follows them numbers those that are
-        committed, several at once. Numbering itself is done by one at a time, so that no reader sees a cursor
-        before a smaller one.
+        Settling a payment does not number it, so settlements do not wait for each other: whoever follows
+        payments numbers those that are committed, several at once. One caller at a time numbers, so that no
+        reader sees a cursor before a smaller one.
         """
 
         def number(connection: sa.Connection, most: int) -> int:
@@ -121,13 +121,13 @@ class SqlStore:
             connection.execute(sa.update(feed).values(cursor=base + count))
             return count
 
-        # A look that finds nothing, as most do, takes no lock.
+        # Most queries find nothing; they take no lock.
         if await self._db.read(lambda connection: connection.scalar(_UNNUMBERED.limit(1))) is None:
             return 0
         return await in_pieces(lambda most: self._db.write(lambda connection: number(connection, most)))
 
     async def open_refund(self, refund: Refund) -> Refund:
-        """Sets the amount aside; see `services.payment.ports.Store`."""
+        """Set the amount aside; see `services.payment.ports.Store`."""
         if (found := await self._find_refund(refund.key)) is not None:
             return found
 
@@ -153,12 +153,14 @@ class SqlStore:
         return None if row is None else refund_of(row)
 
     async def settle_refund(self, refund_id: str) -> None:
-        """Notes that the acquirer has it."""
+        """Record that the acquirer has the refund."""
         statement = sa.update(refunds).where(refunds.c.id == refund_id).values(settled=True)
         await self._db.write(lambda connection: connection.execute(statement))
 
     async def history(self, user_id: int, page: Page) -> Slice[Payment]:
-        """A user's payments, newest first. A fence is not a payment."""
+        """Return a page of a user's payments, the newest first, without those that only closed a key
+        (VOIDED).
+        """
         own = (payments.c.user_id == user_id, payments.c.status != Status.VOIDED.value)
         statement = sa.select(payments).where(*own)
         rows = await self._db.read(
@@ -167,7 +169,7 @@ class SqlStore:
         return rows.map(payment_of)
 
     async def unfinished(self, before: float, limit: int) -> Sequence[Payment]:
-        """Payments in PROCESSING since before that time, those of batches left out."""
+        """Return payments in PROCESSING since before that time, except those of batches."""
         statement = (
             sa.select(payments)
             .where(
@@ -180,7 +182,7 @@ class SqlStore:
         return await self._payments(statement)
 
     async def unfinished_batches(self, before: float, limit: int) -> Sequence[str]:
-        """Batches in PROCESSING since before that time."""
+        """Return batches in PROCESSING since before that time."""
         statement = (
             sa.select(payments.c.batch)
             .distinct()
@@ -194,34 +196,34 @@ class SqlStore:
         return [row.batch for row in await self._rows(statement)]
 
     async def settled(self, after: int, limit: int) -> Sequence[Payment]:
-        """What was settled after a cursor, oldest first."""
+        """Return the payments settled after a cursor, the oldest first."""
         await self.number()
         statement = sa.select(payments).where(payments.c.cursor > after)
         return await self._payments(statement.order_by(payments.c.cursor).limit(limit))
 
     async def last_cursor(self) -> int:
-        """Of the payment that was settled last."""
+        """Return the cursor of the payment that was settled last."""
         await self.number()
         (row,) = await self._rows(sa.select(feed.c.cursor))
         return int(row.cursor)
 
     async def unsettled(self, before: float, limit: int) -> Sequence[Refund]:
-        """Refunds that the acquirer may not have, opened before that time."""
+        """Return refunds that were opened before that time and that the acquirer may not have."""
         statement = sa.select(refunds).where(UNSETTLED, refunds.c.created_at < before).limit(limit)
         return [refund_of(row) for row in await self._rows(statement)]
 
     async def watched(self, now: float, limit: int) -> Sequence[Payment]:
-        """Payments that were given up and are due to be looked for again."""
+        """Return payments that were given up and are due for another search."""
         due = sa.select(payments).where(payments.c.look_at <= now)
         return await self._payments(due.order_by(payments.c.look_at).limit(limit))
 
     async def watch(self, payment_id: int, look_at: float | None) -> None:
-        """Sets when a payment that was given up is looked for again; None: never."""
+        """Set the Unix time at which a payment that was given up is searched for again; None means never."""
         statement = sa.update(payments).where(payments.c.id == payment_id).values(look_at=look_at)
         await self._db.write(lambda connection: connection.execute(statement))
 
     async def undo(self, payment_id: int, outcome: Outcome, refund: Refund) -> bool:
-        """Records a charge that turned up after it had been given up; see `services.payment.ports.Store`."""
+        """Record a charge that turned up after it had been given up; see `services.payment.ports.Store`."""
         given_up = (payments.c.id == payment_id, payments.c.status == Status.FAILED.value)
         statement = sa.update(payments).where(*given_up, payments.c.transaction_id == "")
         values: dict[str, Any] = {"status": Status.UNDONE.value, "refunded": refund.amount, "look_at": None}
@@ -238,7 +240,7 @@ class SqlStore:
         return undone
 
     async def tell_untold(self, now: float, limit: int) -> int:
-        """Has orders told of refunds that a version before this one told nobody of; how many these were."""
+        """Tell orders of refunds that an older version, which told nobody, has made. Return how many."""
 
         def tell(connection: sa.Connection) -> int:
             some = connection.scalars(_UNTOLD, {"most": limit}).all()
@@ -263,10 +265,10 @@ class SqlStore:
 
 
 class _Recorded(Exception):  # noqa: N818 - no error, and never seen outside
-    """There is an outcome already: the transaction is taken back."""
+    """An outcome is recorded already. Raised to roll the transaction back."""
 
 
-# A constant: SQLAlchemy takes longer to put it together than SQLite to execute it.
+# A constant: SQLAlchemy takes longer to build it than SQLite to execute it.
 _FINISH = (
     sa.update(payments)
     .where(payments.c.id == sa.bindparam("of_id"), payments.c.status == Status.PROCESSING.value)
@@ -275,7 +277,7 @@ _FINISH = (
 
 
 def _finish(connection: sa.Connection, payment_id: int, values: dict[str, Any]) -> Payment:
-    """Raises _Recorded."""
+    """Record the outcome of a payment in PROCESSING. Raises _Recorded if it has one."""
     row = connection.execute(_FINISH, values | {"of_id": payment_id}).first()
     if row is None:
         raise _Recorded
@@ -310,7 +312,7 @@ _UNNUMBERED = (
 
 
 def _numbering() -> sa.Update:
-    """Numbers up to `:most` payments, from `:base` + 1 on."""
+    """Return the statement that numbers up to `:most` payments, from `:base` + 1 on."""
     place = sa.func.row_number().over(order_by=(payments.c.to_number, payments.c.id)).label("place")
     first = _UNNUMBERED.add_columns(place).limit(sa.bindparam("most")).subquery()
     numbered = sa.update(payments).where(payments.c.id == first.c.id)
@@ -322,9 +324,9 @@ _UNTOLD = sa.select(refunds.c.id).where(refunds.c.told.is_(None)).limit(sa.bindp
 
 
 def _add_refund(connection: sa.Connection, refund: Refund) -> None:
-    """Records a refund whose amount the payment's row has, and has its order told of it."""
+    """Record a refund whose amount is already in the payment's row, and tell its order."""
     connection.execute(sa.insert(refunds), asdict(refund) | {"told": True})
-    payment = _get(connection, refund.payment_id)  # its row is locked: what is told grows with the rows
+    payment = _get(connection, refund.payment_id)  # its row is locked: events are in the order of the amounts
     outbox.add_all(connection, refund_news(payment, refund.id, refund.created_at))
 
 

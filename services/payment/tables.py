@@ -26,9 +26,10 @@ payments = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("processed_at", sa.Double, nullable=False),
     sa.Column("batch", sa.String(40)),
-    # Its place among all settled payments. NULL: it is not settled, not numbered yet, or older than numbers.
+    # Its position among all settled payments. NULL: not settled, not numbered yet, or older than the
+    # numbering.
     sa.Column("cursor", sa.BigInteger),
-    # When a charge that was given up is looked for again; NULL: never.
+    # When a charge that was given up is searched for again; NULL: never.
     sa.Column("look_at", sa.Double),
     # When it was settled, until it has its cursor.
     sa.Column("to_number", sa.Double),
@@ -44,8 +45,8 @@ payments = sa.Table(
 )
 
 #: One row: the cursor of the payment that was numbered last. Its lock, held to the commit, is what makes the
-#: order of cursors that of commits; a sequence would let a later number be seen first. Who numbers settled
-#: payments takes it, who settles one does not; see `storage.SqlStore.number`.
+#: order of cursors that of commits; a sequence would let a later number be seen first. Numbering settled
+#: payments takes the lock, settling one does not; see `storage.SqlStore.number`.
 feed = sa.Table(
     "payments_feed",
     metadata,
@@ -63,14 +64,14 @@ refunds = sa.Table(
     sa.Column("key", sa.String(200), unique=True),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("settled", sa.Boolean, nullable=False),
-    # Whether its order is told of it. NULL: written by a version that told nobody.
+    # Whether its order has been told of it. NULL: written by an older version, which told nobody.
     sa.Column("told", sa.Boolean),
     sa.Index("refunds_unsettled", "created_at"),  # partial, as above
     sa.Index("refunds_untold", "payment_id"),  # partial, too
 )
 
-#: Refunds that the acquirer may not have. The condition of a partial index, in its words: with `settled = 0`
-#: SQLite does not see that the index serves.
+#: Refunds that the acquirer may not have. It must be literally the condition of a partial index: with
+#: `settled = 0` SQLite does not see that the index serves.
 UNSETTLED = sa.text("NOT settled")
 
 #: The simulated acquirer's own books: nothing but `acquirer` reads or writes them.

@@ -1,4 +1,4 @@
-"""Protobuf to domain and back: the shape of requests is checked here, all wrong fields at once."""
+"""Converts protobuf to the domain and back. The form of requests is checked here, all fields at once."""
 
 from collections.abc import Iterable, Sequence
 
@@ -37,16 +37,16 @@ _STATUS_NUMBERS = {
     Status.COMPLETED: pb.PAYMENT_STATUS_COMPLETED,
     Status.FAILED: pb.PAYMENT_STATUS_FAILED,
     Status.REFUNDED: pb.PAYMENT_STATUS_REFUNDED,
-    # A fence reaches the wire only as the answer to a charge that came too late for its key.
+    # VOIDED reaches the wire only as the answer to a charge that came too late for its key.
     Status.VOIDED: pb.PAYMENT_STATUS_FAILED,
     Status.UNDONE: pb.PAYMENT_STATUS_REFUNDED,
 }
 
 
-#: Metadata keys of StreamPayments: what to resume after, and what the stream begins after.
+#: Metadata keys of StreamPayments: the cursor to resume after, and the one after which the stream begins.
 AFTER_CURSOR_KEY, CURSOR_KEY = "x-after-cursor", "x-cursor"
 _CURSOR_DIGITS = len(str(MAX_CURSOR))
-#: What is said of a payment instead of what the acquirer said.
+#: Messages that replace the acquirer's.
 _MESSAGES = {
     Status.VOIDED: "the payment was voided",
     Status.UNDONE: "given back, as its batch failed or it came too late",
@@ -54,7 +54,7 @@ _MESSAGES = {
 
 
 def charge_of(check: Check, request: pb.PaymentRequest, caller: Caller, now: float) -> Charge:
-    """The charge that a request asks for, with `check` told what is wrong with it."""
+    """Return the charge that a request asks for, and record violations in `check`."""
     check.integer("user_id", request.user_id, 1 if caller.order_service else 0)
     charge = Charge(
         user_id=request.user_id,
@@ -69,7 +69,7 @@ def charge_of(check: Check, request: pb.PaymentRequest, caller: Caller, now: flo
 
 
 def batch_of(check: Check, requests: Sequence[pb.PaymentRequest], caller: Caller, now: float) -> list[Charge]:
-    """The charges of a batch, with `check` told what is wrong, as `requests[INDEX].FIELD`."""
+    """Return the charges of a batch, and record violations in `check` as `requests[INDEX].FIELD`."""
     check.that(bool(requests), "requests", "must not be empty")
     charges = [_entry(check, index, request, caller, now) for index, request in enumerate(requests)]
     keys: dict[str | None, int] = {}
@@ -84,14 +84,14 @@ def batch_of(check: Check, requests: Sequence[pb.PaymentRequest], caller: Caller
 def _entry(check: Check, index: int, request: pb.PaymentRequest, caller: Caller, now: float) -> Charge:
     with entry(check, index) as inner:
         charge = charge_of(inner, request, caller, now)
-        # With a key alone a single request asks for what is recorded; a batch charges.
+        # A single request with only a key asks for what is recorded; a batch always charges.
         if charge.instrument is None and charge.key is not None:
             inner.that(request.method != pb.PAYMENT_METHOD_UNSPECIFIED, "payment_method", "must be given")
     return charge
 
 
 def after_cursor(check: Check, metadata: Iterable[tuple[str, str | bytes]]) -> int | None:
-    """What a stream is to resume after, as the request's metadata says; None: with the next payment."""
+    """Return the cursor in the request's metadata, to resume after. None begins with the next payment."""
     text = dict(metadata).get(AFTER_CURSOR_KEY)
     if text is None:
         return None
@@ -122,13 +122,13 @@ def _instrument(check: Check, request: pb.PaymentRequest, now: float) -> Instrum
             wallet = request.digital_wallet
             return instrument(check, method, Wallet(wallet.wallet_id, wallet.provider), now)
         case _:
-            # A key may ask for what is recorded; a method alone names nothing to charge.
+            # A key alone may ask for what is recorded; a method alone names nothing to charge.
             check.that(method is None, "payment_method", "must be given with a method")
             return None
 
 
 def payment_message(payment: Payment) -> pb.Payment:
-    """The payment as it goes over the wire."""
+    """Return the payment as a protobuf message."""
     message = pb.Payment(
         id=payment.id,
         order_id=payment.order_id,
@@ -146,7 +146,7 @@ def payment_message(payment: Payment) -> pb.Payment:
 
 
 def response_message(payment: Payment) -> pb.PaymentResponse:
-    """The answer that tells of a payment."""
+    """Return the answer about a payment."""
     return pb.PaymentResponse(
         payment=payment_message(payment),
         success=payment.succeeded,
@@ -156,7 +156,7 @@ def response_message(payment: Payment) -> pb.PaymentResponse:
 
 
 def batch_message(payments: Sequence[Payment]) -> pb.PaymentResponse:
-    """The answer that tells of a batch: its payment stands for all."""
+    """Return the answer about a batch: its `payment` sums up all of them."""
     success = all(payment.succeeded for payment in payments)
     messages = [payment_message(payment) for payment in payments]
     whole = pb.Payment(
@@ -174,7 +174,7 @@ def batch_message(payments: Sequence[Payment]) -> pb.PaymentResponse:
 
 
 def _why_failed(payments: Sequence[Payment]) -> str:
-    # Those before it were charged and given back, those after it were not charged.
+    # Those before it were charged and refunded, those after it were not charged.
     for index, payment in enumerate(payments):
         if payment.status is Status.FAILED:
             return f"requests[{index}]: {payment.message}; nothing was charged"

@@ -1,4 +1,6 @@
-"""What of ProductService goes into the audit log: what admins do to the catalogue and its stock."""
+"""The methods of ProductService that are written to the audit log: what admins do to the catalogue and its
+stock.
+"""
 
 from collections.abc import Mapping
 
@@ -12,7 +14,7 @@ def _created(request: pb.CreateProductRequest) -> str:
 
 
 def _updated(request: pb.UpdateProductRequest) -> str:
-    """Which fields the request names, and what numbers it sets them to."""
+    """Return the fields that a request names, with the values of price and stock."""
     paths = list(request.update_mask.paths) or ["name", "price", "stock", "category", "tags", "description"]
     numbers = {"price": f"={request.price:.2f}", "stock": f"={request.stock}"}
     return ", ".join(f"{path}{numbers.get(path, '')}" for path in paths)

@@ -9,11 +9,11 @@ from services.product.domain import Product, ProductStore, Ranking, Wish
 from services.product.question import literally, stems_of, wish_of
 
 MAX_QUESTION = 1000
-#: Products told of in an answer.
+#: The most products in an answer.
 MAX_TOLD = 5
-#: Products looked at for an answer.
+#: The most products considered for an answer.
 MAX_CANDIDATES = 200
-#: What a word is worth where it stands in a name, a tag, a description.
+#: The score of a word in a name, in a tag and in a description.
 _NAME, _TAG, _DESCRIPTION = 5, 4, 1
 
 _HINT = "Tell me what you are looking for, such as “headphones under 100” or “the cheapest book”."
@@ -22,14 +22,14 @@ _NOTHING = "I am sorry, nothing in our catalogue fits that. Other words, or anot
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the assistant says, and the products that it speaks of, the best first."""
+    """The assistant's text, and the products that it is about, the best first."""
 
     text: str
     products: Sequence[Product] = ()
 
 
 class Assistant:
-    """Answers from the catalogue alone.
+    """Answers questions from the catalogue alone.
 
     Args:
         store: The catalogue.
@@ -39,7 +39,7 @@ class Assistant:
         self._store = store
 
     async def answer(self, question: str) -> Answer:
-        """What fits the question; a polite word where nothing does.
+        """Return the products that fit the question, or a hint if none does.
 
         Raises:
             InvalidArgument: the question is empty or too long (`text`).
@@ -59,7 +59,10 @@ class Assistant:
 
 
 def ranked(wish: Wish, products: Sequence[Product]) -> list[Product]:
-    """Those that have the most words of the wish, as it ranks them; what is sold out goes last."""
+    """Return the products with the most words of the wish, in its ranking.
+
+    Products out of stock come last.
+    """
     scored = [(product, *_score(wish, product)) for product in products]
     most = max((words for _, words, _ in scored), default=0)
     if wish.stems and not most:
@@ -71,7 +74,7 @@ def ranked(wish: Wish, products: Sequence[Product]) -> list[Product]:
 
 
 def _score(wish: Wish, product: Product) -> tuple[int, int]:
-    """How many words of the wish the product has, and what they are worth together."""
+    """Return how many words of the wish the product has, and their total score."""
     places = (
         (_NAME, stems_of(product.name)),
         (_TAG, stems_of(" ".join(product.tags))),

@@ -1,8 +1,8 @@
-"""The products that a question may be about, found without reading the whole catalogue.
+"""Finds the products that a question may be about, without reading the whole catalogue.
 
-The database only sieves: what fits how well, `services.product.assistant` says. Products that have all words
-come first, then those with some. Where an index finds few, they are compared with each other. Where it finds
-many, they are met soon on a walk along the order that is asked for, or the first `MOST_LOOKED` stand for all.
+The database only filters; `services.product.assistant` ranks. Products that have all words come first, then
+those with some. If an index finds few matches, these are compared with each other. If it finds many, then a
+scan in the requested order meets enough of them soon, or the first `MOST_LOOKED` represent all.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from services.product import search
 from services.product.domain import Ranking, Wish
 from services.product.tables import product
 
-#: Matches that are compared with each other.
+#: The most matches that are compared with each other.
 MOST_LOOKED = 5_000
 
 Rows = list[Row[Any]]
 
 
 class Candidates:
-    """Finds them.
+    """Finds the candidates for a wish.
 
     Args:
-        db: With the service's tables.
-        columns: To select, `product.id` first.
+        db: The database with the service's tables.
+        columns: The columns to select, `product.id` first.
     """
 
     def __init__(self, db: Database, columns: Sequence[Column[Any]]) -> None:
         self._db, self._columns = db, columns
 
     async def find(self, wish: Wish, limit: int) -> Rows:
-        """Up to `limit` products, those with the most words first."""
+        """Return up to `limit` products, those with the most words first."""
         if not wish.stems:
             return await self._rows(_ordered(self._wished(wish), wish).limit(limit))
         indexed = [stem for stem in wish.stems if search.is_indexed(stem)]
@@ -47,7 +47,10 @@ class Candidates:
     async def _matching(
         self, wish: Wish, stems: Sequence[str], indexed: Sequence[str], limit: int, *, every: bool
     ) -> Rows:
-        """Those that mention every stem, or any, of which the index knows some."""
+        """Return products that mention every stem, or any.
+
+        `indexed` are the stems that the index can find.
+        """
         hits = [search.mentions(stem) for stem in stems]
         fits = and_(*hits) if every else or_(*hits)
         sieve = self._sieve(indexed, every=every).limit(MOST_LOOKED + 1).subquery()
@@ -59,14 +62,14 @@ class Candidates:
         return await self._rows(_ordered(statement, wish, _count(hits)).limit(limit))
 
     def _sieve(self, stems: Sequence[str], *, every: bool) -> Select[Any]:
-        """The ids that the index finds."""
+        """Return a query for the ids that the index finds."""
         if self._db.is_sqlite:
             return search.found(stems, every=every)
         hits = [search.mentions(stem) for stem in stems]
         return select(product.c.id).where(and_(*hits) if every else or_(*hits))
 
     async def _scanned(self, wish: Wish, limit: int) -> Rows:
-        """Words that no index finds: each statement looks through `search.STRIDE` ids."""
+        """Return products with words that no index finds. Each statement scans `search.STRIDE` ids."""
         hits = [search.mentions(stem) for stem in wish.stems]
         statement = _ordered(self._wished(wish).where(or_(*hits)), wish, _count(hits)).limit(limit)
         found: Rows = []
@@ -86,7 +89,7 @@ class Candidates:
 
 
 def _ordered(statement: Select[Any], wish: Wish, *first: ColumnElement[Any]) -> Select[Any]:
-    """As the wish ranks them; where it does not, in an order that an index has."""
+    """Order by the wish's ranking, or else in an order that an index provides."""
     price = product.c.price
     match wish.ranking:
         case Ranking.CHEAPEST:

@@ -1,4 +1,4 @@
-"""What may be done with products, by whom, with which values."""
+"""The use cases of products: what may be done, by whom, with which values."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, Protocol
@@ -15,19 +15,19 @@ MAX_DESCRIPTION = 10_000
 MAX_TAGS = 20
 MAX_TAG = 50
 MAX_QUERY = 200
-#: Products asked for at once.
+#: The most products requested at once.
 MAX_IDS = 100
-#: Products created at once.
+#: The most products created at once.
 MAX_BATCH = 1000
-#: Dearest price, in cents.
+#: The highest price, in cents.
 MAX_PRICE = 100_000_000
 _CATEGORIES = tuple(Category)
-#: What an edit may change.
+#: The fields that an edit may change.
 _FIELDS = frozenset({"name", "description", "price", "stock", "category", "tags"})
 
 
 class Values(Protocol):
-    """What is said of a product, unchecked: `price` and `category` as on the wire."""
+    """The unchecked values of a product. `price` and `category` are as on the wire."""
 
     @property
     def name(self) -> str: ...
@@ -44,23 +44,23 @@ class Values(Protocol):
 
 
 class Catalogue:
-    """What may be done with products. Prices come in as they are on the wire; what is wrong is told at once.
+    """The use cases of products. Prices arrive as they are on the wire.
 
-    Every method raises InvalidArgument for malformed arguments; those that change something raise
-    Unauthenticated or PermissionDenied unless the actor is an admin.
+    Every method raises InvalidArgument for malformed arguments, with all violations at once. Methods that
+    change something raise Unauthenticated or PermissionDenied unless the actor is an admin.
     """
 
     def __init__(self, store: ProductStore) -> None:
         self._store = store
 
     async def get(self, product_id: int) -> Product:
-        """Raises NotFound."""
+        """Return a product. Raises NotFound."""
         with checking() as check:
             check.id("id", product_id)
         return _found(await self._store.get(product_id), product_id)
 
     async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
-        """Those of the products that there are, in the order of their ids as given, each once."""
+        """Return those products that exist, each once, in the order of `product_ids`."""
         with checking() as check:
             check.that(len(product_ids) <= MAX_IDS, "ids", f"must be at most {MAX_IDS}")
             for place, product_id in enumerate(product_ids[:MAX_IDS]):
@@ -69,26 +69,26 @@ class Catalogue:
         return [found[product_id] for product_id in dict.fromkeys(product_ids) if product_id in found]
 
     async def page(self, listing: Listing, wanted: Paged, category: int) -> Slice[Product]:
-        """One page, by id. `category` 0: all."""
+        """Return a page of products, ordered by id. `category` 0 means all."""
         with checking() as check:
             page, kind = listing.page(check, wanted), _category(check, category)
         return await self._store.page(kind, page)
 
     def search(self, query: str, category: int, min_price: float, max_price: float) -> AsyncIterator[Product]:
-        """All matches, by id. 0 (and no query): no bound."""
+        """Yield all matches, ordered by id. An empty query, and 0 for any other argument, means no bound."""
         with checking() as check:
             criteria = _criteria(check, query, category, min_price, max_price)
         return self._store.search(criteria)
 
     async def create(self, actor: Actor, values: Values) -> Product:
-        """A new product."""
+        """Create a product and return it."""
         actor.require_admin()
         with checking() as check:
             draft = _draft(check, values)
         return (await self._store.add([draft]))[0]
 
     async def create_all(self, actor: Actor, batch: Sequence[Values]) -> Sequence[Product]:
-        """All of them or none. What is wrong is named `requests[INDEX].FIELD`."""
+        """Create all products or none, and return them. Violations are named `requests[INDEX].FIELD`."""
         actor.require_admin()
         with checking() as check:
             drafts = [_entry(check, index, values) for index, values in enumerate(batch)]
@@ -97,10 +97,10 @@ class Catalogue:
     async def update(
         self, actor: Actor, product_id: int, values: Values, mask: Sequence[str] = (), version: int = 0
     ) -> Product:
-        """Replaces the fields that `mask` names; every field if it names none, or is `*`.
+        """Replace the fields that `mask` names, or every field if it names none or is `*`.
 
         Args:
-            version: Of the product that the caller has read; 0 if it does not say.
+            version: The version of the product that the caller has read; 0 if it does not say.
 
         Raises:
             NotFound: there is no such product.
@@ -115,7 +115,7 @@ class Catalogue:
         return _found(await self._store.edit(edit), product_id)
 
     async def delete(self, actor: Actor, product_id: int) -> None:
-        """Raises NotFound."""
+        """Delete a product. Raises NotFound."""
         actor.require_admin()
         with checking() as check:
             check.id("id", product_id)
@@ -130,7 +130,7 @@ def _found(product: Product | None, product_id: int) -> Product:
 
 
 def _checked(check: Check, values: Values, names: Collection[str]) -> dict[str, Any]:
-    """The values of these fields, with `check` told what is wrong with them; the others do not matter."""
+    """Return the values of these fields, and record violations in `check`. Other fields are ignored."""
     checks: dict[str, Callable[[], Any]] = {
         "name": lambda: check.text("name", values.name, least=1, most=MAX_NAME),
         "description": lambda: check.text("description", values.description, most=MAX_DESCRIPTION),
@@ -147,7 +147,7 @@ def _draft(check: Check, values: Values) -> Draft:
 
 
 def _mask(check: Check, paths: Sequence[str]) -> frozenset[str]:
-    """The names of the fields to change."""
+    """Return the names of the fields to change."""
     if not paths or list(paths) == ["*"]:
         return _FIELDS
     for path in paths:

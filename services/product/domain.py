@@ -25,7 +25,7 @@ class Category(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is said of a product, checked. `price` in cents."""
+    """The checked values of a product. `price` is in cents."""
 
     name: str
     description: str
@@ -37,7 +37,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product of the catalogue. `price` in cents, times in Unix microseconds."""
+    """A product of the catalogue. `price` is in cents, times are in Unix microseconds."""
 
     id: int
     name: str
@@ -57,9 +57,9 @@ class Edit:
     """A change of a product by an admin. None leaves a field as it is.
 
     Args:
-        stock_named: Whether the client named the stock as a field to change, rather than sent all that it
-            had read.
-        version: The product's version that the client has read; 0 if it did not say.
+        stock_named: Whether the client named the stock as a field to change, instead of sending back every
+            field that it had read.
+        version: The version of the product that the client has read; 0 if it did not say.
         user_id: The admin.
     """
 
@@ -81,9 +81,9 @@ class Edit:
         return replace(product, **changes)
 
     def is_made(self, product: Product) -> bool:
-        """Whether the product is as this edit would leave it, and was last edited from the same version.
+        """Return whether the product already is as this edit would leave it, and one version later.
 
-        Then it is this edit, repeated because its answer was lost.
+        Then it is a repetition of this edit, whose answer was lost.
         """
         return product.version == self.version + 1 and _same(self.applied(product), product)
 
@@ -102,7 +102,7 @@ def _same(one: Product, other: Product) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a search looks for. Prices in cents; 0: no bound."""
+    """The criteria of a search. Prices are in cents; 0 means no bound."""
 
     query: str = ""
     category: Category = Category.UNSPECIFIED
@@ -111,7 +111,7 @@ class Criteria:
 
 
 class Ranking(IntEnum):
-    """Which of several products that fit comes first."""
+    """The order of several products that fit."""
 
     BEST = 0
     CHEAPEST = 1
@@ -120,9 +120,9 @@ class Ranking(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a question to the shop assistant asks for. Prices in cents; 0: no bound.
+    """The request in a question to the shop assistant. Prices are in cents; 0 means no bound.
 
-    `stems` are the beginnings of the words that it is about, as `services.product.question` cuts them.
+    `stems` are the beginnings of the words in the question, as `services.product.question` cuts them.
     """
 
     stems: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class Wish:
 
     @property
     def empty(self) -> bool:
-        """Whether it asks for nothing in particular."""
+        """Return whether the question asks for nothing in particular."""
         return self == Wish()
 
 
@@ -147,7 +147,7 @@ class StockItem:
 
 @dataclass(frozen=True, slots=True)
 class ReservedItem:
-    """One item of a reservation, and what the catalogue said when it was made. `price` in cents."""
+    """One item of a reservation, with the catalogue's values at that time. `price` is in cents."""
 
     product_id: int
     quantity: int
@@ -158,7 +158,7 @@ class ReservedItem:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What was taken from the stock under a key."""
+    """The stock that was reserved under a key."""
 
     key: str
     released: bool
@@ -168,7 +168,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the catalogue says of a product whose stock was just taken, and what is left. `price` in cents."""
+    """A product whose stock was just taken, with the stock that is left. `price` is in cents."""
 
     name: str
     price: int
@@ -177,35 +177,37 @@ class Taken:
 
 
 class ProductStore(Protocol):
-    """Port: where products are kept."""
+    """Port: stores products."""
 
     async def get(self, product_id: int) -> Product | None: ...
 
     async def get_all(self, product_ids: Sequence[int]) -> Sequence[Product]:
-        """Those that there are, each once, in any order."""
+        """Return those products that exist, each once, in any order."""
         ...
 
     async def page(self, category: Category, page: Page) -> Slice[Product]:
-        """By id; UNSPECIFIED: of every category."""
+        """Return a page of a category's products, ordered by id. UNSPECIFIED means all categories."""
         ...
 
     def search(self, criteria: Criteria) -> AsyncIterator[Product]:
-        """All matches by id, read bit by bit, so that a slow caller holds nothing up."""
+        """Yield all matches, ordered by id. They are read in batches, so that a slow caller blocks nobody."""
         ...
 
     async def candidates(self, wish: Wish, limit: int) -> Sequence[Product]:
-        """Products within the wish's bounds that mention any of its stems, those that mention most first."""
+        """Return products within the wish's bounds that mention any of its stems, those with the most
+        first.
+        """
         ...
 
     async def add(self, drafts: Sequence[Draft]) -> Sequence[Product]:
-        """All of them or none; in the order given."""
+        """Add all products or none, and return them in order."""
         ...
 
     async def edit(self, edit: Edit) -> Product | None:
-        """Makes an edit: `services.product.ledger.stock_of_edit` says what becomes of the stock.
+        """Apply an edit; `services.product.ledger.stock_of_edit` decides about the stock.
 
         Returns:
-            The product after it; None if there is none.
+            The product after the edit; None if there is no such product.
 
         Raises:
             Aborted: VERSION_CONFLICT.
@@ -213,7 +215,7 @@ class ProductStore(Protocol):
         ...
 
     async def remove(self, product_id: int, user_id: int) -> bool:
-        """Deletes it, its stock corrected to none; whether there was one."""
+        """Delete a product, and correct its stock to none. Return whether it existed."""
         ...
 
 
@@ -221,45 +223,51 @@ class StockUnit(Protocol):
     """Port: one transaction on the stock."""
 
     def claim(self, key: str, *, released: bool) -> bool:
-        """Makes the reservation if there is none under the key; whether it did. Waits for one being made."""
+        """Create a reservation if there is none under the key. Return whether it did.
+
+        It waits for a transaction that is creating one.
+        """
         ...
 
     def find(self, key: str) -> Reservation | None:
-        """The reservation under a key; None where there is none, or none any more."""
+        """Return the reservation under a key, or None if there is none (any more)."""
         ...
 
     def take(self, product_id: int, quantity: int) -> Taken | None:
-        """Takes stock, never below zero; None if there is no such product or not enough of it."""
+        """Take stock, never below zero. Return None if there is no such product or not enough of it."""
         ...
 
     def in_stock(self, product_id: int) -> int | None:
-        """None if there is no such product."""
+        """Return the stock of a product, or None if there is no such product."""
         ...
 
     def record(self, key: str, items: Sequence[ReservedItem]) -> None: ...
 
     def close(self, key: str, kind: Kind) -> bool:
-        """Marks a held reservation released or shipped; whether it was held."""
+        """Mark a held reservation as released or shipped. Return whether it was held."""
         ...
 
     def give_back(self, product_id: int, quantity: int) -> int | None:
-        """Adds stock; returns what there is then, or None if the product was deleted."""
+        """Add stock. Return the new stock, or None if the product was deleted."""
         ...
 
     def enter(self, movements: Sequence[Movement]) -> None:
-        """Adds to the ledger."""
+        """Add movements to the ledger."""
         ...
 
 
 class Stock(Protocol):
-    """Port: how many of each product can be sold."""
+    """Port: the stock of each product that can be sold."""
 
     async def at_once(self, work: Callable[[StockUnit], T]) -> T:
-        """What `work` returns, its changes committed; none of them if it raises."""
+        """Run `work` in a transaction and return its result.
+
+        If it raises, none of its changes are committed.
+        """
         ...
 
     async def adjust(self, wanted: Adjustment) -> Adjustment:
-        """Makes an adjustment once per key; returns what is recorded under the key.
+        """Make an adjustment, once per key. Return the adjustment that is recorded with the key.
 
         Raises:
             NotFound: there is no such product.
@@ -268,5 +276,5 @@ class Stock(Protocol):
         ...
 
     async def movements(self, product_id: int, page: Page) -> Slice[Movement]:
-        """A page of a product's ledger, newest first."""
+        """Return a page of a product's ledger, the newest first."""
         ...

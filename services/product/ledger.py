@@ -1,7 +1,7 @@
-"""The ledger of stock: which movements a change consists of, and what an edit means for the stock. Pure.
+"""The ledger of stock: the movements that a change consists of, and the effect of an edit on the stock. Pure.
 
-`Product.stock` is what can be sold; beside it, orders hold what they have reserved. A movement adds to one or
-both of them. Stock is never overwritten: every change of it comes with the movement that accounts for it.
+`Product.stock` is what can be sold; orders hold what they have reserved in addition. A movement adds to one
+or both of them. Stock is never overwritten: every change of it is accounted for by a movement.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,30 +13,30 @@ from services.kit.validation import INT32_MAX
 
 
 class Kind(Enum):
-    """Why the stock changed."""
+    """The reason for a change of the stock."""
 
-    #: The ledger, or the demo's catalogue, began with it.
+    #: The stock with which the ledger, or the demo's catalogue, began.
     SEED = "seed"
-    #: Goods came in.
+    #: Goods were received.
     RECEIVE = "receive"
-    #: An order took it and holds it.
+    #: An order reserved units.
     RESERVE = "reserve"
-    #: What an order held can be sold again.
+    #: Units that an order held can be sold again.
     RELEASE = "release"
-    #: What an order held has left.
+    #: Units that an order held have left.
     SHIP = "ship"
-    #: Somebody corrected the count.
+    #: The count was corrected.
     CORRECT = "correct"
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """An entry of the ledger. `id` is 0 until it is recorded, `at` is in Unix microseconds.
+    """An entry of the ledger. `id` is 0 until it is recorded; `at` is in Unix microseconds.
 
     Args:
-        stock_after: The product's stock after it; None if it was not known when it was entered.
+        stock_after: The product's stock after the movement; None if it was not known when it was entered.
         key: The reservation or adjustment that it belongs to.
-        user_id: The admin who made it; 0 if nobody did.
+        user_id: The admin who made it; 0 if there was none.
     """
 
     product_id: int
@@ -53,7 +53,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A change of the stock that an admin asks for. `kind` is RECEIVE or CORRECT."""
+    """A change of the stock that an admin requests. `kind` is RECEIVE or CORRECT."""
 
     product_id: int
     change: int
@@ -72,7 +72,7 @@ class Adjustment:
             raise FailedPrecondition("the idempotency key was used for another adjustment", "KEY_REUSED")
 
     def refusal(self, stock: int) -> FailedPrecondition:
-        """Return why it cannot be made while the product has so much stock."""
+        """Return the reason why the adjustment cannot be made while the product has this stock."""
         return FailedPrecondition(
             f"product {self.product_id}: {stock} in stock, so {self.change:+} would leave "
             f"{stock + self.change}, which is not from 0 to {INT32_MAX}",
@@ -91,8 +91,8 @@ def released(product_id: int, quantity: int, stock_after: int | None, key: str) 
     """Return the movements of units that a reservation gives back.
 
     Args:
-        stock_after: None if the product was deleted. Then the units are entered as given back, and
-            corrected away: they are nowhere.
+        stock_after: None if the product was deleted. Then the units are entered as released, and
+            corrected to none, because they do not exist any more.
     """
     if stock_after is not None:
         return (Movement(product_id, Kind.RELEASE, quantity, -quantity, stock_after, key),)
@@ -114,7 +114,7 @@ def corrected(product_id: int, before: int, after: int, note: str, user_id: int)
     return (Movement(product_id, Kind.CORRECT, after - before, 0, after, None, note, user_id),)
 
 
-#: Notes of corrections that an admin makes by other means than a correction.
+#: Notes of corrections that follow from an admin's edit or deletion.
 EDITED, DELETED = "set by an edit", "the product was deleted"
 
 
@@ -129,7 +129,7 @@ def stock_of_edit(now: int, wanted: int | None, named: bool, lately: Collection[
         now: The product's stock.
         wanted: The edit's stock; None if the edit leaves it alone.
         named: Whether the edit names the stock as a field to change.
-        lately: What the stock has been since it was last received or corrected.
+        lately: The values that the stock has had since goods were last received or the count corrected.
     """
     if wanted is None or wanted == min(now, INT32_MAX):
         return now

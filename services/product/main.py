@@ -19,12 +19,12 @@ from services.product.stock import SqlStock
 from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
 
-#: Seconds between two looks for reservations that the ledger lacks: during an upgrade and after it.
+#: Seconds between two searches for reservations that the ledger lacks, during an upgrade and after it.
 ADOPTION_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     db = await app.enter(Database.open(database_url("product", os.environ), "product"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)

@@ -1,6 +1,6 @@
-"""What a question in plain English asks for. Pure: words in, a `Wish` out.
+"""Parses a question in plain English into a `Wish`. Pure.
 
-No model, and no cleverness beyond a shop's own: words without their endings, a category, a price, "cheapest".
+It uses no model, only rules that suit a shop: words without their endings, a category, a price, "cheapest".
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from services.kit.text import fold
 from services.product.domain import Category, Ranking, Wish
 
-#: Words of a question that are looked for.
+#: The most words of a question that are searched for.
 MAX_STEMS = 12
-#: Cents; what is dearer is no bound.
+#: In cents; a higher price is no bound.
 _MAX_PRICE = 100_000_000
 
 _CURRENCY = r"\s*(?:[$€£]|usd|eur|dollars?|euros?|bucks)?\s*"
@@ -54,7 +54,7 @@ _ENDINGS = ("ies", "ing", "es", "ed", "s", "y", "e")
 
 
 def wish_of(question: str) -> Wish:
-    """What the question asks for."""
+    """Return what the question asks for."""
     text, low, high = _prices(fold(question))
     words = [word.replace("’", "'").removesuffix("'s") for word in _WORD.findall(text)]
     category = next((_CATEGORY_OF[word] for word in words if word in _CATEGORY_OF), Category.UNSPECIFIED)
@@ -64,7 +64,7 @@ def wish_of(question: str) -> Wish:
 
 
 def literally(question: str) -> Wish:
-    """The same, with the name of a category taken for a word like any other: "a book light"."""
+    """Return the wish if category names are taken as ordinary words: "a book light"."""
     wish = wish_of(question)
     words = [word for word in _WORD.findall(_prices(fold(question))[0]) if word in _CATEGORY_OF]
     stems = dict.fromkeys((*wish.stems, *_stems(words)))
@@ -72,7 +72,7 @@ def literally(question: str) -> Wish:
 
 
 def stem(word: str) -> str:
-    """The beginning of a folded word, without its ending, so that `batteries` and `battery` are one."""
+    """Return a folded word without its ending, so that `batteries` and `battery` have the same stem."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             word = word[: -len(ending)]
@@ -82,7 +82,7 @@ def stem(word: str) -> str:
 
 
 def stems_of(text: str) -> frozenset[str]:
-    """Those of all words of a text."""
+    """Return the stems of all words of a text."""
     return frozenset(stem(word) for word in _WORD.findall(fold(text)))
 
 
@@ -91,7 +91,7 @@ def _stems(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _prices(text: str) -> tuple[str, int, int]:
-    """The text without its prices, the lower bound and the upper one."""
+    """Return the text without its prices, the lower bound and the upper bound in cents."""
     low = high = 0
     if match := _BETWEEN.search(text):
         low, high = sorted((_cents(match[1]), _cents(match[2])))

@@ -1,8 +1,8 @@
-"""Searching the catalogue: the statements that find which products contain some text.
+"""Searches the catalogue: the statements that find which products contain some text.
 
-What is searched for is anywhere in the text, as part of a word, too. An index of trigrams finds it: FTS5's on
-SQLite (https://sqlite.org/fts5.html#the_trigram_tokenizer), pg_trgm's on PostgreSQL, which `LIKE` uses by
-itself. Fewer than three characters have no trigram: these are looked for product by product.
+The text may be anywhere, also within a word. An index of trigrams finds it: FTS5's on SQLite
+(https://sqlite.org/fts5.html#the_trigram_tokenizer), pg_trgm's on PostgreSQL, which `LIKE` uses by itself.
+Fewer than three characters have no trigram: for these the products are scanned.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from services.kit.db import Database
 from services.product.tables import product
 
-#: Characters that an index needs.
+#: The fewest characters that an index can find.
 TRIGRAM = 3
-#: Ids that one statement looks through where no index helps.
+#: The most ids that one statement scans if no index helps.
 STRIDE = 10_000
 
 _index = sa.table("product_search", sa.column("rowid", sa.Integer), sa.column("product_search", sa.Text))
@@ -37,12 +37,12 @@ def mentions(text: str) -> sa.ColumnElement[bool]:
 
 
 def narrowed(statement: sa.Select[Any], text: str, *, on_sqlite: bool) -> sa.Select[Any]:
-    """Return the statement over those products in whose name or description the index finds the text.
+    """Return the statement, restricted to products in whose name or description the index finds the text.
 
-    That is a sieve: the caller adds its conditions. On PostgreSQL these find the index by themselves.
+    That is only a filter: the caller adds its conditions. On PostgreSQL these use the index by themselves.
 
     Args:
-        text: Folded, and with enough characters for the index.
+        text: Folded text, long enough for the index.
     """
     if not on_sqlite:
         return statement
@@ -52,10 +52,10 @@ def narrowed(statement: sa.Select[Any], text: str, *, on_sqlite: bool) -> sa.Sel
 
 
 def found(texts: Sequence[str], *, every: bool) -> sa.Select[Any]:
-    """Return, on SQLite, the ids of the products for which the index finds every text, or any.
+    """Return a query, on SQLite, for the ids of the products for which the index finds every text, or any.
 
     Args:
-        texts: As of `narrowed`; here they are found in the tags, too.
+        texts: Texts as for `narrowed`. They are found in the tags, too.
     """
     query = (" AND " if every else " OR ").join(map(_phrase, texts))
     ids = sa.select(_index.c.rowid.label("id")).where(_index.c.product_search.op("MATCH")(query))
@@ -67,7 +67,7 @@ def _phrase(text: str) -> str:
 
 
 def bounded(statement: sa.Select[Any], min_price: int, max_price: int) -> sa.Select[Any]:
-    """Return the statement with bounds of the price, in cents; 0 is none."""
+    """Return the statement with bounds of the price, in cents; 0 means no bound."""
     if min_price:
         statement = statement.where(product.c.price >= min_price)
     if max_price:
@@ -76,12 +76,14 @@ def bounded(statement: sa.Select[Any], min_price: int, max_price: int) -> sa.Sel
 
 
 async def strides(db: Database) -> AsyncIterator[tuple[int, int]]:
-    """The catalogue in pieces of `STRIDE` ids, from after the first to the second of a pair."""
+    """Yield pairs that divide the catalogue into ranges of `STRIDE` ids: after the first, up to the
+    second.
+    """
     end = await db.read(lambda c: c.scalar(sa.select(sa.func.max(product.c.id)))) or 0
     for start in range(0, end, STRIDE):
         yield start, start + STRIDE
 
 
 def place(text: str, *, on_sqlite: bool) -> sa.ColumnElement[int]:
-    """Return the column to order a search by, from which it can go on: the product's id."""
+    """Return the column that orders a search, and after which it can continue: the product's id."""
     return _index.c.rowid if on_sqlite and is_indexed(text) else product.c.id

@@ -1,4 +1,4 @@
-"""The catalogue that a new shop starts with."""
+"""The catalogue of a new shop."""
 
 import tomllib
 from pathlib import Path
@@ -16,7 +16,7 @@ _FILE = Path(__file__).with_name("catalogue.toml")
 
 
 async def seed(db: Database) -> None:
-    """Fills an empty catalogue; leaves one that has products alone. Safe when two do it at once."""
+    """Fill the catalogue if it is empty. Safe when two processes do it at once."""
     now = now_us()
     rows = [{"id": i, "created_at": now, **row_of(draft, now)} for i, draft in enumerate(drafts(), 1)]
 
@@ -33,7 +33,7 @@ async def seed(db: Database) -> None:
 
 
 def drafts() -> list[Draft]:
-    """The products in `catalogue.toml`, in the order of their ids."""
+    """Return the products in `catalogue.toml`, in the order of their ids."""
     entries = tomllib.loads(_FILE.read_text(encoding="utf-8"))["product"]
     return [
         Draft(e["name"], e["description"], e["price"], e["stock"], Category[e["category"]], tuple(e["tags"]))

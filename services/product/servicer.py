@@ -1,4 +1,4 @@
-"""ProductService on the wire: protobuf to domain and back."""
+"""Implements ProductService: converts protobuf messages to the domain and back."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +21,7 @@ from services.product.warehouse import Warehouse
 
 #: Seconds for which the assistant waits for the next question.
 CHAT_PATIENCE = 300.0
-#: Who answers.
+#: The name under which the assistant answers.
 ASSISTANT = "Shop assistant"
 _KIND_NUMBERS = {
     Kind.SEED: pb.STOCK_MOVEMENT_KIND_SEED,
@@ -31,14 +31,14 @@ _KIND_NUMBERS = {
     Kind.SHIP: pb.STOCK_MOVEMENT_KIND_SHIP,
     Kind.CORRECT: pb.STOCK_MOVEMENT_KIND_CORRECT,
 }
-#: What an admin may enter.
+#: The kinds of movements that an admin may enter.
 _ADJUSTMENTS = {_KIND_NUMBERS[kind]: kind for kind in (Kind.RECEIVE, Kind.CORRECT)}
-#: A question may say which conversation it belongs to; the answer says it back.
+#: The most characters of a room id. A question may name its conversation; the answer repeats it.
 MAX_ROOM = 100
 
 
 class ProductServicer(ProductServiceServicer):
-    """Protobuf in, protobuf out.
+    """Converts protobuf messages and calls the use cases.
 
     Args:
         catalogue, warehouse, assistant: The use cases.

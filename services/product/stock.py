@@ -1,8 +1,8 @@
 """Stock, reservations and the ledger in SQLite or PostgreSQL.
 
-A product's stock is changed by conditional statements, each in one transaction with the ledger's entry for
-it. On PostgreSQL the product's row is locked from the change to the commit, so the entries of a product are
-numbered in the order of their commits.
+A product's stock is changed by conditional statements, each in one transaction with its ledger entry. On
+PostgreSQL the product's row is locked from the change to the commit, so the entries of a product are numbered
+in the order of their commits.
 """
 
 import contextlib
@@ -37,27 +37,32 @@ from services.product.domain import Reservation, ReservedItem, StockUnit, Taken
 from services.product.ledger import Adjustment, Kind, Movement
 from services.product.tables import NOT_ENTERED, SPENT, movement, product, reservation, reservation_item
 
-#: Microseconds for which a client that knows no field mask may have had a product before it sends it back.
+#: Microseconds within which a client that knows no field mask is expected to send back a product it has read.
 ECHO_WINDOW = 3600 * 1_000_000
-#: Movements that are looked through for the stock that such a client has read.
+#: The most movements that are searched for the stock that such a client has read.
 MAX_LATELY = 1000
 
 T = TypeVar("T")
 
 
 def now_us() -> int:
-    """Unix microseconds."""
+    """Return the time in Unix microseconds."""
     return time.time_ns() // 1000
 
 
 def enter(c: Connection, movements: Sequence[Movement], now: int) -> None:
-    """Adds movements to the ledger, in the transaction that changes the stock."""
+    """Add movements to the ledger, in the transaction that changes the stock.
+
+    `now` is in Unix microseconds.
+    """
     if movements:
         c.execute(insert(movement), [_row(each, now) for each in movements])
 
 
 def lately(c: Connection, product_id: int, now: int) -> set[int]:
-    """What a product's stock has been within `ECHO_WINDOW`, since it was last received or corrected."""
+    """Return the values that a product's stock has had within `ECHO_WINDOW`, since it was last received or
+    corrected.
+    """
     latest = (
         select(movement.c.stock_after, movement.c.kind, movement.c.at)
         .where(movement.c.product_id == product_id)
@@ -75,7 +80,7 @@ def lately(c: Connection, product_id: int, now: int) -> set[int]:
 
 
 class SqlStock:
-    """The port `Stock`."""
+    """Implements the port `Stock`."""
 
     def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
         self._db, self._clock = db, clock
@@ -106,7 +111,7 @@ class SqlStock:
         return rows.map(_movement)
 
     async def adopt(self) -> int:
-        """Enters into the ledger what versions without one did to reservations; how many reservations.
+        """Enter into the ledger what versions without one did to reservations. Return how many reservations.
 
         That is what was held when the ledger began, and what old replicas do in a rolling upgrade.
         """
@@ -120,10 +125,12 @@ class SqlStock:
         return await in_pieces(lambda most: self._db.write(lambda c: adopt(c, most)))
 
     async def forget(self, kept: float) -> int:
-        """Drops reservations that were released and are older than so many seconds, long after any call could
-        ask for them; how many that were."""
+        """Delete released reservations older than `kept` seconds. Return how many.
+
+        Any call that could ask for them has ended long before.
+        """
         before = self._clock() - round(kept * 1e6)
-        # What the ledger lacks is still needed to enter it.
+        # Reservations that the ledger lacks are kept until they are entered.
         old = (SPENT, reservation.c.created_at < before)
 
         def drop(c: Connection, most: int) -> int:
@@ -135,7 +142,7 @@ class SqlStock:
         return await in_pieces(lambda most: self._db.write(lambda c: drop(c, most)))
 
 
-#: One conditional statement: no other transaction can come between looking and taking.
+#: One conditional statement, so that no other transaction can come between the check and the change.
 _TAKE = (
     update(product)
     .where(product.c.id == bindparam("of_id"), product.c.stock >= bindparam("taken"))
@@ -165,7 +172,7 @@ class _Unit:
         columns = (c for c in reservation_item.c if c.name not in ("key", "position"))
         items = select(*columns).where(reservation_item.c.key == key).order_by(reservation_item.c.position)
         rows = self._c.execute(items).all()
-        # Last: where retention has dropped the reservation meanwhile, its items do not count either.
+        # Read last: if retention has deleted the reservation meanwhile, its items do not count either.
         state = self._c.execute(_STATE, {"of_key": key}).first()
         if state is None:
             return None
@@ -198,14 +205,14 @@ class _Unit:
         state = self._c.execute(_STATE.with_for_update(), {"of_key": key}).first()
         if state is None or state.released or state.entered == Kind.SHIP.value:
             return False
-        if state.entered is None:  # the ledger has to have the beginning before the end
+        if state.entered is None:  # the ledger must have the reservation before its end
             _adopt(self._c, [key], self._now)
         changes = {"released": kind is Kind.RELEASE, "entered": kind.value}
         self._c.execute(update(reservation).where(reservation.c.key == key).values(changes))
         return True
 
     def give_back(self, product_id: int, quantity: int) -> int | None:
-        # Without a cap: units must not get lost. The wire tells as many as an int32 holds.
+        # No upper bound: units must not get lost. The wire shows at most an int32.
         stock: int | None = self._c.scalar(_GIVE_BACK, {"of_id": product_id, "given": quantity})
         return stock
 
@@ -229,7 +236,7 @@ def _adjust(c: Connection, wanted: Adjustment, now: int) -> None:
 
 
 def _adjustment_key(wanted: Adjustment) -> str | None:
-    # Apart from the keys of reservations, which the ledger keeps in the same column.
+    # The prefix separates them from the keys of reservations, which are in the same column.
     return None if wanted.key is None else f"adjust/{wanted.key}"
 
 
@@ -238,7 +245,7 @@ def _adjustment(row: Row[Any], key: str | None) -> Adjustment:
 
 
 def _adopt(c: Connection, keys: Sequence[str], now: int) -> None:
-    """Enters what became of these reservations, as far as the ledger lacks it."""
+    """Enter the movements of these reservations that the ledger lacks."""
     if not keys:
         return
     lacking = reservation.c.key.in_(keys)

@@ -1,4 +1,4 @@
-"""The catalogue in SQLite or PostgreSQL. What moves its stock for orders is in `stock`."""
+"""The catalogue in SQLite or PostgreSQL. `stock` moves its stock for orders."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,7 +28,7 @@ from services.product.ledger import Kind, Movement
 from services.product.stock import enter, lately, now_us
 from services.product.tables import product
 
-#: Products read at a time by a search: the first, for whoever shows a page, and the others.
+#: The products that a search reads at a time: in the first batch, enough for a page, and in later ones.
 _FIRST, _BATCH = 100, 1000
 _COLUMNS = tuple(c for c in product.c if c.name != "search_text")
 _NAMES = tuple(c.name for c in _COLUMNS)
@@ -37,7 +37,7 @@ _BY_IDS = select(*_COLUMNS).where(product.c.id.in_(bindparam("ids", expanding=Tr
 
 
 def row_of(draft: Draft | Product, now: int) -> dict[str, Any]:
-    """The columns that a draft determines."""
+    """Return the columns that a draft determines. `now` is in Unix microseconds."""
     return {
         "name": draft.name,
         "description": draft.description,
@@ -51,7 +51,7 @@ def row_of(draft: Draft | Product, now: int) -> dict[str, Any]:
 
 
 class SqlProducts:
-    """The port `ProductStore`."""
+    """Implements the port `ProductStore`."""
 
     def __init__(self, db: Database, clock: Callable[[], int] = now_us) -> None:
         self._db, self._clock = db, clock
@@ -88,7 +88,7 @@ class SqlProducts:
             last, most = found[-1].id, _BATCH
 
     async def _scan(self, criteria: Criteria, query: str) -> AsyncIterator[Product]:
-        """A search that no index helps: each statement looks through so many ids."""
+        """Yield the matches of a search that no index helps: each statement scans `search.STRIDE` ids."""
         matching = search.bounded(_filtered(criteria.category), criteria.min_price, criteria.max_price)
         matching = matching.where(search.contains(query)) if query else matching
         matching = matching.order_by(product.c.id).limit(_FIRST)
@@ -160,7 +160,7 @@ class SqlProducts:
 
 
 def _product(row: Row[Any] | Sequence[Any]) -> Product:
-    """From a row of `_COLUMNS`, which are named as the fields."""
+    """Return the product in a row of `_COLUMNS`, which are named like the fields."""
     values = dict(zip(_NAMES, row, strict=True))
     return Product(**{**values, "tags": json.loads(values["tags"])})
 

@@ -26,7 +26,7 @@ product = Table(
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("price", BigInteger, CheckConstraint("price >= 0"), nullable=False),
-    #: What can be sold: the sum of the ledger's `stock_change`. It may be more than an int32 holds.
+    #: The stock that can be sold: the sum of the ledger's `stock_change`. It may exceed an int32.
     Column("stock", BigInteger, CheckConstraint("stock >= 0"), nullable=False),
     Column("category", Integer, nullable=False),
     #: A JSON array; text, so that a look-up needs no conversion by SQLAlchemy.
@@ -50,7 +50,7 @@ reservation = Table(
     Column("key", Text, primary_key=True),
     Column("released", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    #: The last kind of movement that the ledger has of it. NULL: it was written by a version without one.
+    #: The kind of its last movement in the ledger. NULL: written by a version without a ledger.
     Column("entered", Text),
 )
 
@@ -66,7 +66,7 @@ reservation_item = Table(
     Column("category", Integer, nullable=False),
 )
 
-#: What a movement of each kind may change: the schema refuses any other.
+#: What a movement of each kind may change; the schema enforces it.
 MOVEMENT_RULE = """
     (kind IN ('seed', 'receive') AND stock_change > 0 AND held_change = 0)
     OR (kind = 'reserve' AND stock_change < 0 AND held_change = -stock_change)
@@ -85,16 +85,16 @@ movement = Table(
     Column("kind", Text, nullable=False),
     Column("stock_change", BigInteger, nullable=False),
     Column("held_change", BigInteger, nullable=False),
-    #: NULL: entered afterwards, see `services.product.stock.SqlStock.adopt`.
+    #: NULL if it was entered afterwards, see `services.product.stock.SqlStock.adopt`.
     Column("stock_after", BigInteger),
-    #: Of the reservation or the adjustment; NULL where there is none.
+    #: The key of the reservation or the adjustment; NULL if there is none.
     Column("key", Text),
     Column("note", Text, nullable=False),
     Column("user_id", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
     CheckConstraint(MOVEMENT_RULE, name="stock_movement_rule"),
     Index("stock_movement_product", "product_id", "id"),
-    #: A reservation takes, gives back and ships a product once.
+    #: A reservation reserves, releases and ships a product once.
     Index("stock_movement_key", "key", "product_id", "kind", unique=True),
     sqlite_autoincrement=True,
 )
@@ -103,6 +103,6 @@ movement = Table(
 #: migration; saying it here would load PostgreSQL's dialect on SQLite, too.
 NOT_ENTERED = text("entered IS NULL OR (released AND entered = 'reserve')")
 
-#: Reservations that were given back, as the ledger has it. The condition of another partial index, whose text
-#: it has to be for a database to see that the index serves.
+#: Reservations whose release is in the ledger. It must be literally the condition of another partial index:
+#: otherwise a database does not use the index.
 SPENT = text("released AND entered = 'release'")

@@ -1,4 +1,4 @@
-"""Stock that orders reserve, give back and ship, and that admins receive and correct."""
+"""The use cases of stock: orders reserve, release and ship it; admins receive and correct it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +16,13 @@ MAX_NOTE = 500
 
 
 class Warehouse:
-    """Moves stock, each time once per key, whatever is sent how often in what order."""
+    """Moves stock, each time once per key, however often and in whatever order requests arrive."""
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
 
     async def reserve(self, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:
-        """Takes all the items or none. The same key again answers what it answered the first time.
+        """Reserve all the items or none. A repeated call returns the same result.
 
         Raises:
             InvalidArgument: the key or an item is malformed.
@@ -33,7 +33,7 @@ class Warehouse:
         return await self._stock.at_once(lambda unit: _reserve(unit, key, items))
 
     async def release(self, key: str) -> bool:
-        """Gives back what the key holds; whether it held anything. From then on the key is spent.
+        """Give back what the key holds. Return whether it held anything. The key cannot be used any more.
 
         Raises:
             InvalidArgument: the key is malformed.
@@ -43,7 +43,7 @@ class Warehouse:
         return await self._stock.at_once(lambda unit: _release(unit, key))
 
     async def ship(self, key: str) -> bool:
-        """Notes that what the key holds has left; whether that was not noted before.
+        """Record that what the key holds has left. Return whether that was not recorded before.
 
         Raises:
             InvalidArgument: the key is malformed.
@@ -57,9 +57,10 @@ class Warehouse:
     async def adjust(
         self, actor: Actor, product_id: int, change: int, kind: Kind, note: str, key: str
     ) -> None:
-        """Adds goods that came in (RECEIVE) or corrects the count (CORRECT), once per key.
+        """Add received goods (RECEIVE) or correct the count (CORRECT), once per key.
 
         Raises:
+            Unauthenticated, PermissionDenied: the actor is not an admin.
             InvalidArgument: an argument is malformed.
             NotFound: there is no such product.
             FailedPrecondition: STOCK_OUT_OF_RANGE; KEY_REUSED.
@@ -78,7 +79,10 @@ class Warehouse:
     async def movements(
         self, actor: Actor, product_id: int, listing: Listing, wanted: Paged
     ) -> Slice[Movement]:
-        """A page of a product's ledger, newest first."""
+        """Return a page of a product's ledger, the newest first.
+
+        Raises Unauthenticated or PermissionDenied.
+        """
         actor.require_admin()
         with checking() as check:
             check.id("product_id", product_id)
@@ -88,7 +92,7 @@ class Warehouse:
 
 def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[ReservedItem, ...]:
     while not unit.claim(key, released=False):
-        # None: it had been released long ago, and retention dropped it after the claim.
+        # If None, it had been released long ago, and retention deleted it after the claim: try again.
         if (found := unit.find(key)) is not None:
             return _repeated(found, items)
     wanted = ledger.totals((item.product_id, item.quantity) for item in items)
@@ -100,7 +104,7 @@ def _reserve(unit: StockUnit, key: str, items: Sequence[StockItem]) -> tuple[Res
 
 
 def _release(unit: StockUnit, key: str) -> bool:
-    # Claiming first, because it waits for a reservation that is being made right now.
+    # Claim first, because that waits for a transaction that is creating the reservation.
     if unit.claim(key, released=True) or not unit.close(key, Kind.RELEASE):
         return False
     for product_id, quantity in _held(unit, key).items():
