@@ -1,1 +1,1 @@
-"""The server's half of the mesh: the server, the wrapping of handlers, streams, ports, drain."""
+"""The server side of the mesh: the server, the wrapping of handlers, streams, ports, drain."""

@@ -1,13 +1,13 @@
-"""The accept loop of a grpc.aio server: no request can end it, and its end is noticed.
+"""Keeps the accept loop of a grpc.aio server alive whatever a request holds, and detects its end.
 
 grpc.aio accepts all calls of a server in one task. That task decodes the `:path` of a request, which may
-hold any bytes, as strict UTF-8; the error of a path that is not UTF-8 ends the task, and with it the server.
-There is no hook before that decoding: neither an interceptor, nor a handler, nor a channel argument sees such
-a request earlier. What is left is Python's registry of codec error handlers. The handler here answers
-U+FFFD when an accept loop decodes, and does what `strict` always does anywhere else.
+hold any bytes, as strict UTF-8. A path that is not UTF-8 raises an error that ends the task, and with it the
+server. There is no hook before that decoding: no interceptor, handler or channel argument sees such a request
+earlier. The only place left is Python's registry of codec error handlers. The handler here returns U+FFFD
+when an accept loop decodes, and behaves as `strict` does anywhere else.
 
 It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends.
-`tests/integration/test_hostile_requests.py` fails if a version of grpcio does it in another way.
+`tests/integration/test_hostile_requests.py` fails with a version of grpcio that works in another way.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from typing import Any
 
 import grpc
 
-#: What stands in a decoded path for bytes that are not UTF-8. No method has it in its name.
+#: The replacement, in a decoded path, of bytes that are not UTF-8. No method has it in its name.
 REPLACEMENT = "\ufffd"
 
 _accept_loops: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
 
 class AcceptLoopEndedError(Exception):
-    """The accept loop of a server has ended although nobody stopped the server."""
+    """Raised if the accept loop of a server has ended although nobody stopped the server."""
 
 
 class Accepting:
-    """The accept loop of one server, from its start to its end.
+    """Starts the accept loop of one server and watches for its end.
 
     Args:
         what: Names the server in errors, such as "the mesh port".
@@ -41,14 +41,14 @@ class Accepting:
         self._what, self._on_ended = what, on_ended
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
-        #: To be set before the server is stopped.
+        #: Whether the server is being stopped. Set it before stopping the server.
         self.stopping = False
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Start a server whose accept loop survives a `:path` that is not UTF-8.
 
         Args:
-            server: Not started yet; its ports have been added.
+            server: A server with its ports added, not started yet.
 
         Raises:
             RuntimeError: This version of grpcio starts its accept loop in another way.
@@ -82,9 +82,9 @@ class Accepting:
 
 @types.coroutine
 def _run(coroutine: Any) -> Generator[Any, Any, set[asyncio.Task[Any]]]:
-    """Run a coroutine; return the tasks that it created before it first suspended.
+    """Run a coroutine, and return the tasks that it created before it first suspended.
 
-    No other task runs in between, so they are this coroutine's own.
+    No other task runs until then, so the coroutine itself created them.
     """
     before = asyncio.all_tasks()
     steps = coroutine.__await__()

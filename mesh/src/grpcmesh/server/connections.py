@@ -1,8 +1,8 @@
-"""The connections of the mesh port whose handshake is done, found without holding up the event loop.
+"""Finds the connections of the mesh port whose handshake has succeeded, without blocking the event loop.
 
-The operating system knows which TCP connections there are; which of them came out of a handshake, only
-channelz knows. Its sockets have growing ids, so each look asks for those beyond the last id: what it costs
-goes by new connections. Without grpcio-channelz a connection counts as soon as it is open.
+The operating system knows the TCP connections, but only channelz knows which of them completed a handshake.
+Ids of channelz sockets grow, so each look asks only for sockets beyond the last id: its cost depends on the
+number of new connections. Without grpcio-channelz, a connection counts as soon as it is open.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from typing import Any
 from grpcmesh.server import sockets
 from grpcmesh.server.sockets import Peer
 
-#: Sockets asked for at a time: the event loop waits for one such question at most.
+#: Sockets per request to channelz. It bounds the time for which one request can hold up the event loop.
 _PAGE = 50
 
 
 class MeshConnections:
-    """Follows the connections of one server of this process.
+    """Finds the connections of one server of this process.
 
     Args:
-        port: That it listens on.
-        server_id: Its id in channelz; None where that is not to be had.
+        port: The port that the server listens on.
+        server_id: The server's id in channelz; None without channelz.
     """
 
     def __init__(self, port: int, server_id: int | None) -> None:
@@ -30,11 +30,11 @@ class MeshConnections:
         self._made: dict[Peer, str] = {}
 
     async def peers(self) -> frozenset[str]:
-        """Return who is connected now, as `context.peer()` names them."""
+        """Return the peers that are connected now, in the form of `context.peer()`."""
         return await asyncio.to_thread(self.look)
 
     def look(self) -> frozenset[str]:
-        """Return who is connected now. Blocks: about 5 us a connection, and 20 us a new one."""
+        """Return the peers that are connected now. Blocks: about 5 µs per connection, 20 µs per new one."""
         if self._server_id is None:
             return frozenset(map(str, sockets.peers(self._port)))
         self._made |= self._new(self._server_id)
@@ -53,7 +53,7 @@ class MeshConnections:
 
 
 def server_ids() -> frozenset[int]:
-    """Return the channelz ids of the servers of this process; none where channelz is not installed."""
+    """Return the channelz ids of the servers of this process; empty if channelz is not installed."""
     channelz = _channelz()
     if channelz is None:
         return frozenset()

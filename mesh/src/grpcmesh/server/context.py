@@ -1,8 +1,9 @@
-"""What a servicer gets as its context: grpc's own, without the ways to leave a call without an answer.
+"""The context of a servicer: grpc's own, with checks so that each call is answered.
 
-grpc.aio answers a call with nothing at all, so that its caller waits for its deadline, where details or
-trailing metadata cannot be encoded, or where `abort` is called with OK. Here each of these raises in the
-servicer, before grpc sees it, and the caller is told INTERNAL.
+If details or trailing metadata cannot be encoded, or `abort` is called with OK, grpc.aio sends no answer at
+all, and the caller waits until its deadline. Here bad metadata and `abort` with OK raise in the servicer
+before grpc sees them, and the caller gets INTERNAL. Characters of details that cannot be encoded are
+replaced.
 """
 
 import re
@@ -20,7 +21,7 @@ _VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 
 
 class Context:
-    """The context of a call with one response; passes on everything that it does not check."""
+    """The context of a call with one response. It delegates to grpc's context what it does not check."""
 
     __slots__ = ("_context", "call")
 
@@ -45,7 +46,7 @@ class Context:
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
-        """As grpc's. Raises ValueError for OK, which is no reason to abort, and for metadata as above."""
+        """Behave as grpc's method. Raises ValueError for OK, and for metadata that cannot be sent."""
         if code is grpc.StatusCode.OK:
             raise ValueError("a call cannot be aborted with OK")
         await self._context.abort(code, encodable(details), checked(trailing_metadata))
@@ -57,7 +58,7 @@ class Context:
 
 
 def checked(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
-    """Return metadata that gRPC can send.
+    """Return the metadata as a tuple, after checking that gRPC can send it.
 
     Raises:
         ValueError: A key or a value is not of the form that the gRPC protocol allows.
@@ -70,7 +71,7 @@ def checked(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def encodable(text: str) -> str:
-    """Return a text with everything replaced that UTF-8 cannot encode."""
+    """Return a text in which characters that UTF-8 cannot encode are replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

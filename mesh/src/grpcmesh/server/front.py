@@ -1,8 +1,8 @@
-"""The accept loop of the plaintext health port: anybody may connect, so each address gets its share.
+"""A proxy in front of the plaintext health port. Anybody may connect, so each address has limits.
 
-gRPC knows limits per port and per connection, but none per peer, and accepts a frame that costs it work as
-fast as it comes. A probe needs one connection and about 300 bytes. So connections are accepted here, and what
-they send is passed on to grpc, which listens on a socket of this process alone.
+gRPC has limits per port and per connection, but none per peer, and no limit on the rate of frames. A probe
+needs one connection and about 300 bytes. So connections are accepted here, and their bytes are forwarded to
+grpc, which listens on a socket that only this process uses.
 """
 
 import asyncio
@@ -19,50 +19,51 @@ from grpcmesh.clock import Clock
 from grpcmesh.config import HealthConfig
 from grpcmesh.rates import PeerRates
 
-#: Bytes that a connection may send whatever its address has sent before: enough for one probe, so that a
-#: probe gets through beside a flood from the same address. They are read in pieces of this size, too.
+#: Bytes that a connection may always send, whatever its address has sent before. They suffice for one probe,
+#: so that a probe succeeds beside a flood from the same address. It is also the size of the read buffer.
 FREE = 512
-#: Connections per second, and at once, that an address may open.
+#: Connections that an address may open: per second, and in a burst.
 CONNECTS, CONNECTS_BURST = 100, 200
-#: Bytes that an address may send at once, beyond its rate.
+#: Bytes that an address may send in a burst, beyond its rate.
 BURST = 64 * 1024
 #: Seconds that a connection may be open without having sent anything.
 SILENCE = 5.0
 _ABSTRACT = platform.system() == "Linux"
-#: Bytes that wait for a peer that does not read, and for grpc.
+#: The most bytes buffered for a peer that does not read, or for grpc, before reading from the other side
+#: pauses.
 BUFFER = 64 * 1024
 
 
 class Front:
-    """Accepts connections, and passes on what they send within the bounds of their address.
+    """Accepts connections, and forwards their bytes to grpc within the limits of their address.
 
     Args:
-        config: The bounds.
-        listening: Bound and listening.
+        config: The limits.
+        listening: A socket that is bound and listens.
         clock: Monotonic seconds.
     """
 
     def __init__(self, config: HealthConfig, listening: socket.socket, clock: Clock) -> None:
         self._config, self._listening = config, listening
         self._directory = contextlib.ExitStack()
-        #: Where grpc listens, as an address of grpc.
+        #: The address that grpc listens on, in grpc's form.
         self.target, self._path = self._inner()
         self.rates = PeerRates(config.bytes_per_second, BURST, clock)
         self._connects = PeerRates(CONNECTS, CONNECTS_BURST, clock)
         self.tasks: set[asyncio.Task[None]] = set()
-        #: The connections of each address, the oldest first.
+        #: The open connections of each address, the oldest first.
         self._open: dict[str, dict[Inbound, None]] = {}
         self._server: asyncio.Server | None = None
-        #: Connections that were closed because there were too many.
+        #: Number of connections that were closed because there were too many.
         self.refused = 0
 
     async def start(self) -> None:
-        """Accept connections. grpc listens already."""
+        """Begin to accept connections. grpc has to listen already."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Inbound(self), sock=self._listening)
 
     async def aclose(self) -> None:
-        """Accept no more, and close what is open."""
+        """Stop accepting connections, and close the open ones."""
         if self._server is not None:
             self._server.close()
         for connections in list(self._open.values()):
@@ -73,7 +74,7 @@ class Front:
         self._directory.close()
 
     def enter(self, connection: "Inbound") -> bool:
-        """Take a new connection in; return False if there is no room for it."""
+        """Register a new connection. Return False if there is no room for it."""
         if not self._connects.take(connection.host):
             self.refused += 1
             return False
@@ -88,14 +89,14 @@ class Front:
         return True
 
     def leave(self, connection: "Inbound") -> None:
-        """Forget a connection that is closed."""
+        """Remove a connection that is closed."""
         own = self._open.get(connection.host, {})
         own.pop(connection, None)
         if not own:
             self._open.pop(connection.host, None)
 
     def connect(self) -> socket.socket:
-        """Return a connection to grpc. Raises OSError."""
+        """Return a socket connected to grpc. Raises OSError if grpc accepts no connection."""
         inner = socket.socket(socket.AF_UNIX)
         try:
             inner.setblocking(False)
@@ -114,7 +115,7 @@ class Front:
 
 
 class Half(asyncio.BaseProtocol):
-    """One side of a connection: what it receives goes to the other side, which may ask it to pause."""
+    """One side of a connection. It forwards what it receives to the other side, which may pause it."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -126,7 +127,7 @@ class Half(asyncio.BaseProtocol):
         transport.set_write_buffer_limits(high=BUFFER)
 
     def forward(self, data: bytes) -> None:
-        """Send to the other side."""
+        """Send bytes to the other side."""
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
 
@@ -144,32 +145,32 @@ class Half(asyncio.BaseProtocol):
             other.close()
 
     def close(self) -> None:
-        """Close once what has been written is sent."""
+        """Close the connection once the data written so far has been sent."""
         if self.transport is not None:
             self.transport.close()
 
     def hold(self, reason: str) -> None:
-        """Read no more while there is a reason."""
+        """Add a reason to pause reading."""
         self._holds.add(reason)
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def release(self, reason: str) -> None:
-        """Drop a reason."""
+        """Remove a reason to pause. Reading resumes when there is none left."""
         self._holds.discard(reason)
         if not self._holds and self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
 
 class Outbound(Half, asyncio.Protocol):
-    """The side of grpc."""
+    """The connection to grpc."""
 
     def data_received(self, data: bytes) -> None:
         self.forward(data)
 
 
 class Inbound(Half, asyncio.BufferedProtocol):
-    """The side of the peer: it reads a little at a time."""
+    """The connection of the peer. It reads at most `FREE` bytes at a time, and enforces the limits."""
 
     def __init__(self, front: Front) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class Inbound(Half, asyncio.BufferedProtocol):
             self._timer.cancel()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once, without sending buffered data."""
         self.front.leave(self)
         if self.transport is not None:
             self.transport.abort()

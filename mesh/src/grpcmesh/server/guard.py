@@ -1,4 +1,4 @@
-"""Connections that are closed: those beyond a peer's share, and those whose calls come to nothing."""
+"""Closes connections beyond a peer's share, and connections of peers that make many wasted calls."""
 
 import asyncio
 import logging
@@ -15,12 +15,11 @@ from grpcmesh.rates import PeerRates
 from grpcmesh.server import sockets
 from grpcmesh.server.sockets import Peer
 
-#: Seconds from one look at the connections to the next, and how long requests to close gather.
+#: Seconds between two looks at the connections, and seconds for which requests to close are collected.
 LOOK, GATHER = 1.0, 0.02
-#: File descriptors among which one is found in less than a millisecond.
+#: Up to this many open file descriptors, a connection is found in less than a millisecond.
 FEW = 250
-
-#: Codes of calls that come to nothing through their caller.
+#: Codes of wasted calls: those that failed because of their caller.
 _WASTED = frozenset(
     {grpc.StatusCode.CANCELLED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
 )
@@ -29,14 +28,15 @@ _log = logging.getLogger(__name__)
 
 
 class WastedCalls(ServerLayer):
-    """Closes the connection of a peer that makes many calls which come to nothing.
+    """Closes the connection of a peer that makes many wasted calls.
 
-    A peer is a workload at an IP address. Accepting a call costs the event loop more than refusing it, so
-    refusing alone does not protect other peers.
+    A call is wasted if it ends with CANCELLED, PERMISSION_DENIED or UNAUTHENTICATED, or if it fails and its
+    method is unknown or one of the mesh's own. A peer is a workload at an IP address. Accepting a call costs
+    the event loop more than refusing it, so refusing alone does not protect other peers.
 
     Args:
-        rate: Wasted calls per second of a peer that are borne.
-        burst: How many at once.
+        rate: Wasted calls per second that a peer may make.
+        burst: Wasted calls that a peer may make in a burst.
         clock: Monotonic seconds.
     """
 
@@ -67,21 +67,26 @@ class ConnectionGuard:
     """Closes connections of one port.
 
     Args:
-        per_peer: Connections that one IP address may have; 0: any number.
-        port: Known once the server listens.
+        per_peer: Connections that one IP address may have; 0 sets no limit.
+        port: Returns the port, which is known once the server listens.
     """
 
     def __init__(self, per_peer: int, port: Callable[[], int]) -> None:
         self._per_peer, self._port = per_peer, port
         self._closing: dict[Peer, str] = {}
         self._wake = asyncio.Event()
-        #: In the order in which they were first seen.
+        #: The open connections, in the order in which they were first seen.
         self._seen: dict[Peer, None] = {}
         self._closed = Counter({"wasted_calls": 0, "too_many": 0})
         self._logs = PeerRates(1.0, 5.0)
 
     def close(self, peer: str, reason: str) -> None:
-        """Close the connection of a peer, as `context.peer()` names it, within some milliseconds."""
+        """Close the connection of a peer within some milliseconds.
+
+        Args:
+            peer: The peer in the form of `context.peer()`.
+            reason: A label of `mesh_connections_closed_total`.
+        """
         found = Peer.parse(peer)
         if found is None:
             return
@@ -93,7 +98,7 @@ class ConnectionGuard:
         self._wake.set()
 
     async def run(self) -> None:
-        """Close what is to be closed, until cancelled."""
+        """Close connections beyond a peer's share and those passed to `close`, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(LOOK):
@@ -105,7 +110,7 @@ class ConnectionGuard:
             await self._round()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield how many were closed, by reason."""
+        """Yield the number of closed connections, by reason."""
         text = "Connections that the server closed, by reason."
         family = CounterMetricFamily("mesh_connections_closed", text, labels=["reason"])
         for reason, count in self._closed.items():
@@ -136,7 +141,7 @@ class ConnectionGuard:
 
 
 def excess(peers: Iterable[Peer], allowed: int) -> list[Peer]:
-    """Return the connections beyond those that each IP address may have; the first ones stay."""
+    """Return the connections beyond the number that each IP address may have. The first ones stay."""
     count, beyond = Counter[str](), []
     for peer in peers:
         count[peer.host] += 1

@@ -1,4 +1,4 @@
-"""The methods of a server, each wrapped once, however generated code registers it."""
+"""Holds the methods of a server, each wrapped once, whichever way generated code registers it."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 else:
     Handler = Any
 
-#: What a call counts as whose method this server does not have: callers cannot invent labels.
+#: The method that calls of unknown methods count as, so that callers cannot create metric labels.
 UNKNOWN_METHOD = Method("/unknown/unknown", "unknown", "unknown", Kind.BIDI_STREAM)
 
-#: Wrapped handlers remembered that generic handlers found. A caller chooses the path, and with a generic
-#: handler that takes all paths it would choose how much is remembered.
+#: The most cached wrapped handlers that generic handlers have returned. It is bounded because a caller
+#: chooses the path, and a generic handler may accept any path.
 MOST_FOUND = 512
 
 _log = logging.getLogger(__name__)
 
 
 class _Registered(NamedTuple):
-    """A handler as it was added."""
+    """A handler as it was registered, before it is wrapped."""
 
     method: Method
     handler: Handler
@@ -39,11 +39,11 @@ class _Registered(NamedTuple):
 class Handlers(grpc.GenericRpcHandler):
     """Finds the wrapped handler of a call.
 
-    What a call is for (`Purpose`) depends on who registered the handler that serves it: services of the mesh
-    come through `registrar`, everything else is the application's, whatever its path says.
+    The purpose of a call (`Purpose`) depends on who registered its handler. Services of the mesh are
+    registered through `registrar`. All others are the application's, whatever their path.
 
     Args:
-        streams: Where streams are entered while they run.
+        streams: A set that holds each stream while it runs.
     """
 
     def __init__(self, streams: set[Stream]) -> None:
@@ -60,7 +60,7 @@ class Handlers(grpc.GenericRpcHandler):
         self.services: dict[Purpose, set[str]] = {purpose: set() for purpose in Purpose}
 
     def registrar(self, purpose: Purpose) -> "Registrar":
-        """Return what services of a purpose are added to."""
+        """Return an object to which services of a purpose can be added."""
         return Registrar(self, purpose)
 
     def methods(self, purpose: Purpose | None = None) -> list[Method]:
@@ -68,10 +68,10 @@ class Handlers(grpc.GenericRpcHandler):
         return [r.method for r in self._registered.values() if purpose in (None, r.purpose)]
 
     def add(self, purpose: Purpose, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Add a service's methods. Those of the mesh take the place of the application's of the same path.
+        """Add a service's methods. A method of the mesh replaces one of the application with the same path.
 
         Raises:
-            TypeError: one of them is not `async def`.
+            TypeError: One of the methods is not `async def`.
         """
         self.services[purpose].add(service)
         for name, handler in handlers.items():
@@ -90,11 +90,12 @@ class Handlers(grpc.GenericRpcHandler):
     def seal(
         self, stacks: Mapping[Purpose, Stack], interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     ) -> None:
-        """Wrap what has been added: from now on calls are served.
+        """Wrap the handlers that have been added. Call it once, before calls are served.
 
         Args:
-            stacks: The layers that calls of each purpose run through.
-            interceptors: Run inside the layers, around calls of the application.
+            stacks: The stack of layers for calls of each purpose.
+            interceptors: Interceptors of grpc.aio. They run inside the layers, around the application's
+                calls.
         """
         self._stacks, self._interceptors = stacks, interceptors
         for path, (method, handler, purpose) in self._registered.items():
@@ -104,11 +105,11 @@ class Handlers(grpc.GenericRpcHandler):
         self._broken = self._answering(_lookup_failed)
 
     def add_bare(self, path: str, handler: Handler) -> None:
-        """Serve a method of the mesh itself outside of all layers, once this has been sealed."""
+        """Serve a method of the mesh itself outside all layers. Only after `seal`."""
         self._wrapped[path] = handler
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Return the wrapped handler; that of an unknown method answers UNIMPLEMENTED."""
+        """Return the wrapped handler of a call. For an unknown method it answers UNIMPLEMENTED."""
         method: Any = handler_call_details.method
         path: str = method if isinstance(method, str) else method.decode(errors="replace")
         return self._wrapped.get(path) or self._search(path, handler_call_details)
@@ -147,7 +148,7 @@ class Handlers(grpc.GenericRpcHandler):
 
 
 class Registrar:
-    """What generated code adds servicers of one purpose to: the two methods of a server that it calls."""
+    """Registers servicers of one purpose. It has the two methods of a server that generated code calls."""
 
     def __init__(self, handlers: Handlers, purpose: Purpose) -> None:
         self._handlers, self._purpose = handlers, purpose
@@ -164,7 +165,7 @@ class Registrar:
 
 
 def _well_formed(path: str) -> bool:
-    """Return whether a path is `/service/method`, as the gRPC protocol has it."""
+    """Return whether a path has the form `/service/method` of the gRPC protocol."""
     service, _, name = path[1:].rpartition("/")
     return path[:1] == "/" and bool(service and name) and "//" not in path and REPLACEMENT not in path
 

@@ -1,7 +1,7 @@
-"""Server interceptors of grpc.aio, run inside the layers: after authorization and admission.
+"""Runs server interceptors of grpc.aio inside the layers, after authorization and admission.
 
 grpc.aio itself runs interceptors before it looks for a handler, and so before any layer. Here they are part
-of the handler: for each call they are asked for a handler, and what they return serves the call.
+of the handler: each call asks them for a handler, and the handler that they return serves the call.
 """
 
 import functools
@@ -20,7 +20,7 @@ _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
 class Details(NamedTuple):
-    """What an interceptor is told of a call, as `grpc.HandlerCallDetails`."""
+    """The details of a call that an interceptor sees. It has the fields of `grpc.HandlerCallDetails`."""
 
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...]
@@ -32,10 +32,10 @@ def intercepted(
     """Return a handler of raw messages that asks the interceptors before each call.
 
     Args:
-        handler: What the innermost continuation returns.
-        method: Which one, of which kind.
-        interceptors: Outermost first. Each may return the handler of its continuation, one that wraps it, or
-            one of its own, of whatever kind; with no handler at all the call is UNIMPLEMENTED.
+        handler: The handler that the innermost continuation returns.
+        method: The method that it serves.
+        interceptors: Outermost first. Each may return the handler of its continuation, a wrapper of it, or
+            another handler of any kind. If it returns None, the call ends with UNIMPLEMENTED.
     """
 
     async def lookup(details: grpc.HandlerCallDetails) -> Any:
@@ -95,7 +95,7 @@ def _checked(handler: Any, method: Method) -> tuple[Kind, Any]:
 
 
 async def _request(handler: Any, kind: Kind, method: Method, request: Any) -> Any:
-    """Return the request as the handler expects it, whatever the method's own kind is."""
+    """Return the request in the form that the handler expects, whatever the method's own kind."""
     parse = parser(handler)
     if kind.request_streaming:
         raw = request if method.kind.request_streaming else _single(request)
@@ -117,7 +117,7 @@ async def _parsed(raw: AsyncIterator[bytes], parse: Callable[[bytes], Any]) -> A
 
 
 class _Messages:
-    """The context for a handler with its own messages, over one that carries bytes."""
+    """The context for a handler with its own message types, over a context that carries bytes."""
 
     def __init__(self, handler: Any, context: Any) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""Reflection and channelz, where they are wanted and installed (`pip install grpcmesh[reflection]`)."""
+"""Adds reflection and channelz, if switched on and installed (`pip install grpcmesh[reflection]`)."""
 
 import importlib
 import logging
@@ -12,12 +12,12 @@ _log = logging.getLogger(__name__)
 
 
 def register(config: ServerConfig, services: Callable[[], Iterable[str]], server: Registrar) -> None:
-    """Add the services that are switched on; one whose package is missing is left out, with a line of log.
+    """Add the services that are switched on. If the package of one is missing, log that and leave it out.
 
     Args:
-        config: What is switched on.
-        services: Gives the full names of the services that have been added.
-        server: Takes the services.
+        config: Says which services are switched on.
+        services: Returns the full names of the services that have been added.
+        server: The server to add them to.
     """
     if config.channelz:
         _try(_add_channelz, "channelz", server)

@@ -1,4 +1,4 @@
-"""Channel arguments of the two ports."""
+"""Channel arguments of the mesh port and the health port, and the limits of file descriptors."""
 
 import resource
 
@@ -6,13 +6,12 @@ from grpcmesh.config import ServerConfig
 
 Options = tuple[tuple[str, int | str], ...]
 
-#: File descriptors that connections of peers leave to everything else: databases, channels, files, DNS.
+#: File descriptors reserved for everything but connections of peers: databases, channels, files, DNS.
 RESERVED_FILES = 256
 
-#: What a request without a bound of its size is reckoned with.
+#: The size in bytes that a request is assumed to have if the settings do not bound it.
 UNBOUNDED_MESSAGE = 4 * 1024 * 1024
-
-#: Of every server.
+#: Arguments of every server.
 COMMON: Options = (
     ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server behind it
     ("grpc.http2.max_ping_strikes", 0),  # or long calls of clients with keepalive die of too_many_pings
@@ -25,8 +24,8 @@ def mesh_port(config: ServerConfig, files: int) -> Options:
     """Return the channel arguments of the mesh port.
 
     Args:
-        config: `config.options` goes before everything else.
-        files: The limit of file descriptors.
+        config: Settings of the server. Its `options` override all other arguments.
+        files: The limit of file descriptors of the process.
     """
     arguments: dict[str, int | str] = {
         **dict(COMMON),
@@ -54,17 +53,17 @@ def mesh_port(config: ServerConfig, files: int) -> Options:
 
 
 def message_bytes(config: ServerConfig) -> int:
-    """Return the bytes that one request may have, where there is a bound."""
+    """Return the most bytes of one request, or `UNBOUNDED_MESSAGE` if the settings do not bound it."""
     return config.max_receive_message if config.max_receive_message >= 0 else UNBOUNDED_MESSAGE
 
 
 def max_connections(config: ServerConfig, files: int) -> int:
-    """Return how many connections the mesh port takes: never so many that file descriptors run out."""
+    """Return how many connections the mesh port accepts, so that file descriptors do not run out."""
     room = max(files - RESERVED_FILES, files // 2)
     return min(config.max_connections, room) if config.max_connections else room
 
 
-#: Of the plaintext health port, behind its own accept loop (`grpcmesh.server.front`).
+#: Arguments of the plaintext health port, which is behind a proxy (`grpcmesh.server.front`).
 HEALTH_PORT: Options = (
     *COMMON,
     ("grpc.max_concurrent_streams", 8),
@@ -82,7 +81,7 @@ def file_limit() -> int:
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of file descriptors to the hard one, for the owner of a process."""
+    """Raise the soft limit of file descriptors to the hard limit. Only for the owner of the process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

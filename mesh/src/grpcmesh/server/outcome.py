@@ -1,4 +1,4 @@
-"""How a served call that failed has ended: what its caller is told, and under which code it counts."""
+"""Decides which error a failed call sends to its caller, and under which code it counts."""
 
 import asyncio
 import time
@@ -12,8 +12,9 @@ from grpcmesh.call import ServerCall
 from grpcmesh.errors import DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from grpcmesh.server.streams import Stream
 
-#: A call that the servicer made and that failed -> what its own caller is told. Anything else is
-#: INTERNAL: NOT_FOUND, say, speaks of a thing that our caller never named. Details are not passed on.
+#: Maps the code of a failed call that the servicer made to the error that its own caller gets. Other codes
+#: become INTERNAL: NOT_FOUND, for example, is about a thing that our caller never named. Details are not
+#: passed on.
 DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
     grpc.StatusCode.UNAVAILABLE: lambda: Unavailable("a service needed for this is unavailable"),
     grpc.StatusCode.CANCELLED: lambda: Unavailable("a service needed for this went away"),
@@ -23,16 +24,17 @@ DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
     ),
 }
 
-#: Caller and server reckon the deadline apart: a cancellation this close to it is the deadline's.
+#: Seconds. Caller and server compute the deadline separately, so a cancellation at most this long before the
+#: deadline counts as caused by it.
 _DEADLINE_TOLERANCE = 0.02
 
 
 class Unimplemented(MeshError):  # noqa: N818 - named as those of grpcmesh.errors
-    """The method is in the contract and not in this server."""
+    """Raised if a method is in the contract but not implemented by this server."""
 
 
 def translate(error: BaseException, stream: Stream | None) -> BaseException:
-    """Return what the caller is told instead of what was raised."""
+    """Return the error that the caller gets in place of the one that was raised."""
     if isinstance(error, asyncio.CancelledError):
         if stream is not None and stream.ending:
             return stream.leaving()
@@ -45,7 +47,7 @@ def translate(error: BaseException, stream: Stream | None) -> BaseException:
 
 
 def told(call: ServerCall, error: BaseException) -> bool:
-    """Return whether the caller has been told of an error, or nobody is left to tell."""
+    """Return whether the caller has got the error already, or has gone."""
     if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
         return bool(call.context.done())
     return isinstance(error, asyncio.CancelledError | grpc.aio.BaseError)
@@ -64,7 +66,7 @@ def code_of(call: ServerCall, error: BaseException) -> grpc.StatusCode:
 
 
 def code_set(context: Any) -> grpc.StatusCode:
-    """Return the code that a servicer has set; grpc sends what is none as UNKNOWN."""
+    """Return the code that a servicer has set. An invalid one counts as UNKNOWN, which grpc sends for it."""
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code

@@ -1,4 +1,4 @@
-"""The ports of a process: opened so that a taken one is an error that says why; and that for probes."""
+"""Opens the ports of a process, with errors that say why one cannot be opened. Serves the health port."""
 
 import socket
 from collections.abc import Iterable
@@ -23,15 +23,15 @@ from grpcmesh.server.streams import Stream
 
 
 class StartError(Exception):
-    """The process cannot start; the message is one line."""
+    """Raised if the process cannot start. The message is one line."""
 
 
 class HealthPort:
-    """The plaintext port for probes: health, and nothing else.
+    """The plaintext port for probes. It serves health and nothing else.
 
     Args:
-        config: Where it listens.
-        health: Shared with the mesh server.
+        config: Address and limits.
+        health: The health servicer, shared with the mesh server.
     """
 
     def __init__(self, config: HealthConfig, health: HealthServicer) -> None:
@@ -43,11 +43,11 @@ class HealthPort:
         self._accepting = accept.Accepting("the health port", health.leave)
 
     async def accept_loop_ended(self) -> None:
-        """Wait until the port is stopped. Raises `AcceptLoopEndedError` if it has ended in another way."""
+        """Wait until the port is stopped. Raises AcceptLoopEndedError if it has ended without `stop`."""
         await self._accepting.wait()
 
     async def start(self) -> None:
-        """Listens. Raises StartError."""
+        """Begin to listen. Raises StartError if the address cannot be listened on."""
         handlers = Handlers(self._streams)
         own: Any = handlers.registrar(Purpose.MESH)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
@@ -62,13 +62,13 @@ class HealthPort:
         await self._front.start()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield how many connections were refused."""
+        """Yield the number of refused connections."""
         text = "Connections to the plaintext health port that were closed because there were too many."
         refused = self._front.refused if self._front else 0
         yield CounterMetricFamily("mesh_health_port_refused", text, value=refused)
 
     async def stop(self) -> None:
-        """Stops it; watchers are told to go."""
+        """Stop the port. Health watches get an error that tells them to resume elsewhere."""
         for stream in list(self._streams):
             stream.interrupt()
         self._accepting.stopping = True
@@ -79,10 +79,15 @@ class HealthPort:
 
 
 def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None) -> int:
-    """Opens a port; returns it.
+    """Open a port of a server, and return its number.
+
+    Args:
+        server: The server.
+        address: Host and port; port 0 takes a free one.
+        identity: Our certificates. If None, the port is plaintext.
 
     Raises:
-        StartError: with the address and the reason.
+        StartError: The address cannot be listened on. The message holds the address and the reason.
     """
     bind(address).close()  # grpc does not say why it cannot listen; a socket does
     try:
@@ -94,7 +99,11 @@ def listen(server: grpc.aio.Server, address: str, identity: IdentityStore | None
 
 
 def bind(address: str) -> socket.socket:
-    """Return a socket that listens on an address. Raises StartError, with the address and the reason."""
+    """Return a socket that listens on an address.
+
+    Raises:
+        StartError: The address cannot be listened on. The message holds the address and the reason.
+    """
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(

@@ -1,8 +1,8 @@
-"""How long calls queue in this process before their handlers run: found out by calling itself.
+"""Measures how long calls queue in this process before their handlers run, by calling itself.
 
-A server whose handlers burn CPU has its queue in C-core, before its port's calls are seen. The mesh's own
-clients tell the timeout of a call, from which its age follows; for the calls of others a probe goes the same
-way as they do: through the port, TLS and the accept loop, to a handler that does nothing.
+A server whose handlers use much CPU has its queue in C-core, before Python sees the calls. Clients of the
+mesh send the timeout of a call, from which its age follows. For calls of other clients, a probe takes the
+same path as they do: through the port, TLS and the accept loop, to a handler that does nothing.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from grpcmesh.serving import QueueWatcher
 from grpcmesh.tasks import Tasks
 
 PATH = "/mesh.Probe/Probe"
-#: Seconds between two probes, the probes that may queue at a time, and seconds after which one is given up.
+#: Seconds between two probes, the most probes under way, and seconds after which a probe is given up.
 INTERVAL, MOST, LONGEST = 0.1, 50, 10.0
 
 
 class QueueProbe:
-    """Probes while somebody wants it.
+    """Sends probes while the watcher wants them, and reports their queueing time.
 
     Args:
-        target: Where the server listens, such as `127.0.0.1:50051`.
-        server_name: A name in its certificate.
-        identity: None: plaintext.
-        watcher: Says when to probe, and is told what comes of it.
-        tasks: Owner of the probes under way.
+        target: The server's own address, such as `127.0.0.1:50051`.
+        server_name: A name in the server's certificate.
+        identity: Our certificates. If None, the port is plaintext.
+        watcher: Decides when to probe, and receives the results.
+        tasks: Owns the probes under way.
         clock: Monotonic seconds.
     """
 
@@ -45,15 +45,15 @@ class QueueProbe:
     ) -> None:
         self._target, self._server_name, self._identity = target, server_name, identity
         self._watcher, self._tasks, self._clock = watcher, tasks, clock
-        #: When the probes were sent that have not arrived, oldest first, by their number. Numbers are random:
-        #: a peer that guessed one could hide the queue.
+        #: Clock times at which the probes that have not arrived were sent, oldest first, by their number. The
+        #: numbers are random, because a peer that guessed one could hide the queue.
         self._sent: dict[int, float] = {}
         self._channel: grpc.aio.Channel | None = None
         self._credentials: Credentials | None = None
 
     @property
     def handler(self) -> Any:
-        """Serves the probes, outside of all layers: what they cost is not queueing."""
+        """Return the handler that serves probes. It runs outside all layers, which would add to the time."""
 
         async def arrive(request: bytes, context: Any) -> bytes:
             # Anybody may call this; a number that was not sent, or has arrived, means nothing.
@@ -95,7 +95,7 @@ class QueueProbe:
             self._sent.pop(number, None)
 
     async def _connected(self) -> grpc.aio.Channel:
-        """Return a channel with the certificate in use."""
+        """Return a channel that uses the current certificate."""
         credentials = self._identity.current if self._identity is not None else None
         if self._channel is None or credentials is not self._credentials:
             await self._disconnect()
@@ -120,7 +120,12 @@ class QueueProbe:
 
 
 def loopback(address: str, port: int) -> str:
-    """Return where a process reaches itself that listens at an address, `0.0.0.0:0` or `[::]:0` included."""
+    """Return the address at which this process reaches itself.
+
+    Args:
+        address: The address that it listens on; the host may be `0.0.0.0` or `[::]`.
+        port: The actual port.
+    """
     host = address.rpartition(":")[0]
     reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
     return f"{reached}:{port}"

@@ -1,4 +1,4 @@
-"""MeshServer: generated code adds servicers to it as to any server; their calls run through the stack."""
+"""MeshServer: a grpc.aio server whose calls run through the stack of layers."""
 
 import asyncio
 import functools
@@ -51,11 +51,16 @@ def server_layers(
     identity: IdentityStore | None = None,
     own: Sequence[ServerLayer] = (),
 ) -> list[ServerLayer]:
-    """Return the stack, outermost first; each layer says itself which calls it applies to.
+    """Return the stack, outermost first. Each layer declares the calls that it applies to.
 
-    Innermost, in `grpcmesh.server.stack`, stands the mapping of errors. Interceptors run inside all layers.
+    Errors are mapped inside all layers, in `grpcmesh.server.stack`. Interceptors run inside all layers, too.
 
     Args:
+        config: Settings of the process.
+        telemetry: Its layers trace, measure and log calls.
+        policy: Holds the authorization policy.
+        verifier: Verifies user tokens. If None, every token is refused.
+        identity: Our certificates. If None, connections are plaintext.
         own: Layers of the application.
     """
     domain, namespace = config.identity.trust_domain, config.namespace
@@ -91,12 +96,14 @@ def _load_reporter(config: MeshConfig) -> LoadReporter:
 class MeshServer(grpc.aio.Server):
     """A server of the mesh: mutual TLS, the stack, health, reflection, channelz, drain.
 
+    Generated code adds servicers to it as to any server of grpc.aio.
+
     Args:
-        config: Address, replica, drain.
-        identity: Certificates; None means plaintext, for tests and benchmarks only.
-        layers: `server_layers(...)`.
-        health: Shared with the plaintext health port.
-        interceptors: Of grpc.aio; they run inside the layers, around calls of the application.
+        config: Settings of the process.
+        identity: Our certificates. If None, the port is plaintext, for tests and benchmarks only.
+        layers: The stack, as `server_layers` returns it.
+        health: The health servicer, shared with the plaintext health port.
+        interceptors: Interceptors of grpc.aio. They run inside the layers, around the application's calls.
     """
 
     def __init__(
@@ -108,10 +115,11 @@ class MeshServer(grpc.aio.Server):
         health: HealthServicer,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
-        #: The one it listens on, once started.
+        #: The port that the server listens on, once started.
         self.port = 0
         self.draining = False
-        #: Outermost first, and the interceptors inside of them. Both are read when the server starts.
+        #: The layers, outermost first, and the interceptors inside them. Both are read when the server
+        #: starts.
         self.layers, self.interceptors = list(layers), list(interceptors)
         self._config, self._identity, self._health = config, identity, health
         self._layer_errors = HookErrors("server")
@@ -126,7 +134,7 @@ class MeshServer(grpc.aio.Server):
         self._inherited: ForkedProcessError | None = None
 
     def inherited(self, error: ForkedProcessError) -> None:
-        """This process is a forked child: refuse every use with this error."""
+        """Handle a fork: in the child process, every use of the server raises this error."""
         self._inherited = error
 
     def _refuse_if_inherited(self) -> None:
@@ -135,7 +143,7 @@ class MeshServer(grpc.aio.Server):
 
     @property
     def services(self) -> frozenset[str]:
-        """Full names of the services that the application has added."""
+        """Return the full names of the services that the application has added."""
         return frozenset(self._handlers.services[Purpose.APPLICATION])
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -145,7 +153,7 @@ class MeshServer(grpc.aio.Server):
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
     ) -> None:
-        """As `grpc.aio.Server`. Raises TypeError where a method is not `async def`."""
+        """Behave as the method of `grpc.aio.Server`. Raises TypeError if a method is not `async def`."""
         self._handlers.add(Purpose.APPLICATION, service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
@@ -157,10 +165,10 @@ class MeshServer(grpc.aio.Server):
         raise TypeError("a MeshServer listens at config.address")
 
     async def start(self) -> None:
-        """Listens. Health says SERVING only when somebody sets it; each service begins as the process is.
+        """Begin to listen. Health is left as it is: each service starts with the state of the process.
 
         Raises:
-            StartError: the address cannot be listened on.
+            StartError: The address cannot be listened on.
         """
         forking.register(self)
         self._add_own_services()
@@ -186,9 +194,11 @@ class MeshServer(grpc.aio.Server):
             self._tasks.supervise(functools.partial(self._identity.handshakes.run, made.peers), "handshakes")
 
     async def drain(self) -> None:
-        """Leaves without losing a call: NOT_SERVING, `drain.delay`, no new calls, `drain.grace` for the rest.
+        """Stop without losing calls.
 
-        Response streams that still run after `drain.stream_grace` are told to resume elsewhere.
+        Reports NOT_SERVING, waits `drain.delay` seconds, refuses new calls, and gives calls under way
+        `drain.grace` seconds to end. Response streams that still run after `drain.stream_grace` seconds end
+        with an error that tells the caller to resume elsewhere.
         """
         self._refuse_if_inherited()
         self.draining = True
@@ -207,9 +217,10 @@ class MeshServer(grpc.aio.Server):
             stopping.cancel()
 
     def close(self, peer: str, reason: str) -> None:
-        """Close the connection of a peer, as `context.peer()` names it; its calls end with UNAVAILABLE.
+        """Close the connection of a peer. Its calls end with UNAVAILABLE.
 
         Args:
+            peer: The peer in the form of `context.peer()`.
             reason: A label of `mesh_connections_closed_total`.
         """
         self._guard.close(peer, reason)
@@ -219,11 +230,11 @@ class MeshServer(grpc.aio.Server):
         which: Callable[[ServerCall], bool] = lambda call: call.method.kind.response_streaming,
         error: Callable[[], MeshError] = leaving,
     ) -> int:
-        """End running streams, each at its next safe point; return how many.
+        """End running streams, each at its next safe point. Return how many.
 
         Args:
-            which: Tells by its call whether a stream is to end; by default those with response streams.
-            error: Makes what their callers are told; by default, to resume at another replica.
+            which: Returns whether to end the stream of a call; by default if it has a response stream.
+            error: Makes the error for the callers; by default, one that says to resume at another replica.
         """
         ending = [stream for stream in self._streams if which(stream.call)]
         for stream in ending:
@@ -231,11 +242,11 @@ class MeshServer(grpc.aio.Server):
         return len(ending)
 
     def probe_queue(self, watcher: QueueWatcher) -> None:
-        """Measure, when the watcher wants it, how long calls queue. Before the server starts."""
+        """Measure how long calls queue, whenever the watcher wants it. Call it before the server starts."""
         self._queue_watcher = watcher
 
     async def stop(self, grace: float | None) -> None:
-        """Refuses new calls; those that run are cancelled after `grace` seconds."""
+        """Refuse new calls, and cancel calls under way after `grace` seconds (None: at once)."""
         self._refuse_if_inherited()
         self.draining = self._accepting.stopping = True
         if self._server is not None:
@@ -243,7 +254,9 @@ class MeshServer(grpc.aio.Server):
         await self._tasks.aclose()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """As `grpc.aio.Server`: False once the server has stopped, True after `timeout` seconds without that.
+        """Wait until the server has stopped, for at most `timeout` seconds.
+
+        As in `grpc.aio.Server`, returns False once the server has stopped, and True after the timeout.
 
         Raises:
             AcceptLoopEndedError: The server has ended although nobody stopped it.
@@ -259,15 +272,15 @@ class MeshServer(grpc.aio.Server):
             return True
 
     async def accept_loop_ended(self) -> None:
-        """Wait until the server is stopped. Raises `AcceptLoopEndedError` if it has ended in another way."""
+        """Wait until the server is stopped. Raises AcceptLoopEndedError if it has ended without `stop`."""
         await self._accepting.wait()
 
     def methods(self) -> list[Method]:
-        """Those that were added."""
+        """Return the methods that have been added."""
         return self._handlers.methods()
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the layers show on the admin page."""
+        """Return the layers' state for the admin page."""
         return {key: value for layer in self.layers for key, value in layer.state().items()}
 
     def collect(self) -> Iterable[Metric]:

@@ -1,8 +1,8 @@
-"""The TCP connections of this process, found among its own file descriptors.
+"""Finds and closes TCP connections of this process among its own file descriptors.
 
-grpc gives Python no way to close one connection of a server. The socket belongs to this process, though: a
-shutdown of it ends the connection as if the network had, and C-core cleans up. The descriptor is duplicated
-first, so that it stays what was looked at even if C-core closes it meanwhile.
+grpc gives Python no way to close a single connection of a server. But the socket belongs to this process, and
+shutting it down ends the connection as a network failure would, after which C-core cleans up. The descriptor
+is duplicated first, so that it still refers to the same socket if C-core closes it meanwhile.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote
 
-#: Where the descriptors of this process are listed: on Linux, and elsewhere.
+#: Directories that list the descriptors of this process: on Linux, and elsewhere.
 _LISTS = ("/proc/self/fd", "/dev/fd")
 
 
@@ -24,20 +24,20 @@ class Peer(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """The form of `context.peer()`."""
+        """Return the peer in the form of `context.peer()`."""
         family, host = ("ipv6", f"%5B{self.host}%5D") if ":" in self.host else ("ipv4", self.host)
         return f"{family}:{host}:{self.port}"
 
     @classmethod
     def parse(cls, peer: str) -> "Peer | None":
-        """Return the peer that `context.peer()` names (`ipv4:127.0.0.1:40000`), or None for other forms."""
+        """Parse a peer in the form of `context.peer()` (`ipv4:127.0.0.1:40000`). Return None for others."""
         _, _, address = unquote(peer).partition(":")
         host, _, port = address.rpartition(":")
         return cls.of(host.strip("[]"), int(port)) if port.isdigit() else None
 
     @classmethod
     def of(cls, host: str, port: int) -> "Peer | None":
-        """Return the peer at an IP address; one that is IPv4 in an IPv6 form counts as IPv4."""
+        """Return the peer at an IP address, or None if `host` is none. IPv4-mapped IPv6 counts as IPv4."""
         try:
             ip = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
@@ -52,12 +52,17 @@ def count_files() -> int:
 
 
 def peers(port: int) -> list[Peer]:
-    """Return who is connected to a port that this process listens on. About 4 us a file descriptor."""
+    """Return the peers connected to a port of this process. Takes about 4 µs per open file descriptor."""
     return [peer for descriptor in _descriptors() if (peer := _peer(descriptor, port)) is not None]
 
 
 def close(port: int, wanted: Callable[[Peer], bool]) -> int:
-    """Close connections to a port; return how many. As long as `peers`."""
+    """Close connections to a port. Return how many. Takes as long as `peers`.
+
+    Args:
+        port: A port that this process listens on.
+        wanted: Returns whether to close the connection of a peer.
+    """
     closed = 0
     for descriptor in _descriptors():
         peer = _peer(descriptor, port)

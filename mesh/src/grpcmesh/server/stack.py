@@ -1,4 +1,4 @@
-"""The layers of a server as calls run through them."""
+"""Runs calls through the layers of a server."""
 
 import asyncio
 import logging
@@ -22,13 +22,13 @@ _log = logging.getLogger("mesh.server")
 
 
 class Stack:
-    """The layers that apply to calls of one purpose: bound hooks, without those that do nothing.
+    """The hooks of the layers that apply to calls of one purpose, without those that do nothing.
 
     Args:
-        layers: Outermost first. Those that do not apply to the purpose are left out.
-        replica: This process; told in the trailing metadata of each call.
-        purpose: Of the calls.
-        errors: Where errors of layers are counted.
+        layers: Outermost first. Layers that do not apply to the purpose are left out.
+        replica: Name of this process, which is sent in the trailing metadata of each call.
+        purpose: The purpose of the calls.
+        errors: Counts errors of layers.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Stack:
                 starts.append((layer.on_start, layer, ends))
             if type(layer).on_end is not ServerLayer.on_end:
                 ends = (layer.on_end, *ends)
-        #: Each start hook with its layer, and with the end hooks to run where it refuses the call.
+        #: Each start hook with its layer, and with the end hooks to run if it refuses the call.
         self.starts = tuple(starts)
-        #: Innermost first.
+        #: The end hooks, innermost first.
         self.ends = ends
 
     def begin(self, method: Method, context: Any) -> ServerCall:
-        """Return the call, before any layer has seen it."""
+        """Return a new call, which no layer has seen yet, and make it the current call of this task."""
         started, remaining = time.monotonic(), context.time_remaining()
         deadline = None if remaining is None else started + remaining
         metadata = dict(context.invocation_metadata())
@@ -67,11 +67,11 @@ class Stack:
         return call
 
     def enter(self, call: ServerCall) -> None:
-        """Run the start hooks. Whatever comes of it, `succeed` or `fail` has to follow.
+        """Run the start hooks. Afterwards, also if this raises, `succeed` or `fail` has to be called.
 
         Raises:
             MeshError: A layer refuses the call.
-            Exception: A layer failed that does not merely observe: the call must not go on without it.
+            Exception: A layer failed that does more than observe, so the call must not go on without it.
         """
         failed: tuple[ServerLayer, ...] = ()
         for hook, layer, ends in self.starts:
@@ -89,7 +89,7 @@ class Stack:
         call.context.set_trailing_metadata(call.trailing)
 
     def succeed(self, call: ServerCall) -> None:
-        """End a call whose servicer returned, be it with `context.set_code`."""
+        """End a call whose servicer returned. It may have set a code other than OK (`context.set_code`)."""
         context: Any = call.context
         if context.code():  # grpc's own is 0 while nothing is set
             call.code = code_set(context)
@@ -101,7 +101,7 @@ class Stack:
             self._finish(call)
 
     async def fail(self, call: ServerCall, raised: BaseException, stream: Stream | None = None) -> None:
-        """End a call in which something was raised: run the end hooks, tell the caller, raise for grpc."""
+        """End a call whose layer or servicer raised: run the end hooks, then abort it or raise for grpc."""
         error = call.error = translate(raised, stream)
         call.code = code_of(call, error)
         self._finish(call)
@@ -128,5 +128,5 @@ class Stack:
 
 
 def _without(ends: tuple[Hook, ...], layers: Sequence[ServerLayer]) -> tuple[Hook, ...]:
-    """Leave out the hooks of layers whose start hook failed."""
+    """Return the end hooks without those of layers whose start hook failed."""
     return tuple(hook for hook in ends if not any(getattr(hook, "__self__", None) is one for one in layers))

@@ -1,4 +1,4 @@
-"""Streams being served: counted, parsed and serialized message by message, and ended early by a drain."""
+"""Streams that are being served: parses, serializes and counts their messages, and ends them in a drain."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ def leaving() -> MeshError:
 
 
 class Stream(Context):
-    """One stream. Servicers get it as their context: it reads and writes messages, and passes on the rest.
+    """One stream, which is the servicer's context. It reads and writes messages, and delegates the rest.
 
-    `interrupt` ends it where that tears nothing apart: never within a write, and in a stream of both
-    directions only while the servicer waits for a request, so that each request taken is answered.
+    `interrupt` ends it at a safe point: never during a write. If requests are streamed, too, it ends only
+    while the servicer waits for a request, so that each request taken is answered.
     """
 
     __slots__ = ("_end_with", "_parse", "_serialize", "_task", "ending", "heard", "reading", "writing")
@@ -42,7 +42,7 @@ class Stream(Context):
         self._end_with: Callable[[], MeshError] = leaving
 
     async def read(self) -> Any:
-        """The next request, or `grpc.aio.EOF`."""
+        """Return the next request, or `grpc.aio.EOF`."""
         raw = await self._reading(self._context.read)
         if raw is grpc.aio.EOF:
             self.heard = True
@@ -50,7 +50,7 @@ class Stream(Context):
         return self.take(raw)
 
     async def write(self, message: Any) -> None:
-        """Sends a response."""
+        """Send a response."""
         data = self._serialize(message)
         self.writing = True
         try:
@@ -62,7 +62,7 @@ class Stream(Context):
             raise self.leaving()
 
     async def requests(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """The requests, parsed."""
+        """Yield the parsed requests."""
         following = raw.__aiter__().__anext__
         while True:
             try:
@@ -73,10 +73,10 @@ class Stream(Context):
             yield self.take(data)
 
     def interrupt(self, error: Callable[[], MeshError] = leaving) -> None:
-        """End it with an error at the next safe point, now if it is at one.
+        """End the stream with an error at its next safe point, or now if it is at one.
 
         Args:
-            error: Makes what the caller is told; by default, to resume at another replica.
+            error: Makes the error for the caller; by default, one that says to resume at another replica.
         """
         if self.ending or self._task is None:
             return
@@ -85,16 +85,16 @@ class Stream(Context):
             self._task.cancel()
 
     def leaving(self) -> MeshError:
-        """Return the error that an interrupted stream gets, once."""
+        """Return the error of an interrupted stream, and take back the cancellation of its task."""
         if self._task is not None and self._task.cancelling():
             self._task.uncancel()
         return self._end_with()
 
     async def hear_out(self) -> None:
-        """Takes, and drops, what the caller is sending right now, before it is told how the call has ended.
+        """Read and drop the requests that the caller is sending now, before its call is ended.
 
-        A send that fails because the call is over hides from a grpc.aio client how it ended, be it with OK:
-        it sees INTERNAL.
+        If a send of a grpc.aio client fails because the call is over, the client sees INTERNAL in place of
+        the call's own status, even if that is OK.
         """
         if self.heard:
             return
@@ -107,7 +107,7 @@ class Stream(Context):
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
-        """As `Context.abort`, once the caller has been heard out."""
+        """Abort the call as `Context.abort` does, after `hear_out`."""
         if not self._context.done():
             await self.hear_out()
         await super().abort(code, details, trailing_metadata)
@@ -122,7 +122,7 @@ class Stream(Context):
             self.reading = False
 
     def take(self, data: bytes) -> Any:
-        """A request as it came, parsed and counted."""
+        """Parse and count a request."""
         message = self._parse(data)
         self.call.received += 1
         return message

@@ -1,7 +1,7 @@
-"""The one place that knows the four kinds of call: wraps a servicer's handler in a stack of layers.
+"""Wraps a servicer's handler in a stack of layers, for each of the four kinds of call.
 
-The wrapper also parses requests and serializes responses. grpc would do that just as well, but sends
-its failures as UNKNOWN with the text of the exception.
+The wrapper also parses requests and serializes responses. grpc could do that, but sends failures of it as
+UNKNOWN with the text of the exception.
 """
 
 import inspect
@@ -21,17 +21,17 @@ from grpcmesh.server.streams import Parse, Serialize, Stream
 def wrap(
     handler: "grpc.RpcMethodHandler[Any, Any]", method: Method, stack: Stack, streams: set[Stream]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    """The same method, run through the stack once.
+    """Return a handler that runs each call of the given one through the stack.
 
     Args:
-        handler: As generated code registers it; its behaviour is a coroutine function or an async
+        handler: A handler as generated code registers it. Its behaviour is a coroutine function or an async
             generator function.
-        method: Which one, of which kind.
-        stack: Its layers.
-        streams: Where streams are entered while they run, to be ended early.
+        method: The method that it serves.
+        stack: The layers.
+        streams: A set that holds each stream while it runs, so that it can be ended early.
 
     Raises:
-        TypeError: the behaviour is neither, so it would block the event loop.
+        TypeError: The behaviour is a plain function, which would block the event loop.
     """
     behavior = asynchronous(handler, method)
     parse, serialize = parser(handler), serializer(handler)
@@ -43,7 +43,7 @@ def wrap(
 
 
 def kind_of(handler: "grpc.RpcMethodHandler[Any, Any]") -> Kind:
-    """Which of the four kinds a handler is for."""
+    """Return which of the four kinds of call a handler is for."""
     if handler.request_streaming:
         return Kind.BIDI_STREAM if handler.response_streaming else Kind.CLIENT_STREAM
     return Kind.SERVER_STREAM if handler.response_streaming else Kind.UNARY
@@ -52,7 +52,7 @@ def kind_of(handler: "grpc.RpcMethodHandler[Any, Any]") -> Kind:
 def _unary(
     behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, streams: set[Stream]
 ) -> Any:
-    """Both kinds with one response."""
+    """Return the behaviour for a method with one response."""
     request_streaming = method.kind.request_streaming
 
     async def run(raw: Any, context: Any) -> Any:
@@ -92,7 +92,7 @@ def _unary(
 def _streaming(
     behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, streams: set[Stream]
 ) -> Any:
-    """Both kinds with a stream of responses."""
+    """Return the behaviour for a method with a stream of responses."""
     generates = inspect.isasyncgenfunction(behavior)
     request_streaming = method.kind.request_streaming
 
@@ -137,12 +137,12 @@ def _late() -> DeadlineExceeded:
 
 
 def serializer(handler: "grpc.RpcMethodHandler[Any, Any]") -> Serialize:
-    """Return what makes bytes of a handler's responses."""
+    """Return the function that serializes a handler's responses."""
     return handler.response_serializer or _identity
 
 
 def parser(handler: "grpc.RpcMethodHandler[Any, Any]") -> Parse:
-    """Return what makes requests of bytes. It raises InvalidArgument where they are none."""
+    """Return the function that parses a handler's requests. It raises InvalidArgument for bad bytes."""
     deserialize = handler.request_deserializer
     if deserialize is None:
         return _identity
@@ -161,7 +161,7 @@ def _identity(message: Any) -> Any:
 
 
 def asynchronous(handler: "grpc.RpcMethodHandler[Any, Any]", method: Method) -> Any:
-    """Return the behaviour of a handler. Raises TypeError where it would block the event loop."""
+    """Return the behaviour of a handler. Raises TypeError if it would block the event loop."""
     behavior: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
@@ -175,11 +175,11 @@ def asynchronous(handler: "grpc.RpcMethodHandler[Any, Any]", method: Method) -> 
 
 
 async def unimplemented(request: Any, context: Any) -> Any:
-    """A behaviour for what is not there."""
+    """Serve a method that is not implemented. Raises Unimplemented."""
     raise Unimplemented("not implemented")
 
 
-#: What makes a handler of a kind.
+#: Functions that make a grpc handler from a behaviour, by kind.
 CONSTRUCTORS: dict[Kind, Callable[[Any], "grpc.RpcMethodHandler[Any, Any]"]] = {
     Kind.UNARY: grpc.unary_unary_rpc_method_handler,
     Kind.SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
