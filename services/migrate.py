@@ -1,4 +1,4 @@
-"""`python -m services.migrate [SERVICE …]` brings tables up to date and seeds them; default: all services."""
+"""`python -m services.migrate [SERVICE …]` migrates the tables and seeds them; by default of all services."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from services.user.seed import Seeding
 
 
 def services_with_tables() -> list[str]:
-    """The names of all services that have migrations."""
+    """Return the names of all services that have migrations."""
     return sorted(p.parent.parent.name for p in Path(__file__).parent.glob("[a-z]*/migrations/versions"))
 
 
@@ -27,7 +27,7 @@ async def _migrate_all(names: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0, 1 if a database is out of reach, 2 for a wrong name or setting."""
+    """Return the exit status: 0, 1 if a database is out of reach, 2 for a wrong name or setting."""
     known = services_with_tables()
     if unknown := [name for name in arguments if name not in known]:
         return _fail(2, f"no such service: {', '.join(unknown)}; there are {', '.join(known)}")

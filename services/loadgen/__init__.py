@@ -1,1 +1,3 @@
-"""Load: open-loop arrivals, journeys through the shop, and a report of what a buyer would have seen."""
+"""Load generation: open-loop arrivals, journeys through the shop, and a report of what a buyer would have
+seen.
+"""

@@ -1,4 +1,4 @@
-"""Calls that are measured: each becomes one sample of the report."""
+"""Measured calls: each becomes one sample of the report."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -8,27 +8,27 @@ import grpc
 from grpcmesh.status import replica_of
 from services.loadgen.engine import Recorder
 
-#: What `ChannelSource` gives: the mesh's `Member.channel`, or anything else that makes grpc.aio channels.
+#: Returns the grpc.aio channel to a service: the mesh's `Member.channel`, for example.
 ChannelSource = Callable[[str], grpc.aio.Channel]
 
-#: Metadata of a call.
+#: The metadata of a call.
 Metadata = tuple[tuple[str, str], ...]
 
 
 class Call(Protocol):
-    """What is known of every call of grpc.aio."""
+    """The common part of all grpc.aio calls."""
 
     async def trailing_metadata(self) -> Any: ...
 
 
 class UnaryCall(Call, Protocol):
-    """With one response."""
+    """A call with one response."""
 
     def __await__(self) -> Any: ...
 
 
 class StreamCall(Call, Protocol):
-    """With a stream of them."""
+    """A call with a stream of responses."""
 
     def __aiter__(self) -> Any: ...
 
@@ -36,7 +36,7 @@ class StreamCall(Call, Protocol):
 
 
 async def measured(recorder: Recorder, target: str, method: str, call: UnaryCall) -> Any:
-    """Awaits a call and records it; None where it failed."""
+    """Await a call, record it, and return the response; None if it failed."""
     code, response = "OK", None
     try:
         response = await call
@@ -47,7 +47,7 @@ async def measured(recorder: Recorder, target: str, method: str, call: UnaryCall
 
 
 async def measured_list(recorder: Recorder, target: str, method: str, call: StreamCall) -> list[Any] | None:
-    """Reads a stream to its end and records it; None where it failed."""
+    """Read a stream to its end, record it, and return its messages; None if it failed."""
     code, responses = "OK", list[Any]()
     try:
         responses = [response async for response in call]
@@ -58,12 +58,12 @@ async def measured_list(recorder: Recorder, target: str, method: str, call: Stre
 
 
 async def record(recorder: Recorder, target: str, method: str, call: Call, code: str) -> None:
-    """Records a call that has ended."""
+    """Record a call that has ended."""
     recorder.record(target, method, code, await _answered_by(call), getattr(call, "attempts", 1))
 
 
 async def _answered_by(call: Call) -> str | None:
-    """The endpoint of a mesh call; what the server says of itself where the client is plain grpc."""
+    """Return the endpoint of a mesh call. If the client is plain grpc, return the server's own name."""
     if hasattr(call, "endpoint"):
         return str(call.endpoint) if call.endpoint else None
     return replica_of(await call.trailing_metadata()) or None

@@ -1,6 +1,6 @@
 """Open-loop load: calls start when the schedule says, whether or not earlier ones have ended.
 
-A closed loop slows down with the server and hides its queue; arrivals of real buyers do not
+A closed loop slows down with the server and hides its queue; the arrivals of real buyers do not
 (Schroeder et al., "Open Versus Closed: A Cautionary Tale", NSDI 2006).
 """
 
@@ -18,41 +18,41 @@ class Recorder:
     """Collects the samples of one arrival.
 
     Args:
-        report: Where they go.
-        intended: When the schedule wanted the arrival, in monotonic seconds.
-        clock: Monotonic.
+        report: Receives the samples.
+        intended: The scheduled time of the arrival, in monotonic seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, report: Report, intended: float, clock: Clock = time.monotonic) -> None:
         self._report, self._next, self._clock = report, intended, clock
 
     def record(self, target: str, method: str, code: str, endpoint: str | None, attempts: int) -> None:
-        """Adds a call that just ended. Later calls of the same journey count from here."""
+        """Add a call that just ended. The latency of the journey's next call counts from here."""
         now = self._clock()
         self._report.add(Sample(target, method, self._next, now, code, endpoint, attempts))
         self._next = now
 
 
 class Journey(Protocol):
-    """What one arrival does. Errors of calls are recorded, not raised."""
+    """The actions of one arrival. Errors of calls are recorded, not raised."""
 
     async def __call__(self, recorder: Recorder) -> None: ...
 
 
 class Load:
-    """Runs a journey at a fixed rate until it is left.
+    """Runs a journey at a fixed rate until the block ends.
 
         async with Load(journey, rps=100) as load:
             ...
         load.report
 
     Args:
-        journey: Called once an arrival.
+        journey: Called once per arrival.
         rps: Arrivals per second.
-        limit: Journeys in flight at most; an arrival above it is dropped and counted.
-        finish: Seconds that journeys in flight may take when the load is left.
-        report: Takes the samples.
-        clock: Monotonic.
+        limit: The most journeys in flight; an arrival above it is dropped and counted.
+        finish: Seconds that journeys in flight may take at the end of the block.
+        report: Receives the samples.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Load:
     async def run(
         self, duration: float, progress: Callable[[Report], Awaitable[None]] | None = None
     ) -> Report:
-        """Loads for `duration` seconds, calling `progress` about once a second."""
+        """Generate load for `duration` seconds, calling `progress` about once a second."""
         async with self:
             end = self.report.started + duration
             while (left := end - self._clock()) > 0:
@@ -109,7 +109,7 @@ class Load:
         return self.report
 
     async def failed(self) -> None:
-        """Waits until a journey raises, which is a bug of the journey, and raises the same."""
+        """Wait until a journey raises, which is a bug of the journey, and raise the same error."""
         assert self._failure is not None
         raise await asyncio.shield(self._failure)
 
@@ -122,7 +122,7 @@ class Load:
         intended = self.report.started
         while True:
             now = self._clock()
-            # A late wake-up starts all that is due: the schedule does not slip.
+            # A late wake-up starts every arrival that is due: the schedule does not slip.
             while intended <= now:
                 self._start(intended)
                 intended += self._interval
@@ -144,9 +144,9 @@ class Load:
 
 
 class Pressure(Load):
-    """Keeps `workers` journeys in flight until it is left: a closed loop.
+    """Keeps `workers` journeys in flight until the block ends: a closed loop.
 
-    For having calls in flight whenever something breaks, not for measuring latency.
+    It is meant to have calls in flight whenever something breaks, not to measure latency.
     """
 
     def __init__(self, journey: Journey, workers: int, *, finish: float = 10.0) -> None:

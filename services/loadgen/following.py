@@ -1,4 +1,4 @@
-"""A stream that is resumed with its cursor wherever it is cut: what every client of ours is to do."""
+"""A stream that is resumed with its cursor whenever it breaks: what every client should do."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -8,22 +8,23 @@ import grpc
 
 from services.loadgen.calls import StreamCall
 
-#: Seconds before a stream that was cut is opened again.
+#: Seconds before a broken stream is opened again.
 PAUSE = 0.1
 
 
 class Following:
-    """The messages of a stream across drains and kills of those who serve it.
+    """Yields the messages of a stream, across drains and kills of the replicas that serve it.
 
     Args:
         open_after: Opens the stream after a cursor.
-        after: The first one.
-        by_cursor: False: opens it anew with cursor 0, "from now on", as a client does that knows of none.
+        after: The first cursor.
+        by_cursor: If False, reopens the stream with cursor 0, "from now on", like a client that knows no
+            cursors.
         sleep: Waits before the stream is opened again.
 
     Attributes:
-        resumed: How often it was opened again.
-        call: The latest.
+        resumed: How often the stream was reopened.
+        call: The latest call.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Following:
         self.call: StreamCall | None = None
 
     async def messages(self) -> AsyncGenerator[Any, None]:
-        """Until the server says that there is nothing more; bound it with a timeout.
+        """Yield messages until the server ends the stream; bound it with a timeout.
 
         Raises:
             grpc.aio.AioRpcError: the stream ended with another code than UNAVAILABLE.

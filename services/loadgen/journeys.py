@@ -1,4 +1,4 @@
-"""What visitors of the shop do. Each journey is one arrival of the load."""
+"""The journeys of visitors through the shop. Each is one arrival of the load."""
 
 import itertools
 import random
@@ -15,12 +15,14 @@ from services.loadgen.session import login
 from services.loadgen.shop import Shop
 
 PAGE_SIZE = 12
-#: How often each journey is made in a `mix`: most visitors look, some buy.
+#: The weight of each journey in a `mix`: most visitors look, some buy.
 WEIGHTS = {"browse": 40, "search": 25, "buy": 15, "follow": 10, "chat": 10}
 
 
 def view(channels: ChannelSource, products: int = 20, rng: random.Random | None = None) -> Journey:
-    """Looks at one product of the first `products`: a single cheap read, for measuring the mesh."""
+    """Return a journey that gets one of the first `products` products: a single cheap read, to measure the
+    mesh.
+    """
     rng = rng or random.Random()
     stub: Any = ProductServiceStub(channels("product"))
 
@@ -32,9 +34,9 @@ def view(channels: ChannelSource, products: int = 20, rng: random.Random | None 
 
 
 def catalogue(channels: ChannelSource, rng: random.Random | None = None) -> Journey:
-    """Reads by three methods in turn, one an arrival.
+    """Return a journey that reads by one of three methods in turn.
 
-    A balancer with one turn for all methods would send each method to one of three replicas.
+    A balancer with one rotation for all methods would send each method to only one of three replicas.
     """
     shop = Shop(channels, rng)
     calls = itertools.cycle((_one, _page, _found))
@@ -59,7 +61,7 @@ async def _found(shop: Shop, recorder: Recorder) -> None:
 
 
 async def checkout(channels: ChannelSource, rng: random.Random | None = None) -> Journey:
-    """Looks at a product and buys it, as bob, who logs in once at the beginning."""
+    """Return a journey that looks at a product and buys it, as bob, who logs in once at the beginning."""
     shop = Shop(channels, rng)
     session = await login(channels, "bob", "bob-password")
     metadata = (("authorization", f"Bearer {session.access_token}"),)
@@ -73,7 +75,7 @@ async def checkout(channels: ChannelSource, rng: random.Random | None = None) ->
 
 
 def browse(shop: Shop) -> Journey:
-    """Opens a page of the catalogue, and looks at one to three of its products."""
+    """Return a journey that opens a page of the catalogue, and looks at one to three of its products."""
 
     async def journey(recorder: Recorder) -> None:
         request = product_pb2.ListProductsRequest(page=shop.rng.randint(1, 2), page_size=PAGE_SIZE)
@@ -85,7 +87,7 @@ def browse(shop: Shop) -> Journey:
 
 
 def search(shop: Shop) -> Journey:
-    """Looks for a word, and at one to three of the products found."""
+    """Return a journey that searches for a word, and looks at one to three of the products found."""
 
     async def journey(recorder: Recorder) -> None:
         await steps.look_at_some(shop, recorder, await steps.search(shop, recorder))
@@ -94,7 +96,7 @@ def search(shop: Shop) -> Journey:
 
 
 def buy(shop: Shop) -> Journey:
-    """Searches, looks, fills a cart with one to three things, checks out, and waits for the confirmation."""
+    """Return a journey that searches, looks, orders one to three products, and waits for the confirmation."""
 
     async def journey(recorder: Recorder) -> None:
         looked_at = await steps.look_at_some(shop, recorder, await steps.search(shop, recorder))
@@ -111,7 +113,7 @@ def buy(shop: Shop) -> Journey:
 
 
 def follow(shop: Shop) -> Journey:
-    """Opens one of the latest orders and stays on its page, which follows it, for a while."""
+    """Return a journey that opens one of the latest orders and follows it for a while."""
 
     async def journey(recorder: Recorder) -> None:
         buyer = shop.buyer()
@@ -128,7 +130,7 @@ def follow(shop: Shop) -> Journey:
 
 
 def chat(shop: Shop) -> Journey:
-    """Reads what was said in the lobby, says something, and sees it said."""
+    """Return a journey that reads the lobby's history, posts a message, and waits for it to appear."""
 
     async def journey(recorder: Recorder) -> None:
         buyer = shop.buyer()
@@ -144,7 +146,7 @@ def chat(shop: Shop) -> Journey:
 
 
 def mix(journeys: Mapping[str, Journey], weights: Mapping[str, int], rng: random.Random) -> Journey:
-    """One of the journeys at each arrival, as often as its weight says."""
+    """Return a journey that makes one of the journeys at each arrival, according to their weights."""
     names = list(weights)
     shares = [weights[name] for name in names]
 
@@ -182,7 +184,7 @@ _JOURNEYS: Mapping[str, Callable[[Shop], Journey]] = {
     "chat": chat,
 }
 
-#: By the name that `meshmart load --scenario` takes.
+#: The scenarios, by the name that `meshmart load --scenario` accepts.
 SCENARIOS: Mapping[str, Callable[[ChannelSource], Awaitable[Journey]]] = {
     "mix": _mix,
     **{name: _alone(make) for name, make in _JOURNEYS.items()},

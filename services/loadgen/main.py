@@ -8,14 +8,14 @@ from services.loadgen.journeys import SCENARIOS
 from services.loadgen.meter import Meter
 from services.loadgen.settings import Settings
 
-#: Journeys in flight at most. Above it arrivals are dropped and counted: the shop, not we, is the bottleneck.
+#: The most journeys in flight. Arrivals above it are dropped and counted: then the shop is the bottleneck.
 LIMIT = 500
-#: Seconds that journeys in flight have when the process leaves.
+#: Seconds that journeys in flight may take when the process drains.
 FINISH = 5.0
 
 
 async def build(app: App) -> None:
-    """Puts the service together."""
+    """Build the service."""
     settings = Settings.from_env(os.environ)
     if not settings.rps:
         return

@@ -1,4 +1,4 @@
-"""The report of a load that never ends: counted for Prometheus, nothing kept."""
+"""The report of a load that never ends: it counts for Prometheus, and keeps no samples."""
 
 import bisect
 from collections import Counter
@@ -9,12 +9,12 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from services.loadgen.report import Report, Sample
 
-#: Upper bounds in seconds; beyond the last there is +Inf.
+#: Upper bounds of the histogram's buckets, in seconds; the last is followed by +Inf.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Meter(Report):
-    """Takes samples as a report does. The label sets are those of the methods that journeys call."""
+    """A report that only counts samples. The label sets are those of the methods that journeys call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Meter(Report):
         self._sums: Counter[tuple[str, str]] = Counter()
 
     def add(self, sample: Sample) -> None:
-        """Counts a call that has ended."""
+        """Count a call that has ended."""
         method = sample.target, sample.method
         self._codes[*method, sample.code] += 1
         counts = self._counts.setdefault(method, [0] * (len(BUCKETS) + 1))
@@ -31,7 +31,7 @@ class Meter(Report):
         self._sums[method] += sample.latency  # type: ignore[assignment]
 
     def collect(self) -> Iterator[Metric]:
-        """For Prometheus."""
+        """Yield the metrics for Prometheus."""
         calls = CounterMetricFamily(
             "loadgen_calls", "Calls of the load.", labels=["target", "method", "code"]
         )

@@ -1,7 +1,7 @@
-"""A buyer who does not give up: asks again under the same key until there is an answer.
+"""A buyer who does not give up: it repeats its order with the same key until there is an answer.
 
-One who looks at prices first says what total was shown. Where that has changed it is shown the new one, and
-orders anew, under another key, as a person does who reads the page and presses the button again.
+A buyer who looks at prices first sends the total that it was shown. If the total has changed, it is shown the
+new one and orders again with another key, like a person who reads the page and presses the button again.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from services.loadgen.report import Report
 from services.loadgen.session import Session
 from services.loadgen.shop import Shop, order_request
 
-#: Codes that say nothing about what became of the order.
+#: Codes that leave the outcome of the order open.
 _UNCLEAR = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -32,12 +32,12 @@ _UNCLEAR = frozenset(
     }
 )
 TIMEOUT = 8.0
-#: Seconds between two attempts, and for all of them.
+#: Seconds between two attempts, and seconds for all attempts.
 PAUSE = 0.2
 PATIENCE = 60.0
-#: New totals of one order that a buyer agrees to.
+#: The most changes of the total that a buyer agrees to.
 MAX_CHANGES = 10
-#: Products that are ordered, of the demo's catalogue.
+#: The number of products of the demo's catalogue that are ordered.
 PRODUCTS = 10
 
 
@@ -47,7 +47,7 @@ class Asked:
 
     key: str
     order_id: int = 0
-    #: CONFIRMED, or why not.
+    #: CONFIRMED, or the reason why not.
     answer: str = "no answer"
     attempts: int = 0
     #: When the last attempt began, in Unix seconds.
@@ -55,7 +55,7 @@ class Asked:
     seconds: float = 0.0
     #: The total that was shown, in cents; None if the buyer did not look.
     shown: int | None = None
-    #: How often it had changed by the time of the order.
+    #: How often the total had changed by the time of the order.
     changed: int = 0
 
     @property
@@ -64,21 +64,21 @@ class Asked:
 
     @property
     def keys(self) -> list[str]:
-        """Under which it may be in the books."""
+        """Return the keys with which the order may be in the books."""
         return [self.key, *(f"{self.key}+{change}" for change in range(1, self.changed + 1))]
 
 
 class PersistentBuyer:
-    """Orders, and asks again.
+    """Places orders, and repeats them until the outcome is known.
 
     Args:
-        shop: Where.
-        session: Who.
-        by_key: False: each attempt under a key of its own, as a client does that knows of none.
-        looks: Whether it looks at prices, and says what total was shown.
-        patience: Seconds after which it does not ask again; 0: it asks once.
-        clock: Monotonic.
-        now: Unix seconds.
+        shop: The shop.
+        session: The buyer.
+        by_key: If False, each attempt has a key of its own, like those of a client that knows no keys.
+        looks: Whether it looks at prices, and sends the total that it was shown.
+        patience: Seconds after which it does not ask again; 0 asks once.
+        clock: Returns monotonic seconds.
+        now: Returns the time in Unix seconds.
         sleep: Waits between attempts.
     """
 
@@ -98,7 +98,7 @@ class PersistentBuyer:
         self._patience, self._clock, self._now, self._sleep = patience, clock, now, sleep
 
     async def order(self, key: str, cart: Sequence[tuple[int, int]]) -> Asked:
-        """Asks until the order is confirmed or refused, or patience is at an end."""
+        """Ask until the order is confirmed or refused, or patience is exhausted."""
         asked, began = Asked(key), self._clock()
         while await self._ask(asked, cart) and not asked.accepted:
             if self._clock() - began >= self._patience:
@@ -108,7 +108,7 @@ class PersistentBuyer:
         return asked
 
     async def _ask(self, asked: Asked, cart: Sequence[tuple[int, int]]) -> bool:
-        """Whether to ask again, unless it is accepted."""
+        """Make one attempt. Return whether to ask again unless the order was accepted."""
         asked.attempts += 1
         asked.last_asked = self._now()
         metadata = await self._session.metadata(Recorder(Report(), self._clock()))
@@ -131,7 +131,7 @@ class PersistentBuyer:
         return True
 
     async def _total(self, cart: Sequence[tuple[int, int]]) -> int:
-        """What the cart comes to at present prices, in cents."""
+        """Return the cart's total at current prices, in cents."""
         total = 0
         for product_id, quantity in cart:
             request = product_pb2.GetProductRequest(id=product_id)
@@ -141,7 +141,10 @@ class PersistentBuyer:
 
 
 def _shown_anew(asked: Asked, error: grpc.aio.AioRpcError) -> bool:
-    """Whether the order was refused for its prices: then the buyer has been shown the new total."""
+    """Return whether the order was refused because of its prices.
+
+    Then the buyer has been shown the new total.
+    """
     info = error_details_pb2.ErrorInfo()
     status = from_wire(error.trailing_metadata())
     if status is None or not any(detail.Unpack(info) for detail in status.details):
@@ -153,6 +156,6 @@ def _shown_anew(asked: Asked, error: grpc.aio.AioRpcError) -> bool:
 
 
 def random_cart(rng: random.Random) -> list[tuple[int, int]]:
-    """One to three products, one to three of each."""
+    """Return one to three products, one to three units of each."""
     chosen = rng.sample(range(1, PRODUCTS + 1), rng.randint(1, 3))
     return [(product, rng.randint(1, 3)) for product in chosen]

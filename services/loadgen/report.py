@@ -1,4 +1,4 @@
-"""What a run of load saw: counts by status code, latencies, and each replica's share. Pure."""
+"""The results of a run of load: counts by status code, latencies, and each replica's share. Pure."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ class Sample:
 
     target: str
     method: str
-    #: When the schedule wanted it to start; latency counts from here, so that a queue is not hidden
+    #: The scheduled start. Latency counts from here, so that a queue is not hidden
     #: ("coordinated omission", https://www.infoq.com/presentations/latency-response-time/).
     intended: float
     ended: float
@@ -29,11 +29,11 @@ class Sample:
 
 
 def percentile(sorted_values: list[float], q: float) -> float:
-    """The nearest-rank percentile; 0.0 of nothing.
+    """Return the nearest-rank percentile; 0.0 if there are no values.
 
     Args:
-        sorted_values: In rising order.
-        q: From 0 to 1.
+        sorted_values: Values in rising order.
+        q: The quantile, from 0 to 1.
     """
     if not sorted_values:
         return 0.0
@@ -42,16 +42,17 @@ def percentile(sorted_values: list[float], q: float) -> float:
 
 @dataclass(slots=True)
 class Report:
-    """Samples of one run, and how long it took."""
+    """The samples of one run, and its duration."""
 
     samples: list[Sample] = field(default_factory=list)
-    #: Arrivals that found the limit of calls in flight reached: errors of the run, not of the system.
+    #: Arrivals dropped because the limit of calls in flight was reached: errors of the run, not of the
+    #: system.
     dropped: int = 0
     started: float = 0.0
     ended: float = 0.0
 
     def add(self, sample: Sample) -> None:
-        """Takes in a call that has ended."""
+        """Add a call that has ended."""
         self.samples.append(sample)
 
     @property
@@ -60,7 +61,7 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Calls per second."""
+        """Return the calls per second."""
         elapsed = self.ended - self.started
         return len(self.samples) / elapsed if elapsed > 0 else 0.0
 
@@ -68,17 +69,18 @@ class Report:
         return Counter(s.code for s in self.samples)
 
     def latency(self, q: float) -> float:
-        """A percentile of all latencies, in seconds."""
+        """Return a percentile of all latencies, in seconds."""
         return percentile(sorted(s.latency for s in self.samples), q)
 
     def counts(self, target: str) -> Counter[str]:
-        """Answered calls per endpoint of one service."""
+        """Return the number of answered calls per endpoint of one service."""
         return Counter(s.endpoint for s in self.samples if s.target == target and s.endpoint)
 
     def counts_by_method(self, target: str) -> dict[str, Counter[str]]:
-        """Answered calls per method and endpoint of one service, by `counts` for each method.
+        """Return the number of answered calls per method and endpoint of one service: `counts` for each
+        method.
 
-        An endpoint that answered other methods only is there with 0: a replica that never gets CreateOrder
+        An endpoint that answered only other methods is present with 0: a replica that never gets CreateOrder
         shows nowhere else.
         """
         endpoints = self.counts(target)
@@ -92,11 +94,11 @@ class Report:
         return sorted({s.target for s in self.samples})
 
     def since(self, moment: float) -> "Report":
-        """The samples whose call was to start at `moment` or later."""
+        """Return a report of the calls that were scheduled at `moment` or later."""
         return Report([s for s in self.samples if s.intended >= moment], 0, moment, self.ended)
 
     def summary(self, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """As plain data, for `--json`.
+        """Return the report as plain data, for `--json`.
 
         Args:
             names: Replica names by address (`127.0.1.1:50051` -> `product/1`).
@@ -114,7 +116,7 @@ class Report:
         }
 
     def methods(self) -> dict[str, dict[str, Any]]:
-        """Calls, errors and latencies of each method, `order/CreateOrder`."""
+        """Return calls, errors and latencies of each method, such as `order/CreateOrder`."""
         by_method: dict[str, list[Sample]] = {}
         for sample in self.samples:
             by_method.setdefault(f"{sample.target}/{sample.method}", []).append(sample)
@@ -140,7 +142,10 @@ class Report:
 
 
 def _share(counts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
-    """Calls and share of each replica. `max_over_min` is null where one has none: JSON knows no infinity."""
+    """Return calls and share of each replica.
+
+    `max_over_min` is null if one has none: JSON has no infinity.
+    """
     total, most = sum(counts.values()), spread(counts)
     return {
         "replicas": {
@@ -152,13 +157,13 @@ def _share(counts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any
 
 
 def _latencies(samples: list[Sample]) -> dict[str, float]:
-    """Percentiles in milliseconds."""
+    """Return percentiles in milliseconds."""
     rising = sorted(s.latency for s in samples)
     return {f"p{round(q * 100)}": round(percentile(rising, q) * 1000, 3) for q in (0.5, 0.95, 0.99)}
 
 
 def spread(counts: Mapping[str, int]) -> float:
-    """The largest share over the smallest: 1.0 is perfect balance; infinite for nothing."""
+    """Return the largest share over the smallest: 1.0 is perfect balance. Infinite if there are no calls."""
     low = min(counts.values(), default=0)
     return max(counts.values()) / low if low else math.inf
 
@@ -168,9 +173,9 @@ _CHANCE = 4.0
 
 
 def uneven(counts: Mapping[str, int]) -> bool:
-    """Whether some endpoint's share is further from an equal one than calls sent at random would bring about.
+    """Return whether some endpoint's share deviates from an equal one by more than chance explains.
 
-    Few calls are never even, so their largest share over the smallest says little. A policy that weighs its
+    Few calls are never even, so the largest share over the smallest says little. A policy that weighs its
     endpoints is uneven on purpose.
     """
     total, fair = sum(counts.values()), 1 / max(1, len(counts))

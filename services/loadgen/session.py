@@ -1,4 +1,4 @@
-"""Buyers who are logged in, and stay so however long the load runs."""
+"""Buyers who are logged in, and stay logged in however long the load runs."""
 
 import asyncio
 import time
@@ -11,23 +11,24 @@ from grpcmesh.clock import Clock
 from services.loadgen.calls import ChannelSource, Metadata, measured
 from services.loadgen.engine import Recorder
 
-#: The share of a token's life after which the next is asked for.
+#: The share of a token's lifetime after which it is renewed.
 RENEW_AFTER = 0.8
 
 
 async def login(channels: ChannelSource, name: str, password: str) -> user_pb2.LoginResponse:
-    """Logs in; raises grpc.aio.AioRpcError where that fails."""
+    """Log in. Raises grpc.aio.AioRpcError if that fails."""
     request = user_pb2.LoginRequest(login=name, password=password)
     return await UserServiceStub(channels("user")).Login(request)
 
 
 class Session:
-    """One buyer: logged in at the first call that needs it, with new tokens before the old ones expire.
+    """The session of one buyer. It logs in at the first call that needs it, and renews its tokens before they
+    expire.
 
     Args:
-        channels: Into the mesh.
-        name: Of a user of the demo, whose password is `NAME-password`.
-        clock: Monotonic.
+        channels: Channels into the mesh.
+        name: The name of a demo user, whose password is `NAME-password`.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, channels: ChannelSource, name: str, clock: Clock = time.monotonic) -> None:
@@ -39,10 +40,13 @@ class Session:
         self._renew_at = 0.0
 
     async def metadata(self, recorder: Recorder) -> Metadata | None:
-        """Of a call by this buyer; None where nobody can log in now. Calls for tokens are recorded, too."""
+        """Return the metadata of a call by this buyer; None if it cannot log in now.
+
+        Calls for tokens are recorded, too.
+        """
         if self._due():
             async with self._renewing:
-                # Whoever waited here finds the tokens renewed.
+                # A caller that waited here finds the tokens renewed.
                 if self._due() and not await self._renew(recorder):
                     return None
         return (("authorization", f"Bearer {self._access}"),)
@@ -53,7 +57,7 @@ class Session:
     async def _renew(self, recorder: Recorder) -> bool:
         response = None
         if self._refresh:
-            # A refresh token is good for one use, and after a lost answer nobody knows whether it was that.
+            # A refresh token is valid once, and after a lost answer it is unknown whether it was used.
             secret, self._refresh = self._refresh, ""
             request = user_pb2.RefreshTokenRequest(refresh_token=secret)
             response = await measured(recorder, "user", "RefreshToken", self._stub.RefreshToken(request))

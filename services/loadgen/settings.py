@@ -1,4 +1,4 @@
-"""What the environment says to the load generator."""
+"""The settings that the load generator reads from its environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ DEFAULT = "mix"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """MESHMART_LOAD_RPS (arrivals per second and replica; 0: none) and MESHMART_LOAD_SCENARIO."""
+    """MESHMART_LOAD_RPS (arrivals per second and replica; 0 means no load) and MESHMART_LOAD_SCENARIO."""
 
     rps: float
     scenario: str
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises ConfigError with a line for each variable that is wrong."""
+        """Read the settings. Raises ConfigError with a line for each invalid variable."""
         problems: list[str] = []
         scenario = environ.get(_SCENARIO, "") or DEFAULT
         if scenario not in SCENARIOS:

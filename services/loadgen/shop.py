@@ -1,4 +1,4 @@
-"""What every journey through the shop has at hand."""
+"""What every journey through the shop uses."""
 
 import random
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 from services.loadgen.calls import ChannelSource
 from services.loadgen.session import Session
 
-#: Users of the demo who buy and talk.
+#: The demo users who buy and chat.
 BUYERS = ("bob", "charlie", "alice")
 
 ADDRESS = common_pb2.Address(street="1 Mesh Lane", city="Loopback", zip_code="12700", country="NL")
 
 
 class Shop:
-    """Stubs, buyers and chance.
+    """Stubs, buyers and a source of randomness.
 
     Args:
-        channels: Into the mesh.
+        channels: Channels into the mesh.
         rng: Draws what buyers do.
         buyers: Names of users whose password is `NAME-password`.
     """
@@ -39,23 +39,26 @@ class Shop:
 
     @property
     def chat(self) -> Any:
-        """Made when it is first used: a shop without chat is loaded all the same."""
+        """Return the chat stub.
+
+        It is created at its first use, so that a shop without chat can be loaded, too.
+        """
         if self._chat is None:
             self._chat = ChatServiceStub(self._channels("chat"))
         return self._chat
 
     def buyer(self) -> Session:
-        """Any of them."""
+        """Return a random buyer."""
         return self.rng.choice(self._sessions)
 
     @property
     def buyers(self) -> Sequence[Session]:
-        """All of them."""
+        """Return all buyers."""
         return self._sessions
 
 
 def order_request(user_id: int, cart: Sequence[tuple[int, int]], key: str) -> order_pb2.CreateOrderRequest:
-    """An order of products and quantities, paid from the wallet on file."""
+    """Return a request to order products and quantities, paid from the wallet on file."""
     items = [order_pb2.OrderItem(product_id=product, quantity=quantity) for product, quantity in cart]
     return order_pb2.CreateOrderRequest(
         user_id=user_id, items=items, shipping_address=ADDRESS, idempotency_key=key

@@ -1,4 +1,4 @@
-"""The steps that journeys are made of. Each records the calls that it makes."""
+"""The steps of journeys. Each records the calls that it makes."""
 
 import asyncio
 import uuid
@@ -14,31 +14,31 @@ from services.loadgen.engine import Recorder
 from services.loadgen.following import Following
 from services.loadgen.shop import Shop, order_request
 
-#: Seconds that a checkout may take, and that a buyer follows an order which is not confirmed yet.
+#: Seconds that a checkout may take, and seconds for which a buyer follows an order that is not confirmed yet.
 CHECKOUT_TIMEOUT = 10.0
-#: Seconds for which somebody who follows an order stays.
+#: Seconds for which a visitor stays who follows an order.
 STAY = 2.0
 ROOM = "lobby"
-#: What is looked for; each finds something in the catalogue of the demo.
+#: The words that are searched for; each finds something in the demo's catalogue.
 WORDS = ("wireless", "desk", "book", "light", "travel", "cotton", "kitchen", "run", "quiet", "keyboard")
 
 
 async def look(shop: Shop, recorder: Recorder, product_id: int) -> Any:
-    """Looks at a product; None where that fails."""
+    """Get a product and return it; None if that fails."""
     call = shop.products.GetProduct(product_pb2.GetProductRequest(id=product_id))
     response = await measured(recorder, "product", "GetProduct", call)
     return None if response is None else response.product
 
 
 async def look_at_some(shop: Shop, recorder: Recorder, found: list[Any]) -> list[Any]:
-    """One to three of those found; what could be seen of them."""
+    """Get one to three of the products found. Return those that could be read."""
     chosen = shop.rng.sample(found, min(len(found), shop.rng.randint(1, 3)))
     seen = [await look(shop, recorder, product.id) for product in chosen]
     return [product for product in seen if product is not None]
 
 
 async def search(shop: Shop, recorder: Recorder) -> list[Any]:
-    """Looks for a word; the products found."""
+    """Search for a word. Return the products found."""
     call = shop.products.SearchProducts(product_pb2.SearchProductsRequest(query=shop.rng.choice(WORDS)))
     return await measured_list(recorder, "product", "SearchProducts", call) or []
 
@@ -46,7 +46,7 @@ async def search(shop: Shop, recorder: Recorder) -> list[Any]:
 async def order(
     shop: Shop, recorder: Recorder, user_id: int, cart: list[tuple[int, int]], metadata: Metadata
 ) -> Any:
-    """Checks out a cart of products and quantities; the order, or None where that fails."""
+    """Order a cart of products and quantities. Return the order, or None if that fails."""
     request = order_request(user_id, cart, uuid.uuid4().hex)
     call = shop.orders.CreateOrder(request, metadata=metadata, timeout=CHECKOUT_TIMEOUT)
     response = await measured(recorder, "order", "CreateOrder", call)
@@ -54,20 +54,20 @@ async def order(
 
 
 async def until_settled(shop: Shop, recorder: Recorder, order_id: int, metadata: Metadata) -> None:
-    """Follows an order from its beginning until it is confirmed or cancelled."""
+    """Follow an order from its beginning until it is confirmed or cancelled."""
     settled = (order_pb2.ORDER_STATUS_CONFIRMED, order_pb2.ORDER_STATUS_CANCELLED)
     await _follow(shop, recorder, order_id, metadata, settled)
 
 
 async def watch(shop: Shop, recorder: Recorder, order_id: int, metadata: Metadata) -> None:
-    """Follows an order for a while; what is measured is the time to the first update of its history."""
+    """Follow an order for a while. The sample is the time to the first update of its history."""
     await _follow(shop, recorder, order_id, metadata, tuple(order_pb2.OrderStatus.values()), STAY)
 
 
 async def _follow(
     shop: Shop, recorder: Recorder, order_id: int, metadata: Metadata, wanted: Sequence[int], stay: float = 0
 ) -> None:
-    """Records when the first update with a wanted status comes, and stays for `stay` seconds after that."""
+    """Record when the first update with a wanted status arrives, and stay for `stay` seconds after that."""
 
     def after(cursor: int) -> Any:
         request = order_pb2.GetOrderRequest(id=order_id, after_cursor=cursor)
@@ -83,7 +83,7 @@ async def _follow(
 
 
 async def _until(updates: AsyncIterator[Any], wanted: Sequence[int]) -> str:
-    """The code that this came to."""
+    """Return the status code of waiting for a wanted status."""
     try:
         async with asyncio.timeout(CHECKOUT_TIMEOUT):
             async for update in updates:
@@ -93,11 +93,11 @@ async def _until(updates: AsyncIterator[Any], wanted: Sequence[int]) -> str:
         return "DEADLINE_EXCEEDED"
     except grpc.aio.AioRpcError as e:
         return e.code().name
-    return "OUT_OF_RANGE"  # the stream is over, and it was not among its updates
+    return "OUT_OF_RANGE"  # the stream has ended without such an update
 
 
 async def talk(shop: Shop, recorder: Recorder, metadata: Metadata) -> None:
-    """Joins the room by `Chat`, says something under a key of its own, and waits until the room says it."""
+    """Join the room by `Chat`, post a message with a key of its own, and wait until the room repeats it."""
     message = chat_pb2.ChatMessage(
         room_id=ROOM,
         text=f"Has anybody tried the {shop.rng.choice(WORDS)} one?",

@@ -71,7 +71,7 @@ refunds = sa.Table(
 )
 
 #: Refunds that the acquirer may not have. It must be literally the condition of a partial index: with
-#: `settled = 0` SQLite does not see that the index serves.
+#: `settled = 0` SQLite does not use the index.
 UNSETTLED = sa.text("NOT settled")
 
 #: The simulated acquirer's own books: nothing but `acquirer` reads or writes them.

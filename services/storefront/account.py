@@ -1,4 +1,4 @@
-"""Logging in and out, and registering."""
+"""The pages to log in, log out and register."""
 
 from math import ceil
 
@@ -12,7 +12,7 @@ from services.storefront.site import Site, see
 from services.storefront.visit import visit_of
 
 _INPUTS = {"name": "name", "email": "email", "password": "password", "login": "login"}
-#: What the visitor can put right on the form itself.
+#: Problems that the visitor can fix in the form itself.
 _OWN_FAULT = frozenset({Problem.INVALID, Problem.EXISTS, Problem.RULE})
 
 
@@ -42,7 +42,7 @@ class AccountPages:
         try:
             tokens = await self._site.shop.accounts.login(login, form.get("password", ""), visit.address)
         except ShopError as e:
-            # The service's words would tell a guesser whether the name exists; these do not.
+            # The service's message would reveal whether the name exists; this one does not.
             if e.problem in (Problem.LOGIN, Problem.NOT_FOUND):
                 return self._login(
                     request, after, login, {"form": "That name and password do not match."}, 401
@@ -95,7 +95,7 @@ class AccountPages:
         return see(after)
 
     async def log_out(self, request: Request, form: Form) -> Response:
-        """The cookies go in any case; whether the tokens are worth nothing any more, the notice says."""
+        """Delete the cookies in any case; the notice says whether the tokens were revoked, too."""
         visit = visit_of(request)
         ended = True
         if visit.refresh_token:

@@ -1,6 +1,6 @@
-"""The JSON edge: the catalogue for anybody, orders for who brings a token (`Authorization: Bearer`).
+"""The JSON API: the catalogue for anybody, orders for clients with a token (`Authorization: Bearer`).
 
-Cookies count for nothing here but to show the cart, so there is nothing to forge.
+Cookies are used only to show the cart, so requests cannot be forged.
 """
 
 import json
@@ -41,7 +41,9 @@ class Api:
         ]
 
     async def products(self, request: Request) -> Response:
-        """`?category=books&page_size=20&page_token=…`; or a page by its number, `&page=2`."""
+        """Serve a page of products: `?category=books&page_size=20&page_token=…`, or by its number,
+        `&page=2`.
+        """
         slug = request.query_params.get("category", "")
         category = Category.parse(slug)
         if slug and category is None:
@@ -56,7 +58,7 @@ class Api:
         return JSONResponse(_product(product))
 
     async def cart(self, request: Request) -> Response:
-        """The cart of the browser that asks."""
+        """Serve the cart of the browser that asks."""
         cart = await priced(self._shop.catalogue, visit_of(request).cart.quantities)
         lines = [
             {"product_id": line.product_id, "quantity": line.quantity, "total_cents": line.total_cents}
@@ -75,11 +77,13 @@ class Api:
         return JSONResponse(_order(order))
 
     async def create(self, request: Request) -> Response:
-        """Places an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}}`.
+        """Place an order: `{"items": [{"product_id": 1, "quantity": 2}], "shipping_address": {…}}`.
 
-        `"card": {"number", "expiry", "cvv"}` pays; without it the wallet on file. `"expected_total_cents"` is
-        the total that the buyer was shown: another one is refused with PRICE_CHANGED.
-        The header `Idempotency-Key` makes it safe to repeat.
+        `"card": {"number", "expiry", "cvv"}` pays; without it the wallet on file pays.
+        `"expected_total_cents"` is the total that the buyer was shown: if the order has another total, it is
+        refused with PRICE_CHANGED.
+
+        The header `Idempotency-Key` makes it safe to repeat the request.
         """
         session = _session(request)
         sent = await _json(request)
@@ -115,11 +119,11 @@ def _listed(name: str, items: Sequence[Any], following: str, place: Place, size:
 
 
 def _paging(request: Request) -> tuple[Place, int]:
-    """The page and its size, within bounds. 0 or none: the first page, the usual size.
+    """Return the page and its size. 0 or nothing means the first page, or the default size.
 
     Raises:
-        ShopError: one of them is no whole number, the page lies beyond every listing, or there is a token
-            beside it.
+        ShopError: one of them is no whole number, the page is beyond every listing, or it is given together
+            with a token.
     """
     params = request.query_params
     page = whole_number(params.get("page", "0"), 0, _MAX_PAGE)
@@ -148,7 +152,7 @@ async def _json(request: Request) -> Mapping[str, Any]:
 
 
 def _items(sent: Any) -> list[tuple[int, int]]:
-    """Product ids and quantities; whether they make sense, the order service says."""
+    """Return product ids and quantities. The order service checks their values."""
     if not isinstance(sent, list) or len(sent) > _MAX_ITEMS:
         raise ShopError(Problem.INVALID, fields={"items": f"must be a list of at most {_MAX_ITEMS}"})
     wrong = {

@@ -1,4 +1,4 @@
-"""The web application: routes and what stands around them, on one screen."""
+"""The web application: its routes and middleware."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,14 +34,15 @@ def build_app(
     outermost: tuple[Middleware, ...] = (),
     draining: Callable[[], bool] | None = None,
 ) -> Starlette:
-    """The application.
+    """Build the application.
 
     Args:
         site: The shop.
-        log: For one line a request.
-        closing: Set when the process leaves: streams then end.
-        outermost: Goes around everything: tracing, metrics.
-        draining: Whether connections should no longer be kept; by default whether `closing` is set.
+        log: Writes one line per request.
+        closing: Set when the process drains: streams then end.
+        outermost: Middleware around everything else: tracing, metrics.
+        draining: Returns whether connections should be closed after the response; by default whether
+            `closing` is set.
     """
     errors = ErrorPages(site)
     routes = [
@@ -70,15 +71,15 @@ def build_app(
 
 
 def always_traced(scope: Scope) -> bool:
-    """Whether a request is traced whatever the sampling ratio: those that place an order.
+    """Return whether a request is traced whatever the sampling ratio: one that places an order.
 
-    They are few, they cross every service, and each is the one that somebody will ask about.
+    There are few of them, they cross every service, and each is one that somebody may ask about.
     """
     return scope["method"] == "POST" and scope["path"] in ("/checkout", "/api/orders")
 
 
 async def healthz(request: Request) -> Response:
-    """Alive. Whether the services behind it are, the pages tell."""
+    """Report that the process is alive. Its pages show whether the services behind it are."""
     return PlainTextResponse("ok\n")
 
 
@@ -90,7 +91,7 @@ class _Static:
         asset = self._assets.get(request.path_params["name"])
         if asset is None:
             return PlainTextResponse("no such file\n", 404)
-        # Kept for ever under the address with its digest; otherwise asked for again.
+        # Cached for ever under the URL with its digest; otherwise revalidated.
         current = request.query_params.get("v") == asset.digest
         caching = "public, max-age=31536000, immutable" if current else "no-cache"
         return Response(asset.body, media_type=asset.media_type, headers={"cache-control": caching})

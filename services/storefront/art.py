@@ -1,4 +1,4 @@
-"""Product art: an SVG for each product, drawn from its words and its id. Photos we have none."""
+"""Product pictures: an SVG for each product, drawn from its words and its id, since there are no photos."""
 
 import functools
 import random
@@ -11,7 +11,7 @@ from services.storefront.domain import Product
 
 
 class Palette(NamedTuple):
-    """Hex colours: ground, the shape behind, main, dark, light, accent."""
+    """Hex colours: background, the shape behind the motif, main, dark, light, accent."""
 
     ground: str
     shape: str
@@ -30,7 +30,7 @@ PALETTES = (
     Palette("#e4e7f2", "#c9d0e8", "#5566b8", "#262f5c", "#f9faff", "#ef7d57"),
     Palette("#e0efed", "#bfdedb", "#2f8a8a", "#144646", "#f6fffd", "#f0705a"),
 )
-#: The picture of a product that nothing is known of.
+#: The picture of a product whose details are not known.
 PARCEL = "/art/other/parcel/1.svg"
 _BOOK = (
     '<path d="M84 34h72a5 5 0 0 1 5 5v107H84z" fill="$m"/>%s<path d="M84 34h9v112h-9z" fill="$d"/>'
@@ -42,18 +42,18 @@ _BOOK = (
 
 @functools.cache
 def _drawings() -> Mapping[str, Any]:
-    """`drawings.toml`, read when the first picture is asked for."""
+    """Return `drawings.toml`, read when the first picture is requested."""
     return tomllib.loads((Path(__file__).parent / "drawings.toml").read_text())
 
 
 def url_of(product: Product) -> str:
-    """Where the picture of a product is: `/art/books/book/24.svg`."""
+    """Return the URL of a product's picture, such as `/art/books/book/24.svg`."""
     category = product.category.value if product.category else "other"
     return f"/art/{category}/{motif_of(product)}/{product.id}.svg"
 
 
 def motif_of(product: Product) -> str:
-    """The drawing that a product's words ask for, else the one of its category."""
+    """Return the motif that a product's words name, else the one of its category."""
     category = product.category.value if product.category else "other"
     if category == "books":
         return "book"
@@ -64,7 +64,7 @@ def motif_of(product: Product) -> str:
 
 
 def draw(category: str, motif: str, seed: int) -> str | None:
-    """The SVG, always the same for the same arguments; None for a motif or category that there is not."""
+    """Return the SVG, always the same for the same arguments; None for an unknown motif or category."""
     known = _drawings()
     if category not in known["fallback"] or (motif != "book" and motif not in known["drawings"]):
         return None

@@ -1,4 +1,4 @@
-"""Looking around: the catalogue, the search, a product."""
+"""The pages to browse: the catalogue, the search, a product."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,9 +9,9 @@ from services.storefront.domain import Category, Place
 from services.storefront.forms import cents
 from services.storefront.site import Site, page_place, path_id
 
-#: Products on a page; divides by two, three and four columns.
+#: Products on a page; divisible by two, three and four columns.
 PAGE_SIZE = 12
-#: Products that a search shows at most.
+#: The most products that a search shows.
 SEARCH_LIMIT = 60
 _MAX_QUERY = 100
 
@@ -29,7 +29,7 @@ class BrowsePages:
         ]
 
     async def catalogue(self, request: Request) -> Response:
-        """A page of the catalogue."""
+        """Serve a page of the catalogue."""
         category = Category.parse(request.query_params.get("category", ""))
         place = page_place(request)
         found = await self._site.shop.catalogue.page(place, PAGE_SIZE, category)
@@ -55,7 +55,7 @@ class BrowsePages:
         )
 
     async def product(self, request: Request) -> Response:
-        """A product, and some of the same shelf."""
+        """Serve a product's page, with some other products of its category."""
         product = await self._site.shop.catalogue.product(path_id(request))
         self._site.tracking.viewed(product.id)
         shelf = await self._site.shop.catalogue.page(Place(), 5, product.category)
@@ -64,7 +64,7 @@ class BrowsePages:
 
 
 async def drawing(request: Request) -> Response:
-    """A product's picture. It never changes under its address."""
+    """Serve a product's picture. It never changes under its URL."""
     params = request.path_params
     svg = art.draw(params["category"], params["motif"], params["seed"] % 997)
     if svg is None:

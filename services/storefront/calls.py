@@ -1,7 +1,7 @@
-"""Makes a call, keeps it in the page's trail, and turns its failure into a `ShopError`.
+"""Makes a call, adds it to the page's trail, and turns a failure into a `ShopError`.
 
-The three shapes that the storefront needs: unary, a short stream collected into a list, and a
-stream that is followed. Nothing above this file sees grpc.
+It supports the three forms that the storefront needs: unary, a short stream collected into a list, and a
+stream that is followed. No module above this one uses grpc.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from services.storefront.trail import Step, record
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
-#: Attempts that `unary_again` makes of a call, and the longest wait between two (seconds).
+#: Attempts that `unary_again` makes of a call, and the longest backoff between two, in seconds.
 AGAIN, PAUSE = 3, 0.4
-#: Names of endpoints remembered, for streams that have not ended and so have no trailing metadata.
+#: The most endpoint names remembered. They serve streams in flight, which have no trailing metadata yet.
 MAX_NAMES = 256
 
 
 class Caller:
-    """Makes calls and keeps their trail.
+    """Makes calls and adds them to the current trail.
 
     Args:
-        clock: Measures them.
-        rng: Spreads the pauses between attempts.
+        clock: Returns monotonic seconds, to measure calls.
+        rng: Draws the jitter of the backoff.
     """
 
     def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
@@ -41,11 +41,11 @@ class Caller:
         self._names: OrderedDict[str, str] = OrderedDict()
 
     def name_of(self, endpoint: str) -> str:
-        """The replica's name behind an address, as it last gave it; the address itself if it never did."""
+        """Return the name that the replica at an address last gave, or the address itself if it never did."""
         return self._names.get(endpoint, endpoint)
 
     async def unary(self, target: str, method: str, call: "grpc.aio.UnaryUnaryCall[Req, Res]") -> Res:
-        """The response. Raises ShopError."""
+        """Await a call and return the response. Raises ShopError."""
         started = self._clock()
         try:
             return await call
@@ -57,9 +57,9 @@ class Caller:
     async def unary_again(
         self, target: str, method: str, attempt: "Callable[[], grpc.aio.UnaryUnaryCall[Req, Res]]"
     ) -> Res:
-        """The same for a call that carries an idempotency key: tried again while UNAVAILABLE.
+        """Make a call that carries an idempotency key, and try again while it fails with UNAVAILABLE.
 
-        The mesh itself must not do that, for it cannot know of the key.
+        The mesh itself must not retry it, because it cannot know of the key. Raises ShopError.
         """
         for _ in range(AGAIN - 1):
             try:
@@ -73,7 +73,7 @@ class Caller:
     async def collect(
         self, target: str, method: str, call: "grpc.aio.UnaryStreamCall[Req, Res]", limit: int
     ) -> list[Res]:
-        """The first `limit` messages of a stream; the rest is cancelled. Raises ShopError."""
+        """Return the first `limit` messages of a stream, and cancel the rest. Raises ShopError."""
         started = self._clock()
         found: list[Res] = []
         cut = False
@@ -90,7 +90,7 @@ class Caller:
             await self._record(target, method, call, started, cut)
 
     async def stream(self, call: "grpc.aio.UnaryStreamCall[Req, Res]") -> AsyncIterator[Res]:
-        """Its messages as they come. Raises ShopError. Cancelling the call is the caller's."""
+        """Yield a stream's messages as they arrive. Raises ShopError. The caller must cancel the call."""
         try:
             async for message in call:
                 yield message
@@ -99,13 +99,13 @@ class Caller:
 
     async def _record(self, target: str, method: str, call: Any, started: float, cut: bool = False) -> None:
         if not call.done():
-            call.cancel()  # The request was given up: what comes back must not be waited for.
+            call.cancel()  # The request was abandoned: do not wait for the answer.
             return
         endpoint = getattr(call, "endpoint", None) or ""
         replica = replica_of(await call.trailing_metadata())
         if endpoint and replica:
             self._remember(endpoint, replica)
-        # A stream cut short by us ends without trailing metadata, and well.
+        # A stream that we cancelled ends without trailing metadata, and counts as OK.
         code = (await call.code()).name if not cut else "OK"
         replica = replica or self._names.get(endpoint, "")
         milliseconds = (self._clock() - started) * 1000

@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-#: A cart holds at most this many different products: it must fit a cookie and one page.
+#: The most products in a cart: it must fit into a cookie and on one page.
 MAX_LINES = 20
-#: Of one product.
+#: The largest quantity of one product.
 MAX_QUANTITY = 99
 
 _ITEM = re.compile(r"([1-9][0-9]{0,9})x([1-9][0-9]?)", re.ASCII)
@@ -20,7 +20,10 @@ class Cart:
 
     @classmethod
     def parse(cls, cookie: str) -> "Cart":
-        """Reads `12x1.7x3`; whatever is malformed is left out, for a cookie is the visitor's to write."""
+        """Parse a cookie such as `12x1.7x3`.
+
+        Malformed parts are ignored, since a visitor can write the cookie.
+        """
         cart = cls()
         for part in cookie.split(".")[:MAX_LINES]:
             if (match := _ITEM.fullmatch(part)) and int(match[1]) <= _MAX_ID:
@@ -32,14 +35,16 @@ class Cart:
 
     @property
     def count(self) -> int:
-        """How many things are in it."""
+        """Return the number of units in the cart."""
         return sum(quantity for _, quantity in self.quantities)
 
     def quantity(self, product_id: int) -> int:
         return dict(self.quantities).get(product_id, 0)
 
     def with_quantity(self, product_id: int, quantity: int) -> "Cart":
-        """The product's quantity set; 0 or less removes it, a full cart takes no further product."""
+        """Return the cart with a product's quantity set. 0 or less removes it; a full cart accepts no further
+        product.
+        """
         lines = dict(self.quantities)
         if quantity <= 0:
             lines.pop(product_id, None)
@@ -48,5 +53,5 @@ class Cart:
         return Cart(tuple(lines.items()))
 
     def added(self, product_id: int, quantity: int) -> "Cart":
-        """So many more of a product."""
+        """Return the cart with `quantity` more units of a product."""
         return self.with_quantity(product_id, self.quantity(product_id) + quantity)

@@ -1,4 +1,4 @@
-"""The cart's page and what can be done with it."""
+"""The cart's page and its forms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _WRONG_QUANTITY = f"a quantity is a whole number from 1 to {MAX_QUANTITY}."
 
 @dataclass(frozen=True, slots=True)
 class CartLine:
-    """A line of the cart as it is shown; `product` is None where the catalogue has it no more."""
+    """A line of the cart as it is shown. `product` is None if the catalogue has it no more."""
 
     product_id: int
     quantity: int
@@ -31,7 +31,7 @@ class CartLine:
 
     @property
     def short(self) -> bool:
-        """Whether more is asked for than there is."""
+        """Return whether the quantity exceeds the stock."""
         return self.product is None or self.quantity > self.product.stock
 
 
@@ -41,7 +41,7 @@ class PricedCart:
 
     @property
     def total_cents(self) -> int:
-        """What it costs today; the order service has the last word."""
+        """Return the total at current prices, in cents. The order service decides the final one."""
         return sum(line.total_cents for line in self.lines)
 
     @property
@@ -50,7 +50,7 @@ class PricedCart:
 
 
 async def priced(catalogue: Catalogue, quantities: Sequence[tuple[int, int]]) -> PricedCart:
-    """Product ids and quantities at the catalogue's present prices, asked for in one call."""
+    """Return a cart with the catalogue's current prices, fetched in one call."""
     products = await catalogue.by_ids([product_id for product_id, _ in quantities]) if quantities else {}
     return PricedCart(tuple(CartLine(p, quantity, products.get(p)) for p, quantity in quantities))
 
@@ -74,7 +74,7 @@ class CartPages:
         return self._site.page(request, "cart.html", status, cart=cart, problem=problem)
 
     async def add(self, request: Request, form: Form) -> Response:
-        """Puts a quantity of a product into the cart; one, where the form has no field for it."""
+        """Add a quantity of a product to the cart; 1 if the form has no such field."""
         visit = visit_of(request)
         product_id = _product_id(form)
         quantity = whole_number(form.get("quantity", "1"), 1, MAX_QUANTITY)
@@ -93,7 +93,7 @@ class CartPages:
         return see(local_path(form.get("next", "/cart")))
 
     async def set(self, request: Request, form: Form) -> Response:
-        """Sets a quantity; none takes the product out, and so does the form's `remove` button."""
+        """Set a quantity. 0 removes the product, and so does the form's `remove` button."""
         visit = visit_of(request)
         product_id = _product_id(form)
         quantity = 0 if "remove" in form else whole_number(form.get("quantity", ""), 0, MAX_QUANTITY)
@@ -106,7 +106,7 @@ class CartPages:
 
 
 def _product_id(form: Form) -> int:
-    """Raises ShopError for what no product can have as its id."""
+    """Return the product id in a form. Raises ShopError if no product can have it."""
     product_id = whole_number(form.get("product_id", ""), 1, _MAX_ID)
     if product_id is None:
         raise ShopError(Problem.NOT_FOUND, "there is no such product")

@@ -1,4 +1,6 @@
-"""The till: an address, a way to pay, and an order that is placed once however often it is sent."""
+"""Checkout: an address, a means of payment, and an order that is placed once however often the form
+is sent.
+"""
 
 import hashlib
 import re
@@ -16,7 +18,7 @@ from services.storefront.forms import Form, field_errors, form_route, whole_numb
 from services.storefront.site import Site, money, see
 from services.storefront.visit import visit_of
 
-#: Input by the last part of a path in CreateOrderRequest.
+#: The form's input for the last part of a field path in CreateOrderRequest.
 _INPUTS = {
     "street": "street",
     "city": "city",
@@ -29,16 +31,16 @@ _INPUTS = {
 }
 _ADDRESS = ("street", "city", "state", "zip_code", "country")
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-#: After these the order may exist: the next attempt must use the same key.
+#: Problems after which the order may exist: the next attempt must use the same key.
 _UNDECIDED = frozenset({Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BUSY, Problem.BROKEN})
-#: Reasons of the order service: the form was sent before, and was changed since; it showed another total.
+#: Reasons of the order service: the form was sent before and changed since; the form showed another total.
 _KEY_REUSED, _PRICE_CHANGED = "KEY_REUSED", "PRICE_CHANGED"
-#: The highest total of a form, in cents; the order service refuses one that is lower already.
+#: The highest total in a form, in cents. The order service's own limit is lower.
 _MAX_TOTAL = 2**31 - 1
 _WRONG_TOTAL = (
     "We could not read what this page told you to pay. Look at the total, and place the order again."
 )
-#: The facts of PRICE_CHANGED: what it comes to, and what was shown.
+#: The facts of PRICE_CHANGED: the actual total, and the one that was shown.
 _TOTALS = ("total_cents", "expected_total_cents")
 _UNDECIDED_TEXT = (
     "We could not make sure that your order went through. Press the button again: "
@@ -89,15 +91,15 @@ class CheckoutPages:
         return see(f"/orders/{order.id}")
 
     async def _failed(self, request: Request, form: Form, key: str, error: ShopError) -> Response:
-        """The form again, with what is wrong and all that was typed but the card."""
+        """Serve the form again, with the errors and everything that was typed except the card."""
         if error.problem in (Problem.LOGIN, Problem.FORBIDDEN):
             raise error
         if error.reason == _KEY_REUSED:
-            # Never a fresh key: the order may stand as it was first sent, and would then be placed twice.
+            # Never a new key: the order may exist as it was first sent, and would then be placed twice.
             visit_of(request).notify("sent-before")
             return see("/orders")
         if error.problem in _UNDECIDED:
-            # With its key goes the total that it was sent with: it may have been placed so.
+            # Keep the total that was sent with the key: the order may have been placed with it.
             status = FACES[error.problem].status
             return await self._form(request, form, {"form": _UNDECIDED_TEXT}, key, status, form.get("total"))
         if error.reason == _PRICE_CHANGED:
@@ -113,7 +115,10 @@ class CheckoutPages:
         status: int = 200,
         total: str | None = None,
     ) -> Response:
-        """The form, at the catalogue's present prices; `total` in place of theirs is what it will send."""
+        """Serve the form with the catalogue's current prices.
+
+        If given, `total` (cents) is the total that it will send.
+        """
         cart = await priced(self._site.shop.catalogue, visit_of(request).cart.quantities)
         typed = {name: form.get(name, "") for name in _ADDRESS} | {"pay": form.get("pay", "card")}
         typed["total"] = str(cart.total_cents) if total is None else total
@@ -129,14 +134,14 @@ def _changed(error: ShopError) -> str:
 
 
 def new_key() -> str:
-    """A fresh key for a form: 128 random bits."""
+    """Return a new key for a form: 128 random bits."""
     return secrets.token_urlsafe(16)
 
 
 def order_key(user_id: int, key: str, cart: Cart) -> str:
-    """The idempotency key of an order: the same form sent twice with the same cart is one order.
+    """Return the idempotency key of an order: the same form sent twice with the same cart is one order.
 
-    The cart is part of it, so that an old form in the browser's history buys what is in the cart now.
+    The cart is part of the key, so that an old form in the browser's history buys what is in the cart now.
     """
     return hashlib.sha256(f"{user_id}/{key}/{cart}".encode()).hexdigest()
 

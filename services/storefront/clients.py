@@ -1,4 +1,6 @@
-"""The ports of `domain`, served by the product, order, user and notification services through the mesh."""
+"""Implements the ports of `domain` with the product, order, user and notification services, through
+the mesh.
+"""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,14 +35,14 @@ from services.storefront.exchange import Exchange
 
 T = TypeVar("T")
 
-#: Seconds a page waits for something to show.
+#: Timeout of a read, in seconds.
 READ_TIMEOUT = 3.0
-#: Seconds a change or a log-in may take, an order with its stock and its payment included.
+#: Timeout of a change or a log-in, in seconds. It covers an order with its stock and its payment.
 WRITE_TIMEOUT = 10.0
 
 
 class Catalogue:
-    """`domain.Catalogue` over ProductService. No token is sent: browsing needs none."""
+    """The `domain.Catalogue` that calls ProductService. It sends no token: browsing needs none."""
 
     def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
         self._stub, self._caller = ProductServiceStub(channel), caller
@@ -96,7 +98,7 @@ class _Updates:
 
 
 class Orders:
-    """`domain.Orders` over OrderService, on behalf of the token's user."""
+    """The `domain.Orders` that calls OrderService, on behalf of the token's user."""
 
     def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
         self._stub, self._caller, self._exchange = OrderServiceStub(channel), caller, exchange
@@ -165,7 +167,7 @@ class Orders:
 
 
 class Accounts:
-    """`domain.Accounts` over UserService."""
+    """The `domain.Accounts` that calls UserService."""
 
     def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
         self._stub, self._caller, self._exchange = UserServiceStub(channel), caller, exchange
@@ -227,7 +229,7 @@ class Accounts:
 
 
 class Notices:
-    """`domain.Notices` over NotificationService."""
+    """The `domain.Notices` that calls NotificationService."""
 
     def __init__(self, channel: grpc.aio.Channel, caller: Caller, exchange: Exchange) -> None:
         self._stub, self._caller, self._exchange = NotificationServiceStub(channel), caller, exchange
@@ -242,11 +244,11 @@ class Notices:
 
 
 def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
-    """All ports over the mesh.
+    """Return all ports over the mesh.
 
     Args:
-        channel: Gives the channel to a service: `App.channel`.
-        caller: Makes the calls and keeps the trail.
+        channel: Returns the channel to a service: `App.channel`.
+        caller: Makes the calls and records the trail.
     """
     exchange = Exchange(channel("user"), caller)
     return Shop(
@@ -262,7 +264,7 @@ def _number(place: Place) -> int:
 
 
 async def _next_token(call: "grpc.aio.UnaryStreamCall[Any, Any]") -> str:
-    """The token of the page after the one that the call has told to its end."""
+    """Return the token of the next page from the trailing metadata of a finished call."""
     told = dict(await call.trailing_metadata() or ())
     token = told.get("next-page-token", "")
     return token if isinstance(token, str) else ""

@@ -1,4 +1,4 @@
-"""protobuf <-> domain, and a failed call -> `ShopError`. No rules."""
+"""Converts protobuf to the domain and back, and a failed call to a `ShopError`. No business rules."""
 
 from datetime import UTC, datetime
 
@@ -38,7 +38,7 @@ _PROBLEMS = {
 
 
 def error(failure: grpc.aio.AioRpcError | MeshError) -> ShopError:
-    """What a failed call means to a visitor."""
+    """Return the `ShopError` for a failed call."""
     if isinstance(failure, MeshError):
         return ShopError(_PROBLEMS.get(code_of(failure), Problem.BROKEN), failure.message)
     problem = _PROBLEMS.get(failure.code(), Problem.BROKEN)
@@ -66,7 +66,7 @@ def category_to_wire(category: Category | None) -> str:
 
 
 def category(wire: int) -> Category | None:
-    """None for UNSPECIFIED and for values that we do not know yet."""
+    """Return the category, or None for UNSPECIFIED and for unknown values."""
     return {product_pb2.ProductCategory.Value(category_to_wire(c)): c for c in Category}.get(wire)
 
 

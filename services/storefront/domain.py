@@ -1,4 +1,4 @@
-"""What the shop's page knows: things to show, ways to fail, and ports that the services fill.
+"""The domain of the shop's pages: things to show, kinds of failure, and ports that the services implement.
 
 No grpc and no protobuf here; `clients.py` adapts the services to the ports. Money is integer cents.
 """
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Category(enum.Enum):
-    """A shelf of the shop. The value is its place in URLs."""
+    """A category of products. The value is its name in URLs."""
 
     ELECTRONICS = "electronics"
     CLOTHING = "clothing"
@@ -28,12 +28,12 @@ class Category(enum.Enum):
 
     @classmethod
     def parse(cls, slug: str) -> "Category | None":
-        """The category of a URL's slug; None for anything else."""
+        """Return the category of a URL's slug, or None for anything else."""
         return next((c for c in cls if c.value == slug), None)
 
 
 class Status(enum.Enum):
-    """Where an order is in its life."""
+    """The status of an order."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -47,9 +47,9 @@ class Status(enum.Enum):
         return self.value.capitalize()
 
 
-#: The ordinary life of an order, as the order page draws it.
+#: The ordinary sequence of statuses, as the order page draws it.
 STEPS = (Status.PENDING, Status.CONFIRMED, Status.SHIPPED, Status.DELIVERED)
-#: What an admin may make of an order, by where it is. The order service has the last word.
+#: The statuses to which an admin may change an order, by its current one. The order service decides.
 ADMIN_ACTIONS: Mapping[Status, tuple[Status, ...]] = {
     Status.CONFIRMED: (Status.SHIPPED, Status.CANCELLED),
     Status.SHIPPED: (Status.DELIVERED,),
@@ -102,13 +102,13 @@ class Order:
     updated_at: datetime
     payment_id: int = 0
     cursor: int = 0
-    """Where its history stood when it was read; following goes on from there."""
+    """The cursor of the last change at the time of reading; following continues from there."""
     refunded_cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A change of an order; `cursor` is its place in the order's history."""
+    """A change of an order. `cursor` is its position in the order's history."""
 
     order_id: int
     status: Status
@@ -129,7 +129,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a log-in gives. The repr is empty."""
+    """The tokens of a log-in. The repr is empty."""
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
@@ -137,7 +137,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the shop told a user."""
+    """A notification from the shop to a user."""
 
     title: str
     body: str
@@ -145,7 +145,7 @@ class Notice:
 
 
 class Problem(enum.Enum):
-    """How a call to a service can fail, as a visitor sees it."""
+    """A kind of failure of a call to a service, as a visitor sees it."""
 
     INVALID = "invalid"
     NOT_FOUND = "not-found"
@@ -163,11 +163,11 @@ class ShopError(Exception):
     """A service refused or failed.
 
     Args:
-        problem: Its kind.
-        message: The service's own words.
+        problem: The kind of failure.
+        message: The service's own message.
         fields: What is wrong with each field, by its path in the request (`shipping_address.city`).
         reason: The stable reason of a broken rule (`OUT_OF_STOCK`), or empty.
-        facts: What goes with the reason, such as the new total of PRICE_CHANGED.
+        facts: Data that belongs to the reason, such as the new total of PRICE_CHANGED.
         retry_after: Seconds after which trying again makes sense; None if the service did not say.
     """
 
@@ -188,13 +188,13 @@ class ShopError(Exception):
         self.retry_after = retry_after
 
 
-#: Products that one call asks for.
+#: The most products in one call.
 MAX_PRODUCTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page of a listing is: after a page token, or, without one, by its number from 1."""
+    """The position of a page in a listing: after a page token or, without one, by its number from 1."""
 
     page: int = 1
     token: str = ""
@@ -202,19 +202,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
-    """A page of a listing, and the token of the next one; empty where there is none."""
+    """A page of a listing, and the token of the next one; empty if there is none."""
 
     items: Sequence[T] = ()
     next_token: str = ""
 
 
 class Catalogue(Protocol):
-    """What can be bought. Needs no token."""
+    """Port: the products. Needs no token."""
 
     async def product(self, product_id: int) -> Product: ...
 
     async def by_ids(self, product_ids: Sequence[int]) -> Mapping[int, Product]:
-        """Those of the products that there are, by id; at most `MAX_PRODUCTS` at once."""
+        """Return those products that exist, by id; at most `MAX_PRODUCTS` at once."""
         ...
 
     async def page(self, place: Place, size: int, category: Category | None) -> Listed[Product]: ...
@@ -222,23 +222,23 @@ class Catalogue(Protocol):
     async def search(
         self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
     ) -> list[Product]:
-        """At most `limit` products; a bound of 0 is none."""
+        """Return at most `limit` products. A bound of 0 means none."""
         ...
 
 
 class Updates(Protocol):
-    """An open stream of updates; iterates until the replica that sends it leaves."""
+    """An open stream of updates. Iteration ends when the replica that serves it drains."""
 
     @property
     def endpoint(self) -> str | None:
-        """The address that sends it."""
+        """Return the address of the replica that serves the stream."""
         ...
 
     def __aiter__(self) -> AsyncIterator[Update]: ...
 
 
 class Orders(Protocol):
-    """A user's orders; every method acts on behalf of the token's user."""
+    """Port: a user's orders. Every method acts on behalf of the token's user."""
 
     async def create(
         self,
@@ -250,10 +250,10 @@ class Orders(Protocol):
         key: str,
         expected_cents: int | None = None,
     ) -> Order:
-        """Places an order once per `key`; `card` None pays from the wallet on file.
+        """Place an order, once per `key`. If `card` is None, the wallet on file pays.
 
         Raises:
-            ShopError: with the reason PRICE_CHANGED if it does not come to `expected_cents`.
+            ShopError: with the reason PRICE_CHANGED if the total is not `expected_cents`.
         """
         ...
 
@@ -264,53 +264,53 @@ class Orders(Protocol):
     async def set_status(self, token: str, order_id: int, status: Status) -> Order: ...
 
     def follow(self, token: str, order_id: int, after_cursor: int) -> AbstractAsyncContextManager[Updates]:
-        """Later changes of an order, starting after the cursor (0: with the next one)."""
+        """Open a stream of an order's changes after the cursor; 0 begins with the next change."""
         ...
 
 
 class Accounts(Protocol):
-    """Who the visitor is."""
+    """Port: log-ins and accounts."""
 
     async def login(self, login: str, password: str, address: str) -> Tokens:
-        """`address`: the visitor's, by which wrong passwords are counted."""
+        """Log in. `address` is the visitor's, by which wrong passwords are counted."""
         ...
 
     async def refresh(self, refresh_token: str) -> Tokens:
-        """Asked twice with the same token in a row, it answers with tokens of the same log-in."""
+        """Renew the tokens. Repeated at once with the same token, it returns tokens of the same log-in."""
         ...
 
     async def logout(self, refresh_token: str) -> None:
-        """Ends the log-in that the token belongs to."""
+        """End the log-in that the token belongs to."""
         ...
 
     async def register(self, name: str, email: str, password: str, address: str) -> None: ...
 
     async def change_password(self, token: str, current: str, new: str, address: str) -> Tokens:
-        """Ends all log-ins of the token's user, and begins the one whose tokens are returned."""
+        """Change the password, end all log-ins of the token's user, and return the tokens of a new one."""
         ...
 
     async def forgotten_password(self, login: str, address: str) -> None:
-        """Has a code mailed to the user, if there is one; the answer does not tell."""
+        """Have a code mailed to the user, if there is one; the answer does not reveal that."""
         ...
 
     async def reset_password(self, code: str, new: str, address: str) -> None: ...
 
     async def delete(self, token: str, user_id: int, password: str, address: str) -> None:
-        """Forgets the token's user, who knows its password."""
+        """Delete the token's user, who proves its identity by the password."""
         ...
 
 
 class Notices(Protocol):
-    """What the shop has told a user."""
+    """Port: the shop's notifications to a user."""
 
     async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
-        """Newest first."""
+        """Return the latest notifications, the newest first."""
         ...
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The ports together: all that the pages call."""
+    """All ports that the pages use."""
 
     catalogue: Catalogue
     orders: Orders

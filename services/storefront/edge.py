@@ -1,4 +1,6 @@
-"""What stands around every request: the headers of every answer, one log line, and the last resort."""
+"""The outermost middleware: the headers of every response, one log line per request, and unexpected
+errors.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Nothing from elsewhere, no inline script or style, no framing (https://www.w3.org/TR/CSP3/).
+#: Nothing from other origins, no inline script or style, no framing (https://www.w3.org/TR/CSP3/).
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -21,12 +23,12 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-#: For a year (RFC 6797, 6.1), of this host only: others under its domain may not be ready for it.
+#: For a year (RFC 6797, 6.1), for this host only: subdomains may not support https.
 HSTS = "max-age=31536000"
 
 
 class Log(Protocol):
-    """What is needed of the mesh's structured log."""
+    """The part of the mesh's structured log that is used here."""
 
     def info(self, message: str, **fields: object) -> None: ...
 
@@ -34,13 +36,13 @@ class Log(Protocol):
 
 
 class Edge:
-    """The outermost middleware below the trace.
+    """The outermost middleware inside the trace.
 
     Args:
-        app: What it stands around.
-        log: One line a request: never a query, a cookie or a body.
-        closing: Tells whether the process is leaving: connections are then not kept for a next request.
-        https: Whether visitors come by https, and shall come by nothing else any more.
+        app: The wrapped application.
+        log: Writes one line per request, never with a query, a cookie or a body.
+        closing: Returns whether the process drains: connections are then closed after the response.
+        https: Whether visitors use https; then HSTS tells browsers to use nothing else.
     """
 
     def __init__(self, app: ASGIApp, log: Log, closing: Callable[[], bool], https: bool = False) -> None:
@@ -63,11 +65,11 @@ class Edge:
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            pass  # who has gone is told nothing; the line below keeps status 0
+            pass  # the client is gone and gets no answer; the log line has status 0
         except Exception as e:
             self._log.error("request failed", e, method=scope["method"], path=scope["path"])
             if status:
-                raise  # The answer has begun: the connection must break, or it would look whole.
+                raise  # The response has begun: the connection must break, or it would look complete.
             response = PlainTextResponse("Something broke. It has been written down.\n", 500)
             await response(scope, receive, send_with_headers)
         finally:

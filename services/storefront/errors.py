@@ -1,4 +1,4 @@
-"""How a failed call looks: a page with a way on, or JSON at the edge."""
+"""Renders a failed call: as a page with a way to continue, or as JSON for the API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from services.storefront.visit import visit_of
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How a problem is shown."""
+    """The presentation of a problem."""
 
     status: int
     title: str
@@ -42,7 +42,7 @@ FACES: Mapping[Problem, Face] = {
     ),
     Problem.BROKEN: Face(502, "Something broke", "It is our fault, and it has been written down."),
 }
-#: Problems that may pass by themselves: their page offers to try again.
+#: Transient problems: their page offers to try again.
 PASSING = frozenset({Problem.BUSY, Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BROKEN})
 
 
@@ -51,7 +51,7 @@ def is_api(request: Request) -> bool:
 
 
 def as_json(error: ShopError) -> Response:
-    """The JSON edge's one form of error."""
+    """Return the JSON response for an error. The API has no other form."""
     detail = {
         "problem": error.problem.value,
         "message": error.message or FACES[error.problem].text,
@@ -69,7 +69,7 @@ class ErrorPages:
         self._site = site
 
     async def shop_error(self, request: Request, error: Exception) -> Response:
-        """A call to a service failed and the page had no better answer."""
+        """Handle a `ShopError` that no page has handled."""
         assert isinstance(error, ShopError)
         if is_api(request):
             return as_json(error)
@@ -77,14 +77,14 @@ class ErrorPages:
             visit_of(request).log_out()
             return self._site.login_required(request)
         face = FACES[error.problem]
-        # The service's own words help where the visitor can do something about it.
+        # The service's own message helps if the visitor can do something about it.
         tells = error.problem in (Problem.INVALID, Problem.RULE, Problem.EXISTS)
         response = self._page(request, face, error.message if tells else "", error.problem in PASSING)
         response.headers.update(_headers(error))
         return response
 
     async def http_error(self, request: Request, error: Exception) -> Response:
-        """No such path, a method that it has not, a form that was refused."""
+        """Handle an unknown path, a wrong method, or a form that was refused."""
         assert isinstance(error, HTTPException)
         if is_api(request):
             detail = {"problem": "http", "message": error.detail, "fields": {}, "reason": ""}

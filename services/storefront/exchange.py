@@ -1,8 +1,8 @@
-"""Tokens that the storefront sends on: each is good at one service only.
+"""Exchanges visitors' tokens for tokens that only one service accepts.
 
-The token in a visitor's cookie is accepted by every service. Sent as it is, it would let a service that was
-taken over act for its visitors elsewhere. So the storefront has it exchanged for one that only the service
-accepts that it calls (RFC 8693), and keeps that as long as it is good.
+The token in a visitor's cookie is accepted by every service. If it were passed on, a compromised service
+could use it to act for its visitors at the others. So the storefront exchanges it for one that only the
+called service accepts (RFC 8693), and caches that until it expires.
 """
 
 import hashlib
@@ -18,17 +18,19 @@ from services.storefront.calls import Caller
 
 Metadata = tuple[tuple[str, str], ...]
 
-#: Tokens that are kept.
+#: The most tokens in the cache.
 MAX_KEPT = 8192
-#: Seconds before its end at which a token is exchanged anew, and that an exchange may take.
+#: Seconds before its expiry at which a token is exchanged again, and timeout of an exchange in seconds.
 EARLY, TIMEOUT = 30.0, 3.0
 
 
 class Exchange:
-    """Args:
-    channel: To the user service.
-    caller: Makes the calls and keeps the trail.
-    clock: Monotonic seconds.
+    """Exchanges tokens, and caches the results.
+
+    Args:
+        channel: A channel to the user service.
+        caller: Makes the calls and records the trail.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -38,10 +40,10 @@ class Exchange:
         self._kept: OrderedDict[tuple[str, bytes], tuple[str, float]] = OrderedDict()
 
     async def bearer(self, service: str, token: str) -> Metadata:
-        """The metadata of a call to a service on behalf of a token's user.
+        """Return the metadata of a call to a service on behalf of a token's user.
 
         Raises:
-            ShopError: the user service refuses the token, or cannot say.
+            ShopError: the user service refuses the token or fails.
         """
         key = service, hashlib.sha256(token.encode()).digest()
         narrow, until = self._kept.get(key, ("", 0.0))

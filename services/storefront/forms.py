@@ -1,4 +1,4 @@
-"""Forms: read within bounds, checked against forgery, and their errors put where they belong."""
+"""Reads forms within bounds, checks them against forgery, and assigns errors to their inputs."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,16 +15,16 @@ from services.storefront.visit import visit_of
 Form = Mapping[str, str]
 FormHandler = Callable[[Request, Form], Awaitable[Response]]
 
-#: What a browser sends a form as.
+#: The content type of a form.
 FORM_TYPE = "application/x-www-form-urlencoded"
-#: Bytes of a request's body, and fields of a form. No form of ours comes near.
+#: The most bytes of a request's body, and the most fields of a form. No form of ours comes near.
 MAX_BODY, MAX_FIELDS = 32 * 1024, 64
-#: Of a number: int() takes time that grows with the square of a text's length.
+#: The most digits of a number: the time of int() grows with the square of the length.
 _MAX_DIGITS = 10
 
 
 async def body(request: Request) -> bytes:
-    """The body, up to MAX_BODY; beyond that 413."""
+    """Return the request's body. Raises HTTPException (413) above `MAX_BODY` bytes."""
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
@@ -34,7 +34,11 @@ async def body(request: Request) -> bytes:
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of a URL-encoded form, stripped; the last of a repeated name counts."""
+    """Return the stripped fields of a URL-encoded form. If a name repeats, the last one counts.
+
+    Raises:
+        HTTPException: 400 if it cannot be parsed, 413 if it is too large.
+    """
     sent = await body(request)
     try:
         if sent and request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
@@ -46,9 +50,9 @@ async def read_form(request: Request) -> Form:
 
 
 def check_forgery(request: Request, form: Form) -> None:
-    """Refuses (403) a form that our own page did not send.
+    """Raise HTTPException (403) for a form that our own page did not send.
 
-    Three walls: cookies are SameSite=Lax, a browser that tells the origin must tell ours, and the
+    There are three checks: cookies are SameSite=Lax; if the browser names an origin, it must be ours; and the
     form must repeat the token of the visitor's cookie (OWASP: double submit).
     """
     expected = request.cookies.get("csrf", "")
@@ -63,7 +67,7 @@ def check_forgery(request: Request, form: Form) -> None:
 
 
 def _is_foreign(request: Request) -> bool:
-    """Whether the browser says that another site sent the form."""
+    """Return whether the browser says that another site sent the form."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("origin")
@@ -74,7 +78,10 @@ def _is_foreign(request: Request) -> bool:
 
 
 def form_route(path: str, handler: FormHandler) -> Route:
-    """A POST route whose handler gets a form that has passed the check. The one way to make one."""
+    """Return a POST route whose handler gets a form that has passed the forgery check.
+
+    Every POST route is made with it.
+    """
 
     async def endpoint(request: Request) -> Response:
         form = await read_form(request)
@@ -97,7 +104,7 @@ def whole_number(text: str, low: int, high: int) -> int | None:
 
 
 def integer(text: str, default: int, low: int, high: int) -> int:
-    """A number of a form or query within bounds; the default for what is none."""
+    """Return a number of a form or query, limited to [low, high], or the default if it is not a number."""
     digits = text.removeprefix("-")
     if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
         return default
@@ -105,7 +112,7 @@ def integer(text: str, default: int, low: int, high: int) -> int:
 
 
 def cents(text: str) -> int:
-    """A price such as `12` or `12.50` in cents; 0 for what is none."""
+    """Return a price such as `12` or `12.50` in cents, or 0 if it is not a price."""
     whole, _, part = text.strip().partition(".")
     part = (part + "00")[:2]
     if not (whole + part).isascii() or not (whole + part).isdigit() or len(whole) > 7:
@@ -114,17 +121,18 @@ def cents(text: str) -> int:
 
 
 def local_path(text: str) -> str:
-    """Where to go next, if that is a path of ours; else the front page. Closes open redirects."""
+    """Return the path if it is one of ours, else the front page. Prevents open redirects."""
     safe = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if safe else "/"
 
 
 def field_errors(error: ShopError, inputs: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with each input of a form.
+    """Return the error text for each input of a form.
 
     Args:
-        error: Names fields by their path in the request, `shipping_address.city`.
-        inputs: Input name by the last part of that path. What has no input goes under `form`.
+        error: Names fields by their path in the request, such as `shipping_address.city`.
+        inputs: The input's name for the last part of that path. An error without an input is put under
+            `form`.
     """
     found: dict[str, str] = {}
     for path, text in error.fields.items():

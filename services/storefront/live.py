@@ -1,8 +1,8 @@
-"""An order's updates as server-sent events (https://html.spec.whatwg.org/#server-sent-events).
+"""Streams an order's updates as server-sent events (https://html.spec.whatwg.org/#server-sent-events).
 
-Each event's id is the update's cursor. A browser that lost its connection sends the last one back, so
-that nothing is lost or doubled whichever storefront replica it finds; and when the order replica
-behind us leaves, we resume from the same cursor at another one, unseen by the browser.
+Each event's id is the update's cursor. A browser that lost its connection sends the last one, so that nothing
+is lost or doubled whichever storefront replica it reaches. When the order replica behind us drains, we resume
+from the same cursor at another one, invisibly to the browser.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from services.storefront.sessions import Session
 from services.storefront.site import Site, path_id
 from services.storefront.visit import visit_of
 
-#: Seconds between two signs of life; proxies cut connections that are silent for a minute.
+#: Seconds between two keepalive comments; proxies close connections that are silent for a minute.
 HEARTBEAT = 15.0
-#: Seconds until a browser is sent to reconnect, so that long-lived pages spread over new replicas.
+#: Seconds until a browser is made to reconnect, so that long-lived pages spread over new replicas.
 MAX_AGE = 1800.0
-#: Streams that one process serves at a time, and those of one address.
+#: The most streams of one process, and the most of one client address.
 MAX_STREAMS, MAX_STREAMS_OF_ONE = 500, 50
-#: Longest pause before an order replica is tried again (seconds).
+#: The longest backoff before an order replica is tried again, in seconds.
 MAX_PAUSE = 2.0
-#: Milliseconds until a browser reconnects that does not know the event at the end.
+#: Milliseconds until a browser reconnects that ignores the final event.
 _NEVER = 86_400_000
-#: Nothing will come of trying these again.
+#: Problems that are not retried.
 _FINAL = frozenset({Problem.LOGIN, Problem.FORBIDDEN, Problem.NOT_FOUND, Problem.INVALID})
 
 
@@ -51,10 +51,10 @@ class LiveOrders:
     async def events(self, request: Request) -> Response:
         visit = visit_of(request)
         if request.method == "HEAD":
-            return Response(media_type="text/event-stream")  # a stream without a body would only hang
+            return Response(media_type="text/event-stream")  # a HEAD request needs no stream
         if visit.session is None:
             return Response(status_code=204)  # Tells an EventSource not to come back.
-        visit.token  # noqa: B018 - raises where the session could not be renewed: the browser tries again
+        visit.token  # noqa: B018 - raises if the session could not be renewed: the browser tries again
         if self._open.total() >= MAX_STREAMS or self._open[visit.address] >= MAX_STREAMS_OF_ONE:
             raise ShopError(Problem.BUSY, "too many pages are open")
         given = request.headers.get("last-event-id") or request.query_params.get("after", "")
@@ -62,18 +62,18 @@ class LiveOrders:
         return EventStream(self, visit.session, visit.address, path_id(request), cursor)
 
     async def serve(self, stream: "EventStream", receive: Receive, send: Send) -> None:
-        """Runs a stream until the browser leaves, the process drains, or it is too old."""
+        """Run a stream until the browser leaves, the process drains, or it reaches `MAX_AGE`."""
         self._open[stream.address] += 1
         try:
             ends = (_disconnected(receive), self._closing.wait(), asyncio.sleep(MAX_AGE))
             await _first_of(stream.push(self._site, send), _beat(send), *ends)
         finally:
             self._open[stream.address] -= 1
-            self._open += Counter()  # forgets those that have none
+            self._open += Counter()  # drops addresses with a count of 0
 
 
 class EventStream(Response):
-    """The response: it sends as long as there is something to follow."""
+    """The streaming response. It sends as long as there is something to follow."""
 
     def __init__(self, live: LiveOrders, session: Session, address: str, order_id: int, cursor: int) -> None:
         super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -88,7 +88,7 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def push(self, site: Site, send: Send) -> None:
-        """Follows the order, from replica to replica, until nothing more can come or the token has ended."""
+        """Follow the order, from replica to replica, until it is final or the token has expired."""
         pause = 0.1
         while True:
             came = self._cursor
@@ -98,7 +98,7 @@ class EventStream(Response):
                 return
             except ShopError as e:
                 if e.problem is Problem.LOGIN and self._session.is_over(time.time()):
-                    return  # the browser comes back, and brings what renews the session
+                    return  # the browser reconnects with the cookie that renews the session
                 if e.problem in _FINAL:
                     await self._end(send, "gone", {"problem": e.problem.value})
                     return
@@ -108,10 +108,10 @@ class EventStream(Response):
             pause = min(pause * 2, MAX_PAUSE)
 
     async def _follow(self, site: Site, send: Send) -> None:
-        """Returns when nothing more will happen to the order.
+        """Send the order's updates. Return when the order is final.
 
         Raises:
-            ShopError: the stream was cut, such as by a replica that leaves; resume it from the cursor.
+            ShopError: the stream broke, for example because its replica drains; resume from the cursor.
         """
         async with site.shop.orders.follow(self._session.token, self._order_id, self._cursor) as updates:
             async for update in updates:
@@ -120,7 +120,7 @@ class EventStream(Response):
                 await _say(send, _event("update", _shown(update, via), update.cursor))
 
     async def _end(self, send: Send, name: str, data: dict[str, Any]) -> None:
-        """Says that there is nothing to come back for. A browser that comes back nevertheless waits a day."""
+        """Send the final event. A browser that reconnects nevertheless waits for a day."""
         await _say(send, f"retry: {_NEVER}\n{_event(name, data)}")
 
 
@@ -136,7 +136,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
-    """Runs them until one is done, and cancels the others; an error of that one is raised."""
+    """Run the coroutines until one is done, and cancel the others. Raises the error of the finished one."""
     tasks = [asyncio.ensure_future(c) for c in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

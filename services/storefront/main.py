@@ -23,7 +23,7 @@ from services.storefront.tracking import Analytics, Tracking
 
 
 async def build(settings: Settings, app: App) -> None:
-    """Puts the storefront together."""
+    """Build the storefront."""
     mesh, telemetry = app.config, app.telemetry
 
     def identity(service: str) -> str:

@@ -1,4 +1,4 @@
-"""A user's orders: the list, one of them, what may be done with it, and its live updates."""
+"""A user's orders: the list, an order's page, its changes of status, and its live updates."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ from services.storefront.visit import visit_of
 PAGE_SIZE = 10
 #: The user id by which an admin lists all orders.
 EVERYONE = 0
-#: What the shop told lately, on the list of orders: how many, and seconds that they may take.
+#: Latest notifications on the list of orders: the most of them, and the timeout to fetch them, in seconds.
 MAX_NOTICES, NOTICES_TIMEOUT = 5, 1.0
-#: Lines of an order that get the picture of their product, and seconds that these may take.
+#: The most lines of an order with a picture, and the timeout to fetch their products, in seconds.
 MAX_PICTURES, PICTURE_TIMEOUT = 12, 1.0
 
 
@@ -63,7 +63,7 @@ class OrderPages:
         )
 
     async def _notices(self, token: str, user_id: int) -> Sequence[Notice]:
-        """What the shop told the user lately. Without the notification service, the page does without."""
+        """Return the user's latest notifications, or none if the notification service does not answer."""
         with suppress(ShopError, TimeoutError):
             async with asyncio.timeout(NOTICES_TIMEOUT):
                 return await self._site.shop.notices.latest(token, user_id, MAX_NOTICES)
@@ -75,7 +75,10 @@ class OrderPages:
         return await self._page(request, order)
 
     async def set_status(self, request: Request, form: Form) -> Response:
-        """An admin ships, a buyer cancels. Whether they may, the order service says."""
+        """Change the status of an order: an admin ships, a buyer cancels.
+
+        The order service decides whether they may.
+        """
         visit = visit_of(request)
         order_id = path_id(request)
         wanted = next((s for s in Status if s.value == form.get("status")), None)
@@ -107,7 +110,10 @@ class OrderPages:
         )
 
     async def _pictures(self, order: Order) -> Mapping[int, str]:
-        """Pictures of what is in it. They decorate: without the catalogue, the page does without them."""
+        """Return the URL of a picture for each product of the order.
+
+        Without the catalogue's answer, the pictures show a parcel.
+        """
         wanted = [line.product_id for line in order.lines[:MAX_PICTURES]]
         found: Mapping[int, str] = {}
         with suppress(ShopError, TimeoutError):
@@ -119,7 +125,7 @@ class OrderPages:
 
 
 def actions(session: Session | None) -> Mapping[Status, tuple[Status, ...]]:
-    """The buttons to draw at each status: what an admin, or the buyer, may make of an order."""
+    """Return the buttons to draw at each status: the changes that an admin or the buyer may make."""
     if session is None:
         return {}
     return ADMIN_ACTIONS if session.is_admin else BUYER_ACTIONS

@@ -1,4 +1,4 @@
-"""Changing a password, choosing a new one for a forgotten one, and leaving."""
+"""The pages to change a password, to recover a forgotten one, and to delete the account."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -15,18 +15,20 @@ from services.storefront.visit import visit_of
 
 _INPUTS = {"current_password": "current", "new_password": "new", "code": "code", "login": "login"}
 _TOO_MANY = "Too many tries. Please wait a little before the next one."
-#: What the visitor can put right, by the reason that the service gives: which input, and the words.
+#: Errors that the visitor can fix, by the service's reason: the input, and the text.
 _REASONS = {
     "WRONG_PASSWORD": ("current", "is not the one of this account"),
     "RESET_CODE": ("code", "is wrong, was used before, or is older than half an hour"),
 }
-#: Passwords are not to be kept by whatever keeps pages.
+#: Passwords must not stay in a cache.
 _NOT_KEPT = {"cache-control": "no-store"}
 
 
 class OwnAccountPages:
-    """Args:
-    site: The shop.
+    """The pages of the visitor's own account.
+
+    Args:
+        site: The shop.
     """
 
     def __init__(self, site: Site) -> None:
@@ -111,7 +113,7 @@ class OwnAccountPages:
         return see("/login")
 
     def _refused(self, request: Request, error: ShopError, template: str, **context: Any) -> Response:
-        """The form again, with what is wrong at its place; raises what the visitor cannot put right."""
+        """Serve the form again, with the error at its input. Raises an error that the visitor cannot fix."""
         if error.problem is Problem.BUSY:
             response = self._page(request, template, 429, {"form": _TOO_MANY}, **context)
             response.headers["retry-after"] = str(ceil(error.retry_after or 1))

@@ -14,7 +14,7 @@ from grpcmesh.http import HttpLimits, Proxies, bounded
 
 
 class _Quiet(uvicorn.Server):
-    """The runtime of the mesh owns the process's signals."""
+    """A uvicorn server that leaves the process's signals to the mesh's runtime."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -22,15 +22,15 @@ class _Quiet(uvicorn.Server):
 
 
 class HttpServer:
-    """An async context manager: serves inside, drains at the end.
+    """An async context manager that serves HTTP inside the block and drains at its end.
 
     Args:
-        app: What to serve.
-        host, port: Where; port 0 is any free one.
-        closing: Set when leaving, before waiting for requests: it ends the streams.
-        grace: Seconds that running requests may take after that.
-        limits: Of what a client may take.
-        proxies: May say whom they speak for.
+        app: The application.
+        host, port: The address to listen on; port 0 takes any free one.
+        closing: Set at the end, before waiting for requests in flight: it ends the streams.
+        grace: Seconds that requests in flight may take after that.
+        limits: Bounds of what a client may use.
+        proxies: The peers that may name the client they forward for.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """Where it listens, once entered."""
+        """Return the port on which it listens, once entered."""
         return self._port
 
     async def __aenter__(self) -> Self:
-        """Raises OSError when the address is taken."""
+        """Start to listen. Raises OSError if the address is taken."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.create_server((self._host, self._port), family=family, backlog=512)
         self._port = listener.getsockname()[1]
@@ -61,7 +61,7 @@ class HttpServer:
         return self
 
     async def watch(self) -> None:
-        """Waits for the end. Raises RuntimeError if it comes before it was asked for."""
+        """Wait for the end of the server. Raises RuntimeError if it ends before it was told to."""
         assert self._task is not None
         await asyncio.wait({self._task})
         if not self._closing.is_set():

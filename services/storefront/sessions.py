@@ -1,7 +1,7 @@
-"""Who the visitor is: the access token in a cookie, renewed by the refresh token when it has expired.
+"""The visitor's session: the access token in a cookie, renewed with the refresh token when it has expired.
 
-The storefront does not verify tokens. What it reads in one (name, roles, expiry) decides only what is
-drawn; each service verifies the token of each call.
+The storefront does not verify tokens. What it reads in one (name, roles, expiry) only decides what is drawn;
+each service verifies the token of each call.
 """
 
 import base64
@@ -19,18 +19,18 @@ from services.storefront.domain import Accounts, Problem, ShopError, Tokens
 #: Seconds before its expiry at which a token counts as expired: placing an order may take as long, with all
 #: its attempts.
 EARLY = 60.0
-#: Longest cookie that is looked at.
+#: The longest cookie that is parsed.
 _MAX_TOKEN = 4096
-#: A JWS in its compact form (RFC 7515, 7.1). Nothing else may get into the metadata of a call.
+#: A JWS in its compact form (RFC 7515, 7.1). Nothing else may reach the metadata of a call.
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+", re.ASCII)
 _USER_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
-#: Latest expiry in Unix seconds: beyond it, a float is no longer exact.
+#: The latest expiry in Unix seconds: beyond it, a float is no longer exact.
 _MAX_TIME = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a token says of its user."""
+    """The claims of a token about its user."""
 
     token: str = field(repr=False)
     user_id: int
@@ -43,12 +43,12 @@ class Session:
         return "admin" in self.roles
 
     def is_over(self, now: float) -> bool:
-        """Whether its token has expired, or would before the calls of a page are made."""
+        """Return whether the token has expired, or would expire before the page's calls are made."""
         return self.expires_at - EARLY < now
 
     @classmethod
     def read(cls, token: str) -> "Session | None":
-        """The session of a JWT, unverified; None for what the user service cannot have issued."""
+        """Return the session of an unverified JWT, or None if the user service cannot have issued it."""
         match = _JWT.fullmatch(token) if len(token) <= _MAX_TOKEN else None
         claims = _claims(match[1]) if match else None
         if not isinstance(claims, dict):
@@ -63,7 +63,7 @@ class Session:
 
 
 def _claims(payload: str) -> Any:
-    """The JSON of a token's payload; None where it is none, or nested too deeply to be read."""
+    """Return the JSON of a token's payload, or None if it is not JSON or nested too deeply."""
     try:
         return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode())
     except (ValueError, RecursionError):
@@ -79,28 +79,28 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and 0 <= value <= _MAX_TIME  # of NaN, too
+    return isinstance(value, int | float) and 0 <= value <= _MAX_TIME  # False for NaN, too
 
 
 class Renewals:
-    """Exchanges refresh tokens. Requests that bring the same one get tokens of the same log-in.
+    """Exchanges refresh tokens. Requests with the same token get tokens of the same log-in.
 
-    Nothing is kept here: the user service answers the same again, so it does not matter which replica of the
-    storefront a request comes to, nor that another one has just renewed the same session.
+    Nothing is cached here: the user service gives the same answer again, so it does not matter which replica
+    of the storefront gets a request, nor that another one has just renewed the same session.
 
     Args:
-        accounts: Where they are exchanged.
-        now: Unix seconds.
+        accounts: Exchanges the tokens.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, accounts: Accounts, now: Callable[[], float] = time.time) -> None:
         self._accounts, self.now = accounts, now
 
     async def renew(self, refresh_token: str) -> Tokens | None:
-        """New tokens, or None where the user must log in again.
+        """Return new tokens, or None if the user must log in again.
 
         Raises:
-            ShopError: when the user service cannot say.
+            ShopError: the user service does not answer.
         """
         try:
             return await self._accounts.refresh(refresh_token)

@@ -1,4 +1,4 @@
-"""The storefront's own settings, `MESHMART_*`, beside those of the mesh."""
+"""The storefront's own settings, `MESHMART_*`, in addition to those of the mesh."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,24 +12,30 @@ from grpcmesh.http import Proxies
 @dataclass(frozen=True)
 class Settings:
     host: str = "127.0.0.1"
-    """Where the page is served."""
+    """The address on which pages are served."""
     port: int = 8080
-    """0: any free port."""
+    """The port; 0 takes any free one."""
     traces_url: str = ""
-    """Base address of the trace store's pages; a trace lies at `/trace/ID` under it. Empty: no links."""
+    """The base URL of the trace store's pages: a trace is at `/trace/ID` under it.
+
+    If empty, there are no links.
+    """
     secure_cookies: bool = False
-    """Cookies for https only, and HSTS. Off for http://127.0.0.1; on behind anything that speaks TLS."""
+    """Whether to send cookies over https only, and HSTS.
+
+    Off for http://127.0.0.1; on behind anything that speaks TLS.
+    """
     demo_users: bool = False
-    """Whether the log-in page tells of the demo users and their passwords."""
+    """Whether the log-in page shows the demo users and their passwords."""
     proxies: Proxies = field(default_factory=Proxies)
-    """The peers that are believed when they say, by X-Forwarded-For or a PROXY line, whom they speak for."""
+    """The peers that may name the client they forward for, by X-Forwarded-For or a PROXY line."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Reads MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES, _DEMO_USERS and _TRUSTED_PROXIES.
+        """Read MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES, _DEMO_USERS and _TRUSTED_PROXIES.
 
         Raises:
-            ConfigError: with a line for each variable that is wrong.
+            ConfigError: with a line for each invalid variable.
         """
         problems: list[str] = []
         address = environ.get("MESHMART_HTTP_ADDRESS", f"{cls.host}:{cls.port}")

@@ -1,4 +1,4 @@
-"""What every page shares: the ports, the templates, the assets, and how an answer is rendered."""
+"""What all pages share: the ports, the templates, the assets, and the rendering of a response."""
 
 import hashlib
 import time
@@ -21,11 +21,11 @@ from services.storefront.tracking import Note, Tracking
 from services.storefront.visit import visit_of
 
 _HERE = Path(__file__).parent
-#: The last page that can be asked for by its number, and the longest token.
+#: The last page that can be requested by its number, and the longest token.
 _MAX_PAGE, _MAX_TOKEN = 10_000, 200
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-#: What a page may say once, after a redirect: its tone and its words.
+#: Notices that a page shows once, after a redirect: their tone and their text.
 NOTICES: Mapping[str, tuple[str, str]] = {
     "added": ("good", "Added to your cart."),
     "cart-full": ("bad", "Your cart is full: remove something first."),
@@ -64,7 +64,7 @@ class Asset:
 
 
 class Assets:
-    """The files of `static/`, read once; their addresses carry a digest, so that browsers may keep them."""
+    """The files of `static/`, read once. Their URLs carry a digest, so that browsers may cache them."""
 
     def __init__(self, directory: Path = _HERE / "static") -> None:
         self._assets = {
@@ -83,15 +83,15 @@ class Assets:
 
 
 class Site:
-    """The shop as the pages see it.
+    """The shop as the pages use it.
 
     Args:
         shop: The services.
-        settings: Where traces are shown.
-        replica: This process's name, `storefront-1`.
-        name_of: The replica behind an endpoint's address.
-        identity: The SPIFFE id of a service.
-        tracking: Is told what is looked at.
+        settings: The storefront's settings.
+        replica: This process's name, such as `storefront-1`.
+        name_of: Returns the name of the replica at an address.
+        identity: Returns the SPIFFE id of a service.
+        tracking: Records what visitors look at.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Site:
         self._templates.globals.update(asset=self.assets.url, categories=tuple(Category), identity=identity)
 
     def page(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
-        """Renders a page around what the request's visit knows."""
+        """Render a page with the data of the request's visit."""
         visit = visit_of(request)
         common = {
             "query": "",
@@ -138,22 +138,25 @@ class Site:
         return HTMLResponse(body, status)
 
     def login_required(self, request: Request) -> Response:
-        """Off to the log-in page, and back here afterwards."""
+        """Redirect to the log-in page, which leads back here."""
         back = request.url.path if request.method == "GET" else "/checkout"
         return RedirectResponse(f"/login?next={back}", 303)
 
 
 async def _nobody(notes: Sequence[Note]) -> None:
-    """Nobody wants to know."""
+    """Discard the notes."""
 
 
 def see(path: str) -> Response:
-    """The answer to a POST that worked: go and look there."""
+    """Return the response to a successful POST: a redirect to a page."""
     return RedirectResponse(path, 303)
 
 
 class NumberConvertor(Convertor[int]):
-    """`{id:number}` in a path. Starlette's `int` takes any number of digits, of which int() reads 4,300."""
+    """The convertor of `{id:number}` in a path.
+
+    Starlette's `int` accepts any number of digits; int() fails above 4,300.
+    """
 
     regex = "[0-9]{1,10}"
 
@@ -168,7 +171,10 @@ register_url_convertor("number", NumberConvertor())
 
 
 def path_id(request: Request) -> int:
-    """The `{id:number}` in the path. Raises ShopError(NOT_FOUND) for one that no service can have."""
+    """Return the `{id:number}` in the path.
+
+    Raises ShopError (NOT_FOUND) if no service can have such an id.
+    """
     value: int = request.path_params["id"]
     if not 0 < value < 2**31:
         raise ShopError(Problem.NOT_FOUND, "there is no such thing")
@@ -176,18 +182,20 @@ def path_id(request: Request) -> int:
 
 
 def page_place(request: Request) -> Place:
-    """Which page of a listing the query asks for: `page` counts them, `after` is the page's token."""
+    """Return the page of a listing that the query names: `page` is its number, `after` is the page's
+    token.
+    """
     params = request.query_params
     return Place(integer(params.get("page", ""), 1, 1, _MAX_PAGE), params.get("after", "")[:_MAX_TOKEN])
 
 
 def money(cents: int) -> str:
-    """`$1,234.50`."""
+    """Format cents as `$1,234.50`."""
     sign = "-" if cents < 0 else ""
     return f"{sign}${abs(cents) // 100:,}.{abs(cents) % 100:02d}"
 
 
 def when(at: datetime) -> str:
-    """`21 Nov 2026, 14:03 UTC`."""
+    """Format a time as `21 Nov 2026, 14:03 UTC`."""
     utc = at.astimezone(UTC)
     return f"{utc.day} {utc:%b %Y, %H:%M} UTC"

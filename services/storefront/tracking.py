@@ -1,7 +1,7 @@
-"""Tells the analytics service what is looked at and searched for, beside the pages and never in their way.
+"""Reports to the analytics service what visitors view and search for, without delaying the pages.
 
-A page leaves a note in a bounded queue; a task sends what has gathered, once a second. While the service is
-away the newest notes wait, as many as there is room for: they are statistics, not books.
+A page puts a note into a bounded queue; a task sends the notes once a second. While the service is down the
+newest notes wait, up to the bound: they are statistics, not accounting.
 """
 
 import asyncio
@@ -19,32 +19,32 @@ from grpcmesh.clock import Clock
 from grpcmesh.errors import MeshError
 from services.kit.background import repeating
 
-#: Notes that wait; notes sent at once; seconds between two batches; seconds that one may take.
+#: The most notes that wait; the most in a batch; seconds between two batches; timeout of one in seconds.
 MAX_WAITING, BATCH, INTERVAL, TIMEOUT = 2000, 500, 1.0, 5.0
-#: Answers that the same batch would get again.
+#: Status codes that the same batch would get again.
 _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED})
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A product was viewed; or, where there is none, a search was made. Who did it is not told."""
+    """A view of a product or, without a product id, a search. It does not say who did it."""
 
     at: float
     product_id: int = 0
-    #: Names it for good, so that it is counted once.
+    #: Never changes, so that the note is counted once.
     event_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
-#: Delivers notes. Raises MeshError where it is worth trying again.
+#: Delivers notes. Raises MeshError if it is worth trying again.
 Send = Callable[[Sequence[Note]], Awaitable[None]]
 
 
 class Tracking:
-    """The queue.
+    """The queue of notes.
 
     Args:
-        send: Empties it.
-        now: Unix seconds.
+        send: Sends a batch.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(self, send: Send, now: Clock) -> None:
@@ -52,15 +52,15 @@ class Tracking:
         self._waiting: deque[Note] = deque(maxlen=MAX_WAITING)  # the oldest fall out
 
     def viewed(self, product_id: int) -> None:
-        """Somebody looked at a product. Takes no time."""
+        """Record that a product was viewed. Does not block."""
         self._waiting.append(Note(self._now(), product_id))
 
     def searched(self) -> None:
-        """Somebody searched. Takes no time."""
+        """Record a search. Does not block."""
         self._waiting.append(Note(self._now()))
 
     async def flush(self) -> None:
-        """Sends what waits; what is not taken waits on."""
+        """Send the notes that wait. Notes that were not accepted wait on."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
@@ -75,7 +75,7 @@ class Tracking:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Sends now and then until the end of the block, and once more there."""
+        """Send notes periodically until the end of the block, and once more at its end."""
         async with repeating(self.flush, INTERVAL, "tracking"):
             yield
         try:
@@ -86,7 +86,7 @@ class Tracking:
 
 
 class Analytics:
-    """`Send` over AnalyticsService.
+    """The `Send` that calls AnalyticsService.
 
     Args:
         channel: A mesh channel to `analytics`.
@@ -96,7 +96,7 @@ class Analytics:
         self._stub = AnalyticsServiceStub(channel)
 
     async def __call__(self, notes: Sequence[Note]) -> None:
-        """Raises MeshError where it is worth trying again."""
+        """Send notes. Raises MeshError if it is worth trying again."""
         try:
             await self._stub.TrackEvents(iter([_request(note) for note in notes]), timeout=TIMEOUT)
         except grpc.aio.AioRpcError as e:

@@ -1,9 +1,9 @@
-"""How this page was made: the calls behind a request, kept while it is answered."""
+"""The calls behind a page: recorded while a request is answered, and shown on it."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-#: Calls kept of one request. A page makes fewer; a runaway loop must not fill memory.
+#: The most calls kept for one request. A page makes fewer; a runaway loop must not fill memory.
 MAX_STEPS = 64
 
 
@@ -12,12 +12,12 @@ class Step:
     """One call that a page made."""
 
     target: str
-    """The service's name, `product`."""
+    """The service's name, such as `product`."""
     method: str
     endpoint: str
-    """The address that answered, `127.0.1.2:50051`; empty if none did."""
+    """The address that answered, such as `127.0.1.2:50051`; empty if none did."""
     replica: str
-    """The name that it gave itself, `product-2`."""
+    """The replica's own name, such as `product-2`."""
     milliseconds: float
     attempts: int
     code: str
@@ -29,7 +29,7 @@ class Trail:
 
     steps: list[Step] = field(default_factory=list)
     trace_id: str = ""
-    """Of the request's trace; empty when it is not sampled."""
+    """The id of the request's trace; empty if it is not sampled."""
 
     def add(self, step: Step) -> None:
         if len(self.steps) < MAX_STEPS:
@@ -37,7 +37,7 @@ class Trail:
 
     @property
     def milliseconds(self) -> float:
-        """Of all calls together; those made side by side count each."""
+        """Return the sum of all calls' durations, including those that ran in parallel."""
         return sum(step.milliseconds for step in self.steps)
 
 
@@ -46,7 +46,7 @@ current_trail: ContextVar[Trail | None] = ContextVar("current_trail", default=No
 
 
 def record(step: Step) -> None:
-    """Adds a call to the current request's trail, if there is a request."""
+    """Add a call to the current request's trail, if there is a request."""
     trail = current_trail.get()
     if trail is not None:
         trail.add(step)

@@ -1,4 +1,4 @@
-"""A visit: what one HTTP request brings (session, cart, notice) and what its answer sets (cookies)."""
+"""A visit: the data of one HTTP request (session, cart, notice) and the cookies that its response sets."""
 
 import re
 import secrets
@@ -16,21 +16,21 @@ from services.storefront.sessions import Renewals, Session
 from services.storefront.trail import Trail, current_trail
 
 SESSION, REFRESH, CART, CSRF, NOTICE, TRACES = "session", "refresh", "cart", "csrf", "notice", "traces"
-#: What is the same for everyone, and must not renew a session.
+#: Paths that are the same for everyone, and must not renew a session.
 WITHOUT_VISIT = ("/static/", "/art/", "/healthz")
 #: Seconds that a cart is kept.
 CART_AGE = 30 * 24 * 3600
-#: Orders whose checkout trace is remembered.
+#: The most orders whose checkout trace is remembered.
 MAX_TRACES = 10
 _ORDER_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 class Visit:
-    """One request's state. Pages get it by `visit_of(request)`."""
+    """The state of one request. Pages get it with `visit_of(request)`."""
 
     def __init__(self, request: Request, *, secure: bool, address: str = "") -> None:
         self._request, self._secure = request, secure
-        #: Of the visitor, as far as it is known; one text for one subscriber.
+        #: The visitor's address, as far as it is known, with one text per client.
         self.address = address
         self._set: SimpleCookie = SimpleCookie()
         self.trail = Trail()
@@ -41,13 +41,13 @@ class Visit:
         if len(self.csrf) != 43:
             self.rotate_csrf()
         self.notice = self._cookie(NOTICE)
-        #: Why an expired session could not be renewed: raised when the token is asked for, since a page
-        #: that needs none can be shown all the same.
+        #: Why an expired session could not be renewed. Raised when the token is requested, because a page
+        #: that needs none can still be shown.
         self.renewal_error: ShopError | None = None
 
     @property
     def token(self) -> str:
-        """The access token. Raises ShopError(LOGIN) without one."""
+        """Return the access token. Raises ShopError (LOGIN) if there is none."""
         if self.renewal_error is not None:
             raise self.renewal_error
         if self.session is None:
@@ -73,7 +73,7 @@ class Visit:
         self._put(REFRESH, "", 0)
 
     def rotate_csrf(self) -> None:
-        """A new token, so that one planted before a log-in is worth nothing after it."""
+        """Set a new CSRF token, so that one planted before a log-in is worthless after it."""
         self.csrf = secrets.token_urlsafe(32)
         self._put(CSRF, self.csrf)
 
@@ -82,28 +82,28 @@ class Visit:
         self._put(CART, str(cart), CART_AGE if cart.count else 0)
 
     def notify(self, notice: str) -> None:
-        """Shows a notice (a key of `NOTICES`) on the next page."""
+        """Show a notice (a key of `NOTICES`) on the next page."""
         self._put(NOTICE, notice, 60)
 
     def take_notice(self) -> str:
-        """The notice to show on this page; it is shown once."""
+        """Return the notice to show on this page. It is shown once."""
         if self.notice:
             self._put(NOTICE, "", 0)
         return self.notice
 
     def keep_trace(self, order_id: int, trace_id: str) -> None:
-        """Remembers which trace an order was made in."""
+        """Remember the trace in which an order was placed."""
         if trace_id:
             kept = [(o, t) for o, t in self._traces() if o != order_id]
             latest = [*kept, (order_id, trace_id)][-MAX_TRACES:]
             self._put(TRACES, "~".join(f"{order}.{trace}" for order, trace in latest), CART_AGE)
 
     def trace_of(self, order_id: int) -> str:
-        """The trace an order was made in, or empty."""
+        """Return the trace in which an order was placed, or an empty string."""
         return dict(self._traces()).get(order_id, "")
 
     def cookies(self) -> list[str]:
-        """The Set-Cookie headers of the answer."""
+        """Return the Set-Cookie headers of the response."""
         return [morsel.OutputString() for morsel in self._set.values()]
 
     def _traces(self) -> list[tuple[int, str]]:
@@ -124,24 +124,24 @@ class Visit:
 
 
 def is_trace_id(text: str) -> bool:
-    """Whether it is a W3C trace id: 32 lower-case hex digits."""
+    """Return whether the text is a W3C trace id: 32 lower-case hex digits."""
     return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
 
 
 def visit_of(request: Request) -> Visit:
-    """The visit that `VisitMiddleware` made."""
+    """Return the visit that `VisitMiddleware` created."""
     visit: Visit = request.state.visit
     return visit
 
 
 class VisitMiddleware:
-    """Makes the visit, renews an expired session, and writes the cookies into the answer.
+    """Creates the visit, renews an expired session, and adds the cookies to the response.
 
     Args:
-        app: What it stands around.
+        app: The wrapped application.
         renewals: Exchanges refresh tokens.
-        secure: Cookies for https only.
-        proxies: Are believed when they say whom they speak for.
+        secure: Whether to send cookies over https only.
+        proxies: The peers that may name the client they forward for.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class VisitMiddleware:
         if (trace := current_trace()) is not None and trace.sampled:
             visit.trail.trace_id = trace.trace_id
         scope.setdefault("state", {})["visit"] = visit
-        # Whoever brings a token of its own has no use for cookies.
+        # A client with a token of its own needs no cookies.
         api = scope["path"].startswith("/api/")
 
         async def send_with_cookies(message: Message) -> None:

@@ -11,5 +11,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes the table; nothing has been logged yet."""
+    """Create the table; nothing has been logged yet."""
     deeds.create(op)

@@ -54,7 +54,7 @@ def upgrade() -> None:
 
 
 def _extension() -> str:
-    """The schema of pg_trgm; empty where it cannot be had."""
+    """Return the schema of pg_trgm, or an empty string if the extension cannot be created."""
     bind = op.get_bind()
     try:
         with bind.begin_nested():

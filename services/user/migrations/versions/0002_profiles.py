@@ -10,6 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the columns; nobody has told anything yet."""
+    """Add the columns. No user has a profile yet."""
     op.add_column("account", sa.Column("profile", sa.Text))
     op.add_column("account", sa.Column("profile_at", sa.BigInteger))

@@ -10,7 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes the table. Tokens that are out already stay where they are, and are adopted when they come."""
+    """Create the table.
+
+    Tokens that were issued already stay in the old one, and are adopted when they are used.
+    """
     op.create_table(
         "login_session",
         sa.Column("family", sa.Text, primary_key=True),

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes the tables."""
+    """Create the tables."""
     outbox.create(op)
     outbox.add_refused(op)
     op.create_table(

@@ -11,5 +11,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes the indexes."""
+    """Create the indexes."""
     outbox.index_counts(op)
