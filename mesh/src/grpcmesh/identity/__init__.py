@@ -1,4 +1,4 @@
-"""Who we are and who they are: our certificate, reloaded as it changes, and the SPIFFE identity of peers."""
+"""Identities: our own certificate, reloaded when it changes, and the SPIFFE identity of peers."""
 
 from grpcmesh.identity.credentials import Credentials
 from grpcmesh.identity.diagnosis import Diagnosis, diagnose

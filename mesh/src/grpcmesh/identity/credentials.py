@@ -1,4 +1,4 @@
-"""One certificate with its key and trust bundle, checked before anything uses it."""
+"""A certificate with its key and trust bundle, which are checked before anything uses them."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,22 +18,25 @@ __all__ = ["Credentials", "IdentityError"]
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """What a process proves itself with, PEM-encoded: `parse` has checked that handshakes succeed."""
+    """The certificate, key and trust bundle of a process, PEM-encoded.
+
+    `parse` has checked that handshakes with them succeed.
+    """
 
     cert_chain: bytes
     private_key: bytes
-    #: The bundle, in the order in which gRPC finds a valid CA first.
+    #: The bundle, ordered so that gRPC finds a valid CA first.
     ca: bytes
     serial: int
-    #: Unix seconds at which the certificate begins, and ends.
+    #: Unix seconds at which the validity of the certificate begins and ends.
     not_before: float
     not_after: float
     workload: Workload
-    #: The same of the CA on the way to the bundle that ends first; infinite without one.
+    #: The same for that CA, on the path to the bundle, which expires first. Infinite if there is no CA.
     issuer_not_before: float = float("-inf")
     issuer_not_after: float = float("inf")
     issuer: str = ""
-    #: Who has signed the leaf.
+    #: The name of the CA that signed the leaf.
     issued_by: str = ""
     bundle: tuple[x509.Certificate, ...] = field(default=(), compare=False)
     #: Intermediates that follow the leaf in `cert_chain`.
@@ -51,17 +54,17 @@ class Credentials:
         now: float | None = None,
         expected: Expected = Expected(),  # noqa: B008 - immutable
     ) -> "Credentials":
-        """Check that a handshake with the three would succeed now.
+        """Parse an identity, after checking that a handshake with it would succeed now.
 
         Args:
-            cert_chain: The leaf first.
-            private_key: Of the leaf.
+            cert_chain: The leaf, followed by intermediates.
+            private_key: The key of the leaf.
             ca: The trust bundle: one or more certificates.
-            now: Unix seconds; by default the time.
-            expected: Whose it has to be.
+            now: Unix seconds; None means the current time.
+            expected: The requirements that the certificate has to meet.
 
         Raises:
-            IdentityError: it would not; the message names the first problem.
+            IdentityError: A handshake would fail. The message names the first problem.
         """
         files = Material(cert_chain, private_key, ca)
         diagnosis = diagnose(files, expected, time.time() if now is None else now)
@@ -69,7 +72,7 @@ class Credentials:
 
     @classmethod
     def of(cls, files: Material, diagnosis: Diagnosis) -> "Credentials":
-        """What was found to be usable. Raises IdentityError where it was not."""
+        """Return the credentials of a diagnosed identity. Raises IdentityError if it has problems."""
         parsed, path = diagnosis.parsed, diagnosis.path
         if diagnosis.problems or parsed is None or path is None:
             raise IdentityError(_told(diagnosis), diagnosis.problems)
@@ -91,7 +94,7 @@ class Credentials:
         )
 
     def ended(self, now: float) -> Problem | None:
-        """Why no peer accepts it any more at `now` (Unix seconds), or None."""
+        """Return why no peer accepts the certificate any more at `now` (unix seconds), or None."""
         if now >= self.not_after:
             text = f"expired at {utc_of(self.not_after)} and has not been renewed"
             return Problem(Cause.EXPIRED, "tls.crt", text)
@@ -101,11 +104,11 @@ class Credentials:
         return None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return credentials of a client that prove this identity and trust only this bundle."""
+        """Return credentials for a client, which present this identity and trust only this bundle."""
         return grpc.ssl_channel_credentials(self.ca, self.private_key, self.cert_chain)
 
     def server_configuration(self) -> grpc.ServerCertificateConfiguration:
-        """Return credentials of a server; they hold for handshakes from now on."""
+        """Return the certificate configuration for a server. It applies to handshakes from now on."""
         return grpc.ssl_server_certificate_configuration([(self.private_key, self.cert_chain)], self.ca)
 
 
@@ -116,6 +119,6 @@ def _life(ca: x509.Certificate | None) -> tuple[float, float, str]:
 
 
 def _told(diagnosis: Diagnosis) -> str:
-    """The first problem, and how many more there are: one line."""
+    """Return the first problem, and the number of further ones, in one line."""
     first, *more = map(str, diagnosis.problems)
     return f"{first} (and {len(more)} more problems)" if more else first

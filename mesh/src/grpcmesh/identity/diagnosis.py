@@ -1,4 +1,4 @@
-"""One pure question: would a handshake with this identity succeed, and if not, why?"""
+"""Diagnoses an identity: would a handshake with it succeed, and if not, why? Pure."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from grpcmesh.identity.proof import prove
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What was found. Usable, if there are no problems.
+    """The result of a diagnosis. The identity is usable if there are no problems.
 
-    `parsed` and `path` are None where the files could not be parsed. The bundle of `parsed` is in the order
-    in which gRPC has to be given it.
+    `parsed` and `path` are None if the files could not be parsed. The bundle of `parsed` is in the order that
+    gRPC needs.
     """
 
     problems: tuple[Problem, ...]
@@ -28,8 +28,8 @@ def diagnose(files: Material, expected: Expected, now: float) -> Diagnosis:
     """Check an identity as its peers would, without touching anything outside. Does not raise.
 
     Args:
-        files: As they were read.
-        expected: Whose identity it has to be.
+        files: The content of the files.
+        expected: The requirements that the certificate has to meet.
         now: Unix seconds.
     """
     parsed = material.parse(files)

@@ -1,4 +1,4 @@
-"""Reads the files of an identity: all three of one moment, or a problem."""
+"""Reads the three files of an identity so that they belong together."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from grpcmesh.config import IdentityConfig
 from grpcmesh.identity.material import MAX_SIZE, Material
 from grpcmesh.identity.problems import Cause, Problem
 
-#: Looks for two that are alike: the kubelet swaps a directory between the reading of two of its files.
+#: How often to read again until two readings are equal: the kubelet may swap the directory between two files.
 _LOOKS = 3
 
 
 def read(config: IdentityConfig) -> Material | Problem:
-    """The files as they lie there now; a problem where one is missing or cannot be read."""
+    """Return the current content of the files, or a problem if one is missing or cannot be read."""
     found = _read(config)
     for _ in range(_LOOKS):
         before, found = found, _read(config)
@@ -31,7 +31,7 @@ def _read(config: IdentityConfig) -> Material | Problem:
 
 
 def located(config: IdentityConfig, name: str) -> Path:
-    """Where the file of this name lies: the bundle may have a place of its own."""
+    """Return the path of the file with this name. The bundle may be outside the directory."""
     return config.bundle if config.bundle and name == "ca.crt" else config.directory / name
 
 

@@ -1,10 +1,9 @@
-"""Counts TLS handshakes that failed, which grpc tells Python nothing about.
+"""Counts failed TLS handshakes, which grpc does not report to Python.
 
-What can be known: the credentials fetcher runs once as each handshake starts, and a connection that
-came out of one is seen in channelz (this server's sockets) or by the first call on it. So each start is
-pending until a connection not seen before accounts for it; what is still pending after the settle time
-has failed. A handshake that succeeds later than that was counted as failed; a connection that came
-and went between two looks without a call, too.
+The credentials fetcher runs once when a handshake starts. A connection that results from a handshake is seen
+in channelz (this server's sockets) or by its first call. So each start is pending until a new connection is
+seen. A handshake that is still pending after the settle time counts as failed. The count is too high for
+handshakes that take longer, and for connections that open and close between two looks without a call.
 """
 
 import asyncio
@@ -21,17 +20,17 @@ from grpcmesh.clock import Clock
 
 #: Seconds from the first unaccounted handshake to each look at channelz; the last is the settle time.
 LOOKS = (0.05, 0.2, 1.0)
-#: Pending handshakes remembered; beyond, the oldest counts as failed.
+#: The most pending handshakes. Beyond it, the oldest counts as failed.
 _MOST_PENDING = 4096
 #: Timers may fire this much early.
 _TICK = 0.01
 
-#: The peers connected now; as `saw_call` names them.
+#: Returns the peers that are connected now, in the same form as `saw_call` gets.
 Peers = Callable[[], Awaitable[frozenset[Any]]]
 
 
 class HandshakeMonitor:
-    """Accounts for each handshake. Costs a call nothing unless one is pending.
+    """Counts handshakes, and those that failed. Calls pay for it only while a handshake is pending.
 
     Args:
         clock: Monotonic seconds.
@@ -43,7 +42,7 @@ class HandshakeMonitor:
         self._wake = asyncio.Event()
         self._known: set[Any] = set()
         self._calling: set[Any] = set()
-        #: When each handshake not yet accounted for started; falsy almost always.
+        #: Clock times at which the pending handshakes started. Almost always empty.
         self.pending: deque[float] = deque()
         self.total = 0
         self.failed = 0
@@ -53,13 +52,13 @@ class HandshakeMonitor:
         self._loop = asyncio.get_running_loop()
 
     def started(self) -> None:
-        """A handshake starts. Called by grpc on a thread of its own."""
+        """Handle the start of a handshake. grpc calls this on a thread of its own."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
                 self._loop.call_soon_threadsafe(self.begin)
 
     def begin(self) -> None:
-        """The same, on the event loop."""
+        """Count a handshake that starts. Runs on the event loop."""
         self.total += 1
         if len(self.pending) == _MOST_PENDING:
             self.pending.popleft()
@@ -68,14 +67,14 @@ class HandshakeMonitor:
         self._wake.set()
 
     def saw_call(self, peer: Any) -> None:
-        """A call of this peer is served. Worth calling only while `pending`."""
+        """Note that a call of this peer is being served. Only needed while `pending` is not empty."""
         if peer not in self._known:
             self._known.add(peer)
             self._calling.add(peer)
             self._account()
 
     def saw_connections(self, peers: frozenset[Any]) -> None:
-        """These peers, and no others, are connected now."""
+        """Note that exactly these peers are connected now."""
         for _ in peers - self._known:
             self._account()
         # One that called within this round and is gone already stays known until the next look.
@@ -90,7 +89,11 @@ class HandshakeMonitor:
             self.failed += 1
 
     async def run(self, peers: Peers) -> None:
-        """Looks at the connections while a handshake is pending; until cancelled."""
+        """Look at the connections while a handshake is pending, until cancelled.
+
+        Args:
+            peers: Returns the peers that are connected now.
+        """
         while True:
             await self._wake.wait()
             self._wake.clear()

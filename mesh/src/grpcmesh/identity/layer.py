@@ -1,4 +1,4 @@
-"""Turns the peer's certificate into `call.workload`, or refuses the call."""
+"""Sets `call.workload` from the peer's certificate, or refuses the call."""
 
 from collections.abc import Iterable
 
@@ -25,13 +25,14 @@ REASONS = (
 
 
 class IdentityLayer(ServerLayer):
-    """Every caller is a workload of this trust domain, with a valid certificate, over TLS 1.3.
+    """Refuses callers that are not a workload of this trust domain with a valid certificate over TLS 1.3.
 
-    An older TLS is refused in the handshake where the process asked for that (`grpcmesh.tls`), else here.
+    An older TLS version is refused in the handshake if the process asked for that
+    (`grpcmesh.grpc_environment`), otherwise here.
 
     Args:
-        trust_domain: Of the identities accepted.
-        identity: Holds the bundle that peers are verified with; None: nobody is accepted.
+        trust_domain: The trust domain of the workloads that are accepted.
+        identity: Holds the bundle that verifies peers. If None, every caller is refused.
     """
 
     def __init__(self, trust_domain: str, identity: IdentityStore | None = None) -> None:

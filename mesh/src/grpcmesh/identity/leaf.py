@@ -1,7 +1,7 @@
-"""Checks of the leaf: is it valid now, of use for both roles, and ours?
+"""Checks the leaf certificate: its validity, key, usage and names.
 
-SPIFFE's rules for X.509 (https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md, 4 and 5.2), and
-what gRPC adds to them: keys that its TLS library negotiates, and a DNS name.
+The rules are SPIFFE's for X.509 (https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md, 4 and
+5.2), and gRPC's: a key that its TLS library negotiates, and a DNS name.
 """
 
 import enum
@@ -16,14 +16,14 @@ from grpcmesh.call import Workload
 from grpcmesh.identity import fields
 from grpcmesh.identity.problems import Cause, Problem
 
-#: Of the curves only these have a signature algorithm that BoringSSL offers for a leaf by default.
+#: The only curves with a signature algorithm that BoringSSL offers for a leaf by default.
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
-#: Bits of an RSA key. Below, other TLS libraries refuse it; above, BoringSSL does.
+#: Bits of an RSA key. Other TLS libraries refuse shorter keys, and BoringSSL refuses longer ones.
 _RSA = range(2048, 8193)
 
 
 class Role(enum.StrEnum):
-    """Which end of a connection a certificate is for."""
+    """The end of a connection that a certificate is for. The values name extended key usages."""
 
     CLIENT = "clientAuth"
     SERVER = "serverAuth"
@@ -35,13 +35,13 @@ BOTH = frozenset(Role)
 
 @dataclass(frozen=True)
 class Expected:
-    """What a process's certificate must say.
+    """The requirements on a process's certificate.
 
     Args:
-        trust_domain: Of the SPIFFE id; empty: any.
-        workload: The whole SPIFFE id; None: any of the trust domain.
-        dns_name: By which clients call the process; empty: any, but there must be one.
-        roles: Without SERVER no DNS name is needed.
+        trust_domain: Trust domain of the SPIFFE id. If empty, any is accepted.
+        workload: The exact SPIFFE id. If None, any of the trust domain is accepted.
+        dns_name: The name by which clients call the process. If empty, any is accepted, but one is needed.
+        roles: The ends of a connection that the certificate is used for. Without SERVER it needs no DNS name.
     """
 
     trust_domain: str = ""
@@ -51,7 +51,7 @@ class Expected:
 
 
 def check(leaf: x509.Certificate, expected: Expected, now: float) -> list[Problem]:
-    """Everything that is wrong with the leaf alone."""
+    """Return all problems of the leaf itself, without its issuers. `now`: unix seconds."""
     found: list[Problem] = []
     for cause, text, until in (
         *_validity(leaf, now),
@@ -64,25 +64,25 @@ def check(leaf: x509.Certificate, expected: Expected, now: float) -> list[Proble
 
 
 def workload_of(leaf: x509.Certificate) -> Workload | None:
-    """Whose certificate it is: of its one SPIFFE URI."""
+    """Return the workload in the certificate's SPIFFE URI, or None unless it has exactly one."""
     found = uris(leaf)
     return Workload.parse(found[0]) if len(found) == 1 else None
 
 
 def uris(leaf: x509.Certificate) -> list[str]:
-    """Its URIs: one, a SPIFFE id, in a certificate that is of use."""
+    """Return the URIs of the certificate. A usable one has exactly one, its SPIFFE id."""
     return _alternative(leaf, x509.UniformResourceIdentifier)
 
 
 def may_sign(leaf: x509.Certificate) -> bool:
-    """Whether it is fit for a CA, which SPIFFE forbids of a workload's (X509-SVID, 5.2)."""
+    """Return whether the certificate may sign others, which SPIFFE forbids for a leaf (X509-SVID, 5.2)."""
     constraints = fields.extension(leaf, x509.BasicConstraints)
     usage = fields.extension(leaf, x509.KeyUsage)
     return bool(constraints and constraints.ca) or bool(usage and (usage.key_cert_sign or usage.crl_sign))
 
 
 def dns_names(leaf: x509.Certificate) -> list[str]:
-    """Return the names by which the workload may be called."""
+    """Return the DNS names of the certificate."""
     return _alternative(leaf, x509.DNSName)
 
 
@@ -161,7 +161,7 @@ def _alternative(
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """Whether a certificate's DNS name covers a host: a wildcard is the whole first label (RFC 6125)."""
+    """Return whether a certificate's DNS name covers a host. `*` is the whole first label (RFC 6125)."""
     pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
     if pattern.startswith("*."):
         return name.partition(".")[2] == pattern[2:]
@@ -169,6 +169,6 @@ def _covers(pattern: str, name: str) -> bool:
 
 
 def listed(values: list[str]) -> str:
-    """Values of a stranger's certificate, bounded and on one line."""
+    """Return values from an untrusted certificate as bounded ASCII text on one line."""
     shown = ", ".join(ascii(value[:100])[1:-1] for value in values[:3])
     return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown

@@ -1,4 +1,4 @@
-"""The three PEM files of an identity, parsed: bytes that are hostile or half written become a `Problem`."""
+"""Parses the three PEM files of an identity. Hostile or incomplete content becomes a `Problem`."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from grpcmesh.identity import fields
 from grpcmesh.identity.problems import Cause, Problem
 
-#: Bytes of a file, and certificates in one. A bundle of every public CA has 250 kB and 150 of them.
+#: The most bytes of a file, and certificates in one. A bundle of all public CAs has 250 kB and 150 of them.
 MAX_SIZE, MAX_CERTIFICATES = 1_000_000, 1000
 
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
@@ -18,12 +18,12 @@ _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 
 @dataclass(frozen=True, repr=False)
 class Material:
-    """The files as they were read.
+    """The content of the three files, in PEM.
 
     Args:
-        cert_chain: tls.crt, the leaf first.
-        private_key: tls.key, of the leaf.
-        ca: ca.crt, the trust bundle.
+        cert_chain: tls.crt: the leaf, followed by intermediates.
+        private_key: tls.key: the key of the leaf.
+        ca: ca.crt: the trust bundle.
     """
 
     cert_chain: bytes
@@ -42,7 +42,7 @@ class Parsed:
 
 
 def parse(material: Material) -> Parsed | list[Problem]:
-    """Parse the three files, or say what keeps each from being parsed. Does not raise."""
+    """Parse the three files. Return the problems if one cannot be parsed. Does not raise."""
     chain = certificates("tls.crt", material.cert_chain)
     bundle = certificates("ca.crt", material.ca)
     if isinstance(chain, Problem) or isinstance(bundle, Problem):
@@ -53,7 +53,14 @@ def parse(material: Material) -> Parsed | list[Problem]:
 
 
 def certificates(file: str, content: bytes) -> list[x509.Certificate] | Problem:
-    """The certificates of a PEM file, at least one. A file that is cut off is a problem as a whole."""
+    """Return the certificates of a PEM file, at least one, or a problem.
+
+    An incomplete certificate makes the whole file a problem.
+
+    Args:
+        file: Name of the file, for messages.
+        content: Its content.
+    """
     if len(content) > MAX_SIZE:
         return Problem(Cause.UNREADABLE, file, f"has more than {MAX_SIZE} bytes")
     begun = len(_BEGIN.findall(content))
@@ -71,7 +78,7 @@ def certificates(file: str, content: bytes) -> list[x509.Certificate] | Problem:
 
 
 def _decode(certificate: x509.Certificate) -> None:
-    """Read the fields that `cryptography` decodes when they are asked for. Raises ValueError."""
+    """Read the fields that `cryptography` decodes only on access. Raises ValueError for a bad one."""
     _ = certificate.subject, certificate.issuer, certificate.version
     _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
 

@@ -11,7 +11,7 @@ from grpcmesh.identity.problems import Cause, Problem
 
 
 def lifetimes(own: Credentials | None) -> Iterable[Metric]:
-    """When the certificate in use, and its CA, begin and end."""
+    """Return gauges of when the validity of the certificate in use, and of its CA, begins and ends."""
     values = (own.not_before, own.not_after, own.issuer_not_before, own.issuer_not_after) if own else ()
     families = [GaugeMetricFamily(name, text) for name, text in _LIFETIMES]
     for family, value in zip(families, values, strict=False):
@@ -38,7 +38,14 @@ _LIFETIMES = (
 
 
 def problems(ended: Problem | None, rejected: Sequence[Problem]) -> Metric:
-    """One series for each kind of problem, 0 or 1: what an alert looks at must always be there."""
+    """Return a gauge with one series for each kind of problem, 0 or 1.
+
+    All series always exist, because an alert on a missing series would not fire.
+
+    Args:
+        ended: Why the identity in use has ended; None if it has not.
+        rejected: Problems of a renewed identity that was not accepted.
+    """
     family = GaugeMetricFamily(
         "mesh_identity_problem",
         "1 where the identity in use has ended, or a renewed one is not taken, by cause; else 0.",
@@ -52,12 +59,12 @@ def problems(ended: Problem | None, rejected: Sequence[Problem]) -> Metric:
     return family
 
 
-#: What may become of an identity that was good when it was taken.
+#: The ways in which an identity may end that was good when it was loaded.
 _ENDS = (Cause.EXPIRED, Cause.ISSUER_EXPIRED)
 
 
 def reloads(counts: Mapping[str, int]) -> Metric:
-    """Changes of the directory, by whether they were taken."""
+    """Return a counter of changes of the directory, by whether the new identity was accepted."""
     family = CounterMetricFamily(
         "mesh_certificate_reloads", "Changes of the certificate directory, by result.", labels=["result"]
     )

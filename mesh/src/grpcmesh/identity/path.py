@@ -1,8 +1,8 @@
-"""The way from a certificate to the trust bundle, found as gRPC's TLS library finds it.
+"""Finds the path from a certificate to the trust bundle, as gRPC's TLS library does.
 
-BoringSSL does not search: at each step it takes the first certificate of the bundle, else of the
-presented chain, that has the issuer's name and, where both carry one, the key identifier (RFC 5280,
-4.2.1.1). If that one has expired or has another key, verification fails, though a better one may follow.
+BoringSSL does not search. At each step it takes the first certificate of the bundle, else of the presented
+chain, that has the issuer's name and, if both carry one, the key identifier (RFC 5280, 4.2.1.1). If that
+certificate has expired or has another key, verification fails, even if a better one follows.
 Seen with grpcio 1.85.1; `tests/integration/test_identity_conformance.py` compares this with real handshakes.
 """
 
@@ -14,7 +14,7 @@ from cryptography import x509
 
 from grpcmesh.identity.fields import authority_key, extension, subject_key
 
-#: Certificates of a path; a longer one is not followed.
+#: The most certificates of a path. Longer ones are not followed.
 MAX_DEPTH = 10
 
 Certificates = Sequence[x509.Certificate]
@@ -22,7 +22,7 @@ Certificates = Sequence[x509.Certificate]
 
 @dataclass(frozen=True)
 class Path:
-    """A leaf and its issuers, each signed by the next. `anchored`: the last one lies in the bundle."""
+    """A leaf and its issuers, each issued by the next. `anchored`: whether the last one is in the bundle."""
 
     certificates: tuple[x509.Certificate, ...]
     anchored: bool
@@ -33,10 +33,14 @@ class Path:
 
 
 def ordered(bundle: Iterable[x509.Certificate], now: float) -> tuple[x509.Certificate, ...]:
-    """The bundle without repetitions: first what is valid now, and of that what ends last.
+    """Return the bundle without duplicates: valid certificates first, and among them the last to expire.
 
-    A CA that was renewed with the same key and name lies in the bundle twice. The first is taken, so it
-    must not be the one that has expired.
+    A CA that was renewed with the same key and name is in the bundle twice. TLS uses the first one, so that
+    must not have expired.
+
+    Args:
+        bundle: The certificates.
+        now: Unix seconds.
     """
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
 
@@ -48,7 +52,7 @@ def ordered(bundle: Iterable[x509.Certificate], now: float) -> tuple[x509.Certif
 
 
 def find(leaf: x509.Certificate, chain: Certificates, bundle: Certificates) -> Path:
-    """Follow issuers from the leaf until there is none, or one that issued itself."""
+    """Return the path from the leaf: follow issuers until there is none, or one is self-issued."""
     path = [leaf]
     while len(path) < MAX_DEPTH and path[-1].issuer != path[-1].subject:
         issuer = _first_issuer(path[-1], bundle) or _first_issuer(path[-1], chain)

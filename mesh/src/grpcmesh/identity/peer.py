@@ -1,4 +1,4 @@
-"""The certificate that a connected peer has shown: whose it is, and for how long it is accepted."""
+"""The certificate that a connected peer has shown: its workload, and until when it is accepted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from grpcmesh.identity.path import Path
 from grpcmesh.identity.problems import Problem
 
 Bundle = tuple[x509.Certificate, ...]
-#: What grpc knows of a connection: `ServicerContext.auth_context()`.
+#: grpc's properties of a connection: `ServicerContext.auth_context()`.
 AuthContext = Mapping[str, Sequence[bytes]]
-#: What the certificate is called in messages: they are for the peer, too.
+#: The name of the certificate in messages, which the peer sees, too.
 _FILE = "the client certificate"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a peer is not accepted. `reason` is the label of `mesh_identity_refused_total`."""
+    """The reason why a peer is refused. `reason` is the label of `mesh_identity_refused_total`."""
 
     reason: str
     text: str
 
 
 class RefusedError(Exception):
-    """A connection that is not accepted."""
+    """Raised for a connection that is refused."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.text)
@@ -35,27 +35,32 @@ class RefusedError(Exception):
 
 
 class Peer:
-    """One certificate that a peer has shown, on however many connections.
+    """A certificate that a peer has shown, on one or more connections.
 
     Args:
         certificate: The leaf.
         chain: The intermediates that came with it.
-        workload: Of its SPIFFE id.
+        workload: The workload of its SPIFFE id.
     """
 
     __slots__ = ("__weakref__", "bundle", "certificate", "chain", "ends", "refusal", "told", "workload")
 
     def __init__(self, certificate: x509.Certificate, chain: Bundle, workload: Workload) -> None:
         self.certificate, self.chain, self.workload = certificate, chain, workload
-        #: The bundle that it was verified with; another one has to verify it anew.
+        #: The bundle that it was verified with. With another bundle it has to be verified again.
         self.bundle: Bundle | None = None
-        #: Unix seconds from which it is refused, and why.
+        #: Unix seconds from which it is refused, and the reason.
         self.ends = 0.0
         self.refusal: Refusal | None = None
         self.told = False
 
     def verify(self, bundle: Bundle, now: float) -> None:
-        """Find out how long it is accepted. Costs a signature or two."""
+        """Set until when the certificate is accepted. Verifies one or two signatures.
+
+        Args:
+            bundle: The trust bundle.
+            now: Unix seconds.
+        """
         way = path.find(self.certificate, self.chain, bundle)
         problems = trust.check(way, bundle, now, _FILE)
         if problems:
@@ -69,7 +74,7 @@ class Peer:
 
 
 def _end_of(way: Path) -> tuple[float, Refusal]:
-    """When a path that is good now ends, and what is said then."""
+    """Return when a path that is valid now expires (unix seconds), and the refusal from then on."""
     first = min(way.certificates, key=lambda certificate: certificate.not_valid_after_utc)
     what = _FILE if first is way.certificates[0] else f"the CA {name_of(first)!r} above {_FILE}"
     ends = first.not_valid_after_utc.timestamp()
@@ -77,15 +82,16 @@ def _end_of(way: Path) -> tuple[float, Refusal]:
 
 
 def shown(auth: AuthContext) -> tuple[bytes, ...]:
-    """The PEM certificates of the connection: the same for two connections only if they showed the same."""
+    """Return the PEM certificates that the peer of a connection has shown: the leaf and its chain."""
     return (*auth.get("x509_pem_cert", ()), *auth.get("x509_pem_cert_chain", ()))
 
 
 def read(auth: AuthContext, trust_domain: str) -> Peer:
-    """Who a connection's certificate is for. Does not verify it.
+    """Read the certificate of a connection's peer, without verifying it.
 
     Raises:
-        RefusedError: It is nobody's of this trust domain.
+        RefusedError: The certificate is malformed, may sign others, or is not for a workload of this trust
+            domain.
     """
     workload = _workload(auth, trust_domain)
     found = material.certificates(_FILE, b"\n".join(shown(auth)))
@@ -97,7 +103,7 @@ def read(auth: AuthContext, trust_domain: str) -> Peer:
 
 
 def require_tls13(auth: AuthContext) -> None:
-    """Raise RefusedError for a connection over an older TLS."""
+    """Check that a connection uses TLS 1.3. Raises RefusedError if it does not."""
     version = _text(next(iter(auth.get("ssl_tls_version", ())), b""))
     if version != "TLSv1.3":
         raise _refused("tls_version", f"TLS 1.3 is required, the connection has {version or 'none'}")

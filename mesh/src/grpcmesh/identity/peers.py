@@ -1,8 +1,8 @@
-"""Who is connected: the workload of each connection, and for how long its certificate is accepted.
+"""Keeps the workload of each connection, and until when its certificate is accepted.
 
-A TLS connection outlives the certificate that opened it, and grpc never looks at it again. So the certificate
-is read once per connection, and its end is compared with the clock at each call. When the bundle changes,
-each certificate is verified anew.
+A TLS connection can outlive its certificate, and grpc does not check the certificate after the handshake. So
+it is read once per connection, and its expiry is checked at each call. When the bundle changes, each
+certificate is verified again.
 """
 
 import logging
@@ -18,19 +18,20 @@ from grpcmesh.identity.peer import AuthContext, Bundle, Peer, RefusedError, read
 
 _log = logging.getLogger(__name__)
 
-#: Connections, and certificates, that are remembered.
+#: The most connections, and certificates, in the caches.
 _MAX_CONNECTIONS, _MAX_CERTIFICATES = 4096, 1024
 
-#: Ends the streams of which the first says so, with what the second makes; returns how many.
+#: Ends the streams of calls for which the first function returns True, with the error that the second makes.
+#: Returns how many.
 EndStreams = Callable[[Callable[[ServerCall], bool], Callable[[], MeshError]], int]
 
 
 class Peers:
-    """The peers of one server.
+    """Identifies the peers of one server.
 
     Args:
-        trust_domain: Of the workloads that are accepted.
-        clock: Unix seconds.
+        trust_domain: The trust domain of the workloads that are accepted.
+        clock: Returns unix seconds.
     """
 
     def __init__(self, trust_domain: str, clock: Clock = time.time) -> None:
@@ -38,7 +39,7 @@ class Peers:
         self._bundle: Bundle = ()
         self._connections: dict[tuple[Any, ...], Peer] = {}
         self._certificates: dict[tuple[bytes, ...], Peer] = {}
-        #: Also those that are remembered no longer and still have a call.
+        #: All peers in use, including those that are no longer cached but still have a call.
         self._alive: weakref.WeakSet[Peer] = weakref.WeakSet()
         self._end_streams: EndStreams | None = None
         self._changed = False
@@ -46,19 +47,19 @@ class Peers:
         self._next_end = float("inf")
 
     def attach(self, end_streams: EndStreams) -> None:
-        """End the streams of peers that are no longer accepted, from now on."""
+        """Set the function that ends the streams of peers that are no longer accepted."""
         self._end_streams = end_streams
 
     def trust(self, bundle: Bundle) -> None:
-        """Accept only what this bundle verifies, from now on."""
+        """Accept only peers that this bundle verifies from now on."""
         if bundle != self._bundle:
             self._bundle, self._changed, self._next_end = bundle, True, 0.0
 
     def identify(self, context: Any) -> Peer:
-        """The peer of a call's connection.
+        """Return the peer of a call's connection.
 
         Raises:
-            RefusedError: It is not accepted, or no longer.
+            RefusedError: The peer is not, or no longer, accepted.
         """
         # Reading the whole authentication context takes ten times as long as reading the identities.
         # They are of this very connection, so a port that is used anew by another workload misses.
@@ -75,17 +76,17 @@ class Peers:
         return peer
 
     def pending(self) -> list[Peer]:
-        """Peers that have to be verified anew, for `verify_all`: none but after a change of the bundle."""
+        """Return the peers to verify again, for `verify_all`. Empty unless the bundle has changed."""
         changed, self._changed = self._changed, False
         return [peer for peer in self._alive if peer.bundle is not self._bundle] if changed else []
 
     def verify_all(self, peers: Sequence[Peer]) -> None:
-        """Verify these peers with the bundle of now. May run on a thread."""
+        """Verify these peers with the current bundle. May run on a thread."""
         for peer in peers:
             peer.verify(self._bundle, self._clock())
 
     def sweep(self) -> int:
-        """End the streams of peers that are no longer accepted; return how many."""
+        """End the streams of peers that are no longer accepted. Return how many."""
         now = self._clock()
         if now < self._next_end:
             return 0
@@ -113,7 +114,7 @@ class Peers:
         self._next_end = min(self._next_end, peer.ends)
 
     def _tell(self, peer: Peer) -> None:
-        """Once for each certificate."""
+        """Log the refusal of a peer, once for each certificate."""
         if not peer.told and peer.refusal is not None:
             peer.told = True
             serial = peer.certificate.serial_number

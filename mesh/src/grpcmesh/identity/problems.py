@@ -1,4 +1,4 @@
-"""What can be wrong with an identity: typed, so that metric, log line and caller's error name the same."""
+"""Typed problems of an identity, so that metric, log line and the caller's error name the same cause."""
 
 import enum
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ class Cause(enum.StrEnum):
     KEY_MISMATCH = "key_mismatch"
     #: The leaf is not the first certificate of tls.crt.
     WRONG_ORDER = "wrong_order"
-    #: A type, curve or size of key that gRPC does not negotiate.
+    #: The key has a type, curve or size that gRPC does not negotiate.
     UNSUPPORTED_KEY = "unsupported_key"
     #: Signed with SHA-1 or MD5.
     WEAK_SIGNATURE = "weak_signature"
@@ -26,35 +26,35 @@ class Cause(enum.StrEnum):
     CA_CERTIFICATE = "ca_certificate"
     KEY_USAGE = "key_usage"
     EXTENDED_KEY_USAGE = "extended_key_usage"
-    #: Not exactly one well-formed SPIFFE URI.
+    #: There is not exactly one well-formed SPIFFE URI.
     SPIFFE_ID = "spiffe_id"
-    #: The SPIFFE id of somebody else.
+    #: The SPIFFE id is that of another workload.
     WRONG_WORKLOAD = "wrong_workload"
-    #: No DNS name, or not the one by which the process is called.
+    #: There is no DNS name, or not the one by which the process is called.
     DNS_NAME = "dns_name"
     #: The chain does not lead to the bundle: a foreign CA, a missing intermediate, a CA removed too early.
     UNKNOWN_ISSUER = "unknown_issuer"
     #: The bundle holds a CA of the issuer's name with another key.
     ISSUER_KEY_CHANGED = "issuer_key_changed"
-    #: The bundle holds several CAs of one name and no key identifiers that tell them apart.
+    #: The bundle holds several CAs with one name, and no key identifiers distinguish them.
     AMBIGUOUS_ISSUER = "ambiguous_issuer"
     ISSUER_NOT_YET_VALID = "issuer_not_yet_valid"
     ISSUER_EXPIRED = "issuer_expired"
-    #: An issuer that is not a CA, or may not sign this.
+    #: An issuer is not a CA, or may not sign this certificate.
     INVALID_ISSUER = "invalid_issuer"
-    #: The checks found nothing, and the handshake failed all the same.
+    #: The checks found nothing, but the handshake failed.
     HANDSHAKE = "handshake"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of an identity.
 
     Args:
-        cause: Its kind.
-        file: Where it lies: `tls.crt`, `tls.key` or `ca.crt`.
+        cause: The kind of problem.
+        file: The file that has it: `tls.crt`, `tls.key` or `ca.crt`.
         text: What is wrong and what to do, without a full stop. Never holds a secret.
-        until: Unix seconds at which the problem ends by itself; None: it stays until the files change.
+        until: Unix seconds at which the problem ends by itself; None if it stays until the files change.
     """
 
     cause: Cause
@@ -67,11 +67,11 @@ class Problem:
 
 
 class IdentityError(Exception):
-    """The certificate directory does not hold a usable identity; the message is one line.
+    """Raised if the certificate directory does not hold a usable identity.
 
     Args:
-        message: One line, with the file.
-        problems: All that was found; the first is the message's.
+        message: One line, which names the file.
+        problems: All problems that were found. The message is about the first.
     """
 
     def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:

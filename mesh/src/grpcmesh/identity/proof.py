@@ -1,7 +1,8 @@
-"""The proof that an identity is of use: a TLS 1.3 handshake of the process with itself, in memory.
+"""Proves that an identity is usable, by a TLS 1.3 handshake of the process with itself, in memory.
 
-OpenSSL verifies what gRPC's BoringSSL verifies (they share an ancestor): purposes, name and policy
-constraints, critical extensions. Validity in time is `grpcmesh.identity.trust`'s, which can be told the time.
+OpenSSL verifies what gRPC's BoringSSL, a fork of it, verifies: purposes, name and policy constraints,
+critical extensions. The validity period is checked by `grpcmesh.identity.trust`, which takes the time as an
+argument.
 """
 
 import os
@@ -19,19 +20,21 @@ _FLAGS = (
     | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # a bundle may hold an intermediate alone, as for gRPC
     | ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
 )
-#: Flights of a handshake: TLS 1.3 needs three.
+#: The most rounds of a handshake. TLS 1.3 needs three.
 _MAX_ROUNDS = 8
 
 
 def prove(cert_chain: bytes, private_key: bytes, ca: bytes, roles: frozenset[Role]) -> str:
-    """Shake hands with oneself over this bundle, each role proved by the other end.
+    """Make a handshake in memory, in which each end verifies the other with this bundle.
 
     Args:
-        cert_chain, private_key, ca: PEM.
-        roles: Those in which the certificate is verified.
+        cert_chain: The leaf and intermediates, in PEM.
+        private_key: The key of the leaf, in PEM.
+        ca: The trust bundle, in PEM.
+        roles: The roles in which the certificate is verified.
 
     Returns:
-        Why it failed, or nothing.
+        Why the handshake failed, or an empty string.
     """
     try:
         client = _context(ssl.PROTOCOL_TLS_CLIENT, cert_chain, private_key, ca, Role.SERVER in roles)
@@ -59,7 +62,7 @@ def _context(protocol: int, cert_chain: bytes, private_key: bytes, ca: bytes, ve
 
 @contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """A path that yields the content: `ssl` loads a key only from a file. It has no name on any disk."""
+    """Yield a path with this content, because `ssl` loads keys only from files. It is unnamed on any disk."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("mesh", os.MFD_CLOEXEC)
     else:  # macOS: an unnamed file
@@ -89,7 +92,7 @@ def _shake(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
 
 
 def _step(end: ssl.SSLObject) -> bool:
-    """Return whether this end has finished."""
+    """Continue the handshake of one end. Return whether it has finished."""
     try:
         end.do_handshake()
     except ssl.SSLWantReadError:

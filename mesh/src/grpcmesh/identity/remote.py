@@ -1,8 +1,9 @@
-"""The certificate of the server at the other end of a native channel, through channelz.
+"""Reads the certificate of the server of a native channel, through channelz.
 
-grpc.aio shows a client nothing of its peer. Channelz, grpc's public introspection, knows the certificate of
-each socket. A native channel is found there by the fragment of its target, which gRPC ignores otherwise: each
-one gets a fragment of its own. Channels are listed once each: channelz numbers them in ascending order.
+grpc.aio gives a client no information about its peer. But channelz, grpc's public introspection, has the
+certificate of each socket. A native channel is found there by the fragment of its target. gRPC ignores the
+fragment otherwise, so each channel gets a unique one. Channelz numbers channels in ascending order, so each
+is listed only once.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ _FRAGMENT = "#mesh-"
 
 
 class _GoneError(Exception):
-    """Channelz knows no such thing, or no longer."""
+    """Raised if channelz does not have the object, or no longer has it."""
 
 
 class _Context:
-    """Stands in for the context of a call: the servicer tells it what went wrong."""
+    """A substitute for the context of a call, on which the channelz servicer reports errors."""
 
     def set_code(self, code: Any) -> None:
         raise _GoneError
@@ -30,20 +31,20 @@ class _Context:
 
 
 async def _ask(method: Any, request: Any) -> Any:
-    """Ask channelz. It answers at once, within some 0.3 ms: others have their turn in between."""
+    """Return channelz's answer. It takes about 0.3 ms without waiting, so other tasks run first."""
     await asyncio.sleep(0)
     return method(request, _Context())
 
 
 class _Index:
-    """The channelz ids of this process's tagged channels that have been listed and not been forgotten."""
+    """Caches the channelz ids of this process's channels whose target has a fragment of ours."""
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
         self._next = 0
 
     async def find(self, target: str) -> int | None:
-        """The id of the channel with this target."""
+        """Return the id of the channel with this target, or None."""
         if target not in self._ids:
             await self._list()
         return self._ids.get(target)
@@ -52,7 +53,7 @@ class _Index:
         self._ids.pop(target, None)
 
     async def _list(self) -> None:
-        """List the channels that are new since last time."""
+        """Add the channels that are new since the last call."""
         while True:
             request = channelz_pb2.GetTopChannelsRequest(start_channel_id=self._next)
             response = await _ask(_Z.GetTopChannels, request)
@@ -71,14 +72,15 @@ class RemoteCertificate:
     """Reads the server's certificate of one native channel.
 
     Args:
-        uri: `ipv4:127.0.1.1:50051`. The channel has to be opened to `target` instead.
+        uri: Address of the server, such as `ipv4:127.0.1.1:50051`. The channel has to be opened to the
+            attribute `target` instead.
     """
 
     def __init__(self, uri: str) -> None:
         self.target = f"{uri}{_FRAGMENT}{next(_numbers)}"
 
     async def read(self) -> bytes:
-        """The PEM certificate that the server has shown; empty where channelz does not know it."""
+        """Return the PEM certificate that the server has shown; empty if channelz does not have it."""
         try:
             channel_id = await _index.find(self.target)
             return b"" if channel_id is None else await _certificate(channel_id)
@@ -86,7 +88,7 @@ class RemoteCertificate:
             return b""
 
     def forget(self) -> None:
-        """The channel has been closed."""
+        """Drop the cached id of the channel, which has been closed."""
         _index.forget(self.target)
 
 

@@ -1,4 +1,4 @@
-"""Who a target's servers have to be, and whether a certificate proves it. Pure."""
+"""The expected identity of a target's servers, and the check of their certificates against it. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ _FILE = "the server's certificate"
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What the certificate of a target's servers must carry.
+    """The names that the certificate of a target's servers must carry.
 
     Args:
-        dns_name: One of its DNS names; gRPC compares it in the handshake.
-        spiffe_id: Its only URI. Empty for a server that is none of the mesh: the DNS name decides alone.
+        dns_name: One of its DNS names. gRPC compares it in the handshake.
+        spiffe_id: Its only URI. Empty for a server outside the mesh, for which only the DNS name is checked.
     """
 
     dns_name: str
@@ -31,21 +31,24 @@ class ServerIdentity:
 
     @property
     def options(self) -> dict[str, str]:
-        """Channel arguments by which gRPC itself compares both, the SPIFFE id before each call is sent.
+        """Return channel arguments with which gRPC itself checks both names.
 
-        A call's authority must be among the names of the certificate, whatever their kind, and an IP literal
-        in brackets is taken as it stands. So `:authority` of a call to a member of the mesh is its SPIFFE id
-        in brackets; a server outside gets its DNS name.
+        gRPC compares the DNS name in the handshake, and the SPIFFE id before it sends a call. It requires a
+        call's authority to be among the names of the certificate, of any kind, and takes text in brackets as
+        it stands (meant for IP literals). So `:authority` of a call to a member of the mesh is its SPIFFE id
+        in brackets. A server outside the mesh gets its DNS name.
         """
         authority = f"[{self.spiffe_id}]" if self.spiffe_id else self.dns_name
         return {"grpc.ssl_target_name_override": self.dns_name, "grpc.default_authority": authority}
 
 
 def server_identity(config: MeshConfig, target: str) -> ServerIdentity:
-    """What the configuration expects of a target: by default the SPIFFE id of the service of that name.
+    """Return the identity that the configuration expects of a target's servers.
+
+    By default it is the SPIFFE id of the service with that name.
 
     Raises:
-        TargetError: the target cannot be understood.
+        TargetError: The target is malformed.
     """
     parsed = config.target(target)
     named = config.identity.servers.get(target, "")
@@ -56,14 +59,14 @@ def server_identity(config: MeshConfig, target: str) -> ServerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a server's certificate is worth.
+    """The result of checking a server's certificate.
 
     Args:
-        ends: Unix seconds from which it is refused; at once, if it is in the past.
-        cause: Why; the label of `mesh_server_refused_total`.
-        text: The same, for a person.
-        proved: Whether it leads to the bundle by certificates that are known here. gRPC tells only the leaf:
-            an intermediate that the server sent is not among them.
+        ends: Unix seconds from which the certificate is refused. In the past if it is refused now.
+        cause: Why it is refused from then on; the label of `mesh_server_refused_total`.
+        text: The reason for people.
+        proved: Whether a path leads to the bundle by certificates that are known here. gRPC exposes only the
+            leaf, so intermediates that the server sent are not among them.
     """
 
     ends: float
@@ -73,11 +76,13 @@ class Verdict:
 
 
 def judge(pem: bytes, expected: ServerIdentity, own: Credentials, now: float) -> Verdict:
-    """Judge the certificate that a server has shown in a handshake that succeeded.
+    """Check the certificate that a server has shown in a successful handshake.
 
     Args:
         pem: The leaf.
-        own: Its bundle verifies the server; its intermediates are most likely the server's, too.
+        expected: The names that it must carry.
+        own: Our credentials. Their bundle verifies the server, and their intermediates are likely the
+            server's, too.
         now: Unix seconds.
     """
     found = material.certificates(_FILE, pem)
@@ -111,7 +116,7 @@ def _validity(server: x509.Certificate, own: Credentials, now: float) -> Verdict
     return Verdict(ends, Cause.ISSUER_EXPIRED, text, way.anchored)
 
 
-#: What gRPC says of a connection that failed -> the cause, and what that means here. The first that matches.
+#: Maps gRPC's text for a failed connection to the cause and to our text. The first match counts.
 _EXPLAINED: Sequence[tuple[re.Pattern[str], Cause, str]] = tuple(
     (re.compile(pattern), cause, text)
     for pattern, cause, text in (
@@ -154,10 +159,10 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Cause, str]] = tuple(
 
 
 def explain(details: str) -> tuple[Cause, str] | None:
-    """The certificate problem in gRPC's words for a failed connection; None where there is none.
+    """Return the certificate problem behind gRPC's text for a failed connection; None if it has none.
 
     Args:
-        details: Of the error of a call, or of a health watch.
+        details: Details of the error of a call or of a health watch.
     """
     for pattern, cause, text in _EXPLAINED:
         if found := pattern.search(details):

@@ -1,4 +1,4 @@
-"""The certificate directory, polled by content: the last good identity is served, whatever lies there now."""
+"""Polls the certificate directory for changed content. If files are bad, the last good identity stays."""
 
 import asyncio
 import logging
@@ -35,17 +35,18 @@ class Look:
 
 
 class IdentityStore:
-    """The identity of this process, fresh.
+    """Holds the current identity of this process.
 
-    The content is polled, not watched: inotify misses the kubelet's symlink swap on some mounts. A new
-    identity is used only if a handshake with it would succeed (`diagnose`); otherwise the last good one
-    stays, the cause is logged once, counted and shown, and the files are looked at again when they change
-    or when the problem passes with time.
+    The content is polled, because inotify misses the kubelet's symlink swap on some mounts. A new identity is
+    used only if a handshake with it would succeed (`diagnose`). Otherwise the last good one stays, and the
+    cause is logged once, counted and shown. The files are checked again when they change, or when the problem
+    ends with time.
 
     Args:
-        config: Where the files lie.
-        expected: Whose they have to be; by default anybody's of the trust domain, for both roles.
-        clock: Unix seconds.
+        config: Location of the files, and the poll interval in seconds.
+        expected: The requirements on the certificate. By default any workload of the trust domain, for both
+            roles.
+        clock: Returns unix seconds.
     """
 
     def __init__(
@@ -55,23 +56,23 @@ class IdentityStore:
         self._expected = expected or Expected(config.trust_domain)
         self._current: Credentials | None = None
         self._used: Material | Problem | None = None
-        #: What was looked at last, and why it is not in use.
+        #: The files at the last look, and why they are not in use.
         self._seen: Material | Problem | None = None
         self._rejected: tuple[Problem, ...] = ()
         self._ended: Problem | None = None
         self._subscribers: list[Callable[[Credentials], None]] = []
         self._reloads = {"success": 0, "error": 0}
-        #: Of the server that uses this identity.
+        #: The handshakes and peers of the server that uses this identity.
         self.handshakes = HandshakeMonitor()
         self.peers = Peers(config.trust_domain, clock)
 
     @classmethod
     def of(cls, config: MeshConfig, serves: bool) -> Self:
-        """The identity of a member of the mesh.
+        """Return the identity store of a member of the mesh.
 
         Args:
-            config: Names the workload.
-            serves: Whether the process is called, too: then its certificate must carry its DNS name.
+            config: Settings of the process, which name its workload.
+            serves: Whether the process is also a server. If so, its certificate must carry its DNS name.
         """
         own = config.identity
         workload = Workload(own.trust_domain, config.namespace, config.service)
@@ -81,25 +82,26 @@ class IdentityStore:
 
     @property
     def current(self) -> Credentials:
-        """The last good identity. Raises IdentityError before a successful `load`."""
+        """Return the last good identity. Raises IdentityError before a successful `load`."""
         if self._current is None:
             raise IdentityError("no certificate has been loaded")
         return self._current
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong now: with the identity in use first, then with the one that was not taken."""
+        """Return the current problems: first of the identity in use, then of a new one that was rejected."""
         return ((self._ended,) if self._ended else ()) + self._rejected
 
     def now(self) -> float:
-        """The time that certificates are compared with, in Unix seconds."""
+        """Return the time that certificates are compared with, in unix seconds."""
         return self._clock()
 
     def load(self) -> None:
         """Read the directory now.
 
         Raises:
-            IdentityError: one line that names the file, what is wrong with it and what to do.
+            IdentityError: The identity is not usable. The message is one line that names the file, what is
+                wrong with it and what to do.
         """
         look = self._look()
         assert look is not None  # nothing has been seen before
@@ -111,12 +113,12 @@ class IdentityStore:
         self.peers.trust(self._current.bundle)
 
     def subscribe(self, callback: Callable[[Credentials], None]) -> Callable[[], None]:
-        """Call back, on the event loop, with each new identity. Returns a function that ends that."""
+        """Call `callback`, on the event loop, with each new identity. Return a function that cancels that."""
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback) if callback in self._subscribers else None
 
     def poll(self) -> bool:
-        """Look once; True where a new identity was taken."""
+        """Look at the files once. Return whether a new identity is in use."""
         return self._apply(self._look())
 
     async def watch(self) -> None:
@@ -129,9 +131,9 @@ class IdentityStore:
             self.peers.sweep()
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """For a server: each handshake takes the identity of its moment, and demands one of the client.
+        """Return credentials for a server, with which each handshake uses the identity of that moment.
 
-        To be called on the event loop, which counts the handshakes.
+        Clients have to present a certificate. Call it on the event loop, which counts the handshakes.
         """
         shown = self.current
         self.handshakes.attach()
@@ -150,7 +152,7 @@ class IdentityStore:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what the admin page shows, JSON-able."""
+        """Return the state that the admin page shows, as values that JSON can encode."""
         own = self.current
         return {
             "serial": f"{own.serial:x}",
@@ -161,14 +163,14 @@ class IdentityStore:
         }
 
     def collect(self) -> Iterable[Metric]:
-        """Lifetimes, problems and reloads, and the handshakes of the server that uses this identity."""
+        """Yield metrics of lifetimes, problems, reloads and handshakes."""
         yield from metrics.lifetimes(self._current)
         yield metrics.problems(self._ended, self._rejected)
         yield metrics.reloads(self._reloads)
         yield from self.handshakes.collect()
 
     def _look(self) -> Look | None:
-        """Read the files, and check them where that may tell anything new. Touches no state."""
+        """Read the files, and check them if they or the result may have changed. Changes no state."""
         files, now = read(self._config), self._clock()
         if files == self._seen and not any(p.until is not None and p.until <= now for p in self._rejected):
             return None
@@ -209,14 +211,14 @@ class IdentityStore:
                 _log.exception("a subscriber to the certificate failed")
 
     def _reject(self, look: Look, error: IdentityError) -> None:
-        """Once for each bad content, though time may make it good later."""
+        """Log and count a rejected identity, once for each content and set of problems."""
         if look.files != self._seen or error.problems != self._rejected:
             self._reloads["error"] += 1
             _log.warning("certificate not reloaded, the last good one stays: %s", self._located(error))
         self._seen, self._rejected = look.files, error.problems
 
     def _located(self, error: IdentityError) -> IdentityError:
-        """The same, with the path of the file instead of its name."""
+        """Return the error with the path of the file in place of its name."""
         name = error.problems[0].file
         return IdentityError(f"{located(self._config, name)}{str(error).removeprefix(name)}", error.problems)
 

@@ -1,4 +1,4 @@
-"""Whether a path to the trust bundle holds: signatures, validity and limits of every issuer."""
+"""Checks a path to the trust bundle: signatures, validity and limits of every issuer."""
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -8,15 +8,18 @@ from grpcmesh.identity import fields
 from grpcmesh.identity.path import Certificates, Path
 from grpcmesh.identity.problems import Cause, Problem
 
-#: Curves of issuers that BoringSSL can decode. Of leaves it negotiates fewer.
+#: Curves that BoringSSL can decode for issuers. For leaves it negotiates fewer.
 _CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
 def check(path: Path, bundle: Certificates, now: float, file: str = "tls.crt") -> list[Problem]:
-    """What keeps the path from being accepted. Of the leaf only its signature is looked at.
+    """Return the problems of a path. Of the leaf, only the signature is checked.
 
     Args:
-        file: What the leaf is called in a message.
+        path: The path from the leaf.
+        bundle: The trust bundle.
+        now: Unix seconds.
+        file: The name of the leaf's file in messages.
     """
     if not path.anchored:
         return [_unanchored(path, bundle, file)]
@@ -29,9 +32,10 @@ def check(path: Path, bundle: Certificates, now: float, file: str = "tls.crt") -
 
 
 def check_bundle(leaf: x509.Certificate, bundle: Certificates) -> list[Problem]:
-    """Names that several CAs of the bundle share, without key identifiers that tell them apart.
+    """Return a problem for each name that several CAs of the bundle share.
 
-    Only certificates of one of them would be accepted: of which is a matter of the order.
+    It is none if key identifiers distinguish the CAs. Otherwise only certificates of one of them would be
+    accepted, and the order of the bundle decides which.
     """
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for ca in bundle:
@@ -86,7 +90,7 @@ def _check_signature(subject: x509.Certificate, issuer: x509.Certificate, file: 
 
 
 def _check_issuer(issuer: x509.Certificate, depth: int, file: str, now: float) -> Problem | None:
-    """Look at one issuer; `depth` intermediates stand below it."""
+    """Check one issuer. `depth`: the number of intermediates below it. `now`: unix seconds."""
     name, begins, ends = fields.name_of(issuer), issuer.not_valid_before_utc, issuer.not_valid_after_utc
     if now >= ends.timestamp():
         return Problem(Cause.ISSUER_EXPIRED, file, f"the CA {name!r} expired at {fields.utc(ends)}; renew it")

@@ -1,4 +1,4 @@
-"""Telemetry: metrics, traces and logs. `Telemetry` puts them together; see mesh/docs/telemetry.md."""
+"""Telemetry: metrics, traces and logs. `Telemetry` combines them. See mesh/docs/telemetry.md."""
 
 from grpcmesh.telemetry.context import (
     annotate,

@@ -1,4 +1,4 @@
-"""The access log: a line for each served call, built by hand because json.dumps would triple its cost."""
+"""The access log: one line for each served call, built by hand because json.dumps would triple its cost."""
 
 from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii as quote
@@ -14,31 +14,31 @@ from grpcmesh.telemetry.logs import Logger
 
 _OK = grpc.StatusCode.OK
 
-#: Codes that mean that this server, not its caller, did something wrong.
+#: Codes that mean that this server, not its caller, is at fault.
 _ERRORS = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
-
-#: How a health watch ends when either side leaves: nothing to tell.
+#: Codes with which a health watch ends when either side leaves. They are not logged.
 _USUAL = frozenset({"OK", "CANCELLED", "UNAVAILABLE"})
 
-#: Codes of calls that cost their caller nothing, by which it could fill the disk: of each code so many lines
-#: are written per second, and at once. All are counted in the metrics.
+#: Codes of calls that cost their caller little, so that it could fill the disk with log lines. For each code,
+#: the lines per second and in a burst are limited. All calls are counted in the metrics.
 _REFUSED = frozenset(
     {"UNIMPLEMENTED", "PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 )
 REFUSED_LINES, REFUSED_BURST = 20.0, 200
 
-#: Characters of a path, which the caller chooses.
+#: The most characters of a path in a line, because the caller chooses the path.
 MAX_PATH = 200
-#: Characters of a reason: enough for a person, too few for a payload.
+#: The most characters of a reason: enough for a person, too few for a payload.
 MAX_REASON = 200
 
 
 class AccessLog(ServerLayer):
-    """Method, code, duration, caller and user of each call; the reason of a failed one. No payloads.
+    """Logs the method, code, duration, caller and user of each call, and why it failed. Never payloads.
 
     Args:
-        mode: `all`, `errors` (codes other than OK) or `off`. The mesh's own services (health, reflection)
-            are logged only when they fail in an unusual way.
+        log: The logger.
+        mode: `all`, `errors` (codes other than OK) or `off`. Calls of the mesh's own services (health,
+            reflection) are logged only if they end with an unusual code.
     """
 
     observes = True
@@ -47,7 +47,7 @@ class AccessLog(ServerLayer):
         self._log, self._mode = log, mode
         self._info, self._error = log.head("INFO", "call"), log.head("ERROR", "call")
         self._lines = PeerRates(REFUSED_LINES, REFUSED_BURST)
-        #: Lines of refused calls that were left out.
+        #: Number of lines of refused calls that were left out.
         self.unwritten = 0
 
     def metrics(self) -> Iterable[Metric]:
@@ -80,7 +80,10 @@ class AccessLog(ServerLayer):
 
 
 def _reason(call: ServerCall) -> str:
-    """What the caller was told; of an unexpected error only the type, for its text may hold anything."""
+    """Return the message that the caller got. For an unexpected error return only its type.
+
+    The text of an unexpected error may hold anything, also secrets.
+    """
     error = call.error
     if isinstance(error, MeshError):
         return error.message[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""Which trace the running task belongs to, and what travels with it."""
+"""The trace, span and baggage of the running task."""
 
 from contextvars import Context, ContextVar
 from typing import Any
@@ -8,12 +8,12 @@ from grpcmesh.telemetry.w3c import baggage_items
 
 
 class Active:
-    """A trace inside of, or without, a served gRPC call: that of a step or of an HTTP request.
+    """The trace of a step or of an HTTP request, inside or outside a served gRPC call.
 
     Args:
-        trace: Its context.
+        trace: The trace context.
         span: The sampled span, or None.
-        baggage: What an HTTP request brought along; None: what is around this has it.
+        baggage: The baggage of an HTTP request. If None, that of the enclosing step or call.
     """
 
     __slots__ = ("baggage", "call", "outer", "over", "span", "trace")
@@ -21,9 +21,9 @@ class Active:
     def __init__(self, trace: TraceContext, span: Any, baggage: str | None = None) -> None:
         self.trace, self.span = trace, span
         self.baggage = sent_baggage() if baggage is None else baggage
-        #: The call it is inside of: a call served later in the same context is not part of it.
+        #: The served call that it is inside of. It does not apply to a call served later in the same context.
         self.call = current_call.get()
-        #: True once the step or request has ended: tasks that outlive it are no longer part of it.
+        #: Whether the step or request has ended. Tasks that outlive it are no longer part of it.
         self.over = False
         self.outer = _live(active.get())
         if self.outer is not None:
@@ -36,14 +36,17 @@ active: ContextVar[Active | None] = ContextVar("active_trace", default=None)
 
 
 def _live(inner: Active | None) -> Active | None:
-    """The innermost one that has not ended."""
+    """Return the innermost step or request that has not ended, or None."""
     while inner is not None and inner.over:
         inner = inner.outer
     return inner
 
 
 def innermost() -> "Active | ServerCall | None":
-    """What the running task is part of: its `trace`, `span` and `baggage` are those of the task."""
+    """Return the step, HTTP request or served call that the running task is part of, or None.
+
+    Its `trace`, `span` and `baggage` are those of the task.
+    """
     inner, call = active.get(), current_call.get()
     if inner is not None:
         inner = _live(inner)
@@ -51,13 +54,13 @@ def innermost() -> "Active | ServerCall | None":
 
 
 def current_trace() -> TraceContext | None:
-    """The trace of the running task: its step's, its HTTP request's or its served call's; or None."""
+    """Return the trace of the running task: that of its step, HTTP request or served call; or None."""
     inner = innermost()
     return inner.trace if inner is not None else None
 
 
 def current_span() -> Any:
-    """The sampled OpenTelemetry span of the running task, or None."""
+    """Return the sampled OpenTelemetry span of the running task, or None."""
     inner = innermost()
     return inner.span if inner is not None else None
 
@@ -76,20 +79,20 @@ def detached_context() -> Context:
 
 
 def sent_baggage() -> str:
-    """The `baggage` that calls of the running task send on; empty where there is none."""
+    """Return the `baggage` that calls of the running task forward; empty if there is none."""
     inner = innermost()
     return inner.baggage if inner is not None else ""
 
 
 def current_baggage() -> dict[str, str]:
-    """Return the W3C baggage of the running task, decoded. It comes from callers: it proves nothing."""
+    """Return the decoded W3C baggage of the running task. It comes from callers, so do not trust it."""
     return baggage_items(sent_baggage())
 
 
 def annotate(**attributes: str | int | float | bool) -> None:
-    """Sets attributes on the current span, if it is sampled; `order_id=7` becomes `order.id`.
+    """Set attributes on the current span, if it is sampled; `order_id=7` becomes `order.id`.
 
-    Meant for keys a person looks a trace up by; never for payloads or secrets.
+    Meant for keys by which people look up a trace. Do not use it for payloads or secrets.
     """
     span = current_span()
     if span is not None:

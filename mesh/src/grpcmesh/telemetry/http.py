@@ -1,4 +1,4 @@
-"""Where a trace begins that comes from a browser: an ASGI middleware."""
+"""An ASGI middleware that begins a trace for each HTTP request."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -23,17 +23,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class TraceMiddleware:
-    """One root span a request; mesh calls made in the request become its children.
+    """Makes a span for each request. Mesh calls made during the request become its children.
 
-    A `traceparent` header is followed: with the sampled flag it forces a recorded trace. Each response
-    carries `x-trace-id`.
+    If the request has a `traceparent` header, the span continues that trace, and the sampled flag forces it
+    to be recorded. Each response carries `x-trace-id`.
 
     Args:
-        app: The application inside.
-        tracer: `telemetry.tracer`.
-        force: Whether to record this request whatever the ratio (`lambda scope: scope["method"] == "POST"`).
-            This and a caller's flag are within `MESH_TELEMETRY_MAX_FORCED_TRACES`.
-        baggage: Whether a `baggage` header is believed and sent on: not where strangers send requests.
+        app: The wrapped application.
+        tracer: Such as `telemetry.tracer`.
+        force: Returns whether to record a request whatever the sample ratio, such as
+            `lambda scope: scope["method"] == "POST"`. `MESH_TELEMETRY_MAX_FORCED_TRACES` limits traces that
+            are forced in this way, or by a caller's flag.
+        baggage: Whether to accept and forward a `baggage` header. Do not set it if anybody can send requests.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TraceMiddleware:
 
 
 class HttpSpan(Step):
-    """The span of one HTTP request, by OpenTelemetry's HTTP conventions. The query is not recorded."""
+    """The span of one HTTP request, after OpenTelemetry's HTTP conventions. The query is not recorded."""
 
     def __init__(self, tracer: Tracer, scope: Scope, force: bool, baggage: bool = False) -> None:
         attributes: Attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
@@ -70,7 +71,7 @@ class HttpSpan(Step):
         return parent or current_trace(), self._tracer.sample_incoming(parent, self._force)
 
     def sender(self, send: Send) -> Send:
-        """Sees the status go by, and adds the trace's id to the response."""
+        """Return a wrapper of `send` that records the status and adds the trace id to the response."""
 
         async def send_with_trace(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -96,7 +97,7 @@ class HttpSpan(Step):
 
 
 def _parent(scope: Scope) -> TraceContext | None:
-    """The trace that the request belongs to. More than one `traceparent` are none."""
+    """Return the trace in the request's headers, or None. More than one `traceparent` counts as malformed."""
     headers = _headers(scope, TRACEPARENT)
     parent = parse_traceparent(b",".join(headers)) if headers else None
     states = _headers(scope, TRACESTATE) if parent is not None else ()

@@ -1,4 +1,4 @@
-"""Metrics of a web edge, under the name that OpenTelemetry's conventions give them in Prometheus.
+"""Metrics of an HTTP server, with the Prometheus name of OpenTelemetry's conventions.
 
 https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration
 """
@@ -11,14 +11,16 @@ from grpcmesh.clock import Clock
 from grpcmesh.telemetry.context import current_trace
 from grpcmesh.telemetry.http import App, Message, Receive, Scope, Send
 
-#: Upper bounds in seconds, as the conventions advise.
+#: Upper bounds of the buckets in seconds, as the conventions advise.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-#: Methods told apart (RFC 9110, RFC 5789); any other is `_OTHER`.
+#: Methods with a label value of their own (RFC 9110, RFC 5789). Any other counts as `_OTHER`.
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 class HttpMetrics:
-    """`http_server_request_duration_seconds` by method, route and status; a source of `telemetry`.
+    """The histogram `http_server_request_duration_seconds` by method, route and status.
+
+    It is a source for `Telemetry.add`.
 
     A page costs several calls, so a plain `prometheus_client` histogram is cheap enough here.
     """
@@ -33,13 +35,13 @@ class HttpMetrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Takes a finished request in.
+        """Count a finished request.
 
         Args:
-            method: As it came.
-            route: The pattern that matched, never the path; empty where none did.
-            status: Of the answer; 0 where there was none.
-            seconds: It took.
+            method: The request's method as it was sent.
+            route: The pattern of the matching route, never the path; empty if none matched.
+            status: Status of the response; 0 if there was none.
+            seconds: Duration of the request in seconds.
         """
         child = self._seconds.labels(method if method in METHODS else "_OTHER", route, str(status))
         trace = current_trace()
@@ -51,11 +53,11 @@ class HttpMetrics:
 
 
 class MetricsMiddleware:
-    """Counts each request. Stands inside of `TraceMiddleware`, whose trace id it puts on the exemplars.
+    """Measures each request. Put it inside `TraceMiddleware`, whose trace id goes into the exemplars.
 
     Args:
-        app: The application inside.
-        metrics: Of the process.
+        app: The wrapped application.
+        metrics: The metrics of the process.
         clock: Monotonic seconds.
     """
 

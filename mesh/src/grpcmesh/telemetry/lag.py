@@ -1,4 +1,4 @@
-"""How late the event loop is: the first thing to look at when everything is slow."""
+"""Measures the lag of the event loop, which is the first thing to look at if everything is slow."""
 
 import asyncio
 from collections import deque
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-#: Seconds between two looks, and how many looks are remembered (the last ten seconds).
+#: Seconds between two measurements, and the number of measurements kept (ten seconds in all).
 INTERVAL, WINDOW = 0.5, 20
 
 
 class LoopLag:
-    """Asks to be called in half a second and sees how much later it was."""
+    """Schedules a callback every half second, and measures how late it runs."""
 
     def __init__(self) -> None:
         self._lags: deque[float] = deque([0.0], maxlen=WINDOW)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begins, on the running loop."""
+        """Begin to measure the running loop."""
         loop = asyncio.get_running_loop()
         self._plan(loop)
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -6,10 +6,10 @@ from grpcmesh.clock import Clock, monotonic
 
 
 class RateLimit:
-    """A token bucket: so many a second, and as many at once after a quiet second.
+    """A token bucket that holds the tokens of one second.
 
     Args:
-        rate: Tokens a second; 0 allows nothing, infinity everything.
+        rate: Tokens per second; 0 allows nothing, infinity everything.
         clock: Monotonic seconds.
     """
 
@@ -20,7 +20,7 @@ class RateLimit:
         self.allowed = self.refused = 0
 
     def take(self) -> bool:
-        """Take a token; False where there is none."""
+        """Take a token. Return False if there is none."""
         now = self._clock()
         if self._rate < math.inf:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)

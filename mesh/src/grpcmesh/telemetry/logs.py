@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, with service, replica and trace; secrets redacted."""
+"""Writes logs as JSON lines, with the service, replica and trace. Secrets are redacted."""
 
 import functools
 import json
@@ -23,13 +23,13 @@ _SECRET = frozenset(
         "passwords", "secrets", "cookies", "credentials", "cards",
     }
 )  # fmt: skip
-#: A key is a secret by its kind only: `idempotency_key` is none.
+#: Names with `key` that hold a secret. Other keys are no secret, such as `idempotency_key`.
 _SECRET_KEY = re.compile(r"(private|signing|api|encryption)_?key|key", re.ASCII)
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
-#: Keys of every line; a field of that name gets an underscore.
+#: Keys that every line may have. A field with such a name gets an underscore appended.
 _RESERVED = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
 _REDACTED, _DEEPER = "[redacted]", "[…]"
-#: Levels of nested values that are written, and characters of one field: values may come from anybody.
+#: The most levels of nested values, and characters of one field, because values may come from anybody.
 MAX_DEPTH, MAX_FIELD = 8, 32_768
 
 
@@ -41,7 +41,7 @@ def names_secret(key: str) -> bool:
 
 
 def redact(key: str, value: object, depth: int = 0) -> object:
-    """The value, or a placeholder where the key names a secret; looks into mappings and sequences."""
+    """Return the value, or a placeholder if the key names a secret. Mappings and sequences are searched."""
     if names_secret(key):
         return _REDACTED
     if not isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -54,7 +54,13 @@ def redact(key: str, value: object, depth: int = 0) -> object:
 
 
 def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
-    """A function that gives the present as `2026-01-31T12:00:00.123Z`, formatting each second once."""
+    """Return a function that formats the current time as `2026-01-31T12:00:00.123Z`.
+
+    The function is cheap because it formats each second only once.
+
+    Args:
+        now: Returns unix seconds.
+    """
     second, prefix = -1, ""
 
     def stamp() -> str:
@@ -69,14 +75,16 @@ def timestamps(now: Callable[[], float] = time.time) -> Callable[[], str]:
 
 
 class Logger:
-    """Structured logging: `log.info("message", key=value)`.
+    """A structured logger: `log.info("message", key=value)`.
 
-    Each line has `ts`, `level`, `service`, `replica`, `msg`, inside a traced call also `trace_id` and
-    `span_id`, then the fields. Fields named like a secret are redacted.
+    Each line has `ts`, `level`, `service`, `replica` and `msg`, inside a traced call also `trace_id` and
+    `span_id`, then the fields. Fields whose name suggests a secret are redacted.
 
     Args:
-        write: Takes a finished line.
-        level: The lowest level written.
+        service: Name of the service.
+        replica: Name of this process.
+        write: Called with each finished line.
+        level: The lowest level that is written.
     """
 
     def __init__(self, service: str, replica: str, write: Callable[[str], None], level: str = "INFO") -> None:
@@ -99,14 +107,14 @@ class Logger:
             self.log("WARNING", message, fields)
 
     def error(self, message: str, error: BaseException | None = None, **fields: object) -> None:
-        """With `error`, its type and stack (never local variables) are written too."""
+        """Log an error. If `error` is given, its type and stack are written, too, but no local variables."""
         if error is not None:
             fields["error"] = type(error).__name__
             fields["stack"] = "".join(_stack(error))
         self.log("ERROR", message, fields)
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Writes a line whatever the level."""
+        """Write a line, whatever the logger's level."""
         line = f'{{"ts":"{self.stamp()}{self.head(level, message)}{_trace()}'
         for key, value in fields.items():
             name = f"{key}_" if key in _RESERVED else key
@@ -114,12 +122,12 @@ class Logger:
         self.raw(line + "}")
 
     def head(self, level: str, message: str) -> str:
-        """Return what stands between the time and the fields: the same for all lines of one message."""
+        """Return the part of a line between time and fields, which is the same for each line of a message."""
         return f'","level":"{level}",{self._head}{quote(message[:MAX_FIELD])}'
 
 
 def _json(key: str, value: object) -> str:
-    """One field; whatever the value is, there is a line."""
+    """Return a field's value as JSON. Never raises, so that the line is written whatever the value is."""
     try:
         redacted = redact(key, value)
         text = json.dumps(redacted, default=str, separators=(",", ":"), allow_nan=False)
@@ -140,13 +148,13 @@ def _stack(error: BaseException) -> list[str]:
     return traceback.format_exception(error)
 
 
-#: Lines of one of grpc's own loggers, per second and at once: it writes one, with a stack, for each request
-#: that makes no sense to it.
+#: Lines of each of grpc's own loggers: per second, and in a burst. grpc logs each malformed request, with a
+#: stack.
 GRPC_LINES, GRPC_BURST = 5.0, 50
 
 
 class JsonHandler(logging.Handler):
-    """Brings the standard library's logging (uvicorn, SQLAlchemy, Alembic) into the same lines."""
+    """Writes records of the standard library's logging (uvicorn, SQLAlchemy, Alembic) to a `Logger`."""
 
     def __init__(self, log: Logger) -> None:
         super().__init__(log.level)
@@ -171,7 +179,7 @@ class JsonHandler(logging.Handler):
 
 
 class CapturedLogging:
-    """The root logger's handlers replaced by a `JsonHandler`, until `restore()`."""
+    """Replaces the root logger's handlers by a `JsonHandler`, until `restore()`."""
 
     def __init__(self, log: Logger) -> None:
         self._root = logging.getLogger()
@@ -180,6 +188,6 @@ class CapturedLogging:
         self._root.setLevel(max(log.level, logging.INFO))
 
     def restore(self) -> None:
-        """Puts the former handlers back."""
+        """Restore the former handlers and level."""
         self._root.handlers[:], level = self._before
         self._root.setLevel(level)

@@ -1,7 +1,7 @@
-"""RPC metrics under the names that public dashboards know (go-grpc-middleware's).
+"""RPC metrics under the names that public dashboards use (those of go-grpc-middleware).
 
-A call touches plain integers only: `prometheus_client`'s `.labels().inc()` costs about a quarter of
-a whole call. The families are built when somebody scrapes. All of it runs on the event loop's thread.
+A call only updates plain integers, because `.labels().inc()` of `prometheus_client` costs about a quarter of
+a whole call. The metric families are built at scrape time. Everything runs on the event loop's thread.
 """
 
 import time
@@ -14,12 +14,13 @@ from prometheus_client.samples import Exemplar
 
 from grpcmesh.call import ClientCall, ClientLayer, Kind, Method, ServerCall, ServerLayer
 
-#: Upper bounds in seconds, from below a loopback call to above the default deadline.
+#: Upper bounds of the buckets in seconds, from below a loopback call to above the default deadline.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LE = (*map(str, BUCKETS), "+Inf")
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
-#: Methods told apart; any further one counts as `unknown`, so that a peer cannot grow our memory.
+#: The most methods with series of their own. Further ones count as `unknown`, so that a peer cannot use up
+#: our memory.
 MAX_METHODS = 512
 
 _UNKNOWN = "unknown"
@@ -30,8 +31,8 @@ CODE_NAMES = {
     for code in grpc.StatusCode
 }
 
-#: Codes that are the callee's failing, not the caller's: what the error rates of dashboards and alerts
-#: count. Each is shown with 0 from the start, or `rate()` would miss the first burst of errors.
+#: Codes for which the callee, not the caller, is at fault. Error rates of dashboards and alerts count them.
+#: Each is exposed with 0 from the start, because `rate()` would miss the first burst of errors otherwise.
 FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 _NO_FAULTS = dict.fromkeys(FAULTS, 0)
 
@@ -39,7 +40,7 @@ _Call = ServerCall | ClientCall
 
 
 class Series:
-    """What is known of one method; every attribute but the labels only grows."""
+    """The counters of one method. They only grow."""
 
     __slots__ = (
         "buckets", "codes", "exemplars", "labels", "live", "ok", "received", "seconds", "sent", "started",
@@ -48,16 +49,16 @@ class Series:
     def __init__(self, labels: tuple[str, str, str]) -> None:
         self.labels = labels
         self.started = self.received = self.sent = self.ok = 0
-        #: By code name, without OK: hashing an enum member costs more than the rest of a record.
+        #: Failed calls by code name: hashing an enum member costs more than the rest of `end`.
         self.codes: dict[str, int] = {}
         self.seconds = 0.0
         self.buckets = [0] * len(_LE)
         self.exemplars: list[Exemplar | None] = [None] * len(_LE)
-        #: Streams under way: their messages count before they end.
+        #: Streams under way. Their messages are counted before they end.
         self.live: set[_Call] = set()
 
     def end(self, call: _Call) -> None:
-        """Takes a finished call in."""
+        """Count a finished call."""
         seconds = call.ended - call.started
         bucket = bisect_left(BUCKETS, seconds)
         self.buckets[bucket] += 1
@@ -73,13 +74,13 @@ class Series:
             self.exemplars[bucket] = Exemplar({"trace_id": trace.trace_id}, seconds, time.time())
 
     def handled(self) -> Iterator[tuple[str, int]]:
-        """Finished calls by `grpc_code`."""
+        """Yield the number of finished calls for each `grpc_code`."""
         yield "OK", self.ok
         for name, count in (_NO_FAULTS | self.codes).items():
             yield CODE_NAMES[name], count
 
     def cumulative(self) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:
-        """Buckets as Prometheus has them: each holds all that are smaller."""
+        """Yield the buckets in Prometheus's form, where each includes all smaller ones."""
         total = 0
         for le, count, exemplar in zip(_LE, self.buckets, self.exemplars, strict=True):
             total += count
@@ -87,7 +88,7 @@ class Series:
 
 
 class RpcMetrics:
-    """All methods of one side of a process.
+    """The metrics of all methods that a process serves, or of all that it calls.
 
     Args:
         side: `server` or `client`, as in the metric names.
@@ -99,12 +100,12 @@ class RpcMetrics:
         self._unknown = Series((Kind.UNARY.value, _UNKNOWN, _UNKNOWN))
 
     def declare(self, methods: Iterable[Method]) -> None:
-        """Shows methods with zeros before their first call, so that `rate()` sees the first one too."""
+        """Expose methods with zeros before their first call, so that `rate()` includes that call."""
         for method in methods:
             self.series(method)
 
     def series(self, method: Method) -> Series:
-        """The numbers of a method, kept from now on."""
+        """Return the series of a method. Create it if need be."""
         series = self._series.get(method.path)
         return series if series is not None else self._open(method)
 
@@ -116,21 +117,21 @@ class RpcMetrics:
         return series
 
     def on_start(self, call: _Call) -> None:
-        """Counts a call that begins."""
+        """Count a call that begins."""
         series = self._series.get(call.method.path) or self._open(call.method)
         series.started += 1
         if call.method.kind is not Kind.UNARY:
             series.live.add(call)
 
     def on_end(self, call: _Call) -> None:
-        """Counts a call that is over."""
+        """Count a call that has ended."""
         series = self._series.get(call.method.path, self._unknown)
         if series.live:
             series.live.discard(call)
         series.end(call)
 
     def collect(self) -> Iterator[Metric]:
-        """The six families; `unknown` only once it holds something."""
+        """Yield the metric families. `unknown` is included once it has calls."""
         shown = [*self._series.values(), *([self._unknown] if self._unknown.started else [])]
         yield self._counter("started", "Calls begun.", ((s, s.started) for s in shown))
         yield self._handled(shown)
@@ -165,7 +166,7 @@ def _live(series: Series, attribute: str) -> int:
 
 
 class ServerMetrics(RpcMetrics, ServerLayer):
-    """`grpc_server_*`. Stands inside tracing, whose trace id it puts on the exemplars."""
+    """The layer for `grpc_server_*`. It runs inside tracing, whose trace id goes into the exemplars."""
 
     observes = True
 
@@ -174,7 +175,7 @@ class ServerMetrics(RpcMetrics, ServerLayer):
 
 
 class ClientMetrics(RpcMetrics, ClientLayer):
-    """`grpc_client_*`: one logical call counts once, whatever its attempts."""
+    """The layer for `grpc_client_*`. A logical call counts once, however many attempts it has."""
 
     def __init__(self) -> None:
         super().__init__("client")

@@ -1,4 +1,4 @@
-"""One registry a process; sources that know nothing of each other may share a family name."""
+"""The registry of a process. It joins sources that use the same family name independently."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample
 
 
 class Source(Protocol):
-    """Anything with metrics to show; read at scrape, never called on the path of a call."""
+    """A source of metrics. It is read at scrape time, never on the path of a call."""
 
     def collect(self) -> Iterable[Metric]: ...
 
@@ -18,28 +18,28 @@ class Source(Protocol):
 class MergedSources(Collector):
     """Joins the families of all sources, so that each name is exposed once.
 
-    Equal samples (same name and labels) of counters and histograms are added up; of gauges the
-    last source's is kept.
+    Samples with the same name and labels are added up for counters and histograms. For gauges, that of the
+    last source is kept.
     """
 
     def __init__(self) -> None:
         self._sources: list[Source] = []
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: which families there are is known only at scrape."""
+        """Return nothing, because the families are known only at scrape time."""
         return ()
 
     def add(self, source: Source) -> Callable[[], None]:
-        """Shows the source from now on, until the returned function is called."""
+        """Add a source. Return a function that removes it."""
         if source not in self._sources:
             self._sources.append(source)
         return lambda: self._sources.remove(source) if source in self._sources else None
 
     def collect(self) -> Iterator[Metric]:
-        """The merged families.
+        """Return the merged families.
 
         Raises:
-            ValueError: when two sources show one name with different types.
+            ValueError: Two sources use one name with different types. Raised while iterating.
         """
         families: dict[str, list[Metric]] = {}
         for source in list(self._sources):
@@ -69,7 +69,7 @@ def _sum(a: Sample, b: Sample) -> Sample:
 
 
 def process_registry(sources: MergedSources) -> CollectorRegistry:
-    """A registry of its own (not prometheus_client's global one) with process and platform metrics."""
+    """Return a new registry (not prometheus_client's global one) with process and platform metrics."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

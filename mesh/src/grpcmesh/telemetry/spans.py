@@ -1,4 +1,4 @@
-"""OpenTelemetry spans and their way out. Imported only where an OTLP endpoint is set: it costs memory."""
+"""Records OpenTelemetry spans and exports them. Only imported if an OTLP endpoint is set: it costs memory."""
 
 import threading
 import time
@@ -33,24 +33,24 @@ from grpcmesh.config import MeshConfig
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
-#: Seconds one batch may take.
+#: Seconds that the export of one batch may take.
 EXPORT_TIMEOUT = 2.0
-#: Spans waiting for export; beyond it the oldest are lost and counted.
+#: The most spans waiting for export. Beyond it, the oldest are lost.
 QUEUE = 4096
 _BATCH = 512
-#: Characters of an attribute; texts may come from anybody.
+#: The most characters of an attribute, because texts may come from anybody.
 MAX_ATTRIBUTE = 1024
 
 
 class OtlpExporter(SpanExporter):
     """Sends batches over OTLP/gRPC, from the batch processor's thread.
 
-    The stock exporter logs every failed batch and may hold a process up for half a minute; this one
-    counts, says it once per change, and stops at a deadline.
+    The standard exporter logs every failed batch, and may delay the exit of a process by half a minute. This
+    one counts failures, reports only changes, and stops at a deadline.
 
     Args:
         endpoint: `http://host:port` (no TLS), `https://host:port`, or `host:port` (no TLS).
-        on_change: Told when exporting begins to fail (the reason) and to work again (None).
+        on_change: Called with the reason when exporting begins to fail, and with None when it works again.
     """
 
     def __init__(self, endpoint: str, on_change: Callable[[str | None], None]) -> None:
@@ -82,7 +82,7 @@ class OtlpExporter(SpanExporter):
         return self._result(count, reason)
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> tuple[Any, int]:
-        """The message, and how many spans it holds: without those that cannot be sent, which are counted."""
+        """Return the request and its number of spans. Leave out and count spans that cannot be encoded."""
         try:
             return encode_spans(spans), len(spans)
         except Exception:  # whatever protobuf raises, such as for half of a surrogate pair in an attribute
@@ -101,14 +101,14 @@ class OtlpExporter(SpanExporter):
         return SpanExportResult.FAILURE
 
     def collect(self) -> Iterator[Metric]:
-        """Spans by what became of them."""
+        """Yield the number of spans by outcome."""
         family = CounterMetricFamily("mesh_spans_exported", "Spans sent, by outcome.", labels=("outcome",))
         family.add_metric(("ok",), self.exported)
         family.add_metric(("failed",), self.failed)
         yield family
 
     def end_by(self, deadline: float) -> None:
-        """No batch is tried after this monotonic time."""
+        """Stop exporting at this time. `deadline`: monotonic seconds."""
         self._end = deadline
 
     def force_flush(self, timeout_millis: int = 0) -> bool:
@@ -127,7 +127,7 @@ def _can_be_sent(span: ReadableSpan) -> bool:
 
 
 class OtelRecorder:
-    """Spans of the OpenTelemetry SDK. Every span it is asked for is recorded: sampling is done before."""
+    """Records spans with the OpenTelemetry SDK. It records every span; the caller has decided on sampling."""
 
     def __init__(self, config: MeshConfig, exporter: OtlpExporter) -> None:
         self._exporter = exporter
@@ -157,7 +157,7 @@ class OtelRecorder:
         span.end()
 
     def close(self, timeout: float) -> None:
-        """Sends what is left, for at most about `timeout` seconds. Blocks: not for the loop."""
+        """Export the remaining spans within about `timeout` seconds. Blocks: do not call it on the loop."""
         self._exporter.end_by(time.monotonic() + timeout)
         # A daemon, because the SDK's own wait is half a minute should the exporter hang.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)

@@ -1,4 +1,4 @@
-"""What one process tells: metrics, traces and logs, put together."""
+"""The telemetry of one process: combines metrics, traces and logs."""
 
 import asyncio
 import atexit
@@ -26,22 +26,22 @@ from grpcmesh.telemetry.writer import LineWriter, standard_error
 if TYPE_CHECKING:
     from grpcmesh.telemetry.spans import OtelRecorder
 
-#: Seconds that leaving may take for spans; log lines get half of it on top.
+#: Seconds that `aclose` may take for spans. Log lines get another second.
 CLOSE_TIMEOUT = 2.0
 
 
 class Telemetry:
-    """Metrics, traces and logs of a process, and the layers that feed them.
+    """Metrics, traces and logs of a process, and the layers that produce them.
 
     Args:
-        config: Its service, replica and `telemetry` part.
-        writer: Where log lines go; None: standard error.
-        environ: Where OTEL_EXPORTER_OTLP_ENDPOINT is looked up when the configuration names no endpoint.
+        config: Settings of the process. Its service, replica and `telemetry` part are used.
+        writer: Writes log lines. If None, they go to standard error.
+        environ: Holds OTEL_EXPORTER_OTLP_ENDPOINT, which is used if the configuration names no endpoint.
 
     Attributes:
-        registry: What `/metrics` shows.
-        log: `log.info("message", key=value)`.
-        tracer: For `TraceMiddleware`.
+        registry: The metrics that `/metrics` shows.
+        log: The structured logger: `log.info("message", key=value)`.
+        tracer: The tracer, for `TraceMiddleware`.
         trace_server, metrics_server, access_log: Layers of the server stack, outermost first.
         trace_client, metrics_client: Layers of the client stack, outermost first.
     """
@@ -91,26 +91,29 @@ class Telemetry:
             self.log.warning("spans cannot be exported", reason=reason)
 
     def add(self, source: Source) -> Callable[[], None]:
-        """Shows a source's metrics until the returned function is called."""
+        """Expose a source's metrics. Return a function that removes them."""
         return self._sources.add(source)
 
     def span(self, name: str, **attributes: str | int | float | bool) -> Step:
-        """`with telemetry.span("charge"):` records a step inside the current trace, if that is sampled."""
+        """Return a context manager that records a step inside the current trace, if that is sampled.
+
+        For example, `with telemetry.span("charge"):`.
+        """
         return Step(self.tracer, name, dict(attributes))
 
     def capture_logging(self) -> None:
-        """Routes the standard library's logging into `log` until `aclose`; for the owner of the process."""
+        """Send the standard library's logging to `log` until `aclose`. Only for the owner of the process."""
         if self._captured is None:
             self._captured = CapturedLogging(self.log)
 
     async def start(self) -> None:
-        """Starts what runs in the background."""
+        """Start the background work, on the running event loop."""
         self._lag.start()
         # A process that dies of an exception still writes its last lines.
         atexit.register(self._writer.close)
 
     async def aclose(self) -> None:
-        """Sends what is left: spans within `CLOSE_TIMEOUT`, then log lines."""
+        """Export the remaining spans within `CLOSE_TIMEOUT` seconds, then write the remaining log lines."""
         self._lag.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close, CLOSE_TIMEOUT)
@@ -122,13 +125,16 @@ class Telemetry:
 
 
 def _takes_baggage(config: MeshConfig) -> Callable[[str], bool]:
-    """Whether a target is told what callers have in their baggage: services of the cluster, named ones."""
+    """Return a function that tells whether callers' baggage is forwarded to a target.
+
+    It is for services of the cluster, and for targets that the configuration names.
+    """
     named = frozenset(config.telemetry.baggage_targets)
     return lambda target: target in named or config.target(target).in_cluster
 
 
 class _Lines:
-    """The one number of a `LineWriter`."""
+    """The metric of a `LineWriter`: the number of dropped lines."""
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer

@@ -1,7 +1,7 @@
-"""Tracing layers: one server span a call, one client span a logical call with an event per attempt.
+"""Tracing layers: one server span per call, and one client span per logical call with an event per attempt.
 
-Sampling is decided where a trace begins and followed everywhere else, so an unsampled call passes
-on two ids and builds nothing. What callers may force has a limit. Attributes follow OpenTelemetry's RPC
+Sampling is decided where a trace begins, and respected everywhere else, so an unsampled call only forwards
+two ids. The rate at which callers can force recording is limited. Attributes follow OpenTelemetry's RPC
 conventions (https://opentelemetry.io/docs/specs/semconv/rpc/). Payloads and tokens are never recorded.
 """
 
@@ -35,10 +35,9 @@ from grpcmesh.telemetry.w3c import (
 )
 
 _OK = grpc.StatusCode.OK
-#: What an application may send of its own, such as what it forwards from its caller.
+#: Metadata that an application may send itself, for example forwarded from its caller.
 _FORWARDED = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
-
-#: What counts as the server's own fault; the caller's mistakes leave its span in peace.
+#: Codes for which the server is at fault. Only these mark a server span as an error.
 SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
@@ -47,7 +46,7 @@ Attributes = dict[str, str | int | float | bool]
 
 
 class Recorder(Protocol):
-    """Makes spans; see `grpcmesh.telemetry.spans`. `kind` is `server`, `client` or `internal`."""
+    """Starts and ends spans; see `grpcmesh.telemetry.spans`. `kind` is `server`, `client` or `internal`."""
 
     def start(self, name: str, kind: str, parent: TraceContext | None, attributes: Attributes) -> Any: ...
 
@@ -57,13 +56,13 @@ class Recorder(Protocol):
 
 
 class Tracer:
-    """Decides, and starts and ends spans.
+    """Decides on sampling, and starts and ends spans.
 
     Args:
-        ratio: Share of new traces that are recorded.
-        recorder: None where spans go nowhere: then nothing is sampled here, but contexts pass through.
-        rng: Draws ids of unsampled traces and the decision.
-        forced: How often a caller may have a call recorded; None: as often as it likes.
+        ratio: Share of new traces that are recorded, from 0 to 1.
+        recorder: Records spans. If None, nothing is sampled here, but trace contexts are forwarded.
+        rng: Draws ids of unsampled traces, and sampling decisions.
+        forced: Limits how often callers may force recording. If None, there is no limit.
     """
 
     def __init__(
@@ -71,22 +70,25 @@ class Tracer:
     ) -> None:
         self._ratio = ratio
         self._recorder = recorder
-        #: Whether anything is ever recorded: if not, contexts only pass through.
+        #: Whether spans can be recorded. If not, trace contexts are only forwarded.
         self.records = recorder is not None
         self._rng = rng
         self._forced = forced or RateLimit(math.inf)
 
     def sample(self, parent: TraceContext | None) -> bool:
-        """Whether to record a part of this process's own work: the parent's decision, or a draw."""
+        """Return whether to record a part of this process's own work.
+
+        The parent's decision is used. Without a parent, the ratio decides.
+        """
         if self._recorder is None:
             return False
         return parent.sampled if parent is not None else self._draw()
 
     def sample_incoming(self, parent: TraceContext | None, force: bool = False) -> bool:
-        """Whether to record what a caller sent.
+        """Return whether to record a call or request that a caller sent.
 
-        The caller's decision is followed either way, and `force` is one to record. Beyond the limit such a
-        decision counts for nothing: the ratio decides.
+        The caller's decision is used; `force` is a decision to record. Beyond the limit, a decision to record
+        is ignored, and the ratio decides.
         """
         if self._recorder is None:
             return False
@@ -101,14 +103,17 @@ class Tracer:
     def start(
         self, name: str, kind: str, parent: TraceContext | None, attributes: Attributes
     ) -> tuple[TraceContext, Any]:
-        """A recorded span and its context. Only after `sample` said so."""
+        """Start a recorded span. Return its trace context and the span.
+
+        Only call it after `sample` or `sample_incoming` returned True.
+        """
         assert self._recorder is not None
         span = self._recorder.start(name, kind, parent, attributes)
         trace = self._recorder.context(span)
         return (trace._replace(state=parent.state) if parent is not None and parent.state else trace), span
 
     def unrecorded(self, parent: TraceContext | None) -> TraceContext:
-        """The context of what is not recorded: the parent's, or a new one."""
+        """Return the trace context of work that is not recorded: that of the parent, or a new one."""
         if parent is None:
             return self.unsampled()
         if parent.sampled and self._recorder is not None:
@@ -118,18 +123,18 @@ class Tracer:
         return parent
 
     def unsampled(self) -> TraceContext:
-        """A new trace that nobody records: its ids still join the log lines of all its services."""
+        """Return a new trace context that is not sampled. Its ids still join log lines across services."""
         bits = self._rng.getrandbits(192) | 1 << 64 | 1  # neither id may be zero
         ids = bits.to_bytes(24, "big").hex()  # half the time of formatting the number
         return TraceContext(ids[:32], ids[32:], False)
 
     def end(self, span: Any, error: str | None, attributes: Attributes) -> None:
-        """Ends a span; `error` names what failed."""
+        """End a span. `error`: what failed; None if nothing did."""
         assert self._recorder is not None
         self._recorder.end(span, error, attributes)
 
     def collect(self) -> Iterable[Metric]:
-        """Return how many calls were recorded because their caller said so, and how many were too many."""
+        """Yield how many calls were recorded because their caller forced it, and how many were limited."""
         family = CounterMetricFamily(
             "mesh_traces_forced", "Calls that their caller wanted recorded, by outcome.", labels=["result"]
         )
@@ -139,10 +144,11 @@ class Tracer:
 
 
 class ServerTrace(ServerLayer):
-    """The outermost server layer: sets `call.trace`, and `call.span` when sampled.
+    """The outermost server layer: sets `call.trace`, and `call.span` if the call is sampled.
 
     Args:
-        address: Where this server listens, `host:port`.
+        tracer: The tracer of the process.
+        address: The address of this server, `host:port`.
     """
 
     observes = True
@@ -182,10 +188,12 @@ class ServerTrace(ServerLayer):
 
 
 class ClientTrace(ClientLayer):
-    """The outermost client layer: its parent is the step, HTTP request or served call of the task.
+    """The outermost client layer. The parent span is the step, HTTP request or served call of the task.
 
     Args:
-        takes_baggage: Whether W3C baggage is sent to a target: it may say more than an outsider should know.
+        tracer: The tracer of the process.
+        takes_baggage: Returns whether W3C baggage is sent to a target. It may hold what outsiders should not
+            know.
     """
 
     def __init__(self, tracer: Tracer, takes_baggage: Callable[[str], bool] = lambda target: True) -> None:
@@ -205,7 +213,7 @@ class ClientTrace(ClientLayer):
         self._send(call, call.trace, baggage)
 
     def _send(self, call: ClientCall, trace: TraceContext, baggage: str) -> None:
-        """The trace, in place of one that the application forwards, and baggage unless it sends its own."""
+        """Add the trace to the metadata, in place of the application's; add baggage unless it has its own."""
         metadata = call.metadata
         for name, _ in metadata:
             if name in _FORWARDED:
@@ -232,9 +240,9 @@ class ClientTrace(ClientLayer):
 
 
 class Step:
-    """A span around a piece of code: `with telemetry.span("charge"):`, also around awaits.
+    """A span around a piece of code, which may await: `with telemetry.span("charge"):`.
 
-    Calls made inside become its children. Entering gives the trace's context.
+    Calls made inside become its children. `trace` is its trace context.
     """
 
     def __init__(
@@ -251,7 +259,7 @@ class Step:
         self._span: Any = None
 
     def decide(self) -> tuple[TraceContext | None, bool]:
-        """The parent, and whether to record."""
+        """Return the parent, and whether to record."""
         parent = current_trace()
         return parent, self._tracer.sample(parent)
 
@@ -272,7 +280,7 @@ class Step:
         self.end(kind.__name__ if kind else None)
 
     def end(self, error: str | None) -> None:
-        """Ends the span; `error` names what failed."""
+        """End the span. `error`: what failed; None if nothing did."""
         if self._span is not None:
             self._tracer.end(self._span, error, {})
 

@@ -1,8 +1,8 @@
-"""How a trace travels: `traceparent`, `tracestate` and `baggage`, as W3C says. Pure.
+"""Parses and formats the W3C headers `traceparent`, `tracestate` and `baggage`. Pure.
 
-https://www.w3.org/TR/trace-context-1/ (Recommendation) and https://www.w3.org/TR/baggage/. Names of gRPC
-metadata and of HTTP headers are the same. Every value comes from a peer: one that is malformed counts in
-`mesh_bad_values_total`, and is as good as absent.
+https://www.w3.org/TR/trace-context-1/ (Recommendation) and https://www.w3.org/TR/baggage/. The names are the
+same in gRPC metadata and HTTP headers. Every value comes from a peer. A malformed one is counted in
+`mesh_bad_values_total`, and treated as absent.
 """
 
 import re
@@ -14,11 +14,11 @@ from grpcmesh.call import TraceContext
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 
-#: Members of a `tracestate` (more are invalid), and characters that we pass on.
+#: The most members of a valid `tracestate`, and the most characters that we forward.
 MAX_STATE_MEMBERS, MAX_STATE = 32, 512
-#: Entries longer than this go first where a `tracestate` is too long.
+#: If a `tracestate` is too long, members longer than this are removed first.
 _LONG_STATE_MEMBER = 128
-#: Members and bytes of a `baggage` that we pass on; what is beyond is left out.
+#: The most members and bytes of a `baggage` that we forward. The rest is left out.
 MAX_BAGGAGE_MEMBERS, MAX_BAGGAGE = 64, 8192
 
 _OWS = " \t"
@@ -26,7 +26,7 @@ _OWS = " \t"
 _PARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?", re.ASCII
 )
-#: Last digits of the flags that say `sampled`.
+#: Last hex digits of the flags in which the `sampled` bit is set.
 _SAMPLED = frozenset("13579bdf")
 _STATE_MEMBER = re.compile(
     r"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"  # key
@@ -41,7 +41,7 @@ Values = Iterable[str | bytes]
 
 
 def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
-    """Return the context of a `traceparent`; None where it is absent or malformed, so that a trace begins."""
+    """Return the context of a `traceparent`, or None if it is absent or malformed."""
     if value is None:
         return None
     found = _PARENT.fullmatch(_text(value).strip(_OWS))
@@ -54,15 +54,15 @@ def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
 
 
 def format_traceparent(trace: TraceContext) -> str:
-    """Return the `traceparent` to send. Flags that are not defined are zero, as the Recommendation asks."""
+    """Return the `traceparent` to send. Undefined flags are zero, as the Recommendation requires."""
     return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"
 
 
 def parse_tracestate(values: Values) -> str:
-    """Return a `tracestate` as it is to be sent on; empty where it is absent or malformed.
+    """Return the `tracestate` to forward; empty if it is absent or malformed.
 
     Args:
-        values: Of all headers or metadata entries of this name, in their order.
+        values: The values of all headers or metadata entries with this name, in order.
     """
     members = [m for m in _members(values) if m]
     keys = [m.partition("=")[0] for m in members[: MAX_STATE_MEMBERS + 1]]
@@ -78,7 +78,7 @@ def parse_tracestate(values: Values) -> str:
 
 
 def _shortened(members: list[str]) -> str:
-    """Within the length that everybody passes on: without long members first, then without the last ones."""
+    """Return the members joined, within `MAX_STATE`. Long members are removed first, then the last ones."""
     while members and sum(map(len, members)) + len(members) - 1 > MAX_STATE:
         long = [m for m in members if len(m) > _LONG_STATE_MEMBER]
         members.remove((long or members)[-1])
@@ -86,10 +86,10 @@ def _shortened(members: list[str]) -> str:
 
 
 def parse_baggage(values: Values) -> str:
-    """Return a `baggage` as it is to be sent on: its well-formed members, as many as must be passed on.
+    """Return the `baggage` to forward: its well-formed members, within the limits above.
 
     Args:
-        values: Of all headers or metadata entries of this name, in their order.
+        values: The values of all headers or metadata entries with this name, in order.
     """
     members: list[str] = []
     size = -1
@@ -115,7 +115,7 @@ def baggage_items(baggage: str) -> dict[str, str]:
 
 
 def _members(values: Values) -> Iterator[str]:
-    """The members of a list header, however many headers it came in (RFC 9110, section 5.3)."""
+    """Yield the members of a list header, which may be split over several headers (RFC 9110, section 5.3)."""
     for value in values:
         for member in _text(value).split(","):
             yield member.strip(_OWS)

@@ -1,4 +1,4 @@
-"""Writes lines in bursts, so that a line costs no system call of its own, and never waits for a reader."""
+"""Writes lines in batches, to save system calls, and without waiting for a slow reader."""
 
 import asyncio
 import os
@@ -8,11 +8,11 @@ import threading
 import time
 from collections import deque
 
-#: Seconds a line may wait for company.
+#: Seconds that a line may be buffered.
 FLUSH_AFTER = 0.05
-#: Bytes that are written at once, whatever the time.
+#: Buffered bytes at which lines are written without waiting for `FLUSH_AFTER`.
 FLUSH_AT = 32 * 1024
-#: Bytes kept for a reader that does not read; beyond it lines are dropped and counted.
+#: The most bytes buffered for a slow reader. Further lines are dropped and counted.
 MAX_BUFFER = 1024 * 1024
 #: POSIX: a write of up to this size to a pipe is not mixed with another process's,
 #: and does not block when poll(2) says that the pipe is writable.
@@ -20,15 +20,15 @@ _PIPE_BUF = 4096
 
 
 class LineWriter:
-    """Gathers lines and writes them together.
+    """Buffers lines and writes them together.
 
-    Inside a running loop lines wait up to `FLUSH_AFTER`; elsewhere each is written at once.
+    In a running event loop, lines wait for at most `FLUSH_AFTER` seconds. Elsewhere each is written at once.
 
     Args:
-        fd: The file descriptor, usually standard error's.
+        fd: The file descriptor, usually that of standard error.
 
     Attributes:
-        dropped: Lines that no reader took.
+        dropped: Number of lines that could not be written.
     """
 
     def __init__(self, fd: int) -> None:
@@ -45,7 +45,7 @@ class LineWriter:
         self.dropped = 0
 
     def write(self, line: str) -> None:
-        """Takes a line without its newline."""
+        """Add a line, without its newline. It is dropped if the buffer is full."""
         data = line.encode()
         with self._lock:
             if self._bytes + len(data) > MAX_BUFFER:
@@ -57,13 +57,16 @@ class LineWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Writes what the descriptor takes without blocking."""
+        """Write as much as the descriptor accepts without blocking."""
         with self._lock:
             while self._next_chunk() and self._poll.poll(0):
                 self._write()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Writes the rest, waiting at most `timeout` seconds for a slow reader. Blocks: not for the loop."""
+        """Write the rest, for at most `timeout` seconds. Blocks: do not call it on the event loop.
+
+        Lines that are added later are written at once.
+        """
         end = time.monotonic() + timeout
         self._end()
         while self._bytes and time.monotonic() < end:
@@ -71,7 +74,10 @@ class LineWriter:
             self.flush()
 
     async def aclose(self, timeout: float = 1.0) -> None:
-        """The same for the loop. A line that comes later is written at once."""
+        """Write the rest, for at most `timeout` seconds, without blocking the event loop.
+
+        Lines that are added later are written at once.
+        """
         end = time.monotonic() + timeout
         self._end()
         while self._bytes and time.monotonic() < end:
@@ -86,7 +92,7 @@ class LineWriter:
         self.flush()
 
     def _schedule(self) -> bool:
-        """Have somebody come back for the lines. False where nobody will."""
+        """Schedule a flush. Return False if there is no event loop to run it, or the writer is closed."""
         if self._closed:
             return False
         try:
@@ -102,7 +108,7 @@ class LineWriter:
             self._schedule()
 
     def _next_chunk(self) -> bool:
-        """Packs whole lines into one write; False when nothing is left."""
+        """Make the next chunk from whole lines, if there is none. Return False if nothing is left."""
         if not self._chunk and self._lines:
             chunk = [self._lines.popleft()]
             size = len(chunk[0]) + 1
@@ -124,7 +130,7 @@ class LineWriter:
 
 
 def standard_error() -> LineWriter:
-    """A writer to standard error; where that is no real file, to descriptor 2."""
+    """Return a writer to standard error, or to descriptor 2 if standard error is no real file."""
     try:
         return LineWriter(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):
