@@ -1,1 +1,1 @@
-"""The embedded cluster: what Kubernetes gives the services, given to them on one machine."""
+"""The embedded cluster: gives the services on one machine what Kubernetes gives them."""

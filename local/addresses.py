@@ -1,4 +1,4 @@
-"""Where each replica listens: a loopback address of its own, where the system has them all."""
+"""Assigns each replica its addresses: a loopback address of its own, if the system has all of them."""
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -27,24 +27,24 @@ class Place:
         return f"{self.host}:{port}"
 
     def ports(self, spec: ServiceSpec) -> list[int]:
-        """What the replica will bind."""
+        """Return the ports that the replica will bind."""
         return [self.http if spec.web else self.mesh, self.health, self.admin]
 
 
 class Loopback(Protocol):
-    """Gives replicas their places; the same one for the same replica each time."""
+    """Assigns addresses to replicas. The same replica always gets the same ones."""
 
     resolver_kind: Literal["dns", "srv"]
-    """What callers ask for."""
+    """The kind of DNS records that callers query."""
 
     def place(self, spec: ServiceSpec, replica: int) -> Place: ...
 
 
 class ManyAddresses:
-    """127.0.SERVICE.REPLICA with the fixed ports.
+    """Assigns 127.0.SERVICE.REPLICA with fixed ports.
 
     Args:
-        http_port: Of web replicas.
+        http_port: The port of web replicas.
         prefix: The first two octets, so that several clusters fit on one machine.
     """
 
@@ -59,13 +59,13 @@ class ManyAddresses:
 
 
 class OneAddress:
-    """127.0.0.1 with ports of their own, found by SRV: where no other loopback address answers."""
+    """Assigns 127.0.0.1 with individual ports, found by SRV, for systems without other loopback addresses."""
 
     resolver_kind: Literal["dns", "srv"] = "srv"
 
     def __init__(self) -> None:
         self._places: dict[tuple[str, int], Place] = {}
-        self._given: set[int] = set()  # also to replicas that have not bound theirs yet
+        self._given: set[int] = set()  # including ports that are not bound yet
 
     def place(self, spec: ServiceSpec, replica: int) -> Place:
         key = (spec.name, replica)
@@ -77,14 +77,15 @@ class OneAddress:
 
 
 def choose(environ: Mapping[str, str], http_port: int) -> Loopback:
-    """Looks at what this machine has.
+    """Choose the kind of addresses that this machine supports.
 
     Args:
-        environ: `MESHMART_LOOPBACK` overrides: `single`, or the first two octets, such as `127.42`.
-        http_port: Of web replicas.
+        environ: `MESHMART_LOOPBACK` overrides the choice: `single`, or the first two octets, such as
+            `127.42`.
+        http_port: The port of web replicas.
 
     Raises:
-        ClusterError: when the override is neither.
+        ClusterError: the override is neither.
     """
     wish = environ.get("MESHMART_LOOPBACK", "")
     if wish == SINGLE:
@@ -96,10 +97,10 @@ def choose(environ: Mapping[str, str], http_port: int) -> Loopback:
 
 
 def check_free(addresses: Iterable[tuple[str, int]]) -> None:
-    """Binds each address for a moment.
+    """Check that addresses are free by binding each for a moment.
 
     Raises:
-        ClusterError: naming the first that is taken.
+        ClusterError: names the first address that is taken.
     """
     for host, port in addresses:
         try:

@@ -1,4 +1,4 @@
-"""Processes beside the services, such as the trace store: kept running, ready when their port answers."""
+"""Runs processes that are no services, such as the trace store. They are ready when their port answers."""
 
 import asyncio
 import socket
@@ -20,14 +20,14 @@ _POLL = 0.1
 
 
 class Auxiliary:
-    """One process of which there is one.
+    """One process without replicas, which is restarted when it ends.
 
     Args:
-        name: For messages.
-        program: As for `Process.start`.
-        environment: All of it.
-        log: Its output.
-        port: Of 127.0.0.1, answered when it is ready.
+        name: The name in messages.
+        program: The program, as for `Process.start`.
+        environment: The whole environment of the process.
+        log: The file for its output.
+        port: The port on 127.0.0.1 that answers when it is ready.
         tell: Called when it ended by itself.
     """
 
@@ -46,7 +46,7 @@ class Auxiliary:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Starts it again and again, until `stop`."""
+        """Run the process, and restart it with backoff, until `stop`."""
         backoff = Backoff(BackoffConfig())
         while not self._stopping.is_set():
             started = monotonic()
@@ -65,7 +65,7 @@ class Auxiliary:
             await self._process.stop(grace)
 
     async def wait_ready(self, timeout: float) -> None:
-        """Raises ClusterError when its port does not answer in time."""
+        """Wait until the port answers. Raises ClusterError if it does not within `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 return await until(self._answers, _POLL)
@@ -93,11 +93,11 @@ class Auxiliary:
 
 
 class Auxiliaries:
-    """The trace store and Prometheus, each where it is wanted.
+    """The trace store and Prometheus, each if it is needed.
 
     Args:
-        state: For their logs and files.
-        environ: `OTEL_EXPORTER_OTLP_ENDPOINT` says that traces go elsewhere.
+        state: The state directory, for logs and files.
+        environ: If `OTEL_EXPORTER_OTLP_ENDPOINT` is set, traces go there, and no trace store is run.
         tell: Called when one ended by itself.
     """
 
@@ -105,14 +105,14 @@ class Auxiliaries:
         self._state, self._environ, self._tell = state, environ, tell
         self._all: list[Auxiliary] = []
         self.otlp = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-        """Where spans are sent."""
+        """The endpoint to which spans are sent."""
         self.traces: str | None = None
-        """Address of the built-in store's pages."""
+        """The URL of the built-in store's pages."""
         self.prometheus: str | None = None
-        """Its address, where it is installed."""
+        """The URL of Prometheus, if it is installed."""
 
     def plan(self) -> list[Auxiliary]:
-        """Decides what to run; the caller owns the tasks."""
+        """Decide what to run, and return it. The caller owns the tasks."""
         if not self.otlp:
             self._all.append(self._trace_store())
         if binary := prometheus.find():
@@ -120,7 +120,7 @@ class Auxiliaries:
         return self._all
 
     def scrape(self, targets: Collection[prometheus.Target]) -> None:
-        """Tells Prometheus which replicas there are now."""
+        """Update the replicas that Prometheus scrapes."""
         if self.prometheus:
             prometheus.write_targets(self._targets, targets)
 
@@ -151,7 +151,11 @@ class Auxiliaries:
 
 
 def free_port(preferred: int) -> int:
-    """A port of 127.0.0.1: the preferred one, if nobody has it."""
+    """Return a free port on 127.0.0.1: the preferred one, if it is free.
+
+    Raises:
+        ClusterError: no port is free.
+    """
     for port in (preferred, 0):
         with suppress(OSError), socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,29 +1,29 @@
-"""How long a process that ended waits for its restart: Kubernetes' CrashLoopBackOff, on a laptop's scale."""
+"""The backoff before an ended process is restarted: Kubernetes' CrashLoopBackOff with shorter times."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class BackoffConfig:
-    """Durations in seconds."""
+    """The settings of a backoff, in seconds."""
 
     first: float = 0.2
-    """The first wait; it doubles with each further end."""
+    """The first wait; it doubles with each further end of the process."""
     longest: float = 10.0
-    """It never grows beyond."""
+    """The longest wait."""
     stable: float = 5.0
-    """A process that ran for this long starts again from the first wait."""
+    """After a process has run for this long, the next wait is the first one again."""
 
 
 class Backoff:
-    """The waits of one replica."""
+    """The backoff of one replica."""
 
     def __init__(self, config: BackoffConfig) -> None:
         self._config = config
         self._next = config.first
 
     def after(self, uptime: float) -> float:
-        """Seconds to wait, now that a process ended after `uptime` seconds."""
+        """Return the seconds to wait, now that a process ended after `uptime` seconds."""
         if uptime >= self._config.stable:
             self._next = self._config.first
         wait = self._next

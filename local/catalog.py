@@ -1,4 +1,4 @@
-"""The services of the shop: the one place that names them."""
+"""The services of the shop: the only place that lists them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 MESH_PORT, HEALTH_PORT, ADMIN_PORT = 50051, 50052, 9090
 NAMESPACE, CLUSTER_DOMAIN = "meshmart", "cluster.local"
 OPERATOR = "client"
-"""The workload whose certificate people and programs outside use."""
+"""The workload whose certificate people and external programs use."""
 OUTSIDER = "outsider"
-"""A member that the policy lets call nothing: the tour's intruder."""
+"""A member of the mesh that the policy lets call nothing: the tour's intruder."""
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,19 @@ class ServiceSpec:
     name: str
     """The workload's name: in DNS, in certificates, on the command line."""
     module: str
-    """Run with `python -m`."""
+    """The module that `python -m` runs."""
     subnet: int
-    """Third octet of its replicas' loopback addresses: 127.0.SUBNET.REPLICA."""
+    """The third octet of its replicas' loopback addresses: 127.0.SUBNET.REPLICA."""
     replicas: int = 2
-    """How many run unless `--replicas` says otherwise."""
+    """The number of replicas unless `--replicas` says otherwise."""
     stores: bool = True
-    """Has a database: starts after the migrations."""
+    """Whether it has a database, and so starts after the migrations."""
     first: bool = False
-    """The shop's first page needs it: it has the machine to itself until it is ready."""
+    """Whether the shop's first page needs it. Such services start before the others, until they are ready."""
     web: bool = False
-    """Speaks HTTP instead of gRPC; people reach its ready replicas through the forwarder."""
+    """Whether it speaks HTTP instead of gRPC. The forwarder leads to its ready replicas."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Further variables; `{state}` is the state directory."""
+    """Further environment variables; `{state}` is replaced by the state directory."""
 
 
 Catalog = Mapping[str, ServiceSpec]
@@ -45,13 +45,13 @@ SHOP: Catalog = {
             "user",
             "services.user.main",
             4,
-            first=True,  # product has it verify tokens
+            first=True,  # product fetches its keys to verify tokens
             environment={"MESHMART_SIGNING_KEYS_DIR": "{state}/keys"},
         ),
         ServiceSpec("notification", "services.notification.main", 5),
         ServiceSpec("chat", "services.chat.main", 6),
         ServiceSpec("analytics", "services.analytics.main", 7),
-        # None runs until it is asked for: `MESHMART_LOAD_RPS=20 meshmart up --replicas loadgen=1`.
+        # No replica by default: `MESHMART_LOAD_RPS=20 meshmart up --replicas loadgen=1` starts one.
         ServiceSpec("loadgen", "services.loadgen.main", 8, replicas=0, stores=False),
         ServiceSpec("storefront", "services.storefront.main", 9, stores=False, first=True, web=True),
     )

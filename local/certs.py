@@ -1,4 +1,6 @@
-"""The certificate authority and each workload's directory: what cert-manager and the kubelet do."""
+"""The certificate authority, and each workload's certificate directory: the work of cert-manager and the
+kubelet.
+"""
 
 import datetime
 import re
@@ -22,7 +24,7 @@ _STAMP = re.compile(r"\.\.\d{4}_")
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate that lies in a workload's directory."""
+    """A certificate in a workload's directory. Times are in Unix seconds."""
 
     workload: str
     serial: int
@@ -30,7 +32,9 @@ class Issued:
     not_after: float
 
     def renew_at(self) -> float:
-        """When two thirds of its life are over (Unix seconds), cert-manager's default."""
+        """Return when two thirds of its lifetime have passed (Unix seconds), which is cert-manager's
+        default.
+        """
         return self.not_before + (self.not_after - self.not_before) * 2 / 3
 
 
@@ -38,10 +42,10 @@ class Certificates:
     """Keeps a valid certificate in `STATE_DIR/certs/<workload>` for each workload.
 
     Args:
-        state: Where.
-        workloads: For whom, beside the operator and the outsider.
-        rotate_every: Seconds after which a certificate is replaced; it lives half as long again.
-        now: Unix time.
+        state: The state directory.
+        workloads: The workloads, in addition to the operator and the outsider.
+        rotate_every: Seconds after which a certificate is replaced; its lifetime is half as long again.
+        now: Returns the time in Unix seconds.
     """
 
     def __init__(
@@ -58,14 +62,14 @@ class Certificates:
         self._issued: dict[str, Issued] = {}
 
     def prepare(self) -> int:
-        """Loads the CA, or makes it, and renews what is missing, broken or due.
+        """Load or create the CA, and renew certificates that are missing, broken or due.
 
         Returns:
-            How many certificates were written.
+            The number of certificates written.
 
         Raises:
-            ClusterError: when the CA cannot be read.
-            OSError: when nothing can be written.
+            ClusterError: the CA cannot be read.
+            OSError: a file cannot be written.
         """
         self._ca = self._load_ca() or self._make_ca()
         for workload in self._workloads:
@@ -76,17 +80,17 @@ class Certificates:
         return len(self.renew_due())
 
     def renew_due(self) -> list[Issued]:
-        """Renews every certificate whose time has come."""
+        """Renew every certificate that is due."""
         now = self._now()
         due = [w for w in self._workloads if w not in self._issued or self._renew_at(w) <= now]
         return [self._issue(w) for w in due]
 
     def rotate(self) -> list[Issued]:
-        """Renews all, due or not."""
+        """Renew all certificates, due or not."""
         return [self._issue(w) for w in self._workloads]
 
     def next_due(self) -> float:
-        """Seconds until the next certificate is due; not negative."""
+        """Return the seconds until the next certificate is due; never negative."""
         return max(0.0, min(map(self._renew_at, self._workloads)) - self._now())
 
     def _renew_at(self, workload: str) -> float:
@@ -124,7 +128,7 @@ class Certificates:
         return ca
 
     def _read(self, workload: str) -> Issued | None:
-        """What lies there, when it is whole and ours."""
+        """Return the certificate in a workload's directory, if it is complete and issued by our CA."""
         assert self._ca is not None
         directory = self._state.certs / workload
         try:
@@ -149,7 +153,7 @@ def _issued(workload: str, certificate: x509.Certificate) -> Issued:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Removes what an interrupted write left: stamped directories that `..data` does not name."""
+    """Remove what an interrupted write left: timestamped directories that `..data` does not name."""
     current = directory / "..data"
     target = current.readlink().name if current.is_symlink() else ""
     for path in directory.glob("..*") if directory.is_dir() else ():

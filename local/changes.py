@@ -1,30 +1,30 @@
-"""Waiting until something about the cluster is true, without asking again and again."""
+"""Waits until something about the cluster is true, without polling."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Changes:
-    """Wakes those who wait for a condition whenever something changed."""
+    """Wakes those who wait for a condition whenever something has changed."""
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify(self) -> None:
-        """Something changed: every waiter looks again."""
+        """Make every waiter check its condition again."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def until(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Waits for the condition.
+        """Wait for the condition.
 
         Args:
-            condition: Cheap, and true only through something that notifies.
-            timeout: Seconds.
+            condition: A cheap check, whose result changes only together with a call of `notify`.
+            timeout: Seconds to wait.
 
         Returns:
-            Whether it came true in time.
+            Whether the condition became true in time.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -35,7 +35,7 @@ class Changes:
         return True
 
     async def change(self) -> None:
-        """Waits for the next notification."""
+        """Wait for the next notification."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:

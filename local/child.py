@@ -2,7 +2,7 @@
 
     python -m local.child PARENT_PID (-m MODULE | PROGRAM) ARGUMENTS…
 
-Cleaning up is the supervisor's own business; this is for the day on which it is killed and cannot.
+The supervisor cleans up by itself; this is for the case that it is killed and cannot.
 """
 
 import os
@@ -16,10 +16,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Has this process killed when `parent` ends.
+    """Have this process killed when `parent` ends.
 
     Args:
-        parent: The process id; checked afterwards, because it may have ended before.
+        parent: The parent's process id. It is checked afterwards, because the parent may have ended before.
     """
     if sys.platform == "linux":
         import ctypes

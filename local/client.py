@@ -1,4 +1,4 @@
-"""The other end of the control socket."""
+"""The client of the control socket."""
 
 import asyncio
 import json
@@ -31,16 +31,16 @@ class ControlClient:
         self.state = StateDir(directory)
 
     async def request(self, verb: str, report: Report = _quiet, **arguments: Any) -> Any:
-        """Makes one request and returns its result.
+        """Make one request and return its result.
 
         Args:
-            verb: `status`, `scale`, `restore`, `renew`, `restart`, `kill`, `pause`, `resume`, `rotate`,
+            verb: `status`, `scale`, `restore`, `renew`, `restart`, `kill`, `pause`, `resume`, `rotate` or
                 `down`.
-            report: Takes the lines of progress.
-            arguments: Of the verb.
+            report: Called with each line of progress.
+            arguments: The arguments of the verb.
 
         Raises:
-            ClusterError: when no cluster runs, it does not answer, or the request failed.
+            ClusterError: no cluster runs, it does not answer, or the request failed.
         """
         reader, writer = await self._connect()
         try:
@@ -53,7 +53,11 @@ class ControlClient:
             writer.close()
 
     async def down(self, report: Report = _quiet) -> None:
-        """Stops the cluster; returns when its supervisor is gone, too."""
+        """Stop the cluster. Returns when its supervisor has ended, too.
+
+        Raises:
+            ClusterError: no cluster runs, or the supervisor does not end.
+        """
         await self.request("down", report)
         try:
             async with asyncio.timeout(_GONE):

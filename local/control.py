@@ -1,4 +1,6 @@
-"""The control socket: one JSON line in, lines of progress and one of result or error out."""
+"""The control socket: a request is one JSON line; the answer is lines of progress and one of result
+or error.
+"""
 
 import asyncio
 import json
@@ -13,16 +15,16 @@ from local.events import Report
 _REQUEST_TIMEOUT = 5.0
 _LINGER = 2.0
 Handle = Callable[[dict[str, Any], Report], Awaitable[Any]]
-"""Does what a request says; raises ClusterError where that fails."""
+"""Handles a request. Raises ClusterError if it fails."""
 
 
 class ControlServer:
-    """Listens on a unix socket that only its owner may open.
+    """Listens on a Unix socket that only its owner may open.
 
-    A client that goes away does not stop what it began.
+    A client that disconnects does not stop what it began.
 
     Args:
-        path: Of the socket; one that a dead supervisor left is replaced.
+        path: The path of the socket. One that a dead supervisor left is replaced.
         handle: Called for each request.
     """
 
@@ -32,7 +34,7 @@ class ControlServer:
         self._requests: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listens; the lock is held, so nobody else does."""
+        """Listen. The caller holds the lock, so no other supervisor uses the socket."""
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._accept, self._path)
         self._path.chmod(0o600)
@@ -47,7 +49,7 @@ class ControlServer:
             if line:
                 await self._answer(line, writer)
         except (OSError, TimeoutError, ValueError):
-            pass  # nobody is there to be told
+            pass  # the client is gone
         finally:
             self._requests.discard(task)
             writer.close()
@@ -67,7 +69,7 @@ class ControlServer:
         await writer.drain()
 
     async def aclose(self) -> None:
-        """Lets running requests have their answer, then removes the socket."""
+        """Let running requests finish for up to two seconds, then remove the socket."""
         if self._server:
             self._server.close()
         if self._requests:

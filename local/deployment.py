@@ -19,16 +19,16 @@ MAX_REPLICAS = 50
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """Durations in seconds."""
+    """The timing of rollouts, in seconds."""
 
     min_ready: float = 3.0
-    """Ready for this long, a replica is known to every caller: the TTL, and a second to connect."""
+    """The time after which a ready replica is known to every caller: the TTL, and a second to connect."""
     grace: float = 30.0
-    """How long a replica may drain before it is killed (`terminationGracePeriodSeconds`)."""
+    """The time that a replica may drain before it is killed (`terminationGracePeriodSeconds`)."""
     ready_timeout: float = 60.0
-    """How long a replica may take to become ready."""
+    """The time that a replica may take to become ready."""
     crashes: int = 3
-    """A new replica that ended as often without ever being ready is given up."""
+    """The number of crashes after which a new replica that was never ready is given up."""
 
 
 class Deployment:
@@ -36,11 +36,11 @@ class Deployment:
 
     Args:
         spec: The service.
-        make: A new replica of the given number.
-        own: Runs a replica's life as a task of the cluster.
+        make: Creates a replica with the given number.
+        own: Runs a replica as a task of the cluster.
         changes: Notified whenever a replica's state changed.
-        config: Timing.
-        clock: Monotonic, the one of the replicas.
+        config: The timing.
+        clock: Monotonic seconds, the clock of the replicas.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class Deployment:
         return [r for r in self.replicas() if r.ready]
 
     def replica(self, number: int) -> Replica:
-        """Raises ClusterError where there is none."""
+        """Return the replica with this number. Raises ClusterError if there is none."""
         if number not in self._replicas:
             raise ClusterError(f"there is no {self.spec.name}/{number}; there are {self._numbers()}")
         return self._replicas[number]
 
     def start(self, count: int) -> None:
-        """Starts replicas 1 to `count` without waiting for them."""
+        """Start replicas 1 to `count` without waiting for them."""
         for number in range(1, count + 1):
             self._add(number)
 
     async def wait_ready(self, numbers: Collection[int], report: Report) -> None:
-        """Waits until the replicas are ready.
+        """Wait until the replicas are ready.
 
         Raises:
-            ClusterError: naming the one that is not, in time or after several crashes.
+            ClusterError: names a replica that is not ready in time, or that crashed several times.
         """
         waiting = [self._replicas[n] for n in numbers]
         started = self._clock()
@@ -98,7 +98,11 @@ class Deployment:
         report(f"{self.spec.name}/{names} ready after {self._clock() - started:.1f} s")
 
     async def scale(self, wanted: int, report: Report) -> None:
-        """Starts or drains replicas until `wanted` are left; returns when that is done."""
+        """Start or drain replicas until `wanted` are left. Returns when that is done.
+
+        Raises:
+            ClusterError: the number is out of range, or a new replica does not become ready.
+        """
         if not 0 <= wanted <= MAX_REPLICAS:
             raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
         async with self._lock:
@@ -112,14 +116,18 @@ class Deployment:
                 await self._remove(remove, report)
 
     async def restart(self, report: Report) -> None:
-        """Replaces every replica, one after another, always keeping one in service."""
+        """Replace every replica, one after another, always keeping one in service.
+
+        Raises:
+            ClusterError: a replica does not become ready.
+        """
         async with self._lock:
             before = set(self._replicas)
             try:
                 for step in plan_restart(before, {r.number for r in self.ready()}):
                     await self._take(step, report)
             finally:
-                # A stand-in for a replica that did not come back, or that was itself of no use.
+                # Drop a temporary replica that an error left behind.
                 await self._drop([n for n in self._replicas if n not in before])
 
     async def _take(self, step: Step, report: Report) -> None:
@@ -134,7 +142,7 @@ class Deployment:
                 await self._remove([number], report)
 
     async def stop(self, grace: float) -> None:
-        """Drains everything at once."""
+        """Drain all replicas at once, for at most `grace` seconds."""
         await all_of(*(r.stop(grace) for r in self.replicas()))
         self._replicas.clear()
 
@@ -161,11 +169,15 @@ class Deployment:
     async def _drop(self, numbers: Collection[int]) -> None:
         await all_of(*(self._replicas[n].stop(self._config.grace) for n in numbers))
         for number in numbers:
-            self._replicas.pop(number, None)  # the cluster may have gone down meanwhile
+            self._replicas.pop(number, None)  # the cluster may have been stopped meanwhile
         self._changes.notify()
 
     async def _others_available(self, leaving: Collection[int]) -> None:
-        """Waits until those that stay have been ready for long enough."""
+        """Wait until the replicas that stay have been ready for long enough.
+
+        Raises:
+            ClusterError: they are not in time.
+        """
         staying = [r for r in self.replicas() if r.number not in leaving]
         deadline = self._clock() + self._config.ready_timeout
         while (wait := unavailable_for(staying, self._clock(), self._config.min_ready)) != 0:

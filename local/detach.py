@@ -14,10 +14,10 @@ from local.state import StateDir
 
 
 class Detached:
-    """A supervisor in a session of its own; told to stop when its starter does before all is ready.
+    """A supervisor in a session of its own. If its starter is interrupted before all is ready, it is stopped.
 
     Args:
-        options: From the command line.
+        options: The options of the command line.
     """
 
     def __init__(self, options: Options) -> None:
@@ -25,7 +25,7 @@ class Detached:
         self._state = StateDir(options.state_dir)
 
     def __enter__(self) -> Self:
-        """Starts it. Raises ClusterError when the state directory is of no use."""
+        """Start the supervisor. Raises ClusterError if the state directory cannot be used."""
         self._state.prepare()
         read, write = os.pipe()
         with self._state.log("supervisor").open("ab") as log:
@@ -42,7 +42,7 @@ class Detached:
         return self
 
     def follow(self, listener: Listener) -> int:
-        """Passes on events until it is ready or failed; returns the exit status."""
+        """Pass on events until the cluster is ready or has failed. Return the exit status."""
         for line in self._events:
             event = Event.decode(line)
             listener(event)

@@ -28,7 +28,7 @@ import dns.rrset
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE
 
 TTL = 2
-_UDP_SIZE = 1232  # DNS flag day 2020: what passes unfragmented
+_UDP_SIZE = 1232  # DNS flag day 2020: passes unfragmented
 _TCP_IDLE = 5.0
 _TCP_CONNECTIONS = 32
 
@@ -38,22 +38,22 @@ class Record:
     """A ready replica."""
 
     replica: str
-    """`product-1`."""
+    """The name of the replica, such as `product-1`."""
     host: str
     port: int
 
 
 Lookup = Callable[[], Mapping[str, Sequence[Record]]]
-"""The ready replicas of each service, as of now; a service that has none may be absent."""
+"""Returns the ready replicas of each service now. A service that has none may be absent."""
 
 
 class Zone:
-    """Answers queries.
+    """Answers DNS queries.
 
     Args:
-        lookup: Asked at each query.
-        namespace: Second label of service names.
-        domain: The zone; everything outside is REFUSED.
+        lookup: Called for each query.
+        namespace: The second label of service names.
+        domain: The zone; queries outside of it are REFUSED.
     """
 
     def __init__(self, lookup: Lookup, namespace: str = NAMESPACE, domain: str = CLUSTER_DOMAIN) -> None:
@@ -62,7 +62,7 @@ class Zone:
         self._base = dns.name.from_text(f"{namespace}.svc.{domain}")
 
     def answer(self, wire: bytes, *, tcp: bool = False) -> bytes | None:
-        """The response to one packet; None for what deserves none (a response, or no DNS header)."""
+        """Return the response to one packet; None if it deserves none (a response, or no DNS header)."""
         if len(wire) < 12 or wire[2] & 0x80:
             return None
         try:
@@ -99,7 +99,7 @@ class Zone:
         response.authority.append(self._soa())
 
     def _sets(self, name: dns.name.Name) -> list[dns.rrset.RRset]:
-        """Everything that the name has; empty when there is no such name."""
+        """Return all records of a name; empty if there is no such name."""
         if name == self._origin:
             return [self._soa()]
         if not name.is_subdomain(self._base) or name == self._base:
@@ -122,7 +122,7 @@ class Zone:
         return dns.rrset.from_text(name, TTL, "IN", "SRV", *texts)
 
     def _addresses(self, answers: list[dns.rrset.RRset]) -> list[dns.rrset.RRset]:
-        """The A records of SRV targets, so that one query tells all."""
+        """Return the A records of SRV targets, so that one query is enough."""
         targets = [rdata.target for s in answers if s.rdtype == dns.rdatatype.SRV for rdata in s]
         return [found for target in targets for found in self._sets(target)]
 
@@ -136,10 +136,11 @@ def _a(name: dns.name.Name, hosts: Sequence[str]) -> dns.rrset.RRset:
 
 
 class DnsServer:
-    """Serves a zone over UDP and TCP on one port of 127.0.0.1.
+    """Serves a zone over UDP and TCP on one port of a loopback address.
 
     Args:
-        zone: Has the answers.
+        zone: Answers the queries.
+        host: The address to listen on.
     """
 
     def __init__(self, zone: Zone, host: str = "127.0.0.1") -> None:
@@ -150,10 +151,10 @@ class DnsServer:
         self.port = 0
 
     async def start(self, attempts: int = 10) -> None:
-        """Listens.
+        """Listen on a port that is free for UDP and TCP.
 
         Raises:
-            OSError: when no port is free for both.
+            OSError: no such port was found in `attempts` attempts.
         """
         for attempt in range(attempts):
             self._tcp = await asyncio.start_server(self._serve_tcp, self._host, 0)
@@ -161,7 +162,7 @@ class DnsServer:
             try:
                 await self._start_udp()
                 return
-            except OSError:  # the number was free for TCP only: draw another
+            except OSError:  # the port was free for TCP only: try another
                 self._tcp.close()
                 if attempt == attempts - 1:
                     raise
@@ -190,7 +191,7 @@ class DnsServer:
             writer.close()
 
     async def aclose(self) -> None:
-        """Stops answering."""
+        """Stop answering."""
         if self._udp:
             self._udp.close()
         if self._tcp:

@@ -1,4 +1,4 @@
-"""The environment of a replica's process: what a pod's manifest would say."""
+"""The environment of a replica's process, as a pod's manifest would set it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from local.addresses import Place
 from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
 
-# Enough that a visitor's few clicks leave a trace, little enough that a load test does not fill the store.
+# Enough to trace some of a visitor's few clicks, little enough that a load test does not fill the store.
 _SAMPLE_RATIO = "0.05"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all replicas share."""
+    """The settings that all replicas share."""
 
     state: StateDir
     base: Mapping[str, str]
-    """The supervisor's own environment: the user's MESH_* pass through where nothing here says otherwise."""
+    """The supervisor's own environment. The user's MESH_* variables apply unless they are set here."""
     nameserver: str
-    """`127.0.0.1:PORT`."""
+    """The address of the DNS server, `127.0.0.1:PORT`."""
     resolver_kind: str
     otlp: str
-    """OTLP endpoint; empty: none."""
+    """The OTLP endpoint; empty if there is none."""
     traces: str
-    """Address of the trace pages; empty: none."""
+    """The URL of the trace pages; empty if there are none."""
 
     def replica(self, spec: ServiceSpec, number: int, place: Place) -> dict[str, str]:
-        """All variables of one replica's process."""
+        """Return all variables of one replica's process."""
         return {
             "MESH_TELEMETRY_SAMPLE_RATIO": _SAMPLE_RATIO,
-            # Here everything may be broken on purpose: that is what it is for.
+            # Faults may be injected here: that is one purpose of the embedded cluster.
             "MESH_FAULT_ENABLED": "true",
             **self._shared(),
             "MESH_SERVICE": spec.name,
@@ -49,20 +49,23 @@ class Surroundings:
         }
 
     def _zone(self, number: int) -> dict[str, str]:
-        """`MESHMART_ZONES=a,b`: replica 1 of each service is in a, 2 in b, 3 in a."""
+        """Return the replica's zone.
+
+        With `MESHMART_ZONES=a,b` replica 1 of each service is in a, 2 in b, 3 in a.
+        """
         zones = [zone.strip() for zone in self.base.get("MESHMART_ZONES", "").split(",") if zone.strip()]
         return {"MESH_ZONE": zones[(number - 1) % len(zones)]} if zones else {}
 
     @staticmethod
     def _web(place: Place) -> dict[str, str]:
-        # The forwarder says by a PROXY line for whom it speaks.
+        # The forwarder names its client in a PROXY line.
         return {"MESHMART_HTTP_ADDRESS": place.at(place.http), "MESHMART_TRUSTED_PROXIES": "127.0.0.1"}
 
     def _shared(self) -> dict[str, str]:
         variables = {
             CIPHER_SUITES: TLS13_ONLY,
             FORK_SUPPORT: "0",
-            # A shop to try things out on: with people whose passwords are known, unless told otherwise.
+            # A shop for trials has users with known passwords, unless the user's environment says otherwise.
             "MESHMART_DEMO_USERS": "true",
             **self.base,
             "MESHMART_DATA_DIR": str(self.state.data),
@@ -75,19 +78,19 @@ class Surroundings:
         return variables
 
     def task(self) -> dict[str, str]:
-        """All variables of a process that is no replica, such as the migrations."""
+        """Return all variables of a process that is no replica, such as the migrations."""
         return self._shared()
 
 
 def client_environment(
     state: StateDir, nameserver: str, resolver_kind: str, identity: str = OPERATOR
 ) -> dict[str, str]:
-    """`MESH_*` of a program outside that joins the mesh, as the operator unless told otherwise.
+    """Return the `MESH_*` variables of an external program that joins the mesh, by default as the operator.
 
     Args:
-        state: Of the running cluster.
-        nameserver: From its status.
-        resolver_kind: Likewise.
+        state: The state directory of the running cluster.
+        nameserver: The DNS server, from the cluster's status.
+        resolver_kind: The resolver, from the cluster's status.
         identity: The workload whose certificate is presented.
     """
     return {

@@ -1,8 +1,8 @@
-"""What can go wrong with the embedded cluster, each said in one clear line."""
+"""Errors of the embedded cluster, each with a one-line message."""
 
 
 class ClusterError(Exception):
-    """The operation failed; the message is meant for the person at the terminal.
+    """An operation failed. The message is meant for the person at the terminal.
 
     Args:
         message: One clear line.
@@ -15,6 +15,8 @@ class ClusterError(Exception):
 
 
 def describe(error: OSError) -> str:
-    """One line for an error of the operating system: `No space left on device: .meshmart/data`."""
+    """Return one line for an error of the operating system, such as `No space left on device:
+    .meshmart/data`.
+    """
     what = error.strerror or str(error)
     return f"{what}: {error.filename}" if error.filename else what

@@ -1,4 +1,4 @@
-"""What the supervisor tells while it works: to the terminal, through a pipe (`up --detach`), to its log."""
+"""Events of the supervisor: for the terminal, for a pipe (`up --detach`) and for its log."""
 
 import datetime
 import json
@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """An event of the supervisor.
 
-    `step`: progress; `notice`: something unasked, such as a replica's crash; `ready`: everything is up,
-    `data` is the status; `error`: it failed, `data["detail"]` says more.
+    `step` is progress. `notice` is something unrequested, such as a replica's crash. `ready` means that
+    everything is up; `data` is the status. `error` means that it failed; `data["detail"]` has more lines.
     """
 
     kind: Literal["step", "notice", "ready", "error"]
@@ -22,7 +22,7 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """One JSON line."""
+        """Return the event as one JSON line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
@@ -32,14 +32,14 @@ class Event:
 
 Listener = Callable[[Event], None]
 Report = Callable[[str], None]
-"""Takes one line of progress of one operation."""
+"""Called with each line of progress of one operation."""
 
 
 class Journal:
     """The supervisor's log: a line for each event, with its time.
 
     Args:
-        path: Appended to.
+        path: The file, to which lines are appended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,6 +47,6 @@ class Journal:
 
     def write(self, text: str) -> None:
         stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        # A full disk must not end the cluster for the sake of its diary.
+        # A full disk must not end the cluster because of its log.
         with suppress(OSError), self._path.open("a") as f:
             f.write(f"{stamp} {text}\n")

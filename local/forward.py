@@ -1,4 +1,4 @@
-"""The way in: one address for people, forwarded to the ready web replicas, as an Ingress does."""
+"""The entry for people: one address, forwarded to the ready web replicas like an Ingress."""
 
 import asyncio
 import enum
@@ -18,16 +18,16 @@ _CONNECT_TIMEOUT = 1.0
 
 
 class State(enum.Enum):
-    """Where a client's connection stands."""
+    """The state of a client's connection."""
 
-    HEAD = enum.auto()  # its first request is not whole: it may be evicted
-    FORWARDED = enum.auto()  # a replica has it, with deadlines of its own
+    HEAD = enum.auto()  # its first request is not complete: it may be evicted
+    FORWARDED = enum.auto()  # a replica serves it, with deadlines of its own
     GONE = enum.auto()
 
 
 @dataclass(eq=False)
 class Visitor:
-    """A client's connection, as the registry sees it."""
+    """A client's connection in the registry."""
 
     address: str
     port: int
@@ -44,16 +44,16 @@ class Visitor:
 
 
 class Forwarder:
-    """Forwards TCP connections, each to the next ready replica in turn.
+    """Forwards TCP connections to the ready replicas, in rotation.
 
-    A replica that is drained gets no new connections and finishes those that it has. A restart of all
-    replicas refuses nobody. A replica gets a connection only once the header of its first request is whole;
-    a line of the PROXY protocol tells it whose it is, so that it can bound what one client takes.
+    A replica that drains gets no new connections and finishes those that it has, so a restart of all replicas
+    refuses nobody. A replica gets a connection only when the header of its first request is complete. A line
+    of the PROXY protocol names the client, so that the replica can bound each client.
 
     Args:
-        backends: The ready replicas, as of now.
-        limits: Of what a client may take; by default half as many connections as an HTTP server takes, as
-            each costs two file descriptors.
+        backends: Returns the ready replicas.
+        limits: Bounds of what a client may use. By default half as many connections as an HTTP server
+            accepts, because each needs two file descriptors.
     """
 
     def __init__(self, backends: Callable[[], Sequence[Backend]], limits: HttpLimits | None = None) -> None:
@@ -68,16 +68,16 @@ class Forwarder:
         self.port = 0
 
     def bind(self, port: int, host: str = "127.0.0.1") -> None:
-        """Takes the port, so that it is known to be ours before anything is started.
+        """Bind the port, so that it is reserved before anything is started.
 
         Raises:
-            ClusterError: when it is taken.
+            ClusterError: the port is taken.
         """
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((host, port))
-            # Listening, too: on Linux two programs can bind a port as long as neither listens.
+            # Listen, too: on Linux two programs can bind a port as long as neither listens.
             s.listen(128)
         except OSError as e:
             s.close()
@@ -87,7 +87,7 @@ class Forwarder:
         self._socket, self.port = s, s.getsockname()[1]
 
     async def start(self) -> None:
-        """Serves; `bind` comes first."""
+        """Serve connections, after `bind`."""
         assert self._socket is not None
         self._server = await asyncio.start_server(
             self._accept, sock=self._socket, limit=self._limits.max_head
@@ -105,7 +105,7 @@ class Forwarder:
             else:
                 await self._turn_away(visitor, reader, writer)
         except OSError:
-            pass  # either side went away, which is its right
+            pass  # either side may disconnect
         except (
             asyncio.CancelledError
         ):  # ends here: asyncio.start_server would log that the task was cancelled
@@ -119,7 +119,9 @@ class Forwarder:
     async def _turn_away(
         self, visitor: Visitor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Says why, and reads for a while what comes: a socket closed with input unread loses the answer."""
+        """Refuse a connection, and read its input for a while: a socket closed with unread input loses the
+        answer.
+        """
         if not self._registry.linger(visitor):
             return
         writer.write(_answer("503 Service Unavailable", "Too many connections."))
@@ -154,14 +156,14 @@ class Forwarder:
         try:
             async with asyncio.TaskGroup() as group:
                 inward = group.create_task(_pump(client[0], upstream[1], stalled))
-                # Over when the replica has said all; a client that only hung up half still hears the rest.
+                # Ends when the replica has sent everything; a client that half-closed still gets the rest.
                 await _pump(upstream[0], client[1], stalled)
                 inward.cancel()
         finally:
             upstream[1].close()
 
     async def _connect(self) -> _Streams | None:
-        """Tries each ready replica once, beginning with the next in turn."""
+        """Connect to a ready replica: try each once, beginning with the next in rotation."""
         backends = list(self._backends())
         self._turn += 1
         for offset in range(len(backends)):
@@ -172,14 +174,14 @@ class Forwarder:
         return None
 
     def close(self) -> None:
-        """Accepts no more connections."""
+        """Stop accepting connections."""
         if self._server:
             self._server.close()
         elif self._socket:
             self._socket.close()
 
     async def aclose(self) -> None:
-        """Ends what is left."""
+        """Stop accepting connections, and end those that are open."""
         self.close()
         connections = list(self._connections)
         for task in connections:
@@ -188,7 +190,7 @@ class Forwarder:
 
 
 def _proxy_line(visitor: Visitor, upstream: asyncio.StreamWriter) -> bytes:
-    """Version 1 of the PROXY protocol: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt."""
+    """Return the PROXY line, version 1: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt."""
     host, port, *_ = upstream.get_extra_info("peername")
     family = "TCP6" if ":" in visitor.address else "TCP4"
     return f"PROXY {family} {visitor.address} {host} {visitor.port} {port}\r\n".encode()
@@ -201,11 +203,11 @@ def _answer(status: str, words: str) -> bytes:
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, stalled: float) -> None:
-    """Copies until the source ends, then passes the end on.
+    """Copy data until the source ends, then signal the end to the sink.
 
     Args:
-        source, sink: From where to where.
-        stalled: Seconds for which the sink may take nothing; then its connection is cut.
+        source, sink: The streams to copy from and to.
+        stalled: Seconds for which the sink may accept nothing; then its connection is aborted.
     """
     with suppress(OSError):
         while chunk := await source.read(_CHUNK):

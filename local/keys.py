@@ -1,4 +1,4 @@
-"""The keys with which the user service signs tokens, and the policy file: made at the first `up`."""
+"""Creates the keys that sign the user service's tokens, and installs the policy file."""
 
 import datetime
 from pathlib import Path
@@ -11,7 +11,10 @@ from local.state import StateDir, write_file
 
 
 def ensure_signing_key(state: StateDir) -> Path:
-    """A private Ed25519 key in `STATE_DIR/keys`; its file's stem is the key id, the newest by name signs."""
+    """Return the path of an Ed25519 private key in `STATE_DIR/keys`, and create the first one.
+
+    The file's stem is the key id; the newest key by name signs.
+    """
     state.keys.mkdir(mode=0o700, exist_ok=True)
     present = sorted(state.keys.glob("*.pem"))
     if present:
@@ -25,6 +28,6 @@ def ensure_signing_key(state: StateDir) -> Path:
 
 
 def install_policy(state: StateDir) -> None:
-    """Copies the shop's policy to where every process reads it, so that an upgrade brings its own."""
+    """Copy the shop's policy to where every process reads it. An upgrade replaces it."""
     source = Path(services.__file__).with_name("policy.toml")
     write_file(state.policy, source.read_bytes())

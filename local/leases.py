@@ -1,4 +1,4 @@
-"""What the supervisor undoes when nobody asks for it any more."""
+"""Leases of the supervisor: disturbances that are undone unless somebody renews them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from local.errors import ClusterError
 
 Undo: TypeAlias = Callable[[], Awaitable[object]]
 
-#: Seconds, the longest lease.
+#: The longest lease, in seconds.
 LONGEST = 3600.0
 
 
@@ -17,7 +17,7 @@ class Leases:
     """Disturbances that end unless they are renewed.
 
     Args:
-        tell: Takes a line for each that was undone here.
+        tell: Called with a line for each lease that ended.
         clock: Monotonic seconds.
     """
 
@@ -27,11 +27,11 @@ class Leases:
         self._changed = asyncio.Event()
 
     def hold(self, what: str, seconds: float, undo: Undo) -> None:
-        """Takes a lease, or renews it; what the first one said to undo stays.
+        """Begin or renew a lease. A renewal keeps the `undo` of the first call.
 
         Args:
-            what: Names it.
-            seconds: After which it is undone.
+            what: Names the lease.
+            seconds: The time after which it is undone.
             undo: Undoes it.
         """
         _, first = self._ends.get(what, (0.0, undo))
@@ -42,12 +42,12 @@ class Leases:
         return what in self._ends
 
     def drop(self, what: str) -> Undo | None:
-        """Forgets a lease, as somebody else sees to it; returns what would have undone it."""
+        """Forget a lease that the caller ends itself. Return the function that would have undone it."""
         _, undo = self._ends.pop(what, (0.0, None))
         return undo
 
     async def run(self) -> None:
-        """Undoes what is over, until cancelled."""
+        """Undo ended leases, until cancelled."""
         while True:
             self._changed.clear()
             for what in [what for what, (end, _) in self._ends.items() if end <= self._clock()]:

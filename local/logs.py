@@ -9,10 +9,11 @@ _PERIOD = 5.0
 
 
 def trim(log: Path, max_bytes: int = MAX_BYTES) -> bool:
-    """Moves the content of a log that grew too long to `NAME.log.1`; what was there is dropped.
+    """Move the content of a log that has grown too long to `NAME.log.1`, replacing older content there.
 
-    The file is copied and cut, not renamed, because a process writes to it (appending, so that it goes on
-    at the new end). Lines written in between are lost: the price of processes that know nothing of log files.
+    The file is copied and truncated, not renamed, because a process has it open (for appending, so that it
+    continues at the new end). Lines written in between are lost: the price of processes that do not manage
+    their log files.
 
     Returns:
         Whether it was too long.
@@ -23,14 +24,14 @@ def trim(log: Path, max_bytes: int = MAX_BYTES) -> bool:
     try:
         shutil.copyfile(log, older)
     except OSError:
-        older.unlink(missing_ok=True)  # the disk is full: bounded logs matter more than old ones
+        older.unlink(missing_ok=True)  # the disk is full: bounding logs matters more than keeping old ones
     with log.open("r+b") as f:
         f.truncate(0)
     return True
 
 
 async def keep_bounded(directory: Path, max_bytes: int = MAX_BYTES, period: float = _PERIOD) -> None:
-    """Trims every log in a directory, for ever."""
+    """Trim every log in a directory every `period` seconds, for ever."""
     while True:
         await asyncio.sleep(period)
         await asyncio.to_thread(_trim_all, directory, max_bytes)
@@ -42,7 +43,7 @@ def _trim_all(directory: Path, max_bytes: int) -> None:
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of a log, for an error message; empty when there is none."""
+    """Return the last `count` lines of a log, for an error message; empty if there is no log."""
     try:
         with log.open("rb") as f:
             size = f.seek(0, 2)

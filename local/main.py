@@ -20,11 +20,11 @@ Make = Callable[[Listener], Supervisor]
 
 
 def run(options: Options, listener: Listener, catalog: Catalog = SHOP, make: Make | None = None) -> int:
-    """Runs a cluster until SIGINT, SIGTERM or `meshmart down`.
+    """Run a cluster until SIGINT, SIGTERM or `meshmart down`.
 
     Args:
-        options: From the command line.
-        listener: Told what happens, errors included.
+        options: The options of the command line.
+        listener: Called with each event, including errors.
         catalog: The services.
         make: Builds the supervisor instead, in tests.
 
@@ -34,7 +34,7 @@ def run(options: Options, listener: Listener, catalog: Catalog = SHOP, make: Mak
     """
     environ = dict(os.environ)
     # The supervisor's own grpc only probes: its processes are spawned beside grpc's threads and never forked,
-    # and that a probed process goes away is nothing to print.
+    # and the end of a probed process is not worth a message.
     os.environ.update({"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"})
     try:
         return asyncio.run(
@@ -82,14 +82,14 @@ def _stop_on_signals(supervisor: Supervisor, listener: Listener) -> None:
 
 
 def detached() -> int:
-    """`python -m local.main OPTIONS FD`: events go to a pipe until the cluster is up, or failed."""
+    """Run `python -m local.main OPTIONS FD`: send events to a pipe until the cluster is up or has failed."""
     options, fd = Options.decode(sys.argv[1]), int(sys.argv[2])
     pipe: list[int] = [fd]
 
     def listen(event: Event) -> None:
         if not pipe:
             return
-        with suppress(BrokenPipeError):  # whoever waited has gone; the cluster goes on
+        with suppress(BrokenPipeError):  # the process that waited has ended; the cluster goes on
             os.write(pipe[0], event.encode())
         if event.kind in ("ready", "error"):
             os.close(pipe.pop())

@@ -1,4 +1,4 @@
-"""The verbs of the control socket, done on a running supervisor."""
+"""Executes the verbs of the control socket on a running supervisor."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -25,17 +25,17 @@ class Operations:
     """Dispatches requests.
 
     Args:
-        supervisor: Does the work.
+        supervisor: The supervisor to operate.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
     async def handle(self, request: dict[str, Any], report: Report) -> Any:
-        """Does what a request says and returns a JSON-able result.
+        """Execute a request and return its result, which can be encoded as JSON.
 
         Raises:
-            ClusterError: when it cannot be done, or the cluster stops meanwhile.
+            ClusterError: it cannot be done, or the cluster stops meanwhile.
         """
         match request:
             case {"verb": "status"}:
@@ -69,7 +69,7 @@ class Operations:
         raise ClusterError(f"not a request: {request}")
 
     def status(self) -> dict[str, Any]:
-        """The shape of `meshmart status --json`."""
+        """Return the status in the form of `meshmart status --json`."""
         s = self._supervisor
         return {
             "dns": f"127.0.0.1:{s.dns.port}",
@@ -94,7 +94,7 @@ class Operations:
         return pid
 
     def _pause(self, replica: Replica, lease: float | None) -> int:
-        """Makes it hang; with a lease, until nobody renews it."""
+        """Pause a replica's process. With a lease, it is resumed when nobody renews the lease."""
         pid = _process_of(replica, Replica.pause)
 
         async def undo() -> None:
@@ -111,7 +111,10 @@ class Operations:
     async def _scale(
         self, deployment: Deployment, replicas: int, lease: float | None, report: Report
     ) -> None:
-        """Without a lease for good: then a lease that somebody holds has nothing to undo any more."""
+        """Scale a service.
+
+        Without a lease the change is permanent, and ends a lease on the number of replicas.
+        """
         leases, what = self._supervisor.leases, _count_of(deployment)
         if lease is None:
             leases.drop(what)
@@ -121,21 +124,28 @@ class Operations:
         await deployment.scale(replicas, report)
 
     async def _restore(self, deployment: Deployment, report: Report) -> int:
-        """As many replicas as there were before a lease; as many as there are where there is none."""
+        """Restore the number of replicas from before a lease, if there is one.
+
+        Return the number of replicas.
+        """
         if undo := self._supervisor.leases.drop(_count_of(deployment)):
             report(f"{deployment.spec.name} as before")
             await undo()
         return len(deployment.replicas())
 
     def _renew(self, deployment: Deployment, replica: int | None, lease: float | None) -> None:
-        """Renews the lease of a hang, or of the number of replicas."""
+        """Renew the lease of a pause, or of the number of replicas. Raises ClusterError if there is none."""
         what = _count_of(deployment) if replica is None else _hang_of(deployment.replica(replica))
         if what not in self._supervisor.leases:
             raise ClusterError(f"there is no lease of {what}")
         self._supervisor.leases.hold(what, lease or 0.0, _nothing)
 
     async def _rotate(self, report: Report) -> dict[str, Any]:
-        """Renews every certificate, then waits until each replica presents its own."""
+        """Renew every certificate, then wait until each replica presents its own.
+
+        Raises:
+            ClusterError: a replica does not present it in time.
+        """
         issued = await self._supervisor.rotate()
         serials = {i.workload: i for i in issued}
         report(f"{len(issued)} certificates written")
@@ -156,7 +166,7 @@ class Operations:
         host, port = replica.place.host, replica.place.mesh
 
         async def presented() -> bool:
-            # One that is just being restarted reads the new one anyway.
+            # A replica that is just being restarted reads the new one anyway.
             return not replica.ready or await presented_serial(host, port, name, directory) == issued.serial
 
         await until(presented, _PRESENTED_POLL)
@@ -169,7 +179,7 @@ class Operations:
 
 
 async def _nothing() -> None:
-    """What renewing a lease has to undo: the first one has said it."""
+    """Do nothing. Renewing a lease keeps the `undo` of its first call."""
 
 
 def _hang_of(replica: Replica) -> str:
@@ -181,7 +191,10 @@ def _count_of(deployment: Deployment) -> str:
 
 
 def _lease(request: Mapping[str, Any]) -> float | None:
-    """Seconds of a request's lease; None where it has none."""
+    """Return the seconds of a request's lease, or None if it has none.
+
+    Raises ClusterError if it is not valid.
+    """
     lease = request.get("lease")
     if lease is None:
         return None
@@ -191,7 +204,10 @@ def _lease(request: Mapping[str, Any]) -> float | None:
 
 
 def _process_of(replica: Replica, act: Callable[[Replica], int | None]) -> int:
-    """Does something to a replica's process; returns its id."""
+    """Apply `act` to a replica's process, and return the process id.
+
+    Raises ClusterError if it has none now.
+    """
     pid = act(replica)
     if pid is None:
         raise ClusterError(f"{replica.name} has no process just now: it waits for its restart")
@@ -209,7 +225,7 @@ def _replica(replica: Replica) -> dict[str, Any]:
     return {
         "id": replica.number,
         "address": place.host,
-        # Each its own where there is only one address.
+        # With one address for all, each replica has its own port.
         "port": place.http if replica.spec.web else place.mesh,
         "pid": replica.pid,
         "ready": replica.ready,

@@ -1,4 +1,4 @@
-"""What `meshmart up` is told."""
+"""The options of `meshmart up`."""
 
 import json
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class Options:
 
     state_dir: Path = DEFAULT_STATE_DIR
     port: int = DEFAULT_PORT
-    """Of the storefront, on 127.0.0.1; 0: any free one."""
+    """The port of the storefront on 127.0.0.1; 0 takes any free one."""
     replicas: Mapping[str, int] = field(default_factory=dict)
-    """By service, where they differ from the catalogue's."""
+    """The number of replicas by service, if it differs from the catalogue's."""
     rotate_every: float = DEFAULT_ROTATE_EVERY
     """Seconds between two certificates of a workload."""
 
     def check(self, catalog: Catalog) -> None:
-        """Raises ClusterError for the first setting that makes no sense."""
+        """Raise ClusterError for the first setting that is not valid."""
         for service, count in self.replicas.items():
             if service not in catalog:
                 raise ClusterError(f"there is no service {service!r}; there are {', '.join(catalog)}")
@@ -41,7 +41,7 @@ class Options:
             raise ClusterError(f"--rotate-every {self.rotate_every:g}s: must be at least 1s")
 
     def encode(self) -> str:
-        """For a detached supervisor's command line."""
+        """Return the options as text, for a detached supervisor's command line."""
         fields: dict[str, Any] = {
             **vars(self),
             "state_dir": str(self.state_dir),
@@ -56,10 +56,10 @@ class Options:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `24h`, `90s`, `1.5m`, `300ms`.
+    """Return the seconds of `24h`, `90s`, `1.5m` or `300ms`.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is not such a duration.
     """
     number = text.rstrip("dhms")
     unit = text[len(number) :]
@@ -72,10 +72,10 @@ def parse_duration(text: str) -> float:
 
 
 def parse_count(text: str) -> tuple[str, int]:
-    """`product=3` as ("product", 3).
+    """Parse `product=3` to ("product", 3).
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text has another form.
     """
     service, separator, number = text.partition("=")
     if not separator or not service or not (number.isascii() and number.isdigit()):
@@ -84,10 +84,10 @@ def parse_count(text: str) -> tuple[str, int]:
 
 
 def parse_replica(text: str) -> tuple[str, int]:
-    """`product/1` as ("product", 1).
+    """Parse `product/1` to ("product", 1).
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text has another form.
     """
     service, separator, number = text.partition("/")
     if not separator or not service or not (number.isascii() and number.isdigit()):

@@ -1,4 +1,4 @@
-"""Which certificate a replica presents: seen from outside, in a handshake."""
+"""Finds out by a handshake which certificate a replica presents."""
 
 import asyncio
 import ssl
@@ -11,13 +11,13 @@ _TIMEOUT = 2.0
 
 
 async def presented_serial(host: str, port: int, name: str, directory: Path) -> int | None:
-    """The serial number of the server's certificate; None when there is no handshake.
+    """Return the serial number of the server's certificate; None if the handshake fails.
 
     Args:
-        host: Of the replica.
+        host: The replica's address.
         port: Its mesh port.
         name: The DNS name that the certificate must carry.
-        directory: Of the caller's own certificate.
+        directory: The directory of the caller's own certificate.
     """
     context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     context.load_cert_chain(directory / "tls.crt", directory / "tls.key")

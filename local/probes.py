@@ -1,6 +1,6 @@
-"""Readiness and liveness: what the kubelet makes of a process's answers to grpc.health.v1.Health/Check.
+"""Readiness and liveness: what the kubelet concludes from answers to grpc.health.v1.Health/Check.
 
-`Probe` decides, in whatever time it is given; `HealthClient` asks.
+`Probe` decides with a clock that it is given; `HealthClient` makes the calls.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class Answer(enum.Enum):
-    """What one probe learned."""
+    """The result of one probe."""
 
     SERVING = enum.auto()
     NOT_SERVING = enum.auto()
     """Alive, but not to be called now."""
     NONE = enum.auto()
-    """Refused, or silent until the timeout."""
+    """The connection was refused, or there was no answer within the timeout."""
 
 
 class Verdict(enum.Enum):
-    """What is to be done with the process."""
+    """The decision about the process."""
 
     KEEP = enum.auto()
     KILL = enum.auto()
@@ -34,30 +34,30 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """When a replica counts as ready, and when as hung. Durations in seconds."""
+    """The thresholds of readiness and liveness. Durations are in seconds."""
 
     startup_period: float = 0.2
-    """Between probes until the first SERVING."""
+    """The interval between probes until the first SERVING."""
     period: float = 0.5
-    """Between probes of a replica that answers."""
+    """The interval between probes of a replica that answers."""
     failure_period: float = 1.0
-    """Between probes of one that does not."""
+    """The interval between probes of a replica that does not answer."""
     timeout: float = 1.0
-    """Of one probe."""
+    """The timeout of one probe."""
     ready_failures: int = 3
-    """Silent probes in a row after which it leaves DNS (NOT_SERVING does so at once)."""
+    """Consecutive unanswered probes after which it leaves DNS (NOT_SERVING removes it at once)."""
     live_failures: int = 10
-    """Silent probes in a row after which it is killed."""
+    """Consecutive unanswered probes after which it is killed."""
     startup_timeout: float = 60.0
-    """How long a process may take to its first answer."""
+    """The time that a process may take to its first answer."""
 
 
 class Probe:
-    """The state of one process under probing.
+    """The probe state of one process.
 
     Args:
         config: The thresholds.
-        clock: Monotonic; read only for the startup timeout. Otherwise probes are counted, so that a
+        clock: Monotonic seconds, read only for the startup timeout. Everything else counts probes, so that a
             supervisor that was itself stopped for a while does not take all its replicas for hung.
     """
 
@@ -69,7 +69,7 @@ class Probe:
         self.ready = False
 
     def observe(self, answer: Answer) -> Verdict:
-        """Takes in one probe's result; `ready` is up to date afterwards."""
+        """Record one probe's result, and return the verdict. `ready` is up to date afterwards."""
         if answer is Answer.NONE:
             return self._silent()
         self._answered, self._failures = True, 0
@@ -86,7 +86,7 @@ class Probe:
         return Verdict.KILL if self._failures >= self._config.live_failures else Verdict.KEEP
 
     def wait(self) -> float:
-        """Seconds until the next probe."""
+        """Return the seconds until the next probe."""
         if not self.ready and (not self._answered or not self._failures):
             return self._config.startup_period
         return self._config.failure_period if self._failures else self._config.period
@@ -96,11 +96,11 @@ class Probe:
 
 
 class HealthClient:
-    """Asks one replica's plaintext health port.
+    """Probes one replica's plaintext health port.
 
     Args:
-        address: `127.0.1.1:50052`.
-        timeout: Seconds for one answer.
+        address: The address, such as `127.0.1.1:50052`.
+        timeout: Seconds to wait for an answer.
     """
 
     def __init__(self, address: str, timeout: float) -> None:
@@ -108,8 +108,8 @@ class HealthClient:
         self._channel: grpc.aio.Channel | None = None
 
     async def check(self) -> Answer:
-        """One probe of the whole process (service "")."""
-        # Imported here, because the supervisor has processes to start before it has anything to ask.
+        """Probe the whole process (service "")."""
+        # Imported here, because the supervisor starts processes before it has anything to probe.
         import grpc
         from grpc_health.v1 import health_pb2
 
@@ -140,7 +140,7 @@ def _open(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(
         address,
         options=[
-            # A fresh process is looked at several times a second: do not back off from its closed port.
+            # A new process is probed several times a second: do not back off while its port is closed.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 100),

@@ -10,22 +10,22 @@ from pathlib import Path
 
 
 class Process:
-    """A running program whose output goes to a log file; made by `start`."""
+    """A running program whose output goes to a log file. `start` creates it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def start(cls, program: Sequence[str], environment: Mapping[str, str], log: Path) -> "Process":
-        """Starts a program that ends with this process at the latest.
+        """Start a program that ends with this process at the latest.
 
         Args:
             program: `["-m", "services.product.main"]`, or a path and its arguments.
-            environment: All of it.
+            environment: The whole environment of the process.
             log: Standard output and error are appended to it.
 
         Raises:
-            OSError: when it cannot be started.
+            OSError: it cannot be started.
         """
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -36,7 +36,7 @@ class Process:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C is for the supervisor, which then drains them in good order.
+                # Ctrl-C is for the supervisor, which then drains them in order.
                 start_new_session=True,
             )
         finally:
@@ -49,19 +49,19 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """Return the exit code: None while it runs, negative for the signal that ended it."""
         return self._process.returncode
 
     def kill(self) -> None:
-        """SIGKILL, which also ends a stopped process."""
+        """Send SIGKILL, which also ends a stopped process."""
         self._signal(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its sockets open and says nothing any more."""
+        """Send SIGSTOP: the process keeps its sockets open but does not answer any more."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -70,11 +70,14 @@ class Process:
                 self._process.send_signal(number)
 
     async def wait(self) -> int:
-        """Its exit code, once it ended."""
+        """Wait for the end, and return the exit code."""
         return await self._process.wait()
 
     async def stop(self, grace: float) -> int:
-        """SIGTERM, and SIGKILL for one that still runs after `grace` seconds. One that was paused goes on."""
+        """Send SIGTERM, and SIGKILL if it still runs after `grace` seconds.
+
+        A paused process is resumed first.
+        """
         self.resume()
         self._signal(signal.SIGTERM)
         try:
@@ -86,7 +89,7 @@ class Process:
 
 
 def describe_exit(code: int) -> str:
-    """`killed by SIGKILL`, `ended with status 2`."""
+    """Describe an exit code, such as `killed by SIGKILL` or `ended with status 2`."""
     if code >= 0:
         return f"ended with status {code}"
     try:

@@ -1,9 +1,9 @@
-"""A real Prometheus beside the embedded cluster, where its binary is installed.
+"""Runs a real Prometheus with the embedded cluster, if its binary is installed.
 
-Job and target labels are those of helm/meshmart/files/prometheus.yaml: one set of dashboards and rules
+Job and target labels are those of helm/meshmart/files/prometheus.yaml, so one set of dashboards and rules
 serves both.
 
-Targets come from a file that the supervisor rewrites as replicas come and go (file_sd), so Prometheus
+Targets come from a file that the supervisor rewrites as replicas start and end (file_sd), so Prometheus
 itself is never restarted or reloaded.
 """
 
@@ -21,7 +21,7 @@ SCRAPE_INTERVAL = 2
 #: Seconds between evaluations of the rules.
 EVALUATION_INTERVAL = 5
 
-#: The chart's recording and alert rules. An installed wheel is without them, and without the chart.
+#: The chart's recording and alert rules. An installed wheel has neither them nor the chart.
 RULES = Path(__file__).parents[1] / "helm" / "meshmart" / "rules"
 
 _CONFIG = """\
@@ -40,7 +40,7 @@ scrape_configs:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One replica to scrape: `Target("product", "product-1", "127.0.1.1:9090")`."""
+    """One replica to scrape, such as `Target("product", "product-1", "127.0.1.1:9090")`."""
 
     service: str
     replica: str
@@ -48,12 +48,15 @@ class Target:
 
 
 def find() -> str | None:
-    """The path of the prometheus binary, or None where it is not installed."""
+    """Return the path of the prometheus binary, or None if it is not installed."""
     return shutil.which("prometheus")
 
 
 def write_config(directory: Path, targets_file: Path) -> Path:
-    """Writes `prometheus.yml` into the directory and returns its path. The targets file may come later."""
+    """Write `prometheus.yml` into the directory and return its path.
+
+    The targets file may be written later.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
     # JSON's strings are YAML's.
@@ -68,9 +71,9 @@ def write_config(directory: Path, targets_file: Path) -> Path:
 
 
 def write_targets(targets_file: Path, targets: Iterable[Target]) -> None:
-    """Writes the replicas to scrape, in one step; each gets the labels `namespace`, `service` and `replica`.
+    """Write the replicas to scrape, atomically. Each gets the labels `namespace`, `service` and `replica`.
 
-    `instance` is the replica too: on a laptop the address says nothing to a person.
+    `instance` is the replica, too: on a laptop the address tells a person nothing.
     """
     groups = [
         {
@@ -89,13 +92,13 @@ def write_targets(targets_file: Path, targets: Iterable[Target]) -> None:
 
 
 def command(binary: str, config: Path, data: Path, address: str) -> list[str]:
-    """The command line that runs it in the foreground; SIGTERM ends it.
+    """Return the command line that runs it in the foreground; SIGTERM ends it.
 
     Args:
-        binary: From `find`.
-        config: From `write_config`.
-        data: Where samples are kept (a few hours).
-        address: `host:port` of its page.
+        binary: The path from `find`.
+        config: The path from `write_config`.
+        data: The directory for samples (a few hours).
+        address: The `host:port` of its page.
     """
     return [
         binary,
@@ -109,7 +112,7 @@ def command(binary: str, config: Path, data: Path, address: str) -> list[str]:
 
 
 def _replace(path: Path, text: str) -> None:
-    # Prometheus watches the file: it must never see half of it.
+    # Prometheus watches the file: it must never see a partial one.
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text)
     os.replace(temporary, path)

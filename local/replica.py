@@ -1,4 +1,4 @@
-"""One replica: keeps its process running, probes it, restarts it when it ends."""
+"""Runs one replica: keeps its process running, probes it, and restarts it when it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from local.process import Process, describe_exit
 
 
 class Prober(Protocol):
-    """Asks a replica how it is; `HealthClient` is one."""
+    """Probes a replica. `HealthClient` is one."""
 
     async def check(self) -> Answer: ...
 
@@ -23,25 +23,25 @@ class Prober(Protocol):
 
 
 class Tell(Protocol):
-    """Takes a line about what happened; `notable`: a person would want to know."""
+    """Called with a line about an event. `notable` events are shown to the user."""
 
     def __call__(self, text: str, notable: bool = False) -> None: ...
 
 
 class Replica:
-    """Has at most one process at a time, in the manner of a pod.
+    """Runs at most one process at a time, like a pod.
 
     Args:
         spec: Its service.
-        number: 1, 2, …
+        number: Its number, from 1.
         place: Its addresses.
         launch: Starts its process.
-        prober: Asks its health port.
+        prober: Probes its health port.
         tell: Called after its state changed.
-        log: What its processes write.
-        probes: Thresholds.
-        backoff: Of restarts.
-        clock: Monotonic.
+        log: The file for its processes' output.
+        probes: The thresholds of probes.
+        backoff: The backoff of restarts.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Replica:
         self.name = f"{spec.name}-{number}"
         self.restarts = 0
         self.ready_since: float | None = None
-        """By the clock; None while it is not ready."""
+        """When it became ready, by the clock; None while it is not ready."""
         self._launch, self._prober, self._tell = launch, prober, tell
         self._probes, self._backoff, self._clock = probes, Backoff(backoff), clock
         self._process: Process | None = None
@@ -73,16 +73,16 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Answers SERVING, and is not about to leave."""
+        """Return whether it answers SERVING and is not about to stop."""
         return self.ready_since is not None
 
     @property
     def pid(self) -> int | None:
-        """None while it waits for a restart."""
+        """Return the process id, or None while it waits for a restart."""
         return self._process.pid if self._process else None
 
     async def run(self) -> None:
-        """Lives until `stop`; a cancellation kills the process."""
+        """Run until `stop`. Cancellation kills the process."""
         self._running = True
         try:
             while not self._stopping.is_set():
@@ -100,7 +100,7 @@ class Replica:
             self._stopped.set()
 
     async def stop(self, grace: float) -> None:
-        """Takes it out of service at once, then lets it drain.
+        """Take it out of service at once, then let it drain.
 
         Args:
             grace: Seconds after which it is killed.
@@ -109,20 +109,20 @@ class Replica:
         self._set_ready(False)
         if self._process:
             await self._process.stop(grace)
-        if self._running:  # one whose life has not begun ends before its first process
+        if self._running:  # if `run` has not begun, it ends before its first process
             await self._stopped.wait()
 
     def kill(self) -> int | None:
-        """SIGKILL to the process; returns its id, None where there is none just now."""
+        """Send SIGKILL to the process. Return its id, or None if there is no process now."""
         if self._process:
             self._process.kill()
         return self.pid
 
     def pause(self) -> int | None:
-        """Makes the process hang without anybody noticing: it is not probed until `resume`.
+        """Make the process hang. It is not probed until `resume`, so nothing restarts it.
 
         Returns:
-            Its id; None where there is none just now.
+            The process id; None if there is no process now.
         """
         if self._process:
             self._unpaused.clear()
@@ -130,14 +130,14 @@ class Replica:
         return self.pid
 
     def resume(self) -> int | None:
-        """Lets it go on."""
+        """Resume a paused process. Return its id, or None if there is no process now."""
         self._unpaused.set()
         if self._process:
             self._process.resume()
         return self.pid
 
     async def _live(self) -> str:
-        """One process from start to end; says how it ended."""
+        """Run one process from its start to its end. Return how it ended."""
         try:
             process = self._process = await self._launch()
         except OSError as e:
@@ -158,7 +158,7 @@ class Replica:
             self._process = None
 
     async def _end(self, process: Process) -> int:
-        if self._stopping.is_set():  # told to stop while the process was being started
+        if self._stopping.is_set():  # `stop` was called while the process was being started
             process.kill()
         return await process.wait()
 
@@ -168,7 +168,7 @@ class Replica:
             await self._unpaused.wait()
             answer = await self._prober.check()
             if not self._unpaused.is_set():
-                continue  # it was paused while it was asked
+                continue  # it was paused during the probe
             verdict = probe.observe(answer)
             self._set_ready(probe.ready and process.exit_code is None)
             if verdict is Verdict.KILL:

@@ -1,4 +1,7 @@
-"""The order in which replicas come and go: pure, so that it can be read and tested without a process."""
+"""The order in which replicas are started and stopped.
+
+Pure, so that it can be read and tested without a process.
+"""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Replace:
-    """Drain a replica, start it anew, wait until it is available."""
+    """Drain a replica, start it again, wait until it is available."""
 
     number: int
 
@@ -30,25 +33,26 @@ Step = Add | Replace | Remove
 
 
 def plan_scale(present: Collection[int], wanted: int) -> tuple[list[int], list[int]]:
-    """Which numbers to add and which to remove, so that 1..wanted are there.
+    """Return which numbers to add and which to remove, so that 1 to `wanted` are present.
 
     Args:
-        present: The numbers of the replicas now.
-        wanted: How many there are to be.
+        present: The numbers of the present replicas.
+        wanted: The number of replicas to have.
     """
     target = range(1, wanted + 1)
     return [n for n in target if n not in present], sorted((n for n in present if n > wanted), reverse=True)
 
 
 def plan_restart(present: Collection[int], ready: Collection[int]) -> list[Step]:
-    """A rolling restart that keeps all but one replica in service, and always one.
+    """Return the steps of a rolling restart that keeps all but one replica in service, and always at least
+    one.
 
-    What is not ready goes first: it costs nobody anything. A lone replica is stood in for by a
-    temporary one, so that callers always have somewhere to go.
+    Replicas that are not ready go first, because nobody uses them. A single replica is replaced temporarily
+    by an additional one, so that callers always have an endpoint.
 
     Args:
         present: The numbers of the replicas.
-        ready: Those among them that are ready.
+        ready: The numbers of those that are ready.
     """
     order = sorted(present, key=lambda n: (n in ready, n))
     steps: list[Step] = [Replace(n) for n in order]
@@ -59,20 +63,20 @@ def plan_restart(present: Collection[int], ready: Collection[int]) -> list[Step]
 
 
 class Seen(Protocol):
-    """What availability is judged by."""
+    """The part of a replica that decides about its availability."""
 
     @property
     def ready_since(self) -> float | None: ...
 
 
 def unavailable_for(replicas: Iterable[Seen], now: float, min_ready: float) -> float | None:
-    """Seconds until the replicas have all been ready for `min_ready` seconds.
+    """Return the seconds until the replicas have all been ready for `min_ready` seconds.
 
-    A replica that became ready is known to callers only when they ask DNS again; to take another one out
-    before that would leave them with too few. Kubernetes says `minReadySeconds`.
+    Callers learn of a replica that became ready only when they query DNS again; removing another one before
+    that would leave them with too few. Kubernetes calls it `minReadySeconds`.
 
     Returns:
-        0 when they have; None while one is not ready, for then nobody knows.
+        0 if they have been; None while one is not ready, because then it is unknown.
     """
     longest = 0.0
     for replica in replicas:

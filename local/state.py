@@ -1,4 +1,4 @@
-"""The state directory: what outlives the supervisor, and the lock that keeps a second one out."""
+"""The state directory, which outlives the supervisor, and the lock against a second supervisor."""
 
 import fcntl
 import hashlib
@@ -14,10 +14,10 @@ _SOCKET_PATH_LIMIT = 100
 
 
 class StateDir:
-    """The paths below one state directory.
+    """The paths in one state directory.
 
     Args:
-        path: `.meshmart`; need not exist yet.
+        path: The directory, such as `.meshmart`. It need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,10 @@ class StateDir:
 
     @property
     def socket(self) -> Path:
-        """The control socket; elsewhere when the state directory's path is too long for one."""
+        """Return the path of the control socket.
+
+        It is elsewhere if the state directory's path is too long for a socket.
+        """
         path = self.path / "control.sock"
         if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
             return path
@@ -40,14 +43,14 @@ class StateDir:
         return Path(tempfile.gettempdir()) / f"meshmart-{os.getuid()}-{digest}" / "control.sock"
 
     def log(self, name: str) -> Path:
-        """The log file of `product-1`, `supervisor`, `traces`."""
+        """Return the log file of `product-1`, `supervisor` or `traces`, for example."""
         return self.logs / f"{name}.log"
 
     def prepare(self) -> None:
-        """Makes the directories.
+        """Create the directories.
 
         Raises:
-            ClusterError: where that is impossible.
+            ClusterError: the directory cannot be created or used.
         """
         try:
             for directory in (self.path, self.certs, self.logs, self.data, self.socket.parent):
@@ -63,17 +66,17 @@ class StateDir:
 
 
 class Lock:
-    """Held by the one supervisor of a state directory; the kernel lets go of it when the process ends."""
+    """The lock of the only supervisor of a state directory. The kernel releases it when the process ends."""
 
     def __init__(self, state: StateDir) -> None:
         self._path = state.lock
         self._fd = -1
 
     def acquire(self) -> bool:
-        """Takes the lock; False when another process has it.
+        """Take the lock. Return False if another process has it.
 
         Raises:
-            ClusterError: when there can be no lock file.
+            ClusterError: the lock file cannot be opened.
         """
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -96,7 +99,7 @@ class Lock:
 
 
 def holder(state: StateDir) -> int | None:
-    """The process id of the running supervisor, or None when none runs."""
+    """Return the process id of the running supervisor, or None if none runs."""
     try:
         fd = os.open(state.lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -113,7 +116,7 @@ def holder(state: StateDir) -> int | None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replaces a file in one step, readable by its owner only; a full disk leaves the old one whole."""
+    """Replace a file atomically, readable only by its owner. If the disk is full, the old file stays."""
     temporary = path.with_name(path.name + ".new")
     try:
         temporary.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The supervisor: brings the cluster up, keeps it up, takes it down."""
+"""The supervisor: starts the cluster, keeps it running, and stops it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -37,14 +37,14 @@ class Supervisor:
     """One cluster, from start to end.
 
     Args:
-        options: From the command line.
+        options: The options of the command line.
         catalog: The services.
-        environ: Passed on to them.
-        listener: Told what happens.
-        probes: Thresholds of readiness and liveness.
-        rollout: Timing of scaling and restarts.
-        backoff: Of restarts.
-        migrate: Runs before the services that store; empty: nothing does.
+        environ: The environment, passed on to the services.
+        listener: Called with each event.
+        probes: The thresholds of readiness and liveness.
+        rollout: The timing of scaling and restarts.
+        backoff: The backoff of restarts.
+        migrate: The program that runs before services with a database; empty for none.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Supervisor:
         self.state = StateDir(options.state_dir)
         self.changes = Changes()
         self.stopping = asyncio.Event()
-        """Set it to take the cluster down."""
+        """Set it to stop the cluster."""
         self.drained = asyncio.Event()
         """Set when no process is left."""
         self.journal = Journal(self.state.log("supervisor"))
@@ -78,18 +78,18 @@ class Supervisor:
         self.deployments: dict[str, Deployment] = {}
         self.auxiliaries = Auxiliaries(self.state, environ, self.tell)
         self.leases = Leases(lambda text: self.tell(text, notable=True))
-        """What is undone when nobody renews it."""
+        """The disturbances that are undone unless they are renewed."""
         self._renewing = asyncio.Lock()
         self.started = False
         self._group: asyncio.TaskGroup | None = None
         self._background: list[asyncio.Task[None]] = []
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Starts everything, calls `ready`, and returns when all is gone after `stopping` was set.
+        """Start everything, call `ready`, and return when everything has ended after `stopping` was set.
 
         Raises:
-            ClusterError: when it does not come up; nothing is left running then.
-            OSError: when the disk or the network does not play along.
+            ClusterError: the cluster does not start; then nothing is left running.
+            OSError: a file or the network cannot be used.
         """
         problem: ClusterError | OSError | None = None
         async with asyncio.TaskGroup() as self._group:
@@ -107,19 +107,19 @@ class Supervisor:
             raise problem
 
     def tell(self, text: str, notable: bool = False) -> None:
-        """Something happened that nobody asked for."""
+        """Record an event that nobody requested."""
         self.journal.write(text)
         self.changes.notify()
         if notable and self.started:
             self._listener(Event("notice", text))
 
     def step(self, text: str) -> None:
-        """Progress."""
+        """Report progress."""
         self.journal.write(text)
         self._listener(Event("step", text))
 
     def kill_all(self) -> None:
-        """For the impatient: no draining."""
+        """Kill all replicas without draining."""
         for replica in self.replicas():
             replica.kill()
 
@@ -183,7 +183,7 @@ class Supervisor:
             self.deployments[spec.name].start(counts[spec.name])
 
     async def _ready(self, specs: list[ServiceSpec], counts: Mapping[str, int]) -> None:
-        """Returns when all replicas of these services are ready."""
+        """Wait until all replicas of these services are ready."""
         waiting = [(self.deployments[s.name], counts[s.name]) for s in specs if counts[s.name]]
         await all_of(*(d.wait_ready(range(1, count + 1), self.step) for d, count in waiting))
 
@@ -222,7 +222,7 @@ class Supervisor:
     # Staying up
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Owns a task until the cluster goes down; a bug in it takes the cluster down, with its traceback."""
+        """Own a task until the cluster stops. An error in it stops the cluster, with its traceback."""
         assert self._group is not None
         task = self._group.create_task(work)
         self._background.append(task)
@@ -239,7 +239,7 @@ class Supervisor:
                 await asyncio.sleep(_RENEWAL_CHECK)
 
     async def rotate(self) -> list[Issued]:
-        """Writes new certificates for all."""
+        """Write new certificates for all workloads."""
         return await self._write(self.certificates.rotate)
 
     async def _write(self, issue: Callable[[], list[Issued]]) -> list[Issued]:
@@ -247,7 +247,7 @@ class Supervisor:
             return await asyncio.to_thread(issue)
 
     async def _scrape(self) -> None:
-        """Keeps Prometheus' list of targets up to date; replicas that are not ready are looked at, too."""
+        """Keep Prometheus' list of targets up to date. It includes replicas that are not ready."""
         told: frozenset[Target] | None = None
         while True:
             now = frozenset(Target(r.spec.name, r.name, r.place.at(r.place.admin)) for r in self.replicas())
@@ -272,7 +272,7 @@ class Supervisor:
     # Going down
 
     async def _shut_down(self) -> None:
-        """Those who call go before those who are called; what records them goes last."""
+        """Stop everything: callers before their callees, and last what records them."""
         self.forwarder.close()
         if self.deployments:
             self.step("draining")

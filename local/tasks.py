@@ -1,4 +1,4 @@
-"""Two ways of running several things at once that asyncio lacks."""
+"""Helpers to run coroutines concurrently that asyncio lacks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def all_of(*work: Coroutine[Any, Any, object]) -> None:
-    """Runs everything at once; the first error cancels the rest and is raised as it is, not in a group."""
+    """Run everything concurrently.
+
+    The first error cancels the rest and is raised as it is, not in a group.
+    """
     tasks = [asyncio.ensure_future(w) for w in work]
     try:
         await asyncio.gather(*tasks)
@@ -21,10 +24,10 @@ async def all_of(*work: Coroutine[Any, Any, object]) -> None:
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Runs something until it ends, or until `stop` is set.
+    """Run a coroutine until it ends, or until `stop` is set.
 
     Raises:
-        ClusterError: in the latter case; the work was cancelled.
+        ClusterError: `stop` was set, and the work was cancelled.
     """
     task, stopper = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
@@ -39,11 +42,11 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until(look: Callable[[], Awaitable[bool]], period: float) -> None:
-    """Looks again and again until there is what was looked for; the caller bounds it.
+    """Call `look` repeatedly until it returns True. The caller must set a timeout.
 
     Args:
-        look: Says whether it is there.
-        period: Seconds between two looks.
+        look: Returns whether the condition holds.
+        period: Seconds between two calls.
     """
     while True:
         if await look():

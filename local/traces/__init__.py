@@ -1,4 +1,6 @@
-"""The built-in trace store: takes spans over OTLP/gRPC, keeps the latest in memory, shows them as a page."""
+"""The built-in trace store: receives spans over OTLP/gRPC, keeps the latest in memory, and shows them on a
+page.
+"""
 
 from local.traces.model import Span, Trace
 from local.traces.store import TraceStore

@@ -10,7 +10,7 @@ from local.traces.store import TraceStore
 
 
 async def serve(otlp: str, http: str, max_traces: int) -> None:
-    """Runs until SIGTERM or SIGINT. Says on standard output where it listens."""
+    """Run until SIGTERM or SIGINT. Prints the ports on standard output."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):

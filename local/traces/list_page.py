@@ -39,7 +39,7 @@ _NONE = "No trace yet that matches. Buy something, or make a call with a sampled
 
 
 def render_list(store: TraceStore, query: Query, traces: Sequence[Trace]) -> str:
-    """The page for the traces found by a query."""
+    """Return the page for the traces that a query found."""
     services = store.services()
     longest = max((trace.end - trace.start for trace in traces), default=0.0)
     rows = "".join(_row(trace, services, longest) for trace in traces)

@@ -1,4 +1,4 @@
-"""A span as the store keeps it, and how it comes out of OTLP."""
+"""A span as the store keeps it, and its decoding from OTLP."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-#: opentelemetry.proto.trace.v1.Span.SpanKind, in its order.
+#: The names of opentelemetry.proto.trace.v1.Span.SpanKind, in its order.
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_ERROR = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened inside a span. `time` in unix seconds."""
+    """An event in a span. `time` is in Unix seconds."""
 
     name: str
     time: float
@@ -23,7 +23,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One finished span. Times in unix seconds, ids in lower-case hex; `parent_id` is empty for a root."""
+    """One finished span.
+
+    Times are in Unix seconds, ids in lower-case hex. `parent_id` is empty for a root.
+    """
 
     trace_id: str
     span_id: str
@@ -64,28 +67,28 @@ class Trace:
 
     @property
     def root(self) -> Span:
-        """The earliest span without a parent here (the true root may be elsewhere, or late)."""
+        """Return the earliest span whose parent is not here (the true root may be elsewhere, or late)."""
         return self.tree()[0][0]
 
     @property
     def services(self) -> list[str]:
-        """In order of first appearance."""
+        """Return the services in the order of their first appearance."""
         return list(dict.fromkeys(span.service for span, _ in self.tree()))
 
     def tree(self) -> list[tuple[Span, int]]:
-        """Depth first, siblings by start: each span with its depth."""
+        """Return each span with its depth: depth first, siblings ordered by start."""
         children: dict[str, list[Span]] = {}
         for span in sorted(self.spans.values(), key=lambda s: s.start):
             known = span.parent_id in self.spans and span.parent_id != span.span_id
             children.setdefault(span.parent_id if known else "", []).append(span)
         rows = list(_walk(children))
         seen = {span.span_id for span, _ in rows}
-        # Spans that name each other as parent hang from nothing; show them all the same.
+        # Spans that name each other as parent have no root; show them nevertheless.
         return rows + [(span, 0) for span in self.spans.values() if span.span_id not in seen]
 
 
 def _walk(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, int]]:
-    # A stack, not recursion: depth is up to whoever sends the spans.
+    # A stack, not recursion: the sender of the spans decides their depth.
     stack = [(span, 0) for span in reversed(children.get("", ()))]
     while stack:
         span, depth = stack.pop()
@@ -94,7 +97,7 @@ def _walk(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, int]]:
 
 
 def decode(request: ExportTraceServiceRequest) -> Iterator[Span]:
-    """The spans of an OTLP request."""
+    """Yield the spans of an OTLP request."""
     for group in request.resource_spans:
         resource = _attributes(group.resource.attributes)
         service = str(resource.get("service.name", "unknown"))

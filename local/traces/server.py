@@ -1,4 +1,4 @@
-"""The store's two ports: OTLP over gRPC in, HTTP out."""
+"""The store's two ports: OTLP over gRPC for spans, HTTP for the pages."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +18,12 @@ from local.traces.model import decode
 from local.traces.store import TraceStore
 from local.traces.web import web_app
 
-#: Seconds that an export under way may take when the server closes.
+#: Seconds that an export in flight may take when the server closes.
 CLOSE_TIMEOUT = 1
 
 
 class Receiver(TraceServiceServicer):
-    """OTLP's TraceService."""
+    """Implements OTLP's TraceService."""
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
@@ -36,15 +36,15 @@ class Receiver(TraceServiceServicer):
 
 
 class TraceServer:
-    """A store with both ports open inside `async with`.
+    """A trace store whose ports are open inside `async with`.
 
     Args:
         otlp: `host:port` for OTLP/gRPC (no TLS: loopback only); port 0 takes a free one.
         http: `host:port` for the page and the API; port 0 takes a free one.
-        store: Where spans go; None: a new one.
+        store: The store for the spans; None creates one.
 
     Raises:
-        OSError: on entering, when a port is taken; its text names it.
+        OSError: on entering, if a port is taken; the text names it.
     """
 
     def __init__(self, otlp: str, http: str, store: TraceStore | None = None) -> None:
@@ -65,7 +65,7 @@ class TraceServer:
         return self
 
     async def _start_grpc(self) -> None:
-        # Without SO_REUSEPORT, or a second store would silently take half of the spans.
+        # No SO_REUSEPORT: otherwise a second store would silently get half of the spans.
         self._grpc = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         add_TraceServiceServicer_to_server(Receiver(self.store), self._grpc)  # type: ignore[no-untyped-call]
         try:

@@ -9,16 +9,16 @@ from local.traces.model import Span, Trace
 
 @dataclass(frozen=True)
 class Query:
-    """What a trace must have. An empty field asks for nothing."""
+    """The conditions of a search for traces. An empty field is no condition."""
 
     service: str = ""
     """A service that took part."""
     attributes: tuple[tuple[str, str], ...] = ()
-    """Attributes that spans of the trace carry, compared as text."""
+    """Attributes that spans of the trace must have, compared as text."""
     error: bool = False
     """Only traces with a failed span."""
     min_seconds: float = 0.0
-    """Only traces that took at least this long."""
+    """Only traces that took at least this many seconds."""
 
     def matches(self, trace: Trace) -> bool:
         spans = trace.spans.values()
@@ -35,16 +35,16 @@ def _has(span: Span, key: str, value: str) -> bool:
 
 
 class TraceStore:
-    """A ring of traces: the one that has been quiet longest leaves first.
+    """A bounded store of traces: the one that has been unchanged for longest is evicted first.
 
     Args:
-        max_traces: Traces kept.
-        max_spans: Spans kept over all traces.
-        max_trace_spans: Spans kept of one trace; further ones are counted and dropped.
+        max_traces: The most traces kept.
+        max_spans: The most spans kept over all traces.
+        max_trace_spans: The most spans kept of one trace; further ones are counted and dropped.
 
     Attributes:
-        dropped: Spans that were not taken.
-        evicted: Traces that have left.
+        dropped: The number of spans that were not kept.
+        evicted: The number of traces that were evicted.
     """
 
     def __init__(self, max_traces: int = 5000, max_spans: int = 100_000, max_trace_spans: int = 2000) -> None:
@@ -60,7 +60,7 @@ class TraceStore:
         return f"TraceStore(traces={len(self)}, {counts})"
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Takes spans in any order; a span that comes twice counts once."""
+        """Add spans in any order. A span that arrives twice counts once."""
         for span in spans:
             self._add(span)
         while len(self._traces) > self._max_traces or self.spans > self._max_spans:
@@ -80,16 +80,16 @@ class TraceStore:
         self.spans += 1
 
     def get(self, trace_id: str) -> Trace | None:
-        """The trace, or None where it never came or has left."""
+        """Return the trace, or None if it never arrived or was evicted."""
         return self._traces.get(trace_id.lower())
 
     def find(self, query: Query, limit: int) -> list[Trace]:
-        """The newest traces that match."""
+        """Return up to `limit` traces that match, the newest first."""
         return [trace for trace, _ in zip(self._matching(query), range(limit), strict=False)]
 
     def _matching(self, query: Query) -> Iterator[Trace]:
         return (trace for trace in reversed(self._traces.values()) if query.matches(trace))
 
     def services(self) -> list[str]:
-        """Every service seen in the traces kept."""
+        """Return every service in the traces kept."""
         return sorted({span.service for trace in self._traces.values() for span in trace.spans.values()})

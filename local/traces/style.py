@@ -1,4 +1,4 @@
-"""What both pages share: the frame, the style sheet, the colours of services."""
+"""What both pages share: the frame, the style sheet, and the colours of services."""
 
 import time
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; }
 
 
 def page(title: str, style: str, body: str) -> str:
-    """A whole document; `body` and `style` are markup already."""
+    """Return a whole document. `body` and `style` are markup already."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -51,22 +51,24 @@ def page(title: str, style: str, body: str) -> str:
 
 
 def hue(service: str, services: Sequence[str]) -> int:
-    """The colour of a service, the same on every page while the set of services stays."""
+    """Return the hue of a service in degrees, the same on every page while the set of services does not
+    change.
+    """
     return _HUES[services.index(service) % len(_HUES)] if service in services else 0
 
 
 def chip(service: str, services: Sequence[str]) -> str:
-    """The service's name with a dot in its colour."""
+    """Return markup for the service's name with a dot in its colour."""
     return f'<span class="svc" style="--h:{hue(service, services)}">{escape(service)}</span>'
 
 
 def clock(at: float, form: str = "%H:%M:%S") -> str:
-    """Local time with milliseconds; `at` in unix seconds."""
+    """Format a time in Unix seconds as local time with milliseconds."""
     return time.strftime(form, time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
 
 
 def milliseconds(seconds: float) -> str:
-    """`840 µs`, `12.3 ms`, `1.25 s`."""
+    """Format a duration in seconds, such as `840 µs`, `12.3 ms` or `1.25 s`."""
     if seconds <= 0:
         return "0"
     if seconds < 0.001:

@@ -1,4 +1,4 @@
-"""The waterfall of one trace. A row opens to its attributes and events; no script is needed."""
+"""The waterfall page of one trace. A row expands to its attributes and events; no script is needed."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -63,7 +63,7 @@ summary:focus-visible { outline: 2px solid var(--link); outline-offset: -2px; }
 
 
 def render_trace(trace: Trace, services: Sequence[str]) -> str:
-    """The page of a trace; `services` orders the colours."""
+    """Return the page of a trace. `services` determines the colours."""
     root = trace.root
     trace_id = escape(trace.trace_id)
     legend = "".join(chip(service, services) for service in trace.services)
@@ -78,7 +78,7 @@ def render_trace(trace: Trace, services: Sequence[str]) -> str:
 
 
 def render_missing(trace_id: str) -> str:
-    """The page for a trace that is not here."""
+    """Return the page for a trace that is not in the store."""
     why = "It was not sampled, has not arrived yet (that takes about half a second), or has left the store."
     return page(
         "No such trace",
@@ -120,7 +120,7 @@ def _row(trace: Trace, span: Span, depth: int, services: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    """`ProductService/GetProduct` without its package."""
+    """Return a name such as `ProductService/GetProduct`, without the package."""
     service, slash, method = name.partition("/")
     plain = bool(slash) and " " not in name and "." in service
     return f"{service.rpartition('.')[2]}/{method}" if plain else name

@@ -1,4 +1,4 @@
-"""The store's HTTP side: the list, the waterfall and the JSON API."""
+"""The store's HTTP server: the list, the waterfall and the JSON API."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 
 
 class QueryError(Exception):
-    """A parameter of the URL is wrong; the text says which."""
+    """A parameter of the URL is not valid; the text says which."""
 
 
 def web_app(store: TraceStore) -> Starlette:
-    """`/`, `/trace/ID`, `/api/traces`, `/api/traces/ID`, `/api/services`."""
+    """Return the application: `/`, `/trace/ID`, `/api/traces`, `/api/traces/ID` and `/api/services`."""
 
     async def index(request: Request) -> Response:
         query, limit = parse_query(request)
@@ -61,10 +61,10 @@ async def _query_error(request: Request, error: Exception) -> Response:
 
 
 def parse_query(request: Request) -> tuple[Query, int]:
-    """`service`, `attr` (KEY=VALUE, repeatable), `error`, `min_ms` and `limit` of a URL.
+    """Parse `service`, `attr` (KEY=VALUE, repeatable), `error`, `min_ms` and `limit` of a URL.
 
     Raises:
-        QueryError: one of them cannot be read.
+        QueryError: one of them cannot be parsed.
     """
     get = request.query_params.get
     pairs = [_pair(raw) for raw in request.query_params.getlist("attr") if raw.strip()]
@@ -87,7 +87,7 @@ def _pair(raw: str) -> tuple[str, str]:
 
 
 def summary(trace: Trace) -> dict[str, Any]:
-    """A trace without its spans."""
+    """Return a trace as JSON data, without its spans."""
     root = trace.root
     return {
         "trace_id": trace.trace_id,
@@ -102,7 +102,7 @@ def summary(trace: Trace) -> dict[str, Any]:
 
 
 def span_json(span: Span) -> dict[str, Any]:
-    """A span as the API gives it; times in unix seconds."""
+    """Return a span as the API's JSON data. Times are in Unix seconds."""
     return {
         "span_id": span.span_id,
         "parent_id": span.parent_id,

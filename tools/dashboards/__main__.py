@@ -1,4 +1,4 @@
-"""Writes the dashboards; with `--check` only says whether they are current (exit status 1: they are not)."""
+"""Writes the dashboards. With `--check` it only checks whether they are current (exit status 1 if not)."""
 
 import sys
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ BOARDS = {"mesh": MESH, "service": SERVICE, "identity": IDENTITY, "shop": SHOP}
 
 
 def files() -> Mapping[Path, str]:
-    """What each file should hold."""
+    """Return the expected content of each file."""
     return {TARGET / f"{name}.json": render(board) for name, board in BOARDS.items()}
 
 
 def stale() -> list[Path]:
-    """Files that do not hold it."""
+    """Return the files whose content differs."""
     return [p for p, text in files().items() if not p.exists() or p.read_text(encoding="utf-8") != text]
 
 

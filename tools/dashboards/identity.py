@@ -1,4 +1,4 @@
-"""Who is who: certificates, the policy, users' tokens, and who was refused."""
+"""The dashboard of identities: certificates, the policy, users' tokens, and refused callers."""
 
 from tools.dashboards.model import ALL, Board, Panel, Query, Row, increase, rate
 

@@ -1,4 +1,4 @@
-"""The whole mesh: who calls whom, how it goes, and what the mesh does about it."""
+"""The dashboard of the whole mesh: who calls whom, with what results, and what the mesh does about it."""
 
 from tools.dashboards.model import (
     ALL,

@@ -1,4 +1,4 @@
-"""What the mesh does against sick targets and overload: two rows of the dashboard of the mesh."""
+"""The rows of the mesh's dashboard about unhealthy targets and overload."""
 
 from tools.dashboards.model import ALL, Panel, Query, Row, increase, rate
 

@@ -1,4 +1,7 @@
-"""Boards as Grafana's JSON, by its own types (grafana-foundation-sdk): what they lack is not written."""
+"""Renders boards as Grafana's JSON with Grafana's own types (grafana-foundation-sdk).
+
+A property that these types lack is not written.
+"""
 
 from typing import Any
 
@@ -21,7 +24,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from tools.dashboards.model import Board, Panel, Query
 
-#: Whatever Prometheus is chosen above the dashboard.
+#: The Prometheus chosen in the dashboard.
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
 _HEIGHT = 8
 _NAMESPACES = 'label_values(mesh_serving{job="meshmart"}, namespace)'
@@ -29,7 +32,7 @@ _SERVICES = 'label_values(mesh_serving{job="meshmart", namespace="$namespace"}, 
 
 
 def render(board: Board) -> str:
-    """The dashboard's file."""
+    """Return the content of the dashboard's file."""
     built = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)

@@ -1,4 +1,4 @@
-"""One service: what it is asked, what it asks of others, its replicas, and how full it is."""
+"""The dashboard of one service: its calls, the calls that it makes, its replicas, and its saturation."""
 
 from tools.dashboards.model import (
     RATE,

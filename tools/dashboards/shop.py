@@ -1,4 +1,4 @@
-"""The shop that runs on the mesh: pages, orders and what follows from them, and the load upon it."""
+"""The dashboard of the shop on the mesh: pages, orders, their outbox, and the load."""
 
 from tools.dashboards.model import ALL, Board, Panel, Query, Row, in_flight, quantile, quantiles, rate
 
@@ -12,7 +12,7 @@ def _by_code(service: str, method: str) -> list[Query]:
 
 
 _HTTP = "http_server_request_duration_seconds"
-#: Without what matched no route, and pages that follow an order: those live for minutes.
+#: Without requests that matched no route, and pages that follow an order: those last for minutes.
 _PAGES = f'{ALL}, http_route!~"|/static/.*|.*/events|/healthz"'
 
 _STOREFRONT = Row(
