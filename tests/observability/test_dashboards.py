@@ -1,5 +1,6 @@
 """Every expression of every panel and rule has data on a real Prometheus that scraped the shop under load."""
 
+import json
 import os
 import re
 import secrets
@@ -23,13 +24,25 @@ LOOKED_AT = [
 ]
 #: Seconds of load before, between and after what happens, for scrapes (2 s) and evaluations (5 s).
 SETTLE = 15.0
+
+
+def weighted(out_of_band: bool) -> Any:
+    """Weighted round robin, with outlier detection as ever."""
+    policy = {"weighted_round_robin": {"enableOobLoadReport": out_of_band, "oobReportingPeriod": "1s"}}
+    return {"loadBalancingConfig": [{"outlier_detection_experimental": {"childPolicy": [policy]}}]}
+
+
 #: Loopback addresses beside those of other clusters; a load in the mesh, and traces of it.
 ENVIRONMENT = {
     "MESHMART_LOOPBACK": "127.44",
     "MESHMART_LOAD_RPS": "10",
     "MESHMART_LOAD_SCENARIO": "mix",
     "MESH_TELEMETRY_SAMPLE_RATIO": "0.25",
+    # Two ways of load reports. Replica 3 is in a zone of its own: callers leave it out until they retry.
     "MESH_TELEMETRY_LOAD_REPORT_INTERVAL": "1",
+    "MESH_SERVICE_CONFIG_INLINE": json.dumps({"user": weighted(False), "payment": weighted(True)}),
+    "MESHMART_ZONES": "a,a,b",
+    "MESH_BALANCER_PREFER_OWN_ZONE": "true",
 }
 
 
@@ -118,6 +131,9 @@ def test_the_variables_offer_what_there_is(prometheus: Prometheus, variable: str
         'increase(loadgen_calls_total{code="OK"}[5m])',
         # The faults: an idempotent read is tried again elsewhere, a stream's INTERNAL reaches the caller.
         'increase(mesh_faults_injected_total{service="product", kind="abort"}[5m])',
+        'increase(mesh_load_reports_total{target="user", source="call"}[5m])',
+        'increase(mesh_load_reports_total{target="payment", source="stream"}[5m])',
+        'mesh_endpoint_zone{target="product", zone="b"}',
         'increase(mesh_retries_total{service="loadgen", target="product"}[5m])',
         'increase(mesh_endpoint_requests_total{target="product", grpc_code="Unavailable"}[5m])',
         'grpc_service:client_faults:ratio5m{grpc_service="ecommerce.ProductService"}',

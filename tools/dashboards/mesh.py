@@ -14,7 +14,7 @@ from tools.dashboards.model import (
     quantiles,
     rate,
 )
-from tools.dashboards.protection import OVERLOAD, PROTECTION
+from tools.dashboards.protection import KNOWLEDGE, OVERLOAD, PROTECTION
 
 _UNARY = f'{OURS}, grpc_type="unary"'
 _METHODS = rate("grpc_server_handling_seconds_count", "service, grpc_method", _UNARY)
@@ -286,5 +286,5 @@ MESH = Board(
     "meshmart-mesh",
     "Meshmart: mesh",
     "Who calls whom, how it goes, and what the mesh does about it.",
-    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, PROTECTION, OVERLOAD, _FAULTS_ON_PURPOSE],
+    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, PROTECTION, OVERLOAD, KNOWLEDGE, _FAULTS_ON_PURPOSE],
 )

@@ -1,4 +1,4 @@
-"""The rows of the mesh's dashboard about unhealthy targets and overload."""
+"""The rows of the mesh's dashboard about unhealthy targets, overload, and what servers say of themselves."""
 
 from tools.dashboards.model import ALL, Panel, Query, Row, increase, rate
 
@@ -71,6 +71,12 @@ OVERLOAD = Row(
             [Query(rate("mesh_admission_refused_total", "service, cause"), "{{service}} {{cause}}")],
         ),
         Panel(
+            "Probes of the queue",
+            "Calls of a server to itself, while callers outside of the mesh do not tell their calls' age.",
+            "reqps",
+            [Query(rate("mesh_admission_probes_total", "service"), "{{service}}")],
+        ),
+        Panel(
             "Not sent",
             "Calls that callers held back, as the target refuses such calls.",
             "reqps",
@@ -93,6 +99,17 @@ OVERLOAD = Row(
                 )
             ],
         ),
+    ],
+)
+
+#: An endpoint's zone is known to each caller by itself.
+_CALLER = "service, replica, target, endpoint"
+_PICKS = rate("mesh_picks_total", _CALLER)
+_ZONES = f"max by ({_CALLER}, zone) (mesh_endpoint_zone{{{ALL}}})"
+
+KNOWLEDGE = Row(
+    "Load reports, zones, subsets",
+    [
         Panel(
             "Endpoints used",
             "The fewest that a caller uses, and the most that DNS told one: with a subset there are fewer.",
@@ -113,6 +130,50 @@ OVERLOAD = Row(
             "Share of a CPU, as callers are told (ORCA); where MESH_TELEMETRY_LOAD_REPORT_INTERVAL is set.",
             "percentunit",
             [Query(f"max by (service, replica) (mesh_reported_utilization{{{ALL}}})", "{{replica}}")],
+        ),
+        Panel(
+            "Load reports taken",
+            "By weighted_round_robin: of each call, or of the stream that a server reports on out of band.",
+            "reqps",
+            [
+                Query(
+                    rate("mesh_load_reports_total", "service, target, source"),
+                    "{{service}} → {{target}} {{source}}",
+                )
+            ],
+        ),
+        Panel(
+            "Load that callers know of",
+            "Utilization of an endpoint as it was last reported to a caller, the highest.",
+            "percentunit",
+            [
+                Query(
+                    f"max by (target, endpoint) (mesh_endpoint_utilization{{{ALL}}})",
+                    "{{target}} {{endpoint}}",
+                )
+            ],
+        ),
+        Panel(
+            "Share that stays in the zone",
+            "The least of all callers that prefer one. Below 1 not enough of its endpoints are in rotation.",
+            "percentunit",
+            [
+                Query(
+                    f"min by (service, target, zone) (mesh_zone_share{{{ALL}}})",
+                    "{{service}} → {{target}} in {{zone}}",
+                )
+            ],
+        ),
+        Panel(
+            "Picks by zone",
+            "Where the endpoints run that callers chose.",
+            "reqps",
+            [
+                Query(
+                    f"sum by (target, zone) ({_ZONES} * on ({_CALLER}) group_left () {_PICKS})",
+                    "{{target}} in {{zone}}",
+                )
+            ],
         ),
     ],
 )

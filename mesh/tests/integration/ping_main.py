@@ -4,6 +4,7 @@ import asyncio
 import codecs
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from grpcmesh.config import ConfigError
 from grpcmesh.runtime import App, run
+from grpcmesh.testing import ping_pb2
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2_grpc import add_PingServiceServicer_to_server
 
@@ -58,6 +60,9 @@ async def build(app: App) -> None:
     if mode == "subprocess":
         add_PingServiceServicer_to_server(Spawning(app.config.replica), app.server)
         return
+    if mode == "blocking":
+        add_PingServiceServicer_to_server(Blocking(app.config.replica), app.server)
+        return
     if mode != "edge":
         add_PingServiceServicer_to_server(PingServicer(app.config.replica), app.server)
 
@@ -69,6 +74,14 @@ class Spawning(PingServicer):
         child = await asyncio.create_subprocess_exec("/bin/true")
         await child.wait()
         return await super().Ping(request, context)
+
+
+class Blocking(PingServicer):
+    """Poke blocks the event loop for the seconds that it names as its delay, once it is answered."""
+
+    async def Poke(self, request: Any, context: Any) -> Any:
+        asyncio.get_running_loop().call_later(0.1, time.sleep, request.delay)
+        return ping_pb2.PingResponse()
 
 
 #: Whose threads run before `run()`.

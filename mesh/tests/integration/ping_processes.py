@@ -29,8 +29,9 @@ PATIENCE = 60.0
 class Replica:
     """One ping process; started again on the same port."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self.directory, self.name, self.port = directory, name, free_port()
+    def __init__(self, directory: Path, name: str, mode: str = "") -> None:
+        self.directory, self.name, self.mode = directory, name, mode
+        self.port, self.health_port = free_port(), free_port()
         self.certs = directory / name
         self.log = directory / f"{name}.log"
         self.popen: subprocess.Popen[bytes] | None = None
@@ -41,9 +42,10 @@ class Replica:
 
     def start(self) -> None:
         environ = {
+            "PING_MODE": self.mode,
             "MESH_REPLICA": self.name,
             "MESH_ADDRESS": self.address,
-            "MESH_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
+            "MESH_HEALTH_ADDRESS": f"127.0.0.1:{self.health_port}",
             "MESH_ADMIN_ADDRESS": "",
             "MESH_IDENTITY_DIRECTORY": str(self.certs),
             "MESH_IDENTITY_POLL_INTERVAL": "0.05",
@@ -78,10 +80,10 @@ class Replica:
 class Processes:
     """Replicas, and a channel to them whose certificates lie in a directory, too."""
 
-    def __init__(self, directory: Path, count: int) -> None:
+    def __init__(self, directory: Path, count: int, mode: str) -> None:
         self.directory, self.ca = directory, CertificateAuthority()
         (directory / "policy.toml").write_text(POLICY)
-        self.replicas = [Replica(directory, f"ping-{number}") for number in range(1, count + 1)]
+        self.replicas = [Replica(directory, f"ping-{number}", mode) for number in range(1, count + 1)]
         self.client = directory / "client"
         self.issue()
         config = IdentityConfig(self.client, poll_interval=0.05)
@@ -93,9 +95,13 @@ class Processes:
         )
         self.identity = IdentityStore.of(self.config, serves=False)
         self.identity.load()
-        resolver = FakeResolver(*(replica.address for replica in self.replicas))
-        self.channel = MeshChannel("ping", self.config, identity=self.identity, resolver=resolver)
+        self.channel = self.open()
         self.stub = PingServiceStub(self.channel)
+
+    def open(self, **changes: Any) -> MeshChannel:
+        """A channel to the replicas."""
+        resolver = FakeResolver(*(replica.address for replica in self.replicas))
+        return MeshChannel("ping", self.config, identity=self.identity, resolver=resolver, **changes)
 
     def issue(self) -> dict[str, int]:
         """New certificates for all, the client included. Returns the servers' serials."""
@@ -129,9 +135,9 @@ class Processes:
 
 
 @contextlib.asynccontextmanager
-async def processes(directory: Path, count: int) -> AsyncIterator[Processes]:
-    """So many replicas, in rotation; the client's certificates are followed."""
-    made = Processes(directory, count)
+async def processes(directory: Path, count: int, mode: str = "") -> AsyncIterator[Processes]:
+    """So many replicas, in rotation; the client's certificates are followed. `mode`: see ping_main."""
+    made = Processes(directory, count, mode)
     for replica in made.replicas:
         replica.start()
     watching = asyncio.create_task(made.identity.watch())

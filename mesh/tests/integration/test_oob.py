@@ -1,4 +1,4 @@
-"""Load reports, per call and out of band, between the mesh and itself, and between the mesh and grpc-go."""
+"""Load reports, per call and out of band, between the mesh and itself, and with grpc-go and grpc-java."""
 
 import asyncio
 import json
@@ -26,7 +26,8 @@ from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 from grpcmesh.watchers import WatcherBudget
-from tests.integration import gopeer
+from tests.integration import gopeer, javapeer
+from tests.integration.peers import Peer
 from tests.integration.replicas import Cluster, cluster, eventually
 
 #: Weights are believed at once, and worked out anew ten times a second.
@@ -172,47 +173,65 @@ async def test_a_stream_that_breaks_is_begun_anew(tmp_path: Path) -> None:
         await eventually(lambda: sources(channel) == ["stream"])
 
 
-async def go_servers(stack: AsyncExitStack, directory: Path, **flags: Any) -> list[str]:
+async def peers(stack: AsyncExitStack, peer: Peer, directory: Path, **flags: Any) -> list[str]:
     """Two servers, of which the first is used by a fifth and the other by four."""
     return [
         await stack.enter_async_context(
-            gopeer.serving(certs=directory, replica=f"go-{i}", utilization=utilization, **flags)
+            peer.serving(certs=directory, replica=f"peer-{i}", utilization=utilization, **flags)
         )
         for i, utilization in enumerate([0.2, 0.8])
     ]
 
 
-async def test_reports_of_grpc_go_servers_out_of_band(tmp_path: Path) -> None:
+async def weighed(tmp_path: Path, peer: Peer, source: str, flags: dict[str, Any], **more: Any) -> None:
+    """Calls to two servers settle at four to one, and the reports come as they should."""
     ping = Cluster(tmp_path / "client")
-    write_atomically(tmp_path / "go", ping.ca.issue("ping").files())
+    write_atomically(tmp_path / "peer", ping.ca.issue("ping").files())
     async with AsyncExitStack() as stack:
-        addresses = await go_servers(stack, tmp_path / "go", oob=True)
-        channel = await stack.enter_async_context(
-            calling(addresses, ping.identity, enableOobLoadReport=True, oobReportingPeriod="1s")
-        )
-        await eventually(lambda: sources(channel) == ["stream", "stream"])
+        addresses = await peers(stack, peer, tmp_path / "peer", **flags)
+        channel = await stack.enter_async_context(calling(addresses, ping.identity, **more))
         counts: Counter[str] = Counter()
         async with asyncio.timeout(60):
-            while counts != {"go-0": 80, "go-1": 20}:
+            while counts != {"peer-0": 80, "peer-1": 20}:
                 counts = await shares(channel)
+        assert sources(channel) == [source, source]
     await ping.channel.close()
 
 
-async def test_c_core_keeps_the_reports_in_trailers_of_grpc_go_from_python(tmp_path: Path) -> None:
+OUT_OF_BAND = {"enableOobLoadReport": True, "oobReportingPeriod": "1s"}
+BOTH = pytest.mark.parametrize(
+    "peer", [pytest.param(gopeer.PEER, id="go"), pytest.param(javapeer.PEER, id="java")]
+)
+
+
+@BOTH
+async def test_reports_of_other_servers_out_of_band(tmp_path: Path, peer: Peer) -> None:
+    await weighed(tmp_path, peer, "stream", {"oob": "true"}, **OUT_OF_BAND)
+
+
+async def test_reports_of_grpc_java_servers_in_trailers_that_carry_them_for_python_too(
+    tmp_path: Path,
+) -> None:
+    await weighed(tmp_path, javapeer.PEER, "call", {"mesh_load": "true"})
+
+
+@BOTH
+async def test_c_core_keeps_the_reports_in_trailers_of_other_servers_from_python(peer: Peer) -> None:
     """Why a target of servers in other languages wants them out of band."""
-    async with gopeer.serving(utilization=0.5) as address, grpc.aio.insecure_channel(address) as channel:
+    async with peer.serving(utilization=0.5) as address, grpc.aio.insecure_channel(address) as channel:
         ping: Any = channel.unary_unary("/mesh.testing.PingService/Ping")(b"")
         await ping
-        assert list(await ping.trailing_metadata()) == []
+        assert "endpoint-load-metrics-bin" not in dict(await ping.trailing_metadata())
 
 
+@BOTH
 @pytest.mark.parametrize("out_of_band", [False, True])
-async def test_a_grpc_go_client_weighs_servers_of_the_mesh_by_their_reports(
-    tmp_path: Path, out_of_band: bool
+async def test_another_client_weighs_servers_of_the_mesh_by_their_reports(
+    tmp_path: Path, out_of_band: bool, peer: Peer
 ) -> None:
     more = {"enableOobLoadReport": out_of_band, "oobReportingPeriod": "1s"}
     async with replicas(tmp_path, 0.001, 0.004) as made:
-        answers = await gopeer.call(
+        answers = await peer.call(
             *made.addresses, certs=tmp_path / "client", config=config(**more), count=1500, pause="2ms"
         )
         assert {answer["code"] for answer in answers} == {"OK"}
