@@ -30,7 +30,7 @@ app = typer.Typer(
     help="A proxyless gRPC service mesh for Python, and the shop that runs on it.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # a quarter of a second for frames around the help
+    rich_markup_mode=None,  # frames around the help cost a quarter of a second
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -54,7 +54,10 @@ app.command("call")(call.call)
 
 
 def main() -> None:
-    """The entry point: exit status 0 for success, 1 for what failed, 2 for what was not understood."""
+    """Run the command.
+
+    The exit status is 0 for success, 1 for a failure, 2 for a command line that is not valid.
+    """
     try:
         app()
     except ClusterError as e:

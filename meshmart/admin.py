@@ -1,4 +1,4 @@
-"""`meshmart admin`: what the operator does to users, on its own word, and what admins did."""
+"""`meshmart admin`: changes users on behalf of the operator, and prints the audit log."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ app = typer.Typer(help="Users, on the operator's word; it takes no admin.", no_a
 
 _LoginArgument = Annotated[str, typer.Argument(help="The user's name or email.")]
 _ReasonOption = Annotated[str, typer.Option(help="For the audit log, which keeps it for ever.")]
-#: Seconds that a call may take.
+#: The timeout of a call, in seconds.
 _TIMEOUT = 10.0
 #: The services that keep an audit log.
 LOGGING = ("notification", "order", "payment", "product", "user")
@@ -78,7 +78,7 @@ def suspend(login: _LoginArgument, reason: _ReasonOption = "", state_dir: StateD
 @app.command("activate")
 @here_or_there
 def activate(login: _LoginArgument, reason: _ReasonOption = "", state_dir: StateDirOption = DEFAULT) -> None:
-    """Lets a user in again that was suspended."""
+    """Activates a suspended user, which can then log in again."""
     from ecommerce import user_pb2
 
     request = user_pb2.SetUserStatusRequest(login=login, status=user_pb2.USER_STATUS_ACTIVE, reason=reason)
@@ -94,7 +94,7 @@ def roles(
     reason: _ReasonOption = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Replaces a user's roles. It has to log in again."""
+    """Replaces a user's roles. The user has to log in again."""
     from ecommerce import user_pb2
 
     request = user_pb2.SetUserRolesRequest(login=login, roles=names, reason=reason)
@@ -109,7 +109,7 @@ def log(
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Entries of each service.")] = 20,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Prints what admins and the operator did, one JSON object a line, oldest first."""
+    """Prints the audit log: what admins and the operator did, one JSON object per line, the oldest first."""
     if service and service not in LOGGING:
         raise CommandError(f"{service!r} keeps no audit log; {', '.join(LOGGING)} do")
     for line in asyncio.run(_log(state_dir, (service,) if service else LOGGING, limit)):
@@ -122,7 +122,7 @@ def mail(
     to: Annotated[str, typer.Option(help="Only letters to this address.")] = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Prints the shop's letters that wait for a mail system, the newest first, one JSON object a line."""
+    """Prints the shop's letters that wait for a mail system, the newest first, one JSON object per line."""
     for line in asyncio.run(_mail(state_dir, to)):
         typer.echo(line)
 

@@ -1,4 +1,4 @@
-"""Has the running cluster do something, and shows its progress."""
+"""Runs an operation on the running cluster, and shows its progress."""
 
 import asyncio
 import sys
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def ask(state_dir: Path, operation: "Callable[[Cluster], Awaitable[T]]") -> T:
-    """What the operation returns; progress goes to standard error.
+    """Run an operation and return its result. Progress goes to standard error.
 
     Raises:
-        ClusterError: when no cluster runs, or the operation failed.
+        ClusterError: no cluster runs, or the operation failed.
     """
 
     async def asked() -> T:
@@ -30,16 +30,16 @@ def ask(state_dir: Path, operation: "Callable[[Cluster], Awaitable[T]]") -> T:
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress on standard error."""
     sys.stderr.write(f"  {text}\n")
     sys.stderr.flush()
 
 
 def parsed(parse: Callable[[str], T], text: str) -> T:
-    """What the text means.
+    """Return the parsed text.
 
     Raises:
-        CommandError: in the words of the parser.
+        CommandError: the text is not valid; the message is the parser's.
     """
     try:
         return parse(text)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshmart.books.model import Books
     from meshmart.books.verdict import Verdict
 
-#: Seconds between two looks at books that are not settled.
+#: Poll interval of books that are not settled, in seconds.
 _GLANCE = 0.5
 
 
@@ -30,9 +30,11 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Holds orders, payments, the acquirer's ledger, stock and notifications against each other; fails
-    where they do not add up, and names the rule that is broken (docs/orders.md). Reads STATE_DIR/data, or
-    MESHMART_DATABASE_URL; the shop may run or not."""
+    """Checks orders, payments, the acquirer's ledger, stock and notifications against each other.
+
+    Fails if they do not add up, and names the rule that is broken (docs/orders.md). Reads STATE_DIR/data, or
+    MESHMART_DATABASE_URL, whether or not the shop runs.
+    """
     patience = parsed(parse_duration, settle) if settle else None
     verdict = asyncio.run(settled(state_dir / "data", os.environ, patience or 0.0))
     if as_json:
@@ -44,15 +46,15 @@ def audit(
 
 
 async def settled(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "Verdict":
-    """The verdict on the books.
+    """Return the verdict on the books.
 
     Args:
-        data: Where the SQLite files lie.
-        environ: MESHMART_DATABASE_URL goes before them.
+        data: The directory of the SQLite files.
+        environ: MESHMART_DATABASE_URL takes precedence over them.
         patience: Seconds for which books that are not settled are read again.
 
     Raises:
-        CommandError: they cannot be read.
+        CommandError: the books cannot be read.
     """
     from meshmart.books.read import audit
 
@@ -65,14 +67,17 @@ async def settled(data: Path, environ: Mapping[str, str], patience: float = 0.0)
 
 
 async def audited(data: Path, environ: Mapping[str, str], patience: float = 0.0) -> "tuple[Verdict, Books]":
-    """The verdict on the books, and what was placed in them by a scene or a bench; as `settled`."""
+    """Return the verdict on the books, and the orders placed by a scene or a benchmark.
+
+    Arguments as for `settled`.
+    """
     from meshmart.books.read import read
 
     return await settled(data, environ, patience), await read(data, environ)
 
 
 def show(verdict: "Verdict") -> None:
-    """Prints the sums, what is wrong and what is unfinished, for a person."""
+    """Print the sums, the problems and what is unfinished, for a person."""
     from meshmart.books.verdict import first
 
     counted = ", ".join(f"{count:,} {status}" for status, count in verdict.orders.items())

@@ -16,7 +16,7 @@ from meshmart.options import DEFAULT, StateDirOption, here_or_there
 if TYPE_CHECKING:
     from meshmart.cluster import Cluster
 
-#: `--as none`: a client without a certificate.
+#: The value of `--as` for a client without a certificate.
 NOBODY = "none"
 
 
@@ -56,7 +56,7 @@ async def _call(
 
 
 async def _anonymous(cluster: "Cluster", target: str) -> Any:
-    """A channel to the first replica that presents no certificate."""
+    """Return a channel to the first replica that presents no client certificate."""
     from meshmart.tour.peer import anonymous_channel
 
     replicas = [r for r in await cluster.endpoints(target) if r.host]

@@ -1,4 +1,4 @@
-"""Orders while replicas are killed: for the scene, the test and the bench of that name."""
+"""Places orders while replicas are killed: for the scene, the test and the benchmark of that name."""
 
 import asyncio
 import math
@@ -17,15 +17,15 @@ from meshmart.cluster import Cluster
 from services.loadgen.persistent import PATIENCE, Asked, PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
 
-#: Whom the killer visits unless told otherwise. The storefront takes no part in these orders.
+#: The services whose replicas are killed by default. The storefront takes no part in these orders.
 VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "chat")
 
-#: How often orders are placed once more while the killer is not done.
+#: The most rounds of further orders until the killer has reached its limit.
 MORE_ROUNDS = 30
 
 
 class InBackground:
-    """Work that goes on while the body of an `async with` runs. Raises at its end what the work failed of."""
+    """Work that runs while the body of an `async with` runs. An error of the work is raised at its end."""
 
     _task: asyncio.Task[None] | None = None
 
@@ -48,17 +48,18 @@ class InBackground:
 
 
 class Killer(InBackground):
-    """Kills a random replica every now and then (kill -9), until it is left.
+    """Kills a random replica now and then (kill -9), until the block ends.
 
-    It visits every service, in random order, before any of them a second time.
+    It kills a replica of every service, in random order, before it returns to any of them.
 
     Args:
-        cluster: Whose replicas.
-        services: Of which services.
-        every: Seconds between two kills on average, evenly spread from half of it to one and a half.
-        rng: Chooses.
-        limit: Kills at most.
-        say: Told of each kill.
+        cluster: The cluster.
+        services: The services whose replicas are killed.
+        every: The average number of seconds between two kills; each pause is between half of it and one and a
+            half.
+        rng: Chooses services, replicas and pauses.
+        limit: The most kills.
+        say: Called with a line about each kill.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class Killer(InBackground):
     ) -> None:
         self._cluster, self._services, self._every = cluster, services, every
         self._rng, self.limit, self._say = rng or random.Random(), limit, say
-        #: By service.
+        #: The number of kills by service.
         self.kills: Counter[str] = Counter()
 
     @property
     def done(self) -> bool:
-        """Whether it reached its limit, or failed."""
+        """Return whether it reached its limit, or failed."""
         return self._task is not None and self._task.done()
 
     async def _go_on(self) -> None:
@@ -95,14 +96,14 @@ class Killer(InBackground):
         try:
             await self._cluster.kill(service, victim)
         except ClusterError:
-            return  # it ended by itself in between
+            return  # it ended by itself meanwhile
         self.kills[service] += 1
         self._say(f"kill -9 of {service}/{victim}")
 
 
 @dataclass(slots=True)
 class Storm:
-    """What came of it, as the buyers know it."""
+    """The orders of one run, as their buyers know them."""
 
     wanted: int
     asked: list[Asked] = field(default_factory=list)
@@ -118,7 +119,9 @@ class Storm:
         return [a for a in self.asked if a.accepted]
 
     def astray(self, books: Books) -> list[str]:
-        """Orders that are not in the books as often as they were accepted: each once, or not at all."""
+        """Return a line for each order that is not in the books exactly once if accepted, or at all
+        if not.
+        """
         placed: defaultdict[str, list[Order]] = defaultdict(list)
         for order in books.orders:
             if order.key is not None and order.confirmed:
@@ -126,16 +129,17 @@ class Storm:
         return [line for asked in self.asked if (line := _astray(asked, placed))]
 
     def in_vain(self, books: Books) -> list[Asked]:
-        """Orders asked for again after an attempt that placed them and whose answer was lost.
+        """Return the orders that were asked for again although an earlier attempt, whose answer was lost,
+        placed them.
 
-        These are what a key is for: without one each of them is placed twice.
+        These are what a key is for: without one each of them would be placed twice.
         """
         placed = {o.key: o.created_at for o in books.orders if o.key and o.confirmed}
         return [a for a in self.asked if any(placed.get(k, a.last_asked) < a.last_asked for k in _keys(a))]
 
 
 def _keys(asked: Asked) -> list[str]:
-    """Under which it may be in the books, whether or not its buyer knows of keys."""
+    """Return the keys with which an order may be in the books, whether or not its buyer uses one key."""
     return [*asked.keys, *(f"{asked.key}-{attempt}" for attempt in range(1, asked.attempts + 1))]
 
 
@@ -158,15 +162,15 @@ async def order_many(
     patience: float = PATIENCE,
     progress: Callable[[Storm], None] = lambda _: None,
 ) -> Storm:
-    """Places orders, `workers` at a time, each until there is an answer.
+    """Place orders, `workers` at a time, each until there is an answer.
 
     Args:
-        shop: Where; its buyers take turns, its chance fills the carts.
-        count: How many.
-        workers: How many at a time.
-        by_key: Whether attempts at an order are made under one key.
-        looks: Whether buyers say what total they were shown.
-        patience: Seconds after which an order that has no answer is given up.
+        shop: The shop. Its buyers take turns, its random source fills the carts.
+        count: The number of orders.
+        workers: The number of orders in flight.
+        by_key: Whether all attempts at an order use one key.
+        looks: Whether buyers send the total that they were shown.
+        patience: Seconds after which an order without an answer is given up.
         progress: Called after each order.
     """
     run = uuid.uuid4().hex[:12]
@@ -188,15 +192,15 @@ async def order_many(
 
 
 async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any) -> list[Storm]:
-    """Places so many orders, and a third of them more each time until the killer has reached its limit.
+    """Place `count` orders, and then a third of that number at a time until the killer has reached its limit.
 
-    A fast machine is done with any number of orders before the replicas are killed.
+    A fast machine places any number of orders before the replicas are killed.
 
     Args:
-        shop: Where.
-        killer: Has a limit; is started here and left at the end.
-        count: How many orders at first.
-        how: As `order_many` takes it.
+        shop: The shop.
+        killer: A killer with a limit. It is started here and stopped at the end.
+        count: The number of orders at first.
+        how: Further arguments of `order_many`.
     """
     async with killer:
         storms = [await order_many(shop, count, **how)]
@@ -208,7 +212,7 @@ async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any)
 
 
 async def victims(cluster: Cluster, wanted: Sequence[str] = VICTIMS) -> list[str]:
-    """Those of the services that the cluster has, with at least one replica."""
+    """Return those of the services that have at least one replica in the cluster."""
     found = []
     for service in wanted:
         try:

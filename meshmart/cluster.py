@@ -1,4 +1,4 @@
-"""The Cluster port: what the tour and other verbs need of whatever runs the services."""
+"""The Cluster port: what the tour and other verbs need of the system that runs the services."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,84 +13,101 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica, as it was when asked."""
+    """The state of one replica at the time of the query."""
 
     id: int
     """Its number within the service."""
     name: str
-    """How it calls itself, in logs and in the answers' metadata: `product-1`, or its pod's name."""
+    """Its own name, in logs and in the answers' metadata: `product-1`, or its pod's name."""
     host: str
-    """Its address; empty where it has none yet."""
+    """Its address; empty if it has none yet."""
     port: int
     server_name: str
     """The DNS name of the service, which its certificate carries."""
     incarnation: str
-    """Another one after each start: the process id, or the pod's uid. Empty where nothing runs just now."""
+    """Changes with each start: the process id, or the pod's uid. Empty if nothing runs now."""
     ready: bool
     restarts: int
     metrics: str
-    """Address of its Prometheus page."""
+    """The URL of its Prometheus page."""
 
     @property
     def address(self) -> str:
-        """`127.0.1.1:50051`, as a call's `endpoint` says it."""
+        """Return the address in the form of a call's `endpoint`, such as `127.0.1.1:50051`."""
         return f"{self.host}:{self.port}"
 
 
 class Cluster(Protocol):
-    """Runs the services. An operation returns when it is done, and raises ClusterError when it cannot be."""
+    """Port: runs the services.
+
+    An operation returns when it is done, and raises ClusterError if it cannot be done.
+    """
 
     @property
     def certificates(self) -> Path:
-        """Holds a directory for each workload whose certificate the command may present: `client` (the
-        operator) and `outsider` (a member that may call nothing) at least."""
+        """Return the directory with a subdirectory for each workload whose certificate the command may
+        present.
+
+        These are at least `client` (the operator) and `outsider` (a member that may call nothing).
+        """
         ...
 
     async def scale(self, service: str, replicas: int) -> None:
-        """Returns when the new replicas are ready, or the surplus ones drained."""
+        """Set the number of replicas. Returns when the new ones are ready, or the surplus ones drained."""
 
     async def scale_for_now(self, service: str, replicas: int) -> None:
-        """Like `scale`, until `restore`, or until this process has gone: see `meshmart.leases`."""
+        """Like `scale`, but only until `restore` or until this process has ended: see `meshmart.leases`."""
 
     async def restore(self, service: str) -> None:
-        """As many replicas as there were before `scale_for_now`; returns when they are ready, or drained."""
+        """Restore the number of replicas from before `scale_for_now`.
+
+        Returns when they are ready, or drained.
+        """
 
     async def kill(self, service: str, replica: int) -> str:
-        """kill -9; returns when the process is gone, and what it was: `process 4242`, or the pod's name."""
+        """Kill a replica (kill -9).
+
+        Returns when it is gone, with its description: `process 4242`, or the pod's name.
+        """
         ...
 
     async def pause(self, service: str, replica: int) -> None:
-        """Makes a replica hang until `resume`, or until this process has gone: see `meshmart.leases`.
+        """Make a replica hang until `resume`, or until this process has ended: see `meshmart.leases`.
 
-        It takes connections and calls, and answers none. It stays listed."""
+        It accepts connections and calls, but answers none. It stays in DNS.
+        """
 
     async def resume(self, service: str, replica: int) -> None:
-        """Lets it go on."""
+        """Resume a paused replica."""
 
     async def restart(self, service: str) -> None:
-        """Replaces every replica, one after another; returns when the last is ready."""
+        """Replace every replica, one after another. Returns when the last one is ready."""
 
     async def rotate(self) -> Mapping[str, str]:
-        """Renews every certificate; returns when the replicas present the new ones: their serials, in hex,
-        by workload."""
+        """Renew every certificate.
+
+        Returns when the replicas present the new ones: their serials, in hex, by workload.
+        """
         ...
 
     async def endpoints(self, service: str) -> list[Replica]:
-        """The replicas now, ready or not."""
+        """Return the present replicas, ready or not."""
         ...
 
     async def metrics(self, service: str, replica: int) -> "Sequence[Sample]":
-        """Every sample of a replica's metrics page now."""
+        """Return every sample of a replica's metrics page."""
         ...
 
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
-        """`MESH_*` for a process that joins as a workload that has a directory in `certificates`."""
+        """Return the `MESH_*` variables for a process that joins as a workload with a directory in
+        `certificates`.
+        """
         ...
 
     async def dns_ttl(self) -> float:
-        """For how many seconds an answer of the cluster's DNS may be used."""
+        """Return the seconds for which an answer of the cluster's DNS may be cached."""
         ...
 
     async def status(self) -> dict[str, Any]:
-        """What `meshmart status --json` prints."""
+        """Return the data that `meshmart status --json` prints."""
         ...

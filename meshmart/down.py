@@ -11,7 +11,7 @@ from meshmart.options import DEFAULT, StateDirOption
 
 
 def down(state_dir: StateDirOption = DEFAULT) -> None:
-    """Drains and stops the cluster; returns when nothing of it runs any more. What it stored stays."""
+    """Drains and stops the cluster. Returns when all its processes have ended. Stored data stays."""
     client = ControlClient(state_dir)
     if holder(client.state) is None:
         typer.echo(f"no cluster is running in {client.state.path}", err=True)

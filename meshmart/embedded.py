@@ -1,4 +1,4 @@
-"""The Cluster port on the embedded cluster."""
+"""Implements the Cluster port with the embedded cluster."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ def _quiet(_: str) -> None:
 
 
 class EmbeddedCluster:
-    """Talks to the supervisor of a state directory.
+    """The embedded cluster of a state directory, reached through its supervisor.
 
     Args:
-        state_dir: `.meshmart`.
-        report: Takes lines of progress.
+        state_dir: The state directory, such as `.meshmart`.
+        report: Called with each line of progress.
     """
 
     def __init__(self, state_dir: Path, report: Report = _quiet) -> None:
@@ -37,7 +37,7 @@ class EmbeddedCluster:
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        """Renews no lease any more."""
+        """Stop renewing leases."""
         await self._leases.__aexit__(*error)
 
     @property
@@ -65,7 +65,7 @@ class EmbeddedCluster:
         async def renew() -> None:
             await self._request("renew", service=service, lease=LEASE)
 
-        # Renewed from the start on: to start replicas may take longer than a lease.
+        # Renewed from the start, because starting replicas may take longer than a lease.
         self._leases.hold(service, renew)
         await self._request("scale", service=service, replicas=replicas, lease=LEASE)
 

@@ -1,5 +1,5 @@
-"""The one way in which a verb fails."""
+"""The error of a verb that fails."""
 
 
 class CommandError(Exception):
-    """What the person at the terminal asked for cannot be done; the message is one clear line."""
+    """The user's request cannot be fulfilled. The message is one clear line."""

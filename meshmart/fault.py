@@ -1,4 +1,4 @@
-"""`meshmart fault set | list | clear`: breaks replicas on purpose, and mends them."""
+"""`meshmart fault set | list | clear`: injects faults into replicas, and clears them."""
 
 import asyncio
 import json
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from meshmart.cluster import Cluster, Replica
 
 T = TypeVar("T")
-#: Done to one replica of a service.
+#: An action on one replica of a service.
 Act = Callable[["Member", str, "Replica"], Awaitable[T]]
-#: Whom it is done to, and what came of it: each replica, in order.
+#: Each replica that was acted on, in order, with the result.
 Outcome = Sequence[tuple[str, "Replica", T | ClusterError]]
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-#: How long a fault lasts that nobody clears: the command does not stay to renew a lease.
+#: The duration of a fault that nobody clears: the command does not run on to renew a lease.
 FOR = "1h"
 HEAD = ("replica", "method", "delay", "abort", "share", "ends in", "hits", "held")
 
@@ -53,7 +53,7 @@ def set_(
     ] = FOR,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Sets a fault on the replicas that a service has now, in the place of the one that the method had."""
+    """Sets a fault on the present replicas of a service. It replaces the fault that the method had."""
     from grpcmesh.fault import Fault
     from meshmart.faults import set_fault
 
@@ -72,7 +72,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Shows the faults that are set, and how many calls each has met."""
+    """Shows the faults that are set, and how many calls each has affected."""
     from meshmart.faults import list_faults
 
     outcome = _each(state_dir, _services(service), 0, list_faults)
@@ -94,7 +94,7 @@ def clear(
     replica: ReplicaOption = 0,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Ends faults; the calls that they hold are served at once."""
+    """Clears faults. Calls that they hold are served at once."""
     from meshmart.faults import clear_faults
 
     pattern = _pattern(service, method) if method else ""
@@ -116,14 +116,17 @@ async def _on_each(state_dir: Path, services: Sequence[str], number: int, act: "
 async def on_each(
     member: "Member", cluster: "Cluster", services: Sequence[str], number: int, act: "Act[T]"
 ) -> "Outcome[T]":
-    """Does something to the replicas of services, all at once.
+    """Act on the replicas of services, all at once, and return the outcome for each.
 
     Args:
         member: The operator's membership.
         cluster: Knows the replicas.
-        services: By name.
-        number: Of the one replica that is meant; 0: all of them.
-        act: What is done. Where it raises a ClusterError, that is what came of it.
+        services: The names of the services.
+        number: The number of the only replica that is meant; 0 means all.
+        act: The action. A ClusterError that it raises is its result.
+
+    Raises:
+        CommandError: there is no replica with that number.
     """
     found = [(s, r) for s in services for r in await cluster.endpoints(s) if number in (0, r.id)]
     if number and not found:
@@ -138,7 +141,7 @@ async def on_each(
 
 
 def _tell(outcome: "Outcome[T]", say: Callable[[T], str] | None = None) -> None:
-    """A line a replica; those that failed on standard error, and then the exit status is 1."""
+    """Print a line for each replica. Failures go to standard error, and make the exit status 1."""
     failed = False
     for service, replica, result in outcome:
         if isinstance(result, ClusterError):
@@ -160,7 +163,7 @@ def _services(service: str) -> list[str]:
 
 
 def _pattern(service: str, method: str) -> str:
-    """`ecommerce.ProductService/GetProduct` of `product` and `GetProduct`; whole names stay."""
+    """Return `ecommerce.ProductService/GetProduct` for `product` and `GetProduct`. Full names are kept."""
     from grpcmesh.fault.rules import EVERY_METHOD
     from meshmart import methods
 

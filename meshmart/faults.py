@@ -1,7 +1,7 @@
-"""Breaks single replicas through their own `mesh.fault.v1.FaultService`, and mends them: on any cluster.
+"""Injects faults into single replicas through their own `mesh.fault.v1.FaultService`, on any cluster.
 
 Every function takes the operator's membership (`meshmart.operator.join`), a service and one of its replicas
-(`Cluster.endpoints`), and raises ClusterError where the replica cannot be reached or refuses.
+(`Cluster.endpoints`), and raises ClusterError if the replica cannot be reached or refuses.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from local.errors import ClusterError
 from meshmart.cluster import Replica
 
 _TIMEOUT = 10.0
-#: Seconds for which a hang lasts at most.
+#: The longest hang, in seconds.
 HANG = 3600.0
 
 
@@ -36,11 +36,11 @@ async def set_fault(
     lasts: float | None = None,
     lease: float | None = None,
 ) -> None:
-    """Sets a fault, in the place of the one that its method had.
+    """Set a fault, replacing the one that its method had.
 
     Args:
-        lasts: Seconds after which it ends by itself; None: when it is cleared, or its process ends.
-        lease: Seconds after which it ends unless it is set again; None: it has no lease.
+        lasts: Seconds after which it ends by itself. If None, it ends when it is cleared or its process ends.
+        lease: Seconds after which it ends unless it is set again. If None, it has no lease.
     """
     asked = pb.Fault(method=fault.method, share=fault.share, delay=duration(fault.delay), abort=fault.abort)
     request = pb.SetFaultRequest(
@@ -53,34 +53,34 @@ async def set_fault(
 
 
 async def list_faults(member: Member, service: str, replica: Replica) -> list[pb.ActiveFault]:
-    """Those that are set."""
+    """Return the faults that are set."""
     async with _connected(member, service, replica) as stub:
         return list((await stub.ListFaults(pb.ListFaultsRequest(), timeout=_TIMEOUT)).faults)
 
 
 async def clear_faults(member: Member, service: str, replica: Replica, method: str = "") -> int:
-    """Ends the fault of a method (as it was given when it was set), or all; returns how many there were."""
+    """Clear the fault of a method (as it was named when it was set), or all. Return how many there were."""
     async with _connected(member, service, replica) as stub:
         request = pb.ClearFaultsRequest(method=method)
         return int((await stub.ClearFaults(request, timeout=_TIMEOUT)).cleared)
 
 
 async def hang(member: Member, service: str, replica: Replica, lease: float) -> None:
-    """Makes a replica hang: it takes calls and answers none, while its probes stay green.
+    """Make a replica hang: it accepts calls and answers none, while its probes stay green.
 
     Args:
-        lease: Seconds after which it goes on unless it is made to hang again.
+        lease: Seconds after which it recovers unless this is called again.
     """
     await set_fault(member, service, replica, Fault(EVERY_METHOD, delay=HANG), HANG, lease)
 
 
 async def unhang(member: Member, service: str, replica: Replica) -> None:
-    """Lets it go on: what it has taken is served now."""
+    """End the hang of a replica: the calls that it has accepted are served now."""
     await clear_faults(member, service, replica, EVERY_METHOD)
 
 
 async def crash(member: Member, service: str, replica: Replica) -> None:
-    """Ends a replica's process as kill -9 does; returns when its connection has broken."""
+    """End a replica's process like kill -9. Returns when its connection has broken."""
     async with _connected(member, service, replica) as stub:
         try:
             await stub.Crash(pb.CrashRequest(), timeout=_TIMEOUT)
@@ -90,7 +90,7 @@ async def crash(member: Member, service: str, replica: Replica) -> None:
 
 
 def duration(seconds: float) -> Duration:
-    """As protobuf has it."""
+    """Return seconds as a protobuf Duration."""
     told = Duration()
     told.FromNanoseconds(round(seconds * 1e9))
     return told
@@ -98,7 +98,7 @@ def duration(seconds: float) -> Duration:
 
 @contextlib.asynccontextmanager
 async def _connected(member: Member, service: str, replica: Replica) -> AsyncIterator[FaultServiceStub]:
-    """A stub to this replica and no other, be it sick or not ready."""
+    """Yield a stub to this replica only, even if it is unhealthy or not ready."""
     config = dataclasses.replace(
         member.config, health=HealthConfig(watch=False), retry=RetryConfig(max_attempts=1)
     )

@@ -14,7 +14,7 @@ def kill(
     replica: Annotated[str, typer.Argument(metavar="SERVICE/NUMBER")],
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Kills a replica's process (kill -9); the cluster starts it again."""
+    """Kills a replica's process (kill -9). The cluster starts it again."""
     service, number = parsed(parse_replica, replica)
     killed = ask(state_dir, lambda cluster: cluster.kill(service, number))
     typer.echo(f"{service}/{number} killed ({killed})")

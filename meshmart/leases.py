@@ -1,8 +1,9 @@
-"""Renews what the command has disturbed, until it is mended.
+"""Renews the leases of disturbances that the command has made, until they are undone.
 
-A scene makes a replica hang, or runs more replicas for a while. Whoever does that for it (a replica's fault
-service, the embedded cluster's supervisor, the toolbox) gives it a lease, and undoes it when nobody renews
-the lease. So nothing outlives a command that was killed, a laptop that was closed, or a pod that has gone.
+A scene makes a replica hang, or runs more replicas for a while. The component that does that for it (a
+replica's fault service, the embedded cluster's supervisor, the toolbox) gives it a lease, and undoes it when
+nobody renews the lease. So no disturbance outlives a command that was killed, a laptop that was closed, or a
+pod that ended.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Self
 from local.errors import ClusterError
 from local.events import Report
 
-#: Seconds after which a disturbance ends that nobody renews, and between two renewals.
+#: Seconds after which a disturbance ends that nobody renews, and seconds between two renewals.
 LEASE, RENEWAL = 30.0, 10.0
 
 Renew = Callable[[], Awaitable[None]]
@@ -23,7 +24,7 @@ class Leases:
     """The leases that this process holds.
 
     Args:
-        report: Told of a lease that cannot be renewed.
+        report: Called with a line about a lease that cannot be renewed.
         every: Seconds between two renewals.
     """
 
@@ -38,7 +39,7 @@ class Leases:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Renews no more: what is still disturbed is mended when its lease ends."""
+        """Stop renewing: a disturbance that is still held is undone when its lease ends."""
         self._held.clear()
         if self._task is not None:
             self._task.cancel()
@@ -46,24 +47,24 @@ class Leases:
             self._task = None
 
     def hold(self, what: Hashable, renew: Renew) -> None:
-        """Renews a lease from now on; the caller has just taken it.
+        """Renew a lease from now on. The caller has just taken it.
 
         Args:
-            what: Names it, for `drop`.
-            renew: Renews it once; a ClusterError is told and tried again.
+            what: Names the lease, for `drop`.
+            renew: Renews it once. A ClusterError is reported, and the renewal is tried again.
         """
         self._held[what] = renew
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="leases")
 
     def drop(self, what: Hashable) -> None:
-        """Renews it no more."""
+        """Stop renewing a lease."""
         self._held.pop(what, None)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every)
-            # At once: one that cannot be reached must not cost the others their lease.
+            # Concurrently: a replica that cannot be reached must not cost the others their lease.
             await asyncio.gather(*(self._renew(what, renew) for what, renew in self._held.items()))
 
     async def _renew(self, what: Hashable, renew: Renew) -> None:

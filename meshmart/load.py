@@ -1,4 +1,4 @@
-"""`meshmart load`: open-loop load through the mesh, and what it saw."""
+"""`meshmart load`: generates open-loop load through the mesh, and prints a report."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def load(
 ) -> None:
     """Prints rate, errors, latencies, and each replica's share of all calls and of each method.
 
-    Fails where a call failed.
+    Fails if a call failed.
     """
     seconds = parsed(parse_duration, duration_)
     if not 0 < rps <= 2000 or not 0 < seconds <= 24 * 3600:
@@ -65,14 +65,14 @@ def _progress(seconds: float) -> Any:
         line = f"{elapsed:4.0f} of {seconds:.0f} s: {len(report.samples)} calls, {report.errors} errors"
         if watched():
             typer.echo(f"\r{line}", err=True, nl=elapsed >= seconds)
-        elif elapsed >= seconds:  # in a file each would stand on the same line
+        elif elapsed >= seconds:  # a file would get all of them on one line
             typer.echo(line, err=True)
 
     return show_progress
 
 
 def show(summary: dict[str, Any]) -> None:
-    """Prints a report for a person."""
+    """Print a report for a person."""
     from rich.table import Table
 
     latency = summary["latency_ms"]
@@ -96,7 +96,10 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def _shares_by_method(shares: dict[str, Any]) -> Any:
-    """A line for each method and replica: replicas that are even over all methods may be so for none."""
+    """Return a table with a line for each method and replica.
+
+    Replicas that are even over all methods may be uneven for each.
+    """
     from rich.table import Table
 
     table = Table("method", "replica", "calls", "share")
@@ -115,13 +118,13 @@ def _shares_by_method(shares: dict[str, Any]) -> Any:
 
 
 def _spread(share: dict[str, Any]) -> str:
-    """The largest share over the smallest; it has no number where a replica, or every one, got nothing."""
+    """Return the largest share over the smallest as text; "-" if a replica, or every one, got nothing."""
     spread = share["max_over_min"]
     return "-" if spread is None else f"{spread:.3f}"
 
 
 def _methods(methods: dict[str, Any]) -> Any:
-    """A line a method."""
+    """Return a table with a line for each method."""
     from rich.table import Table
 
     table = Table("method", "calls", "errors", "p50 ms", "p95 ms", "p99 ms")

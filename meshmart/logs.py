@@ -22,7 +22,7 @@ def logs(
     tail: Annotated[int, typer.Option("-n", "--tail", help="Only the last lines of each; -1: all.")] = -1,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Prints what replicas wrote, also those that no longer run."""
+    """Prints the logs of replicas, including those that no longer run."""
     state = StateDir(state_dir)
     found = find(state, what)
     if not found:
@@ -40,7 +40,7 @@ def logs(
 
 
 def find(state: StateDir, what: str) -> list[Path]:
-    """The log files of `product` (every replica), `product/1`, `supervisor`."""
+    """Return the log files of `product` (every replica), `product/1` or `supervisor`."""
     service, separator, number = what.partition("/")
     if separator:
         return [p for p in [state.log(f"{service}-{number}")] if p.exists()]
@@ -49,11 +49,11 @@ def find(state: StateDir, what: str) -> list[Path]:
 
 
 class Tail:
-    """Reads a growing file line by line; begins anew when it was cut.
+    """Reads a growing file line by line, and starts again when the file was truncated.
 
     Args:
         path: The file.
-        lines: Of what is there already, the last so many; -1: all.
+        lines: The number of last lines to read of the present content; -1 reads all.
     """
 
     def __init__(self, path: Path, lines: int) -> None:
@@ -62,7 +62,7 @@ class Tail:
         self._rest = b""
 
     def read(self) -> list[bytes]:
-        """The lines that were added."""
+        """Return the lines that were added since the last call."""
         with self._path.open("rb") as f:
             text = self._rest + self._new(f)
         *complete, self._rest = text.split(b"\n")

@@ -1,4 +1,4 @@
-"""The shop's methods by name, from the descriptors of the generated code."""
+"""Finds the shop's methods by name, in the descriptors of the generated code."""
 
 import importlib
 import json
@@ -16,10 +16,10 @@ from meshmart.errors import CommandError
 
 
 def find(full_name: str) -> MethodDescriptor:
-    """The method of `ecommerce.ProductService/GetProduct`.
+    """Return the method with a name such as `ecommerce.ProductService/GetProduct`.
 
     Raises:
-        CommandError: naming what there is instead.
+        CommandError: there is none; the message names those that exist.
     """
     load()
     service, separator, method = full_name.strip("/").partition("/")
@@ -35,23 +35,23 @@ def find(full_name: str) -> MethodDescriptor:
 
 
 def load() -> list[Any]:
-    """Imports the generated modules, so that the descriptor pool knows them."""
+    """Import the generated modules, so that the descriptor pool has them."""
     names = [m.name for m in pkgutil.iter_modules(ecommerce.__path__) if m.name.endswith("_pb2")]
     return [importlib.import_module(f"ecommerce.{name}") for name in names]
 
 
 def services() -> list[str]:
-    """The full names of all services."""
+    """Return the full names of all services."""
     return sorted(s.full_name for module in load() for s in module.DESCRIPTOR.services_by_name.values())
 
 
 def targets() -> dict[str, str]:
-    """The full name of each service by the mesh's name of who serves it."""
+    """Return the full name of each service, by its target name in the mesh."""
     return {_target(name): name for name in services()}
 
 
 def target(method: MethodDescriptor) -> str:
-    """The mesh's name of who serves it: `ProductService` is `product`."""
+    """Return the target name in the mesh of a method's service: `product` for `ProductService`."""
     return _target(method.containing_service.full_name)
 
 
@@ -60,10 +60,10 @@ def _target(full_name: str) -> str:
 
 
 def requests(method: MethodDescriptor, text: str) -> list[Message]:
-    """Request messages from JSON: an object; for a client stream also a list of them.
+    """Parse request messages from JSON: an object or, for a client stream, a list of objects.
 
     Raises:
-        CommandError: where the text is no such thing.
+        CommandError: the text is not valid.
     """
     cls = message_factory.GetMessageClass(method.input_type)
     try:
@@ -75,7 +75,7 @@ def requests(method: MethodDescriptor, text: str) -> list[Message]:
 
 
 def to_json(message: Message) -> str:
-    """One line of JSON with the proto's field names; zeros are shown, absent messages not."""
+    """Return one line of JSON with the proto's field names. Zeros are included, absent messages are not."""
     return json_format.MessageToJson(
         message, preserving_proto_field_name=True, indent=None, always_print_fields_with_no_presence=True
     )
@@ -89,7 +89,7 @@ async def invoke(
     metadata: Iterable[tuple[str, str]] = (),
     timeout: float | None = None,
 ) -> AsyncIterator[Message]:
-    """Makes the call, whatever its kind, and yields what comes back."""
+    """Make a call of any kind, and yield its responses. `timeout` is in seconds."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     serializer = message_factory.GetMessageClass(method.input_type).SerializeToString
     deserializer = message_factory.GetMessageClass(method.output_type).FromString

@@ -23,13 +23,13 @@ from meshmart.running import running
 
 @dataclass(frozen=True)
 class Joined:
-    """A member, and the cluster that it joined."""
+    """A membership, and the cluster that it joined."""
 
     member: Member
     cluster: Cluster
 
     async def replica_names(self) -> dict[str, str]:
-        """`product/1` by `127.0.1.1:50051`."""
+        """Return names such as `product/1`, by address such as `127.0.1.1:50051`."""
         return {
             f"{r['address']}:{r['port']}": f"{name}/{r['id']}"
             for name, service in (await self.cluster.status())["services"].items()
@@ -39,16 +39,16 @@ class Joined:
 
 @contextlib.asynccontextmanager
 async def join(state_dir: Path, *, identity: str = OPERATOR, **settings: Any) -> AsyncIterator[Joined]:
-    """Joins the running cluster.
+    """Join the running cluster.
 
     Args:
-        state_dir: `.meshmart`, of an embedded cluster.
+        state_dir: The state directory of an embedded cluster, such as `.meshmart`.
         identity: The workload whose certificate is presented.
         settings: Fields of `MeshConfig` that differ from its defaults.
 
     Raises:
-        ClusterError: where no cluster runs.
-        CommandError: where the membership or a call within it fails.
+        ClusterError: no cluster runs.
+        CommandError: the membership or a call within it fails.
     """
     async with running(state_dir) as cluster:
         environment = {k: v for k, v in os.environ.items() if k.startswith("MESH_")}
@@ -71,9 +71,9 @@ async def _member(environment: Mapping[str, str], settings: dict[str, Any]) -> A
 
 
 def describe(error: grpc.aio.AioRpcError) -> str:
-    """One line: the code, the message, and the google.rpc details where there are any.
+    """Return one line: the code, the message, and the google.rpc details, if there are any.
 
-    The message is a server's: what could steer a terminal is shown as an escape.
+    The message comes from a server, so characters that could control a terminal are escaped.
     """
     wire = from_wire(error.trailing_metadata())
     details = [_shown(d) for d in wire.details] if wire else []
@@ -85,5 +85,5 @@ def describe(error: grpc.aio.AioRpcError) -> str:
 def _shown(detail: any_pb2.Any) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(detail)
-    except (TypeError, ValueError, json_format.Error):  # of a type that is not known here
+    except (TypeError, ValueError, json_format.Error):  # its type is not known here
         return {"@type": detail.type_url}

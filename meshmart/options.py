@@ -30,8 +30,11 @@ NamespaceOption = Annotated[str, typer.Option("--namespace", help="Of the releas
 
 
 def here_or_there(verb: Callable[..., None]) -> Callable[..., None]:
-    """Gives a verb `--context` and `--namespace`: with a context, it runs in the toolbox of that Kubernetes,
-    with the same arguments, and ends as it ends there."""
+    """Add `--context` and `--namespace` to a verb.
+
+    With a context, the verb runs in the toolbox of that Kubernetes with the same arguments, and this command
+    exits with its status.
+    """
 
     @functools.wraps(verb)
     def either(*, context: str, namespace: str, **arguments: Any) -> None:
@@ -55,7 +58,7 @@ def here_or_there(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def without_place(arguments: Sequence[str]) -> list[str]:
-    """A command line without `--context` and `--namespace`."""
+    """Return a command line without `--context` and `--namespace`."""
     kept, rest = list[str](), iter(arguments)
     for word in rest:
         if word == "--":

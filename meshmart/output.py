@@ -1,4 +1,4 @@
-"""Tables for a person at a terminal, and for a program: never wrapped for the latter."""
+"""Prints tables for a person at a terminal, and unwrapped for a program."""
 
 import os
 import sys
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: How wide the terminal is where the output goes in the end: with `--context`, the one of whoever asks.
+#: The variable with the width of the terminal that finally shows the output: with `--context`, the caller's.
 COLUMNS = "MESHMART_COLUMNS"
 #: Wider than any line.
 _ENDLESS = 10_000
 
 
 def console() -> "Console":
-    """Writes to standard output: as wide as the terminal, and in a pipe or a file as wide as the lines are.
+    """Return a console on standard output, as wide as the terminal; in a pipe or a file, as wide as the
+    lines.
 
-    COLUMNS is not asked: a shell exports it to programs whose output goes elsewhere.
+    COLUMNS is ignored: a shell exports it to programs whose output goes elsewhere.
     """
     from rich.console import Console
 
@@ -28,10 +29,10 @@ def console() -> "Console":
 
 
 def watched() -> bool:
-    """Whether a person sees standard error as it is written, here or where this was started from."""
+    """Return whether a person sees standard error as it is written, here or where this was started from."""
     return sys.stderr.isatty() or COLUMNS in os.environ
 
 
 def columns() -> str:
-    """For `COLUMNS` of a command that runs elsewhere and whose output is shown here; empty: no terminal."""
+    """Return the value of `COLUMNS` for a command that runs elsewhere; empty if there is no terminal."""
     return str(os.get_terminal_size(sys.stdout.fileno()).columns) if sys.stdout.isatty() else ""

@@ -1,6 +1,6 @@
-"""What Python's gRPC gives by itself: the client of every other demo, for `meshmart tour --plain`.
+"""The client that Python's gRPC provides by itself, for `meshmart tour --plain`.
 
-mTLS with the same certificates and the same DNS, but grpc's own name resolution, its default
+It uses mTLS with the same certificates and the same DNS, but grpc's own name resolution, its default
 `pick_first`, certificates read once, and no retries beyond its transparent ones.
 """
 
@@ -11,10 +11,10 @@ from grpcmesh.config import MeshConfig
 
 
 class PlainChannels:
-    """Makes one native channel a target.
+    """Creates one native channel per target.
 
     Args:
-        config: Of the membership that this stands in for: DNS server, names, certificates.
+        config: The settings of the membership that this replaces: DNS server, names, certificates.
     """
 
     def __init__(self, config: MeshConfig) -> None:
@@ -23,7 +23,7 @@ class PlainChannels:
         self._credentials = grpc.ssl_channel_credentials(
             *((directory / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
         )
-        #: Of the certificate read at the start: it stays the same whatever lies on the disk later.
+        #: The serial of the certificate read at the start. It does not change when the files do.
         self.serial = x509.load_pem_x509_certificate((directory / "tls.crt").read_bytes()).serial_number
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -37,6 +37,6 @@ class PlainChannels:
         return self._channels[target]
 
     async def aclose(self) -> None:
-        """Closes them all."""
+        """Close all channels."""
         for channel in self._channels.values():
             await channel.close()

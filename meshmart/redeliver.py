@@ -1,4 +1,4 @@
-"""`meshmart redeliver`: has dead letters of the outboxes delivered after all."""
+"""`meshmart redeliver`: delivers dead letters of the outboxes again."""
 
 import asyncio
 import os
@@ -11,20 +11,23 @@ import typer
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
-#: Those that have an outbox.
+#: The services that have an outbox.
 _SERVICES = ("order", "payment", "user")
 
 
 @here_or_there
 def redeliver(state_dir: StateDirOption = DEFAULT) -> None:
-    """Puts back what a receiver refused for good (docs/outbox.md), once that is mended; prints each.
-    Writes to STATE_DIR/data, or MESHMART_DATABASE_URL; the shop may run or not."""
+    """Delivers again what a receiver refused for good (docs/outbox.md), and prints each event.
+
+    Use it when the cause is fixed. Writes to STATE_DIR/data, or MESHMART_DATABASE_URL, whether or not the
+    shop runs.
+    """
     for line in asyncio.run(put_back(state_dir / "data", os.environ)) or ["no dead letters"]:
         typer.echo(line)
 
 
 async def put_back(data: Path, environ: Mapping[str, str]) -> list[str]:
-    """Puts them back; what they were, and why they were refused.
+    """Mark all dead letters for delivery, and return a line about each with the reason of its refusal.
 
     Raises:
         CommandError: there is no outbox, or it is out of reach.

@@ -1,4 +1,4 @@
-"""The cluster that a verb works on."""
+"""Finds the cluster that a verb works on."""
 
 import contextlib
 import os
@@ -10,7 +10,9 @@ from meshmart.cluster import Cluster
 from meshmart.errors import CommandError
 
 VARIABLE = "MESHMART_CLUSTER"
-"""`embedded` (the default), or in the toolbox's pod `kubernetes`."""
+"""The variable that names the kind of cluster: `embedded` (the default) or, in the toolbox's pod,
+`kubernetes`.
+"""
 
 
 def _quiet(_: str) -> None:
@@ -19,11 +21,11 @@ def _quiet(_: str) -> None:
 
 @contextlib.asynccontextmanager
 async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Cluster]:
-    """The embedded cluster of a state directory, or the Kubernetes whose pod this is.
+    """Yield the embedded cluster of a state directory, or the Kubernetes cluster of this pod.
 
     Args:
-        state_dir: `.meshmart`; of no consequence on Kubernetes.
-        report: Takes lines of progress.
+        state_dir: The state directory, such as `.meshmart`. Ignored on Kubernetes.
+        report: Called with each line of progress.
 
     Raises:
         CommandError: MESHMART_CLUSTER names neither.

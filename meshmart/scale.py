@@ -17,7 +17,7 @@ def scale(
     counts: Annotated[list[str], typer.Argument(metavar="SERVICE=NUMBER…")],
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Runs another number of replicas; returns when they are ready, or drained."""
+    """Sets the number of replicas. Returns when the new ones are ready, or the surplus ones drained."""
     wanted = [parsed(parse_count, text) for text in counts]
 
     async def operation(cluster: "Cluster") -> None:

@@ -1,4 +1,4 @@
-"""Reads a replica's pages over HTTP. Blocking: for `asyncio.to_thread`."""
+"""Reads a replica's pages over HTTP. Blocking: call it with `asyncio.to_thread`."""
 
 import json
 import urllib.request
@@ -14,19 +14,19 @@ _TIMEOUT = 5.0
 
 
 def samples(url: str) -> Sequence[Sample]:
-    """Every sample of a metrics page.
+    """Return every sample of a metrics page.
 
     Raises:
-        ClusterError: where it does not answer.
+        ClusterError: it does not answer.
     """
     return [s for family in text_string_to_metric_families(_fetch(url)) for s in family.samples]
 
 
 def document(url: str) -> Any:
-    """A page of JSON.
+    """Return a page of JSON.
 
     Raises:
-        ClusterError: where it does not answer.
+        ClusterError: it does not answer.
     """
     return json.loads(_fetch(url))
 

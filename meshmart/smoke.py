@@ -1,6 +1,6 @@
-"""What `helm test` runs inside the cluster: `python -m meshmart.smoke calls|refusals|order`.
+"""The checks that `helm test` runs inside the cluster: `python -m meshmart.smoke calls|refusals|order`.
 
-The process is the operator's workload, as `MESH_*` says; the outsider's certificate lies beside its own.
+The process is the operator's workload, as `MESH_*` says; the outsider's certificate is beside its own.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from grpcmesh.member import Member
 from services.loadgen.session import login
 from services.loadgen.shop import order_request
 
-#: Seconds that a call may take, and an order until it is confirmed.
+#: The timeout of a call, and of an order until it is confirmed, in seconds.
 TIMEOUT = 20.0
 _POLL = 0.2
 _PATH = "/ecommerce.ProductService/GetProduct"
@@ -34,11 +34,11 @@ _Code = grpc.StatusCode
 
 
 class CheckError(Exception):
-    """The shop does not do as it should; the message is one line."""
+    """A check of the shop failed. The message is one line."""
 
 
 async def calls(member: Member) -> str:
-    """A read, and a stream of several, that must succeed."""
+    """Check that a read and a stream of several messages succeed."""
     stub: Any = ProductServiceStub(member.channel("product"))
     found = [p async for p in stub.ListProducts(product_pb2.ListProductsRequest(), timeout=TIMEOUT)]
     if not found:
@@ -48,8 +48,10 @@ async def calls(member: Member) -> str:
 
 
 async def refusals(member: Member) -> str:
-    """The same call without a certificate, with a foreign one, and by a workload that may not."""
-    await calls(member)  # or a service that is down would pass for one that refuses
+    """Check that the same call is refused without a certificate, with a foreign one, and by a workload that
+    may not make it.
+    """
+    await calls(member)  # otherwise a service that is down would seem to refuse
     own = member.config.identity
     ca = (own.bundle or own.directory / "ca.crt").read_bytes()
     outsider = own.directory.with_name("outsider")
@@ -67,7 +69,10 @@ async def refusals(member: Member) -> str:
 
 
 async def order(member: Member) -> str:
-    """An order, followed until it is confirmed: by SMOKE_USER, or by somebody who registers and leaves."""
+    """Place an order and wait until it is confirmed.
+
+    The buyer is SMOKE_USER or, if that is not set, a user that is registered for it and deleted afterwards.
+    """
     user, password = os.environ.get("SMOKE_USER", ""), os.environ.get("SMOKE_PASSWORD", "")
     if user:
         return await _order(member, await login(member.channel, user, password))
@@ -112,7 +117,7 @@ def _pair(directory: Path) -> tuple[bytes, bytes]:
 
 
 async def _code(config: MeshConfig, credentials: grpc.ChannelCredentials) -> grpc.StatusCode:
-    """The status of one empty call to the product service with these credentials."""
+    """Return the status of one empty call to the product service with these credentials."""
     name = config.dns_name("product")
     options = [("grpc.ssl_target_name_override", name.rstrip(".")), ("grpc.enable_http_proxy", 0)]
     target = f"dns:///{name}:{config.resolver.port}"
@@ -130,7 +135,7 @@ async def _check(name: str, config: MeshConfig) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0, 1 where the check fails, 2 for a wrong argument or setting."""
+    """Return the exit status: 0, 1 if the check fails, 2 for a wrong argument or setting."""
     if len(arguments) != 1 or arguments[0] not in CHECKS:
         return _fail(2, f"one argument is needed: {', '.join(CHECKS)}")
     try:

@@ -18,7 +18,7 @@ def status(
     context: ContextOption = "",
     namespace: NamespaceOption = NAMESPACE,
 ) -> None:
-    """Shows every replica: where it listens, whether it is ready, how often it restarted."""
+    """Shows every replica: its address, whether it is ready, and how often it restarted."""
     if context:
         told = asyncio.run(_of_context(context, namespace))
     else:
@@ -30,7 +30,7 @@ def status(
 
 
 async def _of_context(context: str, namespace: str) -> dict[str, Any]:
-    """Asked of the API itself: works where the toolbox does not."""
+    """Return the status from the Kubernetes API itself, which also works without the toolbox."""
     from meshmart.kubernetes.api import Api
     from meshmart.kubernetes.cluster import KubernetesCluster
 

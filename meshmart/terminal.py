@@ -1,4 +1,4 @@
-"""Shows the supervisor's events to a person: a line each, with the seconds since the start."""
+"""Shows the supervisor's events to a person: one line each, with the seconds since the start."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from local.events import Event
 
 
 class Terminal:
-    """The output of `meshmart up`. Lines only where it is no terminal; else with a sign of life below them.
+    """The output of `meshmart up`. On a terminal it shows an activity indicator below the lines.
 
     Args:
         hint: How to stop the cluster.
@@ -38,7 +38,7 @@ class Terminal:
         self._quiet()
 
     def show(self, event: Event) -> None:
-        """Prints an event; a terminal that has gone is no reason to stop."""
+        """Print an event. If the terminal has gone, the cluster runs on."""
         with suppress(OSError):
             self._show(event)
 

@@ -1,4 +1,4 @@
-"""`meshmart token`: logs a seeded user in and prints the token."""
+"""`meshmart token`: logs a seeded user in, and prints the token."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ def token(
     ] = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Prints a JWT for a user, as UserService.Login gives it."""
+    """Prints a JWT for a user, from UserService.Login."""
     typer.echo(asyncio.run(_login(state_dir, user, password or f"{user}-password")))
 
 

@@ -3,14 +3,14 @@
     python -m meshmart.toolbox      waits, its health green, until the pod is deleted
     python -m meshmart.toolbox run  runs a verb for somebody outside
 
-The verb comes as the first line of standard input (`RemoteVerb`), not as arguments: those of an exec stand
-in the API server's audit log, and a token may be among them. An exec has no signals, and a command outlives
-the connection that started it, so the caller goes on writing: heartbeats, and a line feed for Ctrl-C. Where
-the input ends, or no heartbeat comes for a while, the caller is gone, which interrupts the verb as Ctrl-C
-does.
+The verb comes as the first line of standard input (`RemoteVerb`), not as arguments: the API server's audit
+log has the arguments of an exec, and a token may be among them. An exec has no signals, and a command
+outlives the connection that started it, so the caller keeps writing: heartbeats, and a line feed for Ctrl-C.
+If the input ends, or no heartbeat comes for a while, the caller is gone, which interrupts the verb like
+Ctrl-C.
 
-The process that waits also restores what commands have scaled for a while and nobody renews any more
-(`meshmart.leases`).
+The waiting process also restores services that a command has scaled temporarily and whose leases nobody
+renews (`meshmart.leases`).
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from typing import Self
 from local.catalog import OPERATOR
 from local.errors import ClusterError
 
-#: Seconds that an interrupted verb has to mend what it broke.
+#: Seconds that an interrupted verb may take to undo what it disturbed.
 _ENDING = 15.0
 _INTERRUPTED = 130
-#: What a caller writes as long as it is there.
+#: The byte that a caller writes periodically.
 HEARTBEAT = b"\0"
-#: Seconds between two looks for what is to be restored.
+#: Seconds between two searches for services to restore.
 _MENDING = 10.0
 
 
@@ -41,11 +41,11 @@ _MENDING = 10.0
 class RemoteVerb:
     """A verb to run, as a line of JSON."""
 
-    #: What follows `meshmart`.
+    #: The arguments of `meshmart`.
     arguments: Sequence[str]
-    #: Of the environment of whoever asks.
+    #: Variables of the caller's environment.
     environ: Mapping[str, str]
-    #: Seconds without a heartbeat after which the caller is taken for gone; 0: it sends none.
+    #: Seconds without a heartbeat after which the caller counts as gone; 0 if it sends none.
     silence: float = 0.0
 
     def line(self) -> bytes:
@@ -53,10 +53,10 @@ class RemoteVerb:
 
     @classmethod
     def read(cls, fd: int = 0) -> Self:
-        """Takes the line, and nothing of what follows it.
+        """Read the line, and nothing of what follows it.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not valid.
         """
         with open(fd, "rb", buffering=0, closefd=False) as stdin:
             told = json.loads(stdin.readline())
@@ -64,13 +64,13 @@ class RemoteVerb:
 
 
 def watch_caller(silence: float = 0.0, fd: int = 0) -> None:
-    """Returns when the caller wants this process to end, or is gone; by then it is interrupted.
+    """Wait until the caller wants this process to end, or is gone; then interrupt the process.
 
-    Should the interrupt not be enough, the process is ended after `_ENDING` seconds.
+    If the interrupt does not end the process within `_ENDING` seconds, it is ended at once.
 
     Args:
-        silence: Seconds without a heartbeat after which the caller is gone; 0: it sends none.
-        fd: What the caller writes to.
+        silence: Seconds without a heartbeat after which the caller counts as gone; 0 if it sends none.
+        fd: The file descriptor to which the caller writes.
     """
     while select.select([fd], [], [], silence or None)[0]:
         if os.read(fd, 1) != HEARTBEAT:
@@ -82,7 +82,7 @@ def watch_caller(silence: float = 0.0, fd: int = 0) -> None:
 
 
 async def wait() -> None:
-    """Answers the kubelet's probes until SIGTERM."""
+    """Answer the kubelet's probes until SIGTERM."""
     from grpcmesh.config import MeshConfig
     from grpcmesh.health.servicer import HealthServicer
     from grpcmesh.server.ports import HealthPort
@@ -100,7 +100,7 @@ async def wait() -> None:
     mending.cancel()
     await asyncio.gather(mending, return_exceptions=True)
     if mending in done:
-        mending.result()  # it never returns: it has failed
+        mending.result()  # it never returns, so it has failed
     await port.stop()
     if ended in done:
         sys.exit("meshmart.toolbox: the health port has ended")
@@ -108,7 +108,9 @@ async def wait() -> None:
 
 
 async def mend() -> None:
-    """Restores, again and again, what a command has scaled for a while and nobody renews any more."""
+    """Restore, periodically, services that a command has scaled temporarily and whose leases nobody
+    renews.
+    """
     from meshmart.kubernetes.cluster import KubernetesCluster
 
     told = ""
@@ -127,7 +129,7 @@ async def mend() -> None:
 
 
 def main() -> None:
-    """Waits, or runs a verb."""
+    """Wait, or run a verb."""
     if sys.argv[1:] != ["run"]:
         asyncio.run(wait())
         return

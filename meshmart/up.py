@@ -39,7 +39,7 @@ def _foreground(options: Options) -> int:
 
 
 def _detached(options: Options) -> int:
-    """Starts the supervisor as a process of its own and shows what it tells until all is ready."""
+    """Start the supervisor as a process of its own, and show its events until all is ready."""
     from local.detach import Detached
     from meshmart.terminal import Terminal
 

@@ -1,8 +1,9 @@
-"""The audit: each thing that one service says is held against what another says of it.
+"""The audit: checks the data of each service against that of the others.
 
-One rule is one statement over all services' tables, which the database works off; what breaks it is read row
+One rule is one statement over all services' tables, which the database executes; its violations are read row
 by row. So the audit needs no more memory for a million orders than for ten. All statements see one snapshot,
-see `meshmart.books.read`. What is under way is neither right nor wrong yet: it is left out, and listed.
+see `meshmart.books.read`. Operations in flight are neither right nor wrong yet: they are left out, and
+listed.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from meshmart.books import money, notifications, orders, stock
 from meshmart.books.model import Total
 from meshmart.books.verdict import Sum, Verdict
 
-#: Rows that are fetched at once.
+#: The number of rows fetched at once.
 _BATCH = 500
 #: The rules of a shop without notifications, and those that come with them.
 _RULES, _NOTIFIED = (*orders.RULES, *money.RULES, *stock.RULES), notifications.RULES
@@ -26,10 +27,10 @@ RULES = {rule.name: rule for rule in (*_RULES, *_NOTIFIED)}
 
 
 def audit(connection: sa.Connection, *, notified: bool = True) -> Verdict:
-    """Check everything.
+    """Check every rule, and return the verdict.
 
     Args:
-        connection: To all services' tables, in one snapshot.
+        connection: A connection to all services' tables, in one snapshot.
         notified: Whether the shop has notifications.
     """
     verdict = Verdict(orders={row["status"]: row["number"] for row in _rows(connection, orders.BY_STATUS)})
@@ -47,7 +48,7 @@ def _told(connection: sa.Connection, sql: str, line: str) -> Iterator[str]:
 
 
 def _rows(connection: sa.Connection, sql: str) -> Iterator[dict[str, Any]]:
-    # Without parameters: a colon in a statement is a colon.
+    # There are no parameters: a colon in a statement is a literal colon.
     statement = sa.text(sql.replace(":", "\\:"))
     with connection.execute(statement, execution_options={"yield_per": _BATCH}) as result:
         for row in result.mappings():

@@ -1,24 +1,27 @@
-"""What the audit checks, as data: rules, sums, and what is not finished. SQL is in the modules beside it."""
+"""The checks of the audit as data: rules, totals, and what is not finished.
+
+Their SQL is in the modules beside it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Statuses of orders that stand, and of payments that the acquirer has charged. UNDONE: and paid back, as its
-#: batch failed or it came too late.
+#: Statuses of orders that are valid, and of payments that the acquirer has charged. An UNDONE payment was
+#: charged and refunded, because its batch failed or it came too late.
 STANDS = "('CONFIRMED', 'SHIPPED', 'DELIVERED')"
 CHARGED = "('COMPLETED', 'REFUNDED', 'UNDONE')"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Something that has to hold for each row of the books.
+    """A condition that must hold for each row of the books.
 
     Args:
-        name: Short, with hyphens; it is named where the rule is broken.
-        holds: What has to hold, for the documentation.
-        sql: Selects the rows for which it does not hold, on SQLite as on PostgreSQL. Tables are named with
+        name: A short name with hyphens, shown when the rule is broken.
+        holds: What must hold, for the documentation.
+        sql: Selects the rows for which it does not hold, on SQLite and on PostgreSQL. Tables are named with
             their service: `"order".orders`.
-        problem: What is told of such a row; a format string over its columns.
+        problem: The message about such a row: a format string over its columns.
     """
 
     name: str
@@ -29,10 +32,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Something that is not finished yet, and so neither right nor wrong.
+    """An operation that is not finished yet, and so neither right nor wrong.
 
     Args:
-        sql, line: As `sql` and `problem` of a rule.
+        sql, line: Like `sql` and `problem` of a rule.
     """
 
     sql: str
@@ -41,11 +44,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Two figures that come from different places and have to be the same.
+    """Two figures from different places that must be equal.
 
     Args:
-        left, right: What they are called, and the SQL of one number.
-        cents: Whether they are money.
+        section: The part of the books that they belong to.
+        left, right: The name of each figure, and the SQL that returns it.
+        cents: Whether they are amounts of money.
     """
 
     section: str
@@ -56,15 +60,15 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as a buyer knows it by its key."""
+    """An order as its buyer knows it, by its key."""
 
     id: int
     key: str | None
     status: str
     created_at: float
-    """Unix seconds, by the clock of the replica that took it."""
+    """Unix seconds, by the clock of the replica that created it."""
     total: int = 0
-    #: Whether it ever was.
+    #: Whether it was ever confirmed.
     confirmed: bool = True
 
 
@@ -78,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The orders that a scene, a test or a bench has placed, and their history."""
+    """The orders placed by a scene, a test or a benchmark, and their history."""
 
     orders: Sequence[Order] = ()
     history: Sequence[Change] = ()

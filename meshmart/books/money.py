@@ -1,13 +1,13 @@
-"""The audit's part about money: orders, payments, refunds and the acquirer's ledger, to the cent."""
+"""The audit's rules about money: orders, payments, refunds and the acquirer's ledger, to the cent."""
 
 from meshmart.books.model import CHARGED, STANDS, Open, Rule, Total
 
-#: Orders with nothing left to do, and what was charged for each: payments under the order's own key.
+#: Orders with no step left, and the payments with the order's own key that were charged.
 _PAID_ORDERS = f"""
     "order".orders AS o JOIN payment.payments AS p
     ON p.key = 'order/order-' || o.id AND p.status IN {CHARGED} AND o.step = 'DONE'
 """
-#: Refunds that the order of the payment is still to be told of.
+#: The condition that a payment has refunds which its order has not been told of.
 _UNTOLD = """
     EXISTS (SELECT 1 FROM payment.outbox AS e WHERE e.topic = 'orders' AND e.key = 'payment-' || p.id)
     OR EXISTS (SELECT 1 FROM payment.refunds AS r WHERE r.payment_id = p.id AND r.told IS NULL)

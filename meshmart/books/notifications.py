@@ -1,10 +1,10 @@
-"""The audit's part about notifications: what happened to orders, and what their buyers were told."""
+"""The audit's rules about notifications: changes of orders, and what their buyers were told."""
 
 from meshmart.books.model import Rule, Total
 
 #: Seconds by which the clocks of order and notification may differ.
 _SKEW = 300
-#: What has to be told: the change that brought an order into a status, and each that gave something back.
+#: Changes that need a notification: the first in each status of an order, and each refund.
 _TOLD_OF = """
     SELECT 'order-' || order_id || '-' || cursor AS event_id, at FROM (
         SELECT order_id, cursor, status, at, refunded,
@@ -13,7 +13,7 @@ _TOLD_OF = """
         FROM "order".order_events) AS changes
     WHERE (cursor = first AND status <> 'PENDING') OR refunded > refunded_before
 """
-#: The same without what notifications may have been dropped of, for their age.
+#: The same without changes so old that their notifications may have been deleted.
 _EXPECTED = f"""
     SELECT event_id FROM ({_TOLD_OF}) AS told_of
     WHERE at >= coalesce((SELECT max(before) + {_SKEW} FROM notification.forgotten), 0)

@@ -1,4 +1,4 @@
-"""The audit's part about orders by themselves."""
+"""The audit's rules about orders alone."""
 
 from meshmart.books.model import Open, Rule, Total
 
@@ -52,7 +52,7 @@ OPEN = (
         """SELECT id, step, attempts FROM "order".orders WHERE step <> 'DONE' ORDER BY id""",
         "order {id}: {step} after {attempts} attempts",
     ),
-    # Without the analytics, whose figures are no books.
+    # Analytics are left out: their figures are not accounting.
     Open(
         """SELECT event_id, topic FROM "order".outbox WHERE refused IS NULL AND topic <> 'analytics'""",
         "event {event_id}: {topic} are to be told",
@@ -73,7 +73,7 @@ TOTALS = (
 )
 
 BY_STATUS = """SELECT status, count(*) AS number FROM "order".orders GROUP BY status ORDER BY status"""
-#: Orders of `meshmart.chaos` and of the tour's streams, by their keys, and their history.
+#: The orders of `meshmart.chaos` and of the tour's streams, recognized by their keys, and their history.
 _OURS = "key LIKE 'chaos-%' OR key LIKE 'tour-%'"
 PLACED = f"""
     SELECT id, key, status, created_at, total, EXISTS (

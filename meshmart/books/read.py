@@ -1,8 +1,8 @@
-"""Opens the books: the services' databases, as an auditor may read them and nobody else does.
+"""Opens the books, which are the services' databases. Only an auditor may read all of them.
 
-One connection sees each service's tables in a schema of the service's name, in one snapshot. On PostgreSQL a
-transaction has that by itself. SQLite has a file for each service, and a transaction has a snapshot of each
-from its first read on: they are taken again until nobody has committed to any file while they were taken.
+One connection sees each service's tables in a schema named like the service, in one snapshot. On PostgreSQL a
+transaction provides that. SQLite has a file for each service, and a transaction has a snapshot of each from
+its first read on: the snapshots are taken again until nobody has committed to any file meanwhile.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from meshmart.errors import CommandError
 _SERVICES = {"order": "orders", "payment": "payments", "product": "product", "notification": "notifications"}
 _OPTIONAL = frozenset({"notification"})
 _TIMEOUT = 10.0
-#: Seconds for which SQLite's files are tried for a snapshot of all of them.
+#: Seconds for which a common snapshot of SQLite's files is tried.
 _SNAPSHOT_TIMEOUT = 5.0
 
 T = TypeVar("T")
-#: Is given the connection, and whether the shop has notifications.
+#: Called with the connection, and whether the shop has notifications.
 Work = Callable[[sa.Connection, bool], T]
 
 
 async def audit(data: Path, environ: Mapping[str, str]) -> Verdict:
-    """Check the books of a shop that runs or not.
+    """Check the books of a shop, whether or not it runs.
 
     Args:
-        data: Where the SQLite files lie.
-        environ: MESHMART_DATABASE_URL, where it is set, goes before them.
+        data: The directory of the SQLite files.
+        environ: MESHMART_DATABASE_URL, if set, takes precedence over them.
 
     Raises:
         CommandError: there are no books, or they cannot be read.
@@ -48,7 +48,7 @@ async def audit(data: Path, environ: Mapping[str, str]) -> Verdict:
 
 
 async def read(data: Path, environ: Mapping[str, str]) -> Books:
-    """Read what a scene, a test or a bench has placed; as `audit`."""
+    """Return what a scene, a test or a benchmark has placed. Arguments and errors are those of `audit`."""
 
     def placed(connection: sa.Connection, _: bool) -> Books:
         placed = [Order(*row) for row in connection.execute(sa.text(orders.PLACED))]
@@ -58,7 +58,7 @@ async def read(data: Path, environ: Mapping[str, str]) -> Books:
 
 
 async def reading(data: Path, environ: Mapping[str, str], work: Work[T]) -> T:
-    """Return what `work` makes of the books; as `audit`."""
+    """Return the result of `work` on the books. Other arguments and errors are those of `audit`."""
     url = environ.get("MESHMART_DATABASE_URL", "")
     try:
         if url:
@@ -111,9 +111,9 @@ def _sqlite(data: Path, present: Sequence[str]) -> sa.Engine:
 
 
 def _snapshot(connection: sa.Connection, watch: sa.Connection, present: Sequence[str]) -> None:
-    """Begins a transaction that sees all files as they were at one moment.
+    """Begin a transaction that sees all files as they were at one moment.
 
-    Where they never stand still for that, it sees them as they were within some milliseconds.
+    If the files are written to all the time, it sees them as they were within some milliseconds.
     """
     give_up = time.monotonic() + _SNAPSHOT_TIMEOUT
     while True:
@@ -127,7 +127,9 @@ def _snapshot(connection: sa.Connection, watch: sa.Connection, present: Sequence
 
 
 def _versions(watch: sa.Connection, present: Sequence[str]) -> list[int]:
-    """Numbers that change with each commit to a file (https://www.sqlite.org/pragma.html#pragma_data_version)."""
+    """Return the files' data versions, which change with each commit
+    (https://www.sqlite.org/pragma.html#pragma_data_version).
+    """
     return [watch.exec_driver_sql(f'PRAGMA "{name}".data_version').scalar_one() for name in present]
 
 

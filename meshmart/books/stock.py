@@ -1,10 +1,10 @@
-"""The audit's part about stock: products, the ledger, reservations and orders, to the unit."""
+"""The audit's rules about stock: products, the ledger, reservations and orders, to the unit."""
 
 from meshmart.books.model import STANDS, Open, Rule, Total
 
-#: Reservations that the ledger lacks: of versions without one, to be entered (`SqlStock.adopt`).
+#: Reservations of versions without a ledger, which are still to be entered (`SqlStock.adopt`).
 _NOT_ENTERED = "(entered IS NULL OR (released AND entered = 'reserve'))"
-#: Orders that have shipped by a version that tells nobody, and those whose event waits in the outbox.
+#: Shipped orders that the catalogue does not know of: an older version told nobody, or the event waits.
 _TO_TELL = """
     (status IN ('SHIPPED', 'DELIVERED') AND ship_told IS NOT TRUE)
     OR (status = 'REFUNDED' AND ship_told IS NULL)
@@ -13,7 +13,7 @@ _UNTOLD = f"""
     SELECT key FROM "order".outbox WHERE topic = 'stock'
     UNION ALL SELECT 'order-' || id FROM "order".orders WHERE {_TO_TELL}
 """
-#: What settled orders are to hold, or have had shipped, by their lines.
+#: The units that settled orders should hold or have shipped, by their lines.
 _WANTED = f"""
     SELECT o.id, o.status, i.product_id,
            CASE o.status WHEN 'CONFIRMED' THEN 'held' ELSE 'shipped' END AS state,
@@ -22,7 +22,7 @@ _WANTED = f"""
     WHERE o.step = 'DONE' AND (o.status IN {STANDS} OR (o.status = 'REFUNDED' AND EXISTS (
         SELECT 1 FROM "order".order_events AS e WHERE e.order_id = o.id AND e.status = 'SHIPPED')))
 """
-#: What is held for them, or has shipped, by their reservations.
+#: The units that they hold or have shipped, by their reservations.
 _THERE = """
     SELECT o.id, o.status, i.product_id, CASE r.entered WHEN 'ship' THEN 'shipped' ELSE 'held' END AS state,
            0 AS wanted, i.quantity AS there

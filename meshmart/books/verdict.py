@@ -1,4 +1,4 @@
-"""What an audit comes to."""
+"""The result of an audit."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from typing import Any
 
 from services.kit.money import from_cents
 
-#: Problems that are told of one rule.
+#: The most problems that are listed for one rule.
 MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Two figures that come from different places and have to be the same."""
+    """Two figures from different places that must be equal."""
 
     section: str
     left: str
@@ -26,7 +26,7 @@ class Sum:
         return self.left_value == self.right_value
 
     def figure(self, value: int) -> str:
-        """As a person reads it."""
+        """Format a figure for a person."""
         return f"{from_cents(value):,.2f}" if self.cents else f"{value:,}"
 
     def __str__(self) -> str:
@@ -37,40 +37,40 @@ class Sum:
 
 @dataclass(slots=True)
 class Verdict:
-    """The sums, what is wrong, and what is not finished yet and so is not wrong."""
+    """The sums, the problems, and what is not finished yet and so not wrong."""
 
     sums: list[Sum] = field(default_factory=list)
-    #: The first of them for each rule, see `MOST`.
+    #: At most `MOST` for each rule.
     problems: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     #: Orders by status.
     orders: dict[str, int] = field(default_factory=dict)
-    #: By name of a rule that is broken: how often.
+    #: The number of violations, by the name of a broken rule.
     broken: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
-        """Whether the books add up, as far as they are finished."""
+        """Return whether the books add up, as far as they are finished."""
         return not self.problems and all(s.even for s in self.sums)
 
     @property
     def settled(self) -> bool:
-        """Whether they add up and nothing is under way."""
+        """Return whether the books add up and nothing is unfinished."""
         return self.balanced and not self.unfinished
 
     def break_rule(self, name: str, problems: Iterable[str]) -> None:
-        """Notes what is wrong by a rule, if anything is."""
+        """Record the violations of a rule, if there are any."""
         told, count = _bounded(problems)
         if count:
             self.broken[name] = count
             self.problems += [f"{problem} [{name}]" for problem in told]
 
     def leave_open(self, lines: Iterable[str]) -> None:
-        """Notes what is not finished."""
+        """Record what is not finished."""
         self.unfinished += _bounded(lines)[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`. Amounts are in cents."""
+        """Return the verdict as plain data, for `--json`. Amounts are in cents."""
         return {
             "balanced": self.balanced,
             "settled": self.settled,
@@ -92,7 +92,7 @@ class Verdict:
 
 
 def _bounded(lines: Iterable[str]) -> tuple[list[str], int]:
-    """The first of them, with a line for the others, and how many there are. Books may be long."""
+    """Return the first `MOST` lines, with one for the others, and the number of all lines."""
     told, count = list[str](), 0
     for count, line in enumerate(lines, 1):  # the last count is the number
         if count <= MOST:
@@ -103,5 +103,5 @@ def _bounded(lines: Iterable[str]) -> tuple[list[str], int]:
 
 
 def first(lines: Sequence[str], most: int = 20) -> list[str]:
-    """The first of them, and how many there are more."""
+    """Return the first `most` lines, and a line with the number of the others."""
     return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else list(lines)

@@ -1,1 +1,1 @@
-"""What the chart's hook jobs run in the cluster."""
+"""The programs that the chart's hook jobs run in the cluster."""

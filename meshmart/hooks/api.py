@@ -1,6 +1,6 @@
 """The few requests to the Kubernetes API that hooks make, in their own namespace.
 
-By the standard library: a hook is over in a second, and loads no client of tens of megabytes.
+It uses the standard library: a hook ends within a second, and should not load a client of tens of megabytes.
 """
 
 import base64
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Where the kubelet puts a pod's token, namespace and the API's CA.
+#: The directory with a pod's token, namespace and the API's CA, written by the kubelet.
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 10.0
-#: Where each kind of object lives.
+#: The API path of each kind of object.
 _GROUPS = {"secrets": "/api/v1", "pods": "/api/v1", "jobs": "/apis/batch/v1"}
-#: Of an object's annotations: an uninstall, and an upgrade to a release without it, leave the object.
+#: Annotations with which an uninstall, or an upgrade to a release without it, keeps the object.
 KEPT = {"helm.sh/resource-policy": "keep"}
 
 
 class ApiError(Exception):
-    """A request failed; the message is one line. `status` is 0 where nobody answered."""
+    """A request failed. The message is one line. `status` is 0 if nobody answered."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,9 +37,9 @@ class Namespace:
     """The objects of a namespace.
 
     Args:
-        url: `https://10.0.0.1:443`.
-        namespace: Whose.
-        token: Bearer.
+        url: The API's URL, such as `https://10.0.0.1:443`.
+        namespace: The namespace.
+        token: The bearer token.
         context: Trusts the API's CA.
     """
 
@@ -50,7 +50,7 @@ class Namespace:
 
     @classmethod
     def of_this_pod(cls, environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> "Namespace":
-        """Raises ApiError outside of a cluster."""
+        """Return the namespace of this pod. Raises ApiError outside of a cluster."""
         try:
             host, port = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
             token = (account / "token").read_text().strip()
@@ -62,7 +62,7 @@ class Namespace:
         return cls(f"https://{host}:{port}", namespace, token, context)
 
     def read(self, name: str) -> dict[str, bytes] | None:
-        """The data of a Secret; None where there is no such Secret."""
+        """Return the data of a Secret, or None if there is no such Secret."""
         try:
             secret = self._request("GET", "secrets", name)
         except ApiError as e:
@@ -72,15 +72,15 @@ class Namespace:
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     def write(self, name: str, data: Mapping[str, bytes], labels: Mapping[str, str]) -> None:
-        """Creates a Secret with a certificate, or replaces its data in one step."""
+        """Create a Secret with a certificate, or replace its data in one request."""
         if not self._create(name, data, labels, {}, "kubernetes.io/tls"):
             changed = {"data": _encoded(data), "metadata": {"labels": dict(labels)}}
             self._request("PATCH", "secrets", name, body=changed)
 
     def create_kept(self, name: str, data: Mapping[str, bytes], labels: Mapping[str, str]) -> bool:
-        """Creates a Secret that outlives its release.
+        """Create a Secret that outlives its release.
 
-        One that is there keeps its data, and is kept from now on.
+        An existing one keeps its data, and is kept from now on.
 
         Returns:
             Whether it was created.
@@ -91,12 +91,12 @@ class Namespace:
         return False
 
     def names(self, selector: str, kind: str = "secrets") -> list[str]:
-        """Of the objects that a label selector selects."""
+        """Return the names of the objects that a label selector selects."""
         found = self._request("GET", kind, query={"labelSelector": selector})
         return [item["metadata"]["name"] for item in found.get("items") or []]
 
     def delete(self, name: str, kind: str = "secrets") -> None:
-        """Deletes an object and what it owns; one that is gone already is no error."""
+        """Delete an object and what it owns. It is no error if it is gone already."""
         try:
             self._request("DELETE", kind, name, query={"propagationPolicy": "Background"})
         except ApiError as e:
@@ -111,7 +111,7 @@ class Namespace:
         annotations: Mapping[str, str],
         kind: str,
     ) -> bool:
-        """Creates a Secret; returns False where there is one already."""
+        """Create a Secret. Return False if it exists."""
         metadata = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind}
         try:

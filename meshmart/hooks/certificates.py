@@ -1,7 +1,7 @@
-"""With `tls.mode: generated`: `python -m meshmart.hooks.certificates` issues what is missing or due.
+"""Issues missing and due certificates, with `tls.mode: generated`: `python -m meshmart.hooks.certificates`.
 
-Helm's own genSignedCert cannot write the SPIFFE URI that the mesh's identities are. The CA lies in the
-Secret `meshmart-ca`, a workload's certificate in `WORKLOAD-tls`, with the keys that cert-manager uses.
+Helm's own genSignedCert cannot write the SPIFFE URI of the mesh's identities. The CA is in the Secret
+`meshmart-ca`, a workload's certificate in `WORKLOAD-tls`, with the keys that cert-manager uses.
 """
 
 import argparse
@@ -23,7 +23,7 @@ Now = Callable[[], datetime.datetime]
 
 
 def seconds(text: str) -> float:
-    """Of a Go duration such as `1h30m`. Raises ValueError."""
+    """Return the seconds of a Go duration such as `1h30m`. Raises ValueError."""
     if not re.fullmatch(r"([0-9.]+(ms|h|m|s))+", text):
         raise ValueError(f"{text!r} is not a duration such as 24h or 1h30m")
     return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|h|m|s)", text))
@@ -31,13 +31,13 @@ def seconds(text: str) -> float:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What there should be.
+    """The desired certificates.
 
     Args:
-        trust_domain, cluster_domain: Of identities and DNS names.
+        trust_domain, cluster_domain: The domains of identities and of DNS names.
         lifetime, renew_before: Of a workload's certificate, in seconds.
-        ca_lifetime: Of the CA, in seconds.
-        labels: Of every Secret.
+        ca_lifetime: The lifetime of the CA, in seconds.
+        labels: The labels of every Secret.
     """
 
     trust_domain: str
@@ -49,22 +49,22 @@ class Wanted:
 
 
 class Issuer:
-    """Keeps the Secrets of a namespace as they should be.
+    """Keeps the Secrets of a namespace in the desired state.
 
     Args:
-        secrets: Of the namespace.
-        wanted: How they should be.
-        now: With a timezone.
+        secrets: The Secrets of the namespace.
+        wanted: The desired certificates.
+        now: Returns the time, with a timezone.
     """
 
     def __init__(self, secrets: Namespace, wanted: Wanted, now: Now) -> None:
         self._secrets, self._wanted, self._now = secrets, wanted, now
 
     def issue(self, workloads: Sequence[str]) -> list[str]:
-        """Issues what is missing, due, or not of this CA; returns whose.
+        """Issue certificates that are missing, due, or not of this CA. Return their workloads.
 
         Raises:
-            ApiError: the cluster does not let it.
+            ApiError: the cluster refuses a request.
             ValueError: the CA's Secret cannot be read.
         """
         ca = self._ca()
@@ -129,7 +129,7 @@ def _parsed(arguments: list[str]) -> tuple[Wanted, list[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0, 1 where the cluster does not let it."""
+    """Return the exit status: 0, or 1 if the cluster refuses a request."""
     wanted, workloads = _parsed(arguments)
     try:
         issued = Issuer(Namespace.of_this_pod(), wanted, _now).issue(workloads)

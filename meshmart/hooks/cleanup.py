@@ -1,8 +1,9 @@
-"""After an uninstall: `python -m meshmart.hooks.cleanup --release NAME` deletes what that left.
+"""Deletes what an uninstall leaves: `python -m meshmart.hooks.cleanup --release NAME`.
 
-The Secrets that hold certificates are not the release's but cert-manager's or the certificates job's. While
-Certificates are being deleted cert-manager may write one more, so a look finds nothing several times before
-this ends. Jobs and pods of hooks are not the release's either: Helm leaves those that failed, and the tests'.
+The Secrets that hold certificates belong to cert-manager or to the certificates job, not to the release.
+While Certificates are being deleted, cert-manager may write one more, so the search must find nothing for a
+while before this ends. Jobs and pods of hooks do not belong to the release either: Helm leaves those that
+failed, and the tests'.
 """
 
 import argparse
@@ -12,9 +13,9 @@ from collections.abc import Callable
 
 from meshmart.hooks.api import ApiError, Namespace
 
-#: Seconds for which none must appear, between two looks, and at most in all.
+#: Seconds for which none must appear, seconds between two searches, and seconds at most in all.
 QUIET, INTERVAL, LIMIT = 4.0, 1.0, 40.0
-#: The job that this runs in.
+#: The job in which this runs.
 _OURSELVES = "cleanup"
 
 
@@ -24,7 +25,12 @@ def clean(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Returns how many were deleted. Raises ApiError, or TimeoutError where they come again and again."""
+    """Delete the selected Secrets, and return how many.
+
+    Raises:
+        ApiError: the cluster refuses a request.
+        TimeoutError: Secrets keep appearing.
+    """
     started = last_seen = clock()
     deleted = 0
     while clock() - last_seen < QUIET:
@@ -38,7 +44,7 @@ def clean(
 
 
 def clean_hooks(namespace: Namespace, release: str) -> int:
-    """Deletes what a release's hooks left; returns how many objects."""
+    """Delete what a release's hooks left. Return how many objects."""
     deleted = 0
     for kind, component in (("jobs", "job"), ("pods", "test")):
         selector = f"app.kubernetes.io/instance={release},app.kubernetes.io/component={component}"
@@ -50,7 +56,7 @@ def clean_hooks(namespace: Namespace, release: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status."""
+    """Run the cleanup, and return the exit status."""
     parser = argparse.ArgumentParser(prog="cleanup", description="Deletes what an uninstall leaves.")
     parser.add_argument("--release", required=True)
     parser.add_argument("--secrets", metavar="SELECTOR", default="")

@@ -1,8 +1,9 @@
-"""Before an install: `python -m meshmart.hooks.credentials` makes the secrets that the chart is not given.
+"""Creates the secrets that the chart is not given, before an install: `python -m meshmart.hooks.credentials`.
 
-The password of the bundled database in `meshmart-database`, the role and password of each service in
-`meshmart-database-SERVICE`, the first key that signs user tokens in `user-signing-keys`. What is there is
-left as it is, and is kept by an uninstall: a volume that outlives the release knows no other password.
+These are the password of the bundled database in `meshmart-database`, the role and password of each service
+in `meshmart-database-SERVICE`, and the first key that signs user tokens in `user-signing-keys`. Existing
+secrets are not changed, and an uninstall keeps them: a volume that outlives the release knows no other
+password.
 """
 
 import argparse
@@ -18,22 +19,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from meshmart.hooks.api import ApiError, Namespace
 
 DATABASE, SIGNING_KEYS = "meshmart-database", "user-signing-keys"
-#: Bytes of a password.
+#: The random bytes of a password.
 _LENGTH = 24
 
 
 def database(host: str) -> Mapping[str, bytes]:
-    """A new password, and the URL with it."""
-    password = secrets.token_urlsafe(_LENGTH)  # of letters that a URL need not quote
+    """Return a new password, and the URL with it."""
+    password = secrets.token_urlsafe(_LENGTH)  # characters that a URL need not quote
     url = f"postgresql://meshmart:{password}@{host}:5432/meshmart"
     return {"password": password.encode(), "url": url.encode()}
 
 
 def role(url: str, service: str) -> Mapping[str, bytes]:
-    """The URL with which a service logs in: that of the owner, with a role and a password of its own.
+    """Return the URL with which a service logs in: the owner's, with a role and a password of its own.
 
     Args:
         url: `postgresql://OWNER…@HOST…`; the role is `OWNER_SERVICE`.
+        service: The service.
     """
     parts = urllib.parse.urlsplit(url)
     owner, _, host = parts.netloc.rpartition("@")
@@ -43,7 +45,7 @@ def role(url: str, service: str) -> Mapping[str, bytes]:
 
 
 def signing_key(now: datetime.datetime) -> Mapping[str, bytes]:
-    """A new key, `KID.pem`: the newest by name signs."""
+    """Return a new key, `KID.pem`; the newest key by name signs."""
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -51,7 +53,7 @@ def signing_key(now: datetime.datetime) -> Mapping[str, bytes]:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0, 1 where the cluster does not let it."""
+    """Return the exit status: 0, or 1 if the cluster refuses a request."""
     parser = argparse.ArgumentParser(prog="credentials", description="Makes what is missing.")
     parser.add_argument("--database", metavar="HOST", default="")
     parser.add_argument("--signing-keys", action="store_true")
@@ -80,10 +82,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _owner(namespace: Namespace, host: str, secret: str) -> str:
-    """The URL that those of the services are made after.
+    """Return the owner's URL, from which those of the services are derived.
 
     Raises:
-        ApiError: the Secret is not there, or holds no such URL.
+        ApiError: the Secret does not exist, or holds no such URL.
     """
     if host:
         return f"postgresql://meshmart@{host}:5432/meshmart"

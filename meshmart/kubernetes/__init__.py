@@ -1,1 +1,1 @@
-"""Cluster mode: the Cluster port on Kubernetes, and the way in from outside."""
+"""Cluster mode: the Cluster port on Kubernetes, and access from outside of it."""

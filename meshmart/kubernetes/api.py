@@ -1,7 +1,7 @@
-"""The API of a Kubernetes, as JSON.
+"""A client of the Kubernetes API, with objects as JSON.
 
-The official client knows kubeconfigs, tokens and TLS. Its thousand generated models take seconds to import
-and are left aside: what is read here are single fields of objects that everybody knows.
+The official client handles kubeconfigs, tokens and TLS. Its thousand generated models take seconds to import
+and are not used: only single fields of well-known objects are read here.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ import aiohttp
 from local.errors import ClusterError
 
 _TIMEOUT = 15.0
-#: Seconds between two signs of life on an exec's connection.
+#: Seconds between two heartbeats on an exec's connection.
 _HEARTBEAT = 15.0
-#: Where each kind of object lives.
+#: The API path of each kind of object.
 _GROUPS = {
     "pods": "/api/v1",
     "services": "/api/v1",
@@ -26,11 +26,11 @@ _GROUPS = {
     "certificates": "/apis/cert-manager.io/v1",
 }
 Object = Mapping[str, Any]
-"""As the API tells it."""
+"""An object as the API returns it."""
 
 
 class ApiError(ClusterError):
-    """The API refused; `code` is the HTTP status."""
+    """The API refused a request; `code` is the HTTP status."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -38,12 +38,13 @@ class ApiError(ClusterError):
 
 
 class Api:
-    """One namespace of a Kubernetes. Every method raises ClusterError where the API does not answer, and
-    ApiError where it refuses.
+    """One namespace of a Kubernetes cluster.
+
+    Every method raises ClusterError if the API does not answer, and ApiError if it refuses.
 
     Args:
-        configuration: Of the official client.
-        namespace: Whose objects.
+        configuration: The official client's configuration.
+        namespace: The namespace.
     """
 
     def __init__(self, configuration: Any, namespace: str) -> None:
@@ -55,7 +56,7 @@ class Api:
 
     @classmethod
     async def of_context(cls, context: str, namespace: str) -> Self:
-        """With a context of the kubeconfig ($KUBECONFIG, or ~/.kube/config).
+        """Connect with a context of the kubeconfig ($KUBECONFIG, or ~/.kube/config).
 
         Raises:
             ClusterError: there is no such context.
@@ -72,10 +73,10 @@ class Api:
 
     @classmethod
     def in_pod(cls, namespace: str) -> Self:
-        """With the ServiceAccount of the pod that this runs in.
+        """Connect with the ServiceAccount of the pod in which this runs.
 
         Raises:
-            ClusterError: it runs in none, or the pod has no token.
+            ClusterError: it does not run in a pod, or the pod has no token.
         """
         from kubernetes.aio.client.configuration import Configuration
         from kubernetes.aio.config import ConfigException, load_incluster_config
@@ -94,24 +95,27 @@ class Api:
         await self._client.close()
 
     async def get(self, kind: str, name: str) -> Object:
-        """One object."""
+        """Return one object."""
         return await self._request("GET", self._path(kind, name))
 
     async def list(self, kind: str, selector: str = "") -> list[Object]:
-        """The objects of the namespace whose labels match."""
+        """Return the objects of the namespace whose labels match."""
         query = [("labelSelector", selector)] if selector else []
         found: list[Object] = (await self._request("GET", self._path(kind), query))["items"]
         return found
 
     async def patch(self, kind: str, name: str, body: Object, part: str = "") -> Object:
-        """Merges `body` into an object, or into a part of it such as `scale` or `status`."""
+        """Merge `body` into an object, or into a part of it such as `scale` or `status`.
+
+        Return the object.
+        """
         return await self._request("PATCH", self._path(kind, name, part), body=body)
 
     async def delete(self, kind: str, name: str, grace: int) -> None:
-        """Deletes an object; one that is not there is no error.
+        """Delete an object. It is no error if there is none.
 
         Args:
-            grace: Seconds that a pod has; 0: it is gone at once.
+            grace: Seconds that a pod has to end; with 0 it is gone at once.
         """
         try:
             await self._request("DELETE", self._path(kind, name), body={"gracePeriodSeconds": grace})
@@ -123,8 +127,10 @@ class Api:
     async def exec(
         self, pod: str, container: str, command: Sequence[str]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """Runs a command in a pod, with standard input, output and error on one WebSocket: the first byte of
-        each binary message is the channel (0, 1, 2; 3 is the Status at the end)."""
+        """Run a command in a pod, with standard input, output and error on one WebSocket.
+
+        The first byte of each binary message is the channel (0, 1, 2; 3 is the Status at the end).
+        """
         from kubernetes.aio.stream import WsApiClient
 
         flags = [(name, "true") for name in ("stdin", "stdout", "stderr")]
@@ -173,7 +179,7 @@ class Api:
         query: Sequence[tuple[str, str]],
         body: Object | None = None,
     ) -> Any:
-        headers = {"Accept": "*/*"}  # an exec refuses to be asked for JSON; the rest is told in it anyway
+        headers = {"Accept": "*/*"}  # an exec refuses a request for JSON; all else is JSON anyway
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         return await client.param_serialize(
@@ -191,7 +197,7 @@ class Api:
 
 
 def refusal(status: int, text: bytes) -> str:
-    """One line for an answer that is an error: the message of its Status object."""
+    """Return one line for an error response: the message of its Status object."""
     try:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):

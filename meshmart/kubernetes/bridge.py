@@ -1,4 +1,6 @@
-"""Runs a verb in the toolbox's pod: from outside, neither pods nor their certificates are within reach."""
+"""Runs a verb in the toolbox's pod, because neither pods nor their certificates can be reached from
+outside.
+"""
 
 import asyncio
 import json
@@ -20,7 +22,7 @@ from meshmart.toolbox import HEARTBEAT, RemoteVerb
 TOOLBOX = "client"
 COMMAND = ("python", "-m", "meshmart.toolbox", "run")
 _SELECTOR = f"{objects.PART_OF},app.kubernetes.io/component=toolbox"
-#: Settings of this terminal and person that go along. Nothing else of the environment does.
+#: Environment variables that are passed on to the verb. No others are.
 _CARRIED = (
     "MESHMART_TOKEN",
     "MESHMART_PASSWORD",
@@ -28,19 +30,20 @@ _CARRIED = (
     "MESHMART_TOUR_HANG",
     "NO_COLOR",
 )
-#: Seconds between two heartbeats to the verb, and without one after which it takes us for gone.
+#: Seconds between two heartbeats to the verb, and seconds without one after which it assumes that we are
+#: gone.
 _HEARTBEAT, _SILENCE = 5.0, 30.0
-#: Seconds that the verb has to end after Ctrl-C.
+#: Seconds that the verb may take to end after Ctrl-C.
 _ENDING = 20.0
 _STDIN, _STDOUT, _STDERR, _STATUS = range(4)
 
 
 def run(context: str, namespace: str, arguments: Sequence[str]) -> int:
-    """Runs `meshmart ARGUMENTS` there, shows what it prints as it comes, and returns its exit status.
+    """Run `meshmart ARGUMENTS` there, show its output as it arrives, and return its exit status.
 
     Args:
-        context: Of the kubeconfig.
-        namespace: Of the release.
+        context: The context of the kubeconfig.
+        namespace: The namespace of the release.
         arguments: The verb and what follows it.
 
     Raises:
@@ -60,7 +63,7 @@ async def _run(context: str, namespace: str, arguments: Sequence[str]) -> int:
 
 
 def toolbox(pods: Sequence[Object], namespace: str) -> str:
-    """The name of a ready pod of the toolbox.
+    """Return the name of a ready pod of the toolbox.
 
     Raises:
         ClusterError: there is none.
@@ -74,12 +77,12 @@ def toolbox(pods: Sequence[Object], namespace: str) -> str:
 
 
 def remote_verb(arguments: Sequence[str], environ: Mapping[str, str], columns: str = "") -> RemoteVerb:
-    """What is run in the pod: the verb, and the settings that go along.
+    """Return what to run in the pod: the verb, and the variables that are passed on.
 
     Args:
         arguments: The verb and what follows it.
-        environ: Of this process.
-        columns: How wide the terminal is that shows the output; empty: none does.
+        environ: The environment of this process.
+        columns: The width of the terminal that shows the output; empty if there is none.
     """
     carried = {k: environ[k] for k in _CARRIED if k in environ}
     if columns:
@@ -89,8 +92,11 @@ def remote_verb(arguments: Sequence[str], environ: Mapping[str, str], columns: s
 
 @asynccontextmanager
 async def _interrupts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
-    """The first Ctrl-C asks the verb to end: what it broke, it mends. The second one, or too long a wait,
-    closes the connection, which ends it, too."""
+    """Pass Ctrl-C on until the end of the block.
+
+    The first Ctrl-C asks the verb to end, so that it undoes what it disturbed. The second one, or too long a
+    wait, closes the connection, which ends the verb, too.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     pulled = False
@@ -120,7 +126,7 @@ async def _interrupts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[
 
 @asynccontextmanager
 async def _heartbeats(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
-    """Lets the verb know that somebody is there, until the end of the block."""
+    """Send heartbeats to the verb until the end of the block."""
 
     async def beat() -> None:
         while True:
@@ -141,7 +147,7 @@ def _cancel(task: "asyncio.Task[int] | None") -> None:
 
 
 async def _relayed(socket: aiohttp.ClientWebSocketResponse) -> int:
-    """Writes what comes; returns the exit status."""
+    """Write the verb's output, and return its exit status."""
     outputs: dict[int, BinaryIO] = {_STDOUT: sys.stdout.buffer, _STDERR: sys.stderr.buffer}
     async for message in socket:
         if message.type is not aiohttp.WSMsgType.BINARY or len(message.data) < 2:
@@ -156,7 +162,7 @@ async def _relayed(socket: aiohttp.ClientWebSocketResponse) -> int:
 
 
 def exit_status(data: bytes) -> int:
-    """Of the Status object at the end of an exec.
+    """Return the exit status in the Status object at the end of an exec.
 
     Raises:
         ClusterError: the command could not be run at all.

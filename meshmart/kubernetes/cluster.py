@@ -1,4 +1,4 @@
-"""The Cluster port on Kubernetes, from inside a pod of it: the toolbox."""
+"""Implements the Cluster port on Kubernetes, from inside one of its pods: the toolbox."""
 
 import asyncio
 import contextlib
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that Kubernetes has for an operation: images, probes and drains included.
+#: Seconds that an operation of Kubernetes may take, including images, probes and drains.
 _PATIENCE = 240.0
-#: And for a rollout, which takes a pod's start and minReadySeconds for each replica. Whether one stands still
-#: Kubernetes tells itself (progressDeadlineSeconds); this is for pods that never leave.
+#: The same for a rollout, which takes a pod's start and minReadySeconds for each replica. Kubernetes itself
+#: reports one that is stuck (progressDeadlineSeconds); this limit is for pods that never end.
 _ROLLOUT = 3600.0
 _POLL = 0.2
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
@@ -41,13 +41,16 @@ def _quiet(_: str) -> None:
 
 
 class KubernetesCluster:
-    """A release in a namespace. What makes a replica suffer goes through its own fault service, as the
-    operator; all else through the API.
+    """A release in a namespace.
+
+    What disturbs a replica goes through its own fault service, as the operator; everything else through the
+    API.
 
     Args:
-        api: Of the namespace.
-        environ: Of this process; tells the domain, and in the toolbox where the certificates lie.
-        report: Takes lines of progress.
+        api: The API of the namespace.
+        environ: The environment of this process. It has the domain and, in the toolbox, the directory of
+            certificates.
+        report: Called with each line of progress.
     """
 
     def __init__(self, api: Api, environ: Mapping[str, str] = os.environ, report: Report = _quiet) -> None:
@@ -62,10 +65,10 @@ class KubernetesCluster:
     @classmethod
     @contextlib.asynccontextmanager
     async def of_this_pod(cls, report: Report = _quiet) -> "AsyncIterator[KubernetesCluster]":
-        """The release whose toolbox this is.
+        """Yield the release whose toolbox this is.
 
         Raises:
-            ClusterError: this is no pod.
+            ClusterError: this is not a pod.
         """
         async with Api.in_pod(os.environ.get("MESH_NAMESPACE", NAMESPACE)) as api:
             cluster = cls(api, report=report)
@@ -89,7 +92,7 @@ class KubernetesCluster:
         async def renew() -> None:
             await self._change(service, leasing.renewed(LEASE, time.time()))
 
-        # Renewed from the start on: to start replicas may take longer than a lease.
+        # Renewed from the start, because starting replicas may take longer than a lease.
         self._leases.hold(service, renew)
         await self._scaled(service, replicas)
 
@@ -101,7 +104,7 @@ class KubernetesCluster:
             await self.scale(service, before)
 
     async def restore_forsaken(self) -> list[str]:
-        """Restores, without waiting for it, what nobody renews any more; returns which services."""
+        """Restore, without waiting for it, the services whose leases nobody renews. Return their names."""
         mended = []
         for deployment in await self._api.list("deployments", objects.SERVICES):
             before = leasing.before(deployment)
@@ -125,13 +128,11 @@ class KubernetesCluster:
         await self._until(look, f"{service} has {replicas} ready replicas and no other")
 
     async def kill(self, service: str, replica: int) -> str:
-        """Deletes the pod after its process: left to restart in place, it would run into CrashLoopBackOff."""
+        """Delete the pod after its process: if it restarted in place, it would run into CrashLoopBackOff."""
         from meshmart.faults import crash
 
         victim = await self._replica(service, replica)
-        if (
-            victim.server_name
-        ):  # without a mesh server it has no fault service: SIGKILL comes from the kubelet
+        if victim.server_name:  # without a mesh server it has no fault service: the kubelet sends SIGKILL
             await crash(await self._operator(), service, victim)
         await self._api.delete("pods", victim.name, grace=0)
 
@@ -197,7 +198,7 @@ class KubernetesCluster:
         }
 
     async def dns_ttl(self) -> float:
-        """CoreDNS tells the TTL of its zone as the SOA's minimum; an answer of its cache has less left."""
+        """Return the TTL of CoreDNS' zone, which is the SOA's minimum; a cached answer has less left."""
         import dns.asyncresolver
         import dns.exception
 
@@ -226,7 +227,7 @@ class KubernetesCluster:
         return f"{service}.{self._domain}" if objects.port(pod, "grpc") else ""
 
     async def _pods(self, service: str) -> list[Object]:
-        """All of them, those that are leaving included."""
+        """Return all pods of a service, including those that are ending."""
         return await self._api.list("pods", objects.selector(service))
 
     async def _replica(self, service: str, number: int) -> Replica:
@@ -251,7 +252,7 @@ class KubernetesCluster:
         raise ClusterError(f"there is no service {service!r}; there are {', '.join(sorted(names)) or 'none'}")
 
     async def _operator(self) -> "Member":
-        """This process as a member of the mesh, from the first time that it is needed."""
+        """Return this process as a member of the mesh, which it joins at the first use."""
         if self._member is None:
             from grpcmesh.config import MeshConfig
             from grpcmesh.member import Member

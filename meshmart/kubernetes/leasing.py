@@ -1,25 +1,25 @@
-"""A Deployment that is scaled for a while: its annotations say until when, and how many replicas it had.
+"""Annotations of a Deployment that is scaled temporarily: the end of its lease, and its replicas before.
 
-Pure: what to patch, and what a Deployment says. Whoever scaled it renews the lease; the toolbox restores what
-nobody renews (`meshmart.toolbox`), whichever of its pods runs then.
+Pure: it computes patches and reads Deployments. The command that scaled it renews the lease. The toolbox
+restores Deployments whose leases nobody renews (`meshmart.toolbox`), whichever of its pods runs then.
 """
 
 from typing import Any
 
 from meshmart.kubernetes.api import Object
 
-#: How many replicas there were, and the Unix time (seconds) after which they are restored.
+#: Annotations with the number of replicas before, and the Unix time (seconds) after which it is restored.
 BEFORE, UNTIL = "meshmart.io/replicas-before", "meshmart.io/replicas-leased-until"
 
 
 def before(deployment: Object) -> int | None:
-    """How many replicas it had before it was scaled for a while; None where it was not."""
+    """Return the number of replicas before it was scaled temporarily, or None if it was not."""
     told = _annotations(deployment).get(BEFORE, "")
     return int(told) if told.isdecimal() else None
 
 
 def over(deployment: Object, now: float) -> bool:
-    """Whether nobody has renewed its lease. One that cannot be read is over."""
+    """Return whether its lease has ended. A lease that cannot be parsed has ended."""
     try:
         return float(_annotations(deployment).get(UNTIL, "")) <= now
     except ValueError:
@@ -27,10 +27,18 @@ def over(deployment: Object, now: float) -> bool:
 
 
 def taken(deployment: Object, replicas: int, lease: float, now: float) -> dict[str, Any]:
-    """A patch that scales it under a lease. One that has a lease already keeps the number of before."""
+    """Return a patch that scales it under a lease. If it has a lease, the original number of replicas is
+    kept.
+
+    Args:
+        replicas: The number of replicas.
+        lease: Seconds.
+        now: Unix seconds.
+    """
     known = before(deployment)
     first = int(deployment["spec"].get("replicas", 1)) if known is None else known
-    # With the version that was read: two that take a lease at once must not take each other's number.
+    # With the version that was read, so that of two simultaneous leases one does not record the other's
+    # number.
     version = deployment["metadata"]["resourceVersion"]
     annotations = {BEFORE: str(first), UNTIL: _until(lease, now)}
     return {
@@ -40,12 +48,12 @@ def taken(deployment: Object, replicas: int, lease: float, now: float) -> dict[s
 
 
 def renewed(lease: float, now: float) -> dict[str, Any]:
-    """A patch that renews its lease."""
+    """Return a patch that renews its lease."""
     return {"metadata": {"annotations": {UNTIL: _until(lease, now)}}}
 
 
 def forgotten(replicas: int) -> dict[str, Any]:
-    """A patch that scales it for good."""
+    """Return a patch that scales it permanently."""
     return {"metadata": {"annotations": {BEFORE: None, UNTIL: None}}, "spec": {"replicas": replicas}}
 
 

@@ -1,4 +1,4 @@
-"""What pods and Deployments say of themselves. Pure: API objects in, facts out."""
+"""Reads facts from pods and Deployments. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,28 +8,28 @@ from meshmart.cluster import Replica
 from meshmart.kubernetes.api import Object
 
 PART_OF = "app.kubernetes.io/part-of=meshmart"
-#: What runs the shop: no database, no telemetry, no toolbox.
+#: Selects the objects that run the shop: no database, no telemetry, no toolbox.
 SERVICES = f"{PART_OF},app.kubernetes.io/component in (service,web,load)"
 NAME = "app.kubernetes.io/name"
 
 
 def selector(service: str) -> str:
-    """Of a service's pods."""
+    """Return the label selector of a service's pods."""
     return f"{SERVICES},{NAME}={service}"
 
 
 def name(thing: Object) -> str:
-    """Of any object."""
+    """Return the name of an object."""
     return str(thing["metadata"]["name"])
 
 
 def service_of(thing: Object) -> str:
-    """The service that an object belongs to; empty where it says of none."""
+    """Return the service to which an object belongs; empty if it has no such label."""
     return str(thing["metadata"].get("labels", {}).get(NAME, ""))
 
 
 def leaving(pod: Object) -> bool:
-    """Whether it is being deleted, or has ended for good."""
+    """Return whether a pod is being deleted, or has ended for good."""
     return bool(pod["metadata"].get("deletionTimestamp")) or phase(pod) in ("Succeeded", "Failed")
 
 
@@ -38,18 +38,18 @@ def phase(pod: Object) -> str:
 
 
 def ready(pod: Object) -> bool:
-    """Whether it gets calls: an endpoint of its Service."""
+    """Return whether a pod is an endpoint of its Service, and so gets calls."""
     return not leaving(pod) and condition(pod, "Ready").get("status") == "True"
 
 
 def condition(thing: Object, kind: str) -> Object:
-    """A condition of an object's status; empty where it has none of that kind."""
+    """Return a condition of an object's status; empty if it has none of that kind."""
     conditions = thing.get("status", {}).get("conditions") or ()
     return next((c for c in conditions if c["type"] == kind), {})
 
 
 def port(pod: Object, *names: str) -> int:
-    """The number of the first of these ports that its containers have; 0: of none."""
+    """Return the number of the first of these ports that a pod's containers have, or 0 if they have none."""
     ports = {
         p.get("name"): int(p["containerPort"])
         for container in pod["spec"]["containers"]
@@ -64,12 +64,12 @@ def restarts(pod: Object) -> int:
 
 
 def bracketed(host: str) -> str:
-    """As it stands before a port."""
+    """Return a host in the form that precedes a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def replica(pod: Object, number: int, server_name: str) -> Replica:
-    """A pod as a replica of its service."""
+    """Return a pod as a replica of its service."""
     host = bracketed(str(pod.get("status", {}).get("podIP", "")))
     return Replica(
         id=number,
@@ -85,14 +85,16 @@ def replica(pod: Object, number: int, server_name: str) -> Replica:
 
 
 class Numbers:
-    """Numbers the pods of each service, the oldest first; a pod keeps its number as long as this lives, and
-    no other gets it."""
+    """Numbers the pods of each service, the oldest first.
+
+    A pod keeps its number for the lifetime of this object, and no other pod gets it.
+    """
 
     def __init__(self) -> None:
         self._given: dict[str, dict[str, int]] = {}
 
     def numbered(self, service: str, pods: Sequence[Object]) -> list[tuple[int, Object]]:
-        """The pods with their numbers, in their order."""
+        """Return the pods with their numbers, in the order of the numbers."""
         given = self._given.setdefault(service, {})
         for pod in sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], name(p))):
             given.setdefault(name(pod), len(given) + 1)
@@ -100,10 +102,10 @@ class Numbers:
 
 
 def rolled_out(deployment: Object) -> bool:
-    """Whether every replica is of the latest template, and available.
+    """Return whether every replica is of the latest template, and available.
 
     Raises:
-        ClusterError: Kubernetes has given up on it.
+        ClusterError: Kubernetes has given up on the rollout.
     """
     status = deployment.get("status", {})
     if int(status.get("observedGeneration", 0)) < int(deployment["metadata"]["generation"]):
@@ -117,7 +119,7 @@ def rolled_out(deployment: Object) -> bool:
 
 
 def autoscaler(autoscalers: Sequence[Object], service: str) -> str:
-    """The HorizontalPodAutoscaler that decides over a service's replicas; empty: none does."""
+    """Return the HorizontalPodAutoscaler that controls a service's replicas; empty if there is none."""
     for each in autoscalers:
         target: Any = each["spec"]["scaleTargetRef"]
         if target["kind"] == "Deployment" and target["name"] == service:

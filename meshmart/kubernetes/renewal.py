@@ -15,26 +15,28 @@ from meshmart import scrape
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, ApiError, Object
 
-#: Seconds: for cert-manager to issue; for the kubelets to project and the processes to load (about a minute
-#: where nothing prompts them).
+#: Timeouts in seconds: for cert-manager to issue; for the kubelets to project the Secrets and the processes
+#: to load them (about a minute if nothing prompts them).
 _ISSUE_TIMEOUT, _PROJECT_TIMEOUT = 90.0, 150.0
 _POLL = 0.5
 _PROMPT = "meshmart.io/certificates-renewed-at"
 
 
 def leaves(certificates: Sequence[Object]) -> list[Object]:
-    """Those of workloads: all but the authorities'."""
+    """Return the workloads' Certificates: all but the authorities'."""
     return [c for c in certificates if not c["spec"].get("isCA")]
 
 
 def revision(certificate: Object) -> int:
-    """Counts issuances."""
+    """Return the number of times that a Certificate was issued."""
     return int(certificate.get("status", {}).get("revision", 0))
 
 
 def issuing(certificate: Object, now: datetime.datetime) -> dict[str, Any]:
-    """A patch of its status that has it renewed. With the version that was read: whoever changed it since is
-    not overwritten."""
+    """Return a patch of a Certificate's status that makes cert-manager renew it.
+
+    It carries the version that was read, so that a change by somebody else is not overwritten.
+    """
     asked = {
         "type": "Issuing",
         "status": "True",
@@ -49,10 +51,10 @@ def issuing(certificate: Object, now: datetime.datetime) -> dict[str, Any]:
 
 
 def renewed(certificate: Object, before: int) -> bool:
-    """Whether it was issued again since its revision was `before`.
+    """Return whether a Certificate was issued again since its revision was `before`.
 
     Raises:
-        ClusterError: cert-manager says that it failed.
+        ClusterError: cert-manager reports a failure.
     """
     state = objects.condition(certificate, "Issuing")
     if state.get("status") == "False" and state.get("reason") == "Failed":
@@ -64,16 +66,21 @@ class Renewal:
     """Renews every workload's certificate.
 
     Args:
-        api: Of the release's namespace.
-        certificates: Where this process's own lie, a directory a workload.
-        report: Takes lines of progress.
+        api: The API of the release's namespace.
+        certificates: The directory of this process's own certificates, with a subdirectory for each workload.
+        report: Called with each line of progress.
     """
 
     def __init__(self, api: Api, certificates: Path, report: Report) -> None:
         self._api, self._certificates, self._report = api, certificates, report
 
     async def run(self) -> Mapping[str, str]:
-        """Returns when each process has loaded its new one: the serials, in hex, by workload."""
+        """Renew all certificates. Returns the serials, in hex, by workload, when each process has loaded its
+        new one.
+
+        Raises:
+            ClusterError: there are no Certificates, or it takes too long.
+        """
         before = leaves(await self._listed())
         serials = await self._serials()
         await asyncio.gather(*(self._renew(objects.name(c)) for c in before))
@@ -114,7 +121,7 @@ class Renewal:
         return all(objects.name(c) in now and renewed(now[objects.name(c)], revision(c)) for c in before)
 
     async def _prompt(self) -> None:
-        """Touches each pod, so that its kubelet looks at the pod's Secrets now and not within a minute."""
+        """Touch each pod, so that its kubelet updates the pod's Secrets now instead of within a minute."""
         now = datetime.datetime.now(datetime.UTC).isoformat()
         for pod in await self._api.list("pods", objects.PART_OF):
             if not objects.leaving(pod):
@@ -126,7 +133,9 @@ class Renewal:
         return all(now.get(key) != serial for key, serial in before.items())
 
     async def _serials(self) -> dict[str, str]:
-        """What each process presents, by `workload/pod`, and by `workload/` what lies in this pod's files."""
+        """Return the serial that each process reports, by `workload/pod`, and those of this pod's files, by
+        `workload/`.
+        """
         pods = [p for p in await self._api.list("pods", objects.SERVICES) if objects.ready(p)]
         urls = {f"{objects.service_of(p)}/{objects.name(p)}": objects.replica(p, 0, "").metrics for p in pods}
         states = await asyncio.gather(*(asyncio.to_thread(_state, url) for url in urls.values()))
@@ -143,7 +152,7 @@ class Renewal:
 
 
 def _state(metrics: str) -> str:
-    """The serial that a process tells; empty where it does not answer just now."""
+    """Return the serial that a process reports; empty if it does not answer now."""
     try:
         samples = scrape.samples(metrics)  # its state.json is for callers on its own host
     except ClusterError:

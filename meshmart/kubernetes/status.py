@@ -1,4 +1,4 @@
-"""The shape of `meshmart status --json`, told by a Kubernetes. Pure."""
+"""Builds the data of `meshmart status --json` from Kubernetes objects. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Object
 
-#: Which Service answers under which key. The port of its pages is named `http`, as the chart has it.
+#: The Service for each key. The port of its pages is named `http`, as in the chart.
 _ADDRESSES = {"storefront": "storefront", "prometheus": "prometheus", "traces": "jaeger"}
 _PAGES = "http"
 
@@ -17,13 +17,13 @@ def status(
     services: Sequence[Object],
     domain: str,
 ) -> dict[str, Any]:
-    """What the command prints of a release.
+    """Return the status of a release.
 
     Args:
-        deployments: Of the shop.
-        pods: Numbered, by service.
+        deployments: The Deployments of the shop.
+        pods: The numbered pods, by service.
         services: The namespace's Services.
-        domain: What the names of Services end with: `meshmart.svc.cluster.local`.
+        domain: The suffix of the Services' DNS names, such as `meshmart.svc.cluster.local`.
     """
     return {
         "dns": None,
@@ -57,7 +57,7 @@ def _replica(number: int, pod: Object) -> dict[str, Any]:
 
 
 def _address(services: Sequence[Object], service: str, domain: str) -> str | None:
-    """Where the pages of a Service are inside the cluster; None where there are none."""
+    """Return the URL of a Service's pages inside the cluster, or None if it has none."""
     for each in services:
         if objects.name(each) == service:
             for port in each["spec"]["ports"]:

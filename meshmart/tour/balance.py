@@ -1,4 +1,4 @@
-"""Three replicas share the load."""
+"""The scene `balance`: three replicas share the load."""
 
 import contextlib
 
@@ -17,7 +17,7 @@ WARM_UP, CALLS = 200, 900
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas("product", 3)
     async with stage.reading() as load:
-        # DNS, connections and slow start are another scene's subject.
+        # DNS, connections and slow start are the subject of another scene.
         await _all_answer(stage, load, replicas)
         await stage.settle(load, WARM_UP)
         warm = load.report.samples[-1].intended
@@ -36,7 +36,7 @@ async def play(stage: Stage) -> list[Check]:
 
 
 async def _all_answer(stage: Stage, load: Load, replicas: list[Replica]) -> None:
-    """Waits until each replica has had a call. One that has none after two TTLs is counted so."""
+    """Wait until each replica has had a call. One that has had none after two TTLs is counted with none."""
 
     async def look() -> bool | None:
         answered = {s.endpoint for s in load.report.samples}

@@ -1,4 +1,4 @@
-"""What a scene measured, held against its bound. Pure."""
+"""A scene's figures, and whether they keep their bounds. Pure."""
 
 import operator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _COMPARE = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One figure of a scene and the bound that it must keep."""
+    """One figure of a scene, and its bound."""
 
     what: str
     measured: float
@@ -17,11 +17,11 @@ class Check:
     unit: str = ""
     relation: Literal["<=", ">=", "=="] = "<="
     details: tuple[str, ...] = ()
-    """Lines that say more, should it fail: codes, replicas and times of what failed."""
+    """Lines to show if it fails: codes, replicas and times of what failed."""
 
     @property
     def passed(self) -> bool:
-        """A figure that is not a number keeps no bound."""
+        """Return whether the figure keeps its bound. NaN keeps none."""
         return bool(_COMPARE[self.relation](self.measured, self.bound))
 
     @property
@@ -53,14 +53,14 @@ def _figure(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A scene's end: its checks, or the reason why it could not be played."""
+    """The result of a scene: its checks, or the reason why it could not be played."""
 
     scene: str
     checks: tuple[Check, ...] = ()
     problem: str = ""
     seconds: float = 0.0
     starved: str = ""
-    """Why the figures say little, as the machine had no CPU for this process; empty: it had."""
+    """Why the figures say little: processes did not get enough CPU. Empty if they did."""
 
     @property
     def passed(self) -> bool:
@@ -68,15 +68,15 @@ class Outcome:
 
     @property
     def measured(self) -> bool:
-        """False where a bound was missed by a process that was starved: run it again on a quieter machine.
+        """Return False if a bound was missed while a process was starved: run it again on a quieter machine.
 
-        A bound that was kept all the same is kept.
+        A bound that was kept nevertheless counts as kept.
         """
         return self.passed or not self.starved
 
     @property
     def verdict(self) -> str:
-        """Of what has not passed: `FAILED`, or `not measured`."""
+        """Return the verdict on a scene that has not passed: `FAILED`, or `not measured`."""
         return "FAILED" if self.measured else "not measured"
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`meshmart tour`: the demo told as experiments, each measured against its bound."""
+"""`meshmart tour`: the demo as experiments, each measured against its bound."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from meshmart.tour.starvation import watched
 if TYPE_CHECKING:
     from meshmart.tour.stage import Scene, Stage
 
-#: Seconds; a scene that hangs fails. The longest replaces five replicas one by one, and each must have been
+#: The timeout of a scene, in seconds. The longest replaces five replicas one by one, and each must have been
 #: ready for minReadySeconds: 40 where the cluster's DNS caches (docs/operations.md).
 _SCENE_TIMEOUT = 900.0
 
@@ -39,7 +39,7 @@ def tour(
     ] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
-    """Plays scenes under load on the running cluster; fails where a figure misses its bound."""
+    """Plays scenes under load on the running cluster. Fails if a figure misses its bound."""
     from meshmart.tour.scenes import SCENES
 
     chosen = scenes or list(SCENES)
@@ -57,7 +57,7 @@ def tour(
 
 @dataclass(frozen=True)
 class Voice:
-    """Says what a scene does: on standard output, or with `--json` on standard error."""
+    """Prints what a scene does: on standard output or, with `--json`, on standard error."""
 
     silent: bool
 
@@ -89,13 +89,13 @@ async def _play(scenes: "list[Scene]", state_dir: Path, plain: bool, voice: Voic
                 outcomes.append(await _outcome(scene, stage))
                 voice.outcome(outcomes[-1])
         finally:
-            # Should this be cut short: nobody renews the leases any more, which restores them too.
+            # If this is interrupted, nobody renews the leases any more, which restores them, too.
             await stage.restore()
     return outcomes
 
 
 async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
-    """Plays one scene; what keeps it from being played is its problem, not the end of the tour."""
+    """Play one scene. An error that prevents it is the outcome's problem, and does not end the tour."""
     started = time.monotonic()
     checks: tuple[Check, ...] = ()
     problem = ""
@@ -111,7 +111,7 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
 
 
 async def _processes(stage: "Stage") -> dict[str, int]:
-    """The process ids of the replicas that run on this machine, by name."""
+    """Return the process ids of the replicas that run on this machine, by name."""
     services = (await stage.cluster.status())["services"]
     return {
         f"{service}/{replica['id']}": replica["pid"]
@@ -122,7 +122,7 @@ async def _processes(stage: "Stage") -> dict[str, int]:
 
 
 def _problem(error: Exception) -> str:
-    """What kept a scene from being played; nothing for a bug."""
+    """Return what prevented a scene from being played; empty for a bug."""
     from grpc.aio import AioRpcError
 
     from meshmart.tour.stage import SceneError

@@ -1,20 +1,20 @@
-"""What is said of calls that failed: which code, at which replica, how many, and when. Pure."""
+"""Describes failed calls: which code, at which replica, how many, and when. Pure."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from services.loadgen.report import Report, Sample
 
-#: Lines at most; the rest is counted.
+#: The most lines; the rest is counted.
 MOST = 12
 
 
 def failures(report: Report, names: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for each code, method and replica of the calls that failed, the most frequent first.
+    """Return a line for each code, method and replica of the calls that failed, the most frequent first.
 
     Args:
-        report: Of a load.
-        names: Of replicas, by address: `127.0.1.1:50051` -> `product/1`.
+        report: The report of a load.
+        names: The names of replicas, by address: `127.0.1.1:50051` -> `product/1`.
     """
     groups = defaultdict[tuple[str, str, str], list[Sample]](list)
     for sample in report.samples:

@@ -1,4 +1,4 @@
-"""Streams that are followed across a restart, and what was seen of them."""
+"""Follows streams across a restart, and records what they delivered."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,13 +16,13 @@ class Watcher:
     Args:
         group: Owns the task.
         open_after: Opens the stream after a cursor.
-        after: The first one.
-        by_cursor: Whether it is resumed where it was cut.
-        enough: Looks at each message.
+        after: The first cursor.
+        by_cursor: Whether a broken stream is resumed with its cursor.
+        enough: Called with each message; returns whether to stop.
 
     Attributes:
-        after: As given.
-        seen: The cursors, in the order in which they came.
+        after: The first cursor.
+        seen: The cursors, in the order of arrival.
         problem: The code of a stream that failed.
     """
 
@@ -45,12 +45,12 @@ class Watcher:
         return self._following.resumed
 
     def lost(self, truth: set[int]) -> int:
-        """How many of these were not seen."""
+        """Return how many of these cursors were not seen."""
         return len({cursor for cursor in truth if cursor > self.after} - set(self.seen))
 
     @property
     def doubled(self) -> int:
-        """How many came twice, or after a later one."""
+        """Return how many cursors arrived twice, or after a later one."""
         return sum(b <= a for a, b in zip(self.seen, self.seen[1:], strict=False))
 
     async def _watch(self) -> None:
@@ -65,7 +65,7 @@ class Watcher:
 
 
 async def ended(watchers: list[Watcher], timeout: float) -> None:
-    """Waits until all have seen enough; those that have not after `timeout` seconds are cancelled."""
+    """Wait until all have seen enough. Those that have not after `timeout` seconds are cancelled."""
     if not watchers:
         return
     _, late = await asyncio.wait([w.task for w in watchers], timeout=timeout)

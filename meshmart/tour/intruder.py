@@ -1,4 +1,4 @@
-"""Who may not call, and who may not be called, is refused, and each refusal is counted."""
+"""The scene `intruder`: callers and servers without permission are refused, and each refusal is counted."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -38,7 +38,10 @@ Attempt = Callable[[], Awaitable[bool]]
 
 
 def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Attempt]]:
-    """What is tried, the metric that must count it, and the attempt: did it end as it should?"""
+    """Return for each attempt a description, the metric that must count it, and the attempt itself.
+
+    An attempt returns whether it ended as it should.
+    """
     ca = _read(certificates, OPERATOR, "ca.crt")
     foreign = CertificateAuthority().issue("storefront")
     outsider = grpc.ssl_channel_credentials(
@@ -88,7 +91,7 @@ async def _refused(stage: Stage, replica: Replica, what: str, metric: str, attem
 
 
 async def _count(stage: Stage, replica: Replica, metric: str) -> float:
-    """The sum of a counter's series on one replica."""
+    """Return the sum of a counter's series on one replica."""
     samples = await stage.cluster.metrics("product", replica.id)
     return sum(s.value for s in samples if s.name == metric)
 

@@ -1,4 +1,4 @@
-"""kill -9 of a replica under load."""
+"""The scene `kill`: kill -9 of a replica under load."""
 
 import time
 
@@ -25,14 +25,14 @@ async def play(stage: Stage) -> list[Check]:
             stage.say("nobody was being served there: once more")
     return [
         no_failed_calls(stage, load, "reads"),
-        # Without one the kill hit nobody, and the figure above would show nothing.
+        # Without one the kill disturbed no call, and the figure above would prove nothing.
         Check("calls retried on another replica", retried, 1, relation=">="),
         Check("until no call is disturbed any more", longest, 1.0, " s"),
     ]
 
 
 async def _kill(stage: Stage, victim: Replica, load: Load) -> float:
-    """Kills a replica; returns for how many seconds calls that started later were disturbed."""
+    """Kill a replica. Return for how many seconds calls that started later were disturbed."""
     stage.say(f"kill -9 of product/{victim.id} at {victim.address}")
     asked = time.monotonic()
     await stage.cluster.kill("product", victim.id)
@@ -41,10 +41,10 @@ async def _kill(stage: Stage, victim: Replica, load: Load) -> float:
 
 
 def disturbance(report: Report, asked: float) -> float:
-    """Seconds from the first to the last start of a call since `asked` that failed or took another attempt.
+    """Return the seconds from the first to the last start of a call after `asked` that failed or was retried.
 
-    Not counted from `asked`: until the process dies, a cluster may take seconds to find and to reach it. The
-    first call that is disturbed was in flight when it died, so it tells when that was.
+    They are not counted from `asked`: a cluster may take seconds to find and kill the process. The first
+    disturbed call was in flight when the process died, so it tells when that was.
     """
     starts = [s.intended for s in report.samples if s.intended > asked and (s.code != "OK" or s.attempts > 1)]
     return max(starts) - min(starts) if starts else 0.0

@@ -1,6 +1,6 @@
-"""Orders under random kills.
+"""The scene `no-lost-orders`: orders under random kills.
 
-Switched off: with `--plain` the buyer asks again without the key of the first attempt, and orders twice.
+With `--plain`, for comparison, the buyer asks again without the key of the first attempt, and orders twice.
 """
 
 import time
@@ -19,9 +19,9 @@ NAME = "no-lost-orders"
 SHOWS = "a replica of each service is killed, one every 2 s; each accepted order is there once, paid once"
 
 ORDERS = 150
-#: How often the order service is visited once more, until an order was cut after it had been placed.
+#: The most extra rounds of kills at the order service, until an order's answer was lost after it was placed.
 TRIES = 5
-#: Seconds after which a plain client gives an order up: gRPC's own looks its servers up again after 30 s.
+#: Seconds after which a plain client gives up an order: gRPC's own client resolves again only after 30 s.
 PLAIN_PATIENCE = 10.0
 
 
@@ -33,7 +33,7 @@ async def play(stage: Stage) -> list[Check]:
         if _in_vain(storms, books):
             break
         stage.say("no order was cut after it had been placed: once more, at the order service")
-        # Both replicas, as a plain client is at one of them only.
+        # Both replicas, because a plain client uses only one of them.
         killers.append(_killer(stage, ["order", "order"]))
         storms += await _storms(stage, shop, killers[-1], ORDERS // 3)
         verdict, books = await _audited(stage)
@@ -63,7 +63,7 @@ def _checks(storms: list[Storm], verdict: Verdict, books: Books) -> list[Check]:
     wrong = len(verdict.problems) + sum(not s.even for s in verdict.sums)
     astray = [line for storm in storms for line in storm.astray(books)]
     return [
-        # Without one no key was ever needed, and the next figures would show nothing.
+        # Without one no key was ever needed, and the next figures would prove nothing.
         Check("orders asked for again though placed", _in_vain(storms, books), 1, relation=">="),
         Check(f"accepted orders of {wanted}", accepted, wanted, relation="==", details=_refused(storms)),
         Check("orders lost or doubled", len(astray), 0, relation="==", details=tuple(astray[:MOST])),
@@ -85,7 +85,7 @@ def _checks(storms: list[Storm], verdict: Verdict, books: Books) -> list[Check]:
 
 
 def _refused(storms: Sequence[Storm]) -> tuple[str, ...]:
-    """A line for each order that was not accepted: what its buyer was told last, and when."""
+    """Return a line for each order that was not accepted: the last answer to its buyer, and when."""
     return tuple(
         f"{asked.key}: {asked.answer} after {asked.attempts} attempts in {asked.seconds:.1f} s, the last at "
         f"{time.strftime('%H:%M:%S', time.localtime(asked.last_asked))}"

@@ -1,4 +1,4 @@
-"""Clients that are not the mesh's: what a replica shows in a handshake, and intruders."""
+"""Clients that are not the mesh's: they look at a replica's certificate, or act as intruders."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def _client_context(certificates: Path) -> ssl.SSLContext:
 
 
 async def server_serial(replica: Replica, certificates: Path) -> int:
-    """The serial number of the certificate that a replica presents to a new connection."""
+    """Return the serial number of the certificate that a replica presents to a new connection."""
     async with _tls(replica, _client_context(certificates)) as (_, writer):
         encoded = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return x509.load_der_x509_certificate(encoded).serial_number
@@ -51,10 +51,10 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 
 
 
 async def call_with_old_tls(replica: Replica, path: str, certificates: Path) -> bool:
-    """Makes a call over TLS 1.2 with a good certificate (grpc itself cannot be told to use an old one).
+    """Make a call over TLS 1.2 with a valid certificate (grpc itself cannot be told to use an old version).
 
     Returns:
-        Whether the call got a message back: False where the handshake or the call was refused.
+        Whether the call got a message back; False if the handshake or the call was refused.
     """
     context = _client_context(certificates)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -84,7 +84,7 @@ def _request(path: str, authority: str) -> bytes:
 
 
 def _literal(name: str, value: str) -> bytes:
-    """A header as HPACK's literal without indexing, no Huffman code (RFC 7541, 6.2.2)."""
+    """Return a header as HPACK's literal without indexing, no Huffman code (RFC 7541, 6.2.2)."""
     return bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
@@ -93,7 +93,7 @@ def _frame(kind: int, flags: int, payload: bytes) -> bytes:
 
 
 async def _answered(reader: asyncio.StreamReader) -> bool:
-    """Reads frames to the end of stream 1; whether there was a DATA frame, hence a response message."""
+    """Read frames to the end of stream 1. Return whether there was a DATA frame, hence a response message."""
     while True:
         head = await reader.readexactly(9)
         length, kind, flags, stream = (
@@ -110,7 +110,7 @@ async def _answered(reader: asyncio.StreamReader) -> bool:
 
 
 async def call_with(credentials: grpc.ChannelCredentials, replica: Replica, path: str) -> grpc.StatusCode:
-    """One empty call with these credentials straight to a replica; its status code."""
+    """Make one empty call with these credentials directly to a replica. Return its status code."""
     async with _channel(credentials, replica) as channel:
         try:
             await channel.unary_unary(path, bytes, bytes)(b"", timeout=_TIMEOUT)
@@ -120,7 +120,7 @@ async def call_with(credentials: grpc.ChannelCredentials, replica: Replica, path
 
 
 def anonymous_channel(replica: Replica, certificates: Path) -> grpc.aio.Channel:
-    """A channel that trusts the mesh's CA and presents no certificate of its own."""
+    """Return a channel that trusts the mesh's CA and presents no certificate."""
     roots = (certificates / OPERATOR / "ca.crt").read_bytes()
     return _channel(grpc.ssl_channel_credentials(roots), replica)
 

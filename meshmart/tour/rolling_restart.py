@@ -1,4 +1,4 @@
-"""Every replica is replaced under load."""
+"""The scene `rolling-restart`: every replica is replaced under load."""
 
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, even_methods, no_failed_calls
@@ -6,8 +6,8 @@ from meshmart.tour.stage import Stage, even_methods, no_failed_calls
 NAME = "rolling-restart"
 SHOWS = "every replica of product and order is replaced while buyers browse and buy; the new ones share both"
 
-#: Calls of checkouts after the restart, half of them orders: until the new replicas are known and warm, and
-#: enough to see whether they share them.
+#: Calls of checkouts after the restart, half of them orders: first until the new replicas are known and warm,
+#: then enough to see whether they share the calls.
 WARM_UP, AFTER = 40, 80
 
 

@@ -1,4 +1,4 @@
-"""Every certificate is renewed under load."""
+"""The scene `rotate-certs`: every certificate is renewed under load."""
 
 from meshmart.tour.check import Check
 from meshmart.tour.peer import server_serial
@@ -28,7 +28,7 @@ async def play(stage: Stage) -> list[Check]:
 
 
 async def _serials(stage: Stage) -> dict[str, int]:
-    """The serial that each replica presents in a handshake, by `service/id`."""
+    """Return the serial that each replica presents in a handshake, by `service/id`."""
     serials = {}
     for service in SERVICES:
         for replica in await stage.cluster.endpoints(service):
@@ -37,7 +37,9 @@ async def _serials(stage: Stage) -> dict[str, int]:
 
 
 async def _renewed(stage: Stage, before: dict[str, int], client: int) -> int:
-    """How many replicas present another serial than before, once all and the client do or time is over."""
+    """Return how many replicas present another serial than before, once all and the client do, or after the
+    timeout.
+    """
     count = 0
 
     async def look() -> bool | None:

@@ -1,4 +1,4 @@
-"""A new replica gets its share."""
+"""The scene `scale-up`: a new replica gets its share."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ from services.loadgen.report import Report, Sample
 NAME = "scale-up"
 SHOWS = "a third replica of product joins under load; soon after it is ready it has its share of every method"
 
-#: The new replica's share counts as its own from here on: nine tenths of a third.
+#: The share from which the new replica counts as having its share: nine tenths of a third.
 FAIR = 0.9 / 3
-#: Calls that are looked at: twenty of each method.
+#: The number of last calls that are evaluated: twenty of each method.
 WINDOW = 60
 
 
@@ -41,10 +41,12 @@ async def play(stage: Stage) -> list[Check]:
 
 
 async def _shared(stage: Stage, report: Report, new: set[str]) -> float:
-    """When the first window of calls began in which the new replica had its share of every method.
+    """Return when the first window of calls began in which the new replica had its share of every method.
 
     Args:
-        new: Its address, and the name by which it calls itself: a plain client knows no address.
+        stage: The stage.
+        report: The report of the load.
+        new: The replica's address, and its own name: a plain client knows no address.
     """
 
     async def look() -> float | None:
@@ -55,7 +57,7 @@ async def _shared(stage: Stage, report: Report, new: set[str]) -> float:
 
 
 def share_of(replica: set[str], calls: Sequence[Sample]) -> float:
-    """The share that a replica, known by these names, has of that method of which it has least."""
+    """Return a replica's share of that method of which it has least. `replica` holds its names."""
     of_all = Counter(s.method for s in calls)
     answered = Counter(s.method for s in calls if s.endpoint in replica)
     return min(answered[method] / n for method, n in of_all.items())

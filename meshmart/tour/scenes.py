@@ -1,4 +1,4 @@
-"""The scenes, in the order in which they are told."""
+"""The scenes, in the order in which they are played."""
 
 from types import ModuleType
 from typing import cast
@@ -28,5 +28,5 @@ _IN_ORDER: tuple[ModuleType, ...] = (
     no_lost_orders,
 )
 
-#: By name. A module is a scene: it has NAME, SHOWS and play().
+#: The scenes by name. A scene is a module with NAME, SHOWS and play().
 SCENES: dict[str, Scene] = {module.NAME: cast(Scene, module) for module in _IN_ORDER}

@@ -1,6 +1,6 @@
-"""A service that hangs, and that no checkout waits for.
+"""The scene `slow-dependency`: a service hangs, and no checkout waits for it.
 
-Switched off: MESHMART_TOUR_HANG=payment hangs a service that is in the way of the checkout.
+With MESHMART_TOUR_HANG=payment, for comparison, a service hangs that a checkout needs.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ SHOWS = "the notification service hangs; orders go through, and their notificati
 
 _HANG = "MESHMART_TOUR_HANG"
 RPS = 5.0
-#: Checkouts while it hangs.
+#: The number of checkouts while it hangs.
 ORDERS = 40
 
 
@@ -47,7 +47,10 @@ async def play(stage: Stage) -> list[Check]:
 
 
 def _checkout(stage: Stage) -> Journey:
-    """Orders once. An answer other than CONFIRMED is an error: with PENDING nobody knows yet."""
+    """Return a journey that orders once.
+
+    Any answer but CONFIRMED is an error: PENDING leaves the outcome open.
+    """
     shop = Shop(stage.channels, buyers=("bob",))
     buyer = PersistentBuyer(shop, shop.buyers[0], patience=0.0)
 
@@ -60,7 +63,7 @@ def _checkout(stage: Stage) -> Journey:
 
 @contextlib.asynccontextmanager
 async def _hanging(stage: Stage, service: str) -> AsyncIterator[None]:
-    """Every replica of the service hangs until the end of the block."""
+    """Make every replica of the service hang until the end of the block."""
     replicas = await stage.replicas(service)
     try:
         for replica in replicas:

@@ -1,4 +1,4 @@
-"""What a scene plays on: the cluster, a client's way into it, load, and a voice."""
+"""What a scene uses: the cluster, a client's access to it, load, and a way to report."""
 
 import asyncio
 import math
@@ -22,54 +22,56 @@ T = TypeVar("T")
 
 
 class SceneError(Exception):
-    """The scene could not be played; the message says why."""
+    """The scene could not be played. The message says why."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Given to every scene."""
+    """The environment of every scene."""
 
     cluster: Cluster
-    #: Makes the client's channels: the mesh's own, or with `--plain` what grpc gives by itself.
+    #: Returns the client's channels: the mesh's own or, with `--plain`, grpc's own.
     channels: ChannelSource
     #: The serial number of the certificate that the client presents now.
     client_serial: Callable[[], int]
     say: Callable[[str], None]
-    #: Reads and checks the shop's books, for as many seconds as they may take to settle.
+    #: Reads and checks the shop's books. The argument is the seconds that they may take to settle.
     audit: Callable[[float], Awaitable[tuple[Verdict, Books]]]
     #: False with `--plain`: a client that knows neither idempotency keys nor cursors.
     careful: bool = True
-    #: The tour's own membership of the mesh; None: a test plays without one.
+    #: The tour's own membership of the mesh; None in a test that plays without one.
     member: Member | None = None
-    #: Of every replica that was seen, by its address.
+    #: The name of every replica that was seen, by its address.
     names: dict[str, str] = field(default_factory=dict)
     #: The services that were scaled.
     scaled: set[str] = field(default_factory=set)
 
     def browsing(self, rps: float = 100) -> Load:
-        """Load of idempotent reads of the product service by one method."""
+        """Return a load of idempotent reads of the product service by one method."""
         return Load(view(self.channels), rps)
 
     def reading(self, rps: float = 100) -> Load:
-        """Load of idempotent reads of the product service by three methods in turn."""
+        """Return a load of idempotent reads of the product service by three methods in turn."""
         return Load(catalogue(self.channels), rps)
 
     def pressing(self, workers: int = 6) -> Load:
-        """Idempotent reads, `workers` of them in flight at every moment: whatever breaks, breaks some."""
+        """Return a load that keeps `workers` idempotent reads in flight, so that any disruption affects some
+        of them.
+        """
         return Pressure(view(self.channels), workers)
 
     async def buying(self, rps: float = 5) -> Load:
-        """Load of whole checkouts."""
+        """Return a load of whole checkouts."""
         return Load(await checkout(self.channels), rps)
 
     async def replicas(self, service: str) -> list[Replica]:
-        """The replicas now, ready or not; their names are remembered."""
+        """Return the present replicas, ready or not. Their names are remembered."""
         found = await self.cluster.endpoints(service)
         self.names.update({r.address: f"{service}/{r.id} ({r.name}, {r.address})" for r in found})
         return found
 
     async def with_replicas(self, service: str, count: int) -> list[Replica]:
-        """Makes sure that `count` replicas are there and ready."""
+        """Make sure that exactly `count` replicas run and are ready, and return them."""
         replicas = await self.replicas(service)
         if len(replicas) != count or not all(r.ready for r in replicas):
             self.say(f"scaling {service} to {count}")
@@ -77,19 +79,19 @@ class Stage:
         return await self.all_ready(service, count)
 
     async def scale(self, service: str, count: int) -> None:
-        """Runs another number of replicas until `restore`."""
+        """Run another number of replicas until `restore`."""
         self.scaled.add(service)
         await self.cluster.scale_for_now(service, count)
 
     async def restore(self) -> None:
-        """As many replicas of everything as there were before."""
+        """Restore the number of replicas of every service that was scaled."""
         while self.scaled:
             service = self.scaled.pop()
             self.say(f"as many replicas of {service} as before")
             await self.cluster.restore(service)
 
     async def all_ready(self, service: str, count: int, timeout: float = 60) -> list[Replica]:
-        """Waits until the service has `count` replicas, all ready."""
+        """Wait until the service has `count` replicas, all ready, and return them."""
 
         async def look() -> list[Replica] | None:
             replicas = await self.replicas(service)
@@ -100,7 +102,10 @@ class Stage:
     async def until(
         self, look: Callable[[], Awaitable[T | None]], what: str, timeout: float = 15, interval: float = 0.05
     ) -> T:
-        """Looks until there is something to see; raises SceneError after `timeout` seconds."""
+        """Call `look` until it returns a value, and return that.
+
+        Raises SceneError after `timeout` seconds.
+        """
         end = time.monotonic() + timeout
         while True:
             if (seen := await look()) is not None:
@@ -110,7 +115,7 @@ class Stage:
             await asyncio.sleep(interval)
 
     async def settle(self, load: Load, calls: int, timeout: float = 30) -> None:
-        """Waits until the load has seen `calls` more calls end."""
+        """Wait until `calls` more calls of the load have ended. Raises SceneError after `timeout` seconds."""
         goal = len(load.report.samples) + calls
 
         async def look() -> bool | None:
@@ -123,20 +128,20 @@ class Scene(Protocol):
     """One experiment of the tour: a module with these names."""
 
     NAME: str
-    #: What it will do, said before it does it.
+    #: What it will do, printed before it starts.
     SHOWS: str
 
     async def play(self, stage: Stage) -> list[Check]: ...
 
 
 def no_failed_calls(stage: Stage, load: Load, journey: str = "calls") -> Check:
-    """The check that nearly every scene ends with."""
+    """Return the check with which nearly every scene ends."""
     what = f"failed {journey} of {len(load.report.samples)}"
     return Check(what, load.report.errors, 0, relation="==", details=failures(load.report, stage.names))
 
 
 def even_methods(report: Report, target: str, replicas: int, bound: float) -> list[Check]:
-    """Checks that so many replicas share each method, not only all of them together."""
+    """Return checks that `replicas` replicas share each method, not only all methods together."""
     return [
         Check(
             f"largest share of {method} over smallest",

@@ -1,10 +1,10 @@
-"""Whether the processes of a scene had the CPU that measuring takes.
+"""Detects whether the processes of a scene got enough CPU for a measurement.
 
-A scene measures with the clock of its own event loop. Where the machine gives the process no CPU for a
-second, every call in flight takes a second longer, and calls with deadlines fail; where a replica gets none,
-it sheds load. Neither says anything about the mesh. Linux tells how long a thread was ready to run and did
-not (`schedstat`, second figure, in nanoseconds); elsewhere the event loop's lag stands in for it. Replicas
-are watched where they run on this machine: on the embedded cluster.
+A scene measures with the clock of its own event loop. If the machine gives the process no CPU for a second,
+every call in flight takes a second longer, and calls with deadlines fail; if a replica gets none, it sheds
+load. Neither says anything about the mesh. Linux reports how long a thread was ready to run but did not
+(`schedstat`, second figure, in nanoseconds); elsewhere the event loop's lag is used instead. Replicas are
+watched if they run on this machine, as on the embedded cluster.
 """
 
 import asyncio
@@ -15,43 +15,43 @@ from pathlib import Path
 
 from grpcmesh.clock import Clock, monotonic
 
-#: Seconds between two looks.
+#: The sampling interval, in seconds.
 PERIOD = 0.1
-#: A scene is not measured where a process waited so long at a time (seconds; half of the tightest bound in
-#: time), or for this share of the scene's time.
+#: A scene does not count as measured if a process waited this long at a time (seconds; half of the tightest
+#: time bound), or for this share of the scene's time.
 LONGEST, SHARE = 0.5, 0.25
-#: Of this thread, and of a process's main thread, which runs its event loop.
+#: The files of this thread, and of a process's main thread, which runs its event loop.
 _OWN, _OF_PROCESS = Path("/proc/thread-self/schedstat"), "/proc/{}/schedstat"
-#: Whether this kernel tells.
+#: Whether this kernel reports it.
 _KNOWN = _OWN.exists()
-#: How this process is called.
+#: The name of this process in messages.
 _OURSELVES = "this process"
 
 Waited = Callable[[], float]
-"""Seconds that a thread has waited for a CPU since it began. OSError: it is gone."""
+"""Returns the seconds that a thread has waited for a CPU since it began. Raises OSError if it has ended."""
 
 
 @dataclass(slots=True)
 class Starvation:
-    """How long a process waited for a CPU."""
+    """The time that a process waited for a CPU."""
 
     name: str = _OURSELVES
     elapsed: float = 0.0
-    """Seconds of watching."""
+    """The seconds for which it was watched."""
     waited: float = 0.0
-    """Seconds of waiting in all."""
+    """The seconds that it waited in all."""
     longest: float = 0.0
-    """Seconds of waiting between two looks, at most."""
+    """The most seconds that it waited between two samples."""
 
     def add(self, elapsed: float, waited: float) -> None:
-        """Takes in what happened since the last look, in seconds."""
+        """Record what happened since the last sample, in seconds."""
         self.elapsed += elapsed
         self.waited += waited
         self.longest = max(self.longest, waited)
 
     @property
     def starved(self) -> bool:
-        """Whether what was measured meanwhile says more about this machine than about the mesh."""
+        """Return whether what was measured meanwhile says more about this machine than about the mesh."""
         return self.longest >= LONGEST or self.waited > SHARE * self.elapsed > 0
 
     def __str__(self) -> str:
@@ -63,13 +63,13 @@ class Starvation:
 
 @dataclass(slots=True)
 class Watch:
-    """This process, and those that it depends on."""
+    """The CPU waits of this process and of those that it depends on."""
 
     processes: list[Starvation] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
-        """Who was starved, this process first, then the one that waited longest; empty: nobody was."""
+        """Return who was starved, this process first, then the one that waited longest; empty if none was."""
         starved = [p for p in self.processes if p.starved]
         starved.sort(key=lambda p: (p.name != _OURSELVES, -p.waited))
         more = f" (and {len(starved) - 1} more)" if len(starved) > 1 else ""
@@ -83,12 +83,12 @@ async def watched(
     clock: Clock = monotonic,
     waited: Waited | None = None,
 ) -> AsyncIterator[Watch]:
-    """Watches this process, and replicas, until the end of the block.
+    """Watch this process, and replicas, until the end of the block.
 
     Args:
-        replicas: Process ids of those on this machine, by name.
+        replicas: The process ids of replicas on this machine, by name.
         clock: Monotonic seconds.
-        waited: Of this process, instead of the kernel's word.
+        waited: Replaces the kernel's figure for this process.
     """
     looks = [(Starvation(), waited or _kernel(_OWN)), *_of_replicas(replicas or {})]
     task = asyncio.create_task(_watch(looks, clock), name="starvation")
@@ -121,7 +121,7 @@ def _of_replicas(replicas: Mapping[str, int]) -> list[tuple[Starvation, Waited |
 
 
 def _total(waited: Waited | None) -> float | None:
-    """None where the process is gone, or nobody knows."""
+    """Return the seconds waited, or None if the process has ended or the kernel does not report them."""
     try:
         return waited() if waited else None
     except OSError:
@@ -129,5 +129,5 @@ def _total(waited: Waited | None) -> float | None:
 
 
 def _kernel(schedstat: Path) -> Waited | None:
-    """The kernel's word; None where it gives none."""
+    """Return a function that reads the kernel's figure, or None if the kernel does not report it."""
     return (lambda: int(schedstat.read_text().split()[1]) / 1e9) if _KNOWN else None

@@ -1,6 +1,6 @@
-"""Streams across a rolling restart of those who serve them.
+"""The scene `streams`: streams across a rolling restart of the services that serve them.
 
-Switched off: with `--plain` a stream that was cut is opened anew without its cursor.
+With `--plain`, for comparison, a broken stream is opened again without its cursor.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from services.loadgen.shop import Shop
 NAME = "streams"
 SHOWS = "orders and a chat room are followed while order and chat are restarted; nothing is lost or doubled"
 
-#: Seconds between two changes of orders, and between two messages: shorter than any stream is cut for.
+#: Seconds between two changes of orders, and between two messages: shorter than any break of a stream.
 PACE, CHAT_PACE = 0.25, 0.05
-#: Seconds for which the last of them may be on their way.
+#: Seconds that the last of them may take to arrive.
 LAST = 30.0
 LISTENERS = 4
-#: Orders that nothing happens to before the restart is over, so that their streams outlast it.
+#: The number of orders that do not change before the restart is over, so that their streams outlast it.
 LASTING = 4
-#: What happens to an order after its confirmation.
+#: The statuses of an order after its confirmation.
 NEXT = {
     order_pb2.ORDER_STATUS_CONFIRMED: order_pb2.ORDER_STATUS_SHIPPED,
     order_pb2.ORDER_STATUS_SHIPPED: order_pb2.ORDER_STATUS_DELIVERED,
@@ -54,7 +54,7 @@ async def _orders(stage: Stage, shop: Shop) -> list[Check]:
             watchers[order_id] = await _watch(stage, shop, group, alice, order_id)
         restart = group.create_task(_restart(stage, "order"))
         while not restart.done():
-            # Each round one more order is followed, and the youngest move on in their lives.
+            # In each round one more order is followed, and the youngest change their status.
             order_id = await _ordered(stage, shop, alice)
             watchers[order_id] = await _watch(stage, shop, group, alice, order_id)
             await _move_on(shop, alice, list(watchers)[LASTING:][-len(NEXT) :])
@@ -76,7 +76,7 @@ async def _restart(stage: Stage, service: str) -> None:
 
 
 async def _ordered(stage: Stage, shop: Shop, alice: Session) -> int:
-    """The id of a new order."""
+    """Place an order, and return its id. Raises SceneError if it is not accepted."""
     buyer = PersistentBuyer(shop, alice, by_key=stage.careful)
     asked = await buyer.order(f"tour-{uuid.uuid4().hex}", [(shop.rng.randint(1, 10), 1)])
     if not asked.accepted:
@@ -87,7 +87,7 @@ async def _ordered(stage: Stage, shop: Shop, alice: Session) -> int:
 async def _watch(
     stage: Stage, shop: Shop, group: asyncio.TaskGroup, alice: Session, order_id: int
 ) -> Watcher:
-    """Follows an order from its beginning to its end."""
+    """Follow an order from its beginning to its end."""
     metadata = await _metadata(alice)
 
     def open_after(cursor: int) -> Any:
@@ -101,7 +101,7 @@ async def _watch(
 
 
 async def _move_on(shop: Shop, alice: Session, order_ids: Sequence[int]) -> None:
-    """Each order one step on in its life; one that is at its end stays there."""
+    """Change each order to its next status; a final one stays as it is."""
     metadata = await _metadata(alice)
     for order_id in order_ids:
         found = await shop.orders.GetOrder(order_pb2.GetOrderRequest(id=order_id), metadata=metadata)
@@ -126,7 +126,7 @@ def _checks(what: str, watchers: list[Watcher], lost: int) -> list[Check]:
             relation="==",
             details=tuple(w.problem for w in watchers if w.problem),
         ),
-        # Without one the restart cut nobody, and the figures above would show nothing.
+        # Without one the restart broke no stream, and the figures above would prove nothing.
         Check(f"times that {what} were resumed", sum(w.resumed for w in watchers), 1, relation=">="),
     ]
 
@@ -161,7 +161,7 @@ async def _chat(stage: Stage, shop: Shop) -> list[Check]:
 
 
 async def _say(shop: Shop, metadata: Any, room: str, text: str) -> None:
-    """Once, however often it has to be sent."""
+    """Post a message once, however often it has to be sent."""
     message = chat_pb2.ChatMessage(room_id=room, text=text, idempotency_key=uuid.uuid4().hex)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A server that is a good member of the mesh, but another workload than the one that is called."""
+"""A server that is a valid member of the mesh, but another workload than the one that is called."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ _TIMEOUT = 5.0
 
 
 class _Payloads(grpc.GenericRpcHandler):
-    """Takes calls of one method, and counts the messages that it is sent."""
+    """Accepts calls of one method, and counts the messages that it receives."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -39,8 +39,10 @@ async def checks(member: Member, certificates: Path, target: str, path: str) -> 
     """Call a method of a target whose only endpoint is such a server, on this machine.
 
     Args:
-        member: Whose client calls.
-        certificates: The outsider's are the server's.
+        member: The member that calls.
+        certificates: The directory of certificates; the server presents the outsider's.
+        target: The target that is called.
+        path: The method's path.
     """
     payloads = _Payloads(path)
     async with _served(payloads, certificates) as address:
