@@ -1,8 +1,9 @@
 """Hooks of layers that raise: counted, logged once, and never a reason to spoil a call."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
@@ -23,6 +24,7 @@ class HookErrors:
 
     def note(self, hook: Callable[..., Any], error: BaseException) -> None:
         """Take note of the error of one hook, a bound method of a layer. Its first is logged."""
+        let_through(error)
         layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
         count = self._counts[layer, name] = self._counts.get((layer, name), 0) + 1
         if count == 1:
@@ -37,3 +39,16 @@ class HookErrors:
         for (layer, name), count in self._counts.items():
             family.add_metric([self._side, layer, name], count)
         yield family
+
+
+def let_through(error: BaseException) -> None:
+    """Raise a `KeyboardInterrupt` again, out of the running event loop.
+
+    It was meant for the process, and not for the call whose code it happened to interrupt.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        asyncio.get_running_loop().call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

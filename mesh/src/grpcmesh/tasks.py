@@ -106,7 +106,7 @@ class Tasks:
             try:
                 return await run()
             except (Exception, asyncio.CancelledError) as e:
-                if _cancelling():
+                if cancelling():
                     raise
                 if clock() - started > LONGEST_RESTART:
                     backoff.reset()
@@ -132,7 +132,7 @@ async def stop(task: asyncio.Task[Any]) -> None:
         raise error
 
 
-def _cancelling() -> bool:
+def cancelling() -> bool:
     """Return whether the running task itself is being cancelled, rather than something it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

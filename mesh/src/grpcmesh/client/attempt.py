@@ -13,6 +13,8 @@ from grpc.aio import EOF, AioRpcError
 
 from grpcmesh.client.failures import settled, status_of, status_of_native
 from grpcmesh.client.machines import AttemptState, LiveAttempt, Status
+from grpcmesh.hooks import let_through
+from grpcmesh.tasks import cancelling
 
 if TYPE_CHECKING:
     from grpcmesh.client.connection import Connection
@@ -94,7 +96,8 @@ class NativeAttempt(LiveAttempt):
             if limit is None or len(data) <= limit:
                 return flight.spec.deserialize(data)
             self.abandon(_too_large(len(data), limit))
-        except Exception as e:
+        except BaseException as e:
+            let_through(e)
             details = f"Exception deserializing response! {type(e).__name__}: {e}"
             self.abandon(Status(_INTERNAL, details, final=True, cause=e))
         return NOTHING
@@ -209,7 +212,7 @@ class StreamAttempt(NativeAttempt):
         except asyncio.CancelledError:
             # gRPC raises it, too, when the native call has been cancelled: by us, for the call goes on or
             # ends.
-            if _cancelling() or not self.native.done():
+            if cancelling() or not self.native.done():
                 raise
             data = EOF
         finally:
@@ -236,8 +239,3 @@ class StreamAttempt(NativeAttempt):
 def _too_large(size: int, limit: int) -> Status:
     details = f"Received message larger than max ({size} vs. {limit})"
     return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, details, final=True)
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -13,9 +13,10 @@ from grpcmesh.client.listeners import Listeners
 from grpcmesh.client.machines import CallMachine, Do, Status
 from grpcmesh.client.metadata import InvalidMetadata, Pairs, Sent, check, pairs
 from grpcmesh.client.requests import serialized_requests
-from grpcmesh.client.stack import RAISED, Hook
+from grpcmesh.client.stack import Hook
 from grpcmesh.client.timeouts import quantized
 from grpcmesh.errors import MeshError
+from grpcmesh.hooks import let_through
 from grpcmesh.status import ATTEMPTS_KEY, TIMEOUT_KEY, to_wire
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Flight(Listeners):
     attempt: NativeAttempt | None = None
     done = False
     error: AioRpcError | None = None
+    #: Of the request, checked.
+    metadata: Pairs
     _ends: tuple[Hook, ...] = ()
     _timer: asyncio.TimerHandle | None = None
     _hedge: asyncio.TimerHandle | None = None
@@ -68,8 +71,16 @@ class Flight(Listeners):
         Args:
             metadata: Request metadata as the caller gave it; it is checked here.
         """
+        self.core.calls[self] = None
+        try:
+            self._begin(metadata)
+        except BaseException as e:  # values of the caller or of a layer that nobody has thought of
+            let_through(e)
+            details = f"the call could not be begun: {type(e).__name__}"
+            self.fail(Status(_INTERNAL, details, final=True, cause=e))
+
+    def _begin(self, metadata: Any) -> None:
         core, call, spec = self.core, self.call, self.spec
-        core.calls[self] = None
         if metadata and not self._take(metadata):
             return
         entered, self._ends = 0, spec.hooks.ends
@@ -77,11 +88,12 @@ class Flight(Listeners):
             for start in spec.hooks.starts:
                 start(call)
                 entered += 1
-        except RAISED as e:
+        except BaseException as e:
             if not self._resume(entered, e):
                 return
         try:
-            check(call.metadata)
+            # A copy: what an attempt layer adds to the call's own would not have been checked.
+            self.metadata = check(call.metadata)
         except InvalidMetadata as e:
             self.fail(Status(_INTERNAL, str(e), final=True))
             return
@@ -103,7 +115,8 @@ class Flight(Listeners):
         """Return a request as bytes. If that fails, end the call and return `NOTHING`."""
         try:
             data = self.spec.serialize(request)
-        except Exception as e:
+        except BaseException as e:
+            let_through(e)
             details = f"Exception serializing request! {type(e).__name__}: {e}"
             self.fail(Status(_INTERNAL, details, final=True, cause=e))
             return NOTHING
@@ -167,12 +180,12 @@ class Flight(Listeners):
         for end in attempt.ends:
             try:
                 end(attempt)
-            except RAISED as e:
+            except BaseException as e:
                 core.errors.note(end, e)
         for hook in self.spec.hooks.attempted:
             try:
                 hook(self.call, attempt.code)
-            except RAISED as e:
+            except BaseException as e:
                 core.errors.note(hook, e)
         del attempt.flight  # or the two would wait for the garbage collector
         do = self.machine.attempt_ended(attempt, now)
@@ -228,7 +241,7 @@ class Flight(Listeners):
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
         try:
             endpoint = core.balancer.pick(machine.avoid, call, self.settings.rules.idempotent)
-        except Exception as e:
+        except BaseException as e:
             core.errors.note(core.balancer.pick, e)
             self.fail(Status(_INTERNAL, f"no endpoint could be picked: {e!r}", final=True, cause=e))
             return
@@ -236,7 +249,7 @@ class Flight(Listeners):
             self._without_endpoint(now)
             return
         attempt = self.attempt = spec.attempt(self, endpoint, call.attempts + 1, now)
-        sent = call.metadata
+        sent = self.metadata
         if machine.sent:
             sent = [*sent, (ATTEMPTS_KEY, str(machine.sent))]
         timeout = None if call.deadline is None else call.deadline - now
@@ -275,7 +288,7 @@ class Flight(Listeners):
             for start in spec.attempt_hooks.starts:
                 start(attempt)
                 entered += 1
-        except RAISED as e:
+        except BaseException as e:
             if not self._resume_attempt(attempt, entered, e):
                 return
         try:
@@ -314,7 +327,7 @@ class Flight(Listeners):
         for end in self._ends:
             try:
                 end(call)
-            except RAISED as e:
+            except BaseException as e:
                 core.errors.note(end, e)
         for waiter in self.waiters:
             if not waiter.done():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from grpcmesh.call import ClientCall
-from grpcmesh.client.stack import RAISED
+from grpcmesh.hooks import let_through
 
 if TYPE_CHECKING:
     from grpcmesh.client.core import Core
@@ -38,6 +38,7 @@ class Listeners:
         for callback in callbacks or ():
             try:
                 callback()
-            except RAISED as e:
+            except BaseException as e:
+                let_through(e)
                 context = {"message": f"a done callback of {self.call.method.path} raised", "exception": e}
                 self.core.loop.call_exception_handler(context)

@@ -9,6 +9,8 @@ from typing import Any
 
 from grpc.aio import Metadata
 
+from grpcmesh.hooks import let_through
+
 Pairs = list[tuple[str, str | bytes]]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
@@ -40,32 +42,36 @@ def pairs(metadata: Any) -> Pairs:
         metadata: A `grpc.aio.Metadata`, or any iterable of pairs.
 
     Raises:
-        InvalidMetadata: It is something else.
+        InvalidMetadata: It is something else, or raises when it is iterated.
     """
     try:
         return [(key, value) for key, value in metadata]
     except (TypeError, ValueError) as e:
         raise InvalidMetadata(f"metadata was invalid: it is no sequence of pairs: {e}") from e
+    except BaseException as e:  # of the caller's own iterator
+        let_through(e)
+        raise InvalidMetadata(f"metadata was invalid: iterating it raised {type(e).__name__}") from e
 
 
-def check(metadata: Pairs) -> None:
-    """Check that gRPC will send these pairs.
+def check(metadata: Pairs) -> Pairs:
+    """Return a copy of these pairs, once it is clear that gRPC will send them.
 
     Raises:
         InvalidMetadata: gRPC would refuse one of them.
     """
     for key, value in metadata:
         # The usual case: a known key, and text.
-        if key in _known and type(value) is str and _is_text(value):
+        if type(key) is str and key in _known and type(value) is str and _is_text(value):
             continue
         _check(key, value)
+    return list(metadata)
 
 
 def _check(key: Any, value: Any) -> None:
     name = key.decode("latin-1") if isinstance(key, bytes) else key
     if not isinstance(name, str) or not _KEY.fullmatch(name):
         raise InvalidMetadata(
-            f"metadata was invalid: key {key!r:.80}: a key has lower-case letters, digits, '-', '_' and '.'"
+            f"metadata was invalid: key {_shown(key)}: a key has lower-case letters, digits, '-', '_' and '.'"
         )
     if name.endswith("-bin"):
         if not isinstance(value, bytes):
@@ -77,6 +83,10 @@ def _check(key: Any, value: Any) -> None:
         )
     if isinstance(key, str) and len(_known) < _MOST_KNOWN:
         _known.add(key)
+
+
+def _shown(key: Any) -> str:
+    return f"{key!r:.80}" if isinstance(key, str | bytes) else f"of type {type(key).__name__}"
 
 
 def _is_text(value: Any) -> bool:

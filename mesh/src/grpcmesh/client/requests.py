@@ -1,5 +1,6 @@
 """Serializes request streams that the caller gives as an iterator."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,8 @@ import grpc
 
 from grpcmesh.client.attempt import NOTHING
 from grpcmesh.client.machines import Status
+from grpcmesh.hooks import let_through
+from grpcmesh.tasks import cancelling
 
 if TYPE_CHECKING:
     from grpcmesh.client.flight import Flight
@@ -31,7 +34,11 @@ async def _asynchronously(requests: AsyncIterable[Any], flight: "Flight") -> Asy
                 return
             flight.call.sent += 1
             yield data
-    except Exception as e:
+    except GeneratorExit:  # gRPC needs no more
+        raise
+    except BaseException as e:
+        if isinstance(e, asyncio.CancelledError) and cancelling():
+            raise  # by gRPC: the call is over
         _raised(e, flight)
 
 
@@ -43,10 +50,13 @@ def _synchronously(requests: Iterable[Any], flight: "Flight") -> Iterator[bytes]
                 return
             flight.call.sent += 1
             yield data
-    except Exception as e:
+    except GeneratorExit:  # gRPC needs no more
+        raise
+    except BaseException as e:
         _raised(e, flight)
 
 
-def _raised(error: Exception, flight: "Flight") -> None:
+def _raised(error: BaseException, flight: "Flight") -> None:
+    let_through(error)
     details = f"Exception iterating requests! {type(error).__name__}: {error}"
     flight.fail(Status(grpc.StatusCode.UNKNOWN, details, final=True, cause=error))

@@ -1,6 +1,5 @@
 """The client's call stack and attempt stack, each in one function, and the hooks that one method runs."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 #: A hook of a call or of an attempt.
 Hook = Callable[[Any], None]
-#: Exceptions that a hook may raise without failing the call. A `CancelledError` that a hook raises does not
-#: mean that the caller is being cancelled.
-RAISED = (Exception, asyncio.CancelledError)
 
 
 def client_layers(
@@ -105,7 +101,7 @@ class Hooks:
                 while entered < len(self.starts):
                     self.starts[entered](subject)
                     entered += 1
-            except RAISED as e:
+            except BaseException as e:
                 error = e
                 continue
             return self._left(without, None), None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import grpc
 
 from grpcmesh.call import Kind, Method, Purpose
+from grpcmesh.hooks import let_through
 from grpcmesh.server.accept import REPLACEMENT
 from grpcmesh.server.intercept import intercepted
 from grpcmesh.server.stack import Stack
@@ -122,7 +123,8 @@ class Handlers(grpc.GenericRpcHandler):
                 handler = generic.service(details)
                 if handler is not None:
                     return self._remember(path, handler, purpose)
-        except Exception:  # whatever the application's own code raises is no business of the caller's
+        except BaseException as e:  # what the application's own code raises is no business of the caller's
+            let_through(e)
             _log.exception("a generic handler failed")
             return self._broken
         return self._unknown

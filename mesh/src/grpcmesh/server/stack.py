@@ -1,6 +1,5 @@
 """Runs calls through the layers of a server."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -122,7 +121,7 @@ class Stack:
         for hook in ends:
             try:
                 hook(call)
-            except (Exception, asyncio.CancelledError) as e:
+            except BaseException as e:
                 # The call is over: its outcome stands, and the other layers hear of it.
                 self._errors.note(hook, e)
 
