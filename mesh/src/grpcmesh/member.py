@@ -138,6 +138,7 @@ class Member:
             "service": self.config.service,
             "replica": self.config.replica,
             "certificate": self.identity.state() | {"tls_1_3_only": grpc_environment.tls13_only},
+            "service_config_problems": list(self.service_config.problems),
             "targets": [channel.state() for channel in self._channels.values()],
             **{key: read() for key, read in self.states.items()},
         }

@@ -150,6 +150,49 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
     ]
 
 
+def test_what_stands_twice_is_told_with_its_place_and_hides_nothing() -> None:
+    text = """{"methodConfig": [{"name": [{}], "timeout": "1s", "timeout": "2s", "timout": "3s"}],
+               "circuitBreaker": {"maxPendingRequests": 1, "maxPendingRequests": -1},
+               "circuitBreaker": {"maxConcurrentRequests": "x", "maxConcurrentRequests": 2}}"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert caught.value.problems == [
+        "circuitBreaker: stands twice",
+        "methodConfig[0].timeout: stands twice",
+        "methodConfig[0].timout: no such setting",
+        "circuitBreaker.maxConcurrentRequests: stands twice",
+    ]
+
+
+def test_an_object_that_is_none_is_one_mistake() -> None:
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": []}], "retryThrottling": None}
+    assert problems(config) == [
+        "methodConfig[0].retryPolicy: must be an object, is []",
+        "retryThrottling: must be an object, is null",
+    ]
+
+
+def test_numbers_may_be_strings_as_proto3_has_them() -> None:
+    """https://protobuf.dev/programming-guides/json/: of every type of number either is accepted."""
+    retry = {**RETRY, "maxAttempts": "3", "backoffMultiplier": "1.5e0"}
+    text = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
+    read = from_json(text).method_configs[0].retry_policy
+    assert read is not None
+    assert (read.max_attempts, read.backoff_multiplier) == (3, 1.5)
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), "1" * 400, "1e999", "NaN", "Infinity", "", " 1", "0x1"]
+)
+def test_a_number_that_none_can_calculate_with_is_a_mistake(value: Any) -> None:
+    told = problems({"retryThrottling": {"maxTokens": value, "tokenRatio": value}})
+    assert [problem.split(":")[0] for problem in told] == [
+        "retryThrottling.tokenRatio",
+        "retryThrottling.maxTokens",
+    ]
+    assert all(len(problem) < 150 for problem in told)
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [
@@ -175,6 +218,19 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
             {"methodConfig": [{"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": ["LATE"]}}]},
             "must be a status code, is 'LATE'",
         ),
+        (
+            {"methodConfig": [{"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": ["OK"]}}]},
+            "methodConfig[0].retryPolicy.retryableStatusCodes: must not name OK",
+        ),
+        (
+            {
+                "methodConfig": [
+                    {"name": [{}], "hedgingPolicy": {"maxAttempts": 2, "nonFatalStatusCodes": [0]}}
+                ]
+            },
+            "methodConfig[0].hedgingPolicy.nonFatalStatusCodes: must not name OK",
+        ),
+        ({"circuitBreaker": {"maxPendingRequests": "-1"}}, "maxPendingRequests: must be from 0 to"),
         ({"loadBalancingConfig": []}, "loadBalancingConfig: names none of round_robin"),
         ({"loadBalancingConfig": [{"grpclb": {}}]}, "'grpclb' is not known"),
         (
@@ -211,7 +267,7 @@ def test_a_mistake_is_told_with_its_place(config: Any, told: str) -> None:
     ("text", "told"),
     [
         ("", "not JSON"),
-        ('{"a": 1, "a": 2}', "'a' stands twice"),
+        ('{"a": 1, "a": 2}', "a: stands twice"),
         ('{"methodConfig": [{"name": [{}], "timeout": NaN}]}', "NaN is not a JSON number"),
         ("[" * 100_000, "not JSON"),
         ('{"x": "' + "y" * (1 << 20) + '"}', "larger than"),

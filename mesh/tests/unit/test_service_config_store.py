@@ -109,6 +109,36 @@ def test_a_file_that_is_gone_leaves_the_last_settings(file: File) -> None:
     assert timeout(store.effective("product")) == 1
 
 
+def test_a_file_that_comes_back_is_taken_and_told_and_so_is_its_next_end(
+    file: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    file.write({"product": timeouts(1)})
+    store = loaded(file)
+    for _ in range(2):
+        file.path.unlink()
+        assert [store.poll() for _ in range(2)] == [False, False]
+        file.write({"product": timeouts(1)})
+        assert [store.poll() for _ in range(2)] == [True, False]
+    told = [record.getMessage().split(" from ")[0].split(": ")[0] for record in caplog.records]
+    assert told == ["service config not reloaded, the last good one stays", "service config reloaded"] * 2
+
+
+@pytest.mark.parametrize(
+    "broken", ['{"product": {"retryThrottling": {"tokenRatio": 1' + "0" * 400 + "}}}", "{"]
+)
+def test_what_is_wrong_with_the_file_is_known_until_it_is_mended(file: File, broken: str) -> None:
+    store = loaded(file)
+    assert store.problems == []
+    file.write(broken)
+    store.poll()
+    [problem, *_] = store.problems
+    assert problem.startswith(f"{file.path}: ")
+    file.write({})
+    store.poll()
+    assert store.problems == []
+
+
 def test_at_start_every_mistake_of_every_source_is_told(file: File) -> None:
     file.write({"product": {"timeout": "1s"}, "order": {"methodConfig": 1}})
     with pytest.raises(ConfigError) as caught:
@@ -118,6 +148,26 @@ def test_at_start_every_mistake_of_every_source_is_told(file: File) -> None:
         "4294967296, is -1",
         f'{file.path}: "product": timeout: no such setting',
         f'{file.path}: "order": methodConfig: must be a list, is 1',
+    ]
+
+
+@pytest.mark.parametrize(
+    "target", ["", "a b", "http://product", "product:99999", "10.0.0.1:50051", "prod/uct"]
+)
+def test_what_is_no_target_is_told(file: File, target: str) -> None:
+    file.write({target: {}, "product": {"timeout": 1}})
+    with pytest.raises(ConfigError) as caught:
+        loaded(file)
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [json.dumps(target), '"product"']
+
+
+def test_a_target_that_stands_twice_is_told_beside_every_other_mistake(file: File) -> None:
+    file.write('{"product": {}, "product": {"timeout": 1}}')
+    with pytest.raises(ConfigError) as caught:
+        loaded(file)
+    assert caught.value.problems == [
+        f'{file.path}: "product" stands twice',
+        f'{file.path}: "product": timeout: no such setting',
     ]
 
 

@@ -126,8 +126,7 @@ def _plain(name: PolicyName, o: JsonObject) -> LoadBalancing:
 
 
 def _child(o: JsonObject) -> LoadBalancing:
-    if "childPolicy" not in o:
-        o.report("childPolicy", "is missing")
+    if not o.has("childPolicy"):
         return LoadBalancing()
     return _first_known(o, "childPolicy")
 

@@ -20,7 +20,7 @@ from grpcmesh.service_config.model import (
     RetryThrottling,
     ServiceConfig,
 )
-from grpcmesh.service_config.reader import JsonObject, Mistake
+from grpcmesh.service_config.reader import Fields, JsonObject, Mistake
 
 #: gRFC A6: more attempts than this count as this many.
 MAX_ATTEMPTS = 5
@@ -39,7 +39,7 @@ def parse(text: str | bytes) -> ServiceConfig:
 
 
 def load_json(text: str | bytes, origin: str) -> Any:
-    """Read JSON strictly: neither a name that stands twice, nor NaN, nor a nest without end is accepted.
+    """Read JSON strictly: neither NaN nor a nest without end is accepted. Objects are `Fields`.
 
     Args:
         text: At most `MAX_BYTES`.
@@ -51,7 +51,7 @@ def load_json(text: str | bytes, origin: str) -> Any:
     if len(text) > MAX_BYTES:
         raise ConfigError([f"{origin}: larger than {MAX_BYTES} bytes"])
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=Fields, parse_constant=_no_constant)
     except RecursionError as e:
         raise ConfigError([f"{origin}: not JSON: nested too deeply"]) from e
     except ValueError as e:
@@ -81,14 +81,6 @@ def _service_config(root: JsonObject) -> ServiceConfig:
     )
     root.finish()
     return config
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return fields
 
 
 def _no_constant(name: str) -> float:
@@ -122,8 +114,7 @@ def _method_config(o: JsonObject) -> MethodConfig:
 
 
 def _names(o: JsonObject) -> tuple[MethodName, ...]:
-    if "name" not in o:
-        o.report("name", "is missing")
+    o.has("name")
     return tuple(o.children("name", _name))
 
 

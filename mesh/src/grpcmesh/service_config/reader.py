@@ -1,13 +1,16 @@
 """Reads JSON against expectations, and collects every mistake with its place (`methodConfig[0].timeout`)."""
 
-import math
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
 
 _T = TypeVar("_T")
+_NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 #: The range of google.protobuf.Duration.
 _MAX_SECONDS = 315_576_000_000
@@ -20,6 +23,15 @@ class Mistake(Exception):  # noqa: N818 - it never leaves the parser
     """A value is not what is expected; the text says what is."""
 
 
+class Fields(dict[str, Any]):
+    """The fields of one JSON object, and the names that stand in it more than once: the last value holds."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.twice = [name for name, count in counts.items() if count > 1]
+
+
 class JsonObject:
     """One JSON object: each field is taken once, and `finish` reports those that nobody took.
 
@@ -30,10 +42,14 @@ class JsonObject:
 
     def __init__(self, value: Any, path: str, problems: Problems) -> None:
         self.path, self.problems = path, problems
-        if not isinstance(value, Mapping):
+        #: What is no object lacks every field: that is one mistake.
+        self._broken = not isinstance(value, Mapping)
+        if self._broken:
             self.report("", f"must be an object, is {shown(value)}")
             value = {}
         self._fields: dict[str, Any] = dict(value)
+        for name in value.twice if isinstance(value, Fields) else ():
+            self.report(name, "stands twice")
 
     def place(self, name: str) -> str:
         """The path of a field."""
@@ -48,11 +64,15 @@ class JsonObject:
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 
+    def has(self, name: str) -> bool:
+        """Return whether a field is there that has to be; report it where it is not."""
+        if name not in self._fields and not self._broken:
+            self.report(name, "is missing")
+        return name in self._fields
+
     def take(self, name: str, parse: Callable[[Any], _T], default: _T, *, required: bool = False) -> _T:
         """Return the field as `parse` reads it, or the default where it is absent or wrong."""
-        if name not in self._fields:
-            if required:
-                self.report(name, "is missing")
+        if not (self.has(name) if required else name in self._fields):
             return default
         value = self._fields.pop(name)
         try:
@@ -90,8 +110,8 @@ class JsonObject:
 
 
 def shown(value: Any) -> str:
-    """A value for an error message: short, on one line."""
-    text = repr(value)
+    """Return a value for an error message: short, on one line."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -117,10 +137,10 @@ def a_string(value: Any) -> str:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
-    """A whole number within bounds; proto3's JSON writes 64-bit ones as strings."""
+    """Return a parser of whole numbers within bounds. As in proto3's JSON they may be strings."""
 
     def parse(value: Any) -> int:
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -128,21 +148,25 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
             raise Mistake(f"must be a whole number, is {shown(value)}")
         if value < least or (most is not None and value > most):
             bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise Mistake(f"must be {bounds}, is {value}")
+            raise Mistake(f"must be {bounds}, is {shown(value)}")
         return value
 
     return parse
 
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[Any], float]:
-    """A number from `least` (above it, with `above`) to `most`."""
+    """Return a parser of numbers from `least` (above it, with `above`) to `most`; they may be strings."""
 
     def parse(value: Any) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = float(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise Mistake(f"must be a number, is {shown(value)}")
-        if value < least or value > most or (above and value == least):
+        # Compared as it is: a whole number may be larger than any float.
+        if not least <= value <= most or (above and value == least):
             raise Mistake(
-                f"must be {'above' if above else 'at least'} {least:g} and at most {most:g}, is {value}"
+                f"must be {'above' if above else 'at least'} {least:g} and at most {most:g},"
+                f" is {shown(value)}"
             )
         return float(value)
 
@@ -179,4 +203,7 @@ def status_code(value: Any) -> grpc.StatusCode:
 
 def status_codes(value: Any) -> frozenset[grpc.StatusCode]:
     """A list of status codes."""
-    return frozenset(map(status_code, a_list(value)))
+    codes = frozenset(map(status_code, a_list(value)))
+    if grpc.StatusCode.OK in codes:
+        raise Mistake("must not name OK, which is no failure")
+    return codes

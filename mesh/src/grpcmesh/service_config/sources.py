@@ -17,6 +17,8 @@ from typing import Any
 from grpcmesh.config import ConfigError
 from grpcmesh.service_config.model import MethodConfig, MethodName, ServiceConfig
 from grpcmesh.service_config.parse import from_json, load_json
+from grpcmesh.service_config.reader import Fields
+from grpcmesh.target import Target, TargetError
 
 #: The name of every target.
 EVERY = "*"
@@ -58,8 +60,11 @@ def read_document(text: str | bytes, origin: str) -> Document:
     if not isinstance(value, Mapping):
         raise ConfigError([f'{origin}: must be an object of targets, such as {{"product": {{…}}}}'])
     targets: dict[str, ServiceConfig] = {}
-    problems: list[str] = []
+    twice = value.twice if isinstance(value, Fields) else ()
+    problems = [f"{origin}: {json.dumps(target)} stands twice" for target in twice]
     for target, config in value.items():
+        if problem := _no_target(target):
+            problems.append(f"{origin}: {json.dumps(target[:60])}: {problem}")
         try:
             targets[target] = from_json(config)
         except ConfigError as e:
@@ -67,6 +72,16 @@ def read_document(text: str | bytes, origin: str) -> Document:
     if problems:
         raise ConfigError(problems)
     return Document(origin, targets)
+
+
+def _no_target(name: str) -> str:
+    """Return what is wrong with the name of a target; empty: nothing."""
+    try:
+        if name != EVERY:
+            Target.parse(name, "namespace", "cluster.local")
+    except TargetError as e:
+        return str(e)
+    return ""
 
 
 def effective(target: str, documents: Sequence[Document]) -> Effective:

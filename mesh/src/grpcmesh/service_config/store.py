@@ -38,7 +38,8 @@ class ServiceConfigStore:
         self._code = Document("the code", dict(code or {}))
         self._documents: tuple[Document, ...] = (self._code,)
         self._seen: bytes | None = None
-        self._problem = ""
+        #: What is wrong with the file as it is now: the settings in force are older. Empty: nothing.
+        self.problems: list[str] = []
         self._reloads = {"success": 0, "error": 0}
         self._subscribers: list[tuple[str, Subscriber]] = []
 
@@ -79,17 +80,17 @@ class ServiceConfigStore:
             return False
         before = self._documents
         try:
-            if _read(self._file) == self._seen:
+            if self._content(self._file) == self._seen:
                 return False
             self.load()
         except ConfigError as e:
-            if str(e) != self._problem:
-                self._problem = str(e)
+            if e.problems != self.problems:
+                self.problems = e.problems
                 self._reloads["error"] += 1
                 for problem in e.problems:
                     _log.error("service config not reloaded, the last good one stays: %s", problem)
             return False
-        self._problem = ""
+        self.problems = []
         self._reloads["success"] += 1
         _log.info("service config reloaded from %s", self._file)
         self._tell(before)
@@ -121,13 +122,13 @@ class ServiceConfigStore:
     def _from_file(self) -> list[Document]:
         if self._file is None:
             return []
-        content = _read(self._file)
+        content = self._content(self._file)
         self._seen = content  # also of a broken one: it is told once, not at each poll
         return [read_document(content, str(self._file))]
 
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise ConfigError([f"{path}: {e.strerror or e}"]) from e
+    def _content(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as e:
+            self._seen = None  # once the file is back it is read anew, whatever it says
+            raise ConfigError([f"{path}: {e.strerror or e}"]) from e
