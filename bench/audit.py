@@ -1,9 +1,9 @@
-"""What `meshmart audit` takes for many orders, on SQLite and PostgreSQL: seconds, and memory at its peak.
+"""Measures `meshmart audit` for many orders, on SQLite and PostgreSQL: seconds, and peak memory.
 
     PYTHONPATH=. nice -n 10 python bench/audit.py [--orders 100000]
 
-Makes books of that many confirmed orders that add up (payments, the acquirer's ledger, reservations, stock,
-notifications) and audits them in a process of its own, as the toolbox does, whose limit is 512 MiB.
+It creates books of that many confirmed orders that add up (payments, the acquirer's ledger, reservations,
+stock, notifications), and audits them in a process of its own, like the toolbox, whose limit is 512 MiB.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from services.kit.db import Database, database_url
 from services.kit.migrate import migrate
 from tests.postgres import binaries, throwaway
 
-#: Rows of one statement; products that are bought in turn.
+#: The rows of one statement, and the number of products that are bought in turn.
 _PIECE, _PRODUCTS = 50_000, 50
-#: By service; `n` is an order's number, from 1.
+#: The statements that fill each service's tables; `n` is an order's number, from 1.
 _BOOKS: Mapping[str, Sequence[str]] = {
     "order": (
         """
@@ -101,7 +101,7 @@ async def _make(environ: Mapping[str, str], orders: int) -> None:
 
 
 def _measure(environ: Mapping[str, str], directory: Path) -> str:
-    """Audits in a process of its own."""
+    """Run the audit in a process of its own, and return a line with its figures."""
     command = [sys.executable, "-m", "meshmart", "audit", "--state-dir", str(directory), "--json"]
     started = time.perf_counter()
     with subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.PIPE) as process:
@@ -116,7 +116,7 @@ def _measure(environ: Mapping[str, str], directory: Path) -> str:
 
 
 def main() -> None:
-    """Measures both databases."""
+    """Measure both databases."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

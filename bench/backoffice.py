@@ -1,6 +1,7 @@
-"""What admins do while orders are placed: refund, ship, cancel, edit products, change prices, receive goods.
+"""Does what admins do while orders are placed: refund, ship, cancel, edit products, change prices, receive
+goods.
 
-Every act is drawn by a seeded chance and repeated until there is an answer; a refusal is one.
+Every act is drawn from a seeded random source, and repeated until there is an answer; a refusal is one.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ from services.loadgen.report import Report
 from services.loadgen.session import Session
 from services.loadgen.shop import Shop
 
-#: Seconds for one call, between two attempts, and for all attempts of an act.
+#: The timeout of one call, the pause between two attempts, and the limit for all attempts, in seconds.
 TIMEOUT, PAUSE, PATIENCE = 8.0, 0.3, 90.0
-#: Seconds for which an old client has a product before it sends it back.
+#: Seconds for which an old client keeps a product before it sends it back.
 READING = 0.3
 _UNCLEAR = frozenset(
     {
@@ -42,11 +43,11 @@ class BackOffice(InBackground):
     """An admin at work, from the beginning of the block to its end.
 
     Args:
-        channels: Into the mesh.
-        shop: Whose catalogue and orders.
-        admin: Logged in with the role admin.
-        rng: Draws what is done.
-        every: Seconds between two acts, on average.
+        channels: Channels into the mesh.
+        shop: The shop with the catalogue and the orders.
+        admin: The session of a user with the role admin.
+        rng: Draws the acts.
+        every: The average number of seconds between two acts.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class BackOffice(InBackground):
         self._shop, self._admin, self._rng, self._every = shop, admin, rng, every
         self._payments: Any = PaymentServiceStub(channels("payment"))
         self._orders = list[int]()
-        #: By act and outcome.
+        #: The number of acts, by act and outcome.
         self.acts: Counter[tuple[str, str]] = Counter()
-        #: By order: cents of refunds that were answered.
+        #: The cents of refunds that were confirmed, by order.
         self.repaid: defaultdict[int, int] = defaultdict(int)
 
     def sold(self, asked: Asked) -> None:
-        """An order is confirmed: something may be done with it."""
+        """Record an order that acts may use, if it was confirmed."""
         if asked.accepted:
             self._orders.append(asked.order_id)
 
@@ -124,7 +125,7 @@ class BackOffice(InBackground):
         return await self._edit(self._product_id(), description=uuid.uuid4().hex, update_mask=mask)
 
     async def _describe_as_an_old_client(self) -> str:
-        """Sends back all that was read, as a client does that knows neither mask nor version."""
+        """Send back every field that was read, like a client that knows neither mask nor version."""
         try:
             read = await self._read(self._product_id())
         except grpc.aio.AioRpcError as e:
@@ -175,7 +176,7 @@ class BackOffice(InBackground):
         return response.product
 
     async def _some_order(self) -> order_pb2.Order | None:
-        """One that can be refunded; None where that cannot be seen now."""
+        """Return an order that can be refunded, or None if none can be found now."""
         metadata = await self._admin.metadata(Recorder(Report(), 0.0))
         if not self._orders or metadata is None:
             return None
@@ -188,7 +189,7 @@ class BackOffice(InBackground):
         return order if order.payment_id and order.refunded_amount < order.total_amount else None
 
     async def _act(self, call: Callable[..., Any]) -> str:
-        """Makes a call until there is an answer: its code."""
+        """Make a call until there is an answer, and return its code."""
         end = asyncio.get_running_loop().time() + PATIENCE
         while True:
             metadata = await self._admin.metadata(Recorder(Report(), 0.0))

@@ -1,7 +1,8 @@
 # ruff: noqa: E501 - SQL
-"""Breaks the books of a shop, in the database and in one way: that of a rule of the audit.
+"""Breaks the books of a shop in the database, in the one way that violates a given rule of the audit.
 
-Three rules cannot be broken so, as the schema refuses it: `order-key`, `stock-negative`, `notified-once`.
+Three rules cannot be broken like that, because the schema prevents it: `order-key`, `stock-negative` and
+`notified-once`.
 """
 
 import os
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from meshmart.books.read import reading
 from services.kit.db import Database, database_url
 
-#: What is broken is chosen by these: an order that stands as it was paid, and one that was paid back.
+#: Selects what to break: an order that is valid as it was paid, and one that was refunded.
 _CHOSEN = """
     SELECT o.id AS "order", o.payment_id AS payment, o.total, back.id AS back_order, p.id AS back_payment,
            (SELECT max(id) FROM payment.refunds WHERE payment_id = p.id) AS refund,
@@ -39,7 +40,7 @@ _REFUND_UNTOLD = (
     ),
     ("payment", _LEDGER + "('re_broken', 'refund', {total}, true, '', '', 0)"),
 )
-#: By rule: the statements that break it, each with its service.
+#: The statements that break each rule, each with its service.
 WAYS: Mapping[str, Sequence[tuple[str, str]]] = {
     "order-total": (
         (
@@ -154,14 +155,14 @@ WAYS: Mapping[str, Sequence[tuple[str, str]]] = {
 
 
 async def break_books(data: Path, rule: str) -> None:
-    """Breaks one rule of the books of a shop that is settled.
+    """Break one rule of the books of a shop that is settled.
 
     Args:
-        data: Where the SQLite files lie; MESHMART_DATABASE_URL goes before them.
+        data: The directory of the SQLite files; MESHMART_DATABASE_URL takes precedence over them.
         rule: One of `WAYS`.
 
     Raises:
-        ValueError: the books have no orders that it takes: one that stands, and one that was paid back.
+        ValueError: the books lack the orders that it needs: a valid one, and one that was refunded.
     """
 
     def choose(connection: sa.Connection, _: bool) -> dict[str, Any] | None:

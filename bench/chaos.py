@@ -1,16 +1,16 @@
-"""Orders while random replicas of every service are killed, and whether the books balance after it.
+"""Places orders while random replicas of every service are killed, and checks the books afterwards.
 
     python bench/chaos.py [--orders 2000] [--kill-every 2] [--act-every 0.2] [--workers 6] [--seed N]
                           [--break-book RULE] [--state-dir DIR]
 
 Meanwhile an admin refunds, ships and cancels orders, edits products, changes prices, and receives and
-corrects stock (bench/backoffice.py). Half of the buyers say what total they were shown.
+corrects stock (bench/backoffice.py). Half of the buyers send the total that they were shown.
 
-Without --state-dir it starts a shop of its own, on SQLite or on MESHMART_DATABASE_URL, and takes it down.
-Exits 1 where an accepted order is lost or doubled, or charged another total than was shown, where a refund
-that was answered is not on its order, or where the books do not add up. With --break-book the books are
-broken after the run by a rule of the audit (docs/orders.md), and it exits 1 unless the audit names that rule
-and no other.
+Without --state-dir it starts a shop of its own, on SQLite or on MESHMART_DATABASE_URL, and stops it at the
+end. It exits with 1 if an accepted order is lost, doubled or charged another total than was shown, if a
+confirmed refund is missing on its order, or if the books do not add up. With --break-book it breaks a rule of
+the audit (docs/orders.md) in the books after the run, and exits with 1 unless the audit names that rule and
+no other.
 """
 
 import argparse
@@ -45,7 +45,9 @@ SETTLE = 120.0
 
 @contextlib.contextmanager
 def running(state_dir: Path | None) -> Iterator[Path]:
-    """The state directory of a running cluster: the one given, or a new one that is gone at the end."""
+    """Yield the state directory of a running cluster: the given one, or a new one that is removed at
+    the end.
+    """
     if state_dir is not None:
         yield state_dir
         return
@@ -65,7 +67,7 @@ def running(state_dir: Path | None) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done. Seconds between two kills and between two acts are averages; 0: none."""
+    """The settings of a run. Seconds between two kills and between two acts are averages; 0 means none."""
 
     orders: int
     kill_every: float
@@ -76,7 +78,7 @@ class Plan:
 
 
 async def run(state_dir: Path, plan: Plan) -> bool:
-    """Prints what happens; whether all is well."""
+    """Run the plan and print what happens. Return whether all is well."""
     cluster, rng = EmbeddedCluster(state_dir), random.Random(plan.seed)
     killer = Killer(cluster, await victims(cluster), plan.kill_every or 1e9, rng)
     async with join(state_dir) as joined, killer:
@@ -101,7 +103,7 @@ async def run(state_dir: Path, plan: Plan) -> bool:
 
 
 async def _storms(shops: Sequence[Shop], plan: Plan, killer: Killer, office: BackOffice) -> Sequence[Storm]:
-    """Half of the orders by buyers who look at prices, half by buyers who do not."""
+    """Place half of the orders by buyers who look at prices, and half by buyers who do not."""
     shown = time.monotonic()
     begun: dict[int, Storm] = {}
 
@@ -128,7 +130,7 @@ async def _storms(shops: Sequence[Shop], plan: Plan, killer: Killer, office: Bac
 
 
 async def lost_refunds(data: Path, office: BackOffice) -> list[str]:
-    """Refunds that were answered, and that their orders do not know of."""
+    """Return a line for each confirmed refund that is missing on its order."""
     statement = sa.text('SELECT id, refunded FROM "order".orders WHERE refunded > 0')
     known = await reading(
         data, os.environ, lambda c, _: {row.id: row.refunded for row in c.execute(statement)}
@@ -141,7 +143,7 @@ async def lost_refunds(data: Path, office: BackOffice) -> list[str]:
 
 
 async def found_broken(data: Path, rule: str) -> bool:
-    """Breaks the books by a rule; whether the audit says which it is, and names no other."""
+    """Break a rule in the books. Return whether the audit names it and no other."""
     print(f"\nnow the books are broken: {rule}")
     await break_books(data, rule)
     verdict = await settled(data, os.environ)
@@ -150,7 +152,7 @@ async def found_broken(data: Path, rule: str) -> bool:
 
 
 def tell(storm: Storm) -> None:
-    """The figures of the orders."""
+    """Print the figures of the orders."""
     if not storm.asked:
         return
     seconds = sorted(a.seconds for a in storm.asked)
@@ -166,7 +168,7 @@ def tell(storm: Storm) -> None:
 
 
 def tell_kills(killer: Killer, office: BackOffice) -> None:
-    """The figures of what was done meanwhile."""
+    """Print the figures of kills and acts."""
     kills = ", ".join(f"{service} {count}" for service, count in killer.kills.most_common())
     print(f"\n{killer.kills.total()} kills: {kills}")
     print(f"{office.acts.total()} acts of the back office:")
@@ -177,7 +179,7 @@ def tell_kills(killer: Killer, office: BackOffice) -> None:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Run the benchmark, and return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

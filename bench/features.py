@@ -1,4 +1,4 @@
-"""What each feature costs per call: CPU of client and server with it and without, in turns.
+"""Measures what each feature costs per call: CPU of client and server with it and without, in turns.
 
     bench/features.py [--rounds 60] [--calls 96] [--features "outlier detection,admission"]
 
@@ -69,14 +69,14 @@ def policy(name: str, **parameters: Any) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """A client and its server, with a feature or without."""
+    """A client and its server, with a feature or without it."""
 
     #: The service config of the client.
     service_config: Mapping[str, Any] = dataclasses.field(default_factory=lambda: policy("round_robin"))
-    #: A layer of attempts that is left out.
+    #: The attempt layer that is left out.
     without: type[Any] | None = None
     admission: AdmissionConfig = dataclasses.field(default_factory=lambda: AdmissionConfig(enabled=False))
-    #: Seconds between two load reports of the server; 0: none.
+    #: Seconds between two load reports of the server; 0 means none.
     reports: float = 0.0
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -89,7 +89,7 @@ DETECTION = {
 }
 USER = (("x-user", "42"),)
 OFF = Side()
-#: By name: without, and with.
+#: The sides without and with each feature, by name.
 FEATURES: Mapping[str, tuple[Side, Side]] = {
     "outlier detection": (OFF, Side(policy("outlier_detection_experimental", **DETECTION))),
     "circuit breaker": (Side(without=Breaker), OFF),
@@ -124,7 +124,7 @@ def settings_of(directory: Path, service: str, side: Side) -> MeshConfig:
 
 
 def serve(directory: Path, feature: str, on: bool, pipe: Any) -> None:
-    """The server's process: tells its port, then its CPU whenever it is asked, and ends when told to."""
+    """Run the server's process: send its port, then its CPU seconds whenever asked, until told to end."""
 
     async def run() -> None:
         settings = settings_of(directory, "ping", FEATURES[feature][on])
@@ -144,7 +144,7 @@ def serve(directory: Path, feature: str, on: bool, pipe: Any) -> None:
 
 
 class Pair:
-    """A client in this process and a server in another, and what each round cost."""
+    """A client in this process and a server in another, and the cost of each round."""
 
     def __init__(self, pipe: Any, stub: PingServiceStub, metadata: tuple[tuple[str, str], ...]) -> None:
         self._pipe, self._stub, self._metadata = pipe, stub, metadata
@@ -156,7 +156,7 @@ class Pair:
         return theirs + time.process_time()
 
     async def round(self, calls: int) -> None:
-        """Make so many calls; note the CPU seconds of each."""
+        """Make `calls` calls, and record the CPU seconds per call."""
 
         async def worker() -> None:
             for _ in range(calls // CONCURRENCY):
@@ -199,7 +199,7 @@ def leaving_out(layer: type[Any] | None) -> Callable[..., list[Any]]:
 
 
 def row(feature: str, off: list[float], on: list[float]) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     ratios = sorted(b / a for a, b in zip(off, on, strict=True))
     difference = statistics.median(b - a for a, b in zip(off, on, strict=True))
     middle, away = len(ratios) / 2, 0.98 * math.sqrt(len(ratios))

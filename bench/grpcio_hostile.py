@@ -188,19 +188,19 @@ class Server:
 
 
 def bomb(server: Server) -> str:
-    """A gzip message of 0.25 MiB that expands to 256 MiB, while the limit is 4 MiB."""
+    """Send a gzip message of 0.25 MiB that expands to 256 MiB, while the limit is 4 MiB."""
     import grpc
 
     return server.call("Unary", bytes(256 * MIB), compression=grpc.Compression.Gzip)
 
 
 def oversize(server: Server) -> str:
-    """A message of 256 MiB, uncompressed, while the limit is 4 MiB."""
+    """Send a message of 256 MiB, uncompressed, while the limit is 4 MiB."""
     return server.call("Unary", bytes(256 * MIB))
 
 
 def crumbs(server: Server) -> str:
-    """Messages of 60 kB in DATA frames of one byte, never ended, on 20 streams."""
+    """Send messages of 60 kB in DATA frames of one byte, never ended, on 20 streams."""
     peer = Peer(server.port)
     path = f"/{SERVICE}/Unary".encode()
     sent = 0
@@ -228,7 +228,7 @@ def crumbs(server: Server) -> str:
 
 
 def resets(server: Server) -> str:
-    """20 000 requests, each reset at once (rapid reset)."""
+    """Send 20 000 requests, each reset at once (rapid reset)."""
     peer, cpu = Peer(server.port), server.cpu()
     path = f"/{SERVICE}/Unary".encode()
     headers = request(path)
@@ -251,7 +251,7 @@ def resets(server: Server) -> str:
 
 
 def continuations(server: Server) -> str:
-    """One HEADERS frame and 40 000 CONTINUATION frames of 500 bytes (20 MB of metadata)."""
+    """Send one HEADERS frame and 40 000 CONTINUATION frames of 500 bytes (20 MB of metadata)."""
     peer = Peer(server.port)
     peer.send(frame(HEADERS, 0, 1, request(f"/{SERVICE}/Unary".encode())))
     done = 0
@@ -265,7 +265,7 @@ def continuations(server: Server) -> str:
 
 
 def pings(server: Server) -> str:
-    """100 000 pings whose answers are read, without a call."""
+    """Send 100 000 pings whose answers are read, without a call."""
     peer, cpu, done = Peer(server.port), server.cpu(), 0
     for _ in range(1000):
         if not peer.send(frame(PING, 0, 0, b"12345678") * 100):
@@ -278,7 +278,7 @@ def pings(server: Server) -> str:
 
 
 def path(server: Server) -> str:
-    """A request whose :path is not UTF-8."""
+    """Send a request whose :path is not UTF-8."""
     peer = Peer(server.port)
     peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, request(b"/\xff\xfe/x")))
     time.sleep(0.5)
@@ -287,7 +287,7 @@ def path(server: Server) -> str:
 
 
 def authority(server: Server) -> str:
-    """Requests with host beside :authority, with two authorities, and with two hosts."""
+    """Send requests with host beside :authority, with two authorities, and with two hosts."""
     out = []
     body = frame(DATA, END_STREAM, 1, b"\x00\x00\x00\x00\x00")
     p = f"/{SERVICE}/Metadata".encode()

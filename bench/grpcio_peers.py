@@ -1,6 +1,7 @@
-"""The processes of bench/grpcio_versions.py: a bare grpc.aio server, and clients that call it or leave it.
+"""The processes of bench/grpcio_versions.py: a bare grpc.aio server, and clients that call it or abandon
+streams.
 
-Runs under the grpcio that is compared; so it imports nothing else but uvloop.
+It runs under the grpcio that is compared, so it imports no other package but uvloop.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Orders per second and CPU per order, by database, and where the time of an order goes.
+"""Measures orders per second and CPU per order, by database, and where the time of an order goes.
 
     python bench/orders.py [--rounds 5] [--orders 100] [--workers 8] [--postgres URL] [--against DIR] [--json]
 
@@ -8,8 +8,8 @@ user plus system time of all replicas and of PostgreSQL, over all rounds. Withou
 server of its own, where PostgreSQL is installed; without that, SQLite is measured alone. With --against
 the shop of another checkout of this repository takes turns with it, to compare before and after.
 
-The breakdown comes from the spans of sampled orders: `self` is a span's time without that of the spans
-within it, so the column adds up to what the buyer waits, but for steps that are done side by side.
+The breakdown comes from the spans of sampled orders. `self` is a span's time without that of the spans within
+it, so the column adds up to what the buyer waits, except for steps that run in parallel.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from services.loadgen.report import percentile
 from services.loadgen.shop import Shop as Buyers
 from tests.postgres import binaries, throwaway
 
-#: Of the orders, this share is traced.
+#: The share of the orders that is traced.
 SAMPLED = 0.1
 #: Seconds after which every span has been sent.
 FLUSHED = 8.0
@@ -57,11 +57,11 @@ class Shop:
     postgres: bool
     buyers: Buyers | None = None
     storms: list[Storm] = field(default_factory=list)
-    #: Seconds by service.
+    #: CPU seconds by service.
     cpu: Counter[str] = field(default_factory=Counter)
 
     async def round(self, orders: int, workers: int) -> None:
-        """Places orders, and notes what they took."""
+        """Place orders, and record their figures."""
         assert self.buyers is not None
         before = await self._seconds()
         self.storms.append(await order_many(self.buyers, orders, workers=workers))
@@ -77,12 +77,12 @@ class Shop:
         return seconds | ({"postgres": _postgres_cpu()} if self.postgres else {})
 
     async def pid(self) -> int:
-        """Of a replica."""
+        """Return the process id of a replica."""
         status = await EmbeddedCluster(self.state_dir).status()
         return int(status["services"]["order"]["replicas"][0]["pid"])
 
     def figures(self) -> dict[str, Any]:
-        """For the table."""
+        """Return the figures for the table."""
         orders = sum(len(s.asked) for s in self.storms)
         waits = sorted(a.seconds for s in self.storms for a in s.asked)
         return {
@@ -101,13 +101,16 @@ class Shop:
 
 
 def otlp(pid: int) -> str:
-    """Where a replica sends its spans. So do we: a trace begins with us, and we say what is sampled."""
+    """Return the endpoint to which a replica sends its spans.
+
+    We send ours there, too, because a trace begins here and we decide what is sampled.
+    """
     variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(v.split("=", 1) for v in variables if "=" in v)["OTEL_EXPORTER_OTLP_ENDPOINT"]
 
 
 def _cpu(pid: int) -> float:
-    """User and system time of a process, all threads, in seconds; 0 for one that is gone."""
+    """Return the user and system time of a process, all threads, in seconds; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -116,7 +119,7 @@ def _cpu(pid: int) -> float:
 
 
 def _postgres_cpu() -> float:
-    """Of every PostgreSQL process of the machine; those that have ended count in none."""
+    """Return the CPU seconds of every PostgreSQL process of the machine, without those that have ended."""
     total = 0.0
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
@@ -131,7 +134,9 @@ def _postgres_cpu() -> float:
 
 
 def breakdown(traces: list[dict[str, Any]]) -> list[tuple[str, float, float, float]]:
-    """By span: name, how often an order has it, its milliseconds an order, and those of its own."""
+    """Return for each span its name, its number per order, its milliseconds per order, and its own
+    milliseconds.
+    """
     times: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for trace in traces:
         for span in trace["spans"]:
@@ -148,7 +153,7 @@ def breakdown(traces: list[dict[str, Any]]) -> list[tuple[str, float, float, flo
 
 
 def covered(span: Mapping[str, Any], inner: list[dict[str, Any]]) -> float:
-    """Seconds of a span in which at least one of those within it runs."""
+    """Return the seconds of a span in which at least one of its child spans runs."""
     total, end = 0.0, span["start"]
     for each in sorted(inner, key=lambda s: s["start"]):
         begin, until = max(each["start"], end), min(each["end"], span["end"])
@@ -158,7 +163,7 @@ def covered(span: Mapping[str, Any], inner: list[dict[str, Any]]) -> float:
 
 
 def orders_traced(url: str) -> list[dict[str, Any]]:
-    """The traces of orders that the store has, with their spans."""
+    """Return the traces of orders in the store, with their spans."""
     found = _get(f"{url}/api/traces?service=payment&limit={_TRACES}")["traces"]
     ids = [trace["trace_id"] for trace in found if "CreateOrder" in trace["root"]]
     return [_get(f"{url}/api/traces/{trace_id}") for trace_id in ids]
@@ -176,7 +181,7 @@ def _get(url: str) -> dict[str, Any]:
 
 @contextmanager
 def running(name: str, url: str, checkout: Path = HERE) -> Iterator[Shop]:
-    """A shop with one replica of each service; MESHMART_DATABASE_URL is `url` where that is given."""
+    """Yield a shop with one replica of each service. If given, `url` is its MESHMART_DATABASE_URL."""
     with tempfile.TemporaryDirectory(prefix="meshmart-bench-") as directory:
         environ = {**os.environ, "MESHMART_LOOPBACK": f"127.{random.randrange(100, 250)}"}
         environ["PYTHONPATH"] = os.pathsep.join([str(checkout), str(checkout / "protos")])
@@ -196,7 +201,7 @@ def running(name: str, url: str, checkout: Path = HERE) -> Iterator[Shop]:
 
 
 def _python(checkout: Path) -> Path:
-    """Another checkout's own, where it has one: what it stands on may be another, too."""
+    """Return another checkout's own interpreter, if it has one, because its dependencies may differ."""
     own = checkout / ".venv" / "bin" / "python"
     return own if checkout != HERE and own.exists() else Path(sys.executable)
 
@@ -209,7 +214,7 @@ def _free_port() -> int:
 
 @contextmanager
 def postgres(url: str) -> Iterator[str]:
-    """The URL of a PostgreSQL: the one given, or of a server of our own; "" where there is none."""
+    """Yield the URL of a PostgreSQL: the given one, or of a server of our own; empty if there is none."""
     programs = binaries()
     if url or programs is None:
         yield url
@@ -219,7 +224,7 @@ def postgres(url: str) -> Iterator[str]:
 
 
 async def measure(shops: list[Shop], rounds: int, orders: int, workers: int) -> None:
-    """Rounds in turn, after one that warms up and does not count."""
+    """Run rounds in turns, after a warm-up that does not count."""
     async with AsyncExitStack() as stack:
         for shop in shops:
             os.environ["MESH_TELEMETRY_SAMPLE_RATIO"] = str(SAMPLED)
@@ -235,7 +240,7 @@ async def measure(shops: list[Shop], rounds: int, orders: int, workers: int) -> 
 
 
 def show(results: dict[str, dict[str, Any]], spans: dict[str, list[tuple[str, float, float, float]]]) -> None:
-    """The tables, for a person."""
+    """Print the tables."""
     from rich.console import Console
     from rich.table import Table
 
@@ -255,7 +260,7 @@ def show(results: dict[str, dict[str, Any]], spans: dict[str, list[tuple[str, fl
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Run the benchmark, and return the exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rounds", type=int, default=5)

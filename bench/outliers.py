@@ -1,9 +1,10 @@
-"""What a sick replica costs its callers, with outlier detection and without, between real processes.
+"""Measures what an unhealthy replica costs its callers, with outlier detection and without, in real
+processes.
 
     bench/outliers.py [--calls 1500] [--rounds 1]
 
 Three servers, each a process behind mutual TLS, answer in 5 ms. First, one of them answers UNAVAILABLE at
-once, while its health says SERVING: which share of a caller's calls does it draw, by policy, and how many
+once, while its health says SERVING: which share of a caller's calls does it get, by policy, and how many
 after it was ejected? Calls are not retried. Then the event loop of one is blocked for eight seconds: how many
 calls with a deadline of one second are lost, and how long after the block is it out of rotation? A readiness
 probe with the chart's values acts on its second failure, 3 s + 2 s after the block at the earliest.
@@ -43,7 +44,7 @@ from grpcmesh.testing.ping_pb2_grpc import (
 )
 
 POLICIES = ("round_robin", "random", "least_request", "peak_ewma", "weighted_round_robin")
-#: Seconds that a call takes, and for which a loop is blocked; calls a second of the second part.
+#: Seconds that a call takes; seconds for which a loop is blocked; calls per second of the second part.
 WORK, BLOCK, RATE = 0.005, 8.0, 60.0
 
 
@@ -72,7 +73,7 @@ def settings_of(directory: Path, service: str) -> MeshConfig:
 
 
 def serve(directory: Path, sick: bool, pipe: Any) -> None:
-    """The server's process: tells its port, ends when told to."""
+    """Run the server's process: send its port, and end when told to."""
 
     async def run() -> None:
         settings = settings_of(directory, "ping")
@@ -92,7 +93,7 @@ def serve(directory: Path, sick: bool, pipe: Any) -> None:
 
 @asynccontextmanager
 async def servers(directory: Path, sick: int) -> AsyncIterator[list[str]]:
-    """Three processes, of which the first `sick` ones fail; their addresses."""
+    """Run three processes, of which the first `sick` fail, and yield their addresses."""
     context = multiprocessing.get_context("spawn")
     running = []
     try:
@@ -113,7 +114,7 @@ async def servers(directory: Path, sick: int) -> AsyncIterator[list[str]]:
 async def caller(
     directory: Path, endpoints: list[str], policy: str, detection: bool
 ) -> AsyncIterator[MeshChannel]:
-    """A channel to these endpoints, all of them ready."""
+    """Yield a channel to these endpoints, all of them ready."""
     child: list[dict[str, Any]] = [{policy: {"blackoutPeriod": "0s"} if "weighted" in policy else {}}]
     balancing = (
         [{"outlier_detection_experimental": DETECTION | {"childPolicy": child}}] if detection else child
@@ -148,7 +149,7 @@ DETECTION = {
 
 
 async def outcome(stub: PingServiceStub) -> tuple[str, str]:
-    """Of one call: its code, and where it ended."""
+    """Make one call, and return its code and the endpoint that answered."""
     call: Any = stub.Ping(PingRequest(), timeout=overload.DEADLINE)
     code = (await call.code()).name
     return code, str(call.endpoint)
@@ -157,10 +158,11 @@ async def outcome(stub: PingServiceStub) -> tuple[str, str]:
 async def drawn(
     directory: Path, endpoints: list[str], policy: str, on: bool, calls: int
 ) -> tuple[float, int]:
-    """What the first endpoint draws of calls that eight callers make one after the other.
+    """Measure how many of the calls that eight callers make one after the other go to the first endpoint.
 
     Returns:
-        Its share, and how many calls began when it was ejected and went there all the same: probes.
+        Its share, and the number of calls that began while it was ejected and went there nevertheless:
+            probes.
     """
     async with caller(directory, endpoints, policy, on) as channel:
         stub, where, probes = PingServiceStub(channel), Counter[str](), 0
@@ -178,7 +180,9 @@ async def drawn(
 
 
 async def blocked(directory: Path, on: bool) -> tuple[Counter[str], float | None]:
-    """Codes of calls while a loop is blocked, and seconds until it is out of rotation; None: never."""
+    """Return the codes of calls while a loop is blocked, and the seconds until it is out of rotation, or
+    None.
+    """
     async with (
         servers(directory, 0) as endpoints,
         caller(directory, endpoints, "round_robin", on) as channel,
@@ -190,7 +194,7 @@ async def blocked(directory: Path, on: bool) -> tuple[Counter[str], float | None
         while (passed := time.monotonic() - begin) < BLOCK + 2:
             calls.append(asyncio.create_task(outcome(stub)))
             if out is None and channel.state()["ejected"]:
-                out = passed - 0.1  # the block begins so much after the answer to Poke
+                out = passed - 0.1  # the block begins 0.1 s after the answer to Poke
             await asyncio.sleep(1 / RATE)
         return Counter(code for code, _ in await asyncio.gather(*calls)), out
 

@@ -1,4 +1,5 @@
-"""What the mesh costs: CPU and latency per unary call, against bare grpc.aio, alternating in one run.
+"""Measures what the mesh costs: CPU and latency per unary call, against bare grpc.aio, alternating in one
+run.
 
     python bench/overhead.py [--rounds 15] [--calls 1000] [--concurrency 8] [--loop uvloop] [--json]
 
@@ -50,7 +51,7 @@ from grpcmesh.resolver import Address, StaticResolver
 from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
 
-#: Name -> what it is. The order is the order of a round.
+#: The variants with their descriptions, in the order of a round.
 VARIANTS = {
     "bare": "grpc.aio, no TLS, nothing else",
     "bare+tls": "the same with grpc's own mTLS",
@@ -59,7 +60,7 @@ VARIANTS = {
     "full": "mTLS, balancing, metrics, tracing 1 %, authz, JWT, deadline, retry",
     "full+log": "the same with an access log line a call",
 }
-#: Ratio -> (of, to, budget or None).
+#: The ratios: name -> (variant, base variant, budget or None).
 RATIOS = {
     "mTLS alone": ("bare+tls", "bare", None),
     "a pick in Python": ("pick", "round_robin", 1.05),
@@ -80,7 +81,7 @@ PRODUCT = product_pb2.Product(
 
 
 class Products(ProductServiceServicer):
-    """Answers from memory, so that the stack is what is measured."""
+    """Answers from memory, so that only the stack is measured."""
 
     async def GetProduct(self, request: Any, context: Any) -> Any:
         return product_pb2.GetProductResponse(product=PRODUCT)
@@ -207,7 +208,7 @@ class Peer:
 
 @dataclass
 class Variant:
-    """One way to call, and what each of its rounds cost."""
+    """One way to call, and the cost of each of its rounds."""
 
     peers: list[Peer]
     call: Callable[[], Awaitable[Any]]
@@ -230,7 +231,7 @@ class Variant:
         self.latencies += latencies
 
     def summary(self) -> dict[str, float]:
-        """Medians over the rounds, in microseconds."""
+        """Return the medians over the rounds, in microseconds."""
         cuts = statistics.quantiles(self.latencies, n=100)
         return {
             "cpu_us": round(statistics.median(self.cpu) * 1e6, 1),
@@ -322,7 +323,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 async def alternate(running: dict[str, Variant], rounds: int, calls: int, concurrency: int) -> None:
-    """Plays the rounds, each over all variants, after one that does not count."""
+    """Run the rounds, each over all variants, after a warm-up that does not count."""
     for v in running.values():  # connections, caches
         await v.round(200, concurrency)
         v.cpu.clear()
@@ -361,7 +362,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Of every comparison."""
+    """Add the options of every comparison."""
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=1000, help="per variant and round")
     parser.add_argument("--concurrency", type=int, default=8)

@@ -1,13 +1,13 @@
-"""A server under more load than it can serve: goodput and latency, with admission and without.
+"""Measures a server under more load than it can serve: goodput and latency, with admission and without.
 
     bench/overload.py [--server burn|semaphore] [--seconds S] [--loads 0.5,1,2,3,5] [--runs 3]
 
 Two servers of known capacity, each a process of its own behind mutual TLS, with the whole stack: `burn`
 uses the CPU for a time that each call takes, `semaphore` lets ten calls at a time wait for theirs. The
-client sends open-loop load: calls come when they come, whether or not others have been answered. One call
-in ten is `Poke`, which has priority; the others are `Ping`. A call counts as done where it is answered
-within its deadline of one second. Off and on run in turns. The server's CPU per call that was done tells what
-became of it even where the machine has little for either.
+client sends open-loop load: calls start on schedule, whether or not earlier ones have been answered. One call
+in ten is `Poke`, which has priority; the others are `Ping`. A call counts as done if it is answered within
+its deadline of one second. Off and on run in turns. The server's CPU per call done is meaningful even if the
+machine has little CPU for either.
 """
 
 import argparse
@@ -50,12 +50,12 @@ from grpcmesh.testing.ping_pb2_grpc import (
 )
 
 DEADLINE = 1.0
-#: Seconds that calls may queue: a tenth of the deadline. On a machine of its own 0.02 will do; on one that is
-#: shared, a process that has to wait for a CPU finds calls of that age without any queue.
+#: Seconds that calls may queue: a tenth of the deadline. On a dedicated machine 0.02 is enough; on a shared
+#: one, a process that waits for a CPU finds calls of that age without any queue.
 TARGET_AGE = 0.1
-#: Seconds that a call takes: of CPU, or of one of ten places.
+#: Seconds of CPU that a `burn` call takes; the places of `semaphore`, and the seconds that a call holds one.
 BURN, PLACES, HOLD = 0.004, 10, 0.05
-#: Calls a second that each server can do; `burn` is measured, since the stack costs CPU, too.
+#: Calls per second that `semaphore` can do. `burn` is measured, because the stack costs CPU, too.
 SEMAPHORE_CAPACITY = PLACES / HOLD
 POLICY = """
 [[allow]]
@@ -79,7 +79,7 @@ class Burn(PingServiceServicer):
 
 
 class Semaphore(PingServiceServicer):
-    """Lets a few calls at a time wait."""
+    """Lets a few calls wait at a time."""
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(PLACES)
@@ -116,7 +116,7 @@ def identity(settings: MeshConfig) -> IdentityStore:
 
 
 def serve(directory: Path, kind: str, admission: bool, pipe: Any) -> None:
-    """The server's process: tells its port, ends when told to."""
+    """Run the server's process: send its port, then its CPU seconds twice when asked."""
 
     async def run() -> None:
         settings = config(directory, "ping", admission)
@@ -139,23 +139,25 @@ def serve(directory: Path, kind: str, admission: bool, pipe: Any) -> None:
 
 @dataclasses.dataclass
 class Result:
-    """Of one run."""
+    """The result of one run."""
 
     offered: Counter[str] = dataclasses.field(default_factory=Counter)
     done: Counter[str] = dataclasses.field(default_factory=Counter)
     codes: Counter[str] = dataclasses.field(default_factory=Counter)
     latencies: list[float] = dataclasses.field(default_factory=list)
-    #: Seconds of CPU that the server used.
+    #: CPU seconds of the server.
     cpu: float = 0.0
 
     def latency(self, percent: int) -> float:
-        """A percentile of the important method, in milliseconds."""
+        """Return a percentile of the critical method's latency, in milliseconds."""
         few = len(self.latencies) < 2
         return 0.0 if few else 1000 * statistics.quantiles(self.latencies, n=100)[percent - 1]
 
     @property
     def figures(self) -> tuple[float, ...]:
-        """Calls done, share of the important ones, p50, p99, share refused, CPU seconds a call done."""
+        """Return calls done, share of critical calls done, p50, p99, share refused, and CPU seconds per call
+        done.
+        """
         offered, done = self.offered.total(), self.done.total()
         return (
             done,
@@ -168,7 +170,7 @@ class Result:
 
 
 async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
-    """Open-loop load, seeded."""
+    """Generate open-loop load with a seeded random source."""
     rng, result = random.Random(1), Result()
 
     async def call(method: str) -> None:
@@ -197,14 +199,14 @@ async def load(stub: PingServiceStub, rate: float, seconds: float) -> Result:
 
 
 def used(pipe: Any) -> float:
-    """Seconds of CPU that the server has used so far."""
+    """Return the CPU seconds of the server so far."""
     pipe.send(None)
     seconds: float = pipe.recv()
     return seconds
 
 
 async def measure(directory: Path, kind: str, admission: bool, rate: float, seconds: float) -> Result:
-    """One run against a new server."""
+    """Make one run against a new server."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=serve, args=(directory, kind, admission, there)
@@ -223,7 +225,7 @@ async def measure(directory: Path, kind: str, admission: bool, rate: float, seco
 
 
 async def capacity(directory: Path, kind: str) -> float:
-    """Calls a second that the server does when it has always something to do."""
+    """Return the calls per second that the server does when it always has work."""
     if kind == "semaphore":
         return SEMAPHORE_CAPACITY
     result = await measure(directory, kind, False, 1.0 / BURN * 0.95, 3.0)
@@ -254,7 +256,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 
 def row(times: float, admission: bool, full: float, runs: list[tuple[float, ...]]) -> str:
-    """Medians of some runs as a line of a table."""
+    """Return the medians of some runs as a line of a table."""
     done, critical, p50, p99, refused, cpu = map(statistics.median, zip(*runs, strict=True))
     cells = (
         f"{times:g}",

@@ -1,4 +1,4 @@
-"""What a call costs in two trees of this project, in turns: the code before a change, and after it.
+"""Measures what a call costs in two trees of this project, in turns: the code before a change, and after it.
 
     git worktree add /tmp/before a8def03
     python bench/rebuild.py /tmp/before [.] [--rounds 30] [--seconds 1] [--starts 3] [--json]
@@ -49,7 +49,7 @@ def overhead_of(tree: Path) -> Any:
 
 
 async def play(tree: Path) -> None:
-    """Play a round for each line of standard input: the number of seconds. Answer with what it cost."""
+    """Run a round for each line of standard input, which is its number of seconds. Print the cost of each."""
     bench = overhead_of(tree)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -74,7 +74,7 @@ def caller(bench: Any, directory: Path, channel: Any) -> Any:
 
 
 async def calls(call: Any, seconds: float, most: float = math.inf) -> int:
-    """Make calls, some at a time, for so many seconds or up to so many calls. Return how many."""
+    """Make calls, `CONCURRENCY` at a time, for `seconds` seconds or up to `most` calls. Return how many."""
     made, until = 0, time.monotonic() + seconds
 
     async def worker() -> None:
@@ -143,13 +143,13 @@ def pairs(before: Path, after: Path, rounds: int, seconds: float) -> list[tuple[
         old.stop()
         new.stop()
     print(file=sys.stderr)
-    return found[1:]  # the first warms up
+    return found[1:]  # the first pair is a warm-up
 
 
 def interval(values: list[float]) -> tuple[float, float]:
     """Return the 95 % confidence interval of the median, whatever the distribution.
 
-    It runs between two order statistics, as the binomial distribution has it (Conover, Practical
+    It lies between two order statistics, from the binomial distribution (Conover, Practical
     Nonparametric Statistics, section 3.2).
     """
     ordered, n, below, k = sorted(values), len(values), 0.0, 0
@@ -161,7 +161,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def summary(found: list[tuple[Round, Round]]) -> dict[str, dict[str, Any]]:
-    """For each side: µs per call before and after, the median of the ratios, and its interval."""
+    """Return for each side the µs per call before and after, the median of the ratios, and its interval."""
     rows: dict[str, dict[str, Any]] = {}
     for side in SIDES:
         ratios = [new[side] / old[side] for old, new in found]

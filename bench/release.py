@@ -1,11 +1,11 @@
-"""What a whole release on Kubernetes takes: seconds from `helm install` to an order, memory at rest.
+"""Measures a whole release on Kubernetes: seconds from `helm install` to an order, and memory at rest.
 
     python bench/release.py [--context NAME] [--namespace meshmart] [--rest 120] [-- HELM INSTALL'S OPTIONS]
 
-Installs the chart (the name `meshmart` must be free in the namespace), and asks for an order each half second
-until one is confirmed, so the images should be on the nodes already. Then leaves the release alone for --rest
-seconds and reads from the kubelets what each pod's containers are charged with: the working set, which their
-limits are held against. The release stays. Needs helm, kubectl, and rights to read `nodes/proxy`.
+It installs the chart (the name `meshmart` must be free in the namespace), and tries to order each half second
+until an order is confirmed, so the images should be on the nodes already. Then it leaves the release idle for
+--rest seconds, and reads from the kubelets the working set of each pod's containers, to which their limits
+apply. The release stays. It needs helm, kubectl, and rights to read `nodes/proxy`.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.exit(main(["order"]))
 
 
 def install(options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """Helm, which installs."""
+    """Start `helm install`, and return its process."""
     place = ["--kube-context", options.context] if options.context else []
     command = ["helm", "install", "meshmart", str(_CHART), "--namespace", options.namespace, *place]
     command += ["--values", str(_CHART / "demo.yaml")]
@@ -38,13 +38,13 @@ def install(options: argparse.Namespace) -> subprocess.Popen[bytes]:
 
 
 def kubectl(options: argparse.Namespace, *arguments: str) -> list[str]:
-    """The command, with the context."""
+    """Return the kubectl command line, with context and namespace."""
     place = ["--context", options.context] if options.context else []
     return ["kubectl", *place, "--namespace", options.namespace, *arguments]
 
 
 def order(options: argparse.Namespace, helm: subprocess.Popen[bytes]) -> None:
-    """Returns when the toolbox has seen an order confirmed; exits if the installation fails first."""
+    """Wait until the toolbox has had an order confirmed. Exits if the installation fails first."""
     command = kubectl(options, "exec", "deploy/client", "--", "python", "-c", _ORDER)
     while subprocess.run(command, capture_output=True, check=False, timeout=60).returncode:
         if helm.poll():
@@ -53,7 +53,7 @@ def order(options: argparse.Namespace, helm: subprocess.Popen[bytes]) -> None:
 
 
 def memory(options: argparse.Namespace) -> dict[str, list[float]]:
-    """MiB of each running pod of the namespace, by app.kubernetes.io/name."""
+    """Return the MiB of each running pod of the namespace, by app.kubernetes.io/name."""
     selector = ["--selector", "app.kubernetes.io/instance=meshmart", "--output", "json"]
     listed = subprocess.check_output(kubectl(options, "get", "pods", *selector))
     running = [pod for pod in json.loads(listed)["items"] if pod["status"]["phase"] == "Running"]
@@ -76,7 +76,7 @@ def _working_set(pod: dict[str, Any]) -> float:
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """The options; what stands after -- is Helm's."""
+    """Parse the options; everything after `--` is for Helm."""
     own, helm = list(given), []
     if "--" in own:
         at = own.index("--")
@@ -89,7 +89,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     options = arguments(sys.argv[1:])
     started = time.monotonic()
     with install(options) as helm:

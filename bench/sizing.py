@@ -1,12 +1,12 @@
-"""What a replica of each service takes: memory at rest and under load, CPU under load.
+"""Measures a replica of each service: memory at rest and under load, CPU under load.
 
     meshmart up --detach
     python bench/sizing.py [--state-dir .meshmart] [--scenario mix] [--rps 20] [--duration 60s] [--json]
 
-Reads /proc of the replicas of a running embedded cluster (Linux). Memory is the proportional set size, which
-counts a shared page once over all who share it, and beside it the resident set, which is what a container
-is charged with when it shares nothing. CPU is user plus system time of the replicas of a service, spread over
-them; that of whoever makes the load is not in it. A replica's limit on Kubernetes needs room above these.
+It reads /proc of the replicas of a running embedded cluster (Linux). Memory is the proportional set size,
+which counts a shared page once over all processes that share it, and the resident set, which a container is
+charged with if it shares nothing. CPU is user plus system time per replica of a service, without the load
+generator's. A replica's limit on Kubernetes needs room above these.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Reading:
-    """One process at one time: MiB and seconds."""
+    """The figures of one process at one time: MiB and CPU seconds."""
 
     proportional: float
     resident: float
@@ -37,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Row:
-    """A service: MiB a replica (the largest), and millicores a replica under the load."""
+    """The figures of a service: MiB of its largest replica, and millicores per replica under the load."""
 
     service: str
     replicas: int
@@ -48,7 +48,7 @@ class Row:
 
 
 def read(pid: int) -> Reading:
-    """A process's memory and the CPU time it has had."""
+    """Return a process's memory and the CPU time that it has used."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -57,7 +57,7 @@ def read(pid: int) -> Reading:
 
 
 def pids(state_dir: Path) -> dict[str, list[int]]:
-    """The replicas' processes by service."""
+    """Return the process ids of the replicas by service."""
     status = asyncio.run(EmbeddedCluster(state_dir).status())
     running = {
         name: [r["pid"] for r in row["replicas"] if r["pid"]] for name, row in status["services"].items()
@@ -66,10 +66,10 @@ def pids(state_dir: Path) -> dict[str, list[int]]:
 
 
 def load(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the load; its report."""
+    """Run the load, and return its report."""
     command = [sys.executable, "-m", "meshmart", "load", "--json", "--state-dir", str(options.state_dir)]
     command += ["--scenario", options.scenario, "--rps", str(options.rps), "--duration", options.duration]
-    # Its exit status tells that a call failed; the report counts those.
+    # Its exit status says that a call failed; the report counts them.
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -78,7 +78,7 @@ def load(options: argparse.Namespace) -> dict[str, Any]:
 def rows(
     before: Mapping[str, list[Reading]], after: Mapping[str, list[Reading]], seconds: float
 ) -> list[Row]:
-    """The table: what rest and load took."""
+    """Return the table with the figures at rest and under load."""
     return [
         Row(
             service,
@@ -96,7 +96,7 @@ def rows(
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state-dir", type=Path, default=Path(".meshmart"))
     parser.add_argument("--scenario", default="mix")
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def show(table: list[Row], report: Mapping[str, Any]) -> None:
-    """For a person."""
+    """Print the table for a person."""
     print(f"{report['calls']} calls, {report['rate']:.0f}/s, {report['errors']} errors")
     print(f"{'service':<14}{'replicas':>9}{'rest PSS':>10}{'rest RSS':>10}{'load RSS':>10}{'millicores':>12}")
     for row in table:
