@@ -111,9 +111,10 @@ class PersistentBuyer:
         """Make one attempt. Return whether to ask again unless the order was accepted."""
         asked.attempts += 1
         asked.last_asked = self._now()
-        metadata = await self._session.metadata(Recorder(Report(), self._clock()))
+        report = Report()
+        metadata = await self._session.metadata(Recorder(report, self._clock()))
         if metadata is None:
-            asked.answer = "nobody can log in"
+            asked.answer = f"nobody can log in: {', '.join(sorted(report.codes()))}"
             return True
         key = asked.keys[-1] if self._by_key else f"{asked.key}-{asked.attempts}"
         request = order_request(self._session.user_id, cart, key)

@@ -22,6 +22,10 @@ from services.storefront.trail import Step, record
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
+#: Timeout of a read, in seconds.
+READ_TIMEOUT = 3.0
+#: Timeout of a change or a log-in, in seconds. It covers an order with its stock and its payment.
+WRITE_TIMEOUT = 10.0
 #: Attempts that `unary_again` makes of a call, and the longest backoff between two, in seconds.
 AGAIN, PAUSE = 3, 0.4
 #: The most endpoint names remembered. They serve streams in flight, which have no trailing metadata yet.
@@ -117,3 +121,10 @@ class Caller:
         self._names.move_to_end(endpoint)
         while len(self._names) > MAX_NAMES:
             self._names.popitem(last=False)
+
+
+async def next_token(call: "grpc.aio.UnaryStreamCall[Any, Any]") -> str:
+    """Return the token of the next page from the trailing metadata of a finished call."""
+    told = dict(await call.trailing_metadata() or ())
+    token = told.get("next-page-token", "")
+    return token if isinstance(token, str) else ""

@@ -2,85 +2,35 @@
 the mesh.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import grpc
-from ecommerce import common_pb2, notification_pb2, order_pb2, product_pb2, user_pb2
+from ecommerce import common_pb2, notification_pb2, order_pb2, user_pb2
 from ecommerce.notification_pb2_grpc import NotificationServiceStub
 from ecommerce.order_pb2_grpc import OrderServiceStub
-from ecommerce.product_pb2_grpc import ProductServiceStub
 from ecommerce.user_pb2_grpc import UserServiceStub
 
 from services.storefront import convert
-from services.storefront.calls import Caller
+from services.storefront.calls import READ_TIMEOUT, WRITE_TIMEOUT, Caller, next_token
+from services.storefront.catalogue import Catalogue
 from services.storefront.domain import (
     Address,
     Card,
-    Category,
     Listed,
     Notice,
     Order,
     Place,
-    Product,
+    Problem,
     Shop,
+    ShopError,
     Status,
     Tokens,
     Update,
     Updates,
 )
-from services.storefront.exchange import Exchange
-
-T = TypeVar("T")
-
-#: Timeout of a read, in seconds.
-READ_TIMEOUT = 3.0
-#: Timeout of a change or a log-in, in seconds. It covers an order with its stock and its payment.
-WRITE_TIMEOUT = 10.0
-
-
-class Catalogue:
-    """The `domain.Catalogue` that calls ProductService. It sends no token: browsing needs none."""
-
-    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
-        self._stub, self._caller = ProductServiceStub(channel), caller
-
-    async def product(self, product_id: int) -> Product:
-        request = product_pb2.GetProductRequest(id=product_id)
-        call = self._stub.GetProduct(request, timeout=READ_TIMEOUT)
-        return convert.product((await self._caller.unary("product", "GetProduct", call)).product)
-
-    async def by_ids(self, product_ids: Sequence[int]) -> Mapping[int, Product]:
-        request = product_pb2.GetProductsRequest(ids=product_ids)
-        call = self._stub.GetProducts(request, timeout=READ_TIMEOUT)
-        found = (await self._caller.unary("product", "GetProducts", call)).products
-        return {p.id: convert.product(p) for p in found}
-
-    async def page(self, place: Place, size: int, category: Category | None) -> Listed[Product]:
-        request = product_pb2.ListProductsRequest(
-            page=_number(place),
-            page_size=size,
-            category=convert.category_to_wire(category),
-            page_token=place.token,
-        )
-        call = self._stub.ListProducts(request, timeout=READ_TIMEOUT)
-        found = await self._caller.collect("product", "ListProducts", call, size)
-        return Listed([convert.product(p) for p in found], await _next_token(call))
-
-    async def search(
-        self, query: str, category: Category | None, min_cents: int, max_cents: int, limit: int
-    ) -> list[Product]:
-        request = product_pb2.SearchProductsRequest(
-            query=query,
-            category=convert.category_to_wire(category),
-            min_price=min_cents / 100,
-            max_price=max_cents / 100,
-        )
-        call = self._stub.SearchProducts(request, timeout=READ_TIMEOUT)
-        found = await self._caller.collect("product", "SearchProducts", call, limit)
-        return [convert.product(p) for p in found]
+from services.storefront.exchange import Exchange, Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,39 +72,44 @@ class Orders:
             expected_total=None if expected_cents is None else expected_cents / 100,
         )
 
-        metadata = await self._exchange.bearer("order", token)
+        async def ask(metadata: Metadata) -> order_pb2.CreateOrderResponse:
+            return await self._caller.unary_again(
+                "order",
+                "CreateOrder",
+                lambda: self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=metadata),
+            )
 
-        def attempt() -> (
-            "grpc.aio.UnaryUnaryCall[order_pb2.CreateOrderRequest, order_pb2.CreateOrderResponse]"
-        ):
-            return self._stub.CreateOrder(request, timeout=WRITE_TIMEOUT, metadata=metadata)
-
-        response = await self._caller.unary_again("order", "CreateOrder", attempt)
-        return convert.order(response.order)
+        return convert.order((await self._exchange.on_behalf("order", token, ask)).order)
 
     async def order(self, token: str, order_id: int) -> Order:
         request = order_pb2.GetOrderRequest(id=order_id)
-        call = self._stub.GetOrder(
-            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("order", token)
-        )
-        return convert.order((await self._caller.unary("order", "GetOrder", call)).order)
+
+        async def ask(metadata: Metadata) -> order_pb2.GetOrderResponse:
+            call = self._stub.GetOrder(request, timeout=READ_TIMEOUT, metadata=metadata)
+            return await self._caller.unary("order", "GetOrder", call)
+
+        return convert.order((await self._exchange.on_behalf("order", token, ask)).order)
 
     async def page(self, token: str, user_id: int, place: Place, size: int) -> Listed[Order]:
         request = order_pb2.ListOrdersRequest(
-            user_id=user_id, page=_number(place), page_size=size, page_token=place.token
+            user_id=user_id, page=convert.page_number(place), page_size=size, page_token=place.token
         )
-        call = self._stub.ListOrders(
-            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("order", token)
-        )
-        found = await self._caller.collect("order", "ListOrders", call, size)
-        return Listed([convert.order(o) for o in found], await _next_token(call))
+
+        async def ask(metadata: Metadata) -> Listed[Order]:
+            call = self._stub.ListOrders(request, timeout=READ_TIMEOUT, metadata=metadata)
+            found = await self._caller.collect("order", "ListOrders", call, size)
+            return Listed([convert.order(o) for o in found], await next_token(call))
+
+        return await self._exchange.on_behalf("order", token, ask)
 
     async def set_status(self, token: str, order_id: int, status: Status) -> Order:
         request = order_pb2.UpdateOrderStatusRequest(id=order_id, status=convert.status_to_wire(status))
-        call = self._stub.UpdateOrderStatus(
-            request, timeout=WRITE_TIMEOUT, metadata=await self._exchange.bearer("order", token)
-        )
-        return convert.order((await self._caller.unary("order", "UpdateOrderStatus", call)).order)
+
+        async def ask(metadata: Metadata) -> order_pb2.UpdateOrderStatusResponse:
+            call = self._stub.UpdateOrderStatus(request, timeout=WRITE_TIMEOUT, metadata=metadata)
+            return await self._caller.unary("order", "UpdateOrderStatus", call)
+
+        return convert.order((await self._exchange.on_behalf("order", token, ask)).order)
 
     @asynccontextmanager
     async def follow(self, token: str, order_id: int, after_cursor: int) -> AsyncIterator[Updates]:
@@ -162,6 +117,8 @@ class Orders:
         call = self._stub.StreamOrderUpdates(request, metadata=await self._exchange.bearer("order", token))
         try:
             yield _Updates(call, self._caller.stream(call))
+        except ShopError as e:
+            raise await self._exchange.refused("order", token) if e.problem is Problem.LOGIN else e from e
         finally:
             call.cancel()
 
@@ -236,38 +193,29 @@ class Notices:
 
     async def latest(self, token: str, user_id: int, size: int) -> list[Notice]:
         request = notification_pb2.ListNotificationsRequest(user_id=user_id, page_size=size)
-        call = self._stub.ListNotifications(
-            request, timeout=READ_TIMEOUT, metadata=await self._exchange.bearer("notification", token)
-        )
-        found = await self._caller.collect("notification", "ListNotifications", call, size)
-        return [convert.notice(n) for n in found]
+
+        async def ask(metadata: Metadata) -> list[notification_pb2.Notification]:
+            call = self._stub.ListNotifications(request, timeout=READ_TIMEOUT, metadata=metadata)
+            return await self._caller.collect("notification", "ListNotifications", call, size)
+
+        return [convert.notice(n) for n in await self._exchange.on_behalf("notification", token, ask)]
 
 
-def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller) -> Shop:
+def shop(channel: Callable[[str], grpc.aio.Channel], caller: Caller, narrows: bool = True) -> Shop:
     """Return all ports over the mesh.
 
     Args:
         channel: Returns the channel to a service: `App.channel`.
         caller: Makes the calls and records the trail.
+        narrows: Whether each service is sent a token of its own: see `Exchange`.
     """
-    exchange = Exchange(channel("user"), caller)
+    exchange = Exchange(channel("user"), caller, narrows=narrows)
     return Shop(
         Catalogue(channel("product"), caller),
         Orders(channel("order"), caller, exchange),
         Accounts(channel("user"), caller, exchange),
         Notices(channel("notification"), caller, exchange),
     )
-
-
-def _number(place: Place) -> int:
-    return 0 if place.token else place.page
-
-
-async def _next_token(call: "grpc.aio.UnaryStreamCall[Any, Any]") -> str:
-    """Return the token of the next page from the trailing metadata of a finished call."""
-    told = dict(await call.trailing_metadata() or ())
-    token = told.get("next-page-token", "")
-    return token if isinstance(token, str) else ""
 
 
 def _address(address: Address) -> common_pb2.Address:

@@ -16,6 +16,7 @@ from services.storefront.domain import (
     Line,
     Notice,
     Order,
+    Place,
     Problem,
     Product,
     ShopError,
@@ -33,6 +34,7 @@ _PROBLEMS = {
     grpc.StatusCode.PERMISSION_DENIED: Problem.FORBIDDEN,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Problem.BUSY,
     grpc.StatusCode.UNAVAILABLE: Problem.UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED: Problem.UNSUPPORTED,
     grpc.StatusCode.DEADLINE_EXCEEDED: Problem.TIMEOUT,
 }
 
@@ -59,6 +61,11 @@ def error(failure: grpc.aio.AioRpcError | MeshError) -> ShopError:
         facts=dict(info.metadata),
         retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
     )
+
+
+def page_number(place: Place) -> int:
+    """Return the `page` of a request for a place. A request with a token must not have one."""
+    return 0 if place.token else place.page
 
 
 def category_to_wire(category: Category | None) -> str:

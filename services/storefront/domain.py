@@ -155,6 +155,8 @@ class Problem(enum.Enum):
     FORBIDDEN = "forbidden"
     BUSY = "busy"
     UNAVAILABLE = "unavailable"
+    #: The replica that answered is of an older release and does not have the method.
+    UNSUPPORTED = "unsupported"
     TIMEOUT = "timeout"
     BROKEN = "broken"
 

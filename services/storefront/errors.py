@@ -37,13 +37,16 @@ FACES: Mapping[Problem, Face] = {
     Problem.UNAVAILABLE: Face(
         503, "Back in a moment", "A part of the shop does not answer at the moment. Try again shortly."
     ),
+    Problem.UNSUPPORTED: Face(
+        503, "Back in a moment", "A part of the shop is being upgraded at the moment. Try again shortly."
+    ),
     Problem.TIMEOUT: Face(
         504, "That took too long", "A part of the shop did not answer in time. Try again shortly."
     ),
     Problem.BROKEN: Face(502, "Something broke", "It is our fault, and it has been written down."),
 }
 #: Transient problems: their page offers to try again.
-PASSING = frozenset({Problem.BUSY, Problem.UNAVAILABLE, Problem.TIMEOUT, Problem.BROKEN})
+PASSING = frozenset({Problem.BUSY, Problem.UNAVAILABLE, Problem.UNSUPPORTED, Problem.TIMEOUT, Problem.BROKEN})
 
 
 def is_api(request: Request) -> bool:
@@ -102,6 +105,6 @@ class ErrorPages:
 
 
 def _headers(error: ShopError) -> dict[str, str]:
-    if error.problem in (Problem.BUSY, Problem.UNAVAILABLE):
+    if error.problem in (Problem.BUSY, Problem.UNAVAILABLE, Problem.UNSUPPORTED):
         return {"retry-after": str(max(1, ceil(error.retry_after or 1)))}
     return {}

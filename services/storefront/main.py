@@ -31,7 +31,14 @@ async def build(settings: Settings, app: App) -> None:
 
     caller, closing = Caller(monotonic), asyncio.Event()
     tracking = Tracking(Analytics(app.channel("analytics")), time.time)
-    site = Site(shop(app.channel, caller), settings, mesh.replica, caller.name_of, identity, tracking)
+    site = Site(
+        shop(app.channel, caller, settings.narrow_tokens),
+        settings,
+        mesh.replica,
+        caller.name_of,
+        identity,
+        tracking,
+    )
     await app.enter(tracking.running())
     traced = Middleware(TraceMiddleware, tracer=telemetry.tracer, force=always_traced)
     metrics = HttpMetrics()

@@ -29,10 +29,16 @@ class Settings:
     """Whether the log-in page shows the demo users and their passwords."""
     proxies: Proxies = field(default_factory=Proxies)
     """The peers that may name the client they forward for, by X-Forwarded-For or a PROXY line."""
+    narrow_tokens: bool = True
+    """Whether each service is sent a token that only it accepts.
+
+    Off during an upgrade from services that cannot verify such tokens.
+    """
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read MESHMART_HTTP_ADDRESS, _TRACES_URL, _SECURE_COOKIES, _DEMO_USERS and _TRUSTED_PROXIES.
+        """Read MESHMART_HTTP_ADDRESS, _TRACES_URL, _TRUSTED_PROXIES, _SECURE_COOKIES, _DEMO_USERS and
+        _NARROW_TOKENS.
 
         Raises:
             ConfigError: with a line for each invalid variable.
@@ -45,16 +51,21 @@ class Settings:
         traces = environ.get("MESHMART_TRACES_URL", "").rstrip("/")
         if traces and urlsplit(traces).scheme not in ("http", "https"):
             problems.append(f"MESHMART_TRACES_URL={traces!r}: must be an http address")
-        secure = environ.get("MESHMART_SECURE_COOKIES", "false").lower()
-        if secure not in ("true", "false"):
-            problems.append(f"MESHMART_SECURE_COOKIES={secure!r}: must be true or false")
-        demo = environ.get("MESHMART_DEMO_USERS", "false").lower()
-        if demo not in ("true", "false"):
-            problems.append(f"MESHMART_DEMO_USERS={demo!r}: must be true or false")
+        secure, demo, narrow = (
+            _switch(environ, f"MESHMART_{name}", default, problems)
+            for name, default in (("SECURE_COOKIES", False), ("DEMO_USERS", False), ("NARROW_TOKENS", True))
+        )
         proxies = _proxies(environ.get("MESHMART_TRUSTED_PROXIES", ""), problems)
         if problems:
             raise ConfigError(problems)
-        return cls(host.strip("[]"), int(port), traces, secure == "true", demo == "true", proxies)
+        return cls(host.strip("[]"), int(port), traces, secure, demo, proxies, narrow)
+
+
+def _switch(environ: Mapping[str, str], name: str, default: bool, problems: list[str]) -> bool:
+    value = environ.get(name, str(default)).lower()
+    if value not in ("true", "false"):
+        problems.append(f"{name}={value!r}: must be true or false")
+    return value == "true"
 
 
 def _proxies(networks: str, problems: list[str]) -> Proxies:

@@ -1,10 +1,11 @@
 """The storefront's adapters over real MeshChannels with mutual TLS: the trail, the errors, the retries."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from ecommerce import notification_pb2, order_pb2, product_pb2, user_pb2
 from ecommerce.notification_pb2_grpc import (
@@ -93,12 +94,25 @@ class Orders(OrderServiceServicer):
         yield order_pb2.OrderUpdate(order_id=7, status=order_pb2.ORDER_STATUS_SHIPPED, message="m", cursor=4)
         raise Unavailable("leaving")
 
+    async def GetOrder(self, request: order_pb2.GetOrderRequest, context: Any) -> Any:
+        self.metadata.append(dict(context.invocation_metadata()))
+        if self.script:
+            raise self.script.pop(0)
+        return order_pb2.GetOrderResponse(order=order_pb2.Order(id=request.id, status=1))
+
 
 class Users(UserServiceServicer):
+    def __init__(self) -> None:
+        self.exchanges = 0
+        self.refuses = False
+
     async def Login(self, request: user_pb2.LoginRequest, context: Any) -> Any:
         raise Unauthenticated("no")
 
     async def ExchangeToken(self, request: user_pb2.ExchangeTokenRequest, context: Any) -> Any:
+        self.exchanges += 1
+        if self.refuses:
+            raise Unauthenticated("revoked")
         own = dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ")
         return user_pb2.ExchangeTokenResponse(access_token=f"{own}-for-{request.service}", expires_in=900)
 
@@ -111,13 +125,39 @@ class Notifications(NotificationServiceServicer):
             yield notification_pb2.Notification(title=f"{n} for {request.user_id}", body="b")
 
 
-class Mesh:
-    """Scripted services behind mesh servers, and the storefront's adapters on channels to them."""
+class Older:
+    """A server on which the methods are missing that its release did not have yet.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.ca = directory, CertificateAuthority()
+    Args:
+        server: Gets the others.
+        lacks: Names of methods.
+    """
+
+    def __init__(self, server: MeshServer, lacks: Collection[str]) -> None:
+        self._server, self._lacks = server, lacks
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same handlers come once more, by name."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        kept = {name: handler for name, handler in handlers.items() if name not in self._lacks}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, kept),))
+
+
+class Mesh:
+    """Scripted services behind mesh servers, and the storefront's adapters on channels to them.
+
+    Args:
+        directory: For certificates.
+        lacks: Methods that the services do not have.
+    """
+
+    def __init__(self, directory: Path, lacks: Collection[str] = ()) -> None:
+        self.directory, self.ca, self.lacks = directory, CertificateAuthority(), lacks
         self.script: Script = []
-        self.products, self.orders = Products(self.script), Orders(self.script)
+        self.products, self.orders, self.users = Products(self.script), Orders(self.script), Users()
         self.servers: list[MeshServer] = []
         self.channels: dict[str, MeshChannel] = {}
         self.shop: Shop
@@ -128,7 +168,7 @@ class Mesh:
         for name, add, servicer, replicas in (
             ("product", add_ProductServiceServicer_to_server, self.products, 2),
             ("order", add_OrderServiceServicer_to_server, self.orders, 1),
-            ("user", add_UserServiceServicer_to_server, Users(), 1),
+            ("user", add_UserServiceServicer_to_server, self.users, 1),
             ("notification", add_NotificationServiceServicer_to_server, Notifications(), 1),
         ):
             endpoints = [await self._serve(name, n, add, servicer) for n in range(1, replicas + 1)]
@@ -155,7 +195,7 @@ class Mesh:
         identity = self._identity(name)
         layers, health = [IdentityLayer("cluster.local", identity)], HealthServicer()
         server = MeshServer(config, identity=identity, layers=layers, health=health)
-        add(servicer, server)
+        add(servicer, Older(server, self.lacks) if self.lacks else server)
         await server.start()
         health.set_all(True)
         self.servers.append(server)
@@ -172,6 +212,17 @@ class Mesh:
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     mesh = Mesh(tmp_path)
+    try:
+        await mesh.start()
+        yield mesh
+    finally:
+        await mesh.stop()
+
+
+@pytest.fixture
+async def older_mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    """Services of a release that had neither of these methods."""
+    mesh = Mesh(tmp_path, ("GetProducts", "ExchangeToken", "Logout"))
     try:
         await mesh.start()
         yield mesh
@@ -206,6 +257,61 @@ async def test_a_cart_is_asked_for_in_one_call(mesh: Mesh, trail: Trail) -> None
     assert [step.method for step in trail.steps] == ["GetProducts"]
     assert (await priced(mesh.shop.catalogue, [])).lines == ()
     assert len(trail.steps) == 1
+
+
+async def test_a_cart_is_asked_for_one_by_one_where_a_replica_is_older(
+    older_mesh: Mesh, trail: Trail
+) -> None:
+    current_trail.set(trail)
+    older_mesh.script.append(NotFound("product", "one of them"))
+    cart = await priced(older_mesh.shop.catalogue, [(n, 1) for n in range(1, 21)])
+    assert sum(line.product is None for line in cart.lines) == 1
+    assert next((s.method, s.code) for s in trail.steps) == ("GetProducts", "UNIMPLEMENTED")
+    assert sorted(s.code for s in trail.steps[1:]) == ["NOT_FOUND", *["OK"] * 19]
+
+
+async def test_a_cart_that_cannot_be_asked_for_one_by_one_either_fails_with_the_reason(
+    older_mesh: Mesh,
+) -> None:
+    older_mesh.script += [ResourceExhausted("busy", 1.5)] * 40
+    with pytest.raises(ShopError) as e:
+        await priced(older_mesh.shop.catalogue, [(1, 1), (2, 1)])
+    assert e.value.problem is Problem.BUSY
+
+
+async def test_an_older_user_service_gets_the_visitors_own_token_sent_on(older_mesh: Mesh) -> None:
+    await place(older_mesh)
+    assert [m["authorization"] for m in older_mesh.orders.metadata] == ["Bearer TOKEN"]
+    with pytest.raises(ShopError) as e:
+        await older_mesh.shop.accounts.logout("REFRESH")
+    assert e.value.problem is Problem.UNSUPPORTED
+
+
+async def test_a_token_that_one_replica_refuses_is_exchanged_anew_and_tried_once_more(mesh: Mesh) -> None:
+    mesh.script.append(Unauthenticated("wrong audience"))
+    assert (await mesh.shop.orders.order("TOKEN", 7)).id == 7
+    assert mesh.users.exchanges == 2
+    assert {m["authorization"] for m in mesh.orders.metadata} == {"Bearer TOKEN-for-order"}
+
+
+async def test_a_service_that_refuses_every_token_logs_nobody_out_and_never_gets_the_visitors_own(
+    mesh: Mesh,
+) -> None:
+    mesh.script += [Unauthenticated("give me another")] * 20
+    for _ in range(3):
+        with pytest.raises(ShopError) as e:
+            await mesh.shop.orders.order("TOKEN", 7)
+        assert e.value.problem is Problem.UNSUPPORTED
+    assert {m["authorization"] for m in mesh.orders.metadata} == {"Bearer TOKEN-for-order"}
+
+
+async def test_a_token_that_the_user_service_refuses_is_the_end_of_the_session(mesh: Mesh) -> None:
+    await mesh.shop.orders.order("TOKEN", 7)
+    mesh.users.refuses = True
+    mesh.script.append(Unauthenticated("revoked"))
+    with pytest.raises(ShopError) as e:
+        await mesh.shop.orders.order("TOKEN", 7)
+    assert e.value.problem is Problem.LOGIN
 
 
 async def test_a_listing_tells_the_token_of_its_next_page(mesh: Mesh) -> None:
@@ -254,7 +360,6 @@ async def test_a_long_answer_is_cut_and_its_sender_still_known(mesh: Mesh, trail
         ),
         (FailedPrecondition("sold out", "OUT_OF_STOCK"), Problem.RULE, {"reason": "OUT_OF_STOCK"}),
         (ResourceExhausted("busy", 1.5), Problem.BUSY, {"retry_after": 1.5}),
-        (Unauthenticated("expired"), Problem.LOGIN, {"message": "expired"}),
     ],
 )
 async def test_what_a_service_says_reaches_the_page(

@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from services.storefront.calls import AGAIN, PAUSE
-from services.storefront.clients import WRITE_TIMEOUT
+from services.storefront.calls import AGAIN, PAUSE, WRITE_TIMEOUT
 from services.storefront.domain import Problem, ShopError, Tokens
 from services.storefront.sessions import EARLY, Renewals, Session
 from tests.unit.services.storefront.fakes import ALICE, BOB, FakeAccounts, FakeShop, jwt

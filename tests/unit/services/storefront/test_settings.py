@@ -16,9 +16,12 @@ def test_settings_are_read() -> None:
         "MESHMART_SECURE_COOKIES": "true",
         "MESHMART_DEMO_USERS": "true",
         "MESHMART_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
+        "MESHMART_NARROW_TOKENS": "false",
     }
     proxies = Proxies.of(["10.0.0.0/8", "192.0.2.1"])
-    assert Settings.from_env(given) == Settings("::1", 80, "http://t", True, True, proxies)
+    assert Settings.from_env(given) == Settings(
+        "::1", 80, "http://t", True, True, proxies, narrow_tokens=False
+    )
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -27,6 +30,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "MESHMART_TRACES_URL": "javascript:alert(1)",
         "MESHMART_SECURE_COOKIES": "si",
         "MESHMART_DEMO_USERS": "perhaps",
+        "MESHMART_NARROW_TOKENS": "1",
         "MESHMART_TRUSTED_PROXIES": "10.0.0.0/8, everybody",
     }
     with pytest.raises(ConfigError) as e:
