@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again. Pure."""
+"""Computes how long to wait before something that failed is tried again. Pure."""
 
 from grpcmesh.clock import Rng
 
@@ -21,11 +21,11 @@ class Backoff:
         self._bound = first
 
     def next(self) -> float:
-        """Return the seconds to wait now; the wait after that is twice as long, up to the longest."""
+        """Return the seconds to wait now. The bound of the next wait is twice as high, up to the longest."""
         wait = self._bound * (0.5 + self._rng.random() / 2)
         self._bound = min(2 * self._bound, self._longest)
         return wait
 
     def reset(self) -> None:
-        """Start again from the first wait: what had failed has worked."""
+        """Start again from the first wait, after a success."""
         self._bound = self._first

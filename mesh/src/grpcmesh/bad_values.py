@@ -1,7 +1,7 @@
-"""Values from outside the process that made no sense, by kind: counted, and otherwise without effect.
+"""Counts values from outside the process that were malformed, by kind.
 
-Whoever reads something that a peer, a nameserver or a file says, and cannot use it, counts it here. A kind
-that grows in `mesh_bad_values_total` tells an operator where to look; the value itself is never kept.
+Code that reads a value of a peer, a nameserver or a file, and cannot use it, counts it here. A kind that
+grows in `mesh_bad_values_total` shows an operator where to look. The value itself is never kept.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ Kind = Literal[
 
 
 class BadValues:
-    """Counts by kind. One object a process, `bad_values`; a `grpcmesh.telemetry.Source`."""
+    """Counts bad values by kind. A process has one object, `bad_values`. It is a `telemetry.Source`."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(get_args(Kind), 0)

@@ -1,9 +1,9 @@
-"""A certificate authority in memory: for tests, and for the embedded cluster, which writes what it issues.
+"""A certificate authority in memory, for tests and for the embedded cluster, which writes the certificates.
 
-It does what cert-manager does for the chart: one CA per mesh, short-lived leaves that carry the
-service's DNS names and exactly one SPIFFE URI. Subject and authority key identifiers are set and
-each generation of the CA has a subject of its own: a CA renewed under the same name without them
-breaks verification (RFC 5280, 4.2.1.1).
+It does what cert-manager does for the chart: one CA per mesh, and short-lived leaves that carry the service's
+DNS names and exactly one SPIFFE URI. Subject and authority key identifiers are set, and each generation of
+the CA has its own subject, because a CA that is renewed under the same name without them breaks verification
+(RFC 5280, 4.2.1.1).
 """
 
 import datetime
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _SKEW = datetime.timedelta(minutes=5)
-#: Characters of a common name (X.520, ub-common-name).
+#: The most characters of a common name (X.520, ub-common-name).
 _LONGEST_NAME = 64
 
 
@@ -41,11 +41,12 @@ class Leaf:
 
 
 def write_atomically(directory: Path, files: dict[str, bytes]) -> None:
-    """Writes a directory the way the kubelet does: everything at once, by swapping the `..data` symlink.
+    """Write files to a directory as the kubelet does: all at once, by swapping the `..data` symlink.
 
     Args:
-        directory: `STATE_DIR/certs/product`; made if absent. Holds symlinks through `..data` afterwards.
-        files: Contents by name.
+        directory: The directory, such as `STATE_DIR/certs/product`. It is created if absent. Its files are
+            symlinks through `..data`.
+        files: Contents by file name.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     stamp = f"..{datetime.datetime.now(datetime.UTC):%Y_%m_%d_%H_%M_%S.%f}"
@@ -75,10 +76,10 @@ class CertificateAuthority:
     """Issues leaf certificates.
 
     Args:
-        trust_domain: Of the SPIFFE URIs.
-        namespace: Of the SPIFFE URIs and DNS names.
-        generation: Part of the CA's subject.
-        lifetime: Of the CA itself.
+        trust_domain: Trust domain of the SPIFFE URIs.
+        namespace: Namespace of the SPIFFE URIs and DNS names.
+        generation: Number of the CA's generation, a part of its subject.
+        lifetime: Validity of the CA's own certificate.
     """
 
     def __init__(
@@ -96,7 +97,11 @@ class CertificateAuthority:
     def load(
         cls, certificate: bytes, key: bytes, trust_domain: str, namespace: str
     ) -> "CertificateAuthority":
-        """A CA whose PEM files were kept (`pem`, `key_pem`)."""
+        """Return the CA with this certificate and key, in PEM (see `pem` and `key_pem`).
+
+        Raises:
+            ValueError: The certificate or the key is malformed, or the key is no elliptic curve key.
+        """
         ca = cls.__new__(cls)
         ca.trust_domain, ca.namespace, ca.generation = trust_domain, namespace, 0
         loaded = serialization.load_pem_private_key(key, password=None)
@@ -108,12 +113,12 @@ class CertificateAuthority:
 
     @property
     def pem(self) -> bytes:
-        """The CA certificate: the trust bundle."""
+        """Return the CA's certificate in PEM, which is the trust bundle."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def key_pem(self) -> bytes:
-        """The CA's private key."""
+        """Return the CA's private key in PEM."""
         return _key_pem(self._key)
 
     def spiffe_id(self, service: str) -> str:
@@ -128,14 +133,14 @@ class CertificateAuthority:
         uris: Sequence[str] | None = None,
         not_before: datetime.datetime | None = None,
     ) -> Leaf:
-        """A new key and certificate for a service.
+        """Return a new key and certificate for a service.
 
         Args:
-            service: The workload's name; by default also its DNS names and SPIFFE URI.
-            lifetime: From now.
-            dns_names: Instead of the service's own (gRPC refuses a server without one).
-            uris: Instead of its one SPIFFE URI.
-            not_before: Instead of a few minutes ago.
+            service: Name of the workload, from which its DNS names and its SPIFFE URI follow.
+            lifetime: Validity from now.
+            dns_names: DNS names in place of the service's own (gRPC refuses a server without one).
+            uris: URIs in place of its SPIFFE URI.
+            not_before: Beginning of the validity, in place of five minutes ago.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         start = not_before or datetime.datetime.now(datetime.UTC) - _SKEW
@@ -202,7 +207,7 @@ class CertificateAuthority:
 
 
 def _ca_name(namespace: str, generation: int) -> str:
-    """The common name of a CA: another one for each namespace and generation, within X.520's bound."""
+    """Return the common name of a CA, which is unique for namespace and generation, and not too long."""
     suffix = f" mesh CA generation {generation}"
     room = _LONGEST_NAME - len(suffix)
     if len(namespace) > room:

@@ -1,8 +1,8 @@
 """The shared vocabulary of a call: its method and kind, who calls, and the hooks of a layer.
 
-The stacks (`grpcmesh.client.stack`, `grpcmesh.server.server`) are lists of layers. A layer never sees
-that there are four kinds of call: the stack knows, in one helper. It calls `on_start` once before and
-`on_end` once after. Hooks are plain functions, because an await per layer costs more than most layers do.
+The stacks (`grpcmesh.client.stack`, `grpcmesh.server.server`) are lists of layers. Layers are the same for
+all four kinds of call: the stack calls `on_start` once before the call and `on_end` once after it. Hooks are
+plain functions, because an await per layer costs more than most layers do.
 """
 
 import enum
@@ -39,7 +39,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of the wire: `/ecommerce.ProductService/GetProduct` and its kind."""
+    """A method: its path on the wire, `/ecommerce.ProductService/GetProduct`, and its kind."""
 
     path: str
     service: str
@@ -48,12 +48,12 @@ class Method:
 
     @classmethod
     def parse(cls, path: str | bytes, kind: Kind) -> "Method":
-        """Splits a wire path. Results are shared: a process knows few methods."""
+        """Parse a path on the wire. Results are cached, because a process uses few methods."""
         return _parse(path if isinstance(path, str) else path.decode(), kind)
 
     @property
     def full_name(self) -> str:
-        """`ecommerce.ProductService/GetProduct`, as policies and commands write it."""
+        """Return the form used by policies and commands: `ecommerce.ProductService/GetProduct`."""
         return self.path[1:]
 
 
@@ -64,22 +64,23 @@ def _parse(path: str, kind: Kind) -> Method:
 
 
 class Purpose(enum.Enum):
-    """What a served call is for: decided by the handler that serves it, never by its path."""
+    """The purpose of a served call. It depends on the handler that serves it, never on its path."""
 
     APPLICATION = "application"
-    """Served by a servicer of the application, or by one of its generic handlers."""
+    """The call is served by a servicer of the application, or by one of its generic handlers."""
     CONTROL = "control"
-    """Steers the process (fault injection): authorized like any other, but no fault may keep it out."""
+    """The call controls the process (fault injection). It is authorized as usual, but exempt from faults."""
     MESH = "mesh"
-    """Of the mesh itself: health, reflection, channelz. Passes by authorization, user auth and faults."""
+    """The call is to a service of the mesh itself: health, reflection, channelz. It is exempt from
+    authorization, user authentication and faults."""
     UNKNOWN = "unknown"
-    """Served by nobody: answered with UNIMPLEMENTED."""
+    """The method is unknown: the call is answered with UNIMPLEMENTED."""
 
 
-#: What a layer applies to that says nothing else.
+#: The default of `ServerLayer.applies_to`.
 EVERY_PURPOSE = frozenset(Purpose)
 
-#: Names of the mesh's own services, for a client's view of what it calls. A server goes by `Purpose`.
+#: Names of the mesh's own services, by which a client recognizes them. A server uses `Purpose`.
 MESH_SERVICES = frozenset(
     {
         "grpc.health.v1.Health",
@@ -92,13 +93,13 @@ MESH_SERVICES = frozenset(
 
 
 def is_mesh_service(method: Method) -> bool:
-    """Return whether a client calls a service of the mesh itself, by its name."""
+    """Return whether a method belongs to a service of the mesh itself, by its name. For clients."""
     return method.service in MESH_SERVICES
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Who calls, as its certificate says: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
+    """A workload, identified by a certificate: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
 
     trust_domain: str
     namespace: str
@@ -109,9 +110,9 @@ class Workload:
 
     @classmethod
     def parse(cls, uri: str) -> "Workload | None":
-        """The workload of a SPIFFE id, or None where the text is not one of this form.
+        """Return the workload of a SPIFFE id, or None if the text has another form.
 
-        Exact: `str()` of the result is the text again, so two ids are equal only if their texts are.
+        `str()` of the result is the text again, so two ids are equal only if their texts are.
         """
         found = parse_workload(uri)
         return cls(*found) if found else None
@@ -119,15 +120,15 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The user on whose behalf the call is made, as its token says."""
+    """The user on whose behalf a call is made, identified by a token."""
 
     user_id: int
     name: str
     roles: frozenset[str] = frozenset()
-    #: Unix seconds at which the token ends, and was issued (0: it does not say).
+    #: Unix seconds at which the token expires, and at which it was issued (0 if unknown).
     expires_at: float = 0.0
     issued_at: float = 0.0
-    #: The log-in that the token belongs to; empty: it does not say.
+    #: The log-in that the token belongs to; empty if unknown.
     session: str = ""
 
     def has(self, role: str) -> bool:
@@ -135,24 +136,24 @@ class Principal:
 
 
 class TraceContext(NamedTuple):
-    """W3C trace context (https://www.w3.org/TR/trace-context/): lower-case hex ids."""
+    """A W3C trace context (https://www.w3.org/TR/trace-context/), with ids in lower-case hex."""
 
     trace_id: str
     span_id: str
     sampled: bool
-    #: What tracing systems add for each other, as it is sent on (`tracestate`).
+    #: The `tracestate` to forward, which holds data of tracing systems.
     state: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class ServerCall:
-    """One call being served. Layers read it and fill in what they learn."""
+    """A call that is being served. Layers read it, and set the fields that they are responsible for."""
 
     method: Method
     context: "grpc.aio.ServicerContext[Any, Any]"
     #: Monotonic seconds.
     started: float
-    #: Request metadata; the last value of a repeated key.
+    #: Request metadata. For a repeated key it has the last value; see `values`.
     metadata: Mapping[str, str | bytes]
     purpose: Purpose = Purpose.APPLICATION
     #: Monotonic seconds at which the caller stops waiting; None without a deadline.
@@ -162,11 +163,11 @@ class ServerCall:
     peer: Any = None
     principal: Principal | None = None
     trace: TraceContext | None = None
-    #: W3C `baggage` of the caller, as it is sent on. It proves nothing, and is never logged.
+    #: The W3C `baggage` to forward. It comes from the caller, so do not trust it. It is never logged.
     baggage: str = ""
-    #: The sampled server span, where there is one (an OpenTelemetry span).
+    #: The OpenTelemetry server span, if the call is sampled.
     span: Any = None
-    #: Awaited once the layers have let the call in, before the servicer; raising a MeshError ends it.
+    #: Awaited after all start hooks, before the servicer. A MeshError that it raises ends the call.
     hold: Callable[[], Awaitable[None]] | None = None
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: BaseException | None = None
@@ -176,13 +177,13 @@ class ServerCall:
     sent: int = 0
     #: Monotonic seconds; set before `on_end`.
     ended: float = 0.0
-    #: True once the caller has been answered: tasks that outlive the call inherit nothing from it.
+    #: Whether the call has been answered. From then on, tasks that outlive it inherit nothing from it.
     over: bool = False
-    #: The stack's own: the end hooks of the layers that have been entered.
+    #: The end hooks of the layers whose start hooks have run. Only for the stack.
     ends: "tuple[Callable[[ServerCall], None], ...]" = ()
 
     def values(self, key: str) -> Sequence[str | bytes]:
-        """Return all values of a metadata key, in the order in which they came."""
+        """Return all values of a metadata key, in the order in which they were sent."""
         if key not in self.metadata:
             return ()
         return [value for name, value in self.context.invocation_metadata() or () if name == key]
@@ -190,7 +191,7 @@ class ServerCall:
 
 @dataclass(slots=True, eq=False)
 class ClientCall:
-    """One logical call of a client, whatever the number of attempts below it."""
+    """One logical call of a client. It may have several attempts."""
 
     method: Method
     #: The short name of the service called, such as `product`.
@@ -213,60 +214,60 @@ class ClientCall:
 
 
 class ServerLayer:
-    """A concern of the server stack. Override what you need.
+    """A layer of the server stack. Override the hooks that you need.
 
-    `on_start` runs outermost layer first; raising a `grpcmesh.errors.MeshError` refuses the call.
-    A layer that has to wait sets `call.hold`.
-    `on_end` runs in reverse, for each layer whose `on_start` returned.
+    `on_start` runs outermost layer first. A layer refuses the call by raising a `grpcmesh.errors.MeshError`.
+    A layer that has to wait sets `call.hold`. `on_end` runs in reverse order, for each layer whose `on_start`
+    returned.
 
-    What a hook raises beside that is an error of the layer: it is counted in `mesh_layer_errors_total`, and
-    the first is logged. In `on_end` it changes nothing. In `on_start` it ends the call with INTERNAL, so that
-    a layer which guards something fails closed, unless the layer merely `observes`.
+    Any other exception of a hook is an error of the layer. It is counted in `mesh_layer_errors_total`, and
+    the first is logged. In `on_end` it has no other effect. In `on_start` it ends the call with INTERNAL, so
+    that a layer that protects something fails closed. If the layer only `observes`, the call goes on.
     """
 
     #: The calls that run through the layer.
     applies_to: ClassVar[frozenset[Purpose]] = EVERY_PURPOSE
-    #: Whether a call goes on where the layer's `on_start` fails: for telemetry, for nothing that guards.
+    #: Whether a call goes on if the layer's `on_start` fails. For telemetry, not for layers that protect.
     observes: ClassVar[bool] = False
-    #: What calls of the services are for that the layer registers.
+    #: The purpose of calls to the services that the layer registers.
     registers: ClassVar[Purpose] = Purpose.CONTROL
 
     def on_start(self, call: ServerCall) -> None:
-        """Before the servicer."""
+        """Handle a call before its servicer runs."""
 
     def on_end(self, call: ServerCall) -> None:
-        """After it; `call.code`, `call.error` and `call.ended` are set."""
+        """Handle the end of a call. `call.code`, `call.error` and `call.ended` are set."""
 
     def attach(self, connections: Connections) -> None:
-        """The server starts: a layer that ends streams or closes connections keeps this."""
+        """Handle the start of the server. A layer that ends streams or connections keeps `connections`."""
 
     def on_drain(self) -> None:
-        """The process leaves: let go of calls that the layer holds."""
+        """Handle a drain: release the calls that the layer holds."""
 
     def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
-        """Add the services through which the layer is steered, once, before the server starts.
+        """Add the services that control the layer. Called once, before the server starts.
 
         Args:
-            server: Takes services, whose calls are for what `registers` says.
-            methods: The application's methods, once the server has started.
+            server: Accepts services. Their calls have the purpose `registers`.
+            methods: Returns the application's methods, once the server has started.
         """
 
     def metrics(self) -> Iterable[Metric]:
-        """Return what the server shows of this layer among its own metrics."""
+        """Return the layer's metrics, which the server exposes with its own."""
         return ()
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the admin page shows of this layer, by key; JSON-able."""
+        """Return the layer's state for the admin page, by key, as values that JSON can encode."""
         return {}
 
 
 class Attempt:
-    """One try of a call at one endpoint. A call has one at least, more where it is retried or hedged.
+    """One attempt of a call at one endpoint. A call has several if it is retried or hedged.
 
     Args:
         call: The logical call that it belongs to.
-        endpoint: Where it goes, as the balancer knows it (`grpcmesh.balancer.Endpoint`).
-        number: From 1.
+        endpoint: The endpoint that it goes to (`grpcmesh.balancer.Endpoint`).
+        number: Number of the attempt, from 1.
         started: Monotonic seconds.
     """
 
@@ -277,18 +278,19 @@ class Attempt:
         self.code = grpc.StatusCode.OK
         #: Monotonic seconds; set before `on_end`.
         self.ended = 0.0
-        #: Whether this side ended it: its code says nothing of the endpoint.
+        #: Whether this side ended it, so that its code says nothing about the endpoint.
         self.local = False
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
-        """Return the metadata that the server sent after its answer; it is empty before the end."""
+        """Return the trailing metadata of the server, which is empty before the attempt has ended."""
         return ()
 
 
 class ClientLayer:
-    """A concern of the client's logical stack. Override what you need: a hook that stays costs nothing.
+    """A layer of the client's call stack. Override the hooks that you need; others cost nothing.
 
-    A hook that raises anything else than it may is counted and logged once, and the call goes on without it.
+    If a hook raises another exception than it may, that is counted and logged once, and the call goes on
+    without it.
     """
 
     def applies(self, method: Method) -> bool:
@@ -296,15 +298,15 @@ class ClientLayer:
         return True
 
     def on_start(self, call: ClientCall) -> None:
-        """Before the first attempt. Raising a `grpcmesh.errors.MeshError` fails the call."""
+        """Handle a call before its first attempt. Raise a `grpcmesh.errors.MeshError` to fail the call."""
 
     def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
-        """After each attempt (`call.attempts`, `call.endpoint`), also one that will be retried."""
+        """Handle the end of an attempt, even if it will be retried. See `call.attempts`, `call.endpoint`."""
 
     def on_end(self, call: ClientCall) -> None:
-        """After the last attempt; `call.code`, `call.error` and `call.ended` are set.
+        """Handle the end of a call. `call.code`, `call.error` and `call.ended` are set.
 
-        Runs in reverse, for each layer whose `on_start` returned.
+        These hooks run in reverse order, for each layer whose `on_start` returned.
         """
 
     def metrics(self, target: str) -> Iterable[Metric]:
@@ -313,9 +315,9 @@ class ClientLayer:
 
 
 class AttemptLayer:
-    """A concern of the client's attempt stack. Override what you need: a hook that stays costs nothing.
+    """A layer of the client's attempt stack. Override the hooks that you need; others cost nothing.
 
-    A hook that raises anything else than it may is counted and logged once, and the attempt goes on.
+    If a hook raises another exception than it may, that is counted and logged once, and the attempt goes on.
     """
 
     def applies(self, method: Method) -> bool:
@@ -323,12 +325,12 @@ class AttemptLayer:
         return True
 
     def on_start(self, attempt: Attempt) -> None:
-        """Before the attempt is sent. Raising a `grpcmesh.errors.MeshError` ends the call, unsent."""
+        """Handle an attempt before it is sent. Raise a `grpcmesh.errors.MeshError` to end the call."""
 
     def on_end(self, attempt: Attempt) -> None:
-        """After it; `attempt.code` and `attempt.ended` are set.
+        """Handle the end of an attempt. `attempt.code` and `attempt.ended` are set.
 
-        Runs in reverse, for each layer whose `on_start` returned.
+        These hooks run in reverse order, for each layer whose `on_start` returned.
         """
 
     def metrics(self, target: str) -> Iterable[Metric]:
@@ -339,8 +341,8 @@ class AttemptLayer:
 class CurrentCall:
     """The call that the running task serves, like a `ContextVar` whose value expires.
 
-    A task copies the context in which it is created, and may outlive the call. From the moment the call is
-    over, `get` returns None in every copy. See mesh/docs/context.md.
+    A task copies the context in which it is created, and may outlive the call. Once the call is over, `get`
+    returns None in every copy. See mesh/docs/context.md.
     """
 
     def __init__(self) -> None:
@@ -352,25 +354,25 @@ class CurrentCall:
         return None if call is None or call.over else call
 
     def set(self, call: ServerCall | None) -> Token[ServerCall | None]:
-        """Make this the call that the running task, and every task it creates, serves."""
+        """Set the call that the running task serves, and every task that it creates from now on."""
         return self._var.set(call)
 
     def reset(self, token: Token[ServerCall | None]) -> None:
-        """Restore what was there before the `set` that returned the token."""
+        """Restore the value from before the `set` that returned the token."""
         self._var.reset(token)
 
 
-#: A client layer reads deadline and trace from it.
+#: The call that the running task serves. Client layers read the deadline and the trace from it.
 current_call = CurrentCall()
 
 
 def current_principal() -> Principal | None:
-    """The user of the call being served, or None."""
+    """Return the user of the call being served, or None."""
     call = current_call.get()
     return call.principal if call else None
 
 
 def current_workload() -> Workload | None:
-    """The workload that called, or None."""
+    """Return the workload that made the call being served, or None."""
     call = current_call.get()
     return call.workload if call else None

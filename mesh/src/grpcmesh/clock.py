@@ -1,4 +1,4 @@
-"""Time and chance as parameters, so that pure logic runs in virtual time."""
+"""The types of clocks and random generators, which are parameters so that pure logic runs in virtual time."""
 
 import random
 import time
@@ -12,7 +12,7 @@ class Clock(Protocol):
 
 
 class Rng(Protocol):
-    """The two draws that the mesh's algorithms need; `random.Random` has them."""
+    """A random generator with the two methods that the mesh uses. `random.Random` has them."""
 
     def random(self) -> float: ...
 
@@ -23,5 +23,5 @@ monotonic: Clock = time.monotonic
 
 
 def system_rng() -> random.Random:
-    """A fresh generator seeded by the operating system (not for secrets)."""
+    """Return a new random generator, seeded by the operating system. Do not use it for secrets."""
     return random.Random()

@@ -1,8 +1,8 @@
-"""Every setting of the mesh: frozen dataclasses, validated at construction, read from the environment once.
+"""All settings of the mesh: frozen dataclasses, validated at construction, read from the environment once.
 
-The variable of a field is `MESH_<CONCERN>_<FIELD>`, such as `MESH_RESOLVER_NAMESERVER`; those of
-`MeshConfig` itself have no concern: `MESH_SERVICE`. Durations are seconds. `from_env` reports every
-bad variable at once.
+The variable of a field is `MESH_<CONCERN>_<FIELD>`, such as `MESH_RESOLVER_NAMESERVER`. Those of `MeshConfig`
+itself have no concern, such as `MESH_SERVICE`. Durations are in seconds. `from_env` reports all bad variables
+together.
 """
 
 import math
@@ -33,26 +33,26 @@ def _require_nameserver(text: str) -> None:
 
 @dataclass(frozen=True)
 class ResolverConfig:
-    """How names become endpoints."""
+    """Settings of the resolver, which finds the endpoints of a name."""
 
     kind: Literal["dns", "srv"] = "dns"
-    """`dns`: A and AAAA of the headless name, on the fixed port. `srv`: SRV, where the port is not fixed."""
+    """`dns`: A and AAAA records of the headless name, with a fixed port. `srv`: SRV records, with ports."""
     nameserver: str = ""
-    """`host:port` of the DNS server, or several with commas between; empty: those of `resolv_conf`."""
+    """`host:port` of the DNS server, or several, separated by commas. Empty: those of `resolv_conf`."""
     resolv_conf: Path = Path("/etc/resolv.conf")
-    """Where nameservers are listed; read again when it changes."""
+    """The file that lists the nameservers. It is read again when it changes."""
     port: int = 50051
     """The port of every mesh server (A and AAAA records carry none)."""
     min_interval: float = 1.0
-    """Never asks more often than this, whatever the TTL."""
+    """Least seconds between two look-ups, whatever the TTL."""
     max_interval: float = 30.0
-    """Asks at least this often, whatever the TTL."""
+    """Most seconds between two look-ups, whatever the TTL."""
     timeout: float = 2.0
-    """How long one look-up may take."""
+    """Seconds that one look-up may take."""
     try_interval: float = 0.4
-    """How long a nameserver may take before the next one is asked as well, or the same one again."""
+    """Seconds that a nameserver may take before the next one, or the same one again, is asked as well."""
     max_endpoints: int = 1000
-    """Endpoints of one target; DNS may name more, which are left out."""
+    """The most endpoints of one target. If DNS has more, the rest is left out."""
     jitter: float = 0.1
     """Share of the interval by which each wait is randomly shortened."""
 
@@ -74,28 +74,28 @@ BalancerPolicy = Literal["round_robin", "least_request", "peak_ewma", "random", 
 
 @dataclass(frozen=True)
 class BalancerConfig:
-    """How a call picks its endpoint."""
+    """Settings of load balancing and of connections to endpoints."""
 
     policy: BalancerPolicy = "round_robin"
     """The default policy."""
     targets: Mapping[str, BalancerPolicy] = field(default_factory=dict)
     """Policy by target: `product=least_request,order=random`."""
     slow_start: float = 1.0
-    """How long a new endpoint warms up from a tenth of its share to all of it; 0: at once."""
+    """Seconds in which a new endpoint warms up from a tenth of its share to all of it. 0: at once."""
     ewma_decay: float = 10.0
-    """Time constant of peak_ewma's latency average."""
+    """Time constant of peak_ewma's latency average, in seconds."""
     connect_timeout: float = 5.0
-    """How long a new endpoint may take to connect before it is tried afresh."""
+    """Seconds that one attempt to connect may take."""
     max_backoff: float = 1.0
-    """Longest wait between two connection attempts to one endpoint."""
+    """Most seconds between two attempts to connect to one endpoint."""
     drain_timeout: float = 30.0
-    """How long an endpoint that left DNS may take to finish its calls."""
+    """Seconds that calls under way may take after their endpoint has left DNS."""
     zone: str = ""
-    """Prefer endpoints of this zone; empty: no preference, or that for the process's own."""
+    """Prefer endpoints of this zone. Empty: no preference, unless `prefer_own_zone` is set."""
     prefer_own_zone: bool = False
     """Prefer endpoints of the zone in which this process runs (`MESH_ZONE`)."""
     zone_min_endpoints: int = 1
-    """Endpoints of the preferred zone that have to be in rotation; with fewer there is no preference."""
+    """Endpoints of the preferred zone that have to be in rotation. With fewer, there is no preference."""
 
     def __post_init__(self) -> None:
         known = typing.get_args(BalancerPolicy)
@@ -108,23 +108,22 @@ class BalancerConfig:
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """Native channels of the client."""
+    """Settings of the client's connections."""
 
     max_send_message: int = -1
-    """Bytes of the longest request; -1: no bound."""
+    """The most bytes of a request. -1: no bound."""
     max_receive_message: int = 4 * 1024 * 1024
-    """Bytes of the longest response; -1: no bound."""
+    """The most bytes of a response. -1: no bound."""
     members: tuple[str, ...] = ()
-    """Targets known to be servers of the mesh, which are pinged each ten seconds; `*`: all. Others are pinged
-    each five minutes, until one has said that it is of the mesh."""
+    """Targets that are known to be servers of the mesh, which are pinged every ten seconds. `*`: all. Other
+    targets are pinged every five minutes, until one of their servers says that it is a member of the mesh."""
     keepalive: Mapping[str, float] = field(default_factory=dict)
-    """Seconds between two pings by target, whatever the target is: `product=10,legacy=600`; `*`: all."""
+    """Seconds between two pings, by target: `product=10,legacy=600`. `*`: all. Overrides `members`."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Any channel argument, of all targets or of one:
+    """Channel arguments, for all targets or for one:
     `grpc.http2.max_frame_size=65536,product:grpc.optimization_target=latency`."""
-
     overload_ratio: float = 2.0
-    """Calls that are sent for each one that an overloaded target takes; the others fail at once with
+    """Calls that are sent for each one that an overloaded target accepts. The others fail at once with
     RESOURCE_EXHAUSTED. 0: all are sent."""
 
     def __post_init__(self) -> None:
@@ -138,15 +137,15 @@ class ChannelConfig:
             _require(seconds > 0, f"channel.keepalive: {target}: must be positive")
 
     def is_member(self, target: str) -> bool:
-        """Return whether the target is declared to be of the mesh."""
+        """Return whether the target is declared to be a member of the mesh."""
         return target in self.members or "*" in self.members
 
     def keepalive_of(self, target: str) -> float | None:
-        """Return the interval that is set for a target, in seconds, or None."""
+        """Return the seconds between two pings that are set for a target, or None."""
         return self.keepalive.get(target, self.keepalive.get("*"))
 
     def options_of(self, target: str) -> dict[str, int | str]:
-        """Return the channel arguments of a target; its own go before those of all."""
+        """Return the channel arguments of a target. Its own override those for all targets."""
         found: dict[str, int | str] = {}
         for own in (False, True):
             for key, value in self.options.items():
@@ -158,18 +157,18 @@ class ChannelConfig:
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """When a failed call is tried again."""
+    """Settings of retries."""
 
     max_attempts: int = 4
-    """Attempts of one call, the first included; 1 switches retries off."""
+    """Attempts of one call, including the first. 1 switches retries off."""
     codes: tuple[str, ...] = ("UNAVAILABLE",)
     """Status codes that may be retried, for methods declared idempotent in the proto."""
     base_backoff: float = 0.02
-    """Upper bound of the first wait (full jitter)."""
+    """Upper bound of the first wait in seconds (full jitter)."""
     max_backoff: float = 1.0
-    """Upper bound of any wait."""
+    """Upper bound of any wait in seconds."""
     budget_ratio: float = 0.2
-    """Retries as a share of calls."""
+    """The largest share of calls that may be retries."""
     budget_floor: float = 10.0
     """Retries per second that are always allowed."""
 
@@ -182,14 +181,14 @@ class RetryConfig:
 
 @dataclass(frozen=True)
 class DeadlineConfig:
-    """How long calls may take."""
+    """Settings of deadlines, in seconds."""
 
     default: float = 5.0
-    """For a unary call that names none and inherits none."""
+    """Timeout of a unary call whose caller names none."""
     stream: float = 3600.0
-    """The same for a stream."""
+    """Timeout of a streaming call whose caller names none."""
     margin: float = 0.0
-    """Kept back from an inherited deadline, for the way home."""
+    """Time by which a call ends before the inherited deadline, to leave time for the answer."""
 
     def __post_init__(self) -> None:
         _require(self.default > 0 and self.stream > 0, "deadline.default: must be positive")
@@ -198,14 +197,14 @@ class DeadlineConfig:
 
 @dataclass(frozen=True)
 class ServiceConfigConfig:
-    """Settings of targets and their methods, as gRPC service configs."""
+    """Sources of gRPC service configs, which hold the settings of targets and their methods."""
 
     file: Path | None = None
-    """JSON that maps targets to service configs; `*` stands for every target. None: there is none."""
+    """A JSON file that maps targets to service configs. `*` stands for every target. None: no file."""
     inline: str = ""
-    """The same as text; what it sets goes before the file."""
+    """The same JSON as text. It overrides the file."""
     poll_interval: float = 1.0
-    """How often the file is looked at."""
+    """Seconds between two looks at the file."""
 
     def __post_init__(self) -> None:
         _require(self.poll_interval > 0, "service_config.poll_interval: must be positive")
@@ -213,22 +212,23 @@ class ServiceConfigConfig:
 
 @dataclass(frozen=True)
 class FaultConfig:
-    """Faults on purpose."""
+    """Settings of fault injection."""
 
     enabled: bool = False
-    """Whether this process can be broken by `mesh.fault.v1.FaultService`; without, it does not serve that."""
+    """Whether this process serves `mesh.fault.v1.FaultService`, by which faults can be injected."""
 
 
 @dataclass(frozen=True)
 class DrainConfig:
-    """How a process leaves."""
+    """Settings of the drain of a process, in seconds."""
 
     delay: float = 1.0
-    """From NOT_SERVING to refusing new calls: the time for callers to see it."""
+    """Time from NOT_SERVING to refusing new calls, in which callers notice NOT_SERVING."""
     grace: float = 20.0
-    """How long running calls may finish after that."""
+    """Time that calls under way have to end after that."""
     stream_grace: float = 1.0
-    """How long response streams may finish by themselves before they are told to resume elsewhere."""
+    """Time that response streams have to end by themselves. Then they end with an error that tells callers to
+    resume elsewhere."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "grace", "stream_grace"):
@@ -237,20 +237,20 @@ class DrainConfig:
 
 @dataclass(frozen=True)
 class AdmissionConfig:
-    """How much a server takes on."""
+    """Settings of admission: how many calls a server accepts."""
 
     enabled: bool = True
-    """Whether anything is refused."""
+    """Whether admission refuses calls."""
     target_age: float = 0.5
-    """How long calls may queue before they are served, in seconds; 0: however long."""
+    """Seconds that calls may queue before they are served. 0: no bound."""
     min_calls: int = 64
-    """Unary calls that may always run at once: the limit that adapts does not go below."""
+    """Lower bound of the adaptive limit on unary calls that run at once."""
     max_calls: int = 1000
-    """Unary calls that may run at once at most."""
+    """Upper bound of the adaptive limit on unary calls that run at once."""
     max_streams: int = 1000
-    """Streams that may run at once."""
+    """The most streams that run at once."""
     max_bytes: int = 1 << 32
-    """What a message of the largest size for each call that runs may take."""
+    """The most bytes that the messages of all running calls may take, if each has one of the largest size."""
     priorities: Mapping[str, str] = field(default_factory=dict)
     """`critical`, `default` or `sheddable` by method: `a.Orders/Create=critical,a.Items/List=sheddable`."""
 
@@ -270,23 +270,23 @@ class AdmissionConfig:
 
 @dataclass(frozen=True)
 class TelemetryConfig:
-    """What a process tells."""
+    """Settings of metrics, traces and logs."""
 
     sample_ratio: float = 0.01
-    """Share of new traces that are recorded; a caller's decision is followed."""
+    """Share of new traces that are recorded. A caller's sampling decision is respected."""
     max_forced_traces: float = 200.0
-    """Calls a second that are recorded because their caller says so; beyond it, `sample_ratio` decides."""
+    """Calls per second that are recorded because their caller asks for it. Beyond it, the ratio decides."""
     baggage_targets: tuple[str, ...] = ()
-    """Targets outside the cluster that W3C baggage is sent to."""
+    """Targets outside the cluster to which W3C baggage is sent."""
     otlp_endpoint: str = ""
-    """OTLP over gRPC; empty: OTEL_EXPORTER_OTLP_ENDPOINT; none: spans are not exported."""
+    """Endpoint for OTLP over gRPC. Empty: OTEL_EXPORTER_OTLP_ENDPOINT. Without either, none is exported."""
     access_log: Literal["all", "errors", "off"] = "all"
-    """Which served calls get a line."""
+    """The served calls that are logged."""
     load_report_interval: float = 0.0
-    """How often a server renews the load report that its answers carry, for callers that balance by
-    weighted_round_robin; 0: they carry none."""
+    """Seconds between two updates of the load report that answers carry, for callers that balance by
+    weighted_round_robin. 0: answers carry none."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Of everything else."""
+    """The lowest level of log lines other than the access log."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
@@ -296,20 +296,20 @@ class TelemetryConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """One process's membership."""
+    """All settings of one process."""
 
     service: str
-    """The workload's name: `product`."""
+    """Name of the workload, such as `product`."""
     replica: str = ""
-    """This process among the service's: `product-1`, or the pod's name."""
+    """Name of this process among those of the service: `product-1`, or the pod's name."""
     zone: str = ""
-    """Where this process runs, such as `eu-central-1a`: told to callers; empty: nobody knows."""
+    """The zone of this process, such as `eu-central-1a`, which callers learn. Empty: unknown."""
     namespace: str = "meshmart"
     """The Kubernetes namespace, and `ns` in SPIFFE identities."""
     cluster_domain: str = "cluster.local"
     """Suffix of service names in DNS."""
     address: str = "127.0.0.1:50051"
-    """Where the mesh server listens."""
+    """Address that the mesh server listens on."""
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     balancer: BalancerConfig = field(default_factory=BalancerConfig)
     channel: ChannelConfig = field(default_factory=ChannelConfig)
@@ -333,31 +333,31 @@ class MeshConfig:
 
     @property
     def preferred_zone(self) -> str:
-        """The zone whose endpoints are preferred; empty: there is no preference."""
+        """Return the zone whose endpoints are preferred; empty if there is no preference."""
         return self.balancer.zone or (self.zone if self.balancer.prefer_own_zone else "")
 
     def target(self, text: str) -> Target:
-        """Understand what a channel is opened to: `product`, `product.shop` or a full name, and `:port`.
+        """Parse the target of a channel: `product`, `product.shop` or a full name, optionally with `:port`.
 
         Raises:
-            TargetError: it is none of these.
+            TargetError: The text has another form.
         """
         return Target.parse(text, self.namespace, self.cluster_domain)
 
     def dns_name(self, target: str) -> str:
-        """The fully qualified name of a target, trailing dot included (it saves search look-ups)."""
+        """Return the fully qualified name of a target, with the trailing dot. Raises TargetError."""
         return self.target(target).name
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **defaults: Any) -> Self:
-        """Reads `MESH_*`.
+        """Read all settings from variables `MESH_*`.
 
         Args:
-            environ: Usually `os.environ`.
-            defaults: For `MeshConfig`'s own fields that the environment does not set.
+            environ: The variables, usually `os.environ`.
+            defaults: Values of `MeshConfig`'s own fields that the environment does not set.
 
         Raises:
-            ConfigError: with a line for each variable that is wrong or unknown.
+            ConfigError: A variable is wrong or unknown. The error has a line for each.
         """
         reader = EnvironReader({k: v for k, v in environ.items() if k.startswith("MESH_")})
         config = reader.read(cls, "MESH", defaults)

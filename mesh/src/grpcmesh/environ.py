@@ -1,4 +1,4 @@
-"""How settings are read from environment variables: by field, each mistake with its variable."""
+"""Reads settings from environment variables into dataclasses, and collects all mistakes."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 
 class ConfigError(Exception):
-    """One or more settings are wrong; `problems` has a line for each."""
+    """Raised if settings are wrong. `problems` has a line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -17,7 +17,7 @@ class ConfigError(Exception):
 
 
 def require(condition: bool, problem: str) -> None:
-    """Raise ConfigError with a problem, unless the condition holds."""
+    """Raise ConfigError with this problem, unless the condition holds."""
     if not condition:
         raise ConfigError([problem])
 
@@ -26,10 +26,10 @@ _T = typing.TypeVar("_T")
 
 
 class EnvironReader:
-    """Reads dataclasses from variables, and collects what is wrong with them.
+    """Reads dataclasses from variables, and collects the mistakes in `problems`.
 
     Args:
-        environ: Only the variables that are meant for it.
+        environ: The variables for these dataclasses, and no others.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -95,7 +95,7 @@ def _parse_float(raw: str) -> float:
 
 
 def _value(raw: str, hint: Any) -> Any:
-    """Parse a value of a mapping. Values of other types than numbers are checked by who holds them."""
+    """Parse a value of a mapping. Values other than numbers are checked by the dataclass."""
     return float(raw) if hint is float else raw
 
 

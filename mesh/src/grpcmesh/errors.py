@@ -1,8 +1,8 @@
-"""The typed errors that a domain raises. No grpc here: `grpcmesh.status` maps them to the wire.
+"""The typed errors that domain code raises, without grpc. `grpcmesh.status` maps them to the wire.
 
-The vocabulary follows google.rpc (https://google.aip.dev/193): each error knows what a caller can
-act on (which field, which resource, which rule), and the table in `grpcmesh.status` turns that into a
-status code with details.
+The vocabulary follows google.rpc (https://google.aip.dev/193). Each error holds what a caller can act on,
+such as the field, the resource or the rule. The table in `grpcmesh.status` maps it to a status code with
+details.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 
 class MeshError(Exception):
-    """Root of all errors that have a place on the wire.
+    """The base class of all errors that are mapped to the wire.
 
     Args:
-        message: For a person. It reaches the caller, so it never holds a secret.
+        message: Description for people. It is sent to the caller, so it must not hold a secret.
     """
 
     def __init__(self, message: str) -> None:
@@ -30,7 +30,7 @@ class FieldViolation:
 
 
 class InvalidArgument(MeshError):
-    """The request is wrong whatever the state of the system. Names every wrong field."""
+    """Raised for a request that is wrong in any state of the system. Names every wrong field."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
@@ -38,7 +38,7 @@ class InvalidArgument(MeshError):
 
 
 class NotFound(MeshError):
-    """The thing named is not there."""
+    """Raised if a resource does not exist."""
 
     def __init__(self, resource_type: str, name: str) -> None:
         super().__init__(f"{resource_type} {name} not found")
@@ -46,7 +46,7 @@ class NotFound(MeshError):
 
 
 class AlreadyExists(MeshError):
-    """The thing to create is there already."""
+    """Raised if the resource to create exists already."""
 
     def __init__(self, resource_type: str, name: str) -> None:
         super().__init__(f"{resource_type} {name} already exists")
@@ -63,7 +63,7 @@ class Reason:
 
 
 class FailedPrecondition(MeshError):
-    """A rule of the business forbids it in the present state."""
+    """Raised if a business rule forbids the operation in the current state."""
 
     def __init__(self, message: str, reason: str, **metadata: str) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class FailedPrecondition(MeshError):
 
 
 class Aborted(MeshError):
-    """A concurrent change won; the caller may start over."""
+    """Raised if a concurrent change conflicts. The caller may start over."""
 
     def __init__(self, message: str, reason: str, **metadata: str) -> None:
         super().__init__(message)
@@ -79,11 +79,11 @@ class Aborted(MeshError):
 
 
 class Unauthenticated(MeshError):
-    """There is no credential, or a bad one."""
+    """Raised if the credential is missing or bad."""
 
 
 class PermissionDenied(MeshError):
-    """The caller is known and may not."""
+    """Raised if the caller is identified but not permitted to do this."""
 
     def __init__(self, message: str, reason: str = "PERMISSION_DENIED", **metadata: str) -> None:
         super().__init__(message)
@@ -91,7 +91,7 @@ class PermissionDenied(MeshError):
 
 
 class ResourceExhausted(MeshError):
-    """Too much at once. `retry_after` is in seconds; None asks the caller not to retry."""
+    """Raised if there is too much load. `retry_after` is in seconds; None asks for no particular delay."""
 
     def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
@@ -99,7 +99,7 @@ class ResourceExhausted(MeshError):
 
 
 class Unavailable(MeshError):
-    """Not now; the same call may succeed shortly. `retry_after` is in seconds."""
+    """Raised if the call cannot be served now, but may succeed soon. `retry_after` is in seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -107,11 +107,11 @@ class Unavailable(MeshError):
 
 
 class DeadlineExceeded(MeshError):
-    """The time given for the call is over."""
+    """Raised if the time for the call is over."""
 
 
 class Injected(MeshError):
-    """A fault that somebody has set on purpose. `code` is the name of the status code that it wants."""
+    """Raised by an injected fault. `code` is the name of the status code to end the call with."""
 
     code = "UNKNOWN"
 

@@ -1,12 +1,12 @@
-"""Packages that the library does without: what is missing where a feature needs one."""
+"""Messages about optional packages that are not installed."""
 
 
 def missing(feature: str, extra: str, error: ModuleNotFoundError) -> str:
-    """Return a line that says what is not there, and how to get it.
+    """Return a line that says which package is missing, and how to install it.
 
     Args:
-        feature: What does not work, with its verb: "spans are not exported".
-        extra: Of this project, that brings the package.
-        error: Of the import.
+        feature: What does not work, as a clause: "spans are not exported".
+        extra: The extra of this project that includes the package.
+        error: The error of the import.
     """
     return f"{feature}: {error.name} is not installed (pip install 'grpcmesh[{extra}]')"

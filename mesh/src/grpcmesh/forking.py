@@ -1,8 +1,8 @@
-"""What was started before a fork and is used after it, in the child: an error at once instead of a hang.
+"""Makes a started mesh raise an error, instead of hanging, in a forked child process.
 
-gRPC's threads do not exist in a forked child, so a call there would wait for ever. Whatever is started
-registers here; in a child each such object is told once, by Python's own fork hook, and refuses from then on.
-A call that is made in the process that started the mesh pays nothing for it.
+gRPC's threads do not exist in a forked child, so a call there would wait for ever. Each object that is
+started registers here. In a child, Python's fork hook notifies these objects, and they refuse every use from
+then on. Calls in the process that started the mesh have no extra cost.
 """
 
 import os
@@ -13,23 +13,23 @@ from grpcmesh.grpc_environment import fork_handlers_wanted
 
 
 class ForkedProcessError(RuntimeError):
-    """The mesh was started in the parent of this process, and cannot be used here."""
+    """Raised if the mesh was started in the parent of this process, and so cannot be used here."""
 
 
 class Inheritable(Protocol):
-    """Something that a forked child cannot use."""
+    """An object that a forked child cannot use."""
 
     def inherited(self, error: ForkedProcessError) -> None:
-        """Called in the child: refuse every use from now on with this error."""
+        """Refuse every use from now on with this error. Called in the child process."""
 
 
 _started: weakref.WeakSet[Inheritable] = weakref.WeakSet()
-#: The process that had started something when this one was forked from it.
+#: The id of the parent process, if it had started something when this process was forked from it.
 _parent: int | None = None
 
 
 def register(started: Inheritable) -> None:
-    """Take note of what is being started in this process.
+    """Register an object that is being started in this process.
 
     Raises:
         ForkedProcessError: This process was forked from one in which the mesh had been started, and grpc was

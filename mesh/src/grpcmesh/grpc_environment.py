@@ -1,12 +1,13 @@
-"""Variables that gRPC reads once, when it is imported. Importing this module sets them, if it is in time.
+"""Sets environment variables that gRPC reads once, at import. It works if this module is imported before grpc.
 
-`GRPC_SSL_CIPHER_SUITES` is the only way from Python to TLS 1.3: it names the suites of TLS 1.2, and those of
-TLS 1.3 stay whatever it says. It holds for the whole process, also for channels that are none of the mesh.
-`GRPC_ENABLE_FORK_SUPPORT=0` keeps grpc from doing anything when the process forks. uvloop starts subprocesses
-with `fork`, and what grpc then does corrupts TLS connections of the parent: of 1,000 calls that each started
-a subprocess, 151 failed.
+`GRPC_SSL_CIPHER_SUITES` is the only way to require TLS 1.3 from Python. It restricts the suites of TLS 1.2;
+those of TLS 1.3 are always available. It applies to the whole process, also to channels outside the mesh.
 
-What the environment says already is left alone.
+`GRPC_ENABLE_FORK_SUPPORT=0` disables grpc's fork handlers. uvloop starts subprocesses with `fork`, and grpc's
+handlers then corrupt TLS connections of the parent: of 1,000 calls that each started a subprocess, 151
+failed.
+
+Variables that are set already are not changed.
 """
 
 import multiprocessing
@@ -16,22 +17,22 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final, NoReturn
 
 FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
-#: What grpc takes for true.
+#: The values that grpc reads as true.
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 CIPHER_SUITES: Final = "GRPC_SSL_CIPHER_SUITES"
-#: A suite that needs a pre-shared key, which nobody here has: no TLS below 1.3 can be negotiated.
+#: A TLS 1.2 suite that needs a pre-shared key. As no key is set, no TLS version below 1.3 can be negotiated.
 TLS13_ONLY: Final = "ECDHE-PSK-CHACHA20-POLY1305"
 
 
 def prepare(environ: MutableMapping[str, str], imported: bool) -> bool:
-    """Ask for TLS 1.3 only, and for no fork handlers.
+    """Set the variables for TLS 1.3 only and for no fork handlers, unless gRPC has been imported.
 
     Args:
-        environ: Of the process.
-        imported: Whether gRPC has been imported: then it has read its variables.
+        environ: The environment of the process.
+        imported: Whether gRPC has been imported, and so has read its variables.
 
     Returns:
-        Whether handshakes with an older TLS fail in this process. Otherwise a server refuses the calls.
+        Whether handshakes with an older TLS version fail in this process. Otherwise servers refuse the calls.
     """
     if not imported:
         environ.setdefault(CIPHER_SUITES, TLS13_ONLY)
@@ -40,21 +41,21 @@ def prepare(environ: MutableMapping[str, str], imported: bool) -> bool:
 
 
 def fork_handlers_wanted(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment asks grpc to do something when the process forks."""
+    """Return whether the environment enables grpc's fork handlers."""
     return environ.get(FORK_SUPPORT, "").lower() in _TRUE
 
 
 def restart_if_too_late(environ: MutableMapping[str, str]) -> str | None:
-    """See to it, at the start of a program, that grpc has no fork handlers.
+    """Make sure, at the start of a program, that grpc has no fork handlers.
 
-    Where gRPC was imported before this module, it has read its variables: the program is started again, in
-    the same process, with the variables set. Nothing runs twice but imports.
+    If gRPC was imported before this module, the program is executed again in the same process, with the
+    variables set. Only imports run twice.
 
     Args:
         environ: `os.environ`.
 
     Returns:
-        What is wrong where that cannot be; None where all is well.
+        Why this is not possible; None if all is well.
     """
     if fork_handlers_wanted(environ):
         return f"{FORK_SUPPORT}={environ[FORK_SUPPORT]}: a subprocess would corrupt TLS connections; unset it"
@@ -73,5 +74,5 @@ def _restart(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     os.execve(sys.executable, [sys.executable, *arguments], dict(environ))
 
 
-#: Whether it holds for this process.
+#: Whether handshakes with TLS versions below 1.3 fail in this process.
 tls13_only: Final = prepare(os.environ, "grpc._cython.cygrpc" in sys.modules)

@@ -1,4 +1,4 @@
-"""Hooks of layers that raise: counted, logged once, and never a reason to spoil a call."""
+"""Counts and logs unexpected exceptions of layers' hooks."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class HookErrors:
-    """Counts the hooks that raised what they may not raise.
+    """Counts exceptions that hooks raised although they may not.
 
     Args:
         side: `client` or `server`.
@@ -23,7 +23,7 @@ class HookErrors:
         self._counts: dict[tuple[str, str], int] = {}
 
     def note(self, hook: Callable[..., Any], error: BaseException) -> None:
-        """Take note of the error of one hook, a bound method of a layer. Its first is logged."""
+        """Count the error of a hook, a bound method of a layer. The hook's first error is logged."""
         let_through(error)
         layer, name = type(getattr(hook, "__self__", hook)).__name__, getattr(hook, "__name__", "hook")
         count = self._counts[layer, name] = self._counts.get((layer, name), 0) + 1
@@ -33,7 +33,7 @@ class HookErrors:
             )
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the counts by layer and hook."""
+        """Yield the number of errors by layer and hook."""
         text = "Hooks of layers that raised what they may not raise."
         family = CounterMetricFamily("mesh_layer_errors", text, labels=["side", "layer", "hook"])
         for (layer, name), count in self._counts.items():

@@ -1,4 +1,4 @@
-"""Settings of who is who: certificates, the policy of workloads, users' tokens. Part of `grpcmesh.config`."""
+"""Settings of identities: certificates, authorization, users' tokens. Part of `grpcmesh.config`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ DNS_ONLY = "dns"
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    """Where the certificates lie."""
+    """Settings of certificates."""
 
     directory: Path = Path("/var/run/mesh/tls")
-    """Holds tls.crt, tls.key and, unless `bundle` is set, ca.crt."""
+    """Directory with tls.crt, tls.key and, unless `bundle` is set, ca.crt."""
     bundle: Path | None = None
-    """The trust bundle, where it lies elsewhere."""
+    """File with the trust bundle, if it is outside the directory."""
     poll_interval: float = 1.0
-    """How often the content is looked at."""
+    """Seconds between two looks at the files."""
     trust_domain: str = "cluster.local"
     """The SPIFFE trust domain of peers."""
     servers: Mapping[str, str] = field(default_factory=dict)
-    """Whom to expect behind a target: `payment=spiffe://bank/ns/live/sa/payment,api.example.com=dns`. A whole
-    SPIFFE id, or `dns` for a server outside of the mesh, of which only the DNS name is compared. By default
-    it is `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE` for a service of the cluster, `dns` for others."""
+    """Expected identities by target: `payment=spiffe://bank/ns/live/sa/payment,api.example.com=dns`. Each is
+    a SPIFFE id, or `dns` for a server outside the mesh, for which only the DNS name is checked. The default
+    is `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE` for services of the cluster, and `dns` for others."""
 
     def __post_init__(self) -> None:
         require(self.poll_interval > 0, "identity.poll_interval: must be positive")
@@ -38,25 +38,25 @@ class IdentityConfig:
 
 @dataclass(frozen=True)
 class AuthzConfig:
-    """Which workload may call which method."""
+    """Settings of authorization."""
 
     policy_file: Path | None = None
-    """TOML with `[[allow]]` (workloads) and `[users]`; None denies everything."""
+    """TOML file with `[[allow]]` (workloads) and `[users]`. None: all calls are denied."""
     poll_interval: float = 1.0
-    """How often the file is looked at."""
+    """Seconds between two looks at the file."""
 
 
 @dataclass(frozen=True)
 class AuthConfig:
-    """Tokens of users."""
+    """Settings of user tokens."""
 
     issuer: str = "https://user.meshmart"
     """The `iss` that a token must carry."""
     audience: str = "meshmart"
-    """The `aud` that a token must carry, unless that is the SPIFFE id of the server itself."""
+    """The `aud` that a token must carry, unless its `aud` is the SPIFFE id of the server itself."""
     leeway: float = 5.0
-    """Clock skew that is forgiven."""
+    """Seconds of clock skew that are tolerated."""
     refresh_interval: float = 30.0
-    """How often the published keys are fetched anew, and with them what has been revoked."""
+    """Seconds between two fetches of the published keys and revocations."""
     cache_size: int = 4096
-    """Verified tokens kept until they expire."""
+    """The most verified tokens in the cache."""

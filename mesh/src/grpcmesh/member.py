@@ -1,4 +1,4 @@
-"""A process's membership in the mesh: identity, telemetry, channels, background tasks, and their end."""
+"""A process's membership in the mesh: identity, telemetry, channels and background tasks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from grpcmesh.client.channel import MeshChannel
     from grpcmesh.http import HttpServer
 
-#: Seconds that calls still running on a channel have when the process leaves.
+#: Seconds that calls under way on a channel have to end when the membership ends.
 CHANNEL_GRACE = 1.0
 
 
 class _Certificate:
-    """Which certificate is in use, for who has to see that a new one has been taken up."""
+    """The metric of the certificate in use, which shows whether a renewed one has been loaded."""
 
     def __init__(self, identity: IdentityStore) -> None:
         self._identity = identity
@@ -40,13 +40,15 @@ class _Certificate:
 
 
 class Member:
-    """Enough for a process that only calls. An async context manager.
+    """The membership of a process in the mesh. An async context manager.
+
+    It is all that a process needs that is only a client.
 
     Args:
-        config: Of the process.
+        config: Settings of the process.
         sockets: Whether to open the admin port.
-        identity: Instead of one that reads `config.identity` and is of use to a process that only calls.
-        telemetry: Instead of a new one.
+        identity: The identity. If None, one from `config.identity`, for a process that is only a client.
+        telemetry: The telemetry. If None, a new one.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Member:
         self.config = config
         self.identity = identity or IdentityStore.of(config, serves=False)
         settings = config.service_config
-        #: Of all targets.
+        #: The service configs of all targets.
         self.service_config = ServiceConfigStore(
             settings.file, settings.inline, poll_interval=settings.poll_interval
         )
@@ -68,18 +70,19 @@ class Member:
         self.tasks = Tasks()
         self._inherited: ForkedProcessError | None = None
         self.admin: HttpServer | None = None
-        #: More for the admin page, by key.
+        #: Functions that return further state for the admin page, by key.
         self.states: dict[str, Callable[[], Any]] = {}
         self._sockets = sockets and bool(config.admin.address)
         self._channels: dict[str, MeshChannel] = {}
 
     async def __aenter__(self) -> Self:
-        """Loads the identity and starts what runs in the background.
+        """Load the identity, and start background tasks and the admin port.
 
         Raises:
-            IdentityError: there is no usable certificate.
-            ConfigError: the service config is wrong; a line for each mistake.
-            OSError: the admin port is taken.
+            IdentityError: There is no usable certificate.
+            ConfigError: The service config has mistakes. The error has a line for each.
+            OSError: The admin port cannot be listened on.
+            ForkedProcessError: The mesh was started in the parent of this process.
         """
         forking.register(self)
         self.identity.load()
@@ -92,21 +95,24 @@ class Member:
         return self
 
     def inherited(self, error: ForkedProcessError) -> None:
-        """This process is a forked child: refuse every use with this error."""
+        """Handle a fork: in the child process, every use of the membership raises this error."""
         self._inherited = error
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def channel(self, target: str, **more: Any) -> "MeshChannel":
-        """Return the channel to a service, such as `product`; one per target, closed with this.
+        """Return the channel to a service, such as `product`. There is one per target.
+
+        It is opened when it is first asked for, and closed when the membership ends.
 
         Args:
-            more: `options`, `layers`, `attempt_layers` and `interceptors` of `MeshChannel`, given when the
-                channel is asked for the first time.
+            target: As for `MeshChannel`.
+            more: `options`, `layers`, `attempt_layers` and `interceptors` of `MeshChannel`. Only allowed when
+                the channel is first asked for.
 
         Raises:
-            ValueError: The target's channel has been opened already, and there is more.
+            ValueError: The channel is open already, and `more` is not empty.
         """
         if self._inherited is not None:
             raise self._inherited
@@ -117,14 +123,14 @@ class Member:
         return self._channels[target]
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
-        """Runs a coroutine in the background, until the end of the membership."""
+        """Run a coroutine in the background, at most until the membership ends."""
         if self._inherited is not None:
             coroutine.close()
             raise self._inherited
         return self.tasks.spawn(coroutine, name)
 
     async def aclose(self) -> None:
-        """Ends tasks, channels, admin port and telemetry, in this order."""
+        """End the membership: tasks, channels, admin port and telemetry, in this order."""
         await self.tasks.aclose()
         channels, self._channels = list(self._channels.values()), {}
         await asyncio.gather(*(channel.close(CHANNEL_GRACE) for channel in channels))
@@ -133,7 +139,7 @@ class Member:
         await self.telemetry.aclose()
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the admin page shows, JSON-able."""
+        """Return the state that the admin page shows, as values that JSON can encode."""
         return {
             "service": self.config.service,
             "replica": self.config.replica,

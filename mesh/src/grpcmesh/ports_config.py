@@ -6,43 +6,44 @@ from pathlib import Path
 
 from grpcmesh.environ import require
 
-#: C-core's default.
+#: C-core's default of the largest message, in bytes.
 _MESSAGE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The mesh port: what a peer, and all peers together, may take of it. See mesh/docs/hostile-peers.md."""
+    """Settings of the mesh port, with limits for each peer and for all. See mesh/docs/hostile-peers.md."""
 
     max_receive_message: int = _MESSAGE
-    """Bytes of the longest request; -1: no bound."""
+    """The most bytes of a request. -1: no bound."""
     max_send_message: int = -1
-    """Bytes of the longest response; -1: no bound."""
+    """The most bytes of a response. -1: no bound."""
     max_metadata: int = 16 * 1024
-    """Bytes of the metadata of a request; longer ones are refused."""
+    """The most bytes of a request's metadata. Requests with more are refused."""
     max_connections: int = 4096
-    """Open at a time, of all peers; at most what the limit of file descriptors leaves. 0: only that."""
+    """The most open connections, within the limit of file descriptors. 0: only that limit applies."""
     max_connections_per_peer: int = 512
-    """Open at a time from one IP address; the newest beyond are closed within a second. 0: no bound."""
+    """The most open connections from one IP address. The newest beyond it are closed within a second. 0: no
+    bound."""
     max_concurrent_streams: int = 250
-    """Calls at a time over one connection; further ones wait at the client."""
+    """The most calls at the same time on one connection. Further ones wait at the client."""
     max_pending_calls: int = 10_000
-    """Calls that wait to be accepted; further ones are refused."""
+    """The most calls that wait to be accepted. Further ones are refused."""
     wasted_calls: float = 200.0
-    """Calls per second of one peer that come to nothing: cancelled, refused, of a method that is not there.
-    A connection with more of them is closed. 0: no bound."""
+    """Wasted calls per second that one peer may make: calls that are cancelled, refused, or to unknown
+    methods. The connection of a peer that makes more is closed. 0: no bound."""
     wasted_calls_burst: int = 500
-    """How many of them may come at once."""
+    """Wasted calls that one peer may make in a burst."""
     keepalive_time: float = 30.0
     """Seconds without traffic after which a peer is pinged."""
     keepalive_timeout: float = 10.0
-    """Seconds that it has to answer."""
+    """Seconds that the peer has to answer a ping."""
     handshake_timeout: float = 5.0
     """Seconds that a TLS handshake may take."""
     max_connection_age: float = 0.0
-    """Seconds after which a connection is asked to end, once its calls have; 0: never."""
+    """Seconds after which a connection is asked to end once its calls have ended. 0: never."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Any channel argument: `grpc.http2.max_frame_size=65536,grpc.optimization_target=latency`."""
+    """Channel arguments: `grpc.http2.max_frame_size=65536,grpc.optimization_target=latency`."""
     reflection: bool = True
     """Whether server reflection is served, to every workload of the mesh."""
     channelz: bool = True
@@ -61,22 +62,24 @@ class ServerConfig:
 
 @dataclass(frozen=True)
 class HealthConfig:
-    """Health of this process and of its peers."""
+    """Settings of health: of this process and of endpoints."""
 
     address: str = "127.0.0.1:50052"
-    """Where the plaintext health port listens: a kubelet's gRPC probe cannot do TLS."""
+    """Address that the plaintext health port listens on. It exists because a kubelet's gRPC probe cannot do
+    TLS."""
     watch: bool = True
-    """Watch each endpoint with grpc.health.v1.Health/Watch."""
+    """Whether the health of endpoints is watched (grpc.health.v1.Health/Watch)."""
     max_connections: int = 128
-    """Open at a time to the plaintext port, of all peers."""
+    """The most open connections to the plaintext port."""
     max_connections_per_peer: int = 16
-    """Open at a time to the plaintext port from one IP address; the oldest beyond is closed."""
+    """The most open connections to the plaintext port from one IP address. The oldest beyond it is closed."""
     bytes_per_second: int = 16 * 1024
-    """What one IP address may send to the plaintext port; more is read later. A probe sends about 300."""
+    """Bytes per second that one IP address may send to the plaintext port. More is read later. A probe sends
+    about 300 bytes."""
     max_watchers: int = 4096
-    """Watchers of the mesh port at a time; the plaintext port has 64 of its own."""
+    """The most watchers on the mesh port. The plaintext port allows 64 in addition."""
     max_watchers_per_peer: int = 1024
-    """Watchers of one workload at a time."""
+    """The most watchers of one workload."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -88,14 +91,14 @@ class HealthConfig:
 
 @dataclass(frozen=True)
 class AdminConfig:
-    """The HTTP port with metrics and the admin page."""
+    """Settings of the admin port, an HTTP port with metrics and the admin page."""
 
     address: str = "127.0.0.1:9090"
-    """Where it listens; empty: nowhere."""
+    """Address that the port listens on. Empty: no admin port."""
     token_file: Path | None = None
-    """A file that holds the bearer token which the page and its JSON ask for. It is read for each request,
-    so that a new token holds at once."""
+    """A file with the bearer token that the page and its JSON require. It is read at each request, so that a
+    new token applies at once."""
     metrics_only: bool = False
-    """Show callers from other hosts nothing but /metrics; then an address they reach needs no token."""
+    """Serve only /metrics to other hosts. Then an address that they can reach needs no token."""
     metrics_token: bool = False
-    """Whether /metrics asks for the token, too."""
+    """Whether /metrics requires the token, too."""

@@ -1,18 +1,18 @@
-"""Token buckets by peer, of a bounded number."""
+"""Token buckets for a bounded number of peers."""
 
 from collections.abc import Hashable
 
 from grpcmesh.clock import Clock, monotonic
 
-#: Peers whose rate is known; beyond, the one that was quiet the longest is forgotten.
+#: The most peers with a bucket. Beyond it, the bucket that was unused for longest is dropped.
 MOST_PEERS = 4096
 
 
 class PeerRates:
-    """Lets each peer do something so many times per second.
+    """Limits how often each peer may do something.
 
     Args:
-        rate: Tokens per second of a peer.
+        rate: Tokens per second that a peer gets.
         burst: Tokens that a peer has at first, and at most.
         clock: Monotonic seconds.
     """
@@ -22,7 +22,7 @@ class PeerRates:
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
     def take(self, peer: Hashable, tokens: float = 1.0) -> bool:
-        """Take tokens of a peer; return False, and take none, where it has too few."""
+        """Take tokens of a peer. If it has too few, take none and return False."""
         now = self._clock()
         level = self._level(peer, now)
         allowed = level >= tokens
@@ -33,7 +33,7 @@ class PeerRates:
         return allowed
 
     def wait(self, peer: Hashable, tokens: float) -> float:
-        """Take tokens of a peer, on credit if need be; return the seconds until it has none owing."""
+        """Take tokens of a peer, even if it has too few. Return the seconds until its debt is paid."""
         now = self._clock()
         level = self._level(peer, now) - tokens
         self._buckets.pop(peer, None)

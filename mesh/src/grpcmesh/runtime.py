@@ -1,4 +1,4 @@
-"""The one way a service starts: `run("product", build)`."""
+"""Runs a service: `run("product", build)`."""
 
 import asyncio
 import contextlib
@@ -34,26 +34,25 @@ if TYPE_CHECKING:
     from grpcmesh.client.channel import MeshChannel
 
 _OLD_TLS = "TLS below 1.3 is refused at calls, not in handshakes: gRPC was imported without the setting"
-#: Exit status: bad configuration; anything else that went wrong.
+#: Exit status for a bad configuration, and for any other failure.
 EX_CONFIG, EX_FAILED = 2, 1
-#: Seconds for which the start waits for the keys that verify tokens; without them it goes on.
+#: Seconds for which the start waits for the keys that verify tokens. Then it continues without them.
 KEYS_TIMEOUT = 5.0
-
-#: Seconds that resources have to be left, beyond the grace that one of them may give its own calls.
+#: Seconds that closing resources may take, in addition to the drain's grace.
 RESOURCES_TIMEOUT = 5.0
 
 _T = TypeVar("_T")
-#: What is told in one line.
+#: Exceptions that are reported as one line, without a stack.
 _TOLD = (ConfigError, IdentityError, PolicyError, StartError, MeshError, ForkedProcessError, OSError)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class App:
-    """What a service's `build` puts together: servicers on `server`, channels, tasks, resources.
+    """A service that its `build` function sets up: servicers on `server`, channels, tasks, resources.
 
     Args:
-        member: The process's membership, entered.
-        policy: Loaded.
+        member: The process's membership, which has been entered.
+        policy: The authorization policy, which has been loaded.
     """
 
     def __init__(self, member: Member, policy: PolicyStore) -> None:
@@ -79,39 +78,39 @@ class App:
         return self.member.channel(target, **more)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
-        """Runs a coroutine in the background. If it fails, the process drains and exits with 1."""
+        """Run a coroutine in the background. If it fails, the process drains and exits with 1."""
         return self.member.spawn(coroutine, name)
 
     async def enter(self, resource: contextlib.AbstractAsyncContextManager[_T]) -> _T:
-        """Enters a resource, which is left after the drain, the last first."""
+        """Enter a resource. Resources are closed after the drain, in reverse order."""
         return await self._resources.enter_async_context(resource)
 
     def add_layer(self, layer: ServerLayer) -> None:
-        """Add a layer to the server's stack, inside authorization: it sees only calls that are allowed."""
+        """Add a layer to the server's stack, inside authorization, so that it only sees allowed calls."""
         self._own_layers.append(layer)
 
     def add_interceptor(self, interceptor: "grpc.aio.ServerInterceptor") -> None:
-        """Add a server interceptor of grpc.aio; it runs inside all layers, the first added outermost."""
+        """Add a server interceptor of grpc.aio. It runs inside all layers; the first added is outermost."""
         self.server.interceptors.append(interceptor)
 
     def prioritize(self, priorities: Mapping[str, str]) -> None:
-        """Say which calls matter more to admission than others (mesh/docs/admission.md).
+        """Set the priorities of methods for admission (mesh/docs/admission.md).
 
-        What the settings say of a method holds before this. One table may be for several services: methods
-        that this process does not serve are ignored.
+        Priorities in the settings override these. Methods that this process does not serve are ignored, so
+        one table can be used for several services.
 
         Args:
             priorities: `critical`, `default` or `sheddable` by method, such as `shop.Orders/Create`.
 
         Raises:
-            ConfigError: a priority is none of these.
+            ConfigError: A priority is none of these.
         """
         admission = self.config.admission
         merged = {**priorities, **admission.priorities}
         self._admission = dataclasses.replace(admission, priorities=merged)
 
     def use_keys(self, source: "KeySource") -> None:
-        """How tokens of users are verified. Without it, no token is accepted.
+        """Set the source of the keys that verify user tokens. Without it, every token is refused.
 
         Raises:
             ConfigError: PyJWT is not installed.
@@ -132,10 +131,10 @@ class App:
         return TokenVerifier(self.config.auth, own=str(own))
 
     async def start(self) -> None:
-        """Listens, fetches keys, and says SERVING.
+        """Fetch the keys, listen, and report SERVING.
 
         Raises:
-            StartError: a port is taken.
+            StartError: A port cannot be listened on.
         """
         config = dataclasses.replace(self.config, admission=self._admission)
         self.server.layers = server_layers(
@@ -158,7 +157,7 @@ class App:
         self.health.set_all(True)
 
     async def stop(self, drain: bool = True) -> None:
-        """Drains, then leaves the resources in reverse."""
+        """Stop the service: drain if `drain`, close the ports, then close the resources in reverse order."""
         if drain:
             await self.server.drain()
         await self.server.stop(0)
@@ -170,7 +169,7 @@ class App:
             self.telemetry.log.error("resources were not left in time")
 
     def state(self) -> Mapping[str, Any]:
-        """For the admin page."""
+        """Return the server's state for the admin page."""
         return {
             "health": self.health.statuses(),
             "draining": self.server.draining,
@@ -183,12 +182,12 @@ Build = Callable[[App], Awaitable[None]]
 
 
 def run(service: str, build: Build, environ: Mapping[str, str] | None = None) -> NoReturn:
-    """Runs a service until SIGTERM or SIGINT, and exits: 0 after a drain, 2 for a bad configuration, else 1.
+    """Run a service until SIGTERM or SIGINT, and exit: 0 after a drain, 2 for a bad configuration, else 1.
 
     Args:
-        service: The workload's name, unless MESH_SERVICE says otherwise.
-        build: Puts the service together; it is not ready before that is done.
-        environ: Where MESH_* is read; by default the process's environment.
+        service: Name of the workload, unless MESH_SERVICE is set.
+        build: Sets up the service. The service becomes ready after it has returned.
+        environ: Holds the variables MESH_*. None: the process's environment.
     """
     try:
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
@@ -204,7 +203,7 @@ def run(service: str, build: Build, environ: Mapping[str, str] | None = None) ->
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return uvloop's, which is faster, where it is installed."""
+    """Return the factory of uvloop, which is faster, or of asyncio if uvloop is not installed."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ModuleNotFoundError:
@@ -213,7 +212,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def serve(config: MeshConfig, build: Build) -> int:
-    """The life of a process; returns its exit status."""
+    """Run a service until it has to stop. Return the exit status.
+
+    Args:
+        config: Settings of the process.
+        build: As for `run`.
+    """
     stopping = _stop_on_signals()
     try:
         policy = PolicyStore(config.authz)
@@ -268,10 +272,11 @@ async def _live(member: Member, policy: PolicyStore, build: Build, stopping: asy
 
 @contextlib.contextmanager
 def started_for_good() -> Iterator[None]:
-    """What the start has made stays until the end: the garbage collector is spared from walking over it.
+    """Exclude the objects that exist now from garbage collection, while the context lasts.
 
-    It is some 80,000 objects, and a full collection of them held up all calls for about 50 ms (measured on a
-    busy machine). At the end they are collected as ever, or grpc's server might outlive its event loop.
+    After the start, these are some 80,000 objects, and a full collection of them delayed all calls for about
+    50 ms (measured on a busy machine). Afterwards they are collected as usual, because grpc's server might
+    outlive its event loop otherwise.
     """
     gc.freeze()
     try:
@@ -286,7 +291,10 @@ async def _start(app: App, build: Build) -> None:
 
 
 async def _until(stopping: asyncio.Event, member: Member, work: Coroutine[Any, Any, Any]) -> bool:
-    """Runs `work` until it is done (True), or until the process has to stop. Raises what `work` raises."""
+    """Run `work` until it is done, or until the process has to stop. Return whether it is done.
+
+    Raises the exception of `work`, if any.
+    """
     tasks = [asyncio.create_task(c) for c in (work, stopping.wait(), member.tasks.failed())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -300,7 +308,7 @@ async def _until(stopping: asyncio.Event, member: Member, work: Coroutine[Any, A
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT. The second ends the process on the spot."""
+    """Return an event that the first SIGTERM or SIGINT sets. The second one ends the process at once."""
     stopping = asyncio.Event()
 
     def received(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a server offers to its layers."""
+"""The interfaces that a server offers to its layers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,42 +12,43 @@ if TYPE_CHECKING:
 
 
 class QueueWatcher(Protocol):
-    """Who wants to know how long calls queue in this process before their handlers run."""
+    """Receives measurements of how long calls queue in this process before their handlers run."""
 
     def wants_probe(self) -> bool:
-        """Return whether calls have come since the last question that do not tell it themselves."""
+        """Return whether there were calls since the last question whose queueing time is unknown."""
 
     def probed(self, age: float) -> None:
-        """A call of this process to itself has queued for so many seconds."""
+        """Record that a call of this process to itself has queued for `age` seconds."""
 
     def probing(self, age: float) -> None:
-        """The oldest such call that is still queueing does so for so many seconds; 0: there is none."""
+        """Record that the oldest such call still under way has queued for `age` seconds (0: none is)."""
 
 
 class Connections(Protocol):
-    """What a layer can do to the connections of its server, and learn through them."""
+    """Lets a layer close connections of its server, end streams, and measure queueing."""
 
     def close(self, peer: str, reason: str) -> None:
-        """Close the connection of a peer, as `context.peer()` names it; its calls end with UNAVAILABLE.
+        """Close the connection of a peer. Its calls end with UNAVAILABLE.
 
         Args:
+            peer: The peer in the form of `context.peer()`.
             reason: A label of `mesh_connections_closed_total`.
         """
 
     def end_streams(self, which: "Callable[[ServerCall], bool]", error: Callable[[], MeshError]) -> int:
-        """End running streams, each at its next safe point; return how many.
+        """End running streams, each at its next safe point. Return how many.
 
         Args:
-            which: Tells by its call whether a stream is to end.
-            error: Makes what its caller is told.
+            which: Returns whether to end the stream of a call.
+            error: Makes the error for its caller.
         """
 
     def probe_queue(self, watcher: QueueWatcher) -> None:
-        """Measure from now on, when the watcher wants it, how long calls queue."""
+        """Measure how long calls queue, from now on, whenever the watcher wants it."""
 
 
 class Registrar(Protocol):
-    """What generated code adds servicers to: the two methods of `grpc.aio.Server` that it calls."""
+    """Registers servicers. It has the two methods of `grpc.aio.Server` that generated code calls."""
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""One table: typed error -> status code and google.rpc details. The only place that knows both."""
+"""Maps typed errors to status codes and google.rpc details, and reads both from responses."""
 
 import re
 from typing import Any
@@ -15,29 +15,29 @@ from grpcmesh.target import is_zone
 
 #: Trailing metadata key of a serialized google.rpc.Status (gRPC "richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
-#: Characters of a message and bytes of details that are sent. A gRPC client refuses trailing metadata above
-#: 8 KiB, and so would never learn the code of an error that speaks of each of a thousand wrong fields.
+#: The most characters of a message, and bytes of details, that are sent. A gRPC client refuses trailing
+#: metadata above 8 KiB, and so would not get the code of an error with details on a thousand wrong fields.
 MAX_MESSAGE, MAX_DETAILS = 1024, 4096
 _KNOWN_DETAILS: dict[str, type[Message]] = {
     f"google.rpc.{name}": getattr(details, name) for name in details.DESCRIPTOR.message_types_by_name
 }
-#: Trailing metadata key: which replica answered.
+#: Trailing metadata key of the replica that answered.
 REPLICA_KEY = "mesh-replica"
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", re.ASCII)
-#: Server pushback in milliseconds, gRFC A6.
+#: Trailing metadata key of a server's pushback in milliseconds (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-#: Trailing metadata of a call that a server's admission refused: its cause.
+#: Trailing metadata key of the cause, if a server's admission refused the call.
 REFUSED_KEY = "mesh-refused"
-#: Request metadata key of a retry: how many attempts went before. gRFC A6 names it
-#: `grpc-previous-rpc-attempts`, but C-core keeps that one for itself: it removes it from a call whose channel
-#: has transparent retries (measured with grpcio 1.85).
+#: Request metadata key of the number of previous attempts. gRFC A6 names it `grpc-previous-rpc-attempts`, but
+#: C-core removes that key if the channel has transparent retries (measured with grpcio 1.85).
 ATTEMPTS_KEY = "mesh-previous-rpc-attempts"
-#: Initial metadata key by which a server of the mesh says so, in answer to a watch of its health.
+#: Initial metadata key with which a server says, in answer to a health watch, that it is a member of the
+#: mesh.
 MEMBER_KEY = "mesh-member"
-#: Initial metadata key by which a server says, in the same answer, in which zone it runs.
+#: Initial metadata key of the server's zone, in the same answer.
 ZONE_KEY = "mesh-zone"
-#: Request metadata key of the milliseconds that the caller gives the call: by it the server sees how long the
-#: call has queued.
+#: Request metadata key of the call's timeout in milliseconds. The server computes from it how long the call
+#: has queued.
 TIMEOUT_KEY = "mesh-timeout-ms"
 
 
@@ -82,7 +82,7 @@ _CODES: dict[type[errors.MeshError], grpc.StatusCode] = {
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """The status code of an error; INTERNAL for one that has no place on the wire."""
+    """Return the status code of an error; INTERNAL if the error is not in the table."""
     if isinstance(error, errors.Injected):
         return grpc.StatusCode[error.code]
     for cls in type(error).__mro__:
@@ -92,7 +92,7 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 def details_of(error: errors.MeshError) -> list[Message]:
-    """The google.rpc detail messages of an error."""
+    """Return the google.rpc detail messages of an error."""
     match error:
         case errors.InvalidArgument():
             return _bad_request(error)
@@ -107,9 +107,10 @@ def details_of(error: errors.MeshError) -> list[Message]:
 
 
 def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
-    """What to abort a call with: code, message, trailing metadata.
+    """Return the code, the message and the trailing metadata with which to abort a call.
 
-    An error outside the table becomes INTERNAL with a fixed message: its text may hold anything.
+    An error that is not in the table becomes INTERNAL with a fixed message, because its text may hold
+    secrets.
     """
     code = code_of(error)
     unknown = code is grpc.StatusCode.INTERNAL and not isinstance(error, errors.Injected)
@@ -127,7 +128,7 @@ def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str
 
 
 def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> bytes:
-    """Return a serialized google.rpc.Status; nothing where there are no details that can be sent."""
+    """Return a serialized google.rpc.Status; empty if there are no details, or they cannot be sent."""
     try:
         packed = [_pack(d) for d in details_of(error)]
     except (TypeError, ValueError):  # text that is none, or that UTF-8 cannot encode
@@ -141,8 +142,8 @@ def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> by
 def from_wire(trailing: object) -> status_pb2.Status | None:
     """Return the google.rpc.Status in a call's trailing metadata, or None. For clients and tests.
 
-    One that cannot be read is counted, and is as good as none. A detail of a type of google.rpc that cannot
-    be read is left out, so that `Unpack` raises on none of those that are returned.
+    A malformed status is counted, and treated as absent. Malformed details of google.rpc types are counted
+    and left out, so that `Unpack` does not raise for those that are returned.
     """
     for key, value in trailing or ():  # type: ignore[attr-defined]
         if key == DETAILS_KEY:
@@ -173,10 +174,10 @@ def _readable(detail: any_pb2.Any) -> bool:
 
 
 def replica_of(trailing: object) -> str:
-    """Return the replica that answered, as its trailing metadata says; empty where it says nothing.
+    """Return the name of the replica that answered, from its trailing metadata; empty if there is none.
 
-    It is what a server says of itself. What is no name, and could make a mess of a log or a terminal, is
-    counted and left out.
+    The server chooses this name. A malformed one, which could corrupt a log or a terminal, is counted and
+    treated as absent.
     """
     for key, value in trailing or ():  # type: ignore[attr-defined]
         if key == REPLICA_KEY:
@@ -188,9 +189,9 @@ def replica_of(trailing: object) -> str:
 
 
 def zone_of(initial: object) -> str:
-    """Return the zone in which a server runs, as its initial metadata says; empty where it says nothing.
+    """Return the zone of a server, from its initial metadata; empty if there is none.
 
-    What is no name of a zone is counted and left out.
+    A malformed zone is counted, and treated as absent.
     """
     for key, value in initial or ():  # type: ignore[attr-defined]
         if key == ZONE_KEY:

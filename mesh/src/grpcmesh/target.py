@@ -1,31 +1,32 @@
-"""What a channel is opened to: a service's short name or a full DNS name, with or without a port. Pure."""
+"""Parses targets of channels: a service's short name or a full DNS name, with or without a port. Pure."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Self
 
-#: A DNS label as hosts carry them (RFC 1123), and underscores, which some local resolvers use.
+#: A DNS label of a host name (RFC 1123). Underscores are allowed because some local resolvers use them.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-#: A zone, as Kubernetes writes the values of its labels.
+#: The name of a zone, in the form of Kubernetes label values.
 _ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
-#: Characters of a whole name, without the trailing dot (RFC 1035, section 2.3.4).
+#: The most characters of a full name, without the trailing dot (RFC 1035, section 2.3.4).
 _LONGEST = 253
 _FORMS = "use SERVICE, SERVICE.NAMESPACE or a full name such as product.shop.svc.cluster.local, and :PORT"
 
 
 class TargetError(ValueError):
-    """A target cannot be understood. The message names it and says what is expected."""
+    """Raised for a malformed target. The message names it and says what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target, understood.
+    """A parsed target.
 
     Args:
-        name: Fully qualified, in lower case, with the trailing dot.
-        port: The port that was named, or None.
-        service, namespace: Those of a service of this cluster; both empty for any other name.
+        name: Fully qualified name in lower case, with the trailing dot.
+        port: The port, or None if the target has none.
+        service: Name of the service, if it is one of this cluster; otherwise empty.
+        namespace: Namespace of that service; otherwise empty.
     """
 
     name: str
@@ -35,23 +36,24 @@ class Target:
 
     @property
     def in_cluster(self) -> bool:
-        """Whether this is a service of the cluster, so that a member of the mesh is expected behind it."""
+        """Return whether this is a service of the cluster, whose servers have to be members of the mesh."""
         return bool(self.service)
 
     @classmethod
     def parse(cls, text: str, namespace: str, cluster_domain: str) -> Self:
-        """Read a target.
+        """Parse a target.
 
-        `product` is the service of that name in `namespace`, `product.shop` the one in the namespace `shop`.
-        `product.shop.svc`, a name of three or more labels and any name with a trailing dot are full names.
+        `product` is the service with that name in `namespace`; `product.shop` is the one in the namespace
+        `shop`. Names with three or more labels, such as `product.shop.svc`, and names with a trailing dot are
+        full names.
 
         Args:
-            text: As it was given to `mesh.channel`.
-            namespace: That of this process.
-            cluster_domain: Suffix of service names, `cluster.local`.
+            text: The target of a channel.
+            namespace: Namespace of this process.
+            cluster_domain: Suffix of service names, such as `cluster.local`.
 
         Raises:
-            TargetError: it is none of these.
+            TargetError: The text has none of these forms.
         """
         host, port = _split(text)
         labels = _labels(text, host)
@@ -69,7 +71,7 @@ def parse_endpoint(text: str, default_port: int | None = None) -> tuple[str, int
     """Return the IP address and the port of `127.0.0.1:53`, `[::1]:53` or, with a default port, `::1`.
 
     Raises:
-        ValueError: the text is not of that form.
+        ValueError: The text has another form.
     """
     host, port = _split_address(text)
     if port is None and default_port is None:
@@ -92,7 +94,7 @@ def _split_address(text: str) -> tuple[str, int | None]:
 
 
 def parse_port(text: str) -> int:
-    """Return a port from 1 to 65535. Raises ValueError."""
+    """Parse a port from 1 to 65535. Raises ValueError for other text."""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
         raise ValueError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
@@ -140,5 +142,5 @@ def _in_cluster(name: str, cluster_domain: str) -> tuple[str, str]:
 
 
 def is_zone(text: str) -> bool:
-    """Return whether a text may name a zone."""
+    """Return whether a text is a well-formed name of a zone."""
     return _ZONE.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The owner of background tasks: none outlives its owner, and none dies without being noticed."""
+"""The owner of background tasks. No task outlives its owner, and no failure is unnoticed."""
 
 import asyncio
 import contextvars
@@ -16,19 +16,18 @@ from grpcmesh.clock import Rng, system_rng
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-#: Upper bounds of the first and of any wait before a supervised task is restarted, in seconds.
+#: Upper bounds, in seconds, of the first and of any later wait before a supervised task is restarted.
 FIRST_RESTART, LONGEST_RESTART = 0.1, 30.0
-#: Seconds that tasks have to end once they are cancelled.
+#: Seconds that tasks have to end after they are cancelled.
 CLOSE_TIMEOUT = 5.0
 
 
 class Tasks:
     """Runs coroutines in the background until `aclose`.
 
-    `spawn` runs a coroutine once: what follows a failure is its owner's decision (`failed`). `supervise`
-    keeps something running: whatever it raises, it is started again after a backoff. Both run in an empty
-    `contextvars.Context`, so that background work inherits no deadline, caller or trace from the call that
-    happened to start it.
+    `spawn` runs a coroutine once; the owner decides what to do after a failure (`failed`). `supervise`
+    restarts a coroutine, after a backoff, each time it raises. Both run it in an empty `contextvars.Context`,
+    so that background work inherits no deadline, caller or trace from the call that happens to start it.
 
     A `TaskGroup` would cancel the body of its `async with` at the first failure; a server has to drain first.
 
@@ -61,11 +60,12 @@ class Tasks:
         return task
 
     def supervise(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
-        """Start `run()`, and start it again after a backoff each time it raises. It ends when it returns.
+        """Run `run()`, and restart it after a backoff each time it raises. The task ends when it returns.
 
         Args:
             run: Called for each start, such as `resolver.watch`.
-            name: Of the task, and its `task` label in `mesh_task_restarts_total`: one of few, no address.
+            name: Name of the task, and its `task` label in `mesh_task_restarts_total`. Use few different
+                names, and no addresses.
 
         Raises:
             RuntimeError: The owner has been closed.
@@ -80,7 +80,7 @@ class Tasks:
         return self.error
 
     async def aclose(self) -> None:
-        """Cancel all tasks and wait for their end, for `CLOSE_TIMEOUT` seconds at most."""
+        """Cancel all tasks, and wait for their end for at most `CLOSE_TIMEOUT` seconds."""
         self._closed = True
         running = self._tasks - {asyncio.current_task()}
         for task in running:
@@ -92,7 +92,7 @@ class Tasks:
             _log.error("background task %s did not end within %g s", task.get_name(), CLOSE_TIMEOUT)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the restarts of supervised tasks, from zero on."""
+        """Yield the number of restarts of supervised tasks, including zeros."""
         text = "Restarts of the mesh's own background tasks after a failure."
         family = CounterMetricFamily("mesh_task_restarts", text, labels=["task"])
         for name, count in self._restarts.items():
@@ -125,7 +125,7 @@ class Tasks:
 
 
 async def stop(task: asyncio.Task[Any]) -> None:
-    """Cancel one task and wait for its end. Raises what the task raised, if that was something else."""
+    """Cancel a task and wait for its end. If the task raises anything but `CancelledError`, raise that."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()):
@@ -139,6 +139,6 @@ def cancelling() -> bool:
 
 
 def _where(error: BaseException) -> str:
-    """Return the innermost frame of an error: a line of log must do without a traceback."""
+    """Return the innermost frame of an error as text for a log line, which has no traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

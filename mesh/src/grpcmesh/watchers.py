@@ -1,20 +1,20 @@
-"""How many streams that stay open a server serves: watches of its health, load reports out of band."""
+"""Limits the long-lived streams that a server serves: health watches and out-of-band load reports."""
 
 from collections import Counter
 
 from grpcmesh.errors import ResourceExhausted
 
-#: Seconds after which one that was refused may try again.
+#: Seconds after which a refused watcher may try again.
 _RETRY_AFTER = 5.0
 
 
 class WatcherBudget:
-    """Counts watchers, all of them and those of each peer.
+    """Limits the number of watchers, in all and for each peer.
 
     Args:
-        total: How many there may be.
-        per_peer: How many of them one peer may have.
-        what: Is watched; for the error.
+        total: The most watchers in all.
+        per_peer: The most watchers of one peer.
+        what: What is watched, for the error.
     """
 
     def __init__(self, total: int, per_peer: int, what: str) -> None:
@@ -23,17 +23,17 @@ class WatcherBudget:
 
     @property
     def count(self) -> int:
-        """Watchers now."""
+        """Return the current number of watchers."""
         return self._peers.total()
 
     def enter(self, peer: str) -> None:
-        """Count a watcher. Raises ResourceExhausted where there is no room for it."""
+        """Count a watcher. Raises ResourceExhausted if there is no room for it."""
         if self.count >= self._total or self._peers[peer] >= self._per_peer:
             raise ResourceExhausted(f"too many watchers of {self._what}", retry_after=_RETRY_AFTER)
         self._peers[peer] += 1
 
     def leave(self, peer: str) -> None:
-        """Count it no more."""
+        """Stop counting a watcher of this peer."""
         self._peers[peer] -= 1
         if not self._peers[peer]:
             del self._peers[peer]

@@ -1,4 +1,4 @@
-"""Every outgoing call has a deadline; a server's remaining time is passed on. See mesh/docs/deadline.md."""
+"""Gives each outgoing call a deadline, bounded by that of the served call. See mesh/docs/deadline.md."""
 
 from grpcmesh.deadline.layer import DeadlineLayer
 

@@ -1,4 +1,4 @@
-"""The deadline of a logical call, decided once, before its first attempt."""
+"""Sets the deadline of a logical call, once, before its first attempt."""
 
 import math
 from collections.abc import Iterable
@@ -12,23 +12,26 @@ from grpcmesh.errors import DeadlineExceeded
 
 
 class DeadlineLayer(ClientLayer):
-    """Gives each call a deadline, and does not start one whose time is over.
+    """Gives each call a deadline, and refuses calls without time left.
 
-    The deadline is the timeout that the caller named, or the default for the kind of call; in both cases at
-    most what is left to the call being served, less the margin.
+    The deadline follows from the caller's timeout, or from the default for the kind of call. It is at most
+    the deadline of the call being served, minus the margin.
+
+    Args:
+        config: Default timeouts and the margin, in seconds.
     """
 
     def __init__(self, config: DeadlineConfig) -> None:
         self._config = config
-        #: Calls that were not started.
+        #: Number of calls that were refused.
         self.expired = 0
 
     def on_start(self, call: ClientCall) -> None:
         """Set `call.deadline`.
 
         Raises:
-            DeadlineExceeded: no time is left. A timeout that is zero, negative, infinite or not a number
-                leaves none, as in grpc.aio.
+            DeadlineExceeded: No time is left. That includes a timeout that is zero, negative, infinite or not
+                a number, as in grpc.aio.
         """
         deadline = self._default(call) if call.deadline is None else call.deadline
         in_time = call.started < deadline < math.inf  # False for NaN

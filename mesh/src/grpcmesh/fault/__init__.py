@@ -1,4 +1,4 @@
-"""Delay and abort on purpose, switched while the process runs. See mesh/docs/fault.md."""
+"""Fault injection: delays and aborts calls, controlled while the process runs. See mesh/docs/fault.md."""
 
 from grpcmesh.fault.layer import FaultLayer
 from grpcmesh.fault.rules import Fault, Faults, TooManyFaults

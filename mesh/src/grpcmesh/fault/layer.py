@@ -1,4 +1,4 @@
-"""Does to a call what the faults that are set say: holds it, ends it, or lets it through."""
+"""The layer that injects the faults that are set: it delays a call, aborts it, or lets it through."""
 
 import asyncio
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -13,15 +13,15 @@ from grpcmesh.errors import Injected, ResourceExhausted, Unavailable
 from grpcmesh.fault.fault_pb2_grpc import add_FaultServiceServicer_to_server
 from grpcmesh.fault.rules import Faults, Rule
 
-#: Calls held at a time. Each is a timer and what its call holds anyway, but not without bound.
+#: The most calls that are held at the same time, since each needs memory.
 MOST_HELD = 10_000
 
 
 class FaultLayer(ServerLayer):
-    """Injects faults. While none is set, a call costs a look at an empty dictionary.
+    """Injects faults. While none is set, the cost is one look at an empty dictionary per call.
 
     Args:
-        faults: Those that are set.
+        faults: The faults of this process.
     """
 
     applies_to = frozenset({Purpose.APPLICATION})
@@ -29,7 +29,7 @@ class FaultLayer(ServerLayer):
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self._rules = faults.rules
-        #: Calls that are held; the result is whether the process leaves.
+        #: The calls that are held. The result is set when a call is released: whether the process is leaving.
         self._held: dict[asyncio.Future[bool], Rule] = {}
         self._injected: dict[tuple[str, str], int] = {}
 
@@ -38,19 +38,19 @@ class FaultLayer(ServerLayer):
             self._meet(call)
 
     def let_go(self, rules: Container[Rule]) -> None:
-        """Calls that these hold go on to be served: they have been cleared."""
+        """Release the calls that these faults hold, so that they are served. The faults have been cleared."""
         for held, rule in self._held.items():
             if rule in rules and not held.done():
                 held.set_result(False)
 
     def on_drain(self) -> None:
-        """Tell the calls that are held to try another replica."""
+        """End the calls that are held, with an error that says to try another replica."""
         for held in self._held:
             if not held.done():
                 held.set_result(True)
 
     def held_by(self, rule: Rule) -> int:
-        """Return how many calls the layer holds."""
+        """Return how many calls this fault holds."""
         return sum(by is rule for by in self._held.values())
 
     def register(self, server: Registrar, methods: Callable[[], Iterable[Method]]) -> None:
@@ -103,7 +103,10 @@ class FaultLayer(ServerLayer):
             self._abort(call, rule)
 
     async def _released(self, held: "asyncio.Future[bool]", rule: Rule, until: float) -> bool:
-        """Waits until a call is let go, or its fault's delay, time or lease is over."""
+        """Wait until a call is released, or its fault's delay, duration or lease is over.
+
+        Return whether the process is leaving.
+        """
         while not held.done():
             left = self.faults.holds(rule, until)
             if left <= 0 or not self.faults.is_set(rule):

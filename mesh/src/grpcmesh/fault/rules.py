@@ -1,4 +1,4 @@
-"""Which calls meet which fault. Pure: time and chance are parameters."""
+"""Decides which calls get which fault. Pure: the clock and the random generator are parameters."""
 
 import math
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from grpcmesh.call import Method
 from grpcmesh.clock import Clock, Rng
 from grpcmesh.errors import ResourceExhausted
 
-#: The pattern of every method.
+#: The pattern for every method.
 EVERY_METHOD = "*"
-#: Faults set at a time.
+#: The most faults that are set at the same time.
 MOST_FAULTS = 100
 
 
 class TooManyFaults(ResourceExhausted):
-    """`MOST_FAULTS` are set already."""
+    """Raised if `MOST_FAULTS` faults are set already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Fault:
     """A fault that is injected into a share of the calls of some methods."""
 
     method: str = EVERY_METHOD
-    """`package.Service/Method`, `package.Service/*`, or `*`."""
+    """Pattern of the methods: `package.Service/Method`, `package.Service/*`, or `*`."""
     share: float = 1.0
-    """The share of the calls, from 0 to 1."""
+    """Share of the calls that get the fault, from 0 to 1."""
     delay: float = 0.0
-    """Seconds for which a call is held before it goes on."""
+    """Seconds for which a call is held before it continues."""
     abort: str = ""
-    """Name of the status code with which it then ends; empty: it is served."""
+    """Name of the status code with which the call then ends. If empty, it is served."""
 
     def __str__(self) -> str:
         delay = f"delay {self.delay:g} s" if self.delay else ""
@@ -40,27 +40,27 @@ class Rule:
     """A fault that is set.
 
     Args:
-        fault: What it does.
-        ends: Clock time at which it ends whatever happens; infinite: it does not.
+        fault: The fault.
+        ends: Clock time (s) at which it ends in any case; infinite if it does not end by itself.
         set_by: The workload that set it.
-        lease_ends: Clock time at which it ends unless its lease is renewed; infinite: it has none.
+        lease_ends: Clock time (s) at which it ends unless its lease is renewed; infinite without a lease.
     """
 
     __slots__ = ("ends", "fault", "hits", "lease_ends", "set_by")
 
     def __init__(self, fault: Fault, ends: float, set_by: str, lease_ends: float = math.inf) -> None:
         self.fault, self.ends, self.set_by, self.lease_ends = fault, ends, set_by, lease_ends
-        #: Calls that it has met.
+        #: Number of calls that got the fault.
         self.hits = 0
 
     @property
     def leased(self) -> bool:
-        """Return whether the fault ends unless somebody renews it."""
+        """Return whether the fault has a lease, so that it ends unless the lease is renewed."""
         return math.isfinite(self.lease_ends)
 
     @property
     def over_at(self) -> float:
-        """Clock time at which it ends, as things stand."""
+        """Return the clock time (s) at which it ends, unless its lease is renewed."""
         return min(self.ends, self.lease_ends)
 
     def __repr__(self) -> str:
@@ -68,34 +68,35 @@ class Rule:
 
 
 class Faults:
-    """The faults of this process, one a pattern at most.
+    """Holds the faults of this process: at most one for each pattern.
 
     Args:
         clock: Monotonic seconds.
-        rng: Draws the share.
+        rng: Draws which calls get a fault.
     """
 
     def __init__(self, clock: Clock, rng: Rng) -> None:
         self._clock, self._rng = clock, rng
-        #: By pattern. Always the same dictionary: an empty one is all that a call without faults looks at.
+        #: The faults by pattern. It is always the same dictionary, because `FaultLayer` keeps a reference to
+        #: it.
         self.rules: dict[str, Rule] = {}
 
     def set(
         self, fault: Fault, lasts: float | None = None, set_by: str = "", lease: float | None = None
     ) -> Rule | None:
-        """Puts a fault in the place of the one that its pattern had, or renews the lease of the same fault.
+        """Set a fault in place of the pattern's current one, or renew the lease of the same fault.
 
         Args:
-            fault: What is to happen.
-            lasts: Seconds after which it ends by itself; None: it does not.
-            set_by: The workload that wants it.
-            lease: Seconds after which it ends unless the same workload sets it again; None: it has no lease.
+            fault: The fault.
+            lasts: Seconds after which it ends by itself; None if it does not.
+            set_by: The workload that sets it.
+            lease: Seconds after which it ends unless the same workload sets it again; None for no lease.
 
         Returns:
-            The fault whose place it took; None where there was none, or its lease was renewed.
+            The fault that was replaced; None if there was none, or only the lease was renewed.
 
         Raises:
-            TooManyFaults: this one would be too many.
+            TooManyFaults: `MOST_FAULTS` faults are set already.
         """
         self.expire()
         now = self._clock()
@@ -115,13 +116,13 @@ class Faults:
         return before
 
     def clear(self, pattern: str = "") -> list[Rule]:
-        """Ends the fault of a pattern, or all; returns what was set."""
+        """End the fault of a pattern, or all faults if it is empty. Return those that were set."""
         self.expire()
         patterns = [pattern] if pattern else list(self.rules)
         return [self.rules.pop(p) for p in patterns if p in self.rules]
 
     def decide(self, method: Method) -> Rule | None:
-        """The fault that a call meets, counted; None where it is spared."""
+        """Return the fault that a call gets, and count it. Return None if the call gets none."""
         self.expire()
         rule = self._narrowest(method)
         if rule is None or self._rng.random() >= rule.fault.share:
@@ -130,18 +131,18 @@ class Faults:
         return rule
 
     def remaining(self, rule: Rule) -> float | None:
-        """Seconds until a fault ends by itself; None: it does not."""
+        """Return the seconds until a fault ends by itself, or None if it does not."""
         left = rule.over_at - self._clock()
         return max(0.0, left) if math.isfinite(left) else None
 
     def hold_until(self, rule: Rule) -> float:
-        """The clock time until which it holds a call that it meets now, should it last so long."""
+        """Return the clock time (s) until which a fault holds a call that arrives now, if it is still set."""
         return self._clock() + rule.fault.delay
 
     def holds(self, rule: Rule, until: float) -> float:
-        """Seconds for which it still holds a call, as things stand: no longer than it lasts itself.
+        """Return the seconds for which a fault still holds a call: at most until the fault ends.
 
-        A lease may have been renewed by then: ask again.
+        Its lease may be renewed meanwhile, so ask again afterwards.
         """
         return max(0.0, min(until, rule.over_at) - self._clock())
 
@@ -151,7 +152,7 @@ class Faults:
         return self.rules.get(rule.fault.method) is rule
 
     def expire(self) -> None:
-        """Forgets those whose time is over."""
+        """Remove the faults whose time is over."""
         now = self._clock()
         for pattern, rule in list(self.rules.items()):
             if rule.over_at <= now:

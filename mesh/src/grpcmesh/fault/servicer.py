@@ -1,4 +1,4 @@
-"""mesh.fault.v1.FaultService: sets and clears the faults of this process, and ends it."""
+"""Serves mesh.fault.v1.FaultService: sets and clears the faults of this process, and crashes it."""
 
 import logging
 import os
@@ -15,9 +15,9 @@ from grpcmesh.fault.fault_pb2_grpc import FaultServiceServicer
 from grpcmesh.fault.layer import FaultLayer
 from grpcmesh.fault.rules import EVERY_METHOD, Fault, Rule
 
-#: Exit status of a crash: what a shell says of kill -9.
+#: Exit status of a crash: the one that a shell reports for kill -9.
 EX_KILLED = 137
-#: Seconds, longest delay and life of a fault.
+#: The longest delay, duration and lease of a fault, in seconds.
 LONGEST = 86_400.0
 
 _CODES = frozenset(code.name for code in grpc.StatusCode) - {"OK"}
@@ -26,11 +26,11 @@ _log = logging.getLogger(__name__)
 
 
 class FaultServicer(FaultServiceServicer):
-    """Protobuf in, faults out.
+    """Sets, lists and clears faults by RPC.
 
     Args:
-        layer: Whose faults.
-        methods: Those that may be named: of this server, without what is exempt.
+        layer: The layer whose faults it controls.
+        methods: Returns the methods for which faults may be set.
     """
 
     def __init__(self, layer: FaultLayer, methods: Callable[[], Iterable[Method]]) -> None:
@@ -78,7 +78,11 @@ class FaultServicer(FaultServiceServicer):
         )
 
     def _read(self, request: pb.SetFaultRequest) -> tuple[Fault, float | None, float | None]:
-        """The fault, how long it lasts, its lease. Raises InvalidArgument, naming every wrong field."""
+        """Return the requested fault, its duration and its lease (s, or None).
+
+        Raises:
+            InvalidArgument: The request is wrong. The error names every wrong field.
+        """
         asked = request.fault
         fault = Fault(
             method=asked.method,

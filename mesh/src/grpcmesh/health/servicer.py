@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health: Check, Watch and List, by service and (as "") for the whole process."""
+"""Serves grpc.health.v1.Health: Check, Watch and List, by service and (as "") for the whole process."""
 
 import asyncio
 import contextlib
@@ -20,20 +20,20 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-#: Watchers of the plaintext port, which needs none: probes use Check.
+#: The most watchers on the plaintext port. It needs none, because probes use Check.
 MAX_STRANGERS = 64
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
-    """What this process says of its services. Watchers hear of a change at once.
+    """Reports the health of this process and its services. Watchers are notified of changes at once.
 
-    A watcher that is slow to read misses what lay between, never the latest (as the protocol allows).
+    A watcher that reads slowly may miss states in between, but never the latest (as the protocol allows).
 
     Args:
-        max_watchers: Watchers over mutual TLS; beyond, RESOURCE_EXHAUSTED. Those of the plaintext port have a
-            budget of their own, so that what anybody may take is not taken from members of the mesh.
-        max_per_peer: Of them, those of one workload.
-        zone: Where this process runs, told to members of the mesh; empty: nobody knows.
+        max_watchers: The most watchers over mutual TLS. More get RESOURCE_EXHAUSTED. Watchers on the
+            plaintext port have a separate budget, so that they cannot use up that of mesh members.
+        max_per_peer: The most watchers of one workload.
+        zone: The zone of this process, which is sent to watchers; empty if unknown.
     """
 
     def __init__(self, max_watchers: int = 4096, max_per_peer: int = 1024, zone: str = "") -> None:
@@ -47,7 +47,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._leaving = False
 
     def set(self, service: str, serving: bool) -> None:
-        """Sets one service; "" is the whole process. Nothing serves any more after `leave`."""
+        """Set the health of one service; "" is the whole process. After `leave`, it stays NOT_SERVING."""
         status = _SERVING if serving and not self._leaving else _NOT_SERVING
         if self._statuses.get(service) != status:
             self._statuses[service] = status
@@ -55,17 +55,17 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                 changed.set()
 
     def set_all(self, serving: bool) -> None:
-        """Sets the process and each of its services."""
+        """Set the health of the process and of each of its services."""
         for service in list(self._statuses):
             self.set(service, serving)
 
     def leave(self) -> None:
-        """NOT_SERVING, for good."""
+        """Set everything to NOT_SERVING for good."""
         self._leaving = True
         self.set_all(False)
 
     def statuses(self) -> dict[str, bool]:
-        """Whether each service serves."""
+        """Return whether each service serves, by name; "" is the whole process."""
         return {service: status == _SERVING for service, status in self._statuses.items()}
 
     async def Check(

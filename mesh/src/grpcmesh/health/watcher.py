@@ -1,4 +1,4 @@
-"""The client's side of health: follows what one endpoint says of itself."""
+"""The client's side of health: watches the health of one endpoint."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,23 +12,25 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.clock import Rng, system_rng
 
 _WATCH = "/grpc.health.v1.Health/Watch"
-#: Seconds before a broken watch is begun anew: at first, and at most.
+#: Seconds before a broken watch is restarted: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-#: Seconds between two answers that are looked at. A server that sends them without end must not keep this
-#: process busy; gRPC's flow control holds up what is not read.
+#: Seconds between two answers that are read. A server that sends them without end must not keep this process
+#: busy; gRPC's flow control stops what is not read.
 GAP = 0.02
 
 
 class HealthWatcher:
-    """Watches the health of one service over a channel that is connected.
+    """Watches the health of one service over a connected channel.
 
     Args:
-        channel: To one endpoint.
-        on_change: Called with each answer; a server without health counts as healthy.
-        on_error: Called with the reason when the watch broke, in one line. What was last said stays.
+        channel: A channel to one endpoint.
+        on_change: Called with each answer: whether the service serves. A server without health service counts
+            as serving.
+        on_error: Called with the reason, in one line, when the watch breaks. The last answer stays valid.
         on_greeting: Called with the initial metadata of each watch.
-        service: Its full name; "" is the whole process.
-        unknown: What a server counts as that does not know the service (gRFC A17: not serving).
+        rng: Draws the jitter of restarts.
+        service: Full name of the service; "" is the whole process.
+        unknown: Whether a service that the server does not know counts as serving (gRFC A17: it does not).
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class HealthWatcher:
         self.heard = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled, or until the server turns out to have no health."""
+        """Watch until cancelled, or until the server answers UNIMPLEMENTED (it has no health service)."""
         pause = _FIRST_PAUSE
         while True:
             call = self._watch(health_pb2.HealthCheckRequest(service=self.service))
@@ -88,7 +90,7 @@ class HealthWatcher:
         self.heard.set()
 
     def _serving(self, answer: bytes) -> bool:
-        """Whether an answer says SERVING. Raises DecodeError."""
+        """Return whether an answer says SERVING. Raises DecodeError."""
         status = health_pb2.HealthCheckResponse.FromString(answer).status
         if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
             return self._unknown

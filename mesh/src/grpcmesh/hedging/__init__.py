@@ -1,6 +1,6 @@
-"""Hedging: a call without an answer goes to another endpoint as well; the first answer counts (gRFC A6).
+"""Hedging: a call without an answer is sent to another endpoint as well; the first answer counts (gRFC A6).
 
-Pure: imports only the vocabulary; the call machine asks it. Start reading in `policy`.
+Pure: it imports only the vocabulary, and the call machine asks it. Read `policy` first.
 See mesh/docs/hedging.md.
 """
 

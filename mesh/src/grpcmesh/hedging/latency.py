@@ -1,10 +1,10 @@
-"""Recent latency of a method, for "hedge what takes longer than 95 % of calls do"."""
+"""Estimates percentiles of a method's recent latency, to hedge calls that take longer than, say, 95 %."""
 
 import math
 
 from grpcmesh.clock import Clock
 
-#: Buckets grow by this factor: a percentile is right within 10 %.
+#: Factor between the bounds of two buckets. A percentile is accurate within about 10 %.
 _GROWTH = 1.2
 _LEAST = 0.0001
 _BUCKETS = 80
@@ -12,15 +12,15 @@ _BUCKETS = 80
 _HALF_LIFE = 30.0
 #: Seconds between two computations of the percentile.
 _PERIOD = 0.1
-#: Weight of answers without which there is no percentile yet.
+#: The least total weight of answers for a percentile.
 _ENOUGH = 20.0
 
 
 class LatencyHistogram:
-    """Counts answers in buckets of exponentially growing latency; old ones fade.
+    """Counts answers in buckets of exponentially growing latency. Old answers lose weight.
 
     Args:
-        percentile: In (0, 100].
+        percentile: The percentile to compute, in (0, 100].
         clock: Monotonic seconds.
     """
 
@@ -28,13 +28,14 @@ class LatencyHistogram:
         self._share, self._clock = percentile / 100, clock
         self._weights = [0.0] * _BUCKETS
         self._total = 0.0
-        #: An answer weighs the more the later it comes, so that the older ones need not be touched.
+        #: Clock time at which an answer has weight 1. Later answers weigh more, so that the weights of older
+        #: ones need no update.
         self._epoch = clock()
         self._due = 0.0
         self._value: float | None = None
 
     def add(self, latency: float) -> None:
-        """An answer took so many seconds."""
+        """Add an answer that took `latency` seconds."""
         now = self._clock()
         if now - self._epoch > 10 * _HALF_LIFE:
             self._fade(now)
@@ -43,7 +44,7 @@ class LatencyHistogram:
         self._total += weight
 
     def value(self) -> float | None:
-        """The percentile in seconds; None before there are enough answers."""
+        """Return the percentile in seconds, or None until there are enough answers."""
         now = self._clock()
         if now >= self._due:
             self._value, self._due = self._compute(now), now + _PERIOD
@@ -67,7 +68,7 @@ class LatencyHistogram:
 
 
 def _bucket(latency: float) -> int:
-    """The first bucket whose upper bound is not below the latency."""
+    """Return the index of the first bucket whose upper bound is not below the latency (s)."""
     if latency <= _LEAST:
         return 0
     return min(_BUCKETS - 1, math.ceil(math.log(latency / _LEAST, _GROWTH)))

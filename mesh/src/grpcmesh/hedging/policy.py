@@ -1,4 +1,4 @@
-"""The decision: another attempt beside those that run, and when? Pure."""
+"""Decides whether and when a call gets another attempt beside those that run. Pure."""
 
 import grpc
 
@@ -8,10 +8,10 @@ from grpcmesh.service_config import HedgingPolicy
 
 
 class Hedging:
-    """Hedges the calls of one method.
+    """Decides on hedges of one method's calls.
 
     Args:
-        config: Of the method, which is declared free of side effects.
+        config: Hedging settings of the method, which is declared free of side effects.
         clock: Monotonic seconds.
     """
 
@@ -22,15 +22,15 @@ class Hedging:
             self._latency = LatencyHistogram(config.hedging_delay_percentile, clock)
 
     def answered(self, latency: float) -> None:
-        """An attempt was answered well after so many seconds."""
+        """Note that an attempt succeeded after `latency` seconds."""
         if self._latency is not None:
             self._latency.add(latency)
 
     def after_start(self, attempts: int) -> float | None:
-        """Return the seconds after which another attempt follows if none is answered, or None.
+        """Return the seconds without an answer after which another attempt starts, or None for no more.
 
         Args:
-            attempts: Begun so far, the one that begins now included.
+            attempts: Number of attempts so far, including the one that starts now.
         """
         if self.exhausted(attempts):
             return None
@@ -42,15 +42,16 @@ class Hedging:
     def after_failure(
         self, code: grpc.StatusCode, attempts: int, pushback: float | None, forgiven: bool = False
     ) -> float | None:
-        """Return the seconds after which another attempt follows one that failed; None: no more hedges.
+        """Return the seconds until another attempt after one that failed, or None for no more hedges.
 
-        A code that is fatal ends the call at once (`fatal`), whatever this says.
+        A fatal code ends the call at once (`fatal`), whatever this returns.
 
         Args:
-            code: Of the attempt that failed.
-            attempts: Begun so far.
-            pushback: What the server asked for, in seconds; negative: not to try again; None: nothing.
-            forgiven: Whether the code is not fatal: no server has seen the attempt, or it took too long.
+            code: Status code of the attempt that failed.
+            attempts: Number of attempts so far.
+            pushback: Seconds that the server asked to wait; negative not to retry; None if it sent none.
+            forgiven: Whether the code does not count as fatal, because no server has seen the attempt, or it
+                ran into its own timeout.
         """
         if self.exhausted(attempts) or (self.fatal(code) and not forgiven):
             return None
@@ -59,9 +60,9 @@ class Hedging:
         return None if pushback < 0 else pushback
 
     def exhausted(self, attempts: int) -> bool:
-        """Whether a call that has begun so many attempts gets no more."""
+        """Return whether a call with this number of attempts gets no more."""
         return attempts >= self._config.max_attempts
 
     def fatal(self, code: grpc.StatusCode) -> bool:
-        """Whether this code ends the call even while other attempts run."""
+        """Return whether this code ends the call even while other attempts run."""
         return code not in self._config.non_fatal_status_codes

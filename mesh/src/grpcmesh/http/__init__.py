@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server for ports that strangers can reach: strict framing, deadlines, limits by address."""
+"""An HTTP/1.1 server for ports that anybody can reach: strict framing, deadlines, limits by address."""
 
 from grpcmesh.http.limits import HttpLimits
 from grpcmesh.http.peers import Proxies

@@ -1,8 +1,8 @@
-"""HTTP/1.1 framing without latitude: what another server could read differently is refused (RFC 9112, 11.2).
+"""Strict HTTP/1.1 framing: refuses requests that another parser could read differently (RFC 9112, 11.2).
 
-h11 follows the RFC where it lets a recipient be lenient: it prefers Transfer-Encoding over Content-Length,
-merges equal Content-Length fields, unfolds folded lines and takes a bare LF for a line's end. Each of these
-is how a request is hidden from a proxy inside of another one, and no browser sends any.
+h11 is lenient where the RFC allows it: it prefers Transfer-Encoding over Content-Length, merges equal
+Content-Length fields, unfolds folded lines and accepts a bare LF as a line's end. Each of these can be used
+for request smuggling, that is, to hide a request from a proxy inside another one. No browser sends them.
 """
 
 import re
@@ -13,42 +13,43 @@ import h11
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: RFC 3986, 3.2.2, without user information: a registered name or an IPv4 address, or an IPv6 address.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-#: What may stand between the data of chunks; extensions and trailers mean nothing to us, but may to others.
+#: The bytes allowed between the data of chunks. Extensions and trailers mean nothing to us, but may to
+#: others.
 _CHUNK_FRAMING = b"0123456789abcdefABCDEF\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-#: Bytes of it in one body: chunks of a byte each cost far more than they carry.
+#: The most framing bytes in one body, because chunks of one byte each cost far more than they carry.
 _MAX_FRAMING = 4096
 
 
 class Refused(h11.RemoteProtocolError):
-    """The request breaks a rule; `error_status_hint` is the status to answer with."""
+    """Raised for a request that breaks a rule. `error_status_hint` is the status to answer with."""
 
 
 class StrictConnection(h11.Connection):
-    """A server's h11 connection that raises `Refused` for what h11 would let pass.
+    """A server's h11 connection that raises `Refused` for ambiguous requests that h11 would accept.
 
     Args:
-        max_head: Bytes of a request's line and fields.
-        max_body: Bytes of a request's body.
+        max_head: The most bytes of a request's line and fields.
+        max_body: The most bytes of a request's body.
 
     Attributes:
-        status: What to answer, once an error has been raised.
+        status: The status to answer with, once an error has been raised.
     """
 
     def __init__(self, max_head: int, max_body: int) -> None:
         super().__init__(h11.SERVER, max_head)
         self.status = 400
         self._max_head, self._max_body = max_head, max_body
-        #: What has come of the request since its beginning, as long as its header is incomplete.
+        #: The bytes of the request so far, while its header is incomplete.
         self._head = bytearray()
         self._body = 0
         self._chunked = False
-        #: The CR that the bytes between the chunks' data have ended with so far, and how many these were.
+        #: The CR with which the framing bytes of chunks end so far, if any, and the number of framing bytes.
         self._open_line, self._framed = b"", 0
 
     @property
     def head_begun(self) -> bool:
-        """Whether the first byte of a next request has come, but not its whole header."""
+        """Return whether the first byte of the next request has arrived, but not its whole header."""
         return self.their_state is h11.IDLE and bool(self._head)
 
     def receive_data(self, data: bytes) -> None:
@@ -95,7 +96,7 @@ class StrictConnection(h11.Connection):
             raise Refused(f"the body is longer than {self._max_body} bytes", 413)
 
     def _check_chunks(self, framing: bytes) -> None:
-        """Check the bytes between the chunks' data: sizes and line ends, and nothing else."""
+        """Check that the bytes between the chunks' data are only sizes and line ends. Raises Refused."""
         self._framed += len(framing)
         if framing.translate(None, _CHUNK_FRAMING) or _BARE_LF.search(self._open_line + framing):
             raise Refused("a chunk extension, a trailer field, or a line that ends without CR")
@@ -109,14 +110,14 @@ def check_head(head: bytes, version: bytes) -> dict[bytes, bytes]:
     """Check the bytes of a header that h11 could parse.
 
     Args:
-        head: From the request line to the empty line.
-        version: `1.1` or `1.0`.
+        head: The bytes from the request line to the empty line.
+        version: The HTTP version, `1.1` or `1.0`.
 
     Returns:
-        The fields that frame the message and say for whom it is, by their names in lower case.
+        The fields `host`, `content-length` and `transfer-encoding`, by their names in lower case.
 
     Raises:
-        Refused: two parsers could disagree about it.
+        Refused: Two parsers could disagree about the header.
     """
     lines = head.split(b"\n")
     if any(not line.endswith(b"\r") for line in lines[:-1]):

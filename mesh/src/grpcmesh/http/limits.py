@@ -1,39 +1,39 @@
-"""How much a client may take of an HTTP server, and who has to leave when it is full. Pure."""
+"""Limits on a client's use of an HTTP server, and the choice of connections to close if it is full. Pure."""
 
 import resource
 from dataclasses import dataclass
 from typing import Protocol
 
-#: Connections beyond the limit that are open only until their clients have read that they are refused.
+#: The most refused connections that stay open until their clients have read the refusal.
 MAX_LINGERING = 64
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Times in seconds, sizes in bytes."""
+    """Limits of an HTTP server. Times are in seconds, sizes in bytes."""
 
     head_timeout: float = 10.0
-    """From the first byte of a request, or the opening of its connection, until its header is complete."""
+    """Time from a request's first byte, or the opening of the connection, until the header is complete."""
     body_timeout: float = 20.0
-    """From the header until the body is complete."""
+    """Time from the header until the body is complete."""
     write_timeout: float = 30.0
-    """For which a client may refuse to take more of an answer."""
+    """Time for which a client may not read while there is more of the response to send."""
     keep_alive: float = 30.0
-    """For which a connection may be idle between two requests."""
+    """Time for which a connection may be idle between two requests."""
     close_timeout: float = 3.0
-    """For which a connection that the server closes may linger until the client has read the answer."""
+    """Time for which a connection that the server closes may linger for the client to read the response."""
     max_head: int = 16 * 1024
-    """A request's line and header fields; a longer one is answered 431."""
+    """Size of a request's line and header fields. A longer one is answered with 431."""
     max_body: int = 64 * 1024
-    """A request's body; a longer one is answered 413."""
+    """Size of a request's body. A longer one is answered with 413."""
     max_connections: int = 1024
-    """At a time. Never more than half of the file descriptors that the process may have."""
+    """Open connections. Never more than half of the file descriptors that the process may have."""
     max_per_address: int = 128
-    """The same, of one address. Does not apply to trusted proxies."""
+    """Open connections of one address. Does not apply to trusted proxies."""
 
     @property
     def connections(self) -> int:
-        """`max_connections` within what RLIMIT_NOFILE allows: the other half is for calls and databases."""
+        """Return `max_connections`, but at most half of RLIMIT_NOFILE: calls and databases need the rest."""
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if descriptors == resource.RLIM_INFINITY:
             return self.max_connections
@@ -41,24 +41,28 @@ class HttpLimits:
 
 
 class Connection(Protocol):
-    """What the registry asks of a connection."""
+    """A connection as the registry uses it."""
 
     @property
     def evictable(self) -> bool:
-        """Whether it has no whole request under way: idle, half-sent, or being closed."""
+        """Return whether the server only waits for the client, so that the connection may be closed."""
         ...
 
     def evict(self) -> None:
-        """Close it, to make room. It has left the registry."""
+        """Close the connection to make room. It has left the registry already."""
         ...
 
 
 class Registry:
     """The open connections by client address, bounded in all and by address.
 
-    When it is full, the newcomer is worth more than a connection that only waits: the address's own oldest
-    evictable connection goes, or where the whole server is full, the oldest of the address that has most of
-    them. So whoever sends requests half and stops pushes out itself.
+    If there is no room for a new connection, one that waits for its client is closed. If the address is at
+    its limit, that is its own oldest evictable connection. If the whole server is full, it is the oldest
+    evictable connection of the address that has most of them. So a client that sends incomplete requests
+    displaces only itself.
+
+    Args:
+        limits: The limits of the server.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -71,11 +75,11 @@ class Registry:
         return self._total
 
     def enter(self, connection: Connection, address: str, *, exempt: bool = False) -> bool:
-        """Add a connection; False if there is no room and none can be made.
+        """Add a connection. Return False if there is no room and none can be made.
 
         Args:
-            connection: The newcomer.
-            address: Of the client.
+            connection: The new connection.
+            address: Address of the client.
             exempt: Whether the limit by address does not apply, as for a trusted proxy.
         """
         if not exempt and len(self._open.get(address, ())) >= self._limits.max_per_address:
@@ -101,7 +105,10 @@ class Registry:
             del self._open[address]
 
     def linger(self, connection: Connection) -> bool:
-        """Whether a connection that found no room may stay until its client has read why; few may."""
+        """Return whether a refused connection may stay open until its client has read the refusal.
+
+        At most `MAX_LINGERING` connections may.
+        """
         if len(self._lingering) >= MAX_LINGERING:
             return False
         self._lingering.add(connection)

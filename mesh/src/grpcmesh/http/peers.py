@@ -1,4 +1,4 @@
-"""Who the client is behind trusted proxies: `X-Forwarded-For` and the PROXY protocol. Pure."""
+"""Finds the client behind trusted proxies, by `X-Forwarded-For` and the PROXY protocol. Pure."""
 
 import ipaddress
 import re
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from typing import Self
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-#: Longest first line of the PROXY protocol, version 1 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
+#: Most bytes of a PROXY protocol line, version 1 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 MAX_PROXY_LINE = 107
 _PROXY_LINE = re.compile(rb"PROXY (?:UNKNOWN.*|(?:TCP4|TCP6) (\S+) \S+ \d{1,5} \d{1,5})\r\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies that are believed when they say whom they speak for."""
+    """The trusted proxies, whose statements about the client's address are believed."""
 
     networks: tuple[_Network, ...] = ()
 
     @classmethod
     def of(cls, networks: Iterable[str]) -> Self:
-        """Proxies at these addresses.
+        """Return the proxies at these addresses.
 
         Args:
-            networks: Such as `10.0.0.0/8` or `127.0.0.1`.
+            networks: Networks or addresses, such as `10.0.0.0/8` or `127.0.0.1`.
 
         Raises:
-            ValueError: one of them is no address and no network.
+            ValueError: One of them is neither an address nor a network.
         """
         return cls(tuple(ipaddress.ip_network(n, strict=False) for n in networks))
 
@@ -35,14 +35,14 @@ class Proxies:
         return parsed is not None and any(parsed in network for network in self.networks)
 
     def client(self, peer: str, forwarded: Sequence[str]) -> str:
-        """The address of the client.
+        """Return the address of the client, in the form of `normal`.
 
-        Each proxy appends whom it heard from, so only what trusted proxies wrote counts: from the right, the
-        first address that is not one of theirs. What a client itself put in front of it is never read.
+        Each proxy appends the address of its own peer. So the client is, from the right, the first address
+        that is no trusted proxy. Addresses to the left of it may be forged, and are ignored.
 
         Args:
-            peer: The other end of the connection.
-            forwarded: The values of the `X-Forwarded-For` fields, in their order.
+            peer: The address of the connection's other end.
+            forwarded: The values of the `X-Forwarded-For` fields, in order.
         """
         hops = [hop.strip() for value in forwarded for hop in value.split(",")]
         client = peer
@@ -55,13 +55,14 @@ class Proxies:
 
 
 def proxy_source(line: bytes) -> str | None:
-    """The client's address that a PROXY line tells.
+    """Return the client's address in a line of the PROXY protocol.
 
     Args:
-        line: Of version 1, with its CRLF.
+        line: A line of version 1, with its CRLF.
 
     Returns:
-        "" where the proxy speaks for itself, as when it checks health; None where this is no such line.
+        The address in the form of `normal`. An empty string if the proxy names no client, for example for its
+        own health checks. None if this is no such line.
     """
     match = _PROXY_LINE.fullmatch(line)
     if match is None or match[1] is None:
@@ -71,14 +72,18 @@ def proxy_source(line: bytes) -> str | None:
 
 
 def without_port(hop: str) -> str:
-    """The address of a hop that some proxies write as `192.0.2.1:1234` or `[2001:db8::1]:1234`."""
+    """Return a hop without its port, which some proxies add: `192.0.2.1:1234`, `[2001:db8::1]:1234`."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def normal(address: str) -> str:
-    """One text for one client: IPv4 as such, of IPv6 the /64 that a subscriber has (RFC 6177, section 2)."""
+    """Return the same text for all addresses of one client.
+
+    That is the IPv4 address, or the /64 of an IPv6 address, which belongs to one subscriber (RFC 6177,
+    section 2).
+    """
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a deadline for each thing that a client can be slow at."""
+"""uvicorn's HTTP/1.1 protocol, with a deadline for each phase in which a client can be slow."""
 
 import asyncio
 import enum
@@ -29,18 +29,18 @@ class Phase(enum.Enum):
     CLOSING = enum.auto()  # the client, to read what was said last
 
 
-#: The server waits for nobody but the client: to make room, these may go.
+#: Phases in which the server waits only for the client. Such connections may be closed to make room.
 _EVICTABLE = frozenset({Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.WRITE, Phase.CLOSING})
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection.
+    """An HTTP connection with deadlines and limits.
 
     Args:
-        config, server_state, app_state: uvicorn's.
+        config: As for uvicorn's protocol; `server_state` and `app_state`, too.
         limits: Times and sizes.
-        registry: Of the server's connections.
-        proxies: May say, in a PROXY line, whom they speak for.
+        registry: The open connections of the server.
+        proxies: The proxies that may name their client in a line of the PROXY protocol.
     """
 
     conn: StrictConnection
@@ -62,7 +62,7 @@ class BoundedProtocol(H11Protocol):
         self._phase = Phase.HEAD
         self._timer: asyncio.TimerHandle | None = None
         self._address = ""
-        #: The beginning of a PROXY line, as long as it may still be one.
+        #: The data so far, while it may still be a PROXY line; None otherwise.
         self._proxy_line: bytearray | None = None
 
     @property
@@ -70,7 +70,7 @@ class BoundedProtocol(H11Protocol):
         return self._phase in _EVICTABLE
 
     def evict(self) -> None:
-        """Close: this connection is counted no more."""
+        """Close the connection. It has left the registry already."""
         if self._phase in (Phase.HEAD, Phase.BODY):
             self._turn_away(HTTPStatus.REQUEST_TIMEOUT)
         else:
@@ -107,7 +107,7 @@ class BoundedProtocol(H11Protocol):
         self._follow()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that was refused, with the status that fits, and close."""
+        """Answer a refused request with the status that fits, and close."""
         self._refuse(HTTPStatus(self.conn.status))
 
     def on_response_complete(self) -> None:
@@ -115,7 +115,7 @@ class BoundedProtocol(H11Protocol):
         self._follow()
 
     def shutdown(self) -> None:
-        """The server leaves: a request under way is the last of its connection, any other connection ends."""
+        """Handle the server's shutdown: close the connection, after the request under way if there is one."""
         if self._phase is not Phase.CLOSING and self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         else:
@@ -130,7 +130,7 @@ class BoundedProtocol(H11Protocol):
         self._follow()
 
     def _follow(self) -> None:
-        """Enter the phase that the connection is in now; a phase that lasts keeps its deadline."""
+        """Update the phase. If it has changed, set the deadline of the new phase."""
         phase = self._present()
         if phase is self._phase:
             return
@@ -175,10 +175,10 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer by ourselves where the application has not begun to, and close without losing the answer.
+        """Answer, unless the application has begun to, and close so that the client can read the answer.
 
-        A socket closed with input unread resets the connection, and the client may never see the status:
-        so our half is closed, and the rest is read and dropped for a while (RFC 9112, 9.6).
+        Closing a socket with unread input resets the connection, and then the client may never see the
+        status. So only our half is closed, and input is read and dropped for a while (RFC 9112, 9.6).
         """
         self._say(status)
         self.flow.resume_reading()
@@ -196,7 +196,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
 
     def _say(self, status: HTTPStatus) -> None:
-        """The last word of this connection: the application is told that its client has gone."""
+        """Send the last response of this connection, and tell the application that its client has gone."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_answer(status))
@@ -227,7 +227,7 @@ class BoundedProtocol(H11Protocol):
         return rest
 
     def _speak_for(self, source: str) -> None:
-        """From here on the connection is that of the proxy's client."""
+        """Assign the connection to the proxy's client, whose limits apply from now on."""
         self._registry.leave(self, self._address)
         self._address, self.client = source, (source, 0)
         if not self._registry.enter(self, source, exempt=source in self._proxies):

@@ -1,4 +1,4 @@
-"""An ASGI app on a port of its own, in a loop that has other work: no signal handlers, no logging setup."""
+"""Serves an ASGI app on its own port in an existing event loop, without signal handlers or logging setup."""
 
 import asyncio
 import functools
@@ -13,7 +13,7 @@ from grpcmesh.http.limits import HttpLimits, Registry
 from grpcmesh.http.peers import Proxies
 from grpcmesh.http.protocol import BoundedProtocol
 
-#: Seconds that a request under way may take when the server closes.
+#: Seconds that requests under way may take when the server closes.
 CLOSE_TIMEOUT = 1
 
 _Message = MutableMapping[str, Any]
@@ -25,12 +25,12 @@ Asgi = Callable[
 def bounded(
     app: Asgi, limits: HttpLimits | None = None, proxies: Proxies | None = None, grace: int = CLOSE_TIMEOUT
 ) -> uvicorn.Config:
-    """A configuration of uvicorn under which no client can hold the server up.
+    """Return a configuration of uvicorn with which no client can block the server.
 
     Args:
-        app: The app; it gets no lifespan events.
-        limits: Of what a client may take.
-        proxies: The peers that may say whom they speak for, by a line of the PROXY protocol.
+        app: The app. It gets no lifespan events.
+        limits: Limits for clients.
+        proxies: The proxies that may name their client in a line of the PROXY protocol.
         grace: Seconds that requests under way may take when the server closes.
     """
     limits = limits or HttpLimits()
@@ -56,10 +56,10 @@ class HttpServer:
     """Serves an ASGI app.
 
     Args:
-        app: The app; it gets no lifespan events.
+        app: The app. It gets no lifespan events.
         address: `host:port`; port 0 takes a free one.
-        what: Names the port in errors, such as `admin`.
-        limits: Of what a client may take.
+        what: Name of the port in errors, such as `admin`.
+        limits: Limits for clients.
     """
 
     def __init__(self, app: Asgi, address: str, what: str, limits: HttpLimits | None = None) -> None:
@@ -70,22 +70,22 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Return the port that the server listens on. Raises RuntimeError before `listen`."""
         if self._socket is None:
             raise RuntimeError(f"the {self._what} server is not started")
         return int(self._socket.getsockname()[1])
 
     def listen(self) -> None:
-        """Take the port, without serving yet.
+        """Bind the port, without serving yet. Idempotent.
 
         Raises:
-            OSError: the address is taken or not ours; its text names it.
+            OSError: The address cannot be listened on. The message names it.
         """
         if self._socket is None:
             self._socket = _listen(self._address, self._what)
 
     async def start(self) -> None:
-        """Listen (OSError as `listen`) and serve."""
+        """Bind the port if need be, and begin to serve. Raises OSError as `listen` does."""
         self.listen()
         config = bounded(self._app, self._limits)
         config.load()
@@ -96,7 +96,7 @@ class HttpServer:
         self._ticks = asyncio.create_task(self._server.main_loop(), name=f"{self._what}-http")
 
     async def aclose(self) -> None:
-        """Stop serving; requests under way get a second to end."""
+        """Stop serving. Requests under way get `CLOSE_TIMEOUT` seconds to end."""
         if self._server is not None and self._ticks is not None:
             self._server.should_exit = True
             await self._ticks

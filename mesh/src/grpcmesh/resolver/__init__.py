@@ -1,4 +1,4 @@
-"""How a name becomes addresses: DNS asked directly, or a fixed list. See mesh/docs/resolver.md."""
+"""Resolves names to addresses, by DNS (asked directly) or a fixed list. See mesh/docs/resolver.md."""
 
 from grpcmesh.resolver.address import Address, Resolver, StaticResolver
 from grpcmesh.resolver.dns import DnsResolver

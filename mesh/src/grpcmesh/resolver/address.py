@@ -1,4 +1,4 @@
-"""What resolvers have in common, and the one that needs no look-up."""
+"""The interface of resolvers, and the resolver with a fixed list."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -10,7 +10,7 @@ from prometheus_client import Metric
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """Where one replica listens. `host` is an IP address."""
+    """The address of one replica. `host` is an IP address; `zone` is empty if unknown."""
 
     host: str
     port: int
@@ -21,41 +21,41 @@ class Address:
 
     @property
     def uri(self) -> str:
-        """As gRPC's `ipv4:` and `ipv6:` schemes write it, which no resolver of its own looks at."""
+        """Return the address in gRPC's `ipv4:` or `ipv6:` scheme, for which gRPC does no look-up."""
         return f"ipv6:{self}" if ":" in self.host else f"ipv4:{self}"
 
     @classmethod
     def parse(cls, text: str, zone: str = "") -> "Address":
-        """Of `127.0.0.1:50051` or `[::1]:50051`. Raises ValueError."""
+        """Parse `127.0.0.1:50051` or `[::1]:50051`. Raises ValueError if the port is no number."""
         host, _, port = text.rpartition(":")
         return cls(host.strip("[]"), int(port), zone)
 
 
 class Resolver(Protocol):
-    """The addresses of one service, now and whenever they change."""
+    """Finds the addresses of one service, now and whenever they change."""
 
     @property
     def error(self) -> str:
-        """Why the last look-up gave no addresses; empty where it did."""
+        """Return why the last look-up found no addresses, or an empty string if it did."""
 
     def watch(self) -> AsyncGenerator[frozenset[Address]]:
-        """Each set of addresses that was found; an empty one where the name has none.
+        """Yield each set of addresses that is found; an empty set if the name has no addresses.
 
-        A look-up that failed yields nothing: what was known stays known.
+        A look-up that fails yields nothing, so the last set stays valid.
         """
 
     def refresh(self) -> None:
-        """Asks for a look-up soon: an endpoint has failed."""
+        """Request a look-up soon, because an endpoint has failed."""
 
     def collect(self) -> Iterable[Metric]:
-        """Metrics."""
+        """Return the resolver's metrics."""
 
 
 class StaticResolver:
-    """A fixed list.
+    """A resolver with a fixed list of addresses.
 
     Args:
-        addresses: `127.0.0.1:50051` or `Address`.
+        addresses: The addresses, as `Address` or as text such as `127.0.0.1:50051`.
     """
 
     error = ""
@@ -69,7 +69,7 @@ class StaticResolver:
         await asyncio.Event().wait()
 
     def refresh(self) -> None:
-        """Nothing to ask."""
+        """Do nothing: there is no look-up."""
 
     def collect(self) -> Iterable[Metric]:
         return ()

@@ -1,4 +1,4 @@
-"""What the answer to a DNS question means: aliases, the smallest TTL, which addresses are usable. Pure."""
+"""Interprets answers to DNS questions: aliases, the smallest TTL, usable addresses. Pure."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 from grpcmesh.resolver import wire
 from grpcmesh.resolver.wire import Message, Question, Record
 
-#: Aliases in a row that are followed; C libraries stop at about as many.
+#: The most aliases in a row that are followed. C libraries have similar limits.
 MAX_ALIASES = 8
 
 #: Addresses that no server can be reached at: "this host", multicast, reserved, unspecified, and link-local
@@ -22,20 +22,21 @@ _UNUSABLE = tuple(
 
 
 class AnswerError(ValueError):
-    """A nameserver's answer contradicts itself."""
+    """Raised if a nameserver's answer contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What DNS says of a question.
+    """The answer of DNS to a question.
 
     Args:
-        values: The data of the records asked for; empty where there are none.
-        ttl: The smallest TTL in seconds of all records used, aliases included. For a name without such
-            records the time for which that holds (RFC 2308); None where the answer does not say.
-        exists: False where the name does not exist.
-        alias: The name to ask for next: the answer ends with an alias, and does not resolve it.
-        additional: Records that came along.
+        values: The data of the records asked for; empty if there are none.
+        ttl: The smallest TTL in seconds of all records used, aliases included. Without such records, the time
+            for which this negative answer is valid (RFC 2308). None if the answer has neither.
+        exists: Whether the name exists.
+        alias: The name to ask for next, if the answer ends with an alias that it does not resolve; otherwise
+            empty.
+        additional: Records of the additional section.
     """
 
     values: tuple[Any, ...] = ()
@@ -49,7 +50,7 @@ def read(message: Message, question: Question) -> Answer:
     """Follow the aliases of an answer to its records.
 
     Raises:
-        AnswerError: the aliases form a loop, or there are too many.
+        AnswerError: The aliases form a loop, or there are too many.
     """
     records = _by_name(message.answer)
     name, ttls, seen = question.name, list[int](), {question.name}
@@ -83,13 +84,13 @@ def _without_records(message: Message, question: Question, name: bytes, ttls: li
 
 
 def is_lame(message: Message) -> bool:
-    """Whether the server only refers to others: it neither knows the name nor asks on our behalf."""
+    """Return whether the server only refers to others, without an answer or recursion."""
     knows = message.authoritative or message.recursion_available or message.answer or message.rcode
     return not knows and any(r.kind == wire.NS for r in message.authority)
 
 
 def usable_address(packed: bytes) -> str | None:
-    """Return an address as text, an IPv4-mapped one as IPv4; None where nobody can be reached at it."""
+    """Return an address as text, or None if no server can be reached at it. IPv4-mapped IPv6 becomes IPv4."""
     address = ipaddress.ip_address(packed)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped

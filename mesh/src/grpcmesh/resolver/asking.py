@@ -1,4 +1,4 @@
-"""Asks the nameservers a question until one answers: the next one after a while, all again after all."""
+"""Asks nameservers a question until one answers: one after another, in several rounds."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from grpcmesh.resolver.exchange import QueryError, query
 from grpcmesh.resolver.nameservers import Directory, Nameserver, tries
 from grpcmesh.resolver.wire import Question
 
-#: Nameservers with a label of their own in the metric; resolv.conf may change often.
+#: The most nameservers with a label of their own in the metric. resolv.conf may change often.
 _MOST_LABELS = 16
 
 Query = Callable[[Nameserver, Question, bool], Awaitable[Answer]]
@@ -17,7 +17,7 @@ _Running = dict["asyncio.Task[Answer]", Nameserver]
 
 
 class LookupFailedError(Exception):
-    """DNS gave no answer; `result` is `timeout` or `error`."""
+    """Raised if DNS gave no answer. `result` is `timeout` or `error`."""
 
     def __init__(self, result: str, message: str) -> None:
         super().__init__(message)
@@ -25,15 +25,15 @@ class LookupFailedError(Exception):
 
 
 class Asking:
-    """Asks one question at a time of all nameservers.
+    """Asks the nameservers a question.
 
-    A nameserver that has not answered within `interval` is not given up: the next one is asked beside it,
-    and the first answer counts. So a lost datagram, a dead server and a slow one cost a moment each.
+    If a nameserver has not answered within `interval`, the next one is asked as well, and the first answer
+    counts. So a lost datagram, a dead server or a slow server delays the answer only by one interval.
 
     Args:
-        directory: Says which nameservers there are.
-        interval: Seconds; resolv.conf's `options timeout:` goes before it.
-        ask: Asks one of them.
+        directory: Holds the nameservers.
+        interval: Seconds until the next nameserver is asked. resolv.conf's `options timeout:` overrides it.
+        ask: Asks one nameserver.
     """
 
     def __init__(self, directory: Directory, interval: float, ask: Query = query) -> None:
@@ -46,7 +46,7 @@ class Asking:
         """Return the first answer.
 
         Raises:
-            LookupFailedError: none came within `timeout` seconds, or every nameserver failed.
+            LookupFailedError: No answer came within `timeout` seconds, or every nameserver failed.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
@@ -79,7 +79,7 @@ class Asking:
         return [*servers[first:], *servers[:first]]
 
     async def _first(self, running: _Running, failures: dict[Nameserver, str], until: float) -> Answer | None:
-        """The first answer; None where one failed, or none came in time."""
+        """Return the first answer, or None if a nameserver failed, or none answered in time."""
         loop = asyncio.get_running_loop()
         done, _ = await asyncio.wait(
             running, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED

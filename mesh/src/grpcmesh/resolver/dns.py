@@ -1,6 +1,6 @@
-"""Follows a name in DNS: asks when the TTL ends, and at once when an endpoint fails.
+"""Follows a name in DNS: looks it up when the TTL ends, and at once when an endpoint fails.
 
-DNS is asked directly: getaddrinfo blocks a thread, hides the TTL and caches as it likes.
+It does not use getaddrinfo, which blocks a thread, hides the TTL and may cache.
 """
 
 import asyncio
@@ -23,12 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class DnsResolver:
-    """The addresses behind a headless name.
+    """Resolves a headless service name by DNS.
 
     Args:
-        name: Fully qualified, with the trailing dot: `product.meshmart.svc.cluster.local.`
-        port: The port of every endpoint; None: the configuration's, or that of SRV records.
-        lookup: Asks once; by default DNS.
+        config: Settings of the resolver.
+        name: Fully qualified name with the trailing dot, such as `product.meshmart.svc.cluster.local.`
+        port: The port of every endpoint. If None, that of the configuration or of SRV records.
+        lookup: Makes one look-up; by default by DNS.
+        rng: Draws jitter.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class DnsResolver:
         self._wanted.set()
 
     async def _ask(self) -> frozenset[Address] | None:
-        """One look-up; None where it failed."""
+        """Make one look-up. Return None if it failed."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -96,7 +98,7 @@ class DnsResolver:
         self.error = error
 
     async def _wait(self) -> None:
-        """Until the next look-up is due; a wish for one only moves it forward."""
+        """Wait until the next look-up is due. A request for one (`refresh`) makes it due earlier."""
         loop = asyncio.get_running_loop()
         while (seconds := self._schedule.wait(loop.time(), self._wanted.is_set())) > 0:
             if self._wanted.is_set():
@@ -109,7 +111,7 @@ class DnsResolver:
                 return
 
     def collect(self) -> Iterable[Metric]:
-        """Return look-ups by result, queries by nameserver, and the size of the set."""
+        """Return metrics: look-ups by result, queries by nameserver, and the number of addresses."""
         lookups = CounterMetricFamily(
             "mesh_dns_lookups", "DNS look-ups by result.", labels=["name", "result"]
         )

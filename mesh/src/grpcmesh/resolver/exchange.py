@@ -1,6 +1,6 @@
-"""One question to one nameserver: UDP, TCP where the answer was truncated, and back from EDNS where need be.
+"""Asks one nameserver one question: over UDP, over TCP if the answer is truncated, without EDNS if need be.
 
-Nothing here has a timeout: who asks cancels.
+Nothing here has a timeout. The caller cancels.
 """
 
 import asyncio
@@ -13,29 +13,29 @@ from grpcmesh.resolver.answers import Answer, AnswerError, is_lame, read
 from grpcmesh.resolver.nameservers import Nameserver
 from grpcmesh.resolver.wire import MalformedError, Message, Question
 
-#: Datagrams that are no answer to our question and are passed over. Each query has a random id and a random
-#: port, so they are guesses of somebody who wants to be believed, or noise.
+#: The most datagrams that are skipped because they do not answer our question. Each query has a random id and
+#: a random port, so they are spoofed answers, or noise.
 MAX_STRAYS = 64
 _LARGEST = 65535
 _NAMES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED", 16: "BADVERS"}
-#: What servers say that do not understand EDNS (RFC 6891, section 7).
+#: Response codes of servers that do not understand EDNS (RFC 6891, section 7).
 _NO_EDNS = (1, 4, 16)
 
 
 class QueryError(Exception):
-    """A nameserver could not be asked, or its answer is of no use. The message says why."""
+    """Raised if a nameserver cannot be asked, or its answer is unusable. The message says why."""
 
 
 async def query(server: Nameserver, question: Question, tcp: bool = False) -> Answer:
-    """Ask a nameserver. NXDOMAIN is an answer like any other.
+    """Ask a nameserver, and return its answer. NXDOMAIN is an answer, not an error.
 
     Args:
-        server: Whom.
-        question: What.
+        server: The nameserver.
+        question: The question.
         tcp: Whether to ask over TCP from the start.
 
     Raises:
-        QueryError: it refused, failed, or cannot be reached.
+        QueryError: The nameserver refused, failed, or cannot be reached.
     """
     try:
         message = await _ask(server, question, tcp, edns=True)
@@ -72,7 +72,7 @@ async def _ask(server: Nameserver, question: Question, tcp: bool, *, edns: bool)
 
 
 async def _over_udp(server: Nameserver, data: bytes, message_id: int, question: Question) -> Message:
-    """From a port of its own. The socket is connected, so the kernel drops what another address sends."""
+    """Ask over UDP from a new port. The socket is connected, so the kernel drops other senders' datagrams."""
     loop = asyncio.get_running_loop()
     family, address = _resolved(server, socket.SOCK_DGRAM)
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -99,7 +99,7 @@ async def _over_tcp(server: Nameserver, data: bytes) -> bytes:
 
 
 def _resolved(server: Nameserver, kind: socket.SocketKind) -> tuple[socket.AddressFamily, tuple[object, ...]]:
-    """The address as sockets want it; it is a number, so nothing is looked up."""
+    """Return the address in the form for sockets. It is numeric, so there is no look-up."""
     [(family, _, _, _, address), *_] = socket.getaddrinfo(
         server.host, server.port, type=kind, flags=socket.AI_NUMERICHOST
     )

@@ -1,4 +1,4 @@
-"""One look-up of a target: its addresses, or its SRV records and their addresses."""
+"""Looks up a target once: its addresses, or its SRV records and their addresses."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
@@ -14,21 +14,22 @@ from grpcmesh.resolver.merge import Hosts, LastAnswers, Outcome, additional_host
 from grpcmesh.resolver.nameservers import Directory
 from grpcmesh.resolver.wire import Question, Service
 
-#: Seconds that one family of addresses waits for the other once it has been found (RFC 8305 calls it the
-#: resolution delay; this one has room for a lost datagram).
+#: Seconds to wait for the other address family once one has been found. RFC 8305 calls it the resolution
+#: delay; this one allows for a lost datagram.
 FAMILY_DELAY = 0.5
-#: Names of SRV targets that are looked up at a time.
+#: The most SRV targets that are looked up at the same time.
 _PARALLEL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a look-up: an empty set where the name does not exist or has no addresses.
+    """The result of a look-up.
 
     Args:
-        ttl: Seconds; None where the answer does not say.
+        addresses: The addresses; empty if the name does not exist or has none.
+        ttl: Seconds for which the result is valid; None if the answers do not say.
         result: `found`, `empty` or `nxdomain`.
-        problem: Why a part of this is an old answer, or is missing; empty where nothing is.
+        problem: Why a part of the result is an old answer or is missing; empty if neither is the case.
     """
 
     addresses: frozenset[Address]
@@ -38,17 +39,18 @@ class Found:
 
 
 class Lookup(Protocol):
-    """Asks once. Raises LookupFailedError."""
+    """Makes one look-up. Raises LookupFailedError."""
 
     def __call__(self) -> Awaitable[Found]: ...
 
 
 class DnsLookup:
-    """Asks for the endpoints of one name.
+    """Looks up the endpoints of one name by DNS.
 
     Args:
-        name: Fully qualified, with the trailing dot.
-        port: The port of every endpoint; None: that of the configuration, or SRV's.
+        config: Settings of the resolver.
+        name: Fully qualified name with the trailing dot.
+        port: The port of every endpoint. If None, that of the configuration or of SRV records.
     """
 
     def __init__(self, config: ResolverConfig, name: str, port: int | None = None) -> None:
@@ -73,7 +75,7 @@ class DnsLookup:
         return Found(addresses, hosts.ttl, result, hosts.problem)
 
     async def _services(self, until: float) -> Found:
-        """SRV, and the addresses of its targets: from the additional section, else asked for."""
+        """Look up SRV records and their targets' addresses, which may be in the additional section."""
         answer = await self._resolve(Question(wire.encode_name(f"_grpc._tcp.{self._name}"), wire.SRV), until)
         if not answer.exists:
             return Found(frozenset(), answer.ttl, "nxdomain")
@@ -93,7 +95,7 @@ class DnsLookup:
         return _joined(answer, services, {**known, **dict(zip(wanted, looked_up, strict=True))})
 
     async def _hosts(self, name: bytes, until: float) -> Hosts:
-        """A and AAAA, asked at once. One that fails does not hold up the other for long."""
+        """Look up A and AAAA at the same time. Once one has addresses, wait `FAMILY_DELAY` for the other."""
         questions = _questions(name)
         self._asked.update(questions)
         tasks = [asyncio.create_task(_outcome(self._resolve(q, until))) for q in questions]
@@ -112,7 +114,7 @@ class DnsLookup:
         return self._last.merge(outcomes)
 
     async def _resolve(self, question: Question, until: float) -> Answer:
-        """The answer to a question. An alias that an answer leaves open is asked for."""
+        """Return the answer to a question. An alias that the answer does not resolve is looked up."""
         ttls: list[float] = []
         for _ in range(MAX_ALIASES):
             timeout = until - asyncio.get_running_loop().time()
@@ -146,7 +148,11 @@ def _too_late(question: Question) -> LookupFailedError:
 def _joined(
     answer: Answer, services: Iterable[Service], by_target: dict[bytes, Hosts | LookupFailedError]
 ) -> Found:
-    """The endpoints of SRV records; a target that failed, or does not exist, takes away its own alone."""
+    """Return the endpoints of SRV records. A target that failed or does not exist loses only its own.
+
+    Raises:
+        LookupFailedError: There are no addresses, and a target failed.
+    """
     addresses: set[Address] = set()
     for service in services:
         hosts = by_target[service.target]

@@ -1,4 +1,4 @@
-"""Puts the answers to a target's questions together; an old answer stands in for one that failed. Pure."""
+"""Joins the answers to a target's questions. An old answer replaces one that failed. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ class Hosts:
     """The addresses of one name.
 
     Args:
-        ttl: Seconds until they should be asked for again; None where DNS did not say.
-        exists: False where the name does not exist.
-        problem: Why a part of this is an old answer; empty where nothing is.
+        addresses: IP addresses as text.
+        ttl: Seconds until they should be looked up again; None if DNS did not say.
+        exists: Whether the name exists.
+        problem: Why a part of this is an old answer; empty if none is.
     """
 
     addresses: frozenset[str]
@@ -30,7 +31,7 @@ class Hosts:
 
 
 class LastAnswers:
-    """The last answer to each question of a target."""
+    """Keeps the last answer to each question of a target."""
 
     def __init__(self) -> None:
         self._answers: dict[Question, Answer] = {}
@@ -39,7 +40,7 @@ class LastAnswers:
         """Join the outcomes of the questions for one name's addresses, and remember the answers.
 
         Raises:
-            LookupFailedError: all questions failed; or one failed that was never answered before, and no
+            LookupFailedError: All questions failed. Or one failed that was never answered before, and no
                 other found an address or said that the name does not exist.
         """
         self._answers.update((q, o) for q, o in outcomes.items() if isinstance(o, Answer))
@@ -52,7 +53,10 @@ class LastAnswers:
         return hosts
 
     def recall(self, questions: Iterable[Question], problem: str) -> Hosts | None:
-        """Return the last known addresses of a name that could not be looked up for this reason, if any."""
+        """Return the last known addresses of a name whose look-up failed, or None if there are none.
+
+        `problem`: why it failed.
+        """
         hosts = _hosts([self._answers[q] for q in questions if q in self._answers], problem)
         return hosts if hosts.addresses else None
 
@@ -73,16 +77,16 @@ def _hosts(answers: Iterable[Answer], problem: str = "") -> Hosts:
 
 
 def usable(packed: Iterable[bytes]) -> frozenset[str]:
-    """Return the addresses as text, without those that nobody can be reached at, which are counted."""
+    """Return the addresses as text. Unusable ones are counted and left out."""
     addresses = [usable_address(value) for value in packed]
     bad_values.count("dns_record", addresses.count(None))
     return frozenset(a for a in addresses if a is not None)
 
 
 def usable_services(values: Iterable[Service]) -> list[Service]:
-    """Return SRV records in a fixed order, without those that name no port or no target, which are counted.
+    """Return SRV records in a fixed order. Those without a port or a target are counted and left out.
 
-    All priorities and weights are taken alike: the balancer decides.
+    Priorities and weights are ignored, because the balancer spreads the calls.
     """
     services = sorted(set(values))
     good = [s for s in services if s.port and s.target != b"\0"]
@@ -91,7 +95,7 @@ def usable_services(values: Iterable[Service]) -> list[Service]:
 
 
 def additional_hosts(records: Iterable[Record]) -> dict[bytes, Hosts]:
-    """Return the addresses that came along with an SRV answer, by name."""
+    """Return the addresses in the additional section of an SRV answer, by name."""
     by_name: dict[bytes, list[Record]] = {}
     for record in records:
         if record.kind in (wire.A, wire.AAAA):
@@ -104,8 +108,10 @@ def additional_hosts(records: Iterable[Record]) -> dict[bytes, Hosts]:
 
 
 def bounded(found: frozenset[Address], known: frozenset[Address], limit: int) -> frozenset[Address]:
-    """Return at most `limit` addresses: first those that are known, so that the set does not change for
-    nothing, then in order. What is left out is counted."""
+    """Return at most `limit` addresses, and count those left out.
+
+    Known addresses come first, so that the set does not change without need; the others in order.
+    """
     if len(found) <= limit:
         return found
     bad_values.count("dns_excess", len(found) - limit)

@@ -1,4 +1,4 @@
-"""Which nameservers are asked, and in what order: the configuration's, or resolv.conf's as it changes."""
+"""The nameservers to ask, and their order: from the configuration, or from resolv.conf."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,16 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.config import ResolverConfig
 from grpcmesh.target import parse_endpoint
 
-#: Nameservers used of those listed (the C library uses three), and bytes read of the file.
+#: The most nameservers that are used (the C library uses three), and the most bytes of the file that are
+#: read.
 MAX_NAMESERVERS = 8
 _LONGEST_FILE = 65536
-#: Most that `options timeout:` and `attempts:` may say, as in the C library.
+#: The largest values of `options timeout:` and `attempts:`, as in the C library.
 _MAX_TIMEOUT, _MAX_ATTEMPTS = 30, 5
 
 
 class Nameserver(NamedTuple):
-    """Where a DNS server listens, over UDP and TCP."""
+    """The address of a DNS server, for UDP and TCP."""
 
     host: str
     port: int = 53
@@ -32,11 +33,11 @@ class Nameservers:
     """The nameservers in force.
 
     Args:
-        servers: In order of preference; never empty.
-        timeout: Seconds after which the next is asked; None: as the configuration says.
-        attempts: How often each is asked in one look-up; None: as often as time allows.
-        rotate: Whether each look-up begins with another one.
-        tcp: Whether they are asked over TCP only (`use-vc`).
+        servers: The servers in order of preference; never empty.
+        timeout: Seconds after which the next server is asked. If None, the configuration decides.
+        attempts: How often each server is asked in one look-up. If None, as often as time allows.
+        rotate: Whether look-ups begin with different servers in turn.
+        tcp: Whether servers are asked over TCP only (`use-vc`).
     """
 
     servers: Sequence[Nameserver] = field(default=(Nameserver("127.0.0.1"),))
@@ -47,9 +48,9 @@ class Nameservers:
 
 
 def parse_resolv_conf(text: str) -> Nameservers:
-    """Read resolv.conf(5). What it does not understand it skips, as the C library does.
+    """Parse resolv.conf(5). Unknown content is skipped, as in the C library.
 
-    Search lists and `ndots` mean nothing here: every name that is asked for is a full one.
+    Search lists and `ndots` are ignored, because all names that are looked up are fully qualified.
     """
     servers: list[Nameserver] = []
     options: dict[str, str] = {}
@@ -82,10 +83,13 @@ def _number(options: dict[str, str], name: str, most: int) -> int | None:
 
 
 class Directory:
-    """The nameservers in force: those of the configuration, else those of resolv.conf, read when it changes.
+    """Holds the nameservers of the configuration, or those of resolv.conf, which is read when it changes.
 
-    A file that cannot be read changes nothing. Without any, the nameserver of this machine is asked, as the
-    C library does.
+    A file that cannot be read changes nothing. Without any nameserver, the one on this machine is used, as in
+    the C library.
+
+    Args:
+        config: Settings of the resolver.
     """
 
     def __init__(self, config: ResolverConfig) -> None:
@@ -97,7 +101,7 @@ class Directory:
             self._current = Nameservers(tuple(Nameserver(*parse_endpoint(n.strip(), 53)) for n in listed))
 
     def current(self) -> Nameservers:
-        """Return the nameservers as of now. Looks at the file's metadata, and reads it where that changed."""
+        """Return the current nameservers. Reads the file if its metadata has changed."""
         if self._path is not None:
             try:
                 self._read(self._path)
@@ -117,16 +121,16 @@ class Directory:
 def tries(
     servers: Sequence[Nameserver], interval: float, attempts: int | None, until: float
 ) -> Iterator[tuple[Nameserver, float]]:
-    """Yield whom to ask, and how many seconds to wait for an answer before the next is asked as well. Pure.
+    """Yield each server to ask, and the seconds to wait for its answer before the next is asked as well.
 
-    The first round asks each server once; from round to round the interval doubles, so that a nameserver in
-    trouble is not asked ever more.
+    Each round asks every server once. The interval doubles from round to round, to relieve a nameserver in
+    trouble.
 
     Args:
-        servers: In the order of the first round.
-        interval: Seconds, for the first round.
-        attempts: Rounds; None: as many as fit.
-        until: Seconds that a look-up may take in all.
+        servers: The servers, in the order of each round.
+        interval: Seconds to wait in the first round.
+        attempts: Number of rounds. If None, as many as fit.
+        until: Seconds that the look-up may take in all.
     """
     spent, round_ = 0.0, 0
     while spent < until and (attempts is None or round_ < attempts):

@@ -1,15 +1,15 @@
-"""When to ask DNS again. Pure: takes the time, says how long to wait."""
+"""Decides when to look a name up again. Pure: gets the time as an argument, and returns how long to wait."""
 
 from grpcmesh.clock import Rng
 from grpcmesh.config import ResolverConfig
 
-#: Seconds for which it is believed at most that a name does not exist or has no addresses, whatever the zone
-#: allows: a service that starts should not be missed for long.
+#: The most seconds for which a negative answer (no such name, or no addresses) is used, whatever its TTL. It
+#: is short so that a service that starts is found soon.
 MAX_NEGATIVE = 5.0
 
 
 class Schedule:
-    """The next look-up: at the end of the TTL, sooner where asked for, never sooner than allowed."""
+    """Schedules look-ups: at the end of the TTL, or sooner on request, but not sooner than `min_interval`."""
 
     def __init__(self, config: ResolverConfig, rng: Rng) -> None:
         self._config, self._rng = config, rng
@@ -20,8 +20,8 @@ class Schedule:
         """Note that a look-up was answered.
 
         Args:
-            now: When it ended, in seconds.
-            ttl: That of the answer in seconds, or None where it had none.
+            now: Clock time in seconds at which it ended.
+            ttl: TTL of the answer in seconds; None if it had none.
             negative: Whether the answer had no addresses.
         """
         c = self._config
@@ -33,15 +33,15 @@ class Schedule:
         self._asked, self._due = now, now + max(interval, c.min_interval)
 
     def failed(self, started: float) -> None:
-        """Note that a look-up that began at `started` (s) failed.
+        """Note that a look-up failed that began at clock time `started` (s).
 
-        The wait counts from its beginning: a nameserver that is back after an outage is asked soon, for a
-        look-up that nobody answers has taken its time already.
+        The wait is counted from that time, because an unanswered look-up has taken long already. So a
+        nameserver that returns after an outage is asked soon.
         """
         self._asked = started
         self._due = started + self._config.min_interval
 
     def wait(self, now: float, wanted: bool) -> float:
-        """Return the seconds until the next look-up; `wanted`: somebody asked for one."""
+        """Return the seconds until the next look-up. `wanted`: whether one has been requested."""
         due = self._asked + self._config.min_interval if wanted else self._due
         return max(0.0, due - now)

@@ -1,6 +1,6 @@
-"""DNS messages as bytes (RFC 1035, RFC 2782, RFC 6891), as far as the resolver needs them. Pure.
+"""Encodes and parses DNS messages (RFC 1035, RFC 2782, RFC 6891), as far as the resolver needs them. Pure.
 
-Read by hand, because a resolver runs on the event loop of its process: a message of 64 KB that repeats a long
+They are parsed by hand, because the resolver runs on the event loop. A message of 64 KB that repeats a long
 compressed name kept dnspython 2.9 busy for 27 s, and one with 4,000 addresses for 0.4 s (measured). Here each
 name is read once for each offset, so that the cost is bounded by the size of the message.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 A, NS, CNAME, SOA, AAAA, SRV, OPT = 1, 2, 5, 6, 28, 33, 41
 KINDS = {A: "A", AAAA: "AAAA", SRV: "SRV"}
 NXDOMAIN = 3
-#: The largest datagram that we ask for: it passes unfragmented (DNS flag day 2020).
+#: The largest answer in bytes that we allow over UDP. It is not fragmented (DNS flag day 2020).
 PAYLOAD = 1232
 
 _IN = 1
@@ -23,22 +23,22 @@ _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _RECURSION_DESIRED, _RECURSION_AVAILABLE 
     0x8000, 0x0400, 0x0200, 0x0100, 0x0080,
 )  # fmt: skip
 _OPCODE = 0x7800
-#: Bytes of a name on the wire, and compression pointers that may follow each other.
+#: The most bytes of a name on the wire, and the most compression pointers in a chain.
 _LONGEST_NAME, _MAX_POINTERS = 255, 64
-#: An answer is used once for each poll; a TTL with the highest bit set means 0 (RFC 2181, section 8).
+#: A TTL with the highest bit set means 0 (RFC 2181, section 8).
 _MAX_TTL = 2**31
 
 
 class MalformedError(ValueError):
-    """The bytes are no DNS message, or no answer to the question that was asked."""
+    """Raised for bytes that are no DNS message, or do not answer the question that was asked."""
 
 
 class Question(NamedTuple):
-    """What is asked.
+    """A question to DNS.
 
     Args:
-        name: In wire form, lower case, uncompressed.
-        kind: A, AAAA or SRV.
+        name: The name in wire form, lower case, uncompressed.
+        kind: The record type: A, AAAA or SRV.
     """
 
     name: bytes
@@ -52,9 +52,11 @@ class Record(NamedTuple):
     """A resource record.
 
     Args:
-        ttl: Seconds.
-        value: The address as packed bytes; a `Service`; the name of an alias; for SOA the negative TTL in
-            seconds; for NS nothing.
+        name: The name in wire form.
+        kind: The record type.
+        ttl: TTL in seconds.
+        value: For A and AAAA the address as packed bytes, for SRV a `Service`, for CNAME the name of the
+            target, for SOA the negative TTL in seconds, for NS empty bytes.
     """
 
     name: bytes
@@ -74,7 +76,7 @@ class Service(NamedTuple):
 
 @dataclass(slots=True)
 class Message:
-    """An answer."""
+    """A parsed DNS answer."""
 
     rcode: int
     truncated: bool = False
@@ -89,7 +91,7 @@ def encode_name(text: str) -> bytes:
     """Return the wire form of a name.
 
     Raises:
-        ValueError: a label is empty or longer than 63 bytes, or the name is longer than 255.
+        ValueError: A label is empty or longer than 63 bytes, or the name is longer than 255 bytes.
     """
     labels = [label.encode("ascii").lower() for label in text.removesuffix(".").split(".")]
     if not all(0 < len(label) < 64 for label in labels):
@@ -101,7 +103,7 @@ def encode_name(text: str) -> bytes:
 
 
 def name_text(name: bytes) -> str:
-    """Return the presentation form of a name; bytes outside of printable ASCII are escaped as `\\DDD`."""
+    """Return the text form of a name. Bytes other than letters, digits, `-`, `_`, `*` become `\\DDD`."""
     labels, at = [], 0
     while name[at]:
         end = at + 1 + name[at]
@@ -116,17 +118,17 @@ def _escaped(byte: int) -> str:
 
 
 def encode_query(question: Question, message_id: int, *, edns: bool) -> bytes:
-    """Return a recursive query; with EDNS it allows answers of `PAYLOAD` bytes over UDP."""
+    """Return an encoded recursive query. With EDNS it allows answers of `PAYLOAD` bytes over UDP."""
     header = _HEADER.pack(message_id, _RECURSION_DESIRED, 1, 0, 0, int(edns))
     asked = question.name + struct.pack("!HH", question.kind, _IN)
     return header + asked + (b"\0" + _FIXED.pack(OPT, PAYLOAD, 0, 0) if edns else b"")
 
 
 def parse(data: bytes, message_id: int, question: Question) -> Message:
-    """Read the answer to a query. Of a truncated one only the header is read.
+    """Parse the answer to a query. Of a truncated answer, no records are read.
 
     Raises:
-        MalformedError: it is no DNS message, has another id or answers another question.
+        MalformedError: The bytes are no DNS message, have another id or answer another question.
     """
     try:
         return _parse(data, message_id, question)
@@ -161,7 +163,7 @@ class _Reader:
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at
-        #: Names by the offset that a pointer named.
+        #: Names by the offset that a compression pointer refers to.
         self._names: dict[int, bytes] = {}
         self.extended_rcode = 0
 
@@ -187,7 +189,7 @@ class _Reader:
         return found
 
     def _value(self, kind: int, at: int, end: int) -> Any:
-        """The data of a record; None for kinds that are not used here."""
+        """Return the data of a record; None for types that are not used here."""
         if kind in (A, AAAA):
             if end - at != (4 if kind == A else 16):
                 raise MalformedError("an address of the wrong length")
@@ -209,7 +211,7 @@ class _Reader:
         return name
 
     def _name(self, at: int, pointers: int) -> tuple[bytes, int]:
-        """The name at an offset, and the offset after it."""
+        """Return the name at an offset, and the offset after it."""
         data, start, name = self._data, at, bytearray()
         while length := data[at]:
             if length >= 0xC0:

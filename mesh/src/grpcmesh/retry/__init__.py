@@ -1,4 +1,4 @@
-"""Which failed calls are tried again, when, and how many in all. See mesh/docs/retry.md."""
+"""Decides which failed calls are retried, when, and how many in all. See mesh/docs/retry.md."""
 
 from grpcmesh.retry.budget import RetryBudget
 from grpcmesh.retry.policy import (

@@ -1,7 +1,7 @@
-"""How many retries a target may get in all: without a bound, retries turn a brown-out into an outage.
+"""Limits the retries of a target: without a limit, retries turn a partial outage into a full one.
 
-After linkerd2-proxy and Finagle: in any stretch of ten seconds, retries are at most a share of the
-calls, or so many a second, whichever is more. Seconds are counted in a ring of slots.
+After linkerd2-proxy and Finagle: in any ten seconds, retries are at most a share of the calls, or a fixed
+number per second, whichever is more. Counts are kept in a ring with a slot for each second.
 """
 
 from grpcmesh.config import RetryConfig
@@ -11,28 +11,32 @@ _SLOTS = 10
 
 
 class RetryBudget:
-    """Counts calls and retries of the last ten seconds."""
+    """Counts calls and retries of the last ten seconds, and decides whether another retry is allowed.
+
+    Args:
+        config: The share of calls, and the number per second, that may be retries.
+    """
 
     def __init__(self, config: RetryConfig) -> None:
         self._ratio, self._floor = config.budget_ratio, config.budget_floor * _SLOTS
         self._calls, self._retries = [0] * _SLOTS, [0] * _SLOTS
         self._second = 0
-        #: gRFC A6's throttling, where the settings ask for it.
+        #: gRFC A6's throttling; None unless the settings ask for it.
         self.throttle: Throttle | None = None
-        #: Retries and hedges that were made, and those that only the budget forbade.
+        #: Numbers of retries and hedges: allowed, and denied by the budget or the throttling.
         self.retries = self.exhausted = 0
-        #: Of those that were made, hedges; of those that were forbidden, by gRFC A6's throttling.
+        #: Number of hedges among the allowed ones, and of those denied by gRFC A6's throttling.
         self.hedges = self.throttled = 0
 
     def called(self, now: float) -> None:
-        """A logical call is made at `now` (monotonic s)."""
+        """Count a logical call that is made at `now` (monotonic seconds)."""
         second = int(now)
         if second != self._second:
             self._turn(second)
         self._calls[second % _SLOTS] += 1
 
     def take(self, now: float) -> bool:
-        """Take one retry or hedge, and count it. False where the budget or the throttling forbids it."""
+        """Take one retry or hedge, and count it. Return False if the budget or the throttling denies it."""
         throttled = self.throttle is not None and not self.throttle.open
         self.throttled += throttled
         if throttled or not self.spend(now):
@@ -42,7 +46,7 @@ class RetryBudget:
         return True
 
     def spend(self, now: float) -> bool:
-        """Takes one retry out; False where there is none left."""
+        """Take one retry out of the budget. Return False if none is left."""
         second = int(now)
         if second != self._second:
             self._turn(second)
@@ -52,7 +56,7 @@ class RetryBudget:
         return True
 
     def spent(self, now: float) -> int:
-        """Retries of the ten seconds before `now`."""
+        """Return the number of retries in the ten seconds before `now` (monotonic seconds)."""
         if int(now) != self._second:
             self._turn(int(now))
         return self._spent
@@ -63,7 +67,7 @@ class RetryBudget:
 
     @property
     def allowed(self) -> float:
-        """Retries that the last ten seconds may hold."""
+        """Return the number of retries that are allowed in the last ten seconds."""
         return max(self._ratio * sum(self._calls), self._floor)
 
     def _turn(self, second: int) -> None:

@@ -1,4 +1,4 @@
-"""The decision: again, and after how long? Pure."""
+"""Decides whether a failed attempt is retried, and after how long. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -23,15 +23,16 @@ _IDEMPOTENT = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT
 
 
 def is_idempotent(method: Method) -> bool:
-    """Whether the proto declares it: `option idempotency_level = NO_SIDE_EFFECTS | IDEMPOTENT`.
+    """Return whether the proto declares the method idempotent.
 
-    A method whose proto is not loaded counts as not.
+    It does with `option idempotency_level = NO_SIDE_EFFECTS` or `IDEMPOTENT`. A method whose proto is not
+    loaded counts as not idempotent.
     """
     return _declared(method, _IDEMPOTENT)
 
 
 def has_no_side_effects(method: Method) -> bool:
-    """Whether the proto declares `option idempotency_level = NO_SIDE_EFFECTS`: such a call may be hedged."""
+    """Return whether the proto declares `option idempotency_level = NO_SIDE_EFFECTS`."""
     return _declared(method, _NO_SIDE_EFFECTS)
 
 
@@ -44,9 +45,10 @@ def _declared(method: Method, levels: frozenset[Any]) -> bool:
 
 
 def pushback_of(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
-    """Return the server's pushback (gRFC A6) in seconds; None where it said nothing.
+    """Return the server's pushback (gRFC A6) in seconds, or None if it sent none.
 
-    Negative means not to retry, and so does what is no decimal number of 32 bits, which is counted.
+    A negative value means not to retry. A malformed value (no 32-bit decimal number) is counted, and also
+    means not to retry.
     """
     for key, value in trailing:
         if key == PUSHBACK_KEY:
@@ -63,14 +65,14 @@ class Failure:
     """A failed attempt.
 
     Args:
-        attempt: Which one, from 1.
-        code: Its status.
-        idempotent: Whether the method is declared so.
-        unsent: Whether it certainly never left this process.
-        pushback: As `pushback_of` says.
-        remaining: Seconds to the deadline; None without one.
+        attempt: Number of the attempt, from 1.
+        code: Its status code.
+        idempotent: Whether the method is idempotent.
+        unsent: Whether certainly no server has seen the attempt.
+        pushback: The server's pushback, as from `pushback_of`.
+        remaining: Seconds until the deadline; None without one.
         patient: Whether the caller waits for an endpoint until its deadline (gRPC's `wait_for_ready`).
-        late: Whether it took longer than an attempt may (`perAttemptRecvTimeout`).
+        late: Whether the attempt ran into its own timeout (`perAttemptRecvTimeout`).
     """
 
     attempt: int
@@ -91,21 +93,21 @@ def _code(name: str) -> grpc.StatusCode:
 
 
 def settings_of(config: RetryConfig) -> RetrySettings:
-    """Return the settings of methods that have none of their own.
+    """Return the settings for methods without their own, from the configuration of the process.
 
     Raises:
-        ConfigError: A code has no such name.
+        ConfigError: A code is unknown.
     """
     codes = frozenset(map(_code, config.codes))
     return RetrySettings(config.max_attempts, config.base_backoff, config.max_backoff, 2.0, codes)
 
 
 class RetryPolicy:
-    """Decides on failures of one method, within the budget of its target.
+    """Decides on retries of one method, within the budget of its target.
 
     Args:
-        settings: Of the method.
-        budget: Of the target.
+        settings: Retry settings of the method.
+        budget: Budget of the target.
         rng: Draws the jitter.
     """
 
@@ -113,7 +115,7 @@ class RetryPolicy:
         self.settings, self._budget, self._rng = settings, budget, rng
 
     def again(self, failure: Failure, now: float) -> float | None:
-        """Seconds to wait before the next attempt, or None: the failure stands."""
+        """Return the seconds to wait before the next attempt, or None if there is none."""
         wait = self._wait(failure)
         if failure.unsent and failure.patient:
             # No server has work with it, so neither the attempts nor the budget bound it: the deadline does.
@@ -131,7 +133,7 @@ class RetryPolicy:
         return taken
 
     def ended(self, code: grpc.StatusCode, pushback: float | None) -> None:
-        """An attempt has ended: what gRFC A6's throttling counts."""
+        """Note the end of an attempt, for gRFC A6's throttling."""
         throttle = self._budget.throttle
         if throttle is None:
             return
@@ -149,7 +151,7 @@ class RetryPolicy:
         return failure.idempotent and retryable
 
     def _wait(self, failure: Failure) -> float:
-        """Exponential backoff with full jitter.
+        """Return the seconds to wait: the pushback, or exponential backoff with full jitter.
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """

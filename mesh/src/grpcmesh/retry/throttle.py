@@ -1,13 +1,13 @@
-"""Retry throttling (gRFC A6): no retries and hedges while too many calls fail."""
+"""Retry throttling (gRFC A6): stops retries and hedges while too many calls fail."""
 
 from grpcmesh.service_config import RetryThrottling
 
 
 class Throttle:
-    """A bucket of tokens: a failure takes one, a success gives a share of one back.
+    """A token bucket. A failure takes one token, and a success returns a part of one.
 
     Args:
-        config: Size of the bucket, and the share.
+        config: Size of the bucket, and the tokens that a success returns.
     """
 
     def __init__(self, config: RetryThrottling) -> None:
@@ -20,9 +20,9 @@ class Throttle:
         return self.tokens > self._config.max_tokens / 2
 
     def succeeded(self) -> None:
-        """An attempt was answered well."""
+        """Note that an attempt succeeded."""
         self.tokens = min(float(self._config.max_tokens), self.tokens + self._config.token_ratio)
 
     def failed(self) -> None:
-        """An attempt failed with a code that may be retried, or its server asked not to try again."""
+        """Note that an attempt failed with a retryable code, or that its server asked not to retry."""
         self.tokens = max(0.0, self.tokens - 1)

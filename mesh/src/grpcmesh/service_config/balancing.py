@@ -1,4 +1,4 @@
-"""The `loadBalancingConfig` of a service config: a nest of policies, of which the first known one counts."""
+"""Reads the `loadBalancingConfig` of a service config: nested lists of policies, of which one is chosen."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from grpcmesh.service_config.reader import JsonObject, Mistake
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """Of a policy: its JSON name, the name in `LoadBalancing.parameters`, how it is read."""
+    """A parameter of a policy: its JSON name, its name in `LoadBalancing.parameters`, and its parser."""
 
     json: str
     name: str
@@ -34,7 +34,7 @@ def _header(value: Any) -> str:
     return name
 
 
-#: What may stand where a policy is expected, and its parameters.
+#: The known policies, and their parameters.
 _POLICIES: Mapping[PolicyName, tuple[_Parameter, ...]] = {
     "round_robin": (),
     "random": (),
@@ -62,7 +62,7 @@ _KNOWN = (*_POLICIES, _OUTLIER_DETECTION[0], _SUBSETTING[0])
 
 
 def load_balancing(root: JsonObject) -> LoadBalancing | None:
-    """Read `loadBalancingConfig`, or the older `loadBalancingPolicy` where only that is there."""
+    """Read `loadBalancingConfig`, or the older `loadBalancingPolicy` if only that is set."""
     old = root.take("loadBalancingPolicy", _old_name, None)
     if "loadBalancingConfig" in root:
         return _first_known(root, "loadBalancingConfig")
@@ -77,7 +77,7 @@ def _old_name(value: Any) -> PolicyName:
 
 
 def _first_known(o: JsonObject, name: str) -> LoadBalancing:
-    """Take the first policy of the list that is known, so that a config may serve newer clients, too."""
+    """Return the first known policy of a list. Unknown ones before it may be for newer clients."""
     found: list[LoadBalancing] = []
     unknown: list[str] = []
 

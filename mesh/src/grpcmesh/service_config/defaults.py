@@ -1,9 +1,9 @@
-"""What holds for every target that nobody has set anything for."""
+"""The default settings of every target."""
 
 from grpcmesh.service_config.model import CircuitBreaker, FailurePercentageEjection, OutlierDetection
 
-#: A replica that fails five times in a row, fails every other call, or answers nothing for half a second
-#: leaves rotation for ten seconds at first. Half of the replicas may be out at a time.
+#: A replica leaves rotation, for ten seconds at first, if it fails five times in a row, fails more than half
+#: of its calls, or answers nothing for half a second. At most half of the replicas are out at the same time.
 OUTLIER_DETECTION = OutlierDetection(
     interval=10.0,
     base_ejection_time=10.0,

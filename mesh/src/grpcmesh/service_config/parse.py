@@ -1,7 +1,7 @@
-"""From JSON to `ServiceConfig`: every mistake is reported at once, with its place.
+"""Parses `ServiceConfig` from JSON. All mistakes are reported together, each with its place.
 
-Unlike gRPC, which ignores what it does not know, an unknown setting is a mistake: these files are written by
-hand, and a misspelt timeout should not wait for an outage to be noticed.
+gRPC ignores unknown settings, but here they are mistakes: these files are written by hand, and a misspelt
+timeout should be noticed before an outage.
 """
 
 import json
@@ -22,31 +22,31 @@ from grpcmesh.service_config.model import (
 )
 from grpcmesh.service_config.reader import Fields, JsonObject, Mistake
 
-#: gRFC A6: more attempts than this count as this many.
+#: gRFC A6: larger numbers of attempts count as this many.
 MAX_ATTEMPTS = 5
-#: A config is read from a file or the environment; a larger one is a mistake.
+#: The most bytes of a config, which comes from a file or the environment.
 MAX_BYTES = 1 << 20
 
 
 def parse(text: str | bytes) -> ServiceConfig:
-    """Read a service config.
+    """Parse a service config.
 
     Raises:
-        ConfigError: With a line for each mistake, such as
+        ConfigError: The config has mistakes. The error has a line for each, such as
             `methodConfig[0].timeout: must be a duration such as "1.5s", is 3`.
     """
     return from_json(load_json(text, "service config"))
 
 
 def load_json(text: str | bytes, origin: str) -> Any:
-    """Read JSON strictly: neither NaN nor a nest without end is accepted. Objects are `Fields`.
+    """Parse JSON strictly: NaN, infinity and too deep nesting are refused. Objects are `Fields`.
 
     Args:
-        text: At most `MAX_BYTES`.
-        origin: Where it comes from, for the error.
+        text: The JSON text, of at most `MAX_BYTES`.
+        origin: Name of the source, for errors.
 
     Raises:
-        ConfigError: With one line that begins with the origin.
+        ConfigError: The text is refused. The error has one line, which begins with the origin.
     """
     if len(text) > MAX_BYTES:
         raise ConfigError([f"{origin}: larger than {MAX_BYTES} bytes"])
@@ -59,7 +59,7 @@ def load_json(text: str | bytes, origin: str) -> Any:
 
 
 def from_json(value: Any) -> ServiceConfig:
-    """Read a service config that is JSON-like already. Raises ConfigError as `parse`."""
+    """Read a service config from decoded JSON. Raises ConfigError as `parse` does."""
     problems: list[str] = []
     root = JsonObject(value, "", problems)
     try:

@@ -1,4 +1,4 @@
-"""Reads JSON against expectations, and collects every mistake with its place (`methodConfig[0].timeout`)."""
+"""Reads decoded JSON with checks, and collects all mistakes with their place (`methodConfig[0].timeout`)."""
 
 import json
 import re
@@ -20,7 +20,7 @@ Problems = list[str]
 
 
 class Mistake(Exception):  # noqa: N818 - it never leaves the parser
-    """A value is not what is expected; the text says what is."""
+    """Raised for a value that is not as expected. The text says what is expected."""
 
 
 class Fields(dict[str, Any]):
@@ -33,11 +33,12 @@ class Fields(dict[str, Any]):
 
 
 class JsonObject:
-    """One JSON object: each field is taken once, and `finish` reports those that nobody took.
+    """A JSON object that is being read. Each field is taken once, and `finish` reports the remaining ones.
 
     Args:
+        value: The decoded JSON. If it is no object, that is reported.
         path: The place of the object; empty for the whole config.
-        problems: Where mistakes are collected.
+        problems: A list to which mistakes are added.
     """
 
     def __init__(self, value: Any, path: str, problems: Problems) -> None:
@@ -52,13 +53,13 @@ class JsonObject:
             self.report(name, "stands twice")
 
     def place(self, name: str) -> str:
-        """The path of a field."""
+        """Return the path of a field."""
         if not name.isprintable() or len(name) > 60:
             name = shown(name)
         return f"{self.path}.{name}" if self.path and name else self.path or name
 
     def report(self, name: str, problem: str) -> None:
-        """Note a mistake in a field, or in the object itself where the name is empty."""
+        """Report a mistake in a field, or in the object itself if the name is empty."""
         self.problems.append(f"{self.place(name) or 'service config'}: {problem}")
 
     def __contains__(self, name: str) -> bool:
@@ -71,8 +72,15 @@ class JsonObject:
         return name in self._fields
 
     def take(self, name: str, parse: Callable[[Any], _T], default: _T, *, required: bool = False) -> _T:
+<<<<<<< HEAD
         """Return the field as `parse` reads it, or the default where it is absent or wrong."""
         if not (self.has(name) if required else name in self._fields):
+=======
+        """Take a field. Return it as parsed by `parse`, or the default if it is absent or wrong."""
+        if name not in self._fields:
+            if required:
+                self.report(name, "is missing")
+>>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
             return default
         value = self._fields.pop(name)
         try:
@@ -82,13 +90,13 @@ class JsonObject:
             return default
 
     def child(self, name: str, read: Callable[["JsonObject"], _T]) -> _T | None:
-        """Return the object under a field as `read` reads it, or None where it is absent."""
+        """Take a field with an object. Return it as read by `read`, or None if it is absent."""
         if name not in self._fields:
             return None
         return self._read(self._fields.pop(name), self.place(name), read)
 
     def children(self, name: str, read: Callable[["JsonObject"], _T]) -> list[_T]:
-        """Return the objects of the list under a field."""
+        """Take a field with a list of objects. Return each as read by `read`."""
         items: list[Any] = self.take(name, a_list, [])
         return [self._read(item, f"{self.place(name)}[{i}]", read) for i, item in enumerate(items)]
 
@@ -99,45 +107,54 @@ class JsonObject:
         return result
 
     def rest(self) -> dict[str, Any]:
-        """Take all fields that are left."""
+        """Take all remaining fields."""
         fields, self._fields = self._fields, {}
         return fields
 
     def finish(self) -> None:
-        """Report the fields that nobody took."""
+        """Report all remaining fields as unknown."""
         for name in self._fields:
             self.report(name, "no such setting")
 
 
 def shown(value: Any) -> str:
+<<<<<<< HEAD
     """Return a value for an error message: short, on one line."""
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+=======
+    """Return a value as short text for an error message."""
+    text = repr(value)
+>>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def a_list(value: Any) -> list[Any]:
-    """A JSON array."""
+    """Parse a JSON array. Raises Mistake."""
     if not isinstance(value, list):
         raise Mistake(f"must be a list, is {shown(value)}")
     return value
 
 
 def a_bool(value: Any) -> bool:
-    """true or false."""
+    """Parse a JSON boolean. Raises Mistake."""
     if not isinstance(value, bool):
         raise Mistake(f"must be true or false, is {shown(value)}")
     return value
 
 
 def a_string(value: Any) -> str:
-    """A JSON string."""
+    """Parse a JSON string. Raises Mistake."""
     if not isinstance(value, str):
         raise Mistake(f"must be a string, is {shown(value)}")
     return value
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+<<<<<<< HEAD
     """Return a parser of whole numbers within bounds. As in proto3's JSON they may be strings."""
+=======
+    """Return a parser of whole numbers within bounds. It accepts strings, which proto3's JSON may use."""
+>>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
 
     def parse(value: Any) -> int:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
@@ -155,7 +172,11 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
 
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[Any], float]:
+<<<<<<< HEAD
     """Return a parser of numbers from `least` (above it, with `above`) to `most`; they may be strings."""
+=======
+    """Return a parser of numbers from `least` (or above it, with `above`) to `most`."""
+>>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
 
     def parse(value: Any) -> float:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
@@ -174,7 +195,7 @@ def number(least: float, most: float, *, above: bool = False) -> Callable[[Any],
 
 
 def duration(value: Any) -> float:
-    """A proto3 Duration in JSON, such as "1.5s", that is not negative. In seconds."""
+    """Parse a non-negative proto3 Duration in JSON, such as "1.5s". Return seconds. Raises Mistake."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise Mistake(f'must be a duration such as "1.5s", is {shown(value)}')
@@ -185,7 +206,7 @@ def duration(value: Any) -> float:
 
 
 def positive_duration(value: Any) -> float:
-    """A duration above zero."""
+    """Parse a duration above zero. Return seconds. Raises Mistake."""
     seconds = duration(value)
     if seconds == 0:
         raise Mistake(f"must be above zero, is {value}")
@@ -193,7 +214,7 @@ def positive_duration(value: Any) -> float:
 
 
 def status_code(value: Any) -> grpc.StatusCode:
-    """A status code by its number, or by its name in upper or lower case."""
+    """Parse a status code: its number, or its name in upper or lower case. Raises Mistake."""
     if isinstance(value, str) and value.upper() in grpc.StatusCode.__members__:
         return grpc.StatusCode[value.upper()]
     if isinstance(value, int) and not isinstance(value, bool) and value in _CODES:
@@ -202,8 +223,13 @@ def status_code(value: Any) -> grpc.StatusCode:
 
 
 def status_codes(value: Any) -> frozenset[grpc.StatusCode]:
+<<<<<<< HEAD
     """A list of status codes."""
     codes = frozenset(map(status_code, a_list(value)))
     if grpc.StatusCode.OK in codes:
         raise Mistake("must not name OK, which is no failure")
     return codes
+=======
+    """Parse a list of status codes. Raises Mistake."""
+    return frozenset(map(status_code, a_list(value)))
+>>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))

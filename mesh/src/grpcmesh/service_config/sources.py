@@ -1,12 +1,12 @@
-"""Where the settings of a target come from, and which of several holds. Pure.
+"""Combines the settings of a target from several sources. Pure.
 
 A document maps targets to service configs; `*` stands for every target:
 
     {"*": {"retryThrottling": …}, "product": {"methodConfig": […], "loadBalancingConfig": […]}}
 
-What is said of a target goes before what is said of `*`. Among those, the environment goes before the file,
-and the file before the code. Settings are taken one by one: a file that sets the balancing of `product`
-leaves the timeouts that the code sets. The settings of one method, service or target are one setting.
+Settings of a target override those of `*`. Among those, the environment overrides the file, and the file
+overrides the code. Settings are combined one by one: a file that sets the balancing of `product` keeps the
+timeouts that the code sets. The `MethodConfig` of one method, service or of all methods is one setting.
 """
 
 import json
@@ -20,7 +20,7 @@ from grpcmesh.service_config.parse import from_json, load_json
 from grpcmesh.service_config.reader import Fields
 from grpcmesh.target import Target, TargetError
 
-#: The name of every target.
+#: The name that stands for every target.
 EVERY = "*"
 
 
@@ -29,8 +29,8 @@ class Document:
     """The service configs of one source.
 
     Args:
-        origin: Shown beside each value: `the code`, a file's path, a variable's name.
-        targets: By the name of the target, or `*`.
+        origin: Name of the source: `the code`, a file's path, or a variable's name. Shown beside each value.
+        targets: Service configs by the name of the target, or `*`.
     """
 
     origin: str
@@ -39,11 +39,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What is in force for one target.
+    """The settings in force for one target.
 
     Args:
-        config: All settings together.
-        origins: By the name of the setting, such as `methodConfig a.B/C`: its source.
+        config: All settings, combined.
+        origins: The source of each setting, by its name, such as `methodConfig a.B/C`.
     """
 
     config: ServiceConfig = field(default_factory=ServiceConfig)
@@ -54,7 +54,7 @@ def read_document(text: str | bytes, origin: str) -> Document:
     """Read the JSON of a source.
 
     Raises:
-        ConfigError: With a line for each mistake: its origin, its target and its place.
+        ConfigError: There are mistakes. The error has a line for each, with origin, target and place.
     """
     value = load_json(text, origin)
     if not isinstance(value, Mapping):
@@ -88,8 +88,8 @@ def effective(target: str, documents: Sequence[Document]) -> Effective:
     """Return the settings in force for a target.
 
     Args:
-        target: Its short name.
-        documents: Those that go before others first.
+        target: Short name of the target.
+        documents: The sources, with the highest precedence first.
     """
     settings: dict[str, Any] = {}
     methods: dict[MethodName, MethodConfig] = {}
@@ -123,7 +123,7 @@ def _take(
 
 
 def _named(name: MethodName, config: MethodConfig) -> MethodConfig:
-    """The same settings, for one of its names alone: another source may have taken the others."""
+    """Return the settings for only one of their names. Another source may have set the others."""
     return MethodConfig(
         (name,),
         config.wait_for_ready,

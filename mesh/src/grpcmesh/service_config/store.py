@@ -1,4 +1,4 @@
-"""The service configs in force: from the code, a file that is polled by content, and the environment."""
+"""Holds the service configs from the code, a file that is polled for changed content, and the environment."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ Subscriber = Callable[[Effective], None]
 
 
 class ServiceConfigStore:
-    """The settings of each target, reloaded when the file changes. A broken file changes nothing.
+    """Holds the settings of each target, and reloads them when the file changes. A bad file changes nothing.
 
     Args:
-        file: JSON that maps targets to service configs; None: there is none.
-        inline: The same as text, from the environment; empty: there is none.
-        code: Of the application.
+        file: A JSON file that maps targets to service configs, or None.
+        inline: The same JSON as text, from the environment; empty if there is none.
+        code: Service configs by target, from the application's code.
         poll_interval: Seconds between two looks at the file.
     """
 
@@ -47,7 +47,7 @@ class ServiceConfigStore:
         """Read all sources now.
 
         Raises:
-            ConfigError: With a line for each mistake in the file and the environment.
+            ConfigError: The file or the environment has mistakes. The error has a line for each.
         """
         problems: list[str] = []
         documents: list[Document] = []
@@ -61,11 +61,11 @@ class ServiceConfigStore:
         self._documents = (*documents, self._code)
 
     def effective(self, target: str) -> Effective:
-        """Return what is in force for a target, and where it comes from."""
+        """Return the settings in force for a target, and their sources."""
         return effective(target, self._documents)
 
     def subscribe(self, target: str, callback: Subscriber) -> Callable[[], None]:
-        """Call back with the settings of a target each time they change.
+        """Call `callback` with the settings of a target each time they change.
 
         Returns:
             A function that cancels the subscription.
@@ -75,7 +75,7 @@ class ServiceConfigStore:
         return lambda: self._subscribers.remove(entry) if entry in self._subscribers else None
 
     def poll(self) -> bool:
-        """Look at the file once; True where new settings were taken. A broken file is logged once."""
+        """Look at the file once. Return whether new settings are in force. A bad file is logged once."""
         if self._file is None:
             return False
         before = self._documents
@@ -97,7 +97,7 @@ class ServiceConfigStore:
         return True
 
     async def watch(self) -> None:
-        """Poll until cancelled."""
+        """Poll the file until cancelled."""
         while True:
             await asyncio.sleep(self._poll_interval)
             self.poll()

@@ -1,4 +1,4 @@
-"""Time under a test's control."""
+"""A clock and an event loop whose time a test controls."""
 
 import asyncio
 import selectors
@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 
 
 class VirtualClock:
-    """A `grpcmesh.clock.Clock` that moves when told to."""
+    """A `grpcmesh.clock.Clock` that advances only on demand."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -22,10 +22,10 @@ class VirtualClock:
 
 
 class _Selector(selectors.DefaultSelector):
-    """Instead of waiting for its timeout, moves the clock on by it."""
+    """A selector that advances the clock by its timeout, instead of waiting."""
 
     clock: VirtualClock
-    #: Called instead when nothing is due now.
+    #: If set, called when nothing is due now, instead of advancing the clock.
     on_idle: Callable[[], None] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -39,9 +39,9 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose sleeps take no time. For coroutines that touch no sockets or threads.
+    """An event loop whose sleeps take no time. For coroutines that use no sockets or threads.
 
-    After jcrist's and aiotools' loops: the selector never blocks, it moves `clock` to the next timer.
+    After jcrist's and aiotools' loops: the selector never blocks, but advances `clock` to the next timer.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.clock.now
 
     def run_until_idle(self) -> None:
-        """Run what is due now, and what follows from it, until only timers are left."""
+        """Run callbacks that are due now, and those that they schedule, until only timers are left."""
         self._idle.on_idle = self.stop
         try:
             self.run_forever()
@@ -63,6 +63,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Runs to the end in no time; inside, `asyncio.get_running_loop().time` is the clock."""
+    """Run a coroutine in virtual time, and return its result. Its clock is the running loop's `time`."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)

@@ -1,4 +1,4 @@
-"""A servicer for `ping.proto` with knobs, and a plain gRPC server around it."""
+"""A configurable servicer for `ping.proto`, and a plain gRPC server for it."""
 
 import asyncio
 import contextlib
@@ -21,21 +21,21 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PingServicer(PingServiceServicer):
-    """Answers, late or not at all if told so by the request or by these attributes.
+    """Answers pings. The request or the attributes can make it slow or make it fail.
 
     Args:
-        replica: Its name, told in each answer.
+        replica: Name of the replica, which each answer holds.
     """
 
     def __init__(self, replica: str = "ping-1") -> None:
         self.replica = replica
-        #: Fails every call, for a sick replica; None: not.
+        #: If set, every call fails with this code.
         self.fail: grpc.StatusCode | None = None
-        #: Seconds before each answer, beside what the request asks for.
+        #: Seconds before each answer, in addition to the request's `delay`.
         self.delay = 0.0
         #: Trailing metadata of each unary answer.
         self.trailing: tuple[tuple[str, str | bytes], ...] = ()
-        #: Calls begun by method name, calls running, calls cancelled by the caller.
+        #: Numbers of calls: begun by method name, running, and cancelled by the caller.
         self.calls: Counter[str] = Counter()
         self.running = 0
         self.cancelled = 0
@@ -130,12 +130,12 @@ class PingServicer(PingServiceServicer):
 
 
 class PingServer:
-    """One replica: a bare gRPC server with mutual TLS, ping and health. An async context manager.
+    """A replica: a plain gRPC server with mutual TLS, ping and health. An async context manager.
 
     Args:
-        leaf: Its certificate; None: plaintext.
-        replica: Its name.
-        address: Where it listens; port 0 is any.
+        leaf: Its certificate. If None, the port is plaintext.
+        replica: Name of the replica.
+        address: Address to listen on; port 0 takes a free one.
         watchable: Whether it serves grpc.health.v1.Health.
     """
 
@@ -152,7 +152,7 @@ class PingServer:
         self.port = 0
         self._leaf, self._address, self._watchable = leaf, address, watchable
         self._server: grpc.aio.Server | None = None
-        #: Called with the server before it starts, to add more to it.
+        #: Called with the server before it starts, to add services to it.
         self.also: Callable[[grpc.aio.Server], None] = lambda server: None
 
     @property
@@ -160,7 +160,7 @@ class PingServer:
         return f"{self._address.rpartition(':')[0]}:{self.port}"
 
     async def start(self) -> None:
-        """Starts it, on the port it had before if it ran before."""
+        """Start the server. If it ran before, it uses the same port."""
         options = [("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)]
         server = grpc.aio.server(options=options)
         add_PingServiceServicer_to_server(self.servicer, server)
@@ -177,14 +177,14 @@ class PingServer:
         self._server = server
 
     async def set_serving(self, serving: bool, service: str = "") -> None:
-        """What its health says of a service; "" is the whole process."""
+        """Set the health of a service; "" is the whole process."""
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
         await self.health.set(service, status)
 
     async def stop(self, grace: float | None = None) -> None:
-        """Stops it: at once, as a kill does, or after the running calls."""
+        """Stop the server: at once (None), or after waiting `grace` seconds for running calls."""
         if self._server is not None:
             await self._server.stop(grace)
             self._server = None
@@ -198,6 +198,6 @@ class PingServer:
 
 
 def server_credentials(leaf: Leaf) -> grpc.ServerCredentials:
-    """Mutual TLS: a client certificate is required."""
+    """Return server credentials for mutual TLS, which require a client certificate."""
     pair = [(leaf.tls_key, leaf.tls_crt)]
     return grpc.ssl_server_credentials(pair, root_certificates=leaf.ca_crt, require_client_auth=True)

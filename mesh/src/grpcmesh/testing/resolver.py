@@ -1,4 +1,4 @@
-"""A resolver under a test's control."""
+"""A resolver whose answers a test controls."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -9,22 +9,22 @@ from grpcmesh.resolver import Address
 
 
 class FakeResolver:
-    """Answers what it is told to.
+    """A resolver that yields the addresses that a test sets.
 
     Args:
-        addresses: The first answer, `127.0.0.1:50051`; none: there is no answer until `set`.
+        addresses: The first answer, such as `127.0.0.1:50051`. Without any, there is no answer until `set`.
     """
 
     def __init__(self, *addresses: str) -> None:
         self.error = "" if addresses else "the name does not exist"
-        #: How often somebody wanted a look-up.
+        #: How often a look-up was requested.
         self.refreshes = 0
         self._answer = frozenset(map(Address.parse, addresses))
         self._version = 1 if addresses else 0
         self._changed = asyncio.Event()
 
     def set(self, *addresses: str | Address) -> None:
-        """The next answer; with nothing: the name has no addresses any more."""
+        """Set the next answer. Without addresses, the name has none any more."""
         self._answer = frozenset(a if isinstance(a, Address) else Address.parse(a) for a in addresses)
         self.error = "" if addresses else "the name does not exist"
         self._version += 1
