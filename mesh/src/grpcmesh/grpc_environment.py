@@ -1,4 +1,4 @@
-"""Sets environment variables that gRPC reads once, at import. It works if this module is imported before grpc.
+"""Sets environment variables that gRPC reads once, at import. This module has to be imported before it.
 
 `GRPC_SSL_CIPHER_SUITES` is the only way to require TLS 1.3 from Python. It restricts the suites of TLS 1.2;
 those of TLS 1.3 are always available. It applies to the whole process, also to channels outside the mesh.

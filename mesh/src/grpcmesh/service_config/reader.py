@@ -24,7 +24,7 @@ class Mistake(Exception):  # noqa: N818 - it never leaves the parser
 
 
 class Fields(dict[str, Any]):
-    """The fields of one JSON object, and the names that stand in it more than once: the last value holds."""
+    """The fields of a JSON object, and the names that it has more than once. The last value counts."""
 
     def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -43,7 +43,7 @@ class JsonObject:
 
     def __init__(self, value: Any, path: str, problems: Problems) -> None:
         self.path, self.problems = path, problems
-        #: What is no object lacks every field: that is one mistake.
+        #: Whether the value is no object. Then absent fields are not reported, because that is one mistake.
         self._broken = not isinstance(value, Mapping)
         if self._broken:
             self.report("", f"must be an object, is {shown(value)}")
@@ -66,21 +66,14 @@ class JsonObject:
         return name in self._fields
 
     def has(self, name: str) -> bool:
-        """Return whether a field is there that has to be; report it where it is not."""
+        """Return whether a required field is present. Report it if it is not."""
         if name not in self._fields and not self._broken:
             self.report(name, "is missing")
         return name in self._fields
 
     def take(self, name: str, parse: Callable[[Any], _T], default: _T, *, required: bool = False) -> _T:
-<<<<<<< HEAD
-        """Return the field as `parse` reads it, or the default where it is absent or wrong."""
-        if not (self.has(name) if required else name in self._fields):
-=======
         """Take a field. Return it as parsed by `parse`, or the default if it is absent or wrong."""
-        if name not in self._fields:
-            if required:
-                self.report(name, "is missing")
->>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
+        if not (self.has(name) if required else name in self._fields):
             return default
         value = self._fields.pop(name)
         try:
@@ -118,13 +111,8 @@ class JsonObject:
 
 
 def shown(value: Any) -> str:
-<<<<<<< HEAD
     """Return a value for an error message: short, on one line."""
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
-=======
-    """Return a value as short text for an error message."""
-    text = repr(value)
->>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -150,11 +138,7 @@ def a_string(value: Any) -> str:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
-<<<<<<< HEAD
     """Return a parser of whole numbers within bounds. As in proto3's JSON they may be strings."""
-=======
-    """Return a parser of whole numbers within bounds. It accepts strings, which proto3's JSON may use."""
->>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
 
     def parse(value: Any) -> int:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
@@ -172,11 +156,7 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
 
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[Any], float]:
-<<<<<<< HEAD
     """Return a parser of numbers from `least` (above it, with `above`) to `most`; they may be strings."""
-=======
-    """Return a parser of numbers from `least` (or above it, with `above`) to `most`."""
->>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
 
     def parse(value: Any) -> float:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
@@ -223,13 +203,8 @@ def status_code(value: Any) -> grpc.StatusCode:
 
 
 def status_codes(value: Any) -> frozenset[grpc.StatusCode]:
-<<<<<<< HEAD
-    """A list of status codes."""
+    """Parse a list of status codes other than OK. Raises Mistake."""
     codes = frozenset(map(status_code, a_list(value)))
     if grpc.StatusCode.OK in codes:
         raise Mistake("must not name OK, which is no failure")
     return codes
-=======
-    """Parse a list of status codes. Raises Mistake."""
-    return frozenset(map(status_code, a_list(value)))
->>>>>>> dc6518c (Docstrings of resolver, http, health, settings, retry, hedging, fault and runtime: sentences (STYLE, rules 1 to 3))
