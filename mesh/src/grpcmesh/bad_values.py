@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 Kind = Literal[
     "dns_message",  # a datagram that is no answer to our question
-    "dns_record",  # an address nobody can connect to, an SRV record without a port
+    "dns_record",  # an unusable address, an SRV record without a port
     "dns_excess",  # endpoints beyond the bound
     "resolv_conf",  # a line that names no nameserver
     "traceparent",
@@ -20,7 +20,7 @@ Kind = Literal[
     "load_report",
     "health",  # what an endpoint answers to a watch of its health
     "pushback",
-    "timeout",  # what is left of a call's time on its way, as its caller told it
+    "timeout",  # the timeout that a caller sends as metadata
     "status_details",
     "replica",
     "zone",

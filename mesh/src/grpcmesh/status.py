@@ -131,7 +131,7 @@ def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> by
     """Return a serialized google.rpc.Status; empty if there are no details, or they cannot be sent."""
     try:
         packed = [_pack(d) for d in details_of(error)]
-    except (TypeError, ValueError):  # text that is none, or that UTF-8 cannot encode
+    except (TypeError, ValueError):  # a value that is no text, or that UTF-8 cannot encode
         return b""
     if not packed:
         return b""

@@ -13,7 +13,7 @@ _SCHEME = "bearer "
 
 
 class Rule(Protocol):
-    """What a method requires of its user. Matches `grpcmesh.authz.UserRule` without importing it."""
+    """The requirement that a method has of its user: `grpcmesh.authz.UserRule`, without importing it."""
 
     @property
     def optional(self) -> bool: ...

@@ -63,7 +63,7 @@ class PolicyStore:
                 raise PolicyError(f"{self._config.policy_file}: empty; to deny everything write allow = []")
             self._take(content)
         except PolicyError as e:
-            if str(e) != self._problem:  # one that cannot be read is told once, not at each poll
+            if str(e) != self._problem:  # a bad file is reported once, not at each poll
                 self._problem = str(e)
                 self._reloads["error"] += 1
                 _log.error("policy not reloaded, the last good one stays: %s", e)
@@ -95,7 +95,7 @@ class PolicyStore:
         yield reloads
 
     def _take(self, content: bytes) -> None:
-        self._seen = content  # also of a broken one: it is told once, not at each poll
+        self._seen = content  # also if it is bad: it is reported once, not at each poll
         try:
             policy = Policy.parse(content.decode())
         except (PolicyError, UnicodeDecodeError) as e:

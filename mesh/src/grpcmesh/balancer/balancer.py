@@ -16,7 +16,7 @@ from grpcmesh.service_config import LoadBalancing, PolicyName
 
 
 class Verdict(enum.Enum):
-    """What a call should do when there is nothing to pick."""
+    """Says what a call should do when there is nothing to pick."""
 
     #: Wait: the first look-up or a connection is under way.
     WAIT = "wait"

@@ -252,7 +252,7 @@ class TwoChoices(Policy):
 
 
 class LeastRequest(TwoChoices):
-    """Of endpoints drawn at random, picks the one with the fewest calls in flight (gRFC A48)."""
+    """Picks the endpoint with the fewest calls in flight of those drawn at random (gRFC A48)."""
 
     def cost(self, endpoint: Endpoint) -> float:
         return self.load(endpoint)

@@ -81,7 +81,7 @@ class MeshChannel(grpc.aio.Channel):
         self._started = self._closed = False
         self._inherited: forking.ForkedProcessError | None = None
         self._interceptors = interceptors
-        interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # refuses what is none
+        interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # raises for anything else
         rng = rng or system_rng()
         wanted = config.target(target)
         resolver = resolver or DnsResolver(config.resolver, wanted.name, wanted.port)

@@ -64,7 +64,7 @@ class Connection:
         self.closed = False
         self._on_change, self._wanted = on_change, wanted
         self._watches = Watches(self.channel, tasks, self._on_health, self._on_error, news)
-        #: Set when the last of them has ended, while somebody waits for it.
+        #: Set when the last attempt has ended. None unless `drain` waits for that.
         self.idle: asyncio.Event | None = None
 
     async def run(self) -> None:

@@ -80,7 +80,7 @@ class Core:
         self.secure = secure
         #: Calls that have not ended, oldest first. A dictionary, because a set has no order to replay.
         self.calls: dict[Flight, None] = {}
-        #: Set when the last of them has ended, while somebody waits for it.
+        #: Set when the last call has ended. None unless `finish` waits for that.
         self.idle: asyncio.Event | None = None
 
     def calls_service(self, method: Method) -> None:

@@ -24,7 +24,7 @@ class EndpointNews:
     ) -> None:
         self._endpoint, self._balancer = endpoint, balancer
         self._on_member, self._on_change = on_member, on_change
-        #: Whether its zone is known from the resolver, which goes before what a server says of itself.
+        #: Whether the resolver has given the zone, which overrides what the server says.
         self._resolved = bool(endpoint.zone)
 
     def greeted(self, metadata: Any) -> None:

@@ -43,7 +43,7 @@ def channel_options(
 
 def _connecting(balancer: BalancerConfig) -> dict[str, int | str]:
     return {
-        # Channels with equal arguments share a connection and its backoff, unless told not to.
+        # Without this, channels with equal arguments share a connection and its backoff.
         "grpc.use_local_subchannel_pool": 1,
         "grpc.initial_reconnect_backoff_ms": min(100, int(balancer.max_backoff * 1000)),
         # How long one attempt to connect may take.

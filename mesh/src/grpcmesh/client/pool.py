@@ -263,7 +263,7 @@ class Pool:
             self._connect_anew(slot)
 
     def _wake(self) -> None:
-        # Wakes everybody who waits for it now, and nobody who begins to wait later.
+        # Wakes the tasks that wait now, and none that begin to wait later.
         self._change.set()
         self._change.clear()
         if not self.waiting or (not self._balancer.rotation and self._balancer.verdict is Verdict.WAIT):

@@ -19,7 +19,7 @@ def serialized_requests(requests: Any, flight: "Flight") -> AsyncIterator[bytes]
     """Return an iterator over the requests as bytes, which counts each as it is sent.
 
     An iterator that raises ends its call with UNKNOWN, as in grpc's synchronous API. (grpc.aio would cancel
-    the call, and its caller would get a `CancelledError` that nobody asked for.)
+    the call, and its caller would get an unexpected `CancelledError`.)
     """
     if isinstance(requests, AsyncIterable):
         return _asynchronously(requests, flight)

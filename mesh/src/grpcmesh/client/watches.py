@@ -19,7 +19,7 @@ _SERVICES_FIRST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to watch at each endpoint of a target.
+    """Says what to watch at each endpoint of a target.
 
     Args:
         health: The service whose health decides whether the endpoint is ready; "" is the whole process. If

@@ -54,7 +54,7 @@ class HandshakeMonitor:
     def started(self) -> None:
         """Handle the start of a handshake. grpc calls this on a thread of its own."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
+            with contextlib.suppress(RuntimeError):  # the loop has closed
                 self._loop.call_soon_threadsafe(self.begin)
 
     def begin(self) -> None:

@@ -62,12 +62,12 @@ class Peers:
             RefusedError: The peer is not, or no longer, accepted.
         """
         # Reading the whole authentication context takes ten times as long as reading the identities.
-        # They are of this very connection, so a port that is used anew by another workload misses.
+        # The key holds the identities, so a port that another workload uses later is no hit.
         key = (context.peer(), *(context.peer_identities() or ()))
         peer = self._connections.get(key)
         if peer is not None and peer.bundle is self._bundle and self._clock() < peer.ends:
             return peer
-        # Unknown, or no longer accepted as it was: unless the port is used anew with a renewed certificate.
+        # The peer is unknown or no longer accepted, or its port is used again with a renewed certificate.
         peer = self._read(context.auth_context())
         if len(self._connections) >= _MAX_CONNECTIONS:
             self._connections.clear()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class Cause(enum.StrEnum):
-    """Why an identity cannot be used. The values are the `cause` label of `mesh_identity_problem`."""
+    """The reason why an identity cannot be used: the label `cause` of `mesh_identity_problem`."""
 
     #: A file is missing, cannot be read or is too large.
     UNREADABLE = "unreadable"

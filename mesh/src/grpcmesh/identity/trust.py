@@ -34,8 +34,8 @@ def check(path: Path, bundle: Certificates, now: float, file: str = "tls.crt") -
 def check_bundle(leaf: x509.Certificate, bundle: Certificates) -> list[Problem]:
     """Return a problem for each name that several CAs of the bundle share.
 
-    It is none if key identifiers distinguish the CAs. Otherwise only certificates of one of them would be
-    accepted, and the order of the bundle decides which.
+    There is no problem if key identifiers distinguish the CAs. Otherwise only certificates of one of them
+    would be accepted, and the order of the bundle would decide which.
     """
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for ca in bundle:

@@ -98,7 +98,7 @@ class Stream(Context):
         """
         if self.heard:
             return
-        # Whatever goes wrong with reading, the caller is told next what went wrong with its call.
+        # Errors of reading are ignored, because the caller gets the status of its call next.
         with contextlib.suppress(TimeoutError, grpc.aio.BaseError, grpc.aio.UsageError):
             async with asyncio.timeout(_HEARD_OUT):
                 while await asyncio.wait_for(self._context.read(), _LULL) is not grpc.aio.EOF:

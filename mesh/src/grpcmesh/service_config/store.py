@@ -123,12 +123,12 @@ class ServiceConfigStore:
         if self._file is None:
             return []
         content = self._content(self._file)
-        self._seen = content  # also of a broken one: it is told once, not at each poll
+        self._seen = content  # also if it is bad: it is reported once, not at each poll
         return [read_document(content, str(self._file))]
 
     def _content(self, path: Path) -> bytes:
         try:
             return path.read_bytes()
         except OSError as e:
-            self._seen = None  # once the file is back it is read anew, whatever it says
+            self._seen = None  # once the file is back it is read again, whatever it holds
             raise ConfigError([f"{path}: {e.strerror or e}"]) from e

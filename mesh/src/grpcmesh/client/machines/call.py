@@ -42,7 +42,7 @@ class CallState(enum.Enum):
 
 
 class Do(enum.Enum):
-    """What the driver does next."""
+    """The next action of the driver."""
 
     NOTHING = "nothing"
     #: Pick an endpoint and begin an attempt, or report that there is none.
@@ -58,7 +58,7 @@ class Do(enum.Enum):
 
 
 class Rules:
-    """What holds for every call of one method.
+    """The rules for all calls of one method.
 
     Args:
         retry: Decides whether a failure is retried, within the target's budget.
