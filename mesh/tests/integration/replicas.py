@@ -118,6 +118,10 @@ class Wire:
     def cut(self) -> None:
         """Resets every connection and refuses new ones."""
         self._server.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Resets every connection."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()

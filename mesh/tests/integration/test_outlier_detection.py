@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,9 +13,10 @@ import pytest
 
 from grpcmesh.config import BalancerPolicy, RetryConfig
 from grpcmesh.service_config import ServiceConfigStore
+from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.integration.replicas import CONFIG, Cluster, Load, cluster, eventually, with_balancer
+from tests.integration.replicas import CONFIG, Cluster, Load, Wire, cluster, eventually, with_balancer
 
 POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
@@ -75,6 +77,49 @@ async def test_without_ejection_a_replica_that_fails_fast_draws_no_more_than_its
         # A share of 1/3 drawn at random is beyond this once in a hundred thousand times.
         assert drawn[sick.endpoint] <= 1.25 * 600 / 3
         await channel.close()
+
+
+def resets(sick: PingServer, wire: Wire) -> None:
+    """Each call ends the connection that it came on."""
+    answer = sick.servicer._unary
+
+    async def unary(*arguments: Any) -> Any:
+        wire.reset()
+        return await answer(*arguments)
+
+    sick.servicer._unary = unary  # type: ignore[method-assign]
+
+
+def cancels(sick: PingServer, wire: Wire) -> None:
+    """The server cancels each call, as with RST_STREAM."""
+    sick.servicer.fail = grpc.StatusCode.CANCELLED
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "peak_ewma"])
+@pytest.mark.parametrize("becomes_sick", [resets, cancels])
+async def test_a_replica_that_resets_connections_or_streams_is_ejected(
+    tmp_path: Path, policy: BalancerPolicy, becomes_sick: Callable[[PingServer, Wire], None]
+) -> None:
+    config = replace(with_balancer(policy=policy), retry=RetryConfig(max_attempts=1))
+    async with cluster(tmp_path, 2, config) as ping:
+        sick = await ping.add()
+        wire = Wire(sick.port)
+        await wire.start()
+        becomes_sick(sick, wire)
+        ping.resolver.set(wire.endpoint, *(s.endpoint for s in ping.servers[:2]))
+        await ping.ready(3)
+        codes: Counter[grpc.StatusCode] = Counter()
+        while not ejected(ping):
+            call: Any = ping.stub.Ping(PingRequest(), timeout=60)
+            codes[await call.code()] += 1
+            assert codes.total() < 1000
+        assert ejected(ping)[wire.endpoint]["cause"] == "consecutive_failures"
+        assert codes.total() - codes[grpc.StatusCode.OK] == 5
+        before = sick.servicer.calls["Ping"]
+        for _ in range(50):
+            await ping.stub.Ping(PingRequest(), timeout=60)
+        assert sick.servicer.calls["Ping"] == before
+        wire.cut()
 
 
 async def test_failures_that_are_answers_eject_nobody(tmp_path: Path) -> None:

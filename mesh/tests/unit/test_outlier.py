@@ -31,7 +31,7 @@ class Target:
         self.clock = VirtualClock()
         self.detector = OutlierDetector(config, self.clock, random.Random(1))
         self.records = [Record(f"10.0.0.{i}:50051") for i in range(count)]
-        self.detector.replace(self.records)
+        self.detector.replace(self.records, self.records)
 
     def call(self, index: int, ok: bool | None = True, latency: float = 0.0) -> list[Change]:
         """One attempt, from its start to its end."""
@@ -42,6 +42,18 @@ class Target:
 
     def calls(self, index: int, good: int, bad: int = 0) -> list[Change]:
         return [c for ok in [True] * good + [False] * bad for c in self.call(index, ok)]
+
+    def lose(self, index: int, attempts: int) -> list[Change]:
+        """The connection breaks, takes these attempts along, and is there again."""
+        record = self.records[index]
+        for _ in range(attempts):
+            self.detector.started(record)
+        self.clock.advance(0.01)
+        self.detector.replace([r for r in self.records if r is not record], self.records)
+        changes = [c for _ in range(attempts) for c in self.detector.ended(record, False, 0.01)]
+        self.clock.advance(0.01)
+        self.detector.replace(self.records, self.records)
+        return changes
 
     def sweep(self) -> list[Change]:
         """The next end of an interval, with the attempt that notices it."""
@@ -113,6 +125,49 @@ def test_failures_in_a_row_eject_at_once_and_a_success_between_them_does_not() -
     assert target.calls(1, good=0, bad=4) == []
     assert target.calls(1, good=1, bad=4) == []
     assert causes(target.call(1, ok=False)) == [("10.0.0.1:50051", "consecutive failures")]
+
+
+def test_an_endpoint_whose_connections_break_again_and_again_is_ejected() -> None:
+    target = Target(AT_ONCE)
+    assert [target.lose(1, attempts=2) for _ in range(4)] == [[]] * 4
+    assert causes(target.lose(1, attempts=2)) == [("10.0.0.1:50051", "consecutive failures")]
+    assert target.states()[1] is State.EJECTED
+
+
+def test_a_connection_that_breaks_is_one_failure_however_many_attempts_it_takes_along() -> None:
+    """A process that is killed under load and starts again at once is none that fails."""
+    target = Target(replace(SWEEPS, consecutive_failures=5))
+    for index in range(5):
+        target.calls(index, good=10)
+    assert target.lose(1, attempts=50) == []
+    assert target.sweep() == []
+    assert target.states() == [State.ADMITTED] * 5
+
+
+def test_an_ejection_outlasts_the_connection() -> None:
+    target = Target(AT_ONCE)
+    target.calls(1, good=0, bad=5)
+    assert target.lose(1, attempts=1) == []
+    assert target.states()[1] is State.EJECTED
+    target.clock.advance(29)
+    assert target.detector.due() == []
+    others = [r for r in target.records if r is not target.records[1]]
+    target.detector.replace(others, target.records)
+    target.clock.advance(1)
+    [change] = target.detector.due()
+    assert (change.record, change.state) == (target.records[1], State.PROBING)
+    assert target.detector.next_probe(True) is None  # it is not connected
+    target.detector.replace(target.records, target.records)
+    assert target.detector.next_probe(True) is target.records[1]
+
+
+def test_the_cap_counts_those_that_are_ready() -> None:
+    target = Target(AT_ONCE, count=3)
+    target.detector.replace(target.records[:2], target.records)
+    target.calls(0, good=0, bad=5)
+    assert target.calls(1, good=0, bad=5) == []  # the last one in rotation
+    assert causes(target.calls(2, good=0, bad=5)) == []
+    assert target.states() == [State.EJECTED, State.ADMITTED, State.ADMITTED]
 
 
 def test_cancelled_attempts_say_nothing() -> None:

@@ -27,8 +27,8 @@ class Verdict(enum.Enum):
 class Ejections(Protocol):
     """The part of outlier detection that the balancer uses (`grpcmesh.outlier.Outliers`)."""
 
-    def replace(self, endpoints: Iterable[Endpoint]) -> None:
-        """Replace the set of ready endpoints."""
+    def replace(self, ready: Iterable[Endpoint], known: Iterable[Endpoint]) -> None:
+        """Replace the endpoints: those that are ready, and all of them."""
 
     def ejected(self, endpoint: Endpoint) -> bool:
         """Return whether the endpoint is out of rotation, so that it only gets probes."""
@@ -185,7 +185,7 @@ class Balancer:
     def _rotate(self) -> None:
         ready = [e for e in self.endpoints.values() if e.state is State.READY]
         if self._ejections is not None:
-            self._ejections.replace(ready)
+            self._ejections.replace(ready, self.endpoints.values())
             # An endpoint that fails is better than none: those that are left may be gone by now.
             ready = [e for e in ready if not self._ejections.ejected(e)] or ready
         changed, self.rotation = ready != self.rotation, ready

@@ -46,7 +46,9 @@ class OutlierDetector:
 
     def __init__(self, config: OutlierDetection, clock: Clock, rng: Rng) -> None:
         self._config, self._clock, self._rng = config, clock, rng
+        #: Of the endpoints that are ready, and of all: a lost connection ends no ejection.
         self._records: list[Record] = []
+        self._known: list[Record] = []
         self._sweep_at = clock() + config.interval
         #: Clock time at which the first ejection ends. Picks before it do not look at the records.
         self._return_at = float("inf")
@@ -58,9 +60,15 @@ class OutlierDetector:
         #: Ejections that the cap prevented.
         self.capped = 0
 
-    def replace(self, records: Iterable[Record]) -> None:
-        """Replace the endpoints that are watched: all that are ready, ejected ones included."""
-        self._records = list(records)
+    def replace(self, ready: Iterable[Record], known: Iterable[Record]) -> None:
+        """Replace the records: those of endpoints that are picked but for an ejection, and those of all.
+
+        An endpoint that was ready and is not any more has lost its connection, or says that it is unhealthy.
+        """
+        before, self._records, self._known = self._records, list(ready), list(known)
+        now = self._clock()
+        for record in set(before) - set(self._records):
+            record.lost(now)
         self._note_returns()
 
     @property
@@ -77,7 +85,7 @@ class OutlierDetector:
         """End the ejections whose time is over, and return them. Reads the clock only if there are any."""
         if self._return_at == float("inf") or (now := self._clock()) < self._return_at:
             return []
-        over = [r for r in self._records if r.state is State.EJECTED and r.returns_at <= now]
+        over = [r for r in self._known if r.state is State.EJECTED and r.returns_at <= now]
         for record in over:
             record.state, record.probe_under_way, record.probing_since = State.PROBING, False, now
         self._note_returns()
@@ -134,7 +142,7 @@ class OutlierDetector:
             record.in_flight = max(0, record.in_flight - 1)
             record.progress_at = now
         probe = record.state is State.PROBING and now - latency >= record.probing_since
-        if ok is None:
+        if ok is None or (not ok and record.told_already(now - latency)):
             record.probe_under_way = record.probe_under_way and not probe
             return []
         changes: list[Change] = []
@@ -178,7 +186,7 @@ class OutlierDetector:
         if self._config.failure_percentage_ejection is not None:
             changes += self._by_failure_percentage(self._config.failure_percentage_ejection, now)
         just_ejected = {id(change.record) for change in changes}
-        for record in self._records:
+        for record in self._known:
             record.successes = record.failures = 0
             if record.state is State.ADMITTED and record.multiplier and id(record) not in just_ejected:
                 record.multiplier -= 1
@@ -187,7 +195,7 @@ class OutlierDetector:
         return changes
 
     def _by_success_rate(self, config: SuccessRateEjection, now: float) -> list[Change]:
-        judged = [r for r in self._records if r.volume and r.volume >= config.request_volume]
+        judged = [r for r in self._known if r.volume and r.volume >= config.request_volume]
         if not judged or len(judged) < config.minimum_hosts:
             return []
         rates = [r.successes / r.volume for r in judged]
@@ -196,7 +204,7 @@ class OutlierDetector:
         return self._enforce(outliers, config.enforcement_percentage, "success_rate", now)
 
     def _by_failure_percentage(self, config: FailurePercentageEjection, now: float) -> list[Change]:
-        judged = [r for r in self._records if r.volume and r.volume >= config.request_volume]
+        judged = [r for r in self._known if r.volume and r.volume >= config.request_volume]
         if not judged or len(judged) < config.minimum_hosts:
             return []
         outliers = [r for r in judged if 100 * r.failures / r.volume > config.threshold]
@@ -215,7 +223,7 @@ class OutlierDetector:
 
     def _eject(self, record: Record, cause: str, now: float) -> Change | None:
         """Eject an endpoint, unless the cap forbids it."""
-        if record.state is State.ADMITTED and not self._may_eject():
+        if record.state is State.ADMITTED and not self._may_eject(record):
             self.capped += 1
             return None
         c = self._config
@@ -228,15 +236,13 @@ class OutlierDetector:
         self._note_returns()
         return Change(record, State.EJECTED, cause.replace("_", " "), duration)
 
-    def _may_eject(self) -> bool:
-        """Return whether the cap allows one more ejection.
-
-        One endpoint may always be ejected (gRFC A50), but never the last one in rotation.
-        """
-        ejected, count = self.ejected, len(self._records)
+    def _may_eject(self, record: Record) -> bool:
+        """Return whether the cap allows it: one always (gRFC A50), the last one in rotation never."""
+        others = [r for r in self._records if r is not record]
+        ejected, count = sum(r.state is not State.ADMITTED for r in others), len(others) + 1
         return ejected < count - 1 and 100 * ejected < max(self._config.max_ejection_percent, 1) * count
 
     def _note_returns(self) -> None:
         self._return_at = min(
-            (r.returns_at for r in self._records if r.state is State.EJECTED), default=float("inf")
+            (r.returns_at for r in self._known if r.state is State.EJECTED), default=float("inf")
         )

@@ -16,7 +16,7 @@ from grpcmesh.service_config import OutlierDetection
 
 _log = logging.getLogger(__name__)
 
-_OK, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
+_OK = grpc.StatusCode.OK
 _DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 #: Codes that count as a failure of the endpoint. Other codes are answers that any endpoint would give. A
 #: server that sheds load (RESOURCE_EXHAUSTED) works; ejecting it would send its load to the others.
@@ -27,6 +27,8 @@ _FAULTS = frozenset(
         grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.DATA_LOSS,
         grpc.StatusCode.UNIMPLEMENTED,
+        # Only where the server says so, or resets the stream with it: the caller's own are left out.
+        grpc.StatusCode.CANCELLED,
     }
 )
 
@@ -52,6 +54,7 @@ class Outliers(AttemptLayer):
     ) -> None:
         self._target, self._clock, self._rng, self.on_change = target, clock, rng, on_change
         self._records: dict[Any, Record] = {}
+        self._ready: list[Any] = []
         self._detector: OutlierDetector | None = None
         #: Numbers of ejections under earlier settings.
         self._ejections: dict[str, int] = {}
@@ -65,19 +68,23 @@ class Outliers(AttemptLayer):
         self._detector = None
         if config is not None:
             self._detector = OutlierDetector(config, self._clock, self._rng)
-            self._detector.replace(self._records.values())
+            self._detector.replace(self._of(self._ready), self._records.values())
         self._look()
         self.on_change()
 
     # -- the balancer ----------------------------------------------------------------------------
 
-    def replace(self, endpoints: Iterable[Any]) -> None:
-        """Replace the set of ready endpoints. An endpoint in both sets keeps its record."""
-        known = self._records
-        self._records = {e: known.get(e) or Record(e.address) for e in endpoints}
+    def replace(self, ready: Iterable[Any], known: Iterable[Any]) -> None:
+        """Replace the endpoints: those that are ready, and all of them. One that stays keeps its record."""
+        records = self._records
+        self._records = {e: records.get(e) or Record(e.address) for e in known}
+        self._ready = list(ready)
         if self._detector is not None:
-            self._detector.replace(self._records.values())
+            self._detector.replace(self._of(self._ready), self._records.values())
         self._look()
+
+    def _of(self, endpoints: Iterable[Any]) -> list[Record]:
+        return [self._records[endpoint] for endpoint in endpoints]
 
     def ejected(self, endpoint: Any) -> bool:
         """Return whether the endpoint is out of rotation, so that it only gets probes."""
@@ -132,7 +139,7 @@ class Outliers(AttemptLayer):
         if code is _DEADLINE_EXCEEDED:
             # A deadline shorter than good answers take speaks against the caller.
             return None if self._detector is None or latency < self._detector.slowest else False
-        if code is _CANCELLED or attempt.local:
+        if attempt.local:
             return None
         return code not in _FAULTS
 

@@ -29,6 +29,8 @@ class Record:
         "consecutive_failures",
         "failures",
         "in_flight",
+        "loss_counted",
+        "lost_at",
         "multiplier",
         "name",
         "probe_under_way",
@@ -58,6 +60,24 @@ class Record:
         #: Unary attempts under way, and the clock time from which a stall is measured.
         self.in_flight = 0
         self.progress_at = 0.0
+
+        #: Monotonic seconds at which its connection was lost last, and whether a failure told of that.
+        self.lost_at = float("-inf")
+        self.loss_counted = True
+
+    def lost(self, now: float) -> None:
+        """Note that the connection is lost: all attempts that run on it fail together."""
+        self.lost_at, self.loss_counted = now, False
+
+    def told_already(self, started: float) -> bool:
+        """Return whether a failed attempt that began then tells of a loss that another one has told of.
+
+        A lost connection is one failure, however many attempts it takes along.
+        """
+        if started > self.lost_at:
+            return False
+        counted, self.loss_counted = self.loss_counted, True
+        return counted
 
     @property
     def volume(self) -> int:
