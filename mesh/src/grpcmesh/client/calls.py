@@ -6,7 +6,7 @@ grpc.aio's.
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -104,9 +104,12 @@ class MeshCall:
         return status.debug if status else self._of_answer("debug_error_string")
 
     async def wait_for_connection(self) -> None:
-        """Wait until the metadata has been sent. Raises the error of the call if it has failed."""
+        """Wait until the metadata has been sent. Raises the error of the call if it has failed.
+
+        A task that is cancelled here cancels its call, as in grpc.aio.
+        """
         flight = self._flight
-        while (attempt := await self._attempt()) is not None and not flight.done:
+        while (attempt := await self._attempt(self._changed)) is not None and not flight.done:
             try:
                 await attempt.native.wait_for_connection()
             except (grpc.aio.AioRpcError, asyncio.CancelledError):
@@ -115,7 +118,7 @@ class MeshCall:
             if not attempt.native.done():
                 return
             if not flight.done and attempt is flight.attempt:
-                await flight.changed()
+                await self._changed()
         if flight.error is not None:
             raise flight.outcome()
 
@@ -124,13 +127,13 @@ class MeshCall:
         state = call.code.name if self._flight.done else self._flight.machine.state.value
         return f"<{call.method.full_name} {state} endpoint={call.endpoint} attempts={call.attempts}>"
 
-    async def _attempt(self) -> NativeAttempt | None:
+    async def _attempt(self, changed: Callable[[], Awaitable[None]] | None = None) -> NativeAttempt | None:
         """Wait for an attempt that runs or has decided the call. Return None if the call ended without."""
         flight = self._flight
         while flight.attempt is None or flight.attempt.native is None:
             if flight.done:
                 return None
-            await flight.changed()
+            await (changed or flight.changed)()
         return None if flight.done and flight.error is not None else flight.attempt
 
     async def _done(self) -> None:
@@ -231,6 +234,10 @@ class _StreamResponse(MeshCall):
             raise StopAsyncIteration
         return message
 
+    def end_iteration(self) -> None:
+        """Make every iteration of the responses raise `StopAsyncIteration` from now on."""
+        self._iterated = True
+
     def _use(self, style: _Style) -> None:
         if self._style is _Style.UNKNOWN:
             self._style = style
@@ -255,6 +262,10 @@ class _Responses:
     async def __anext__(self) -> Any:
         return await self._call._next()
 
+    async def aclose(self) -> None:
+        """End the iteration, not the call. grpc.aio's iterator has it, because it is an async generator."""
+        self._call.end_iteration()
+
 
 class _StreamRequest(MeshCall):
     def __init__(self, flight: Flight) -> None:
@@ -270,7 +281,7 @@ class _StreamRequest(MeshCall):
         if self._half_closed:
             raise asyncio.InvalidStateError(_HALF_CLOSED)
         data = flight.serialized(request)
-        attempt = await self._attempt()
+        attempt = await self._attempt(self._changed)
         if data is not NOTHING and attempt is not None:
             await self._through(attempt, attempt.native.write(data))
             flight.call.sent += 1
@@ -286,7 +297,7 @@ class _StreamRequest(MeshCall):
         if flight.done or self._half_closed:
             return
         self._half_closed = True
-        attempt = await self._attempt()
+        attempt = await self._attempt(self._changed)
         if attempt is not None:
             await self._through(attempt, attempt.native.done_writing())
 
@@ -298,7 +309,7 @@ class _StreamRequest(MeshCall):
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
             if self._is_cancelling():
                 raise
-            if not flight.done and attempt.native.done():
+            while attempt is flight.attempt and not flight.done and attempt.native.done():
                 await self._changed()
             if flight.error is None:
                 raise

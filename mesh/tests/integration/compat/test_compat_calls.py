@@ -1,6 +1,7 @@
 """The four kinds of call: awaiting, reading, writing."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -91,6 +92,15 @@ async def test_leaving_an_iteration_and_iterating_again(stub: Any) -> None:
     assert (await anext(aiter(call))).number == 3
     assert [m.number async for m in call] == [4]
     assert [m async for m in call] == []
+
+
+async def test_closing_an_iteration_ends_it_and_not_the_call(stub: Any) -> None:
+    call = stub.Count(PingRequest(count=3))
+    async with contextlib.aclosing(aiter(call)) as messages:
+        assert (await anext(messages)).number == 1
+    assert await answers(call) == []
+    assert not call.cancelled()
+    call.cancel()
 
 
 async def test_an_iteration_that_failed_is_over(stub: Any) -> None:

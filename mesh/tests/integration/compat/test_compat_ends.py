@@ -8,6 +8,7 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpcmesh.testing.ping_pb2 import PingRequest
+from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.compat.peer import METHODS, Peer, answers, begin
 from tests.integration.replicas import eventually
 
@@ -53,6 +54,25 @@ async def test_a_timeout_around_a_call(stub: Any) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(call, 0.05)
     assert call.cancelled()
+
+
+async def test_cancelling_the_task_that_waits_for_a_connection_cancels_its_call(peer: Peer) -> None:
+    await peer.server.stop()
+    stub: Any = PingServiceStub(await peer.open())
+    unary = stub.Ping(PingRequest(), wait_for_ready=True, timeout=30)
+    stream = stub.Count(PingRequest(), wait_for_ready=True, timeout=30)
+    written = stub.Sum(wait_for_ready=True, timeout=30)
+    for call, operation in (
+        (unary, unary.wait_for_connection),
+        (stream, stream.wait_for_connection),
+        (written, written.done_writing),
+    ):
+        task = asyncio.ensure_future(operation())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert call.cancelled()
 
 
 async def test_cancelling_the_task_that_awaits_the_code_cancels_no_call(stub: Any) -> None:
