@@ -13,7 +13,7 @@ from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 from tests.integration.callkit import invoke
 from tests.integration.endkit import METHODS, SERVICE, Counted, CountedAttempts, answer, begin, fails, settle
-from tests.integration.replicas import Cluster, cluster
+from tests.integration.replicas import Cluster, cluster, eventually
 from tests.integration.serverkit import Served
 from tests.loops import loop_errors
 
@@ -243,6 +243,42 @@ async def test_metadata_that_cannot_be_read_ends_its_call(ping: Cluster) -> None
             failed = await fails(begin(ping.stub, method, PingRequest(), metadata=metadata))
             assert failed.code() is grpc.StatusCode.INTERNAL
     settle(ping.channel)
+
+
+class Passing(
+    grpc.aio.UnaryUnaryClientInterceptor,
+    grpc.aio.UnaryStreamClientInterceptor,
+    grpc.aio.StreamUnaryClientInterceptor,
+    grpc.aio.StreamStreamClientInterceptor,
+):
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(details, request)
+
+    intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = intercept_unary_unary
+
+
+async def test_bad_metadata_ends_an_intercepted_call_too(ping: Cluster) -> None:
+    async with ping.open(interceptors=[Passing()]) as channel:
+        for metadata in (5, ("one",), [([], "v")], UnreadablePairs(Odd()), [("K", "v")]):
+            for method in METHODS:
+                call = begin(PingServiceStub(channel), method, PingRequest(), metadata=metadata)
+                assert (await fails(call)).code() is grpc.StatusCode.INTERNAL
+        settle(channel)
+
+
+async def test_an_intercepted_call_that_another_thread_drops_is_cancelled(ping: Cluster) -> None:
+    begun = asyncio.Event()
+
+    class Holding(grpc.aio.UnaryUnaryClientInterceptor):
+        async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+    async with ping.open(interceptors=[Holding()]) as channel:
+        held = [PingServiceStub(channel).Ping(PingRequest())]
+        await begun.wait()
+        await asyncio.to_thread(held.clear)
+        await eventually(lambda: not channel._core.chains, within=30)
 
 
 def _garbled(**values: Any) -> type[ClientLayer]:

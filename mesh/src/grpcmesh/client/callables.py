@@ -95,7 +95,7 @@ class Caller:
                 spec,
             )
 
-        return interceptors.Chain(self._interceptors, details, request, call)
+        return interceptors.Chain(self._interceptors, details, request, call, self._core)
 
 
 class UnaryUnary(Caller, grpc.aio.UnaryUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):

@@ -14,6 +14,7 @@ import grpc
 from grpc.aio import EOF, Metadata, UsageError
 
 from grpcmesh.client.attempt import NOTHING, NativeAttempt, StreamAttempt, UnaryAttempt
+from grpcmesh.client.dropped import on_loop
 from grpcmesh.client.failures import settled
 from grpcmesh.client.flight import Flight
 from grpcmesh.client.machines import AttemptState
@@ -37,7 +38,7 @@ class MeshCall:
         # Absent where __init__ did not run.
         flight: Flight | None = getattr(self, "_flight", None)
         if flight is not None and not flight.done:
-            _drop(flight)
+            on_loop(flight.core.loop, flight.cancel, "Cancelled upon garbage collection!")
 
     @property
     def endpoint(self) -> str | None:
@@ -332,19 +333,6 @@ class StreamStream(
     _StreamRequest, _StreamResponse, grpc.aio.StreamStreamCall[_Req, _Res], Generic[_Req, _Res]
 ):
     """A call with a stream of requests and a stream of responses."""
-
-
-def _drop(flight: Flight) -> None:
-    """Cancel a call that was dropped. The garbage collector may run in any thread."""
-    loop = flight.core.loop
-    try:
-        if asyncio.get_running_loop() is loop:
-            flight.cancel("Cancelled upon garbage collection!")
-            return
-    except RuntimeError:
-        pass
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(flight.cancel, "Cancelled upon garbage collection!")
 
 
 def _metadata(pairs: Any) -> Metadata:

@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -80,7 +80,9 @@ class Core:
         self.secure = secure
         #: Calls that have not ended, oldest first. A dictionary, because a set has no order to replay.
         self.calls: dict[Flight, None] = {}
-        #: Set when the last call has ended. None unless `finish` waits for that.
+        #: Interceptors that have not returned their call yet.
+        self.chains: dict[asyncio.Task[Any], None] = {}
+        #: Set when the last of both has ended. None unless `finish` waits for that.
         self.idle: asyncio.Event | None = None
 
     def calls_service(self, method: Method) -> None:
@@ -116,12 +118,19 @@ class Core:
         """Refuse new calls, wait at most `grace` seconds for calls under way, then cancel them."""
         self.open = False
         try:
-            if self.calls and grace > 0:
+            if (self.calls or self.chains) and grace > 0:
                 self.idle = asyncio.Event()
                 await wait_until(self.idle, grace)
         finally:
             for flight in tuple(self.calls):
                 flight.cancel(details)
+            for chain in tuple(self.chains):
+                chain.cancel()
+
+    def ended(self) -> None:
+        """Note that a call, or the interceptors of one, have ended."""
+        if self.idle is not None and not self.calls and not self.chains:
+            self.idle.set()
 
     def may_wait(self, patient: bool) -> bool:
         """Return whether a call without an endpoint waits for one, or fails now."""

@@ -311,8 +311,8 @@ class Flight(Listeners):
         if self._timer is not None or self._hedge is not None:
             self._stop_timers()
         core.calls.pop(self, None)
-        if core.idle is not None and not core.calls:
-            core.idle.set()
+        if core.idle is not None:
+            core.ended()
         if core.pool.waiting:
             core.pool.waiting.pop(self, None)
         for attempt in tuple(machine.live):

@@ -7,12 +7,20 @@ per call (7 to 20 % of a call, measured); a `ClientLayer` costs a plain function
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc.aio import EOF, AioRpcError, ClientCallDetails, Metadata, UsageError
 
+from grpcmesh.client.dropped import on_loop
+from grpcmesh.client.failures import error_of
 from grpcmesh.client.flight import Flight
+from grpcmesh.client.machines import Status
+from grpcmesh.client.metadata import InvalidMetadata, pairs
+from grpcmesh.hooks import let_through
+
+if TYPE_CHECKING:
+    from grpcmesh.client.core import Core
 
 _LOCAL = "Locally cancelled by application!"
 _MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
@@ -51,9 +59,8 @@ def details(
     wait_for_ready: bool | None,
 ) -> ClientCallDetails:
     """Return the call details that interceptors see. As in grpc.aio, the method is bytes."""
-    pairs = metadata if isinstance(metadata, Metadata) else Metadata.from_tuple(tuple(metadata or ()))
     method: Any = path.encode()  # what it is in grpc.aio, whatever the type says
-    return ClientCallDetails(method, timeout, pairs, credentials, wait_for_ready)
+    return ClientCallDetails(method, timeout, metadata, credentials, wait_for_ready)
 
 
 class Chain:
@@ -62,6 +69,7 @@ class Chain:
     Args:
         request: One message, or an iterator, or None if the caller writes requests.
         begin: Begins the actual call.
+        core: Of the channel, which cancels what still runs when it is closed.
     """
 
     def __init__(
@@ -70,12 +78,35 @@ class Chain:
         details: ClientCallDetails,
         request: Any,
         begin: Callable[[ClientCallDetails, Any], Flight],
+        core: "Core",
     ) -> None:
         self._interceptors, self.details, self.request, self._begin = interceptors, details, request, begin
+        self._core = core
 
-    async def run(self, make: Callable[[Flight], Any], request: Any) -> Any:
-        """Run the interceptors. Return the call object, or what an interceptor answered instead of one."""
-        return await self._step(0, make, self.details, request)
+    def start(self, make: Callable[[Flight], Any], request: Any) -> asyncio.Task[Any]:
+        """Run the interceptors in a task. It returns the call object, or what an interceptor answered."""
+        task = asyncio.get_running_loop().create_task(self._run(make, request))
+        self._core.chains[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _run(self, make: Callable[[Flight], Any], request: Any) -> Any:
+        asked = self.details
+        try:
+            metadata = _metadata(asked.metadata)
+        except InvalidMetadata as e:
+            raise error_of(Status(grpc.StatusCode.INTERNAL, str(e), final=True)) from e
+        seen = ClientCallDetails(
+            asked.method, asked.timeout, metadata, asked.credentials, asked.wait_for_ready
+        )
+        return await self._step(0, make, seen, request)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        # Its error is retrieved by whoever awaits the call, if anybody does.
+        if not task.cancelled():
+            task.exception()
+        self._core.chains.pop(task, None)
+        self._core.ended()
 
     async def _step(self, index: int, make: Callable[[Flight], Any], details: Any, request: Any) -> Any:
         if index == len(self._interceptors):
@@ -96,29 +127,25 @@ class Intercepted:
     def __init__(self, chain: Chain, make: Callable[[Flight], Any]) -> None:
         request = self._request(chain.request)
         self._path = chain.details.method
-        self._task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(chain.run(make, request))
-        # It is retrieved by whoever awaits the call, if anybody does.
-        self._task.add_done_callback(_retrieved)
+        self._task = chain.start(make, request)
 
     def __del__(self) -> None:
         task: asyncio.Task[Any] | None = getattr(self, "_task", None)
-        if task is not None and not task.get_loop().is_closed():
-            self.cancel()
+        if task is not None:
+            on_loop(task.get_loop(), _cancel, task)
 
     def cancel(self) -> bool:
-        if not self._task.done():
-            return self._task.cancel()
-        call = self._call()
-        return bool(call is not None and _is_call(call) and call.cancel())
+        return _cancel(self._task)
 
     def cancelled(self) -> bool:
         if not self._task.done():
             return False
-        call = self._call()
-        if call is not None:
-            return bool(_is_call(call) and call.cancelled())
-        error = None if self._task.cancelled() else self._task.exception()
-        return error is None or (isinstance(error, AioRpcError) and error.code() is grpc.StatusCode.CANCELLED)
+        if self._task.cancelled():
+            return True
+        if (error := self._task.exception()) is not None:
+            return isinstance(error, AioRpcError) and error.code() is grpc.StatusCode.CANCELLED
+        call = self._task.result()
+        return bool(_is_call(call) and call.cancelled())
 
     def done(self) -> bool:
         call = self._call()
@@ -162,9 +189,7 @@ class Intercepted:
 
     def _call(self) -> Any:
         """Return the actual call or an interceptor's answer; None while, or if, there is neither."""
-        if not self._task.done() or self._task.cancelled() or self._task.exception() is not None:
-            return None
-        return self._task.result()
+        return _answer(self._task)
 
     def _add_done_callback(self, callback: Callable[[Any], None]) -> None:
         call = self._call()
@@ -225,6 +250,8 @@ class _StreamRequest(Intercepted):
         """Tell the server that there are no more requests. Idempotent."""
         if self._written is None or not self.done():
             await self._put(EOF)
+        elif not self._task.cancelled():
+            self._task.result()  # raises what the interceptors raised
 
     async def _put(self, request: Any) -> None:
         """Pass a request to the interceptors' iterator, unless the call ends first."""
@@ -312,6 +339,29 @@ def _is_call(answer: Any) -> bool:
     return isinstance(answer, grpc.aio.Call)
 
 
-def _retrieved(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        task.exception()
+def _answer(task: asyncio.Task[Any]) -> Any:
+    """Return what the interceptors have returned; None while they run, and where they raised."""
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
+
+
+def _cancel(task: asyncio.Task[Any]) -> bool:
+    """Cancel the interceptors while they run, else the call that they have begun."""
+    if not task.done():
+        return task.cancel()
+    call = _answer(task)
+    return bool(_is_call(call) and call.cancel())
+
+
+def _metadata(metadata: Any) -> Metadata:
+    """Return what interceptors see of a call's metadata. Raises InvalidMetadata."""
+    if isinstance(metadata, Metadata):
+        return metadata
+    try:
+        return Metadata(*pairs(metadata or ()))
+    except InvalidMetadata:
+        raise
+    except BaseException as e:  # a key that cannot be hashed, a value that is neither true nor false
+        let_through(e)
+        raise InvalidMetadata(f"metadata was invalid: reading it raised {type(e).__name__}") from e

@@ -107,6 +107,44 @@ async def test_cancelling_a_call_in_its_interceptors(peer: Peer, method: str) ->
     assert (call.done(), call.cancelled()) == (True, True)
 
 
+class Holding(Tagging):
+    """Never comes to an end."""
+
+    async def go_on(self, continuation: Any, details: Any, request: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_closing_a_channel_cancels_calls_in_their_interceptors(peer: Peer, method: str) -> None:
+    holding = Holding("a", [])
+    channel = await peer.open(
+        holding, TaggingUnaryStream(holding), TaggingStreamUnary(holding), TaggingStreamStream(holding)
+    )
+    call = begin(PingServiceStub(channel), method, PingRequest())
+    reading = asyncio.ensure_future(answers(call))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await channel.close()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert (call.done(), call.cancelled()) == (True, True)
+
+
+async def test_a_grace_lets_interceptors_answer(peer: Peer) -> None:
+    class Late(grpc.aio.UnaryUnaryClientInterceptor):
+        async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            call = await continuation(details, request)
+            await call
+            await asyncio.sleep(0.05)
+            return call
+
+    channel = await peer.open(Late())
+    call = PingServiceStub(channel).Ping(PingRequest(text="x"))
+    await eventually(lambda: peer.server.servicer.calls["Ping"] == 1)
+    await channel.close(30)
+    assert (await call).text == "x"
+
+
 class Cached(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         return PingResponse(text="cached")
