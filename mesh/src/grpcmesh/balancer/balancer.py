@@ -28,7 +28,7 @@ class Ejections(Protocol):
     """The part of outlier detection that the balancer uses (`grpcmesh.outlier.Outliers`)."""
 
     def replace(self, ready: Iterable[Endpoint], known: Iterable[Endpoint]) -> None:
-        """Replace the endpoints: those that are ready, and all of them."""
+        """Replace the endpoints. `ready`: those that are ready; `known`: all of them."""
 
     def ejected(self, endpoint: Endpoint) -> bool:
         """Return whether the endpoint is out of rotation, so that it only gets probes."""

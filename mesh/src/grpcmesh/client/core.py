@@ -72,7 +72,7 @@ class Core:
         self.errors = HookErrors("client")
         #: Full names of the services that are called.
         self.services: frozenset[str] = frozenset()
-        #: One per multi-callable that is still referred to.
+        #: The specs of all multi-callables that are still referenced.
         self.specs: weakref.WeakSet[Spec] = weakref.WeakSet()
         #: Whether it takes calls: it has been started and is not being closed.
         self.open = False
@@ -80,9 +80,9 @@ class Core:
         self.secure = secure
         #: Calls that have not ended, oldest first. A dictionary, because a set has no order to replay.
         self.calls: dict[Flight, None] = {}
-        #: Interceptors that have not returned their call yet.
+        #: The tasks of interceptors that have not returned their call yet.
         self.chains: dict[asyncio.Task[Any], None] = {}
-        #: Set when the last of both has ended. None unless `finish` waits for that.
+        #: Set when all calls and interceptors have ended. None unless `finish` waits for that.
         self.idle: asyncio.Event | None = None
 
     def calls_service(self, method: Method) -> None:
@@ -108,7 +108,7 @@ class Core:
         return self.pool.tasks
 
     def start(self) -> None:
-        """Begin to resolve and connect. Raises IdentityError where there is no certificate."""
+        """Begin to resolve and connect. Raises IdentityError if there is no certificate."""
         self.loop = asyncio.get_running_loop()
         self.pool.start()
         self.open = True

@@ -1,4 +1,4 @@
-"""What becomes of a call object that nobody refers to any more."""
+"""Runs callbacks for call objects that are no longer referenced."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *arguments: Any) -> None:
-    """Call back in the thread of the loop: at once if this is it. Does nothing if the loop has been closed.
+    """Call `callback` in the loop's thread: at once if this is it. Do nothing if the loop has been closed.
 
     The garbage collector may run in any thread.
     """

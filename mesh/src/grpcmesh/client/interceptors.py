@@ -102,7 +102,7 @@ class Chain:
         return await self._step(0, make, seen, request)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        # Its error is retrieved by whoever awaits the call, if anybody does.
+        # Retrieves the error, which asyncio would log otherwise if no task awaits the call.
         if not task.cancelled():
             task.exception()
         self._core.chains.pop(task, None)

@@ -98,7 +98,7 @@ class Pool:
         self.drains = {"finished": 0, "cut": 0}
 
     def start(self) -> None:
-        """Begin to resolve and connect. Raises IdentityError where there is no certificate."""
+        """Begin to resolve and connect. Raises IdentityError if there is no certificate."""
         if self._identity is not None:
             self._credentials = self._identity.current.channel_credentials()
             self._unsubscribe = self._identity.subscribe(self._renew)

@@ -46,7 +46,8 @@ class OutlierDetector:
 
     def __init__(self, config: OutlierDetection, clock: Clock, rng: Rng) -> None:
         self._config, self._clock, self._rng = config, clock, rng
-        #: Of the endpoints that are ready, and of all: a lost connection ends no ejection.
+        #: The records of the ready endpoints, and of all endpoints. The latter are kept because an
+        #: ejection outlasts a lost connection.
         self._records: list[Record] = []
         self._known: list[Record] = []
         self._sweep_at = clock() + config.interval
@@ -61,9 +62,9 @@ class OutlierDetector:
         self.capped = 0
 
     def replace(self, ready: Iterable[Record], known: Iterable[Record]) -> None:
-        """Replace the records: those of endpoints that are picked but for an ejection, and those of all.
+        """Replace the records of the ready endpoints, and those of all known endpoints.
 
-        An endpoint that was ready and is not any more has lost its connection, or says that it is unhealthy.
+        An endpoint that is no longer ready has lost its connection or reports that it is unhealthy.
         """
         before, self._records, self._known = self._records, list(ready), list(known)
         now = self._clock()
@@ -237,7 +238,10 @@ class OutlierDetector:
         return Change(record, State.EJECTED, cause.replace("_", " "), duration)
 
     def _may_eject(self, record: Record) -> bool:
-        """Return whether the cap allows it: one always (gRFC A50), the last one in rotation never."""
+        """Return whether the cap allows an ejection.
+
+        One endpoint may always be ejected (gRFC A50), but never the last one in rotation.
+        """
         others = [r for r in self._records if r is not record]
         ejected, count = sum(r.state is not State.ADMITTED for r in others), len(others) + 1
         return ejected < count - 1 and 100 * ejected < max(self._config.max_ejection_percent, 1) * count

@@ -75,7 +75,7 @@ class Outliers(AttemptLayer):
     # -- the balancer ----------------------------------------------------------------------------
 
     def replace(self, ready: Iterable[Any], known: Iterable[Any]) -> None:
-        """Replace the endpoints: those that are ready, and all of them. One that stays keeps its record."""
+        """Replace the ready and the known endpoints. An endpoint that stays keeps its record."""
         records = self._records
         self._records = {e: records.get(e) or Record(e.address) for e in known}
         self._ready = list(ready)

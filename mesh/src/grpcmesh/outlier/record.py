@@ -61,18 +61,21 @@ class Record:
         self.in_flight = 0
         self.progress_at = 0.0
 
-        #: Monotonic seconds at which its connection was lost last, and whether a failure told of that.
+        #: Monotonic seconds of the last loss of its connection, and whether a failure was counted for it.
         self.lost_at = float("-inf")
         self.loss_counted = True
 
     def lost(self, now: float) -> None:
-        """Note that the connection is lost: all attempts that run on it fail together."""
+        """Note that the connection was lost at `now` (s), so that all its attempts fail together."""
         self.lost_at, self.loss_counted = now, False
 
     def told_already(self, started: float) -> bool:
-        """Return whether a failed attempt that began then tells of a loss that another one has told of.
+        """Return whether the failure of an attempt is of a lost connection that has been counted already.
 
-        A lost connection is one failure, however many attempts it takes along.
+        A lost connection counts as one failure, however many attempts it ends.
+
+        Args:
+            started: Clock time (s) at which the attempt began.
         """
         if started > self.lost_at:
             return False
