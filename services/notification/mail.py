@@ -1,10 +1,13 @@
 """The shop's letters by e-mail."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from grpcmesh.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 #: Seconds for which a letter waits; the codes in letters are valid for a shorter time.
 KEPT = 3600.0
@@ -26,11 +29,40 @@ class Letter:
     created_at: float = 0.0
 
 
+class MailSystemError(Exception):
+    """A letter could not be sent now; the text says why, without the letter's words or its address."""
+
+
+class UnacceptableLetter(Exception):  # noqa: N818
+    """The mail system will never take this letter. The text says why, as above."""
+
+
+class Mailer(Protocol):
+    """Port: a mail system."""
+
+    async def send(self, letter: Letter) -> None:
+        """Have a letter sent; again when it is not known whether it was.
+
+        Raises:
+            MailSystemError: it was not taken, and may be later.
+            UnacceptableLetter: it will never be taken.
+        """
+        ...
+
+
 class Store(Protocol):
     """Port: stores letters. Each method is one transaction."""
 
     async def post(self, letter: Letter, now: float) -> None:
         """Record a letter, unless one is recorded with its event id. `now` is in Unix seconds."""
+        ...
+
+    async def letter(self, letter_id: int) -> Letter | None:
+        """One of those that wait."""
+        ...
+
+    async def drop_letter(self, letter_id: int) -> None:
+        """Drops it, if it is still there."""
         ...
 
     async def letters(self, to: str, limit: int) -> Sequence[Letter]:
@@ -63,6 +95,21 @@ class Mail:
     async def letters(self, to: str, limit: int) -> Sequence[Letter]:
         """Return the letters that wait, the newest first. If `to` is empty, to any address."""
         return await self._store.letters(to, limit)
+
+    async def deliver(self, letter_id: int, mailer: Mailer) -> None:
+        """Send a letter and drop it. Does nothing where it was dropped, or has waited too long.
+
+        Raises:
+            MailSystemError: it waits on.
+        """
+        letter = await self._store.letter(letter_id)
+        if letter is None or letter.created_at < self._now() - KEPT:
+            return
+        try:
+            await mailer.send(letter)
+        except UnacceptableLetter as e:
+            _log.warning("letter %d will never be taken, and is dropped: %s", letter_id, e)
+        await self._store.drop_letter(letter_id)
 
     async def forget(self) -> int:
         """Delete letters that have waited too long. Return how many."""

@@ -2,9 +2,10 @@
 
 import sqlalchemy as sa
 
-from services.kit import deeds
+from services.kit import deeds, outbox
 
 metadata = sa.MetaData()
+outbox.table.to_metadata(metadata)
 deeds.table.to_metadata(metadata)
 
 #: The cursor is the user's last. Its row serializes transactions that notify a user, so cursors have no
@@ -41,7 +42,7 @@ forgotten = sa.Table(
     sa.Column("before", sa.Double, nullable=False),
 )
 
-#: Letters until a mail system has taken them.
+#: Letters until a mail system has taken them, or for an hour.
 mail = sa.Table(
     "mail",
     metadata,

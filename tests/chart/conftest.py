@@ -36,12 +36,17 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "autoscaling": (
         'default.autoscaling={"enabled":true,"behavior":{"scaleDown":{"stabilizationWindowSeconds":60}}}',
         'default.pdb={"maxUnavailable":"25%"}',
+        "seed.demoUsers=true",  # the load would log in as them
     ),
     "ingress": (
         'ingress={"enabled":true,"className":"nginx","host":"shop.example.com","tlsSecret":"shop-tls"}',
         'networkPolicy.pagesFrom=[{"namespaceSelector":{}}]',
     ),
     "to try things out": ("toolbox.enabled=true", "faults.enabled=true"),
+    "mail": (
+        'mail={"host":"mail.example.com","from":"Shop <shop@example.com>","user":"u","passwordSecret":"mail"}',
+        'mail.caSecret="mail-ca"',
+    ),
     "all off": (
         "networkPolicy.enabled=false",
         "migrations.enabled=false",

@@ -1,8 +1,11 @@
 """What is off unless asked for, and what the operator's pod may do to the cluster."""
 
+from pathlib import Path
+
 import yaml
 
 from local.catalog import SHOP
+from services.notification.smtp import Settings
 from tests.chart.helm import CHART, Helm, Rendered
 
 DEMO = ("toolbox.enabled=true", "faults.enabled=true")
@@ -93,3 +96,35 @@ def test_cookies_are_secure_where_visitors_come_by_https(each_helm: Helm, defaul
     assert "MESHMART_TRUSTED_PROXIES" not in settings(defaults, "storefront")
     behind = each_helm.render('pages.trustedProxies=["10.0.0.0/8","fd00::/8"]')
     assert settings(behind, "storefront")["MESHMART_TRUSTED_PROXIES"] == "10.0.0.0/8,fd00::/8"
+
+
+def test_letters_go_to_the_mail_system_that_is_named_and_to_no_other(
+    each_helm: Helm, defaults: Rendered
+) -> None:
+    assert not any(name.startswith("MESHMART_SMTP") for name in settings(defaults, "notification"))
+    mail = '"from":"Shop <shop@example.com>","user":"u","passwordSecret":"m","caSecret":"ca"'
+    peer = '[{"ipBlock":{"cidr":"192.0.2.1/32"}}]'
+    rendered = each_helm.render(
+        f'mail={{"host":"mail.example.com","port":465,"tls":"tls",{mail}}}', f"networkPolicy.mailTo={peer}"
+    )
+    found = {n: v for n, v in settings(rendered, "notification").items() if n.startswith("MESHMART_SMTP")}
+    known = Settings.from_env(found)
+    assert known
+    assert (known.host, known.port, known.tls, str(known.sender)) == (
+        "mail.example.com",
+        465,
+        "tls",
+        "Shop <shop@example.com>",
+    )
+    pod = rendered.of("Deployment")["notification"]["spec"]["template"]["spec"]
+    mounts = {m["name"]: Path(m["mountPath"]) for m in pod["containers"][0]["volumeMounts"]}
+    assert (known.password_file, known.ca_file) == (mounts["mail"] / "password", mounts["mail-ca"] / "ca.crt")
+    assert [v["secret"]["secretName"] for v in pod["volumes"] if v["name"].startswith("mail")] == ["m", "ca"]
+    assert "MESHMART_SMTP_HOST" not in settings(rendered, "user")
+    for name, policy in rendered.of("NetworkPolicy").items():
+        there = [rule for rule in policy["spec"].get("egress") or () if {"port": 465} in rule["ports"]]
+        assert there == (
+            [{"ports": [{"port": 465}], "to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}]
+            if name == "notification"
+            else []
+        )

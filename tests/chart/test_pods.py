@@ -144,7 +144,7 @@ def test_every_secret_configmap_and_account_that_is_named_is_there(
             if "configMap" in volume and not volume["configMap"].get("optional"):
                 assert volume["configMap"]["name"] in {*rendered.of("ConfigMap"), "roots"}, name
             if "secret" in volume and certificates:
-                known = {*certificates, *made, *rendered.of("Secret"), "keys", "db-client"}
+                known = {*certificates, *made, *rendered.of("Secret"), "keys", "db-client", "mail", "mail-ca"}
                 assert volume["secret"]["secretName"] in known, name
 
 

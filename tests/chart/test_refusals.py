@@ -10,6 +10,16 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("services.produkt.replicas=3",),
         "services.produkt: the shop has no such service",
     ),
+    "letters from nobody": (('mail={"host":"mail.example.com"}',), "mail.from: must say whom"),
+    "a user without a password": (
+        ('mail={"host":"mail.example.com","from":"shop@example.com","user":"shop"}',),
+        "mail.user: goes with mail.passwordSecret",
+    ),
+    "a mail password in the clear": (
+        ('mail={"host":"m","from":"shop@example.com","user":"shop","passwordSecret":"m","tls":"none"}',),
+        "mail.tls: none would send the password",
+    ),
+    "a mail system that is not named": (('mail.from="shop@example.com"',), "mail.host: must be given"),
     "renewal before issuance": (
         ('tls.renewBefore="30h"',),
         "tls.renewBefore: 30h is not less than tls.duration, 24h",

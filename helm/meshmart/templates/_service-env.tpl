@@ -29,6 +29,11 @@ MESHMART_DEMO_USERS: {{ .root.Values.seed.demoUsers | quote }}
 MESHMART_TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
+{{- if .spec.mail }}
+{{- with include "meshmart.mailEnv" .root }}
+{{ . }}
+{{- end }}
+{{- end }}
 {{- if .spec.signingKeys }}
 MESHMART_SIGNING_KEYS_DIR: /var/run/meshmart/keys
 {{- end }}
