@@ -44,7 +44,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     ),
     "to try things out": ("toolbox.enabled=true", "faults.enabled=true"),
     "mail": (
-        'mail={"host":"mail.example.com","from":"Shop <shop@example.com>","user":"u","passwordSecret":"mail"}',
+        'mail={"host":"mail.example.com","from":"S <s@example.com>","user":"u","passwordSecret":"mail"}',
         'mail.caSecret="mail-ca"',
     ),
     "all off": (
