@@ -31,7 +31,7 @@ from services.kit.transient import translated
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-    from services.kit.bell import Bell
+    from services.kit.notifier import Notifier
 
 #: Seconds that a transaction waits for a connection or a lock before it fails with Unavailable.
 LOCK_TIMEOUT = 5.0
@@ -40,7 +40,7 @@ STATEMENT_TIMEOUT = 10.0
 #: Seconds between two polls for changes where notifications announce them: only lost ones depend on the poll.
 SAFETY_TICK = 1.0
 #: The key in `Connection.info` under which a transaction's notifications are kept until the commit.
-_NOTICES = "meshmart notices"
+_NOTIFICATIONS = "meshmart notifications"
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -101,7 +101,7 @@ class Database:
         except ArgumentError as e:  # its text may hold the password
             raise ConfigError(["MESHMART_DATABASE_URL: must be sqlite:///PATH or postgresql://…"]) from e
         self._timeout, self._statement_timeout = lock_timeout, statement_timeout
-        self._bell: Bell | None = None
+        self._notifier: Notifier | None = None
         self._engine = self._made()
 
     @classmethod
@@ -122,8 +122,8 @@ class Database:
                 await db._engine.prepare_file(service)
             else:
                 await stack.enter_async_context(db._engine.filled())
-            if db._bell is not None:
-                await stack.enter_async_context(db._bell.running())
+            if db._notifier is not None:
+                await stack.enter_async_context(db._notifier.running())
             yield db
 
     @property
@@ -162,19 +162,19 @@ class Database:
         return result
 
     async def _write(self, work: Work[T]) -> T:
-        if self._bell is None:
+        if self._notifier is None:
             async with translated():
                 return await self._engine.write(work)
-        notices: set[tuple[str, str]] = set()
+        notifications: set[tuple[str, str]] = set()
 
-        def noting(connection: Connection) -> T:
-            connection.info[_NOTICES] = notices
+        def collecting(connection: Connection) -> T:
+            connection.info[_NOTIFICATIONS] = notifications
             return work(connection)
 
         async with translated():
-            result = await self._engine.write(noting)
-        for channel, payload in notices:
-            self._bell.ring(channel, payload)
+            result = await self._engine.write(collecting)
+        for channel, payload in notifications:
+            self._notifier.notify(channel, payload)
         return result
 
     async def alone(self, work: Work[T]) -> T:
@@ -192,23 +192,23 @@ class Database:
         """Notify the listeners in all replicas, once the transaction of `connection` is committed.
 
         Has no effect on SQLite, nor through a pooler that shares connections per transaction. A notification
-        may be lost; see `services.kit.bell`.
+        may be lost; see `services.kit.notifier`.
 
         Args:
             connection: The connection that `write` passes to `work`.
             channel: A short name.
             payload: For example the key of what changed; at most 7,000 bytes.
         """
-        if self._bell is not None:
-            connection.info[_NOTICES].add((channel, payload))
+        if self._notifier is not None:
+            connection.info[_NOTIFICATIONS].add((channel, payload))
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
         """Call `callback` with the payload of each notification until the end of the block."""
-        if self._bell is None:
+        if self._notifier is None:
             yield
         else:
-            with self._bell.listening(channel, callback):
+            with self._notifier.listening(channel, callback):
                 yield
 
     def tick(self, seconds: float) -> float:
@@ -216,7 +216,7 @@ class Database:
 
         It is `seconds` where notifications are not sent, otherwise at least `SAFETY_TICK`.
         """
-        return seconds if self._bell is None else max(seconds, SAFETY_TICK)
+        return seconds if self._notifier is None else max(seconds, SAFETY_TICK)
 
     async def lookup(self, statement: Select[Any], **parameters: int | str) -> Sequence[Any] | None:
         """Return the first row of a frequent read, or None if there is none.
@@ -247,12 +247,12 @@ class Database:
                 raise ConfigError([f"MESHMART_DATABASE_URL: {other!r} is neither sqlite nor postgresql"])
 
     def _on_postgres(self) -> Engine:
-        from services.kit import bell, dsn, postgres  # megabytes that a process on SQLite does without
+        from services.kit import dsn, notifier, postgres  # megabytes that a process on SQLite does without
 
         told = dsn.parse(self.url)
         self.url = told.url
         if told.pooling != "transaction":  # LISTEN needs a connection of its own
-            self._bell = bell.Bell(
+            self._notifier = notifier.Notifier(
                 lambda: postgres.connect(told, self.service, self._timeout), prefix=self.service
             )
         return postgres.Pool(told, self.service, self._timeout, self._statement_timeout)

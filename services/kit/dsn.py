@@ -12,9 +12,10 @@ from sqlalchemy.engine import URL
 
 from grpcmesh.config import ConfigError
 
-#: Connections of a process's pool. One more carries notices where there are any (`services.kit.bell`), so
-#: seven services with three replicas each need 7 x 3 x (3 + 1) = 84 of PostgreSQL's default 100, of which 3
-#: are kept for the superuser: 13 are left for migrations, stand-ins of a rolling restart, and psql.
+#: Connections of a process's pool. One more carries notifications where there are any
+#: (`services.kit.notifier`), so seven services with three replicas each need 7 x 3 x (3 + 1) = 84 of
+#: PostgreSQL's default 100, of which 3 are kept for the superuser: 13 are left for migrations, stand-ins of a
+#: rolling restart, and psql.
 POOL_SIZE = 3
 MAX_POOL_SIZE = 100
 #: libpq's parameters that asyncpg knows only in a DSN, not as arguments.

@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 MAX_WAITING = 1000
 #: Seconds between two attempts to connect, and between two keepalive queries on an idle connection.
 RECONNECT, HEARTBEAT = 0.5, 30.0
-_SEND = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS notice (channel, payload)"
+_SEND = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS n (channel, payload)"
 
 Connection: TypeAlias = "asyncpg.Connection"
 Callback = Callable[[str], None]
 
 
-class Bell:
+class Notifier:
     """Sends and receives the notifications of one process.
 
     It connects when there is a notification to send or a channel to listen to, and reconnects after a
@@ -44,7 +44,7 @@ class Bell:
         self._waiting: dict[tuple[str, str], None] = {}  # a set that keeps its order
         self._changed = asyncio.Event()
 
-    def ring(self, channel: str, payload: str) -> None:
+    def notify(self, channel: str, payload: str) -> None:
         """Queue a notification. One that is already queued is not queued twice."""
         if len(self._waiting) < MAX_WAITING:
             self._waiting[channel, payload] = None
@@ -63,7 +63,7 @@ class Bell:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send and receive notifications until the end of the block."""
-        task = asyncio.create_task(self._run(), name="notices")
+        task = asyncio.create_task(self._run(), name="notifications")
         try:
             yield
         finally:
@@ -77,12 +77,12 @@ class Bell:
             try:
                 connection = await self._connect()
                 if failing:
-                    _log.warning("notices work again")
+                    _log.warning("notifications through PostgreSQL work again")
                 failing = False
                 await self._attached(connection)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
                 if not failing:
-                    _log.warning("no notices: %s", e)
+                    _log.warning("notifications through PostgreSQL failed, polling instead: %s", e)
                 failing = True
             self._changed.set()
             await asyncio.sleep(RECONNECT)
@@ -90,13 +90,13 @@ class Bell:
     async def _attached(self, connection: Connection) -> None:
         """Send and receive notifications until the connection is closed."""
         connection.add_termination_listener(lambda _: self._changed.set())
-        heard: set[str] = set()
+        listening: set[str] = set()
         try:
             while not connection.is_closed():
                 self._changed.clear()
-                for channel in self._callbacks.keys() - heard:
-                    await connection.add_listener(f"{self._prefix}_{channel}", self._hear)
-                    heard.add(channel)
+                for channel in self._callbacks.keys() - listening:
+                    await connection.add_listener(f"{self._prefix}_{channel}", self._received)
+                    listening.add(channel)
                 await self._send(connection)
                 await self._until_changed(connection)
         finally:
@@ -105,9 +105,9 @@ class Bell:
     async def _send(self, connection: Connection) -> None:
         if not self._waiting:
             return
-        notices, self._waiting = list(self._waiting), {}
-        channels = [f"{self._prefix}_{channel}" for channel, _ in notices]
-        await connection.execute(_SEND, channels, [payload for _, payload in notices])
+        notifications, self._waiting = list(self._waiting), {}
+        channels = [f"{self._prefix}_{channel}" for channel, _ in notifications]
+        await connection.execute(_SEND, channels, [payload for _, payload in notifications])
 
     async def _until_changed(self, connection: Connection) -> None:
         try:
@@ -116,6 +116,6 @@ class Bell:
         except TimeoutError:
             await connection.execute("SELECT 1")  # otherwise a server that vanished would stay unnoticed
 
-    def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
+    def _received(self, _: object, __: int, channel: str, payload: object) -> None:
         for callback in tuple(self._callbacks.get(channel.removeprefix(f"{self._prefix}_"), ())):
             callback(str(payload))
