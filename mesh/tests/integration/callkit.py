@@ -31,7 +31,7 @@ class Raising(PingServiceServicer):
         return PingResponse()
 
     async def Echo(self, requests: AsyncIterator[PingRequest], context: Any) -> None:
-        """With the reader and writer of the context."""
+        """Echo the requests with the reader and writer of the context."""
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(PingResponse(text=request.text))
             raise self.error()
@@ -47,7 +47,7 @@ async def collect(call: Any) -> list[PingResponse]:
 
 
 async def invoke(stub: PingServiceStub, kind: str, count: int = 3) -> Any:
-    """A call of a kind, which sends `count` requests if it streams them."""
+    """Make a call of this kind and return its result. A request stream has `count` requests."""
     if kind == "Ping":
         return await stub.Ping(PingRequest())
     if kind == "Sum":

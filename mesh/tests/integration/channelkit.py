@@ -7,7 +7,7 @@ from tests.integration.replicas import Cluster
 
 
 async def make(ping: Cluster, method: str, request: PingRequest) -> None:
-    """One call with one request, to its end."""
+    """Make one call with one request and wait for its end."""
     match method:
         case "Ping":
             await ping.stub.Ping(request)
@@ -20,11 +20,11 @@ async def make(ping: Cluster, method: str, request: PingRequest) -> None:
 
 
 def begin(ping: Cluster, method: str, request: PingRequest, **options: Any) -> Any:
-    """A call that has just been made."""
+    """Make a call and return it without waiting."""
     requests = [request] if method in ("Ping", "Poke", "Count") else []
     return getattr(ping.stub, method)(*requests, **options)
 
 
 async def answer(call: Any) -> Any:
-    """The first response."""
+    """Return the first response of a call."""
     return await (call.read() if hasattr(call, "read") else call)

@@ -1,4 +1,4 @@
-"""What the tests of the ends of calls share."""
+"""Helpers shared by the tests of how calls end."""
 
 from typing import Any
 
@@ -40,14 +40,14 @@ class CountedAttempts(AttemptLayer):
 
 
 def begin(stub: Any, method: str, request: PingRequest, **options: Any) -> Any:
-    """A call that has just been made; request streams have this one request."""
+    """Make a call and return it without waiting. A request stream has this one request."""
     return getattr(stub, method)(
         request if method in ("Ping", "Poke", "Count") else iter([request]), **options
     )
 
 
 async def answer(call: Any) -> Any:
-    """The only response."""
+    """Return the only response of a call."""
     if not hasattr(call, "read"):
         return await call
     responses = [response async for response in call]
@@ -64,7 +64,7 @@ async def fails(call: Any) -> grpc.aio.AioRpcError:
 
 
 def settle(channel: MeshChannel) -> None:
-    """Nothing is left of any call."""
+    """Assert that the channel holds nothing of any call."""
     assert not channel._core.calls
     assert not channel._core.pool.waiting
     state = channel.state()

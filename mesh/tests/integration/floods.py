@@ -53,7 +53,7 @@ Attack = Callable[[Callable[[], Any], bytes], Awaitable[int]]
 async def _over(
     connect: Callable[[], Any], count: int, act: Callable[[RawConnection], Awaitable[int]]
 ) -> int:
-    """Acts on some connections, each opened anew as often as the server closes it, until the time is over."""
+    """Run `act` on connections until the time is over. Reopen each that the server closes."""
     end, done = time.monotonic() + SECONDS, 0
 
     async def one() -> None:
@@ -93,7 +93,7 @@ def _sending(count: int, *frames: bytes) -> Any:
 
 
 async def rapid_reset(connect: Callable[[], Any], method: bytes) -> int:
-    """Streams that are reset as soon as they are opened (CVE-2023-44487)."""
+    """Open streams and reset each at once (CVE-2023-44487)."""
     block = literal(rawh2.headers(method))
 
     async def act(connection: RawConnection) -> int:
@@ -111,7 +111,7 @@ async def rapid_reset(connect: Callable[[], Any], method: bytes) -> int:
 
 
 async def calls(connect: Callable[[], Any], method: bytes) -> int:
-    """Whole calls of an invented method, as fast as they can be sent."""
+    """Send complete calls of an invented method as fast as possible."""
 
     async def act(connection: RawConnection) -> int:
         for _ in range(20):
@@ -123,7 +123,7 @@ async def calls(connect: Callable[[], Any], method: bytes) -> int:
 
 
 async def streams(connect: Callable[[], Any], method: bytes) -> int:
-    """Streams that are opened and left open."""
+    """Open streams and leave them open."""
     path = WATCH if b"Health" in method else ECHO
 
     async def act(connection: RawConnection) -> int:
@@ -135,7 +135,7 @@ async def streams(connect: Callable[[], Any], method: bytes) -> int:
 
 
 async def watchers(connect: Callable[[], Any], method: bytes) -> int:
-    """Health watchers, as many as there can be, over many connections."""
+    """Open as many health watches as possible over many connections."""
 
     async def act(connection: RawConnection) -> int:
         await connection.request(rawh2.headers(WATCH))
@@ -146,7 +146,7 @@ async def watchers(connect: Callable[[], Any], method: bytes) -> int:
 
 
 async def connections(connect: Callable[[], Any], method: bytes) -> int:
-    """Connections that are opened, with their preface, and left open."""
+    """Open connections, send the preface, and leave them open."""
 
     async def act(connection: RawConnection) -> int:
         await connection.send()
@@ -171,7 +171,7 @@ FLOODS: dict[str, Attack] = {
 
 
 async def tcp(address: str, seconds: float) -> int:
-    """Bare TCP connections that say nothing: half-open handshakes."""
+    """Open TCP connections that send nothing, so that their handshakes stay half-open."""
     held = []
     end = time.monotonic() + seconds
     host, _, port = address.rpartition(":")
@@ -185,7 +185,7 @@ async def tcp(address: str, seconds: float) -> int:
 
 
 async def attack(name: str, address: str, leaf: Leaf | None) -> None:
-    """The attacker's process."""
+    """Run the attacker, in a process of its own."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     context = rawh2.tls(leaf) if leaf else None
@@ -240,7 +240,7 @@ def start_attack(process: Any, name: str, port: str) -> subprocess.Popen[bytes]:
 
 
 async def measure(process: Any, name: str, port: str) -> None:
-    """One flood, and three good clients: on an old connection, on new ones, and a probe of health."""
+    """Run one flood beside three good clients: on an old connection, on new ones, and a health probe."""
     attacker = start_attack(process, name, port)
     old, new, probe = Client(), Client(), Client()
 

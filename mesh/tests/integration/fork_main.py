@@ -21,7 +21,7 @@ def fresh() -> MeshChannel:
 
 
 async def uses(served: Served, channel: MeshChannel, stub: PingServiceStub) -> None:
-    """Everything that a child may try, each within a second; prints how it ended."""
+    """Try everything that a child may try, each within a second, and print how it ended."""
     attempts: dict[str, Callable[[], Awaitable[object]]] = {
         "call": lambda: stub.Ping(PingRequest()),
         "stream": lambda: stub.Count(PingRequest()).read(),

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent / "goserver"
 
 @functools.cache
 def binary() -> Path:
-    """Build the program, once in a run of the tests."""
+    """Build the program once in a test run."""
     return gotools.build(SOURCE, Path(_directory().name) / "goserver")
 
 

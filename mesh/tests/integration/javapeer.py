@@ -27,7 +27,7 @@ _OPTIONS = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 @functools.cache
 def command() -> list[str]:
-    """Build the program, once in a run of the tests; return how it is started.
+    """Build the program once in a test run, and return the command that starts it.
 
     Without Java and Maven a test is skipped, but never in CI.
     """

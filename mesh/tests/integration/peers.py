@@ -26,7 +26,7 @@ class Peer:
 
     @asynccontextmanager
     async def serving(self, **flags: Any) -> AsyncIterator[str]:
-        """The address of a running server."""
+        """Run a server and yield its address."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *self._command(), "serve", *_flags(flags), stdin=pipe, stdout=pipe

@@ -33,7 +33,7 @@ async def fail_soon() -> None:
 
 
 async def stop_guarding(app: App) -> None:
-    """Takes away what keeps accept loops alive, once the ports are open."""
+    """Disable the guard that keeps accept loops alive, once the ports are open."""
     async for status in app.health.follow(""):
         if status.status == health_pb2.HealthCheckResponse.SERVING:
             break
@@ -77,7 +77,7 @@ class Spawning(PingServicer):
 
 
 class Blocking(PingServicer):
-    """Poke blocks the event loop for the seconds that it names as its delay, once it is answered."""
+    """A servicer whose Poke blocks the event loop for the request's delay (s), after its answer."""
 
     async def Poke(self, request: Any, context: Any) -> Any:
         asyncio.get_running_loop().call_later(0.1, time.sleep, request.delay)

@@ -64,7 +64,7 @@ class Replica:
             self.popen.wait()
 
     async def serial(self, leaf: Leaf) -> int:
-        """Of the certificate that it shows in a new handshake; 0 while it does not listen."""
+        """Return the serial of the certificate shown in a new handshake, or 0 if nothing listens."""
         context = rawh2.tls(leaf)
         try:
             _, writer = await asyncio.open_connection(
@@ -78,7 +78,7 @@ class Replica:
 
 
 class Processes:
-    """Replicas, and a channel to them whose certificates lie in a directory, too."""
+    """Replicas, and a channel to them that reads its certificates from a directory."""
 
     def __init__(self, directory: Path, count: int, mode: str) -> None:
         self.directory, self.ca = directory, CertificateAuthority()
@@ -99,12 +99,12 @@ class Processes:
         self.stub = PingServiceStub(self.channel)
 
     def open(self, **changes: Any) -> MeshChannel:
-        """A channel to the replicas."""
+        """Open a channel to the replicas."""
         resolver = FakeResolver(*(replica.address for replica in self.replicas))
         return MeshChannel("ping", self.config, identity=self.identity, resolver=resolver, **changes)
 
     def issue(self) -> dict[str, int]:
-        """New certificates for all, the client included. Returns the servers' serials."""
+        """Issue new certificates to the client and all servers. Return the servers' serials."""
         write_atomically(self.client, self.ca.issue("client").files())
         serials = {}
         for replica in self.replicas:
@@ -114,7 +114,7 @@ class Processes:
         return serials
 
     async def serials(self) -> dict[str, int]:
-        """Those that the servers show now."""
+        """Return the certificate serials that the servers show now."""
         leaf = self.ca.issue("client")
         return {replica.name: await replica.serial(leaf) for replica in self.replicas}
 
@@ -130,13 +130,13 @@ class Processes:
         await eventually(lambda: list(self.states().values()).count("ready") == count, PATIENCE)
 
     def states(self) -> dict[str, str]:
-        """Of the endpoints, by address. One whose old connection still has a stream is listed twice."""
+        """Return the endpoints' states. One whose old connection still has a stream is listed twice."""
         return {e["address"]: e["state"] for e in self.channel.state()["endpoints"]}
 
 
 @contextlib.asynccontextmanager
 async def processes(directory: Path, count: int, mode: str = "") -> AsyncIterator[Processes]:
-    """So many replicas, in rotation; the client's certificates are followed. `mode`: see ping_main."""
+    """Run `count` replicas in rotation and watch the client's certificates. `mode`: see ping_main."""
     made = Processes(directory, count, mode)
     for replica in made.replicas:
         replica.start()
@@ -154,7 +154,7 @@ async def processes(directory: Path, count: int, mode: str = "") -> AsyncIterato
 
 @contextlib.contextmanager
 def not_frozen(seconds: float) -> Iterator[None]:
-    """Fail, rather than wait for ever, where the event loop itself stands still."""
+    """Fail the test, rather than wait for ever, if the event loop itself is blocked."""
 
     def stop(number: int, frame: Any) -> None:
         raise AssertionError(f"the event loop stood still, or the test took more than {seconds:g} s")
@@ -169,5 +169,5 @@ def not_frozen(seconds: float) -> Iterator[None]:
 
 
 def trusting(leaf: Leaf, *bundle: CertificateAuthority) -> Leaf:
-    """The same leaf over another bundle."""
+    """Return the same leaf with another trust bundle."""
     return Leaf(leaf.tls_crt, leaf.tls_key, b"".join(ca.pem for ca in bundle))

@@ -1,4 +1,4 @@
-"""HTTP/2 frames sent as they are (RFC 9113): a peer that keeps to no rule that grpc's client keeps to."""
+"""Raw HTTP/2 frames (RFC 9113), for a peer that may break every rule that gRPC's client keeps."""
 
 import asyncio
 import contextlib
@@ -33,12 +33,12 @@ class Frame:
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
-    """The bytes of a frame."""
+    """Return the bytes of a frame."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 def literal(headers: Sequence[Header]) -> bytes:
-    """A header block of literals without indexing and without Huffman coding (RFC 7541, 6.2.2)."""
+    """Return a header block of literals without indexing or Huffman coding (RFC 7541, 6.2.2)."""
     return b"".join(b"\0" + _string(name) + _string(value) for name, value in headers)
 
 
@@ -53,7 +53,7 @@ def _string(text: bytes) -> bytes:
 
 
 def headers(path: bytes, *more: Header, without: Sequence[bytes] = ()) -> list[Header]:
-    """What a gRPC request begins with. `more` replaces headers of the same name or is added."""
+    """Return the headers of a gRPC request. `more` replaces headers of the same name or is added."""
     made = {
         b":method": b"POST",
         b":scheme": b"http",
@@ -75,13 +75,13 @@ class RawConnection:
         writer.write(PREFACE + frame(SETTINGS))
 
     async def send(self, *frames: bytes) -> None:
-        """Writes frames. A connection that the server has closed takes them, too: they go nowhere."""
+        """Write frames. If the server has closed the connection, they are dropped without an error."""
         with contextlib.suppress(ConnectionError):
             self.writer.write(b"".join(frames))
             await self.writer.drain()
 
     async def request(self, wanted: Sequence[Header], *, message: bytes | None = EMPTY_MESSAGE) -> int:
-        """Begins a stream with these headers; returns its number. With None the request has no message."""
+        """Begin a stream with these headers and return its number. If `message` is None, send none."""
         stream, block = next(self.streams), literal(wanted)
         frames = [frame(HEADERS, 0 if len(block) > 16000 else END_HEADERS, stream, block[:16000])]
         for start in range(16000, len(block), 16000):
@@ -93,7 +93,7 @@ class RawConnection:
         return stream
 
     async def receive(self) -> Frame | None:
-        """The next frame; None where the server has closed the connection."""
+        """Return the next frame, or None if the server has closed the connection."""
         try:
             head = await self.reader.readexactly(9)
             length = int.from_bytes(head[:3], "big")
@@ -103,7 +103,7 @@ class RawConnection:
             return None
 
     async def answer(self, stream: int) -> bytes:
-        """All that the server says to a stream until it ends it, resets it, or closes the connection."""
+        """Return all payloads of a stream until the server ends it, resets it, or closes the connection."""
         said = b""
         while (got := await self.receive()) is not None:
             if got.kind == SETTINGS and not got.flags & ACK:
@@ -119,7 +119,7 @@ class RawConnection:
 
 @contextlib.asynccontextmanager
 async def connect(address: str, context: ssl.SSLContext | None = None) -> AsyncIterator[RawConnection]:
-    """A connection until the end of the block."""
+    """Open a connection until the end of the block."""
     host, _, port = address.rpartition(":")
     name = "ping" if context else None
     reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
@@ -130,7 +130,7 @@ async def connect(address: str, context: ssl.SSLContext | None = None) -> AsyncI
 
 
 def tls(leaf: Leaf) -> ssl.SSLContext:
-    """A workload's certificate, and `h2`."""
+    """Return a TLS context with a workload's certificate and ALPN `h2`."""
     context = ssl.create_default_context(cadata=leaf.ca_crt.decode())
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     context.set_alpn_protocols(["h2"])

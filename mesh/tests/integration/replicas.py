@@ -1,4 +1,4 @@
-"""What the channel's tests share: ping replicas behind mutual TLS, a load, a bounded wait."""
+"""Helpers shared by the channel's tests: ping replicas behind mutual TLS, a load, a bounded wait."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ CONFIG = MeshConfig("client", balancer=BalancerConfig(slow_start=0.0, drain_time
 
 
 async def eventually(condition: Callable[[], Any], within: float = 60.0) -> None:
-    """Waits until the condition holds."""
+    """Wait until the condition holds, for at most `within` seconds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110  # conditions of many kinds, none with an event
             await asyncio.sleep(0.005)
@@ -49,12 +49,12 @@ class Cluster:
         return store
 
     def open(self, **changes: Any) -> MeshChannel:
-        """Another channel to the same replicas."""
+        """Open another channel to the same replicas."""
         arguments: dict[str, Any] = {"identity": self.identity, "resolver": self.resolver}
         return MeshChannel("ping", self.config, **{**arguments, **changes})
 
     async def add(self, *, watchable: bool = True) -> PingServer:
-        """One more replica, not yet resolved."""
+        """Start one more replica, which the resolver does not list yet."""
         name = f"ping-{len(self.servers) + 1}"
         server = PingServer(self.ca.issue("ping"), name, watchable=watchable)
         await server.start()
@@ -65,11 +65,11 @@ class Cluster:
         self.resolver.set(*(s.endpoint for s in servers))
 
     def states(self) -> dict[str, str]:
-        """By address."""
+        """Return the endpoints' states by address."""
         return {e["address"]: e["state"] for e in self.channel.state()["endpoints"]}
 
     async def ready(self, count: int) -> None:
-        """Waits until so many replicas are in rotation."""
+        """Wait until `count` replicas are in rotation."""
         await self.channel.start()
         await eventually(lambda: list(self.states().values()).count("ready") == count)
 
@@ -79,7 +79,7 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(directory: Path, replicas: int, config: MeshConfig = CONFIG) -> AsyncIterator[Cluster]:
-    """So many replicas, resolved, and in rotation."""
+    """Run replicas that are resolved and in rotation."""
     made = Cluster(directory, config)
     try:
         for _ in range(replicas):
@@ -107,21 +107,21 @@ class Wire:
 
     @property
     def connections(self) -> int:
-        """Connections that are open."""
+        """Return the number of open connections."""
         return len(self._writers) // 2
 
     async def start(self) -> None:
-        """Listens, on the port it had before if it was cut."""
+        """Listen, on the previous port if the wire was cut."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Resets every connection and refuses new ones."""
+        """Reset every connection and refuse new ones."""
         self._server.close()
         self.reset()
 
     def reset(self) -> None:
-        """Resets every connection."""
+        """Reset every connection."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
@@ -162,7 +162,7 @@ class Load:
                 self.failures.append(f"{e.code().name} {e.details()}")
 
     async def more(self, count: int = 50) -> Counter[str]:
-        """Waits for so many more answers, and returns whose they are."""
+        """Wait for `count` more answers, and return the number by replica."""
         before = self.answers.copy()
         await eventually(lambda: (self.answers - before).total() >= count, within=60.0)
         return self.answers - before

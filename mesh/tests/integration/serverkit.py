@@ -104,7 +104,7 @@ class Served:
     def channel(
         self, leaf: Leaf | None = None, ca: bytes | None = None, certified: bool = True
     ) -> grpc.aio.Channel:
-        """A bare channel: by default with a certificate of `client`."""
+        """Open a plain gRPC channel, by default with a certificate of `client`."""
         leaf = leaf or self.ca.issue("client")
         pair = (leaf.tls_key, leaf.tls_crt) if certified else (None, None)
         return grpc.aio.secure_channel(
@@ -112,7 +112,7 @@ class Served:
         )
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a counter's or gauge's samples that have these labels."""
+        """Return the sum of a counter's or gauge's samples that have these labels."""
         families = [*self.server.collect(), *self.identity.collect(), *self.policy.collect()]
         families += self.telemetry.metrics_server.collect()
         samples = [s for f in families for s in f.samples if s.name == name]
@@ -137,7 +137,7 @@ async def serve(
     fault: FaultConfig | None = None,
     **drain: float,
 ) -> AsyncIterator[Served]:
-    """Runs a server until the end of the block."""
+    """Run a server until the end of the block."""
     served = Served(directory, servicer, ca, telemetry, fault, **drain)
     add_PingServiceServicer_to_server(served.servicer, served.server)
     await served.server.start()
@@ -153,7 +153,7 @@ async def serve(
 
 
 async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Waits for a condition that another task brings about."""
+    """Wait for a condition that another task brings about."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"still not true after {timeout} s"
@@ -161,7 +161,7 @@ async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
 
 
 async def failure(call: Any) -> grpc.aio.AioRpcError:
-    """The error of a call that must fail."""
+    """Return the error of a call that must fail."""
     try:
         await call
     except grpc.aio.AioRpcError as e:

@@ -73,7 +73,7 @@ class Busy(PingServicer):
 
 
 async def test_callers_from_outside_are_refused_by_the_queue_that_a_probe_sees(tmp_path: Path) -> None:
-    """They send no `mesh-timeout-ms`. On a8def03, and without the probe, nobody knows that they queue."""
+    """They send no `mesh-timeout-ms`. Without the probe, as on a8def03, their queueing is unnoticed."""
     ca = CertificateAuthority()
     for name in ("client", "ping"):
         write_atomically(tmp_path / name, ca.issue(name).files())

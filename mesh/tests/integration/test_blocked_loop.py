@@ -84,7 +84,7 @@ async def block(made: Processes, seconds: float) -> None:
 async def test_a_replica_whose_event_loop_is_blocked_is_ejected_before_its_readiness_probe_acts(
     tmp_path: Path,
 ) -> None:
-    """On a8def03 it cost round robin 132 of 696 calls with a deadline of one second."""
+    """On a8def03, with round robin, it failed 132 of 696 calls with a deadline of one second."""
     store = ServiceConfigStore(inline=json.dumps({"ping": {"loadBalancingConfig": [{"round_robin": {}}]}}))
     store.load()
     async with processes(tmp_path, 3, "blocking") as made, made.open(service_config=store) as without:

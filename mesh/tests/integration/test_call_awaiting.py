@@ -21,7 +21,7 @@ async def ping(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def under_way(ping: Cluster, channel: MeshChannel, delay: float = 30) -> Any:
-    """A call that its server holds."""
+    """Make a call that its server holds, and return it."""
     call = PingServiceStub(channel).Ping(PingRequest(delay=delay), timeout=20)
     await eventually(lambda: ping.servers[0].servicer.running == 1)
     return call
@@ -32,7 +32,7 @@ async def waits(call: Any) -> Any:
 
 
 def cut(channel: MeshChannel) -> None:
-    """The mesh closes the connections of the calls that run."""
+    """Make the channel close the connections of its running calls."""
     for flight in tuple(channel._core.calls):
         flight.attempt.connection.cut("the test cuts it")
 

@@ -140,7 +140,7 @@ async def test_calls_that_have_ended_do_not_wait_for_the_garbage_collector(
 
 
 async def test_a_broken_endpoint_with_new_certificates_freezes_nothing(tmp_path: Path) -> None:
-    """On a8def03 the pick of a call that is not idempotent then spun for ever on the event loop."""
+    """On a8def03, picking for a call that is not idempotent then looped for ever on the event loop."""
     async with cluster(tmp_path, 1) as ping:
         # A bundle that distrusts the server: the second connection cannot come up.
         distrusting = replace(ping.identity.current, ca=CertificateAuthority().pem)
@@ -169,7 +169,7 @@ async def test_a_restart_right_after_new_certificates_costs_no_call(tmp_path: Pa
 
 
 async def test_a_call_that_nobody_could_see_is_made_elsewhere(tmp_path: Path) -> None:
-    """Not idempotent, and the replica is gone before the channel has heard of it."""
+    """The method is not idempotent, and the replica stops before the channel notices."""
     async with cluster(tmp_path, 2) as ping:
         await ping.servers[0].stop()
         for _ in range(40):
@@ -177,7 +177,7 @@ async def test_a_call_that_nobody_could_see_is_made_elsewhere(tmp_path: Path) ->
 
 
 async def test_connections_that_a_server_ends_for_their_age_cost_no_call() -> None:
-    """Not idempotent. On a8def03 22 of 4,000 failed: transparent retries were switched off."""
+    """The method is not idempotent. On a8def03, without transparent retries, 22 of 4,000 calls failed."""
     server = grpc.aio.server(options=[("grpc.max_connection_age_ms", 20), ("grpc.so_reuseport", 0)])
     add_PingServiceServicer_to_server(PingServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""Layers, codecs, iterators, callbacks and options that are wrong end their call, and nothing else."""
+"""A faulty layer, codec, iterator, callback or option ends its call, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator

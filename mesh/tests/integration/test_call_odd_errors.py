@@ -1,4 +1,4 @@
-"""What is raised that is no `Exception` ends its call all the same, or changes nothing at all."""
+"""A raised object that is no `Exception` ends its call like any other error, or has no effect."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +19,7 @@ from tests.loops import loop_errors
 
 
 class Odd(BaseException):
-    """Such as `pytest.fail` raises, or a framework for its own cancellation."""
+    """An error such as `pytest.fail` raises, or a framework for its own cancellation."""
 
 
 ODD: list[BaseException] = [
@@ -212,7 +212,7 @@ async def test_a_done_callback_that_raises_anything_is_told_to_the_loop_only(pin
 
 
 class Unreadable:
-    """Not even a name can be made of it."""
+    """An object that has no hash and whose `repr` and `str` raise."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -352,7 +352,7 @@ class _Seen(ServerLayer):
 
 
 async def _code(stub: PingServiceStub, method: str) -> str:
-    """How a call ends; it is told within seconds, whatever its deadline."""
+    """Return the status code of a call. It has to end within seconds, whatever its deadline."""
     async with asyncio.timeout(20):
         try:
             await (_counted(stub) if method == "Count" else invoke(stub, method, 0))

@@ -68,7 +68,7 @@ async def test_a_channel_follows_dns(server: DnsServer, tmp_path: Path) -> None:
 async def test_a_call_waits_while_its_deadline_allows_for_dns_to_answer(
     server: DnsServer, replica: PingServer
 ) -> None:
-    """The first look-ups time out; the call has time."""
+    """The first look-ups time out, but the call's deadline allows for another."""
     publish(server, replica.port)
     server.silent = True
     channel = open_channel(server, timeout=0.3)
@@ -80,7 +80,7 @@ async def test_a_call_waits_while_its_deadline_allows_for_dns_to_answer(
 
 
 async def test_a_lost_datagram_is_no_more_than_a_short_wait(server: DnsServer, replica: PingServer) -> None:
-    """Of the first look-up the first query is lost; the next look-up would come too late for this call."""
+    """The first query is lost. The next look-up would come too late for this call."""
     publish(server, replica.port)
     server.lose = 1
     channel = open_channel(server, timeout=2.0, min_interval=30.0)
@@ -159,7 +159,7 @@ def test_a_target_that_is_none_is_refused_at_once() -> None:
 
 
 async def test_an_endpoint_that_fails_is_asked_for_at_once(server: DnsServer) -> None:
-    """Though the TTL is long; a replacement is found without waiting for its end."""
+    """A replacement is found without waiting for the end of the long TTL."""
     server.ttl = 3600
     async with PingServer(None, "ping-2") as two:
         one = PingServer(None)

@@ -1,4 +1,4 @@
-"""Request metadata: what gRPC refuses ends its call, and what it takes is sent."""
+"""Request metadata that gRPC refuses ends the call, and all other metadata is sent."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

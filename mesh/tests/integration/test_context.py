@@ -46,7 +46,7 @@ class Starter(PingServiceServicer):
 
 @pytest.fixture
 async def downstream() -> Any:
-    """A channel of the mesh to another server."""
+    """Yield a stub on a mesh channel to another server."""
     async with PingServer(None) as server:
         channel = MeshChannel(
             "ping", MeshConfig("client"), identity=None, resolver=FakeResolver(server.endpoint)

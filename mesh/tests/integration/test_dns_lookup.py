@@ -39,7 +39,7 @@ async def pair() -> AsyncIterator[list[DnsServer]]:
 
 
 def with_addresses(query: Message, addresses: list[bytes]) -> bytes:
-    """An answer with exactly these A records, which dnspython would not write (or not so fast)."""
+    """Return an answer with exactly these A records, which dnspython would not write (or not so fast)."""
     head = dns.message.make_response(query, recursion_available=True)
     head.use_edns(False)
     head.answer, wire = [], bytearray(head.to_wire())
@@ -155,7 +155,7 @@ async def test_a_server_without_edns_is_asked_without_it(server: DnsServer) -> N
 
 
 async def test_answers_that_were_not_asked_for_are_not_believed(server: DnsServer) -> None:
-    """As somebody sends them who guesses: wrong id, wrong question, no answer at all, garbage."""
+    """They are those of a spoofer who guesses: a wrong id, a wrong question, no answer, garbage."""
 
     def spoof(query: Message, tcp: bool, answer: Message) -> Iterable[bytes]:
         lie = dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "127.6.6.6")
@@ -220,7 +220,7 @@ async def test_aliases_that_lead_nowhere_are_no_answer(
 
 
 async def test_an_alias_that_an_answer_leaves_open_is_asked_for(server: DnsServer) -> None:
-    """As servers answer that do not look the alias up themselves, one after the other."""
+    """Servers that do not follow aliases themselves answer with one alias at a time."""
     server.records |= {("alias.", "CNAME"): ["b."], ("b.", "CNAME"): [NAME]}
     server.ttls = {("alias.", "CNAME"): 7, ("b.", "CNAME"): 3}
     server.ttl = 60

@@ -42,7 +42,7 @@ class Breakable:
         await self.faults.SetFault(request)
 
     async def held(self, kind: str = "Ping") -> "asyncio.Task[Any]":
-        """A call that a fault holds by now."""
+        """Make a call, wait until a fault holds it, and return its task."""
         before = self.metric("mesh_faults_held")
         task = asyncio.create_task(invoke(self.ping, kind))
         await until(lambda: self.metric("mesh_faults_held") > before)
@@ -74,7 +74,7 @@ async def test_a_delay_is_added_to_calls_of_every_kind(tmp_path: Path, kind: str
 
 
 async def some(stub: PingServiceStub, kind: str) -> Any:
-    """As `invoke`, with an end."""
+    """Do as `invoke` does, but with a response stream that ends."""
     if kind != "Count":
         return await invoke(stub, kind)
     return [response async for response in stub.Count(PingRequest(count=2))]

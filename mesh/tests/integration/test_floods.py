@@ -1,4 +1,4 @@
-"""What one peer, and all together, may take of both ports. The figures are in mesh/docs/hostile-peers.md."""
+"""The resources that one peer, and all together, may use of both ports (mesh/docs/hostile-peers.md)."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @contextlib.asynccontextmanager
 async def serving(directory: Path, **settings: Any) -> AsyncIterator[Served]:
-    """A mesh server with these settings of its port."""
+    """Run a mesh server whose port has these settings."""
     served = Served(directory, port=ServerConfig(**settings))
     add_PingServiceServicer_to_server(served.servicer, served.server)
     await served.server.start()
@@ -48,7 +48,7 @@ async def health_port(health: HealthServicer, **settings: Any) -> AsyncIterator[
 
 
 async def probe(port: HealthPort) -> int:
-    """A kubelet's: one connection, one Check."""
+    """Probe as a kubelet does: make one connection and one Check, and return the status."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port.port}", options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -23,7 +23,7 @@ def channel(address: str, **settings: Any) -> MeshChannel:
 
 
 async def watch(channel: MeshChannel) -> Any:
-    """A stream that stays open, after its first message."""
+    """Open a stream that stays open, and read its first message."""
     call: Any = channel.unary_stream(
         WATCH,
         request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -34,7 +34,7 @@ async def watch(channel: MeshChannel) -> Any:
 
 
 async def test_a_go_server_does_not_close_our_connections() -> None:
-    """On a8def03 it did, after 31 s, with too_many_pings; so it still does where it is declared a member."""
+    """On a8def03 it did after 31 s, with too_many_pings. It still does if it is declared a member."""
     async with (
         serving() as address,
         channel(address) as plain,

@@ -64,7 +64,7 @@ class Port:
         return rawh2.connect(f"127.0.0.1:{self._health.port}")
 
     async def good_call(self) -> None:
-        """A client on a connection of its own is served."""
+        """Assert that a client on a connection of its own is served."""
         if self._name == "mesh":
             async with self._served.channel() as channel:
                 await PingServiceStub(channel).Ping(PingRequest(), timeout=20)
@@ -86,7 +86,7 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 async def attempt(port: Port, wanted: list[rawh2.Header]) -> bytes:
-    """Sends one request; what the server said, within a bound."""
+    """Send one request and return what the server sent within 20 s."""
     async with asyncio.timeout(20), port.connect() as connection:
         return await connection.answer(await connection.request(wanted))
 

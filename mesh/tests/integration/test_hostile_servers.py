@@ -48,7 +48,7 @@ SETTINGS = json.dumps({"ping": {"loadBalancingConfig": [{"weighted_round_robin":
 async def test_a_report_that_makes_no_sense_costs_no_call_and_moves_no_traffic(
     tmp_path: Path, report: bytes
 ) -> None:
-    """The two that make sense are alike; the third counts as one of which nothing is known."""
+    """The two honest servers report alike. The third is weighted as one without a report."""
     settings = ServiceConfigStore(inline=SETTINGS)
     settings.load()
     async with cluster(tmp_path, 3) as ping:

@@ -53,12 +53,12 @@ class Client:
         self.reader, self.writer = reader, writer
 
     async def rest(self) -> bytes:
-        """Everything until the server closes."""
+        """Read everything until the server closes."""
         async with asyncio.timeout(PATIENCE):
             return await self.reader.read()
 
     async def answer(self) -> bytes:
-        """One answer whose body has a length."""
+        """Read one answer whose body has a length."""
         async with asyncio.timeout(PATIENCE):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])

@@ -16,7 +16,7 @@ TIMEOUT = 20
 
 @contextlib.asynccontextmanager
 async def server(files: Material) -> AsyncIterator[int]:
-    """A gRPC server with this identity, which demands one of its clients. Yields 0 where it cannot listen."""
+    """Run a gRPC server that demands client certificates. Yield its port, or 0 if it cannot listen."""
     served = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     handler = grpc.unary_unary_rpc_method_handler(_answer)
     served.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
@@ -38,7 +38,7 @@ async def _answer(request: bytes, context: Any) -> bytes:
 
 
 async def call(port: int, files: Material) -> bool:
-    """Whether a call with this identity succeeds."""
+    """Return whether a call with this identity succeeds."""
     if not port:
         return False
     options = [
@@ -54,7 +54,7 @@ async def call(port: int, files: Material) -> bool:
 
 
 async def accepted(files: Material, peer: Material) -> bool:
-    """In both roles."""
+    """Return whether the identity is accepted in both roles."""
     async with server(files) as port:
         as_server = await call(port, peer)
     async with server(peer) as port:
@@ -64,7 +64,7 @@ async def accepted(files: Material, peer: Material) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_the_diagnosis_is_that_of_real_peers(case: Case) -> None:
-    """The peer shares the bundle; where the bundle itself is broken, it has a good one."""
+    """The peer uses the same bundle, or a good one if that bundle is broken."""
     files = case.files
     good = over(ROOT.issue())
     with contextlib.suppress(IdentityError):
@@ -75,6 +75,6 @@ async def test_the_diagnosis_is_that_of_real_peers(case: Case) -> None:
 
 
 def _as_used(files: Material) -> Material:
-    """As the mesh hands it to gRPC."""
+    """Return the identity as the mesh hands it to gRPC."""
     own = Credentials.parse(files.cert_chain, files.private_key, files.ca)
     return Material(own.cert_chain, own.private_key, own.ca)

@@ -19,7 +19,7 @@ REFUSED = "mesh_identity_refused_total"
 
 
 async def open_streams(stub: PingServiceStub) -> list[Any]:
-    """One idle stream of each kind that has been answered, or has begun."""
+    """Open one idle stream of each kind, each answered or at least begun."""
 
     async def nothing_more() -> AsyncIterator[PingRequest]:
         yield PingRequest(text="a")
@@ -33,7 +33,7 @@ async def open_streams(stub: PingServiceStub) -> list[Any]:
 
 
 async def ends_with(stream: Any) -> tuple[grpc.StatusCode, str]:
-    """How it ends, to a reader that reads all there is."""
+    """Read the stream to its end, and return its code and details."""
     async with asyncio.timeout(30):
         error = await failure(_read_all(stream))
     return error.code(), error.details() or ""

@@ -14,7 +14,7 @@ from tests.integration.serverkit import Served, serve, until
 
 
 async def served_serial(served: Served, leaf: Leaf, trusted: bytes | None = None) -> int:
-    """The serial of the certificate that a new handshake is shown."""
+    """Return the serial of the certificate shown in a new handshake."""
     context = ssl.create_default_context(cadata=(trusted or served.ca.pem).decode())
     context.set_alpn_protocols(["h2"])
     pem = served.directory / "looking.pem"

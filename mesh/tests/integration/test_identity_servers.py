@@ -25,7 +25,7 @@ from tests.pki import DAY, Authority, Pair, malformed_dns, malformed_uri, spiffe
 
 
 class Shown:
-    """What a PingServer takes as its certificate."""
+    """A certificate in the form that `PingServer` takes."""
 
     def __init__(self, pair: Pair, bundle: bytes) -> None:
         self.tls_crt, self.tls_key, self.ca_crt = pair.crt, pair.key_pem, bundle
@@ -51,7 +51,7 @@ class Caller:
         write_atomically(self.directory, names)
 
     async def serve(self, shown: Pair, *trusted: Authority) -> PingServer:
-        """One more server, with this certificate."""
+        """Start one more server with this certificate."""
         bundle = b"".join(ca.pem for ca in trusted or (ROOT,))
         server = PingServer(Shown(shown, bundle), f"ping-{len(self.servers) + 1}")  # type: ignore[arg-type]
         await server.start()
@@ -140,7 +140,7 @@ ONLY_OURS = ("a second id", "another case", "the id as a DNS name", "a CA")
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name not in ONLY_OURS])
 async def test_grpc_itself_compares_the_id_before_it_sends_a_call(tmp_path: Path, name: str) -> None:
-    """A native channel connects again by itself, so a check of the mesh alone would come too late."""
+    """A native channel reconnects by itself, so a check by the mesh alone would come too late."""
     async with calling(tmp_path) as caller:
         server = await caller.serve(WRONG[name])
         options = list(server_identity(caller.config, "ping").options.items())

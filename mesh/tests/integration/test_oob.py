@@ -174,7 +174,7 @@ async def test_a_stream_that_breaks_is_begun_anew(tmp_path: Path) -> None:
 
 
 async def peers(stack: AsyncExitStack, peer: Peer, directory: Path, **flags: Any) -> list[str]:
-    """Two servers, of which the first is used by a fifth and the other by four."""
+    """Run two servers with a utilization of 0.2 and 0.8."""
     return [
         await stack.enter_async_context(
             peer.serving(certs=directory, replica=f"peer-{i}", utilization=utilization, **flags)
@@ -184,7 +184,7 @@ async def peers(stack: AsyncExitStack, peer: Peer, directory: Path, **flags: Any
 
 
 async def weighed(tmp_path: Path, peer: Peer, source: str, flags: dict[str, Any], **more: Any) -> None:
-    """Calls to two servers settle at four to one, and the reports come as they should."""
+    """Assert that calls to two servers settle at four to one, and that the reports arrive as expected."""
     ping = Cluster(tmp_path / "client")
     write_atomically(tmp_path / "peer", ping.ca.issue("ping").files())
     async with AsyncExitStack() as stack:
@@ -217,7 +217,7 @@ async def test_reports_of_grpc_java_servers_in_trailers_that_carry_them_for_pyth
 
 @BOTH
 async def test_c_core_keeps_the_reports_in_trailers_of_other_servers_from_python(peer: Peer) -> None:
-    """Why a target of servers in other languages wants them out of band."""
+    """This is why targets with servers in other languages should use out-of-band reports."""
     async with peer.serving(utilization=0.5) as address, grpc.aio.insecure_channel(address) as channel:
         ping: Any = channel.unary_unary("/mesh.testing.PingService/Ping")(b"")
         await ping

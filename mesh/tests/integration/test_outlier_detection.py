@@ -22,13 +22,13 @@ POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
 
 def ejected(ping: Cluster) -> dict[str, Any]:
-    """Of the channel's admin state, by address."""
+    """Return the ejected endpoints of the channel's admin state, by address."""
     found: dict[str, Any] = ping.channel.state()["ejected"]
     return found
 
 
 def in_flight(ping: Cluster, endpoint: str) -> int:
-    """Attempts that were sent before the ejection."""
+    """Return the number of attempts in flight to an endpoint, which were sent before its ejection."""
     return sum(e["in_flight"] for e in ping.channel.state()["endpoints"] if e["address"] == endpoint)
 
 
@@ -80,7 +80,7 @@ async def test_without_ejection_a_replica_that_fails_fast_draws_no_more_than_its
 
 
 def resets(sick: PingServer, wire: Wire) -> None:
-    """Each call ends the connection that it came on."""
+    """Make each call reset the connection that it came on."""
     answer = sick.servicer._unary
 
     async def unary(*arguments: Any) -> Any:
@@ -91,7 +91,7 @@ def resets(sick: PingServer, wire: Wire) -> None:
 
 
 def cancels(sick: PingServer, wire: Wire) -> None:
-    """The server cancels each call, as with RST_STREAM."""
+    """Make the server cancel each call, as with RST_STREAM."""
     sick.servicer.fail = grpc.StatusCode.CANCELLED
 
 

@@ -1,4 +1,4 @@
-"""`grpc-retry-pushback-ms` (gRFC A6), both ways: between the mesh and itself, and grpc-go."""
+"""`grpc-retry-pushback-ms` (gRFC A6) in both directions, between two meshes and with grpc-go."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def calling(address: str, policy: dict[str, Any], **more: Any) -> AsyncIte
 
 
 async def outcome(stub: PingServiceStub, request: PingRequest) -> tuple[int, float]:
-    """How many attempts the call had, and the seconds that it took."""
+    """Return the number of the call's attempts and the seconds that it took."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     call = stub.Ping(request, timeout=60)
@@ -158,14 +158,14 @@ async def test_a_grpc_go_client_heeds_pushback_of_a_server_of_the_mesh(
 
 
 async def occupied(served: Served, stub: PingServiceStub) -> "asyncio.Future[Any]":
-    """A call that holds the only permit until it is cancelled."""
+    """Make a call that holds the only permit until it is cancelled."""
     call = asyncio.ensure_future(stub.Ping(PingRequest(delay=3600), timeout=600))
     await eventually(lambda: served.servicer.running == 1)
     return call
 
 
 async def test_a_refusal_of_admission_makes_clients_wait_here_and_in_go(served: Served) -> None:
-    """Both are refused with a pushback of 100 ms while the only permit is taken."""
+    """Both clients are refused with a pushback of 100 ms while the only permit is taken."""
     identity = served.identity("client")
     five = {"retryPolicy": {**RETRY["retryPolicy"], "maxAttempts": 5}}
     async with calling(served.address, five, identity=identity) as stub:

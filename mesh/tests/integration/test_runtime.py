@@ -1,4 +1,4 @@
-"""`run()` as what it is: a process, with its ports, signals and exit status."""
+"""`run()` in a process of its own, with its ports, signals and exit status."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ class Process:
         return self.output.read_text()
 
     def lines(self) -> list[str]:
-        """What it printed, without log lines and grpc's own."""
+        """Return the lines that it printed, without log lines and those of gRPC."""
         return [line for line in self.text().splitlines() if not line.startswith(("{", "I", "E", "W"))]
 
     async def code(self, timeout: float = 20.0) -> int:

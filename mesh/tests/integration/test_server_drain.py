@@ -1,4 +1,4 @@
-"""Leaving without losing a call, and telling streams to resume elsewhere."""
+"""Draining without losing a call, and telling streams to resume elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ async def collect(call: Any) -> list[PingResponse]:
 
 
 async def call_until_not_serving(served: Served, channel: grpc.aio.Channel) -> int:
-    """What a well-behaved caller does: calls while health says SERVING. Returns how many calls it made."""
+    """Call while health says SERVING, as a good client does. Return the number of calls made."""
     stub, serving, made = PingServiceStub(channel), True, 0
 
     async def watch() -> None:

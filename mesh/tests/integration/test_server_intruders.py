@@ -1,4 +1,4 @@
-"""Who is not let in, and that each refusal is counted. Real TLS, real clients."""
+"""Rejected clients, over real TLS, and the count of each refusal."""
 
 import asyncio
 import datetime
@@ -174,7 +174,7 @@ async def test_a_changed_policy_is_followed_and_a_broken_one_is_not(tmp_path: Pa
 async def raw_handshake(
     served: Served, leaf: Leaf | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 ) -> bytes:
-    """Connects with Python's own ssl and calls Ping by hand (RFC 9113); what came back within a moment."""
+    """Call Ping by hand (RFC 9113) over Python's ssl. Return what came back within a moment."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = version
     context.load_verify_locations(cadata=served.ca.pem.decode())

@@ -30,7 +30,7 @@ from tests.integration.serverkit import Served, failure, free_port, serve, until
 
 @contextlib.asynccontextmanager
 async def replicas(directory: Path, count: int) -> AsyncIterator[list[Served]]:
-    """Servers of one CA, which each know their name."""
+    """Run servers of one CA, each of which knows its name."""
     ca = CertificateAuthority()
     async with contextlib.AsyncExitStack() as stack:
         made = []
@@ -51,7 +51,7 @@ def identity(directory: Path, ca: CertificateAuthority, service: str = "client")
 
 
 async def test_replicas_that_drain_one_after_the_other_fail_no_call(tmp_path: Path) -> None:
-    """Poke is not idempotent: nothing is retried, so each call that hits a leaving replica would show."""
+    """Poke is not idempotent and is not retried, so any call that hits a draining replica would fail."""
     async with replicas(tmp_path, 3) as servers:
         config = MeshConfig("client", balancer=BalancerConfig(slow_start=0))
         resolver = FakeResolver()

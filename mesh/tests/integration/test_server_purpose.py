@@ -1,4 +1,4 @@
-"""Exemption is by the handler that serves a call, never by its path; the policy here denies everything."""
+"""Exemption depends on a call's handler, never on its path. The policy here denies everything."""
 
 import asyncio
 from collections.abc import Iterable
@@ -163,7 +163,7 @@ methods = ["a.B/*"]
 
 
 def echo() -> Any:
-    """A service of all four kinds, with messages of its own."""
+    """Return the handlers of a service with methods of all four kinds and its own message type."""
 
     async def uu(request: str, context: Any) -> str:
         return request

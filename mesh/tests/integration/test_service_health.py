@@ -1,4 +1,4 @@
-"""Health of the service that is called, beside that of the whole process."""
+"""Health of the called service, as opposed to that of the whole process."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ class Two:
         self._store.poll()
 
     async def start(self, **serving: bool) -> None:
-        """Args: `ping` and `other`: what the first replica says of these services; the second serves both."""
+        """Start both. `ping`, `other`: the first's health of these services; the second serves both."""
         for _ in range(2):
             server = await self.ping.add()
             await server.stop()
@@ -73,7 +73,7 @@ class Two:
         return sorted(e["not_serving"] for e in self.channel.state()["endpoints"])
 
     async def answering(self) -> set[str]:
-        """The replicas that answer calls of ping."""
+        """Return the replicas that answer calls of ping."""
         return {(await self.stub.Ping(PingRequest(), timeout=60)).replica for _ in range(8)}
 
     async def answering_other(self) -> set[str]:

@@ -17,7 +17,7 @@ from tests.integration.replicas import Cluster, Wire, eventually
 
 
 class Subsetted:
-    """Replicas, each reached through a wire that counts connections, and a channel that uses some of them."""
+    """Replicas behind wires that count connections, and a channel that uses some of them."""
 
     def __init__(self, ping: Cluster, file: Path) -> None:
         self.ping, self._file = ping, file
@@ -46,7 +46,7 @@ class Subsetted:
         self.ping.resolver.set(*(wire.endpoint for wire in wires))
 
     def used(self) -> set[str]:
-        """Addresses in rotation."""
+        """Return the addresses in rotation."""
         return {e["address"] for e in self.channel.state()["endpoints"] if e["state"] == "ready"}
 
     async def settled(self, size: int) -> set[str]:

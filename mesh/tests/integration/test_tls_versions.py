@@ -1,4 +1,4 @@
-"""TLS 1.3 only, in the handshake: in processes of their own, since gRPC reads its variables once."""
+"""TLS 1.3 only. Each test uses its own processes, since gRPC reads its variables once."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
 async def shakes(process: Process, version: ssl.TLSVersion) -> bool:
-    """Whether a client with a good certificate gets a word of HTTP/2 from the server over this version."""
+    """Return whether a client with a good certificate receives HTTP/2 frames over this version."""
     context = rawh2.tls(process.ca.issue("client"))
     context.minimum_version = context.maximum_version = version
     try:
@@ -79,7 +79,7 @@ async def listening(leaf: Leaf, version: ssl.TLSVersion, directory: Path) -> Asy
 
 
 async def call(directory: Path, address: str, suites: str) -> tuple[str, str]:
-    """Code and details of a call by a process with these suites."""
+    """Return the code and details of a call by a process with these cipher suites."""
     environ = {**os.environ, CIPHER_SUITES: suites}
     command = [sys.executable, str(CLIENT), str(directory), address]
     done = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""Zone preference between real servers of the mesh, which say themselves where they run."""
+"""Zone preference between real mesh servers, which report their own zone."""
 
 import asyncio
 from collections.abc import AsyncIterator

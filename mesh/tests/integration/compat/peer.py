@@ -23,7 +23,7 @@ class Peer:
         self.server = PingServer(None)
 
     async def open(self, *interceptors: Any, **options: Any) -> grpc.aio.Channel:
-        """A channel; `options` are channel arguments with `__` for `.`."""
+        """Open a channel. `options` are channel arguments with `__` for `.`."""
         arguments = [(name.replace("__", "."), value) for name, value in options.items()]
         channel: grpc.aio.Channel
         if self.kind == "mesh":

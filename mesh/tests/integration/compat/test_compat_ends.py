@@ -1,4 +1,4 @@
-"""Cancelling, deadlines, callbacks, waiting."""
+"""Compatibility of cancellation, deadlines, callbacks and waiting with gRPC."""
 
 import asyncio
 from typing import Any

@@ -54,7 +54,7 @@ class TaggingStreamStream(grpc.aio.StreamStreamClientInterceptor):
 
 
 def tagging(tag: str, log: list[str]) -> list[Any]:
-    """Of each kind."""
+    """Return an interceptor of each of the four kinds."""
     plain = Tagging(tag, log)
     return [plain, TaggingUnaryStream(plain), TaggingStreamUnary(plain), TaggingStreamStream(plain)]
 
@@ -108,7 +108,7 @@ async def test_cancelling_a_call_in_its_interceptors(peer: Peer, method: str) ->
 
 
 class Holding(Tagging):
-    """Never comes to an end."""
+    """An interceptor that never finishes."""
 
     async def go_on(self, continuation: Any, details: Any, request: Any) -> Any:
         await asyncio.Event().wait()
