@@ -13,6 +13,9 @@ from services.loadgen.engine import Recorder
 
 #: The share of a token's lifetime after which it is renewed.
 RENEW_AFTER = 0.8
+#: Timeout of a log-in, in seconds. Hashing a password takes a quarter of a second of CPU time, which can
+#: exceed the method's own timeout on a machine that is short of CPU.
+LOGIN_TIMEOUT = 30.0
 
 
 async def login(channels: ChannelSource, name: str, password: str) -> user_pb2.LoginResponse:
@@ -71,7 +74,7 @@ class Session:
 
     async def _log_in(self, recorder: Recorder) -> Any:
         request = user_pb2.LoginRequest(login=self.name, password=f"{self.name}-password")
-        response = await measured(recorder, "user", "Login", self._stub.Login(request))
+        response = await measured(recorder, "user", "Login", self._stub.Login(request, timeout=LOGIN_TIMEOUT))
         if response is not None:
             self.user_id = response.user.id
         return response

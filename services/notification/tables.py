@@ -55,4 +55,5 @@ mail = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Index("mail_by_age", "created_at"),
     sa.Index("mail_by_user", "user_id"),
+    sa.Index("mail_by_address", "address", "id"),
 )

@@ -1,55 +1,50 @@
-"""Every call of every service's storage, and large tables for them."""
+"""Makes every call of every service's storage, for the tests of query plans."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import sqlalchemy as sa
-
-from services.analytics import tables as analytics
 from services.analytics.domain import METRICS, Event
 from services.analytics.domain import Kind as EventKind
 from services.analytics.storage import SqlStore as Figures
-from services.chat import tables as chat
 from services.chat.domain import Author, Stay
 from services.chat.domain import Draft as Said
 from services.chat.storage import SqlAttendance
 from services.chat.storage import SqlStore as Messages
 from services.kit import outbox
+from services.kit.audit import AuditLog
 from services.kit.db import Database
 from services.kit.paging import Page
 from services.kit.relay import Outcome
-from services.notification import tables as notification
 from services.notification.domain import Draft as Told
 from services.notification.domain import Kind as Why
+from services.notification.mail import Letter
+from services.notification.mail_storage import SqlMail
 from services.notification.storage import SqlStore as Notifications
-from services.order import tables as order
 from services.order.domain import Address, Line, Order, Status
+from services.order.erasure import Erasure
 from services.order.storage import SqlStore as Orders
-from services.payment import tables as payment
 from services.payment.acquirer import SimulatedAcquirer
-from services.payment.domain import Method, Payment, Refund
+from services.payment.domain import Instrument, Method, Payment, Refund, Wallet
 from services.payment.domain import Outcome as Answer
 from services.payment.domain import Status as Paid
 from services.payment.storage import SqlStore as Payments
-from services.product import tables as product
 from services.product.domain import Category, Criteria, Draft, Edit, Ranking, StockItem, Wish
 from services.product.ledger import Adjustment, Kind
 from services.product.stock import SqlStock
 from services.product.storage import SqlProducts
 from services.product.warehouse import Warehouse
-from services.user import tables as user
 from services.user.attempts import SqlAttempts
 from services.user.domain import NewUser, Origin, Profile
-from services.user.session_storage import SqlSessions
+from services.user.session_storage import SqlRevocations, SqlSessions
 from services.user.sessions import first
 from services.user.storage import SqlUsers
 from tests.plans import ROWS
 
-NOW = 1_767_225_600.0
+from .plantables import NOW
+
 PAGES = (Page(20), Page(20, skip=40), Page(20, after=500))
 Calls = list[Awaitable[object]]
-Table = tuple[sa.Table, dict[str, Callable[[int], Any]]]
 
 
 def _product(db: Database) -> Calls:
@@ -78,6 +73,7 @@ def _product(db: Database) -> Calls:
         products.edit(Edit(5, stock=7)),
         products.remove(9, 1),
         warehouse.reserve("new", [StockItem(7, 1), StockItem(8, 1)]),
+        warehouse.reserve("more than there is", [StockItem(7, 1_000_000)]),
         warehouse.release("new"),
         warehouse.release("key40"),
         warehouse.ship("key41"),
@@ -86,7 +82,12 @@ def _product(db: Database) -> Calls:
         *(stock.movements(3, p) for p in PAGES),
         stock.adopt(),
         stock.forget(60),
+        *_audit(db),
     ]
+
+
+def _audit(db: Database) -> Calls:
+    return [AuditLog(db).page(0, 100), AuditLog(db).page(5000, 100)]
 
 
 async def _first(products: SqlProducts, criteria: Criteria) -> None:
@@ -112,7 +113,10 @@ def _order(db: Database) -> Calls:
         orders.events(7, 0, 100),
         orders.versions(range(1, 50)),
         orders.tell_untold(NOW, 1000),
+        Erasure(db).erase(3),
+        Erasure(db).go_on(),
         *_queue(db),
+        *_audit(db),
     ]
 
 
@@ -166,7 +170,10 @@ def _payment(db: Database) -> Calls:
         acquirer.search("reference7"),
         acquirer.refunds("transaction_id7"),
         acquirer.refund("reference-new", "transaction_id7", 1),
+        acquirer.charge("charge-new", 100, Instrument(Method.DIGITAL_WALLET, Wallet("meshmart", "user-2"))),
+        store.number(),
         *_queue(db),
+        *_audit(db),
     ]
 
 
@@ -190,6 +197,10 @@ def _user(db: Database) -> Calls:
         unit.set_status(8, 1)
         unit.set_roles(8, ["user"])
         unit.set_password(8, "hash")
+        unit.ask_for_code(10, int(NOW), 900, 3)
+        unit.add_code(10, "new code", 2_000_000_000)
+        unit.code("new code", int(NOW))
+        unit.drop_codes(10)
 
     return [
         users.get(7),
@@ -205,12 +216,16 @@ def _user(db: Database) -> Calls:
         attempts.failed(origin, NOW),
         attempts.wait(origin, NOW),
         attempts.succeeded(origin),
+        SqlRevocations(db).listed(int(NOW), 1000),
+        *_queue(db),
+        *_audit(db),
     ]
 
 
 def _notification(db: Database) -> Calls:
     store = Notifications(db)
     draft = Told(2, Why.SYSTEM, "t", "b", "event")
+    mail, letter = SqlMail(db), Letter(2, "bob@example.com", "s", "b", "letter")
     return [
         store.add(draft, NOW),
         store.add(draft, NOW),
@@ -218,6 +233,13 @@ def _notification(db: Database) -> Calls:
         *(store.page(2, p) for p in PAGES),
         store.versions([1, 2, 3]),
         store.forget(100.0),
+        store.erase_user(7),
+        mail.post(letter, NOW),
+        mail.post(letter, NOW),
+        mail.letters("", 100),
+        mail.letters("address7", 100),
+        mail.drop_letters(100.0),
+        *_audit(db),
     ]
 
 
@@ -234,6 +256,7 @@ def _chat(db: Database) -> Calls:
         attendance.online("room2", 50.0, 0, 100),
         attendance.expire(50.0),
         attendance.leave(["stay"]),
+        store.erase_author(2),
     ]
 
 
@@ -251,140 +274,13 @@ def _analytics(db: Database) -> Calls:
     ]
 
 
-_LONG = "to be read before the first use, " * 12
-_EVENT: dict[str, Callable[[int], Any]] = {
-    "due": float,
-    "refused": lambda n: None,
-    "topic": lambda n: "t",
-    "key": lambda n: f"k{n}",
-}
-#: By service: its large tables, with what is in them, and the calls of its storage.
-SERVICES: Mapping[str, tuple[Sequence[Table], Callable[[Database], Calls]]] = {
-    "product": (
-        [
-            (
-                product.product,
-                {
-                    "id": lambda n: 100 + n,
-                    "category": lambda n: 1 + n % 5,
-                    "description": lambda n: _LONG,
-                    "search_text": lambda n: f"text{n} {_LONG}",
-                    "tags": lambda n: '["tag"]',
-                },
-            ),
-            (
-                product.reservation,
-                {"released": lambda n: n % 2 == 0, "entered": lambda n: ("reserve", "release")[n % 2 == 0]},
-            ),
-            (product.reservation_item, {}),
-            (
-                product.movement,
-                {
-                    "id": lambda n: 1000 + n,
-                    "kind": lambda n: "receive",
-                    "held_change": lambda n: 0,
-                    "product_id": lambda n: n % 100,
-                },
-            ),
-        ],
-        _product,
-    ),
-    "order": (
-        [
-            (
-                order.orders,
-                {
-                    "user_id": lambda n: n % 100,
-                    "status": lambda n: "REFUNDED" if n % 1000 == 0 else "DELIVERED",
-                    "step": lambda n: "DONE",
-                    "ship_told": lambda n: True,
-                    "failure": lambda n: None,
-                    "address": lambda n: {
-                        "street": "",
-                        "city": "",
-                        "state": "",
-                        "zip_code": "",
-                        "country": "",
-                    },
-                },
-            ),
-            (order.items, {"order_id": lambda n: n, "position": lambda n: 0}),
-            (order.events, {"order_id": lambda n: n, "cursor": lambda n: 1, "status": lambda n: "DELIVERED"}),
-            (order.metadata.tables["outbox"], _EVENT),
-        ],
-        _order,
-    ),
-    "payment": (
-        [
-            (
-                payment.payments,
-                {
-                    "user_id": lambda n: n % 100,
-                    "status": lambda n: "FAILED" if n == 7 else "COMPLETED",
-                    "method": lambda n: "CREDIT_CARD",
-                    "transaction_id": lambda n: "" if n == 7 else "txn",
-                    "look_at": lambda n: None,
-                    "last_four": lambda n: "4242",
-                },
-            ),
-            (payment.refunds, {"settled": lambda n: True, "told": lambda n: True}),
-            (payment.ledger, {"kind": lambda n: "charge"}),
-            (payment.metadata.tables["outbox"], _EVENT),
-        ],
-        _payment,
-    ),
-    "user": (
-        [
-            (
-                user.account,
-                {
-                    "id": lambda n: 100 + n,
-                    "roles": lambda n: "[]",
-                    "profile": lambda n: None,
-                    "status": lambda n: 1,
-                },
-            ),
-            (user.refresh_token, {"user_id": lambda n: 100 + n}),
-            (user.login_failure, {"last_at": lambda n: int(NOW)}),
-            (user.login_session, {"expires_at": lambda n: 2_000_000_000}),
-        ],
-        _user,
-    ),
-    "notification": (
-        [
-            (notification.users, {}),
-            (notification.notifications, {"user_id": lambda n: 1 + n % 100, "kind": lambda n: "SYSTEM"}),
-        ],
-        _notification,
-    ),
-    "chat": (
-        [
-            (chat.rooms, {"id": lambda n: f"room{n}"}),
-            (chat.messages, {"room": lambda n: f"room{1 + n % 100}"}),
-            (chat.presence, {"room": lambda n: f"room{n % 100}"}),
-        ],
-        _chat,
-    ),
-    "analytics": (
-        [
-            (
-                analytics.metrics,
-                {
-                    "name": lambda n: METRICS[n % len(METRICS)],
-                    "minute": lambda n: 60 * n,
-                    "product_id": lambda n: 1,
-                },
-            ),
-            (analytics.seen, {}),
-            (analytics.placed_orders, {}),
-        ],
-        _analytics,
-    ),
-}
-
-
-#: What goes with the rows.
-AFTER = {
-    "payment": [f"UPDATE payments_feed SET cursor = {ROWS}"],
-    "analytics": [f"UPDATE progress SET cursor = {ROWS}"],
+#: By service: makes every call of its storage.
+CALLS: Mapping[str, Callable[[Database], Calls]] = {
+    "product": _product,
+    "order": _order,
+    "payment": _payment,
+    "user": _user,
+    "notification": _notification,
+    "chat": _chat,
+    "analytics": _analytics,
 }
