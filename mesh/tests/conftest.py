@@ -1,4 +1,4 @@
-"""What all tests of the library share."""
+"""Configuration shared by all tests of the library."""
 
 from hypothesis import HealthCheck, settings
 

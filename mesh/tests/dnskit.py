@@ -69,7 +69,7 @@ class DnsServer(asyncio.DatagramProtocol):
         await self._tcp.wait_closed()
 
     def hosts(self, *addresses: str, name: str = NAME, kind: str = "A") -> None:
-        """The addresses of a name."""
+        """Set the addresses of a name."""
         self.records[name, kind] = list(addresses)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -120,7 +120,7 @@ class DnsServer(asyncio.DatagramProtocol):
         return [answer.to_wire(max_size=65535)]
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """The right answer."""
+        """Return the correct answer to a query."""
         answer = dns.message.make_response(query, recursion_available=True)
         name, kind = query.question[0].name.to_text(), query.question[0].rdtype.name
         if rcode := self.rcodes.get((name, kind)):
@@ -149,7 +149,7 @@ class DnsServer(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def dns_servers(count: int = 1) -> AsyncIterator[list[DnsServer]]:
-    """So many servers, each of which knows nothing yet."""
+    """Run `count` servers, which have no records yet."""
     made = [DnsServer() for _ in range(count)]
     for server in made:
         await server.start()
@@ -161,7 +161,7 @@ async def dns_servers(count: int = 1) -> AsyncIterator[list[DnsServer]]:
 
 
 def config(*servers: DnsServer, **changes: object) -> ResolverConfig:
-    """The servers as nameservers, in this order; short intervals."""
+    """Return a configuration with these nameservers, in this order, and short intervals."""
     settings: dict[str, object] = {
         "nameserver": ",".join(s.endpoint for s in servers),
         "min_interval": 0.05,

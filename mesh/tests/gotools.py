@@ -43,7 +43,7 @@ def install(package: str, version: str) -> Path:
 
 
 def build(source: Path, program: Path) -> Path:
-    """Build a program of ours, from a directory with a go.mod."""
+    """Build our own Go program from a directory with a go.mod."""
     _run(go(), "-C", str(source), "build", "-o", str(program), ".")
     return program
 

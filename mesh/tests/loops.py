@@ -1,11 +1,11 @@
-"""What an event loop is told of errors that nobody awaits."""
+"""Collects the errors that an event loop reports because nobody awaits them."""
 
 import asyncio
 from typing import Any
 
 
 def loop_errors() -> list[dict[str, Any]]:
-    """Collect the errors that the running loop is told of from now on.
+    """Collect the errors that the running loop reports from now on.
 
     grpc.aio has one completion queue per process. The loop that reads it also meets the last events
     of servers and calls whose own loop, that of an earlier test, is closed, and gets a RuntimeError

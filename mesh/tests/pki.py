@@ -22,7 +22,7 @@ _USAGES = (
 
 
 def usage(*names: str) -> x509.KeyUsage:
-    """A key usage with these bits: `usage("digital_signature")`."""
+    """Return a key usage with these bits, such as `usage("digital_signature")`."""
     return x509.KeyUsage(**{name: name in names for name in _USAGES})
 
 
@@ -153,7 +153,7 @@ def spiffe_id(service: str, namespace: str = "meshmart", trust_domain: str = "cl
 
 
 def sha1_signed(pair: Pair, issuer: rsa.RSAPrivateKey) -> Pair:
-    """The same certificate, signed with SHA-1 by its RSA issuer: `cryptography` refuses to make one.
+    """Return the same certificate signed with SHA-1, which `cryptography` refuses to make.
 
     sha1WithRSAEncryption and sha256WithRSAEncryption differ in the last byte (RFC 8017, A.2.4).
     """
@@ -167,12 +167,12 @@ def sha1_signed(pair: Pair, issuer: rsa.RSAPrivateKey) -> Pair:
 
 
 def malformed_uri(text: str) -> x509.GeneralName:
-    """A URI name that is not checked, as a hostile CA or a buggy issuer writes it."""
+    """Return a URI name without checks, as a hostile CA or a buggy issuer writes it."""
     return x509.UniformResourceIdentifier._init_without_validation(text)
 
 
 def malformed_dns(text: str) -> x509.GeneralName:
-    """The same as a DNS name."""
+    """Return a DNS name without checks."""
     return x509.DNSName._init_without_validation(text)
 
 

@@ -1,4 +1,4 @@
-"""Other people's test suites, run against the library: `make test-conformance`.
+"""Third-party test suites, run against the library by `make test-conformance`.
 
 Interop (grpc-go's `interop` package) runs over mutual TLS; Connect's conformance suite runs in plaintext,
 because its certificates carry no SPIFFE id. Both suites are Go modules. Nothing of them is kept here:

@@ -1,4 +1,4 @@
-"""What the programs under test of Connect's suite share: its protos, and metadata as its headers."""
+"""Helpers shared by the programs that Connect's suite tests: its protos, and metadata as headers."""
 
 import base64
 import os

@@ -34,7 +34,7 @@ UNARY_RESPONSE = {"Unary", "IdempotentUnary", "Unimplemented", "ClientStream"}
 
 
 class Conversation:
-    """One call, as the runner describes it."""
+    """A call that the runner describes."""
 
     def __init__(self, stub: Any, wanted: Any) -> None:
         self._wanted, self._method = wanted, wanted.method
@@ -67,7 +67,7 @@ class Conversation:
         await self._note_status()
 
     async def _cancel_later(self) -> None:
-        """Cancel so long after the last request is sent; a request of its own is sent at once."""
+        """Cancel after a delay from the last request. A unary request counts as sent at once."""
         if self._cancel == "after_close_send_ms" and self._method in UNARY_REQUEST:
             await asyncio.sleep(self._wanted.cancel.after_close_send_ms / 1000)
             self._call.cancel()

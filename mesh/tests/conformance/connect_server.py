@@ -23,7 +23,7 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def request_info(context: Any, requests: list[Any]) -> Any:
-    """What the suite wants to see again of a request."""
+    """Return the parts of a request that the suite expects back."""
     info = service.ConformancePayload.RequestInfo(
         request_headers=headers(context.invocation_metadata()), requests=requests
     )
@@ -34,7 +34,7 @@ def request_info(context: Any, requests: list[Any]) -> Any:
 
 
 async def fail(context: Any, error: Any, *details: Any) -> None:
-    """End the call with this error, and what is to be seen of the request in its details."""
+    """End the call with this error, whose details include what the suite expects of the request."""
     status = status_pb2.Status(code=error.code, message=error.message, details=error.details)
     status.details.extend(pack(detail) for detail in details)
     # abort_with_status replaces the trailing metadata that was set before.
@@ -44,7 +44,7 @@ async def fail(context: Any, error: Any, *details: Any) -> None:
 
 
 class Conformance(service_grpc.ConformanceServiceServicer):  # type: ignore[misc]
-    """Answers as the request says. Unimplemented is left to gRPC."""
+    """A servicer that answers as the request says. It leaves `Unimplemented` to gRPC."""
 
     async def Unary(self, request: Any, context: Any) -> Any:
         payload = await self._answer(request.response_definition, [pack(request)], context)
@@ -82,7 +82,7 @@ class Conformance(service_grpc.ConformanceServiceServicer):  # type: ignore[misc
             await fail(context, definition.error, *([] if definition.response_data else [info]))
 
     async def BidiStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """Full duplex: an answer after each request. Half duplex: all answers after the last request."""
+        """Answer each request (full duplex), or all after the last request (half duplex)."""
         definition, seen, sent, first = service.StreamResponseDefinition(), [], 0, True
         async for request in requests:
             seen.append(pack(request))

@@ -16,11 +16,13 @@ TIMEOUT = 60.0
 
 
 class Cases:
-    """Args:
-    stub: Of the test service.
-    unimplemented: Stub of a service that the server has not.
-    messages: The generated module.
-    options: Given with each call, such as `compression`.
+    """The client's test cases.
+
+    Args:
+        stub: Stub of the test service.
+        unimplemented: Stub of a service that the server does not have.
+        messages: The generated module of messages.
+        options: Options of each call, such as `compression`.
     """
 
     def __init__(self, stub: Any, unimplemented: Any, messages: Any, **options: Any) -> None:

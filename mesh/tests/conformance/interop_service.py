@@ -11,7 +11,7 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class TestService:
-    """What a servicer of the test service does, for whatever base class is generated.
+    """The methods of a test service's servicer, to combine with the generated base class.
 
     Args:
         messages: The generated module.

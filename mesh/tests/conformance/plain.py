@@ -44,7 +44,7 @@ async def serve_mesh(add: Callable[[Any], None], message_limit: int) -> tuple[An
 
 
 async def serve_bare(add: Callable[[Any], None], message_limit: int) -> tuple[Any, int]:
-    """The same with nothing but grpc.aio."""
+    """Start a plain grpc.aio server, and return it with its port."""
     options = [("grpc.max_receive_message_length", message_limit or 4 << 20)]
     server = grpc.aio.server(options=options)
     add(server)

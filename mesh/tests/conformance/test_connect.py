@@ -1,4 +1,4 @@
-"""Connect's conformance suite, gRPC protocol: our server, and our client, each beside bare grpc.aio's.
+"""Connect's conformance suite over gRPC, for our server and client and for those of plain grpc.aio.
 
 Known failures are the same few lines for both, and one more for bare grpc.aio. A case that fails without
 being listed fails the test, and so does a listed one that passes.
@@ -31,7 +31,7 @@ TIMEOUT = 400
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the suite's protos in Python."""
+    """Generate Python code of the suite's protos, and return its directory."""
     directory = tmp_path_factory.mktemp("connect")
     source = gotools.module(MODULE, VERSION) / "proto"
     descriptors = directory / "connect.binpb"

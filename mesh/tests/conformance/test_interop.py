@@ -47,7 +47,7 @@ TIMEOUT = 300
 
 @dataclass
 class Peers:
-    """What both sides need: the Go program, certificates, the generated code."""
+    """The Go program, the certificates and the generated code, which both sides need."""
 
     program: Path
     directory: Path
@@ -93,14 +93,14 @@ def read(peers: Peers, service: str) -> dict[str, bytes]:
 
 
 def servicer(peers: Peers) -> Any:
-    """The test service, with the generated base class for the methods that it leaves out."""
+    """Return the test service. The generated base class provides the methods that it leaves out."""
     made = type("Servicer", (TestService, peers.rpc.TestServiceServicer), {})
     return made(peers.messages)
 
 
 @asynccontextmanager
 async def mesh_server(peers: Peers) -> AsyncIterator[int]:
-    """Our server with its whole stack; its port."""
+    """Run our server with its whole stack, and yield its port."""
     settings = config(peers, "server")
     policy = PolicyStore(settings.authz)
     policy.load()
@@ -196,7 +196,7 @@ async def test_our_client_at_the_server_of_grpc_go(
 
 @pytest.mark.parametrize("kind", CHANNELS)
 async def test_our_client_on_a_channel_for_each_call(peers: Peers, kind: str) -> None:
-    """`channel_soak`: 20 channels, one large call each."""
+    """This is `channel_soak`, with 20 channels and one large call each."""
     async with go_server(peers) as port, AsyncExitStack() as stack:
         for _ in range(20):
             channel = await stack.enter_async_context(CHANNELS[kind](peers, port))

@@ -47,5 +47,5 @@ def case(
 
 
 def over(pair: Pair, *bundle: Authority) -> Material:
-    """The pair's files, with a bundle of these CAs."""
+    """Return the pair's files, with a bundle of these CAs."""
     return Material(pair.crt, pair.key_pem, b"".join(ca.pem for ca in bundle or (ROOT,)))

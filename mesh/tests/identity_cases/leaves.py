@@ -1,4 +1,4 @@
-"""Leaves: keys, validity, usages and names."""
+"""Identity cases of leaf certificates: keys, validity, usages and names."""
 
 from collections.abc import Callable
 

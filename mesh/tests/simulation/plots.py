@@ -44,7 +44,7 @@ def _good(second: Second) -> float:
 
 
 def retry_storm() -> Chart:
-    """Every server fails for ten seconds."""
+    """Plot a retry storm: every server fails for ten seconds."""
     wrong, strict = failing(1.0, 5, 15), replace(OFF.retry, budget_floor=0.0)
     naive = simulate(_SIZE, replace(OFF, retry=NAIVE_RETRIES), wrong, seed=SEED)
     budget = simulate(_SIZE, replace(OFF, retry=strict), wrong, seed=SEED)
@@ -57,7 +57,7 @@ def retry_storm() -> Chart:
 
 
 def partial_outage() -> Chart:
-    """Forty percent of the servers are away, and the others get more than they can do."""
+    """Plot an outage of 40 % of the servers, which overloads the others."""
     wrong = outage(0.4, 5, 15)
     off = simulate(_BUSY, OFF, wrong, seed=SEED, load=0.8, seconds=0.1)
     on = simulate(_BUSY, OFF, wrong, seed=SEED, load=0.8, seconds=0.1, admission=True)
@@ -68,7 +68,7 @@ def partial_outage() -> Chart:
 
 
 def slow_replica() -> Chart:
-    """One server in ten takes twenty times as long."""
+    """Plot a slow replica: one server in ten takes twenty times as long."""
     wrong = slow(0.1, 20, 5, 15)
     off, on = (simulate(_SIZE, settings, wrong, seed=SEED) for settings in (OFF, HEDGED))
 
@@ -80,7 +80,7 @@ def slow_replica() -> Chart:
 
 
 def grey_failure() -> Chart:
-    """One server in ten fails while its health says SERVING; calls are not retried."""
+    """Plot a grey failure: one server in ten fails but says SERVING. Calls are not retried."""
     alone = replace(ON, retry=replace(ON.retry, max_attempts=1))
     wrong = failing(0.1, 5, 15)
     off = simulate(_SIZE, replace(alone, outlier_detection=None), wrong, seed=SEED)
@@ -90,7 +90,7 @@ def grey_failure() -> Chart:
 
 
 def adaptive_limit() -> Chart:
-    """Three times the capacity."""
+    """Plot the adaptive limit under a load of three times the capacity."""
     capacity = _BUSY.clients * _BUSY.rate / 3.0
     off = simulate(_BUSY, OFF, nothing, seed=SEED, load=3.0)
     on = simulate(_BUSY, OFF, nothing, seed=SEED, load=3.0, admission=True)
@@ -103,7 +103,7 @@ def adaptive_limit() -> Chart:
 
 
 def correlated_restart() -> Chart:
-    """Four servers in five restart at once."""
+    """Plot a correlated restart: four servers in five restart at once."""
     wrong = outage(0.8, 5, 9)
     naive = replace(OFF, retry=NAIVE_RETRIES)
     off = simulate(_BUSY, naive, wrong, seed=SEED, load=0.6, seconds=0.1)
@@ -116,7 +116,7 @@ def correlated_restart() -> Chart:
 
 
 def hanging_target() -> Chart:
-    """No server answers for ten seconds; calls have five seconds."""
+    """Plot a target that hangs: no server answers for ten seconds. Deadlines are five seconds."""
 
     def under_way(settings: Settings) -> list[float]:
         found: list[float] = []

@@ -18,7 +18,7 @@ NAIVE_RETRIES = RetryConfig(max_attempts=4, budget_ratio=1.0, budget_floor=1e9)
 
 @dataclass(frozen=True)
 class Size:
-    """How many of each, calls a second of a client, and seconds."""
+    """The numbers of clients and servers, the calls per second of a client, and the seconds of a run."""
 
     clients: int = 1000
     servers: int = 300
@@ -32,24 +32,24 @@ FULL = Size()
 
 @dataclass
 class Run:
-    """What came of a run."""
+    """The result of a run."""
 
     seconds: list[Second]
     servers: list[Server]
     clients: list[Client]
 
     def good(self, begin: int = 0, end: int | None = None) -> float:
-        """The share of calls that succeeded."""
+        """Return the share of calls that succeeded."""
         chosen = self.seconds[begin:end]
         return sum(s.good for s in chosen) / max(1, sum(s.calls for s in chosen))
 
     def amplification(self, begin: int = 0, end: int | None = None) -> float:
-        """Attempts per call."""
+        """Return the number of attempts per call."""
         chosen = self.seconds[begin:end]
         return sum(s.attempts for s in chosen) / max(1, sum(s.calls for s in chosen))
 
     def p99(self, begin: int = 0, end: int | None = None) -> float:
-        """Seconds."""
+        """Return the 99th percentile of latency, in seconds."""
         merged = Second(latencies=[x for s in self.seconds[begin:end] for x in s.latencies])
         return merged.percentile(0.99)
 
@@ -101,11 +101,11 @@ def _call_on(world: World, client: Client, size: Size) -> None:
 
 
 def nothing(world: World, servers: list[Server], clients: list[Client]) -> None:
-    """All is well."""
+    """Cause no failure."""
 
 
 def outage(share: float, begin: float, end: float) -> Happening:
-    """A share of the servers cannot be reached for a while, and callers notice."""
+    """Make a share of the servers unreachable for a while. Callers notice."""
 
     def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
         def turn(up: bool) -> None:
@@ -121,7 +121,7 @@ def outage(share: float, begin: float, end: float) -> Happening:
 
 
 def failing(share: float, begin: float, end: float) -> Happening:
-    """A share of the servers answers UNAVAILABLE at once while their health says SERVING: a grey failure."""
+    """Cause a grey failure: a share of the servers says SERVING but answers UNAVAILABLE at once."""
 
     def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
         def turn(fails: Status | None) -> None:
@@ -135,7 +135,7 @@ def failing(share: float, begin: float, end: float) -> Happening:
 
 
 def slow(share: float, factor: float, begin: float, end: float) -> Happening:
-    """A share of the servers takes so many times as long."""
+    """Make a share of the servers slower by `factor`."""
 
     def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
         def turn(by: float) -> None:
@@ -149,7 +149,7 @@ def slow(share: float, factor: float, begin: float, end: float) -> Happening:
 
 
 def hanging(share: float, begin: float, end: float) -> Happening:
-    """A share of the servers takes calls and answers none."""
+    """Make a share of the servers accept calls and answer none."""
 
     def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
         def turn(hangs: bool) -> None:

@@ -12,7 +12,7 @@ from tests.simulation.svg import Chart
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Every ejection is logged."""
+    """Silence the log, in which every ejection appears."""
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)

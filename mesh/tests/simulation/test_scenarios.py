@@ -1,4 +1,4 @@
-"""What each feature does to a crowd, on and off, on the library's own decisions in virtual time."""
+"""The effect of each feature, on and off, with many clients that decide as the library does."""
 
 from collections import Counter
 from dataclasses import replace

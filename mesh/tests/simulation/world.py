@@ -40,11 +40,11 @@ class World:
         self._numbers = itertools.count()
 
     def after(self, seconds: float, event: Callable[[], None]) -> None:
-        """Have something happen so many seconds from now."""
+        """Schedule an event `seconds` from now."""
         heapq.heappush(self._events, (self.clock() + seconds, next(self._numbers), event))
 
     def run(self, until: float) -> None:
-        """Let everything happen up to this time."""
+        """Run all events up to this time."""
         while self._events and self._events[0][0] <= until:
             at, _, event = heapq.heappop(self._events)
             self.clock.advance(max(0.0, at - self.clock()))
@@ -63,12 +63,12 @@ class Work:
 
 
 class Server:
-    """So many places, each busy for as long as a call takes.
+    """A server with a number of places, each of which is busy for as long as a call takes.
 
     Args:
-        places: Calls that it works on at a time.
-        seconds: Mean of what a call takes; exponentially distributed.
-        gate: Admission; None: everything is taken on.
+        places: Calls that it handles at a time.
+        seconds: Mean duration of a call. Durations are exponentially distributed.
+        gate: Admission. If None, every call is accepted.
     """
 
     def __init__(self, world: World, places: int, seconds: float, gate: Gate | None = None) -> None:
@@ -83,7 +83,7 @@ class Server:
         self._queue: deque[Work] = deque()
 
     def take(self, work: Work) -> None:
-        """An attempt arrives."""
+        """Handle an attempt that arrives."""
         self.attempts += 1
         if not self.up:
             work.answer(Status(UNAVAILABLE, "down", unsent=True))
@@ -120,7 +120,7 @@ class Server:
 
 @dataclass
 class Settings:
-    """How clients decide; each of the features may be off."""
+    """The clients' settings. Each feature may be off."""
 
     policy: str = "round_robin"
     outlier_detection: OutlierDetection | None = None
@@ -133,7 +133,7 @@ class Settings:
 
 @dataclass
 class Second:
-    """What callers saw in one second."""
+    """The results of calls in one second."""
 
     calls: int = 0
     good: int = 0
@@ -141,7 +141,7 @@ class Second:
     latencies: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
-        """Of the latency of all calls, in seconds."""
+        """Return a percentile of the latency of all calls, in seconds."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 

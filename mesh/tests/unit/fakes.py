@@ -1,4 +1,4 @@
-"""What the server's unit tests hand to layers instead of a call that came over a socket."""
+"""Fakes that the server's unit tests hand to layers instead of a call over a socket."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from grpcmesh.call import Kind, Method, ServerCall, Workload
 
 
 class FakeContext:
-    """Enough of a grpc.aio.ServicerContext for layers and for the wrapper of handlers."""
+    """A fake of the parts of grpc.aio.ServicerContext that layers and the handler wrapper use."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ def call(
     workload: Workload | None = None,
     **metadata: str,
 ) -> ServerCall:
-    """A call that has just begun."""
+    """Return a call that has just begun."""
     method = Method.parse(path, Kind.UNARY)
     return ServerCall(method, context or FakeContext(), 0.0, metadata, workload=workload)
 
@@ -74,7 +74,7 @@ def workload(service: str, namespace: str = "meshmart", trust_domain: str = "clu
 
 
 def samples(source: Any) -> dict[str, float]:
-    """A source's samples by `name{label=value,…}`."""
+    """Return a source's samples by `name{label=value,…}`."""
     found = {}
     for family in source.collect() if hasattr(source, "collect") else source.metrics():
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""Who may see what of the admin port."""
+"""Access control of the admin port: which clients may see which pages."""
 
 import base64
 from pathlib import Path

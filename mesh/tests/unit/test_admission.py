@@ -1,4 +1,4 @@
-"""Admission in virtual time, before servers of known capacity: one that burns CPU, one with a semaphore."""
+"""Admission in virtual time on servers of known capacity: one is CPU-bound, one has a semaphore."""
 
 import heapq
 import random
@@ -25,7 +25,7 @@ REFUSAL = 0.0003
 
 
 class Open(Gate):
-    """No admission."""
+    """A gate that admits everything."""
 
     def enter(self, priority: Priority, age: float, streaming: bool) -> Refusal | None:
         self.limit.started()
@@ -38,7 +38,7 @@ def make_gate(clock: VirtualClock, on: bool = True) -> Gate:
 
 
 def arrivals(rate: float, seconds: float, rng: random.Random) -> list[tuple[float, str]]:
-    """Calls at random times, a tenth of them checkouts."""
+    """Return calls at random times. A tenth of them are checkouts."""
     at, out = 0.0, []
     while (at := at + rng.expovariate(rate)) < seconds:
         out.append((at, "Checkout" if rng.random() < 0.1 else "Browse"))
@@ -61,12 +61,12 @@ class Outcome:
 
 
 def burn_outsiders(load: float, probed: bool, seconds: float = SECONDS) -> tuple[float, QueueAdmission]:
-    """A server that burns CPU, whose callers do not tell how long their calls have queued.
+    """Simulate a CPU-bound server whose callers do not report how long their calls have queued.
 
     Return the share of its capacity that is answered in time.
 
     Args:
-        probed: Whether ten calls a second are of the process to itself, which do nothing.
+        probed: Whether the process makes ten calls a second to itself, which do no work.
     """
     clock, good, cost = VirtualClock(0.0), 0, COSTS["Browse"]
     gate, rng = make_gate(clock), random.Random(5)
@@ -105,7 +105,7 @@ def test_a_probe_of_a_server_with_room_refuses_nothing(load: float) -> None:
 
 
 def burn(load: float, on: bool, seconds: float = SECONDS) -> Outcome:
-    """One thread that serves calls in the order in which they came: its queue lies before the handlers."""
+    """Simulate one thread that serves calls in order of arrival, so they queue before the handlers."""
     clock, outcome = VirtualClock(0.0), Outcome()
     gate = make_gate(clock, on)
     capacity = 1 / (0.1 * COSTS["Checkout"] + 0.9 * COSTS["Browse"])
@@ -123,7 +123,7 @@ def burn(load: float, on: bool, seconds: float = SECONDS) -> Outcome:
 
 
 def semaphore(load: float, on: bool, places: int = 10, seconds: float = SECONDS) -> Outcome:
-    """Handlers that wait for one of so many places: the queue lies within the handlers."""
+    """Simulate handlers that wait for one of `places` permits, so calls queue within the handlers."""
     clock, outcome = VirtualClock(0.0), Outcome()
     gate = make_gate(clock, on)
     costs = {method: cost * 10 for method, cost in COSTS.items()}
@@ -159,7 +159,7 @@ def semaphore(load: float, on: bool, places: int = 10, seconds: float = SECONDS)
 
 
 def work(outcome: Outcome) -> float:
-    """What was done in time, in units of the server's time."""
+    """Return the work that was done in time, in seconds of the server's time."""
     return sum(COSTS[method] * count for method, count in outcome.good.items())
 
 

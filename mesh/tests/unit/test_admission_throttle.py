@@ -109,7 +109,7 @@ def test_methods_are_remembered_up_to_a_bound() -> None:
 
 @pytest.mark.parametrize("load", [3, 5])
 def test_goodput_holds_where_a_refusal_costs_a_ninth_of_a_call(load: float) -> None:
-    """One thread, in the order in which calls came; 4 ms of work and 0.5 ms of gRPC a call, as measured."""
+    """One thread serves calls in order. Each costs 4 ms of work and, as measured, 0.5 ms in gRPC."""
 
     def done(throttled: bool) -> float:
         clock, rng = VirtualClock(0.0), random.Random(5)

@@ -136,7 +136,7 @@ def encoded(data: Any) -> str:
 
 
 def raw(header: Any, payload: Any, *, good: bool = True) -> str:
-    """A token of any header and payload, signed with the published key."""
+    """Return a token of any header and payload, signed with the published key."""
     signed = f"{encoded(header)}.{encoded(payload)}"
     return f"{signed}.{encoded(ED.sign(signed.encode()) if good else b'x' * 64)}"
 

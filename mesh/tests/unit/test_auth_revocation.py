@@ -1,4 +1,4 @@
-"""Revoked tokens: refused at the next fetch, on running streams too, and bounded."""
+"""Revoked tokens are rejected from the next fetch on, also on running streams."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast

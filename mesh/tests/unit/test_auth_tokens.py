@@ -48,7 +48,7 @@ class Shop:
 
 
 def forge(claims: Mapping[str, Any] | None = None, drop: str = "", key: Any = ED, **header: Any) -> str:
-    """A token with a good signature, unless the key is another."""
+    """Return a token, whose signature is valid unless `key` is another key."""
     good = {
         "iss": CONFIG.issuer, "aud": CONFIG.audience, "sub": "7", "name": "alice", "roles": ["user"],
         "exp": int(NOW) + 60,

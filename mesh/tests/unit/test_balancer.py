@@ -48,7 +48,7 @@ class Bench:
         return counts
 
     def serve(self, seconds: float, rate: float, latency: dict[str, float]) -> Counter[str]:
-        """Calls at an even rate, each as long as its endpoint takes; who got how many."""
+        """Make calls at an even rate, each as long as its endpoint takes. Count them by endpoint."""
         counts: Counter[str] = Counter()
         running: list[tuple[float, Endpoint]] = []
         for _ in range(int(seconds * rate)):

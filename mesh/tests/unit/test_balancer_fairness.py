@@ -1,4 +1,4 @@
-"""Who gets which calls: no lockstep of methods, no reward for failing fast, affinity, subsets."""
+"""Fairness of the balancer: no lockstep of methods, no reward for failing fast, affinity, subsets."""
 
 import heapq
 import random
@@ -45,7 +45,7 @@ class Target:
         return endpoint
 
     def drive(self, workers: int, calls: int, latency: dict[str, float], failing: str) -> Counter[str]:
-        """Workers that call one after the other; the failing endpoint answers with an error."""
+        """Let workers make calls one after the other. The failing endpoint answers with an error."""
         counts: Counter[str] = Counter()
         ends: list[tuple[float, int, Endpoint, float]] = []
         for number in range(calls):

@@ -1,4 +1,4 @@
-"""Random events against the real channel, in virtual time, over a fake wire: the invariants of a call hold.
+"""The invariants of calls, under random events, with the real channel over a fake wire in virtual time.
 
 Hypothesis draws sequences of events: calls of every kind, answers, failures, broken connections, endpoints
 that come and go, new certificates, layers that raise or refuse, cancellations, dropped calls, and two of
@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
         self.world.settle()
 
     def _held(self, kinds: set[str]) -> list[Made]:
-        """Calls that run, that the test refers to and that nobody reads."""
+        """Return the running calls that the test refers to and that nobody reads."""
         return [
             made
             for made in self.world.running()
@@ -205,7 +205,7 @@ class Machine(RuleBasedStateMachine):
         lies=st.sampled_from([False, False, True]),
     )
     def answer(self, data: Any, code: grpc.StatusCode, pushback: str | None, lies: bool) -> None:
-        """A server ends a native call, perhaps in the words of a connection that was never made."""
+        """Let a server end a native call, perhaps with the details of a connection that was never made."""
         native = data.draw(st.sampled_from(self.world.wire.live()))
         trailing = [("grpc-retry-pushback-ms", pushback)] if pushback else []
         self.world.loop.call_soon(native.answer, code, NO_CONNECTION if lies else "told to", trailing)
@@ -218,7 +218,7 @@ class Machine(RuleBasedStateMachine):
         wait=st.sampled_from([0.0, 0.2]),
     )
     def answer_all(self, code: grpc.StatusCode, details: str, wait: float) -> None:
-        """Every native call ends, and so do those that are begun within the backoff."""
+        """End every native call, and then those that were begun within the backoff."""
         for _ in range(2):
             for native in self.world.wire.live():
                 self.world.loop.call_soon(native.answer, code, details)
@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._streams())
     @rule(data=st.data(), end=st.booleans(), all_of_them=st.booleans())
     def send(self, data: Any, end: bool, all_of_them: bool) -> None:
-        """A message of a response stream; perhaps with the end right behind it."""
+        """Send a message of a response stream, perhaps followed at once by its end."""
         natives = self._streams() if all_of_them else [data.draw(st.sampled_from(self._streams()))]
         for native in natives:
             self.world.loop.call_soon(native.send)
@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.wire.live())
     @rule(data=st.data())
     def head(self, data: Any) -> None:
-        """The initial metadata of an answer arrives."""
+        """Deliver the initial metadata of an answer."""
         self.world.after(0, self._event("head", data))
         self.world.settle()
 
@@ -255,7 +255,7 @@ class Machine(RuleBasedStateMachine):
         options=CALL_OPTIONS,
     )
     def connect(self, address: str, event: str, kinds: list[str], options: dict[str, Any]) -> None:
-        """A peer is there, or gone, or gone and back; calls begin before the loop has heard of it."""
+        """Start, stop or restart a peer, and begin calls before the loop notices."""
         slot = self.world.connections.slots.get(address)
         if event == "blink" and slot is not None and slot.renewed is not None:
             return  # whether the new one takes over depends on whether anybody looked in between
@@ -267,7 +267,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._channels())
     @rule(data=st.data(), state=st.sampled_from([Connectivity.READY, Connectivity.TRANSIENT_FAILURE]))
     def connect_one(self, data: Any, state: grpc.ChannelConnectivity) -> None:
-        """One connection is made, or breaks; others to the same address stay as they are."""
+        """Connect or break one connection. Others to the same address stay as they are."""
         channel = data.draw(st.sampled_from(self._channels()))
         self.world.loop.call_soon(channel.turn, state)
         self.world.settle(BACKOFF)
@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.world.closed)
     @rule(addresses=st.sampled_from(RESOLVED), wait=st.sampled_from([0.0, 0.0, DRAIN_TIMEOUT + 0.1]))
     def resolve(self, addresses: list[str], wait: float) -> None:
-        """Other addresses; perhaps for so long that the calls on those that left are cut."""
+        """Resolve other addresses, perhaps for so long that calls to removed ones are cut."""
         self.world.resolve(addresses)
         self.world.settle(wait)
 
@@ -292,7 +292,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.world.closed)
     @rule(breaks=st.none() | st.sampled_from(ADDRESSES), first=st.booleans())
     def renew(self, breaks: str | None, first: bool) -> None:
-        """There are new certificates; perhaps an endpoint breaks in the same instant."""
+        """Renew the certificates, and perhaps break an endpoint at the same instant."""
         if breaks and first:
             self.world.loop.call_soon(self.world.wire.cut, breaks)
         self.world.loop.call_soon(self.world.renew)
@@ -310,7 +310,7 @@ class Machine(RuleBasedStateMachine):
         late=st.sampled_from([False, False, True]),
     )
     def disturb(self, mood: tuple[str, str], hooks: int, forgetful: bool, late: bool) -> None:
-        """Layers raise or refuse in their next hooks; native calls forget deadlines, or respond late."""
+        """Make layers raise or refuse in their next hooks, or native calls ignore deadlines or be late."""
         layer = self.world.trouble if mood[0] == "call" else self.world.attempt_trouble
         layer.mood.set(mood[1], hooks)
         self.world.wire.forgetful, self.world.wire.late = forgetful, late
@@ -324,7 +324,7 @@ class Machine(RuleBasedStateMachine):
         data=st.data(), names=st.tuples(st.sampled_from(RACED), st.sampled_from(RACED)), gap=st.integers(0, 4)
     )
     def race(self, data: Any, names: tuple[str, str], gap: int) -> None:
-        """Two events, so many rounds of the loop apart."""
+        """Let two events happen, `gap` rounds of the loop apart."""
         first = self._event(names[0], data)
         second = self._event("wait" if CONNECTING.issuperset(names) else names[1], data)
         self.world.after(0, first)
@@ -334,7 +334,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.world.closed and len(self.world.made) > 12)
     @rule(grace=st.sampled_from([None, 0.3]), answered=st.booleans())
     def close(self, grace: float | None, answered: bool) -> None:
-        """The channel is closed; some calls may end well within the grace."""
+        """Close the channel. Some calls may end well within the grace period."""
         for native in self.world.wire.live()[::2] if answered else ():
             self.world.loop.call_later(0.1, native.answer, OK)
         self.world.close(grace)

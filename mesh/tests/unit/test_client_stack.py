@@ -1,4 +1,4 @@
-"""What the layers of a stack become for one method, and what becomes of hooks that raise."""
+"""The layer stack of one method, and errors that hooks raise."""
 
 import asyncio
 

@@ -18,7 +18,7 @@ CONFIG = DeadlineConfig(default=5.0, stream=60.0, margin=0.5)
 
 @pytest.fixture
 def served() -> Iterator[ServerCall]:
-    """The call being served, with ten seconds left at time 100 less what a test takes away."""
+    """Yield the current server call. Its deadline is 110 s, and the tests start at 100 s."""
     call = ServerCall(UNARY, cast(Any, None), 90.0, {}, deadline=110.0)
     token = current_call.set(call)
     yield call

@@ -1,4 +1,4 @@
-"""What answers mean, and how they are put together."""
+"""The meaning of DNS answers, and how several are combined."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Whom to ask and when, in virtual time; nameservers from resolv.conf."""
+"""Which nameservers are asked and when, in virtual time. They are read from resolv.conf."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ class Fixed(Directory):
 
 
 def ask(net: Net, nameservers: Nameservers, timeout: float = 2.0) -> tuple[Answer | LookupFailedError, float]:
-    """The outcome, and the seconds it took."""
+    """Return the outcome of a look-up, and the seconds that it took."""
     asking = Asking(Fixed(nameservers), 0.4, net)
 
     async def scenario() -> tuple[Answer | LookupFailedError, float]:

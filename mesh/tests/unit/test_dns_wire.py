@@ -1,4 +1,4 @@
-"""DNS messages: dnspython writes them and is believed; garbage is refused, and costs little."""
+"""Parsing of DNS messages: it agrees with dnspython, and rejects garbage at little cost."""
 
 import struct
 import sys
@@ -61,7 +61,7 @@ def test_a_query_is_one_that_dnspython_understands(name: str, kind: int, message
 
 
 def expected(found: list[dns.rrset.RRset]) -> list[Record]:
-    """What dnspython read, as ours."""
+    """Return dnspython's records as records of ours."""
     return [
         Record(encode_name(rrset.name.to_text()), rrset.rdtype, rrset.ttl, value)
         for rrset in found
@@ -203,7 +203,7 @@ def test_any_name_is_written_in_printable_ascii(label: bytes) -> None:
 
 
 def calls_while(work: Any) -> int:
-    """How many Python functions are called: a measure of work that does not depend on the machine."""
+    """Count the Python functions called, as a measure of work that does not depend on the machine."""
     calls = 0
 
     def note(frame: Any, event: str, arg: Any) -> None:
@@ -221,7 +221,7 @@ def calls_while(work: Any) -> int:
 
 
 def hostile(kind: str) -> tuple[bytes, int, Question]:
-    """64 KB that are made to be expensive, how many records they hold, and the question they answer."""
+    """Return 64 KB that are expensive to parse, their number of records, and the question they answer."""
     long = b"\x01a" * 126 + b"\0"
     record = {
         "a long name twice in each record": b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 1, 2) + b"\xc0\x0c",
@@ -239,7 +239,7 @@ def test_the_cost_of_a_hostile_message_is_bounded_by_its_records(kind: str) -> N
 
 
 def test_a_chain_of_pointers_costs_no_more_than_its_length() -> None:
-    """Each name points to the one before it, which points further."""
+    """Each name is a pointer to the one before it."""
     records, at = b"", 12 + len(ASKED.name) + 4
     previous = 12
     for _ in range(900):

@@ -1,4 +1,4 @@
-"""Which calls meet which fault, and what the layer does to them: in virtual time."""
+"""Which calls match which fault, and what the layer does to them, in virtual time."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ class Set:
             self.faults.set(fault)
 
     def met(self, by: Method) -> str:
-        """The pattern of the fault that a call meets, or nothing."""
+        """Return the pattern of the fault that matches a call, or an empty string."""
         rule = self.faults.decide(by)
         return rule.fault.method if rule else ""
 
@@ -107,7 +107,7 @@ class Injecting:
         self.layer = FaultLayer(self.faults)
 
     async def serve(self) -> float:
-        """A call; the seconds for which it was held."""
+        """Serve a call, and return the seconds for which it was held."""
         began, served = self.clock(), call()
         self.layer.on_start(served)
         if served.hold is not None:
@@ -276,7 +276,7 @@ def servicer(layer: FaultLayer | None = None) -> FaultServicer:
 
 
 def asked(lasts: float | None = None, **fault: Any) -> pb.SetFaultRequest:
-    """`delay` and `lasts` in seconds."""
+    """Return a request to set this fault. `delay` and `lasts` are in seconds."""
     request = pb.SetFaultRequest()
     delay = fault.pop("delay", 0)
     request.fault.CopyFrom(pb.Fault(**fault))

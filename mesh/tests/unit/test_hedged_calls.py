@@ -1,4 +1,4 @@
-"""What a caller sees of a hedged call whose attempts do not all end alike, over the fake wire."""
+"""The result of a hedged call whose attempts end differently, over the fake wire."""
 
 from collections.abc import Iterator
 
@@ -112,7 +112,7 @@ def test_the_details_and_the_metadata_are_those_of_the_answer(world: World) -> N
 
 
 def test_a_server_cannot_pass_for_a_connection_that_was_never_made(world: World) -> None:
-    """A call that is made once stays one, on a connection that is being given up as well."""
+    """The call is sent only once, even though its connection is being replaced."""
     made = world.make("poke", consume=True)
     world.settle()
     world.loop.call_soon(world.renew)

@@ -1,4 +1,4 @@
-"""What peers and files say that makes no sense: counted, and otherwise without effect."""
+"""Invalid values from peers and files are counted, and otherwise have no effect."""
 
 import math
 import os
@@ -81,7 +81,7 @@ numbers = st.floats(0, 1e9, allow_subnormal=True)
 
 
 def picks(endpoints: list[Endpoint], reports: Iterable[LoadReport | None], count: int = 300) -> list[int]:
-    """How often each endpoint is picked, once its reports are believed."""
+    """Return how often each endpoint is picked once the blackout period of its reports is over."""
     clock = VirtualClock()
     policy = WeightedRoundRobin(SlowStart(0.0, clock), clock, random.Random(1), blackout=0.0)
     for endpoint in endpoints:
@@ -268,7 +268,7 @@ class Stored:
         self.store.load()
 
     def keeps(self) -> bool:
-        """Whether a look changes nothing, and is told."""
+        """Return whether a poll keeps the settings in use and records a problem."""
         before = self.store.current
         return not self.store.poll() and self.store.current is before and bool(self.store._problem)
 

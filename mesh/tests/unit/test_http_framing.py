@@ -1,4 +1,4 @@
-"""What the strict connection takes for a request, byte by byte."""
+"""What the strict connection accepts as a request, byte by byte."""
 
 import contextlib
 
@@ -56,7 +56,7 @@ SMUGGLED = {
 
 
 def events(data: bytes, pieces: int = 1, max_body: int = 1000) -> list[object]:
-    """What comes of these bytes, cut into so many pieces."""
+    """Return the events of these bytes when they arrive in `pieces` pieces."""
     connection, found = StrictConnection(1000, max_body), []
     size = max(1, -(-len(data) // pieces))
     for start in range(0, len(data), size):

@@ -1,4 +1,4 @@
-"""Who gets in and who has to leave; and whom a proxy speaks for."""
+"""Which connections are accepted and which are closed, and the client that a proxy names."""
 
 import resource
 from dataclasses import dataclass

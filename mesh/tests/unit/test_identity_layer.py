@@ -1,4 +1,4 @@
-"""Who is refused at a call for what its connection is, or has become."""
+"""Calls that are rejected because their connection never was acceptable, or no longer is."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.unit.fakes import FakeContext, call, samples
 
 
 def context(shown: Pair, version: bytes = b"TLSv1.3", peer: str = "ipv4:127.0.0.1:40000") -> FakeContext:
-    """The context of a call over a connection on which this certificate was shown."""
+    """Return the context of a call over a connection on which this certificate was shown."""
     names = [uri.encode() for uri in uris(shown.certificate)]
     auth = {
         "ssl_tls_version": [version],
@@ -59,7 +59,7 @@ class Server:
         return raised.value.message
 
     def reload(self) -> None:
-        """What `IdentityStore.watch` does each time."""
+        """Do what `IdentityStore.watch` does at each poll."""
         self.store.poll()
         self.store.peers.verify_all(self.store.peers.pending())
         self.store.peers.sweep()

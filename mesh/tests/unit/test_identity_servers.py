@@ -1,4 +1,4 @@
-"""Whom to expect behind a target, what a server's certificate is worth, and what gRPC's words mean."""
+"""The expected identity of a target, checks of server certificates, and gRPC's error details."""
 
 import time
 from pathlib import Path

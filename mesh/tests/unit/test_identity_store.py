@@ -169,7 +169,7 @@ class Directory:
         write_atomically(self.path, names)
 
     def problems(self) -> dict[str, float]:
-        """Those of `mesh_identity_problem` that are there now, by `identity/cause`."""
+        """Return the non-zero samples of `mesh_identity_problem`, by `identity/cause`."""
         families = [f for f in self.store.collect() if f.name == "mesh_identity_problem"]
         return {"/".join(s.labels.values()): s.value for f in families for s in f.samples if s.value}
 
@@ -333,7 +333,7 @@ async def test_watching_follows_the_directory(tmp_path: Path) -> None:
 
 
 def test_files_that_change_while_they_are_read_are_read_again(tmp_path: Path) -> None:
-    """The kubelet swaps the directory between two reads: no mismatch is told."""
+    """If the kubelet swaps the directory between two reads, no mismatch is reported."""
     directory = Directory(tmp_path)
     first, second = over(ROOT.issue()), over(ROOT.issue())
     torn = Material(first.cert_chain, second.private_key, second.ca)

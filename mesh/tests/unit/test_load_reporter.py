@@ -1,4 +1,4 @@
-"""What a server tells of its load, in virtual time."""
+"""A server's load reports, in virtual time."""
 
 import grpc
 

@@ -1,4 +1,4 @@
-"""Outlier detection in virtual time: gRFC A50's sweeps, and what the mesh adds."""
+"""Outlier detection in virtual time: gRFC A50's sweeps, and the mesh's additions."""
 
 import random
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Target:
         self.detector.replace(self.records, self.records)
 
     def call(self, index: int, ok: bool | None = True, latency: float = 0.0) -> list[Change]:
-        """One attempt, from its start to its end."""
+        """Make one attempt, from its start to its end."""
         record = self.records[index]
         self.detector.started(record)
         self.clock.advance(latency)
@@ -44,7 +44,7 @@ class Target:
         return [c for ok in [True] * good + [False] * bad for c in self.call(index, ok)]
 
     def lose(self, index: int, attempts: int) -> list[Change]:
-        """The connection breaks, takes these attempts along, and is there again."""
+        """Break the connection while these attempts are in flight, and restore it."""
         record = self.records[index]
         for _ in range(attempts):
             self.detector.started(record)
@@ -56,7 +56,7 @@ class Target:
         return changes
 
     def sweep(self) -> list[Change]:
-        """The next end of an interval, with the attempt that notices it."""
+        """Advance to the next end of an interval, and make the attempt that triggers the sweep."""
         self.clock.advance(self.detector._config.interval)
         return self.call(0)
 
@@ -135,7 +135,7 @@ def test_an_endpoint_whose_connections_break_again_and_again_is_ejected() -> Non
 
 
 def test_a_connection_that_breaks_is_one_failure_however_many_attempts_it_takes_along() -> None:
-    """A process that is killed under load and starts again at once is none that fails."""
+    """A process that is killed under load and restarts at once is not an outlier."""
     target = Target(replace(SWEEPS, consecutive_failures=5))
     for index in range(5):
         target.calls(index, good=10)
@@ -290,7 +290,7 @@ def test_the_cap_lets_one_go_always_and_the_last_one_never(percent: int, count: 
 
 
 class Anything(RuleBasedStateMachine):
-    """Any order of events keeps the invariants."""
+    """A state machine that checks the invariants under any order of events."""
 
     @initialize(percent=st.integers(0, 100), count=st.integers(1, 6))
     def begin(self, percent: int, count: int) -> None:

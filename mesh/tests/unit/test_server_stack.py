@@ -40,7 +40,7 @@ class Noting(ServerLayer):
 
 
 class Ending(ServerLayer):
-    """Only looks at the end."""
+    """A layer that has only an `on_end` hook."""
 
     def __init__(self, notes: list[str]) -> None:
         self.notes = notes

@@ -173,7 +173,7 @@ def test_an_object_that_is_none_is_one_mistake() -> None:
 
 
 def test_numbers_may_be_strings_as_proto3_has_them() -> None:
-    """https://protobuf.dev/programming-guides/json/: of every type of number either is accepted."""
+    """Numbers and strings are both accepted (https://protobuf.dev/programming-guides/json/)."""
     retry = {**RETRY, "maxAttempts": "3", "backoffMultiplier": "1.5e0"}
     text = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
     read = from_json(text).method_configs[0].retry_policy

@@ -1,4 +1,4 @@
-"""Which settings hold where several sources speak, and what a change of the file does."""
+"""Which settings apply if there are several sources, and the effect of a change of the file."""
 
 import json
 from pathlib import Path

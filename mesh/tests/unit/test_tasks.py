@@ -1,4 +1,4 @@
-"""Background tasks: what fails is started again, counted and logged; nothing outlives its owner."""
+"""Background tasks that fail are restarted, counted and logged. None outlives its owner."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ class Dice:
 
 
 def failing(times: int, starts: list[float], error: BaseException) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Fails so many times, then waits."""
+    """Return a task function that fails the first `times` times, then waits."""
 
     async def run() -> None:
         starts.append(asyncio.get_running_loop().time())

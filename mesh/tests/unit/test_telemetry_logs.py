@@ -1,4 +1,4 @@
-"""Log lines: their form, what is kept out of them, and how they are written."""
+"""Log lines: their format, the values that they omit, and how they are written."""
 
 import asyncio
 import json

@@ -40,7 +40,7 @@ def served(
 
 
 def values(source: object, name: str, **labels: str) -> list[float]:
-    """The values of all samples with this name and at least these labels."""
+    """Return the values of all samples with this name and at least these labels."""
     samples = (s for family in source.collect() for s in family.samples)  # type: ignore[attr-defined]
     return [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
 

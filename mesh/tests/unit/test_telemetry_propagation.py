@@ -1,4 +1,4 @@
-"""What travels with a call besides its trace, and how much of it a caller may have recorded."""
+"""Propagation of metadata besides the trace, and the limits on what callers may have recorded."""
 
 import random
 from typing import Any
@@ -33,12 +33,12 @@ STATE, BAGGAGE = "vendor=1,other=2", "tenant=7"
 
 
 def incoming(*metadata: tuple[str, str]) -> ServerCall:
-    """A call with this metadata, which may repeat keys."""
+    """Return a call with this metadata, which may repeat keys."""
     return ServerCall(GET, FakeContext(metadata=metadata), 0.0, dict(metadata))  # type: ignore[arg-type]
 
 
 def forwarded(layer: Tracer, call: ServerCall, out: ClientCall | None = None, **options: Any) -> list[Any]:
-    """The metadata of a call that is made while the other is served."""
+    """Return the metadata of a call that is made while the other is served."""
     ServerTrace(layer, "127.0.1.1:50051").on_start(call)
     token = current_call.set(call)
     try:
@@ -128,7 +128,7 @@ class Flood:
         self.layer = ServerTrace(self.tracer, "127.0.1.1:50051")
 
     def calls(self, count: int, parent: TraceContext | None = SAMPLED) -> int:
-        """So many calls; how many were recorded."""
+        """Serve `count` calls, and return how many were recorded."""
         header = format_traceparent(parent) if parent else None
         return sum(serve(self.layer, header).span is not None for _ in range(count))
 

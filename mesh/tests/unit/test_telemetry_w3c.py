@@ -1,4 +1,4 @@
-"""What is read of `traceparent`, `tracestate` and `baggage`, and what is passed on."""
+"""Parsing and forwarding of `traceparent`, `tracestate` and `baggage`."""
 
 import pytest
 from hypothesis import given

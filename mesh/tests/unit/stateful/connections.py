@@ -1,4 +1,4 @@
-"""Which connection of an endpoint carries its calls: the rules of docs/calls.md, over the fake wire."""
+"""A model of which connection carries an endpoint's calls: docs/calls.md over the fake wire."""
 
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ class GivenUp:
 
 @dataclass
 class Connections:
-    """What the connections ought to be, read off the wire whenever everything has settled."""
+    """The expected connections, updated from the wire whenever everything has settled."""
 
     wire: Wire
     #: Addresses that are resolved.
@@ -60,7 +60,7 @@ class Connections:
         self._swap(slot)
 
     def _swap(self, slot: Slot) -> None:
-        """The new connection takes over once it is connected, or the old one is not."""
+        """Switch to the new connection once it is connected, or once the old one no longer is."""
         if slot.renewed is not None and (slot.renewed.ready or not slot.current.ready):
             self.given_up.append(GivenUp(slot.current))
             slot.current, slot.renewed = slot.renewed, None

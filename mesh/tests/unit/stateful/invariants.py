@@ -153,7 +153,7 @@ class Invariants:
                         assert native.deadline <= native.began + ATTEMPT_TIMEOUT + _SOON
 
     def no_call_is_forgotten(self) -> None:
-        """A call that runs has an attempt, waits for an endpoint, or is about to try again."""
+        """A running call has an attempt, waits for an endpoint, or is about to retry."""
         world, now = self.world, self.world.loop.time()
         for made in self._open:
             if world.done(made) or self._live(made) or world.closed:
@@ -191,7 +191,7 @@ class Invariants:
                 assert len(natives) <= MAX_ATTEMPTS
 
     def retries_keep_to_their_rules(self) -> None:
-        """An attempt follows a failure that allows it, and no sooner than the server asked for."""
+        """A retry follows a failure that permits it, and no earlier than the server's pushback."""
         options = self.world.options
         for made in self._open:
             hedged = options.hedges(made.kind)
@@ -239,7 +239,7 @@ class Invariants:
     # -- connections -----------------------------------------------------------------------------
 
     def only_connected_endpoints_are_picked_from(self) -> None:
-        """An endpoint is in rotation exactly while the connection that its calls go to is connected."""
+        """An endpoint is in rotation exactly while the connection that carries its calls is connected."""
         world, connections = self.world, self.world.connections
         connections.update(world.loop.time())
         ready = connections.ready()
@@ -254,7 +254,7 @@ class Invariants:
         self._seen_natives, self._currents = len(world.wire.natives), currents
 
     def connections_that_are_given_up_are_closed(self) -> None:
-        """At once when their last call has ended; those of an address that left within the drain timeout."""
+        """They are closed when their last call ends, or after the drain timeout if their address left."""
         world, now = self.world, self.world.loop.time()
         held = {attempt.connection.channel for attempt in self._held()}
         for given_up in world.connections.given_up:
@@ -280,13 +280,13 @@ class Invariants:
         return any(tag_of(attempt.call) == made.tag for attempt in self._held())
 
     def _held(self) -> list[Any]:
-        """Attempts of hedged streams that keep a first message for a caller who does not read."""
+        """Return the attempts of hedged streams that keep a first message for a caller who does not read."""
         return [attempt for attempt in self.world.attempts.live if getattr(attempt, "holds", False)]
 
     def _left(self, channel: FakeChannel) -> bool:
         return any(g.channel is channel and g.since is not None for g in self.world.connections.given_up)
 
     def _hopeless(self) -> bool:
-        """Whether every connection has failed to connect."""
+        """Return whether every connection has failed to connect."""
         slots = self.world.connections.slots.values()
         return all(not slot.current.ready and slot.current.failed for slot in slots)

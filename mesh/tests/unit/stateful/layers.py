@@ -14,17 +14,17 @@ ATTEMPT_MOODS = ["calm", "start", "end", "refuse"]
 
 
 class Mood:
-    """What a layer is up to, for its next hooks. `raised` counts the errors that were none of a refusal."""
+    """How a layer misbehaves in its next hooks. `raised` counts its errors that are no refusals."""
 
     def __init__(self) -> None:
         self._mood, self._left, self.raised = "calm", 0, 0
 
     def set(self, mood: str, hooks: int) -> None:
-        """Misbehave in so many of its hooks."""
+        """Misbehave in this way for the next `hooks` hooks."""
         self._mood, self._left = mood, hooks
 
     def takes(self, mood: str) -> bool:
-        """Whether to do that now."""
+        """Return whether to misbehave in this way now, which uses up one hook."""
         if self._mood != mood or not self._left:
             return False
         self._left -= 1

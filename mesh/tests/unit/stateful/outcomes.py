@@ -1,4 +1,4 @@
-"""What must hold of a call that has ended: its code is that of something that has happened to it."""
+"""Checks of calls that have ended: the code of each has to be explained by its events."""
 
 import asyncio
 
@@ -60,7 +60,7 @@ def nobody_is_cancelled_who_did_not_ask_for_it(world: World, made: Made, call: C
 
 
 def a_good_answer_stays_good(world: World, made: Made, call: ClientCall) -> None:
-    """Whatever the layers do, and whatever becomes of the other attempts."""
+    """A good answer is kept whatever the layers do and however the other attempts end."""
     good = [n for n in world.wire.of(made.tag) if n.said and n.status and n.status[0] is OK and n.responded]
     if made.kind in STREAMS and world.options.hedges(made.kind) and call.code is DEADLINE_EXCEEDED:
         return  # its first message was kept for a caller who never read it
@@ -101,7 +101,7 @@ def the_code_is_explained(world: World, made: Made, call: ClientCall) -> None:
 
 
 def what_may_be_tried_again_is(world: World, made: Made, call: ClientCall) -> None:
-    """Where neither budget nor breaker is in the way, a failure stands only for a reason."""
+    """Unless the budget or the breaker prevents a retry, a failure is final only for a reason."""
     last = world.last(made)
     simple = not (made.asked or made.spoilt or world.options.tight or world.closed)
     if not simple or last is None or last.status is None or made.tag in world.attempt_trouble.refused:

@@ -1,4 +1,4 @@
-"""gRPC's native channels without a wire: what the client's driver sees of them, under a test's control.
+"""Fakes of gRPC's native channels, as the client's driver sees them, under a test's control.
 
 The order of events is grpc.aio's: a status reaches the done callbacks first, and then the response is there;
 a server's status arrives after its messages have been taken; a native call that is cancelled raises
@@ -56,24 +56,24 @@ class FakeNative:
 
     @property
     def responded(self) -> bool:
-        """Whether what follows the status is there, too."""
+        """Return whether the response, which follows the status, has arrived too."""
         return self._response.done()
 
     @property
     def seen(self) -> bool:
-        """Whether a server can have seen it."""
+        """Return whether a server can have seen it."""
         return self.number not in self.channel.wire.unsent
 
     # -- the test --------------------------------------------------------------------------------
 
     def answer(self, code: grpc.StatusCode, details: str = "", trailing: Iterable[Any] = ()) -> None:
-        """The server ends it. With OK, a unary call has its response."""
+        """Let the server end it. With OK, a unary call gets its response."""
         if self.status is None and self.unheard is None:
             self.unheard = (code, details, Metadata(*trailing))
             self._hear()
 
     def send(self) -> None:
-        """One message of a response stream arrives."""
+        """Deliver one message of a response stream."""
         if self.status is None and self.unheard is None:
             self.head()
             self.sent.append(b"%d:%d" % (self.number, len(self.sent)))
@@ -81,12 +81,12 @@ class FakeNative:
             self._tell()
 
     def head(self) -> None:
-        """The initial metadata arrives."""
+        """Deliver the initial metadata."""
         if not self._head.done():
             self._head.set_result(None)
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
-        """It ends, and no server has said so."""
+        """End it without a status from a server."""
         if self.status is None:
             self._end((code, details, Metadata()))
 
@@ -243,7 +243,7 @@ class FakeChannel:
         return self.state is Connectivity.SHUTDOWN
 
     def turn(self, state: grpc.ChannelConnectivity) -> None:
-        """The connection is made, or breaks: then its calls end with it."""
+        """Change the connection's state. If it breaks, its calls end with it."""
         if self.state in (state, Connectivity.SHUTDOWN):
             return
         self.state = state
@@ -284,7 +284,7 @@ class FakeChannel:
 
 
 class Wire:
-    """All native channels that were made, and what is up."""
+    """All native channels that were made, and the addresses that are up."""
 
     def __init__(self) -> None:
         self.channels: list[FakeChannel] = []
@@ -299,7 +299,7 @@ class Wire:
         self.forgetful = self.late = self.stalled = self.slow = False
 
     def open(self, uri: str, *arguments: Any) -> FakeChannel:
-        """Instead of `grpc.aio.insecure_channel`."""
+        """Open a fake channel. Replaces `grpc.aio.insecure_channel`."""
         return FakeChannel(self, uri)
 
     def register(self, native: FakeNative) -> int:
@@ -311,28 +311,28 @@ class Wire:
         return len(self.natives) - 1
 
     def live(self) -> list[FakeNative]:
-        """Natives that have not ended, oldest first."""
+        """Return the native calls that have not ended, oldest first."""
         return [native for native in self.natives if native.status is None]
 
     def of(self, tag: str) -> list[FakeNative]:
-        """Natives of one logical call, oldest first."""
+        """Return the native calls of one logical call, oldest first."""
         return self._by_tag.get(tag, [])
 
     def connect(self, address: str) -> None:
-        """The peer is there: every channel to it connects."""
+        """Start the peer: every channel to it connects."""
         self.down.discard(address)
         for channel in self.channels:
             if channel.address == address:
                 channel.turn(Connectivity.READY)
 
     def cut(self, address: str) -> None:
-        """The peer is gone."""
+        """Stop the peer: every channel to it loses its connection."""
         self.down.add(address)
         for channel in self.channels:
             if channel.address == address:
                 channel.turn(Connectivity.TRANSIENT_FAILURE)
 
     def blink(self, address: str) -> None:
-        """The peer goes, and is back before anybody can look."""
+        """Stop and start the peer at once, before any other code can run."""
         self.cut(address)
         self.connect(address)

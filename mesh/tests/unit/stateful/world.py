@@ -61,11 +61,11 @@ CONFIG = MeshConfig(
 
 @dataclass(frozen=True)
 class Options:
-    """How the channel of one example is set up.
+    """The settings of the channel of one example.
 
     Args:
-        hedged: The methods that are free of side effects are hedged.
-        attempt_timeout: Attempts of other unary calls have a timeout of their own.
+        hedged: Whether the methods without side effects are hedged.
+        attempt_timeout: Whether attempts of other unary calls have a timeout of their own.
         tight: The retry budget and the circuit breaker's limits are within reach.
         slow: Connections are made when the test says so.
         grace: With which the channel is closed at the end, in seconds.
@@ -80,21 +80,21 @@ class Options:
     grace: float | None = None
 
     def hedges(self, kind: str) -> bool:
-        """Whether calls of this kind are hedged."""
+        """Return whether calls of this kind are hedged."""
         return self.hedged and kind in IDEMPOTENT
 
     def limits(self, kind: str) -> bool:
-        """Whether attempts of such calls have a timeout of their own."""
+        """Return whether attempts of calls of this kind have a timeout of their own."""
         return self.attempt_timeout and kind not in STREAMS and not self.hedges(kind)
 
     @property
     def pending(self) -> int:
-        """Calls that may wait for an endpoint."""
+        """Return the number of calls that may wait for an endpoint."""
         return 2 if self.tight else 1024
 
     @property
     def concurrent(self) -> int:
-        """Attempts that may run."""
+        """Return the number of attempts that may be in flight."""
         return 6 if self.tight else 1024
 
     @property
@@ -148,7 +148,7 @@ class Made:
 
 
 class FakeCredentials:
-    """New certificates."""
+    """Renewed credentials, for a plaintext connection."""
 
     def channel_credentials(self) -> None:
         return None
@@ -210,14 +210,14 @@ class World:
         return self.loop.run_until_complete(coroutine)
 
     def settle(self, seconds: float = 0.0) -> None:
-        """Let the loop do what is due now, and within so many seconds."""
+        """Run the loop until it is idle, and then for `seconds` more."""
         self.loop.run_until_idle()
         if seconds:
             self.run(asyncio.sleep(seconds))
             self.loop.run_until_idle()
 
     def after(self, rounds: int, event: Callable[[], Any]) -> None:
-        """Let an event happen after so many rounds of the loop."""
+        """Let an event happen after `rounds` rounds of the loop."""
         if rounds:
             self.loop.call_soon(self.after, rounds - 1, event)
         else:
@@ -321,7 +321,7 @@ class World:
             made.call = None
 
     def stop_reading(self, made: Made) -> None:
-        """The task that reads the call is cancelled."""
+        """Cancel the task that reads the call."""
         if not made.consumer.done():
             made.asked = made.asked or not self.done(made)
             made.consumer.cancel()
@@ -329,12 +329,12 @@ class World:
     # -- the rest of the world -------------------------------------------------------------------
 
     def resolve(self, addresses: list[str]) -> None:
-        """The name resolves to these. An empty answer is not believed of endpoints that work."""
+        """Let the name resolve to these. The channel ignores an empty answer for endpoints that work."""
         self.resolver.set(*sorted(addresses))
         self.connections.wanted = set(addresses) or self.connections.ready() & self.connections.wanted
 
     def renew(self) -> None:
-        """There are new certificates."""
+        """Renew the channel's certificates."""
         if not self.closed:
             self.pool._renew(FakeCredentials())  # type: ignore[arg-type]
 
@@ -348,7 +348,7 @@ class World:
         self.settle()
 
     def forget(self) -> None:
-        """Refer to no call any more: what is wrong with one of them now is an error that the loop is told."""
+        """Drop all references to calls. The loop then reports the error of any call that nobody awaited."""
         for made in self.made:
             made.call = None
         gc.collect()
@@ -376,18 +376,18 @@ async def _soon(begin: Callable[[], T]) -> T:
 
 
 def raising() -> Iterator[bytes]:
-    """Requests that break off."""
+    """Yield a request, then raise."""
     yield b"one"
     raise ValueError("no more")
 
 
 async def raising_later() -> AsyncIterator[bytes]:
-    """The same, asynchronously."""
+    """Yield a request, then raise, asynchronously."""
     yield b"one"
     raise ValueError("no more")
 
 
 def not_bytes() -> Iterator[Any]:
-    """Requests of a kind that no codec takes."""
+    """Yield a request, then one of a type that no codec accepts."""
     yield b"one"
     yield "two"
