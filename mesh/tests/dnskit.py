@@ -21,19 +21,19 @@ Script = Callable[[dns.message.Message, bool, dns.message.Message], Iterable[byt
 
 
 class DnsServer(asyncio.DatagramProtocol):
-    """Answers from `records`; a name that is not there does not exist.
+    """A DNS server that answers from `records`. All other names do not exist.
 
     Attributes:
         records: Values by name and kind. A CNAME is followed as a recursive server does.
         ttls: TTL by name and kind, else `ttl`.
-        rcodes: What to answer for a name and kind instead.
+        rcodes: Error codes to answer with instead, by name and kind.
         additional: Names whose addresses are added to each answer.
-        lose: How many datagrams to lose before the next is answered.
-        silent, silent_tcp: Whether nothing is answered over UDP, over TCP.
-        truncate: Whether answers over UDP are cut off.
-        negative: The negative TTL (SOA minimum); None: no SOA is sent.
-        script: What to send, instead of the right answer.
-        asked: Each question, such as `ping. A`, with ` tcp` behind it where it came over TCP.
+        lose: Number of datagrams to lose before the next is answered.
+        silent, silent_tcp: Whether to answer nothing over UDP and over TCP.
+        truncate: Whether to truncate answers over UDP.
+        negative: The negative TTL (SOA minimum). If None, no SOA is sent.
+        script: Returns the datagrams to send instead of the correct answer.
+        asked: Each question, such as `ping. A`, followed by ` tcp` if it came over TCP.
     """
 
     def __init__(self) -> None:

@@ -119,11 +119,11 @@ class Authority:
         extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
         chain: Sequence["Authority"] = (),
     ) -> Pair:
-        """A leaf. By default a good one; each argument makes it worse.
+        """Issue a leaf. It is valid by default, and arguments can make it invalid.
 
         Args:
-            dns, uris: Instead of those of the service.
-            names: More alternative names, also ones that are not well formed.
+            dns, uris: Alternative names to use instead of those of the service.
+            names: Additional alternative names, which may be malformed.
             chain: The intermediates to present, the leaf's issuer first.
         """
         key = key or ec_key()

@@ -107,7 +107,7 @@ class Member:
         It is opened when it is first asked for, and closed when the membership ends.
 
         Args:
-            target: As for `MeshChannel`.
+            target: See `MeshChannel`.
             more: `options`, `layers`, `attempt_layers` and `interceptors` of `MeshChannel`. Only allowed when
                 the channel is first asked for.
 

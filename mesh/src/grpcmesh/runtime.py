@@ -216,7 +216,7 @@ async def serve(config: MeshConfig, build: Build) -> int:
 
     Args:
         config: Settings of the process.
-        build: As for `run`.
+        build: See `run`.
     """
     stopping = _stop_on_signals()
     try:

@@ -14,7 +14,7 @@ class WatcherBudget:
     Args:
         total: The most watchers in all.
         per_peer: The most watchers of one peer.
-        what: What is watched, for the error.
+        what: The watched thing, which the error message names.
     """
 
     def __init__(self, total: int, per_peer: int, what: str) -> None:

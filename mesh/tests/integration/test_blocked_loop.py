@@ -28,7 +28,7 @@ class Caller:
 
     def __init__(self, channel: MeshChannel, sick: Replica) -> None:
         self.channel, self._sick = channel, sick
-        #: By code: calls that went to the sick replica last.
+        #: Number of calls whose last attempt went to the sick replica, by status code.
         self.codes: Counter[str] = Counter()
         self.ejected: dict[str, Any] = {}
 

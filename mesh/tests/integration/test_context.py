@@ -25,11 +25,11 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Starter(PingServiceServicer):
-    """Starts work that the test names with a function that the test names, and answers.
+    """A servicer that starts background work, and then answers.
 
     Args:
-        start: Such as `asyncio.create_task`.
-        work: What the background task does.
+        start: Starts the work, such as `asyncio.create_task`.
+        work: The background work.
         waits: Whether the handler waits until its caller gives up, rather than answer.
     """
 

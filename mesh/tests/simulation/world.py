@@ -74,9 +74,9 @@ class Server:
     def __init__(self, world: World, places: int, seconds: float, gate: Gate | None = None) -> None:
         self._world, self._places, self.seconds, self._gate = world, places, seconds, gate
         self.up = True
-        #: What it answers with instead of working; None: it works.
+        #: The status that it answers with instead of working. None if it works.
         self.fails: Status | None = None
-        #: It takes calls and answers none.
+        #: Whether it accepts calls and answers none.
         self.hangs = False
         self.served = self.attempts = 0
         self._busy = 0

@@ -46,8 +46,8 @@ def admin_app(registry: CollectorRegistry, state: State, access: Access | None =
     """Return the routes as an ASGI application, for tests and for mounting elsewhere.
 
     Args:
-        registry: As for `AdminServer`.
-        state: As for `AdminServer`.
+        registry: See `AdminServer`.
+        state: See `AdminServer`.
         access: Decides who may see what. If None, every request is served, for an application that has its
             own access control.
     """

@@ -31,7 +31,7 @@ class Connection:
         tasks: Owns the tasks that run while it is connected.
         wanted: What to watch at the server. If that includes its health, the connection counts as ready only
             once the server says that it serves.
-        news: Receives what the server says of itself beside its health.
+        news: Receives what the server reports about itself, other than its health.
         on_change: Called after each event that changed `machine`.
         guard: Checks the certificates. None if the connection is plaintext.
         on_refused: Called with the reason when the certificates are refused. The connection does not

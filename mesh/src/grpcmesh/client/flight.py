@@ -41,7 +41,7 @@ class Flight(Listeners):
     attempt: NativeAttempt | None = None
     done = False
     error: AioRpcError | None = None
-    #: Of the request, checked.
+    #: The request metadata, validated.
     metadata: Pairs
     _ends: tuple[Hook, ...] = ()
     _timer: asyncio.TimerHandle | None = None

@@ -69,7 +69,7 @@ class Chain:
     Args:
         request: One message, or an iterator, or None if the caller writes requests.
         begin: Begins the actual call.
-        core: Of the channel, which cancels what still runs when it is closed.
+        core: Core of the channel. It cancels the calls that still run when the channel is closed.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class BoundedProtocol(H11Protocol):
     """An HTTP connection with deadlines and limits.
 
     Args:
-        config: As for uvicorn's protocol; `server_state` and `app_state`, too.
+        config: See uvicorn's protocol, also for `server_state` and `app_state`.
         limits: Times and sizes.
         registry: The open connections of the server.
         proxies: The proxies that may name their client in a line of the PROXY protocol.

@@ -32,7 +32,7 @@ class Credentials:
     not_before: float
     not_after: float
     workload: Workload
-    #: The same for that CA, on the path to the bundle, which expires first. Infinite if there is no CA.
+    #: The validity of the CA that expires first on the path to the bundle. Infinite if there is no CA.
     issuer_not_before: float = float("-inf")
     issuer_not_after: float = float("inf")
     issuer: str = ""

@@ -136,7 +136,7 @@ class OutlierDetector:
             record: Record of the endpoint that it went to.
             ok: Whether the endpoint did well. None if unknown, as when the caller cancelled the call.
             latency: Seconds that the attempt took.
-            unary: As for `started`.
+            unary: See `started`.
         """
         now = self._clock()
         if unary:

@@ -38,7 +38,7 @@ class ServiceConfigStore:
         self._code = Document("the code", dict(code or {}))
         self._documents: tuple[Document, ...] = (self._code,)
         self._seen: bytes | None = None
-        #: What is wrong with the file as it is now: the settings in force are older. Empty: nothing.
+        #: The problems of the file as it is now. If there are any, the settings in force are older.
         self.problems: list[str] = []
         self._reloads = {"success": 0, "error": 0}
         self._subscribers: list[tuple[str, Subscriber]] = []

@@ -30,7 +30,7 @@ class TraceMiddleware:
 
     Args:
         app: The wrapped application.
-        tracer: Such as `telemetry.tracer`.
+        tracer: Records the spans, such as `telemetry.tracer`.
         force: Returns whether to record a request whatever the sample ratio, such as
             `lambda scope: scope["method"] == "POST"`. `MESH_TELEMETRY_MAX_FORCED_TRACES` limits traces that
             are forced in this way, or by a caller's flag.

@@ -1,8 +1,8 @@
 """Fakes of gRPC's native channels, as the client's driver sees them, under a test's control.
 
-The order of events is grpc.aio's: a status reaches the done callbacks first, and then the response is there;
-a server's status arrives after its messages have been taken; a native call that is cancelled raises
-`CancelledError` in whoever reads it.
+The order of events is that of grpc.aio. A status reaches the done callbacks before the response is available.
+A server's status arrives only after its messages have been read. A cancelled native call raises
+`CancelledError` in its readers.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class FakeNative:
         self, channel: "FakeChannel", path: str, request: Any, timeout: float | None, metadata: Any
     ) -> None:
         self.channel, self.path = channel, path
-        #: Empty: it is no call of the test's, but the mesh asking why a connection fails.
+        #: Tag of the logical call. Empty for a call by which the mesh asks why a connection fails.
         self.tag: str = dict(iter(metadata or ())).get(TAG, "")
         self.loop = asyncio.get_running_loop()
         self.number = channel.wire.register(self)
@@ -41,9 +41,9 @@ class FakeNative:
         self.requests: list[bytes] = []
         self.sent: list[bytes] = []
         self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
-        #: Whether this side has cancelled it, and whether its server has said how it ended.
+        #: Whether this side has cancelled it, and whether its server has sent a status.
         self.was_cancelled = self.said = False
-        #: What the server has said while there are messages that nobody has taken.
+        #: The status that the server has sent while some of its messages have not been read.
         self.unheard: tuple[grpc.StatusCode, str, Metadata] | None = None
         self._callbacks: list[Callable[[Any], None]] = []
         self._response: asyncio.Future[Any] = self.loop.create_future()
@@ -284,12 +284,12 @@ class FakeChannel:
 
 
 class Wire:
-    """All native channels that were made, and the addresses that are up."""
+    """All native channels that were made, and the addresses that are down."""
 
     def __init__(self) -> None:
         self.channels: list[FakeChannel] = []
         self.down: set[str] = set()
-        #: By number.
+        #: The native calls, by number.
         self.natives: list[FakeNative] = []
         self._by_tag: dict[str, list[FakeNative]] = {}
         #: Natives that no server has seen.

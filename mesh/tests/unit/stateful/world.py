@@ -66,9 +66,9 @@ class Options:
     Args:
         hedged: Whether the methods without side effects are hedged.
         attempt_timeout: Whether attempts of other unary calls have a timeout of their own.
-        tight: The retry budget and the circuit breaker's limits are within reach.
-        slow: Connections are made when the test says so.
-        grace: With which the channel is closed at the end, in seconds.
+        tight: Whether the retry budget and the circuit breaker's limits are small enough to be reached.
+        slow: Whether connections are made only when the test says so.
+        grace: Grace period, in seconds, with which the channel is closed at the end.
     """
 
     policy: Any = "round_robin"
@@ -140,7 +140,7 @@ class Made:
     ends: int = 0
     consumer: Any = None
     received: list[bytes] = field(default_factory=list)
-    #: What its caller caught, and whether it read to the end.
+    #: The error that its caller caught, and whether the caller read to the end.
     raised: BaseException | None = None
     finished: bool = False
     #: The native calls that there were when a part of an answer was delivered.
