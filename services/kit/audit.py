@@ -13,10 +13,10 @@ from ecommerce import common_pb2
 from grpcmesh.call import current_workload
 from grpcmesh.errors import MeshError
 from grpcmesh.status import code_of
-from services.kit import deeds
+from services.kit import audit_record
+from services.kit.audit_record import OK, AuditRecord
 from services.kit.caller import acting_admin
 from services.kit.db import Database
-from services.kit.deeds import OK, Deed
 from services.kit.paging import DEFAULT_SIZE, MAX_SIZE
 from services.kit.validation import checking
 
@@ -61,18 +61,18 @@ class AuditLog:
 
         @functools.wraps(handler)
         async def logged(request: Any, context: Any) -> Any:
-            deed = self._deed(action, act, request)
-            if deed is None:
+            record = self._record(action, act, request)
+            if record is None:
                 return await handler(request, context)
             try:
-                with deeds.doing(deed):
+                with audit_record.recording(record):
                     response = await handler(request, context)
             except Exception as e:
                 with suppress(MeshError):  # what went wrong first is what the caller learns
-                    await self._add(deed, code_of(e).name)
+                    await self._add(record, code_of(e).name)
                 raise
-            if not deed.noted:  # nothing had to be changed
-                await self._add(deed, OK)
+            if not record.written:  # nothing had to be changed
+                await self._add(record, OK)
             return response
 
         return logged
@@ -82,8 +82,8 @@ class AuditLog:
 
         `before` 0 begins with the newest entry; otherwise only entries with a smaller id are returned.
         """
-        newest = sa.select(deeds.table).order_by(deeds.table.c.id.desc()).limit(limit)
-        statement = newest.where(deeds.table.c.id < before) if before else newest
+        newest = sa.select(audit_record.table).order_by(audit_record.table.c.id.desc()).limit(limit)
+        statement = newest.where(audit_record.table.c.id < before) if before else newest
         return [_message(row) for row in await self._db.read(lambda c: c.execute(statement).all())]
 
     async def list(self, request: Any, context: Any) -> AsyncIterator[common_pb2.AuditEntry]:
@@ -100,16 +100,16 @@ class AuditLog:
         for entry in await self.page(request.before, min(request.page_size or DEFAULT_SIZE, MAX_SIZE)):
             yield entry
 
-    def _deed(self, action: str, act: Act, request: Any) -> Deed | None:
+    def _record(self, action: str, act: Act, request: Any) -> AuditRecord | None:
         actor, workload = acting_admin(), current_workload()
         if not actor.is_admin or not act.applies(request, actor.user_id):
             return None
         carrier = workload.service if workload else ""
         target, detail = str(act.target(request) or ""), act.detail(request)
-        return Deed(int(self._clock()), actor.user_id, carrier, action, act.kind, target, detail)
+        return AuditRecord(int(self._clock()), actor.user_id, carrier, action, act.kind, target, detail)
 
-    async def _add(self, deed: Deed, outcome: str) -> None:
-        statement = sa.insert(deeds.table).values(deed.entry(outcome))
+    async def _add(self, record: AuditRecord, outcome: str) -> None:
+        statement = sa.insert(audit_record.table).values(record.row(outcome))
         await self._db.write(lambda c: c.execute(statement))
 
 

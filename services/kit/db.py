@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from grpcmesh.config import ConfigError
-from services.kit import deeds, sqlite
+from services.kit import audit_record, sqlite
 from services.kit.transient import translated
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Database:
         """Run `work` in a transaction and return its result once it is committed. Roll back if it raises.
 
         If the current call belongs in the audit log, its entry is written in the same transaction: see
-        `services.kit.deeds`.
+        `services.kit.audit_record`.
 
         If the caller is cancelled, the transaction may be committed nevertheless, as when the caller crashes.
         sqlalchemy.exc.IntegrityError passes through, so that the caller can say what it means. Catch it
@@ -154,11 +154,11 @@ class Database:
         Raises:
             Unavailable: the lock was not acquired in time, or the database is out of reach.
         """
-        deed = deeds.current()
-        if deed is None:
+        record = audit_record.current()
+        if record is None:
             return await self._write(work)
-        result = await self._write(deeds.noting(deed, work))
-        deed.noted = True
+        result = await self._write(audit_record.writing(record, work))
+        record.written = True
         return result
 
     async def _write(self, work: Work[T]) -> T:

@@ -2,11 +2,11 @@
 
 import sqlalchemy as sa
 
-from services.kit import deeds, outbox
+from services.kit import audit_record, outbox
 
 metadata = sa.MetaData()
 outbox.table.to_metadata(metadata)
-deeds.table.to_metadata(metadata)
+audit_record.table.to_metadata(metadata)
 
 #: The cursor is the user's last. Its row serializes transactions that notify a user, so cursors have no
 #: gaps and none is seen before a smaller one, as it might be with a sequence.

@@ -2,11 +2,11 @@
 
 import sqlalchemy as sa
 
-from services.kit import deeds, outbox
+from services.kit import audit_record, outbox
 
 metadata = sa.MetaData()
 outbox.table.to_metadata(metadata)
-deeds.table.to_metadata(metadata)
+audit_record.table.to_metadata(metadata)
 
 orders = sa.Table(
     "orders",

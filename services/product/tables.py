@@ -14,10 +14,10 @@ from sqlalchemy import (
     text,
 )
 
-from services.kit import deeds
+from services.kit import audit_record
 
 metadata = MetaData()
-deeds.table.to_metadata(metadata)
+audit_record.table.to_metadata(metadata)
 
 product = Table(
     "product",

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from ecommerce import common_pb2, order_pb2, payment_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.kit import deeds
+from services.kit import audit_record
+from services.kit.audit_record import AuditRecord
 from services.kit.db import Database
-from services.kit.deeds import Deed
 from services.order import acts as order_acts
 from services.payment import acts as payment_acts
 from services.product import acts as product_acts
@@ -97,19 +97,19 @@ async def test_an_act_and_its_entry_are_committed_together_or_not_at_all(
     async with Database.open(databases.url(service), service) as db:
 
         async def entries() -> int:
-            count = sa.select(sa.func.count()).select_from(deeds.table)
+            count = sa.select(sa.func.count()).select_from(audit_record.table)
             return int(await db.read(lambda c: c.scalar(count)))
 
         def fails(connection: sa.Connection) -> None:
             raise LookupError("after the act, before its commit")
 
-        with deeds.doing(deed := Deed(1, 1, "client", "Act", "thing", "1")):
+        with audit_record.recording(record := AuditRecord(1, 1, "client", "Act", "thing", "1")):
             with pytest.raises(LookupError):
                 await db.write(fails)
-            assert (deed.noted, await entries()) == (False, 0)
+            assert (record.written, await entries()) == (False, 0)
             await db.write(lambda c: None)
             await db.write(lambda c: None)  # the same act's second transaction
-            assert (deed.noted, await entries()) == (True, 1)
+            assert (record.written, await entries()) == (True, 1)
 
 
 def test_every_admin_method_that_changes_something_is_logged() -> None:

@@ -22,9 +22,9 @@ from ecommerce.payment_pb2_grpc import PaymentServiceStub
 from ecommerce.product_pb2_grpc import ProductServiceStub
 from ecommerce.user_pb2_grpc import UserServiceStub
 
-from services.kit import deeds
+from services.kit import audit_record
+from services.kit.audit_record import AuditRecord
 from services.kit.db import Database
-from services.kit.deeds import Deed
 from tests.databases import Databases
 
 from .replicakit import eventually, resumed
@@ -158,8 +158,10 @@ async def test_an_audit_log_is_listed_whole(start: Start, databases: Databases, 
     running = await start(service)
     stub, admin = _STUBS[service](running.channel()), running.token(1, "alice", "admin")
     async with Database.open(databases.url(service), service) as db:
-        entries = [Deed(int(NOW), 1, "", "Test", "thing", str(n), "").entry(deeds.OK) for n in range(25)]
-        await db.write(lambda c: c.execute(sa.insert(deeds.table), entries))
+        entries = [
+            AuditRecord(int(NOW), 1, "", "Test", "thing", str(n), "").row(audit_record.OK) for n in range(25)
+        ]
+        await db.write(lambda c: c.execute(sa.insert(audit_record.table), entries))
     newest: int = (await anext(aiter(stub.ListAuditLog(ListAuditLogRequest(), metadata=admin)))).id
 
     def page(number: int) -> Any:

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from services.kit import deeds
+from services.kit import audit_record
 
 revision = "notification_0003"
 down_revision = "notification_0002"
@@ -12,4 +12,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the table; nothing has been logged yet."""
-    deeds.create(op)
+    audit_record.create(op)

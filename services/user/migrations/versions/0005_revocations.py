@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from services.kit import deeds
+from services.kit import audit_record
 
 revision = "0005"
 down_revision = "0004"
@@ -22,4 +22,4 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger, nullable=False),
     )
     op.create_index("revocation_expires_at", "revocation", ["expires_at"])
-    deeds.create(op)
+    audit_record.create(op)

@@ -11,10 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from grpcmesh.auth import MAX_REVOCATIONS, Revocation, StaticKeys
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import AlreadyExists, ResourceExhausted, Unauthenticated
-from services.kit import deeds
+from services.kit import audit_record
 from services.kit.audit import AuditLog
+from services.kit.audit_record import AuditRecord
 from services.kit.db import Database
-from services.kit.deeds import Deed
 from services.kit.migrate import migrate
 from services.kit.paging import Page
 from services.user.attempts import SqlAttempts
@@ -270,9 +270,9 @@ async def test_a_first_admin_with_a_short_password_is_refused(empty: str) -> Non
 
 
 async def test_the_database_itself_keeps_the_audit_log_from_being_changed(db: Database) -> None:
-    entry = Deed(1000, 1, "client", "SetUserStatus", "user", "2").entry("OK")
-    await db.write(lambda c: c.execute(insert(deeds.table).values(entry)))
-    for change in (update(deeds.table).values(actor=2), delete(deeds.table)):
+    entry = AuditRecord(1000, 1, "client", "SetUserStatus", "user", "2").row("OK")
+    await db.write(lambda c: c.execute(insert(audit_record.table).values(entry)))
+    for change in (update(audit_record.table).values(actor=2), delete(audit_record.table)):
         with pytest.raises(DBAPIError, match="only grows"):
             await db.write(lambda c, change=change: c.execute(change))  # type: ignore[misc]
     assert [(e.actor_id, e.target) for e in await AuditLog(db).page(0, 10)] == [(1, "user 2")]

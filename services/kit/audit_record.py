@@ -1,8 +1,8 @@
-"""Writes what privileged callers do into the service's audit log, in the transaction that does it.
+"""Writes the actions of privileged callers into the service's audit log, in the transaction of the action.
 
-A call that is to be logged puts a `Deed` into its context (`services.kit.audit`). `Database.write` writes the
-entry in the first transaction of the call, so that neither the act nor its entry is committed without the
-other. Entries are only ever added: triggers refuse to change or delete one, whoever tries.
+A call that is to be logged puts an `AuditRecord` into its context (`services.kit.audit`). `Database.write`
+writes the entry in the first transaction of the call, so that neither the action nor its entry is committed
+without the other. Entries are only ever added: triggers refuse to change or delete one, whoever tries.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 #: The most characters that are kept of a target and of a detail.
 MAX_TARGET, MAX_DETAIL = 200, 500
-#: The outcome of an act that was committed; any other is the name of a status code.
+#: The outcome of an action that was committed; any other is the name of a status code.
 OK = "OK"
-#: The most ids that a target lists if an act created several things.
+#: The most ids that a target lists if an action created several things.
 _MAX_IDS = 20
 
 _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -39,8 +39,8 @@ table = sa.Table(
 
 
 @dataclass(slots=True)
-class Deed:
-    """An act that is to be logged.
+class AuditRecord:
+    """An action that is to be logged.
 
     Args:
         at: Unix seconds.
@@ -48,10 +48,10 @@ class Deed:
         workload: The service that made the call.
         action: The method's name.
         kind: The kind of thing that is acted on, such as "product".
-        target: Its id; empty for the one that the act creates.
+        target: Its id; empty for the one that the action creates.
         detail: A few words. They must hold neither personal data nor secrets, because entries are kept for
             ever.
-        noted: Whether the entry has been written.
+        written: Whether the entry has been written.
     """
 
     at: int
@@ -61,14 +61,14 @@ class Deed:
     kind: str
     target: str = ""
     detail: str = ""
-    noted: bool = False
+    written: bool = False
 
-    def entry(self, outcome: str, made: object = None) -> dict[str, Any]:
+    def row(self, outcome: str, made: object = None) -> dict[str, Any]:
         """Return the row to insert.
 
         Args:
             outcome: `OK`, or the name of a status code.
-            made: What the act created, if anything.
+            made: What the action created, if anything.
         """
         return {
             "at": self.at,
@@ -81,33 +81,31 @@ class Deed:
         }
 
 
-_current: ContextVar[Deed | None] = ContextVar("deed", default=None)
+_current: ContextVar[AuditRecord | None] = ContextVar("audit_record", default=None)
 
 
 @contextmanager
-def doing(deed: Deed | None) -> Iterator[None]:
-    """Log the deed in the first transaction of the block. None logs nothing."""
-    token = _current.set(deed)
+def recording(record: AuditRecord | None) -> Iterator[None]:
+    """Write the record in the first transaction of the block. None writes nothing."""
+    token = _current.set(record)
     try:
         yield
     finally:
         _current.reset(token)
 
 
-def current() -> Deed | None:
-    """Return the deed that the next transaction must log, or None if there is none or it is already
-    logged.
-    """
-    deed = _current.get()
-    return None if deed is None or deed.noted else deed
+def current() -> AuditRecord | None:
+    """Return the record that the next transaction must write, or None if there is none or it is written."""
+    record = _current.get()
+    return None if record is None or record.written else record
 
 
-def noting(deed: Deed, work: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
-    """Return a transaction that runs `work` and logs the deed."""
+def writing(record: AuditRecord, work: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
+    """Return a transaction that runs `work` and writes the record."""
 
     def both(connection: sa.Connection) -> T:
         result = work(connection)
-        connection.execute(sa.insert(table).values(deed.entry(OK, result)))
+        connection.execute(sa.insert(table).values(record.row(OK, result)))
         return result
 
     return both
