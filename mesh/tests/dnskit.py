@@ -16,7 +16,7 @@ from grpcmesh.config import ResolverConfig
 NAME = "ping.meshmart.svc.cluster.local."
 SERVICE = f"_grpc._tcp.{NAME}"
 
-#: Given the query, whether it came over TCP, and the right answer: the packets to send.
+#: Takes the query, whether it came over TCP, and the correct answer. Returns the packets to send.
 Script = Callable[[dns.message.Message, bool, dns.message.Message], Iterable[bytes]]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-#: Seconds for a build; most of it is the first download.
+#: The most seconds that a build may take. Most of it is the first download.
 TIMEOUT = 900
 
 

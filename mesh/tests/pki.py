@@ -68,8 +68,8 @@ class Authority:
         name: Common name of the subject.
         begins, ends: Validity, relative to now.
         identifiers: Whether subject and authority key identifiers are set.
-        basic: Whether basic constraints are there.
-        extensions: More of them, with their criticality.
+        basic: Whether to include basic constraints.
+        extensions: Additional extensions, with their criticality.
     """
 
     def __init__(

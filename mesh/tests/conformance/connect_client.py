@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 from tests.conformance import frames, plain
 from tests.conformance.connect import client_compat, headers, metadata, pack, service, service_grpc
 
-#: Calls at a time, and seconds for one: none of the suite's takes as long, but for those that never end.
+#: Calls at a time, and the timeout of a call (s). Only calls of the suite that never end take as long.
 PARALLEL, TIMEOUT = 8, 10.0
 DETAILS = "grpc-status-details-bin"
 REQUESTS = {

@@ -11,7 +11,7 @@ from tests.conformance.interop_service import INITIAL, TRAILING
 REQUESTS, RESPONSES = (27182, 8, 1828, 45904), (31415, 9, 2653, 58979)
 LARGE_REQUEST, LARGE_RESPONSE = 271828, 314159
 SPECIAL = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
-#: Seconds for one case.
+#: The most seconds that one case may take.
 TIMEOUT = 60.0
 
 
@@ -147,7 +147,7 @@ async def failure(work: Awaitable[Any]) -> grpc.aio.AioRpcError:
     raise AssertionError("the call succeeded")
 
 
-#: Those that take an empty message, and those that take nothing.
+#: The cases that take an empty message, and those that take no argument.
 EMPTY = ("empty_unary", "unimplemented_method", "unimplemented_service")
 CASES = (
     *("large_unary", "client_streaming", "server_streaming", "ping_pong", "empty_stream"),

@@ -18,7 +18,7 @@ from grpcmesh.telemetry import Telemetry
 
 
 class AnyUser(Policy):
-    """Asks of no call for whom it is made."""
+    """A policy that requires a user for no call."""
 
     def user_rule(self, method: Method) -> UserRule:
         return UserRule(optional=True)

@@ -23,9 +23,9 @@ FILES = [
 #: grpc.aio never answers a unary request that ends without a message, and the reference client waits for it
 #: until the runner ends the whole run: not run. The mesh's server is the same there as grpc.aio's.
 NEVER_ANSWERED = "**/no-request"
-#: Runs by itself: after it, C-core's HPACK decoder refuses the encodings of later calls on its connection.
+#: This case runs alone: C-core's HPACK decoder then rejects encodings of later calls on its connection.
 SPOILS_THE_CONNECTION = "**/unexpected-compression"
-#: Seconds for one run of the suite; it takes about thirty.
+#: The most seconds that a run of the suite may take. It takes about thirty.
 TIMEOUT = 400
 
 

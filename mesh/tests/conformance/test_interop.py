@@ -39,9 +39,9 @@ methods = ["grpc.testing.TestService/*", "grpc.testing.UnimplementedService/*"]
 "grpc.testing.TestService/*" = "anyone"
 "grpc.testing.UnimplementedService/*" = "anyone"
 """
-#: What grpc-go's client is to run, in one process.
+#: The cases that grpc-go's client runs in one process.
 GO_CASES = [*EMPTY, *CASES, "channel_soak", "compressed_unary", "compressed_streams"]
-#: Seconds for all of them.
+#: The most seconds that all of them may take.
 TIMEOUT = 300
 
 

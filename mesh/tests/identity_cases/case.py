@@ -9,10 +9,10 @@ from tests.pki import Authority, Pair
 
 @dataclass(frozen=True)
 class Case:
-    """One identity.
+    """One identity, valid or not, and the expected diagnosis.
 
     Args:
-        cause: The first problem; None: it is good.
+        cause: The first problem. None if the identity is valid.
         grpc: Whether real gRPC peers accept it all the same, in either role. Where this is not the opposite
             of a cause, the mesh is stricter: `why` says for what reason.
     """

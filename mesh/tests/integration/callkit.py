@@ -13,7 +13,7 @@ SECRET = "card 4111111111111111"
 
 
 class Raising(PingServiceServicer):
-    """Raises what it is told, from each kind; Poke it leaves to the generated base class."""
+    """A servicer that raises a given error in methods of each kind. It does not implement Poke."""
 
     def __init__(self, error: Callable[[], BaseException]) -> None:
         self.error = error
@@ -31,7 +31,7 @@ class Raising(PingServiceServicer):
         return PingResponse()
 
     async def Echo(self, requests: AsyncIterator[PingRequest], context: Any) -> None:
-        """Echo the requests with the reader and writer of the context."""
+        """Answer one request with the reader and writer of the context, then raise."""
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(PingResponse(text=request.text))
             raise self.error()

@@ -14,7 +14,7 @@ SERVICE = "/mesh.testing.PingService/"
 
 
 class Counted(ClientLayer):
-    """Counts how often it is entered and left, and by which codes."""
+    """A layer that counts the calls that begin and end, and their status codes."""
 
     def __init__(self) -> None:
         self.entered = 0

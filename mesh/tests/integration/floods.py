@@ -41,7 +41,7 @@ from tests.integration.rawh2 import (
     literal,
 )  # fmt: skip
 
-#: Seconds that a flood lasts, and connections of one attacker where a flood needs few.
+#: Duration of a flood (s), and the number of an attacker's connections if the flood needs few.
 SECONDS, CONNECTIONS = 6.0, 8
 
 ECHO = b"/mesh.testing.PingService/Echo"
@@ -201,7 +201,7 @@ def rawh2_method(leaf: Leaf | None) -> bytes:
 
 
 class Client:
-    """A good client: what it asked, and how long each answer took."""
+    """A good client, its calls, and the latency of each answer."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []

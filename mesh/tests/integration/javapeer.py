@@ -19,9 +19,9 @@ import pytest
 from tests.integration.peers import Peer
 
 SOURCE = Path(__file__).parent / "javapeer"
-#: Seconds for Maven; most of it is the first download, of 34 MB.
+#: The most seconds that Maven may take. Most of it is the first download, of 34 MB.
 TIMEOUT = 900
-#: A small heap, and no compiler that takes the CPU for what runs for seconds.
+#: Use a small heap, and no optimizing compiler, which would cost more CPU than it saves in seconds.
 _OPTIONS = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 

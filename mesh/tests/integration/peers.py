@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-#: Seconds for a program to start or to make its calls.
+#: The most seconds that a program may take to start or to make its calls.
 TIMEOUT = 120
 
 
@@ -18,7 +18,7 @@ class Peer:
     """A program in another language.
 
     Args:
-        command: Builds it, and returns how it is started.
+        command: Builds the program, and returns the command that starts it.
     """
 
     def __init__(self, command: Callable[[], Sequence[str]]) -> None:

@@ -84,7 +84,7 @@ class Blocking(PingServicer):
         return ping_pb2.PingResponse()
 
 
-#: Whose threads run before `run()`.
+#: Channels whose threads run before `run()`.
 early: list[grpc.Channel] = []
 
 if __name__ == "__main__":

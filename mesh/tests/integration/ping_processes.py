@@ -22,12 +22,12 @@ from tests.integration.replicas import eventually
 from tests.integration.serverkit import POLICY, free_port
 
 MAIN = Path(__file__).with_name("ping_main.py")
-#: Seconds for anything that takes a moment: the machine may be busy.
+#: The most seconds to wait for something that takes a moment, since the machine may be busy.
 PATIENCE = 60.0
 
 
 class Replica:
-    """One ping process; started again on the same port."""
+    """One ping process, which is restarted on the same port."""
 
     def __init__(self, directory: Path, name: str, mode: str = "") -> None:
         self.directory, self.name, self.mode = directory, name, mode
@@ -125,7 +125,7 @@ class Processes:
                 await asyncio.sleep(0.05)
 
     async def ready(self, count: int) -> None:
-        """Wait until so many replicas are in rotation."""
+        """Wait until `count` replicas are in rotation."""
         await self.channel.start()
         await eventually(lambda: list(self.states().values()).count("ready") == count, PATIENCE)
 

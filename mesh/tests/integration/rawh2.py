@@ -24,7 +24,7 @@ EMPTY_MESSAGE = b"\0\0\0\0\0"
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame as it came."""
+    """One received frame."""
 
     kind: int
     flags: int

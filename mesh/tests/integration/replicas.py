@@ -94,7 +94,7 @@ async def cluster(directory: Path, replicas: int, config: MeshConfig = CONFIG) -
 
 
 class Wire:
-    """A way to a server, through a port of its own, that can be cut like that of a killed process."""
+    """A TCP proxy to a server. It can reset connections and refuse new ones, like a killed process."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -149,7 +149,7 @@ class Load:
     def __init__(self, stub: PingServiceStub, workers: int = 8) -> None:
         self._stub, self._workers = stub, workers
         self._stop = asyncio.Event()
-        #: Answers by replica, and failures.
+        #: The number of answers by replica, and the failures.
         self.answers: Counter[str] = Counter()
         self.failures: list[str] = []
 

@@ -39,7 +39,7 @@ methods = ["mesh.testing.PingService/*"]
 "mesh.testing.PingService/*" = "anyone"
 """
 
-#: The same, and `client` may break the server.
+#: The same policy, but it also lets `client` set faults.
 BREAKABLE = (
     POLICY.replace('/*"]', '/*", "mesh.fault.v1.FaultService/*"]')
     + '"mesh.fault.v1.FaultService/*" = "anyone"\n'
@@ -47,7 +47,7 @@ BREAKABLE = (
 
 
 class Served:
-    """One running server, and what a test needs around it."""
+    """One running server, with its CA, identities, policy and metrics."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Served:
             # A busy machine makes calls queue: what admission does about that is not for these tests.
             admission=AdmissionConfig(enabled=False),
         )
-        #: Seconds by which the clock is ahead that certificates are compared with.
+        #: Seconds by which the clock that certificates are compared with is ahead.
         self.ahead = 0.0
         self.identity = IdentityStore(self.config.identity, clock=lambda: time.time() + self.ahead)
         self.policy = PolicyStore(self.config.authz)

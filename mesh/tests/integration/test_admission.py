@@ -65,7 +65,7 @@ async def test_a_caller_sends_few_of_the_calls_that_a_server_refuses_anyway() ->
 
 
 class Busy(PingServicer):
-    """Burns CPU: its calls queue in gRPC's core, where its handlers do not see it."""
+    """A servicer that burns CPU. Its calls queue in gRPC's core, where its handlers do not see it."""
 
     async def Ping(self, request: PingRequest, context: Any) -> PingResponse:
         time.sleep(0.005)  # noqa: ASYNC251  # that is the point

@@ -17,9 +17,9 @@ from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.ping_processes import PATIENCE, Processes, Replica, processes
 from tests.integration.replicas import eventually
 
-#: Seconds: how long the loop stands still, the deadline of a call, and from one call to the next.
+#: Seconds for which the loop is blocked, of the deadline of a call, and between two calls.
 BLOCK, DEADLINE, PAUSE = 8.0, 1.0, 0.05
-#: The chart's readiness probe: asks each so many seconds, waits for so long, acts on the second failure.
+#: The chart's readiness probe: its period and timeout (s), and the failures after which it acts.
 PROBE_EACH, PROBE_TIMEOUT, PROBE_FAILURES = 2.0, 3.0, 2
 
 

@@ -77,7 +77,7 @@ async def test_a_request_stream_is_not_retried(ping: Cluster, method: str) -> No
 
 
 class Recorder(ClientLayer):
-    """Writes down what it is told."""
+    """A layer that records the calls of its hooks."""
 
     def __init__(self) -> None:
         self.events: list[str] = []

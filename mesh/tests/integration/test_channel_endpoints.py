@@ -318,7 +318,7 @@ async def test_no_task_outlives_the_channel(tmp_path: Path) -> None:
 
 
 class Stumbling(FakeResolver):
-    """Its first watch fails."""
+    """A resolver whose first watch fails."""
 
     stumbled = False
 

@@ -56,7 +56,7 @@ async def downstream() -> Any:
         await channel.close()
 
 
-#: Seconds that the call has which starts the poller.
+#: Timeout of the call that starts the poller (s).
 TIMEOUT = 0.2
 
 

@@ -13,7 +13,7 @@ from grpcmesh.resolver import StaticResolver
 from tests.integration.gopeer import serving
 
 WATCH = "/grpc.health.v1.Health/Watch"
-#: Seconds by which grpc-go has closed a connection that is pinged each ten seconds: after the third strike.
+#: Seconds within which grpc-go closes a connection that is pinged each ten seconds (third strike).
 CLOSED_WITHIN = 90
 
 

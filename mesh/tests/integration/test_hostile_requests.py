@@ -34,7 +34,7 @@ PATHS = [
     b"/a.B/%00", b"/a\tb/c", "/a.B/\u00fc\ufffd".encode(),
 ]  # fmt: skip
 
-#: Headers beside the path, each wrong in its own way.
+#: Invalid headers other than the path.
 HEADERS_WRONG = [
     (b":authority", b"\xff\xfe"), (b":authority", b""), (b":method", b"GET"), (b":method", b"PUT"),
     (b":method", b"\xff"), (b":method", b"CONNECT"), (b":scheme", b"\xff"), (b":status", b"200"),

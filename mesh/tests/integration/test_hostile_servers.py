@@ -92,7 +92,7 @@ async def test_details_and_names_that_make_no_sense_are_read_as_none(tmp_path: P
 
 
 class HostileHealth:
-    """A replica whose health service answers what it is told to, as fast as it can."""
+    """A replica whose health service sends given answers as fast as it can."""
 
     def __init__(self, *answers: bytes) -> None:
         self.server = PingServer(None, "liar", watchable=False)

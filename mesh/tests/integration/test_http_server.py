@@ -12,7 +12,7 @@ import uvicorn
 from grpcmesh.http import HttpLimits, HttpServer, Proxies, bounded
 
 PATIENCE = 30.0
-#: So long that only what a test is about can end a connection.
+#: Limits so high that only the limit under test can end a connection.
 NEVER = HttpLimits(*[3600.0] * 4, close_timeout=5.0)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -10,7 +10,7 @@ import pytest
 from grpcmesh.identity import Credentials, IdentityError, Material
 from tests.identity_cases import CASES, ROOT, Case, over
 
-#: Seconds for one call over a new connection; a refused handshake is told at once.
+#: The most seconds of one call over a new connection. A refused handshake is reported at once.
 TIMEOUT = 20
 
 

@@ -60,7 +60,7 @@ class Caller:
         return server
 
     async def ready(self, count: int) -> None:
-        """Wait until so many servers are in rotation."""
+        """Wait until `count` servers are in rotation."""
         await self.channel.start()
         states = self.channel.state
         await eventually(lambda: [e["state"] for e in states()["endpoints"]].count("ready") == count, 30)
@@ -134,7 +134,7 @@ async def test_a_server_that_is_somebody_else_gets_no_payload(
         assert spiffe_id("ping") in details or "may sign" in details
 
 
-#: What gRPC's own comparison lets pass, and only the mesh's does not.
+#: Cases that gRPC's own comparison accepts. Only the mesh rejects them.
 ONLY_OURS = ("a second id", "another case", "the id as a DNS name", "a CA")
 
 

@@ -47,7 +47,7 @@ class Load:
             stream.cancel()
 
     async def more(self, count: int = 100) -> None:
-        """Wait for so many more answers."""
+        """Wait for `count` more answers."""
         wanted = self.answers.total() + count
         await eventually(lambda: self.answers.total() >= wanted, PATIENCE)
 

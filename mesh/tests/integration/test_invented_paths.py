@@ -15,7 +15,7 @@ INVENTED = 2000
 
 
 class CatchAll(grpc.GenericRpcHandler):
-    """Serves every path: with one handler, or with a new one for each call."""
+    """A generic handler that serves every path, with one handler or with a new one for each call."""
 
     def __init__(self, anew: bool) -> None:
         self.anew = anew

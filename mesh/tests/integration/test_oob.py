@@ -30,7 +30,7 @@ from tests.integration import gopeer, javapeer
 from tests.integration.peers import Peer
 from tests.integration.replicas import Cluster, cluster, eventually
 
-#: Weights are believed at once, and worked out anew ten times a second.
+#: Weights apply without a blackout period, and are computed ten times a second.
 WEIGHTED = {"blackoutPeriod": "0s", "weightUpdatePeriod": "0.1s"}
 
 
@@ -53,7 +53,7 @@ def store(**more: Any) -> ServiceConfigStore:
 
 
 class Replicas:
-    """Servers of the mesh, over mutual TLS, whose calls cost what the test says."""
+    """Mesh servers over mutual TLS. The test sets the cost of their calls."""
 
     def __init__(self, directory: Path, *costs: float, budget: WatcherBudget | None = None) -> None:
         self.directory, self.ca = directory, CertificateAuthority()

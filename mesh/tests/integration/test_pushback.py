@@ -34,7 +34,7 @@ HEDGE = {"hedgingPolicy": {
     "maxAttempts": 3, "hedgingDelay": "3600s", "nonFatalStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }}  # fmt: skip
 
-#: What a server says, the attempts that follow from it, and the seconds that they take at least.
+#: A server's pushback, the number of attempts that follow from it, and the least seconds that they take.
 TABLE = [
     ("", 3, 0.0),
     ("0", 3, 0.0),

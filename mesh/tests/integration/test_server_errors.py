@@ -214,7 +214,7 @@ def _raise(error: BaseException) -> Any:
     return raising
 
 
-#: What a servicer may do wrong, and how its call ends: at once, never with UNKNOWN, never without an answer.
+#: Faulty servicers, and the codes of their calls. Each call ends at once, and never with UNKNOWN.
 WRONG: list[tuple[Any, str]] = [
     (_cancelled, "INTERNAL"),
     (_raise(asyncio.CancelledError()), "INTERNAL"),

@@ -18,7 +18,7 @@ DENY = "[users]\n"
 
 
 class CatchAll(grpc.GenericRpcHandler):
-    """Serves every path, and notes it."""
+    """A generic handler that serves every path and records it."""
 
     def __init__(self) -> None:
         self.reached: list[str] = []
@@ -34,7 +34,7 @@ class CatchAll(grpc.GenericRpcHandler):
 
 
 class Noting(ServerLayer):
-    """Notes the purpose of each call."""
+    """A layer that records the purpose of each call."""
 
     def __init__(self) -> None:
         self.seen: list[Purpose] = []
@@ -136,7 +136,7 @@ async def test_what_steers_the_process_is_authorized_and_what_is_unknown_is_not(
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
-    """Notes what it is asked, and answers with the continuation's handler or with its own."""
+    """An interceptor that records its calls, and returns the continuation's handler or its own."""
 
     def __init__(self, name: str, notes: list[str], handler: Any = "the continuation's") -> None:
         self.name, self.notes, self.handler = name, notes, handler

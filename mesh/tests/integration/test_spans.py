@@ -18,7 +18,7 @@ from tests.integration.serverkit import Lines
 
 
 class Collector:
-    """Takes spans over OTLP."""
+    """A collector that accepts spans over OTLP."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []

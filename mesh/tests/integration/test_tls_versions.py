@@ -47,7 +47,7 @@ async def test_a_client_with_tls_1_2_is_refused_in_the_handshake(
 
 
 class Server:
-    """Takes connections of one version of TLS, and keeps what is said on them."""
+    """A server that accepts one version of TLS, and keeps the received bytes."""
 
     def __init__(self) -> None:
         self.heard = b""

@@ -31,7 +31,7 @@ from tests.simulation.world import Client, Second, Server, Settings, World
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SEED = 1
 _SIZE = Size(clients=20, servers=10, rate=40.0, seconds=20)
-#: With a queue in the servers: their places are worth little where one call holds the only one.
+#: These servers have several places and a queue. With a single place, one call would block all others.
 _BUSY = Size(clients=30, servers=5, rate=30.0, seconds=20)
 
 
@@ -139,7 +139,7 @@ def hanging_target() -> Chart:
     return Chart("Target that hangs: calls under way of one caller", lines, 240.0, (5, 15))
 
 
-#: By the name of the file.
+#: The plots, by file name.
 PLOTS: Mapping[str, Callable[[], Chart]] = {
     "retry-storm": retry_storm,
     "partial-outage": partial_outage,

@@ -12,7 +12,7 @@ from tests.simulation.world import UNAVAILABLE, Client, Second, Server, Settings
 
 Happening = Callable[[World, list[Server], list[Client]], None]
 
-#: Without budget: what many a client does.
+#: Retries without a budget, as many clients make them.
 NAIVE_RETRIES = RetryConfig(max_attempts=4, budget_ratio=1.0, budget_floor=1e9)
 
 
@@ -67,10 +67,10 @@ def simulate(
     """Run clients against servers.
 
     Args:
-        happens: Sets the world up: what goes wrong, and when.
-        load: Offered, as a share of what all servers can do.
-        admission: Whether servers refuse what they cannot do in time.
-        seconds: That a call takes.
+        happens: Schedules the failures.
+        load: Offered load, as a share of the capacity of all servers.
+        admission: Whether servers refuse calls that they cannot answer in time.
+        seconds: Duration of a call.
     """
     world = World(seed)
     log = [Second() for _ in range(size.seconds)]
@@ -162,7 +162,7 @@ def hanging(share: float, begin: float, end: float) -> Happening:
     return happens
 
 
-#: What is compared in the docs and the tests: settings with the feature and without.
+#: The settings, with and without a feature, that the docs and the tests compare.
 ON = Settings(outlier_detection=OUTLIER_DETECTION)
 OFF = replace(ON, outlier_detection=None)
 HEDGED = replace(OFF, hedging=HedgingPolicy(2, 0.0, 95.0, frozenset({UNAVAILABLE})))

@@ -12,13 +12,13 @@ _STYLE = "text{font:12px sans-serif;fill:#444}.t{font-size:14px;font-weight:bold
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over seconds.
+    """A chart of lines over seconds.
 
     Args:
-        title: What is shown, with its unit.
-        lines: Values by name, one each second from 0: first without the feature, then with it.
-        top: The highest value of the axis; higher ones are cut.
-        trouble: From when to when something is wrong, in seconds.
+        title: The shown quantity, with its unit.
+        lines: Values by name, one per second from 0. The first line is without the feature.
+        top: The highest value of the axis. Higher values are cut.
+        trouble: Begin and end of the failure, in seconds.
         percent: Whether values are shares.
     """
 

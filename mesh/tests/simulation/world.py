@@ -26,12 +26,12 @@ from grpcmesh.testing.clock import VirtualClock
 
 UNAVAILABLE, DEADLINE = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED
 METHOD = Method.parse("/mesh.testing.PingService/Ping", Kind.UNARY)
-#: Seconds that a message is on its way.
+#: Seconds that a message takes.
 WIRE = 0.0005
 
 
 class World:
-    """Runs events in the order of their times."""
+    """A virtual clock and its scheduled events, which run in the order of their times."""
 
     def __init__(self, seed: int) -> None:
         self.clock = VirtualClock(0.0)
@@ -147,7 +147,7 @@ class Second:
 
 
 class Client:
-    """One process: a balancer over its endpoints, one budget, outlier detection of its own."""
+    """One client process, with its own balancer, retry budget and outlier detection."""
 
     def __init__(
         self, world: World, servers: Sequence[Server], settings: Settings, log: list[Second]

@@ -16,7 +16,7 @@ from grpcmesh.status import TIMEOUT_KEY
 from grpcmesh.testing.clock import VirtualClock
 
 DEADLINE = 1.0
-#: How long a run lasts.
+#: Duration of a run, in seconds.
 SECONDS = 20.0
 COSTS = {"Checkout": 0.010, "Browse": 0.005}
 PRIORITY = {"Checkout": Priority.CRITICAL, "Browse": Priority.DEFAULT}

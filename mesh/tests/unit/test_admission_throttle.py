@@ -18,7 +18,7 @@ BROWSE, CHECKOUT = (Method.parse(f"/shop.Shop/{name}", Kind.UNARY) for name in (
 
 
 class Answered(Attempt):
-    """One whose server has answered."""
+    """An attempt whose server has answered."""
 
     trailing: tuple[tuple[str, str], ...] = ()
 
@@ -27,7 +27,7 @@ class Answered(Attempt):
 
 
 class Caller:
-    """Makes calls through a throttle to a server that takes them or not."""
+    """A caller that makes calls through a throttle to a server that accepts or refuses them."""
 
     def __init__(self, clock: VirtualClock, ratio: float = 2.0) -> None:
         self.clock = clock

@@ -180,7 +180,7 @@ def test_without_a_source_no_token_is_accepted() -> None:
 
 
 class Published(StaticKeys):
-    """A source that can fail, and counts."""
+    """A key source that can fail, and counts its fetches."""
 
     def __init__(self, keys: Mapping[str, PublicKey]) -> None:
         super().__init__(keys)

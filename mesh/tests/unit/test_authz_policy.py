@@ -90,7 +90,7 @@ def test_a_wrong_policy_is_refused_with_the_entry(text: str, told: str) -> None:
 
 
 class Enforced:
-    """A layer over a file."""
+    """An authorization layer over a policy file."""
 
     def __init__(self, directory: Path, text: str = SHOP) -> None:
         self.path = directory / "policy.toml"

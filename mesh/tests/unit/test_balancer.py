@@ -18,7 +18,7 @@ POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
 
 
 class Bench:
-    """A balancer over so many endpoints, all ready and warm."""
+    """A balancer over `count` endpoints, all of them ready and past slow start."""
 
     def __init__(self, policy: BalancerPolicy, count: int, slow_start: float = 1.0, zone: str = "") -> None:
         self.clock = VirtualClock()

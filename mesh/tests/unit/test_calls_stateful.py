@@ -59,7 +59,7 @@ RACED = [
     "wait",
 ]
 RESOLVED = [[], *([a] for a in ADDRESSES), ADDRESSES[:2], ADDRESSES[1:], ADDRESSES, ADDRESSES]
-#: How calls are made, and whether anybody reads them.
+#: Options of calls, and whether they are read.
 CALL_OPTIONS = st.fixed_dictionaries(
     {
         "timeout": st.sampled_from([None, 5.0, 5.0, 0.5, 0.05]),
@@ -68,12 +68,12 @@ CALL_OPTIONS = st.fixed_dictionaries(
         "head": st.sampled_from([False, False, True]),
     }
 )
-#: Of two events that race, one of these at most: what the connections are in between is not told.
+#: At most one of two racing events is one of these: the states in between cannot be observed.
 CONNECTING = {"cut", "leave", "renew"}
 
 
 class Machine(RuleBasedStateMachine):
-    """A channel, its calls, and a wire without wires."""
+    """A state machine of a channel and its calls over a fake wire."""
 
     world: World
 

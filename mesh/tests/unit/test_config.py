@@ -7,7 +7,7 @@ import pytest
 import grpcmesh.config
 from grpcmesh.config import ConfigError, MeshConfig
 
-#: A changed default is a changed behaviour of every process: it is changed here too, on purpose.
+#: The list is repeated here on purpose: a changed default changes the behaviour of every process.
 DEFAULTS = {
     "replica": "",
     "namespace": "meshmart",

@@ -20,7 +20,7 @@ EVENTS: dict[str, Event] = {
     "retired": lambda c: c.retire(),
     "closed": lambda c: c.close(),
 }
-#: How to reach each state.
+#: The events that lead to each state.
 PATHS: dict[ConnectionState, list[str]] = {
     S.CONNECTING: [],
     S.CHECKING: ["connected"],
@@ -30,7 +30,7 @@ PATHS: dict[ConnectionState, list[str]] = {
     S.DRAINING: ["retired"],
     S.CLOSED: ["closed"],
 }
-#: The table in machines/connection.py; what is not here changes nothing.
+#: The table in machines/connection.py. Events that are not listed for a state have no effect.
 TABLE: dict[str, dict[ConnectionState, ConnectionState]] = {
     "connected": {S.CONNECTING: S.CHECKING, S.FAILED: S.CHECKING},
     "disconnected": {S.CHECKING: S.FAILED, S.READY: S.CONNECTING, S.UNHEALTHY: S.CONNECTING},
@@ -80,7 +80,7 @@ def test_a_watch_that_breaks_before_the_first_answer_is_trouble_and_afterwards_i
 
 
 class Wired:
-    """A connection without a wire."""
+    """A connection over a fake wire."""
 
     def __init__(self, *events: str) -> None:
         self.machine = connection(*events)

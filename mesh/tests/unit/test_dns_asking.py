@@ -30,7 +30,7 @@ ANSWER = Answer((b"\x7f\0\0\1",), 5.0)
 
 
 class Net:
-    """Nameservers that answer after so many seconds, fail at once (an error), or never answer (None).
+    """Nameservers that answer after some seconds, fail at once (an error), or never answer (None).
 
     `answers` gives one entry for each query to the server, the last for ever.
     """

@@ -27,7 +27,7 @@ BUY, SELL, LOOK = method("shop.Shop/Buy"), method("shop.Shop/Sell"), method("sho
 
 
 class Set:
-    """Faults on a clock."""
+    """A set of faults in virtual time."""
 
     def __init__(self, *faults: Fault) -> None:
         self.clock = VirtualClock()
@@ -99,7 +99,7 @@ def test_there_are_so_many_and_no_more() -> None:
 
 
 class Injecting:
-    """A layer, in the time of the running loop."""
+    """A fault layer in the time of the running loop."""
 
     def __init__(self) -> None:
         self.clock = asyncio.get_running_loop().time

@@ -20,7 +20,7 @@ async def check(health: HealthServicer, service: str = "") -> int:
 
 
 class Context:
-    """Takes initial metadata."""
+    """A context that accepts initial metadata."""
 
     async def send_initial_metadata(self, metadata: Any) -> None:
         self.sent = dict(metadata)

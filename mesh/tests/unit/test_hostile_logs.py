@@ -1,4 +1,4 @@
-"""Log lines about values that anybody may have chosen."""
+"""Log lines about untrusted values."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tests.unit.fakes import call, workload
 
 
 class Hostile:
-    """Its own methods raise."""
+    """An object whose own methods raise."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")

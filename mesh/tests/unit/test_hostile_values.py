@@ -30,7 +30,7 @@ from tests.unit.fakes import call
 
 
 class Counted:
-    """Asserts how many values of a kind are counted within the block."""
+    """A context manager that asserts how many invalid values of a kind are counted."""
 
     def __init__(self, kind: Kind, many: int = 1) -> None:
         self._kind, self._many = kind, many

@@ -19,7 +19,7 @@ TWO = Address("10.0.0.2", 50051)
 
 
 class Script:
-    """Answers one after the other, the last for ever; notes when it was asked."""
+    """A fake look-up that gives one answer after the other, repeats the last, and records its times."""
 
     def __init__(self, *answers: Found | LookupFailedError) -> None:
         self.answers = list(answers)

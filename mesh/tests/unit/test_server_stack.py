@@ -25,7 +25,7 @@ METHOD = Method.parse("/shop.Shop/Buy", Kind.UNARY)
 
 
 class Noting(ServerLayer):
-    """Notes what happens to it, and refuses if told so."""
+    """A layer that records the calls of its hooks, and refuses if configured to."""
 
     def __init__(self, name: str, notes: list[str], refuses: bool = False) -> None:
         self.name, self.notes, self.refuses = name, notes, refuses
@@ -110,7 +110,7 @@ async def test_a_bug_in_a_layer_at_the_end_changes_no_outcome(caplog: pytest.Log
 
 
 class Raising(ServerLayer):
-    """Raises where it is told to; notes what it is left with."""
+    """A layer that raises given errors in its hooks, and records that calls end."""
 
     def __init__(self, notes: list[str], on_start: Any = None, on_end: Any = None) -> None:
         self.notes, self.start, self.end = notes, on_start, on_end

@@ -1,4 +1,4 @@
-"""The service config: what is read, and that every mistake is told at once with its place."""
+"""The service config: the settings read, and the report of every mistake with its place."""
 
 import json
 from typing import Any

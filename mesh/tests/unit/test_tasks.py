@@ -16,7 +16,7 @@ from tests.unit.fakes import samples
 
 
 class Dice:
-    """Draws the same each time."""
+    """A random source that always draws the same number."""
 
     def __init__(self, value: float) -> None:
         self.value = value

@@ -157,7 +157,7 @@ def test_only_a_sampled_call_leaves_an_exemplar_and_openmetrics_shows_it() -> No
 
 
 class Fixed:
-    """A source with the families it was given."""
+    """A source with given metric families."""
 
     def __init__(self, *families: Metric) -> None:
         self._families = families

@@ -120,7 +120,7 @@ async def test_baggage_is_that_of_the_call_in_steps_and_detached_work_too(
 
 
 class Flood:
-    """A clock that stands still, and calls of a caller that wants everything recorded."""
+    """A stopped clock, and the calls of a caller that wants all of them recorded."""
 
     def __init__(self, recorder: ListRecorder, limit: float, ratio: float = 0.0) -> None:
         self.now = 0.0

@@ -44,7 +44,7 @@ class FakeSpan:
 
 
 class ListRecorder:
-    """Keeps spans: the seam is `Recorder`; the SDK's own is tested in integration."""
+    """A `Recorder` that keeps spans in a list. Integration tests cover the SDK's recorder."""
 
     def __init__(self) -> None:
         self.spans: list[FakeSpan] = []

@@ -15,7 +15,7 @@ from tests.integration.replicas import eventually
 
 
 class Tagging(grpc.aio.UnaryUnaryClientInterceptor):
-    """Adds metadata, and notes what it sees."""
+    """An interceptor that adds metadata and records what it sees."""
 
     def __init__(self, tag: str, log: list[str]) -> None:
         self.tag, self.log = tag, log

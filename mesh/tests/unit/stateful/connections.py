@@ -15,7 +15,7 @@ class Slot:
 
 @dataclass
 class GivenUp:
-    """A connection that gets no more calls. `since`: when its address left; None: it was replaced."""
+    """A connection that gets no more calls. `since`: when its address left, or None if it was replaced."""
 
     channel: FakeChannel
     since: float | None = None
@@ -26,7 +26,7 @@ class Connections:
     """The expected connections, updated from the wire whenever everything has settled."""
 
     wire: Wire
-    #: Addresses that are resolved.
+    #: The resolved addresses.
     wanted: set[str] = field(default_factory=set)
     slots: dict[str, Slot] = field(default_factory=dict)
     given_up: list[GivenUp] = field(default_factory=list)

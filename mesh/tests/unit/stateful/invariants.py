@@ -24,7 +24,7 @@ from tests.unit.stateful.world import (
     World,
 )
 
-#: Seconds by which the watchdog has ended a call that gRPC forgot.
+#: Seconds within which the watchdog ends a call that outlives its deadline in gRPC.
 FORGOTTEN = 1.6
 _SOON = 0.001
 _HEDGING_DELAY = 0.05
@@ -36,11 +36,11 @@ class Invariants:
     def __init__(self, world: World) -> None:
         self.world = world
         self._seen_calls = self._seen_natives = 0
-        #: Calls that run, and natives of calls that have ended.
+        #: The running calls, and the number of native calls of ended ones.
         self._open: list[Made] = []
         self._final: dict[str, int] = {}
         self._ready: set[str] = set()
-        #: When the set of ready endpoints has changed last.
+        #: Loop time of the last change of the set of ready endpoints.
         self._turned = world.loop.time()
         self._currents: set[FakeChannel] = set()
         self._forgetful = False

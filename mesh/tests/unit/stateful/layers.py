@@ -1,4 +1,4 @@
-"""Layers that note what they are told, and layers that raise or refuse."""
+"""Layers that record their calls, and layers that raise or refuse."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer
 from grpcmesh.errors import FailedPrecondition
 from tests.unit.stateful.wire import TAG
 
-#: What a layer does in its hooks: nothing, raise in one of them, or refuse what begins.
+#: How a layer behaves: it does nothing, raises in one hook, or refuses what begins.
 CALL_MOODS = ["calm", "start", "attempt", "end", "refuse"]
 ATTEMPT_MOODS = ["calm", "start", "end", "refuse"]
 
@@ -43,12 +43,12 @@ def tag_of(call: ClientCall) -> str:
 
 
 class Calls(ClientLayer):
-    """Notes the calls that begin and end."""
+    """A layer that records the calls that begin and end."""
 
     def __init__(self) -> None:
         self.entered: dict[str, list[ClientCall]] = {}
         self.left: dict[str, list[grpc.StatusCode]] = {}
-        #: Codes of the attempts, as they ended.
+        #: The codes of the ended attempts, in order.
         self.attempted: dict[str, list[grpc.StatusCode]] = {}
 
     def on_start(self, call: ClientCall) -> None:
@@ -62,13 +62,13 @@ class Calls(ClientLayer):
 
 
 class Attempts(AttemptLayer):
-    """Notes the attempts that begin and end."""
+    """A layer that records the attempts that begin and end."""
 
     def __init__(self) -> None:
         self.entered: list[Attempt] = []
         self.left: list[Attempt] = []
         self.live: dict[Attempt, None] = {}
-        #: Endpoints that have had an attempt.
+        #: The endpoints that have had an attempt.
         self.endpoints: dict[Any, None] = {}
 
     def on_start(self, attempt: Attempt) -> None:
@@ -81,7 +81,7 @@ class Attempts(AttemptLayer):
 
 
 class Trouble(ClientLayer):
-    """Raises in one of its hooks, or refuses calls."""
+    """A layer that raises in one of its hooks, or refuses calls."""
 
     def __init__(self) -> None:
         self.mood = Mood()
@@ -102,7 +102,7 @@ class Trouble(ClientLayer):
 
 
 class AttemptTrouble(AttemptLayer):
-    """The same for attempts."""
+    """A layer that raises in one of its hooks, or refuses attempts."""
 
     def __init__(self) -> None:
         self.mood = Mood()

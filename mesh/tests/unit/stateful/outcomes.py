@@ -16,9 +16,9 @@ from tests.unit.stateful.world import (
     World,
 )
 
-#: Seconds by which the timeout of an attempt may be shorter than the deadline: what gRPC's header can tell.
+#: Seconds by which an attempt's timeout may be shorter than the deadline (resolution of gRPC's header).
 _GRAIN = 0.11
-#: Why the mesh itself ends calls as UNAVAILABLE, beside the words of gRPC and of servers.
+#: Details with which the mesh itself ends calls as UNAVAILABLE, unlike gRPC and servers.
 _REASONS = (
     "no endpoint of ping is",
     "is no longer an endpoint of ping",

@@ -19,7 +19,7 @@ Connectivity = grpc.ChannelConnectivity
 NO_CONNECTION = "failed to connect to all addresses; last error: refused"
 #: Metadata by which the test knows which logical call a native one belongs to.
 TAG = "tag"
-#: Seconds between a status and its response, where responses are late.
+#: Seconds between a status and its response if responses are late.
 LATE = 0.01
 
 
@@ -292,7 +292,7 @@ class Wire:
         #: The native calls, by number.
         self.natives: list[FakeNative] = []
         self._by_tag: dict[str, list[FakeNative]] = {}
-        #: Natives that no server has seen.
+        #: Numbers of the native calls that no server has seen.
         self.unsent: set[int] = set()
         #: Whether native calls forget their deadlines, responses come later than their status, writes wait,
         #: and channels connect only when they are told to.

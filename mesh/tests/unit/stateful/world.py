@@ -48,7 +48,7 @@ IDEMPOTENT, STREAMS = {"unary", "stream"}, {"stream", "bidi", "manual"}
 ONE_REQUEST, UNARY = {"unary", "poke", "stream"}, {"unary", "poke", "client"}
 
 MAX_ATTEMPTS, MAX_BACKOFF, DRAIN_TIMEOUT, ATTEMPT_TIMEOUT = 3, 1.0, 2.0, 0.3
-#: Upper bound of the first wait of a retry, and a bit.
+#: Slightly more than the longest first backoff of a retry, in seconds.
 BACKOFF = 0.11
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 CONFIG = MeshConfig(
@@ -123,27 +123,27 @@ class Options:
 
 @dataclass(eq=False, repr=False)
 class Made:
-    """A call that the test has made, and what became of it."""
+    """A call that the test has made, and its outcome."""
 
     tag: str
     kind: str
-    #: None: nobody refers to it any more.
+    #: The call object. None if the test has dropped it.
     call: Any
     patient: bool
     #: Loop time at which it was made.
     started: float
-    #: Its caller cancelled or dropped it, or closed the channel.
+    #: Whether its caller cancelled or dropped it, or closed the channel.
     asked: bool = False
-    #: Its metadata or its requests are none that can be sent.
+    #: Whether its metadata or its requests cannot be sent.
     spoilt: bool = False
-    #: Done callbacks that were called.
+    #: Number of done callbacks that were called.
     ends: int = 0
     consumer: Any = None
     received: list[bytes] = field(default_factory=list)
     #: The error that its caller caught, and whether the caller read to the end.
     raised: BaseException | None = None
     finished: bool = False
-    #: The native calls that there were when a part of an answer was delivered.
+    #: Number of native calls when a part of an answer was delivered.
     committed: int | None = None
 
 
@@ -155,10 +155,10 @@ class FakeCredentials:
 
 
 class BreakableResolver(FakeResolver):
-    """A resolver whose task dies when it is told to."""
+    """A resolver whose watch raises when the test says so."""
 
     breaks = False
-    #: How often it has.
+    #: How often its watch has raised.
     broken = 0
 
     async def watch(self) -> AsyncGenerator[frozenset[Address]]:
@@ -170,7 +170,7 @@ class BreakableResolver(FakeResolver):
 
 
 class World:
-    """The channel, what is below it, and its calls."""
+    """The channel under test, the fakes below it, and its calls."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -178,10 +178,10 @@ class World:
         self.wire, self.loop, self.resolver = Wire(), VirtualLoop(), BreakableResolver()
         self.patch.setattr(grpc.aio, "insecure_channel", self.wire.open)
         self.patch.setattr("grpcmesh.tasks.system_rng", lambda: random.Random(options.seed))
-        #: What the event loop's exception handler was told.
+        #: The contexts passed to the event loop's exception handler.
         self.told: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda loop, context: self.told.append(context))
-        #: The outermost and the innermost layer of the application's, with trouble between them.
+        #: The outermost and the innermost of the application's layers, and the faulty layer between them.
         self.calls, self.inner, self.trouble = Calls(), Calls(), Trouble()
         self.attempts, self.inner_attempts, self.attempt_trouble = Attempts(), Attempts(), AttemptTrouble()
         self.made: list[Made] = []
