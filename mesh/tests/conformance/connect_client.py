@@ -116,9 +116,9 @@ class Conversation:
             self.result.payloads.append(response.payload)
 
     def _forget_default(self, info: Any) -> None:
-        """Leave out the timeout that the server saw where the case named none.
+        """Drop the timeout that the server saw if the case has none.
 
-        The mesh gives each call a deadline by default (docs/deadline.md). The suite takes that for a mistake.
+        The mesh gives each call a deadline by default (docs/deadline.md). The suite treats that as an error.
         """
         if not self._wanted.HasField("timeout_ms"):
             info.ClearField("timeout_ms")
@@ -153,7 +153,7 @@ class Conversation:
 
 
 async def converse(kind: str, wanted: Any) -> Any:
-    """Make the call on a channel of its own, as the suite's servers are many and short-lived."""
+    """Make the call on its own channel, because the suite has many short-lived servers."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     if wanted.message_receive_limit:
         options.append(("grpc.max_receive_message_length", wanted.message_receive_limit))

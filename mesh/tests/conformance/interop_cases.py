@@ -1,4 +1,4 @@
-"""The client's side of the interop tests, as the description of gRPC has them. Each raises where it fails."""
+"""The client's side of gRPC's interop tests, as described by gRPC. A case that fails raises."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

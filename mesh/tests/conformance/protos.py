@@ -21,7 +21,7 @@ def generate(descriptors: Path, out: Path, *names: str) -> None:
 
 
 def load(directory: str, name: str) -> Any:
-    """Import a generated module. Any: there are no types of code that is generated when the tests run."""
+    """Import a generated module. It has no types, because it is generated when the tests run."""
     if directory not in sys.path:
         sys.path.insert(0, directory)
     return importlib.import_module(name)

@@ -42,14 +42,14 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def patterns(name: str) -> list[str]:
-    """Return the lines of a list beside this file; a list that is not there is empty."""
+    """Return the lines of a list in this directory, or none if the file does not exist."""
     file = HERE / f"connect-{name}.txt"
     lines = file.read_text().splitlines() if file.exists() else []
     return [line for line in lines if not line.startswith("#")]
 
 
 def run(generated: Path, mode: str, kind: str, *flags: str) -> None:
-    """Run the suite against a program of ours. A case that fails otherwise than the lists say fails it."""
+    """Run the suite against one of our programs. It fails unless the failing cases are those of the lists."""
     runner = gotools.install(f"{MODULE}/cmd/connectconformance", VERSION)
     failing = [*patterns(f"{mode}-failing"), *patterns(f"{mode}-failing-{kind}")]
     lists = [f"--known-failing={pattern}" for pattern in failing]

@@ -16,7 +16,7 @@ from tests.integration.replicas import eventually
 
 
 class Load:
-    """Calls that are not idempotent, so that nothing is retried, one after the other by each caller; and idle
+    """Callers that make calls one after the other, none of which is idempotent or retried, and idle
     streams of both kinds, which have to live on."""
 
     def __init__(self, running: Processes, callers: int = 6) -> None:

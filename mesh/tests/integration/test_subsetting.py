@@ -50,7 +50,7 @@ class Subsetted:
         return {e["address"] for e in self.channel.state()["endpoints"] if e["state"] == "ready"}
 
     async def settled(self, size: int) -> set[str]:
-        """Wait until `count` are in rotation and no other has a connection. Return their addresses."""
+        """Wait until `size` are in rotation and no other has a connection. Return their addresses."""
 
         def done() -> bool:
             used = self.used()

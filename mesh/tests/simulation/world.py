@@ -232,7 +232,7 @@ class Driver:
         world.after(WIRE, lambda: client.endpoints[endpoint].take(work))
 
     def _refused(self, attempt: LiveAttempt) -> bool:
-        """Ask the circuit breaker; where it refuses the attempt, the call ends."""
+        """Return whether the circuit breaker refuses the attempt, which ends the call."""
         if self._client.breaker is None:
             return False
         try:

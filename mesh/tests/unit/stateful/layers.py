@@ -31,7 +31,7 @@ class Mood:
         return True
 
     def trouble(self, hook: str) -> None:
-        """Raise in this hook, or not."""
+        """Raise if the layer misbehaves in this hook."""
         if self.takes(hook):
             self.raised += 1
             raise ValueError(hook)

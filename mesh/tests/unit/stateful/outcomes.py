@@ -28,7 +28,7 @@ _REASONS = (
 
 
 def pushback(native: FakeNative) -> float | None:
-    """Return what the server asked for, in seconds; negative: not to try again; None: nothing."""
+    """Return the server's pushback (s). It is negative if it forbids retries, and None if there is none."""
     if native.status is None or not native.said:
         return None
     text = dict(native.status[2]).get("grpc-retry-pushback-ms")

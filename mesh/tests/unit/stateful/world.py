@@ -226,7 +226,7 @@ class World:
     # -- calls -----------------------------------------------------------------------------------
 
     def make(self, kind: str, **options: Any) -> Made:
-        """Make a call. `consume` reads it to its end (`head`: the initial metadata first)."""
+        """Make a call. With `consume` it is read to its end, with `head` after its initial metadata."""
         consume, head = options.pop("consume", False), options.pop("head", False)
         extra, requests = options.pop("extra", ()), options.pop("requests", ())
         tag = str(len(self.made))
@@ -300,7 +300,7 @@ class World:
         made.committed = len(self.wire.of(made.tag))
 
     def record(self, made: Made) -> ClientCall | None:
-        """Return what the layers saw of it; None: it ended before its first layer."""
+        """Return what the layers saw of it, or None if it ended before its first layer."""
         entered = self.calls.entered.get(made.tag)
         return entered[0] if entered else None
 
