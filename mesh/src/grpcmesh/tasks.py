@@ -105,8 +105,8 @@ class Tasks:
             started = clock()
             try:
                 return await run()
-            except (Exception, asyncio.CancelledError) as e:
-                if cancelling():
+            except BaseException as e:
+                if cancelling() or isinstance(e, KeyboardInterrupt | SystemExit | GeneratorExit):
                     raise
                 if clock() - started > LONGEST_RESTART:
                     backoff.reset()

@@ -138,3 +138,15 @@ def root_with_a_key_that_grpc_cannot_read() -> Material:
 def root_on_p521() -> Material:
     root = Authority("p521", key=ec_key(ec.SECP521R1))
     return over(root.issue(), root)
+
+
+@case(Cause.UNKNOWN_ISSUER, True, "no certificate but this one would be accepted")
+def bundle_that_holds_only_the_certificate_itself() -> Material:
+    pair = ROOT.issue()
+    return Material(pair.crt, pair.key_pem, pair.crt)
+
+
+@case(None)
+def bundle_that_holds_the_certificate_beside_its_ca() -> Material:
+    pair = ROOT.issue()
+    return Material(pair.crt, pair.key_pem, pair.crt + ROOT.pem)

@@ -12,6 +12,7 @@ import pytest
 
 from grpcmesh.ca import write_atomically
 from grpcmesh.client.channel import MeshChannel
+from grpcmesh.client.connection import Connection
 from grpcmesh.config import BalancerConfig, IdentityConfig, MeshConfig
 from grpcmesh.identity import IdentityStore, Material, server_identity
 from grpcmesh.testing.ping import PingServer
@@ -19,7 +20,7 @@ from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
 from tests.identity_cases import ROOT, over
-from tests.integration.replicas import eventually
+from tests.integration.replicas import cluster, eventually
 from tests.integration.serverkit import failure
 from tests.pki import DAY, Authority, Pair, malformed_dns, malformed_uri, spiffe_id
 
@@ -274,3 +275,26 @@ async def test_a_server_whose_ca_has_left_the_bundle_is_cut_off(tmp_path: Path) 
 async def _read_all(stream: Any) -> None:
     while await stream.read() is not grpc.aio.EOF:
         pass
+
+
+async def test_a_refused_connection_that_cannot_be_closed_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse, failures = Connection.refuse, [RuntimeError("oh")]
+
+    async def failing(connection: Connection, reason: str) -> None:
+        if failures:
+            raise failures.pop()
+        await refuse(connection, reason)
+
+    monkeypatch.setattr(Connection, "refuse", failing)
+    async with cluster(tmp_path, 1) as ping:
+        pool = ping.channel._core.pool
+        (slot,) = pool._slots.values()
+        before = slot.machine.current
+        pool._refuse(slot, before, "for a test")
+        await eventually(lambda: slot.machine.current is not before)
+        await ping.ready(1)
+        await ping.stub.Ping(PingRequest())
+        (restarts,) = [f for f in ping.channel.collect() if f.name == "mesh_task_restarts"]
+        assert {s.labels["task"]: s.value for s in restarts.samples}["refused connection"] == 1

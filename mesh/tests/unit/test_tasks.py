@@ -28,6 +28,10 @@ class Dice:
         return int(self.value * stop)
 
 
+class Odd(BaseException):
+    """Such as a framework raises for its own cancellation."""
+
+
 def failing(times: int, starts: list[float], error: BaseException) -> Callable[[], Coroutine[Any, Any, None]]:
     """Return a task function that fails the first `times` times, then waits."""
 
@@ -51,7 +55,7 @@ def test_half_of_a_wait_is_drawn() -> None:
     assert Backoff(1.0, 1.0, Dice(0.0)).next() == 0.5
 
 
-@pytest.mark.parametrize("error", [RuntimeError("oh"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [RuntimeError("oh"), asyncio.CancelledError(), Odd("oh")])
 def test_a_supervised_task_that_fails_is_started_again(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:

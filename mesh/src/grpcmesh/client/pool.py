@@ -252,7 +252,7 @@ class Pool:
     def _refuse(self, slot: Slot, connection: Connection, reason: str) -> None:
         """Replace, after a backoff, a connection whose certificates are not, or no longer, accepted."""
         self._runs[connection].cancel()
-        self.tasks.spawn(self._replace(slot, connection, reason), "refused connection")
+        self.tasks.supervise(partial(self._replace, slot, connection, reason), "refused connection")
 
     async def _replace(self, slot: Slot, connection: Connection, reason: str) -> None:
         await connection.refuse(reason)

@@ -41,6 +41,7 @@ def diagnose(files: Material, expected: Expected, now: float) -> Diagnosis:
         *leaf.check(parsed.leaf, expected, now),
         *trust.check(way, parsed.bundle, now),
         *trust.check_bundle(parsed.leaf, parsed.bundle),
+        *trust.check_issuer(way),
     ]
     if not problems:
         problems = _prove(files, parsed, expected)

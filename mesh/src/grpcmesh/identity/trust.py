@@ -43,6 +43,20 @@ def check_bundle(leaf: x509.Certificate, bundle: Certificates) -> list[Problem]:
     return [_ambiguous(cas) for cas in by_name.values() if _is_ambiguous(leaf, cas)]
 
 
+def check_issuer(path: Path) -> list[Problem]:
+    """Return a problem if nothing is trusted but the leaf itself, as where tls.crt was copied to ca.crt.
+
+    A handshake with itself would succeed, but with no other workload: its issuer is not trusted.
+    """
+    if not path.anchored or path.issuers:
+        return []
+    text = (
+        f"it holds the certificate {fields.name_of(path.certificates[0])!r} itself and not its issuer: "
+        "no other workload would be accepted; put the CA into ca.crt"
+    )
+    return [Problem(Cause.UNKNOWN_ISSUER, "ca.crt", text)]
+
+
 def _is_ambiguous(leaf: x509.Certificate, cas: Certificates) -> bool:
     if len({_key_of(ca) for ca in cas}) < 2:
         return False
