@@ -25,7 +25,7 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class AuditedMethod:
     """The audit settings of one method.
 
     Args:
@@ -53,7 +53,7 @@ class AuditLog:
     def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
         self._db, self._clock = db, clock
 
-    def around(self, action: str, act: Act, handler: Handler) -> Handler:
+    def around(self, action: str, method: AuditedMethod, handler: Handler) -> Handler:
         """Wrap a handler so that its calls are logged when an admin or the operator makes them.
 
         Calls that are refused or fail are logged, too, with their status code as the outcome.
@@ -61,7 +61,7 @@ class AuditLog:
 
         @functools.wraps(handler)
         async def logged(request: Any, context: Any) -> Any:
-            record = self._record(action, act, request)
+            record = self._record(action, method, request)
             if record is None:
                 return await handler(request, context)
             try:
@@ -100,26 +100,26 @@ class AuditLog:
         for entry in await self.page(request.before, min(request.page_size or DEFAULT_SIZE, MAX_SIZE)):
             yield entry
 
-    def _record(self, action: str, act: Act, request: Any) -> AuditRecord | None:
+    def _record(self, action: str, method: AuditedMethod, request: Any) -> AuditRecord | None:
         actor, workload = acting_admin(), current_workload()
-        if not actor.is_admin or not act.applies(request, actor.user_id):
+        if not actor.is_admin or not method.applies(request, actor.user_id):
             return None
         carrier = workload.service if workload else ""
-        target, detail = str(act.target(request) or ""), act.detail(request)
-        return AuditRecord(int(self._clock()), actor.user_id, carrier, action, act.kind, target, detail)
+        target, detail = str(method.target(request) or ""), method.detail(request)
+        return AuditRecord(int(self._clock()), actor.user_id, carrier, action, method.kind, target, detail)
 
     async def _add(self, record: AuditRecord, outcome: str) -> None:
         statement = sa.insert(audit_record.table).values(record.row(outcome))
         await self._db.write(lambda c: c.execute(statement))
 
 
-def audited(servicer: T, log: AuditLog, acts: Mapping[str, Act]) -> T:
-    """Wrap the servicer's methods that are named in `acts` so that they are logged, and add `ListAuditLog`.
+def audited(servicer: T, log: AuditLog, methods: Mapping[str, AuditedMethod]) -> T:
+    """Wrap the servicer's methods that are named in `methods` so that they are logged, and add `ListAuditLog`.
 
     Return the servicer.
     """
-    for name, act in acts.items():
-        setattr(servicer, name, log.around(name, act, getattr(servicer, name)))
+    for name, method in methods.items():
+        setattr(servicer, name, log.around(name, method, getattr(servicer, name)))
     setattr(servicer, "ListAuditLog", log.list)  # noqa: B010 - the servicer's type does not matter here
     return servicer
 

@@ -16,7 +16,7 @@ from services.kit.priorities import PRIORITIES
 from services.kit.relay import Relay
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
-from services.notification.acts import ACTS
+from services.notification.audited_methods import AUDITED
 from services.notification.inbox import Inbox
 from services.notification.mail import INTERVAL as MAIL_INTERVAL
 from services.notification.mail import Mail
@@ -34,7 +34,7 @@ async def build(app: App) -> None:
     app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))
     mail = await _mail(app, db)
-    servicer = audited(NotificationServicer(inbox, mail), AuditLog(db), ACTS)
+    servicer = audited(NotificationServicer(inbox, mail), AuditLog(db), AUDITED)
     add_NotificationServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANNEL, inbox, int))
     await app.enter(repeating(mail.forget, MAIL_INTERVAL, "forgetting of letters"))

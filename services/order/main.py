@@ -15,7 +15,7 @@ from services.kit.outbox import SqlQueue
 from services.kit.priorities import PRIORITIES
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
-from services.order.acts import ACTS
+from services.order.audited_methods import AUDITED
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
 from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
@@ -52,7 +52,7 @@ async def build(app: App) -> None:
     saga = Saga(store, catalogue, cashier, time.time)
     orders = Orders(store, saga, cashier, tasks.start, time.time)
     updates, erasure = Updates(store, stream_max_age(os.environ)), Erasure(db)
-    servicer = audited(OrderServicer(orders, updates, time.time, erasure.erase), AuditLog(db), ACTS)
+    servicer = audited(OrderServicer(orders, updates, time.time, erasure.erase), AuditLog(db), AUDITED)
     add_OrderServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))

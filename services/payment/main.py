@@ -16,7 +16,7 @@ from services.kit.priorities import PRIORITIES
 from services.kit.relay import Deliver, Relay
 from services.kit.tokens import UserKeys
 from services.payment.acquirer import SimulatedAcquirer
-from services.payment.acts import ACTS
+from services.payment.audited_methods import AUDITED
 from services.payment.batches import Batches
 from services.payment.feed import Feed
 from services.payment.news import ORDERS
@@ -40,7 +40,7 @@ async def build(app: App) -> None:
     store, acquirer = SqlStore(db, relay.wake), SimulatedAcquirer(db, time.time)
     payments, batches = Payments(store, acquirer, time.time), Batches(store, acquirer, time.time)
     feed = Feed(store, stream_max_age(os.environ))
-    servicer = audited(PaymentServicer(payments, batches, feed, time.time), AuditLog(db), ACTS)
+    servicer = audited(PaymentServicer(payments, batches, feed, time.time), AuditLog(db), AUDITED)
     add_PaymentServiceServicer_to_server(servicer, app.server)
     await app.enter(following(db, CHANNEL, feed, str))
     await app.enter(repeating(payments.sweep, SWEEP_INTERVAL, "sweep of payments"))

@@ -11,8 +11,8 @@ from services.kit.db import Database, database_url
 from services.kit.priorities import PRIORITIES
 from services.kit.retention import INTERVAL, kept_for
 from services.kit.tokens import UserKeys
-from services.product.acts import ACTS
 from services.product.assistant import Assistant
+from services.product.audited_methods import AUDITED
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.stock import SqlStock
@@ -30,7 +30,7 @@ async def build(app: App) -> None:
     app.prioritize(PRIORITIES)
     products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)
     servicer = ProductServicer(Catalogue(products), Warehouse(stock), Assistant(products))
-    audited(servicer, AuditLog(db), ACTS)
+    audited(servicer, AuditLog(db), AUDITED)
     add_ProductServiceServicer_to_server(servicer, app.server)
     await app.enter(repeating(lambda: stock.forget(kept), INTERVAL, "forgetting of reservations"))
     await app.enter(repeating(stock.adopt, ADOPTION_INTERVAL, "entering of reservations into the ledger"))

@@ -12,8 +12,8 @@ from services.kit.outbox import SqlQueue
 from services.kit.priorities import PRIORITIES
 from services.kit.relay import Relay
 from services.user.accounts import Accounts
-from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
+from services.user.audited_methods import AUDITED
 from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import SKEW, Logins
@@ -49,7 +49,7 @@ async def build(app: App) -> None:
     app.use_keys(published)
     parts = Users(users, passwords), logins, accounts, recovery, Exchanges(keys, time.time)
     servicer = UserServicer(*parts, published, app.config.auth.issuer)
-    audited(servicer, AuditLog(db), ACTS)
+    audited(servicer, AuditLog(db), AUDITED)
     add_UserServiceServicer_to_server(servicer, app.server)
 
 

@@ -31,7 +31,7 @@ from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Relay
-from services.order.acts import ACTS as ORDER_ACTS
+from services.order.audited_methods import AUDITED as ORDER_AUDITED
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
 from services.order.news import STOCK
@@ -43,7 +43,7 @@ from services.order.storage import SqlStore as OrderStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
 from services.payment.acquirer import SimulatedAcquirer
-from services.payment.acts import ACTS as PAYMENT_ACTS
+from services.payment.audited_methods import AUDITED as PAYMENT_AUDITED
 from services.payment.batches import Batches
 from services.payment.feed import Feed
 from services.payment.news import ORDERS
@@ -51,8 +51,8 @@ from services.payment.payments import Payments
 from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer
 from services.payment.storage import SqlStore as PaymentStore
-from services.product.acts import ACTS as PRODUCT_ACTS
 from services.product.assistant import Assistant
+from services.product.audited_methods import AUDITED as PRODUCT_AUDITED
 from services.product.catalogue import Catalogue
 from services.product.servicer import ProductServicer
 from services.product.stock import SqlStock
@@ -136,14 +136,14 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         servicer: Any = ProductServicer(
             Catalogue(SqlProducts(db)), Warehouse(SqlStock(db)), Assistant(SqlProducts(db))
         )
-        audited(servicer, AuditLog(db, now), PRODUCT_ACTS)
+        audited(servicer, AuditLog(db, now), PRODUCT_AUDITED)
         product = await stack.enter_async_context(serving(add_ProductServiceServicer_to_server, servicer))
         db = dbs["payment"]
         refunds = Waking()
         paid, acquirer = PaymentStore(db, refunds), SimulatedAcquirer(db, now)
         feed = Feed(paid)
         servicer = PaymentServicer(Payments(paid, acquirer, now), Batches(paid, acquirer, now), feed, now)
-        audited(servicer, AuditLog(db, now), PAYMENT_ACTS)
+        audited(servicer, AuditLog(db, now), PAYMENT_AUDITED)
         await stack.enter_async_context(repeating(feed.look, 0.02, "payments"))
         payment = await stack.enter_async_context(serving(add_PaymentServiceServicer_to_server, servicer))
         shipped = Relay(SqlQueue(dbs["order"]), {STOCK: ShippedStock(product)}, now)
@@ -158,7 +158,7 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
         servicer = audited(
             OrderServicer(orders, updates, now, Erasure(dbs["order"]).erase),
             AuditLog(dbs["order"], now),
-            ORDER_ACTS,
+            ORDER_AUDITED,
         )
         order = await stack.enter_async_context(
             serving(add_OrderServiceServicer_to_server, servicer, "payment")

@@ -12,10 +12,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.kit import audit_record
 from services.kit.audit_record import AuditRecord
 from services.kit.db import Database
-from services.order import acts as order_acts
-from services.payment import acts as payment_acts
-from services.product import acts as product_acts
-from services.user import acts as user_acts
+from services.order import audited_methods as order_methods
+from services.payment import audited_methods as payment_methods
+from services.product import audited_methods as product_methods
+from services.user import audited_methods as user_methods
 from tests.databases import Maker
 
 from .shopkit import ADMIN, BOB, NOBODY, SERVICES, Shop, refused, shop
@@ -119,10 +119,10 @@ def test_every_admin_method_that_changes_something_is_logged() -> None:
     from google.protobuf.descriptor_pb2 import MethodOptions
 
     known = {
-        "ProductService": (product_pb2, product_acts.ACTS),
-        "OrderService": (order_pb2, order_acts.ACTS),
-        "PaymentService": (payment_pb2, payment_acts.ACTS),
-        "UserService": (__import__("ecommerce.user_pb2").user_pb2, user_acts.ACTS),
+        "ProductService": (product_pb2, product_methods.AUDITED),
+        "OrderService": (order_pb2, order_methods.AUDITED),
+        "PaymentService": (payment_pb2, payment_methods.AUDITED),
+        "UserService": (__import__("ecommerce.user_pb2").user_pb2, user_methods.AUDITED),
     }
     rules = tomllib.loads((ROOT / "services/policy.toml").read_text())["users"]
     missing = []
@@ -130,8 +130,8 @@ def test_every_admin_method_that_changes_something_is_logged() -> None:
         service, _, method = rule.removeprefix("ecommerce.").partition("/")
         if needs != ["admin"] or service not in known:
             continue
-        module, acts = known[service]
+        module, audited = known[service]
         options = module.DESCRIPTOR.services_by_name[service].methods_by_name[method].GetOptions()
-        if options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS and method not in acts:
+        if options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS and method not in audited:
             missing.append(rule)
     assert not missing

@@ -20,8 +20,8 @@ from services.kit.outbox import SqlQueue
 from services.kit.relay import Outcome
 from services.kit.tokens import UserKeys
 from services.user.accounts import Accounts
-from services.user.acts import ACTS
 from services.user.attempts import SqlAttempts
+from services.user.audited_methods import AUDITED
 from services.user.domain import User
 from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
@@ -81,7 +81,7 @@ async def running(tmp_path: Path, databases: Databases) -> AsyncIterator[Running
             published,
             CONFIG.issuer,
         )
-        audited(servicer, AuditLog(db, lambda: running.now), ACTS)
+        audited(servicer, AuditLog(db, lambda: running.now), AUDITED)
         async with serving(add_UserServiceServicer_to_server, servicer) as channel:
             running.user, running.channel = UserServiceStub(channel), channel
             running.recovery, running.db = recovering, db

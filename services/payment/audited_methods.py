@@ -4,15 +4,15 @@ others.
 
 from collections.abc import Mapping
 
-from services.kit.audit import Act
+from services.kit.audit import AuditedMethod
 
-ACTS: Mapping[str, Act] = {
-    "RefundPayment": Act(
+AUDITED: Mapping[str, AuditedMethod] = {
+    "RefundPayment": AuditedMethod(
         "payment",
         lambda request: request.payment_id,
         lambda request: f"{request.amount:.2f}: {request.reason}",
     ),
-    "ProcessPayment": Act(
+    "ProcessPayment": AuditedMethod(
         "payment", detail=lambda request: f"{request.amount:.2f}, order {request.order_id}"
     ),
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ecommerce import product_pb2 as pb
 
-from services.kit.audit import Act
+from services.kit.audit import AuditedMethod
 
 
 def _created(request: pb.CreateProductRequest) -> str:
@@ -24,10 +24,10 @@ def _adjusted(request: pb.AdjustStockRequest) -> str:
     return f"{request.change:+d}: {request.note}"
 
 
-ACTS: Mapping[str, Act] = {
-    "CreateProduct": Act("product", detail=_created),
-    "CreateProducts": Act("product"),
-    "UpdateProduct": Act("product", lambda request: request.id, _updated),
-    "DeleteProduct": Act("product", lambda request: request.id),
-    "AdjustStock": Act("product", lambda request: request.product_id, _adjusted),
+AUDITED: Mapping[str, AuditedMethod] = {
+    "CreateProduct": AuditedMethod("product", detail=_created),
+    "CreateProducts": AuditedMethod("product"),
+    "UpdateProduct": AuditedMethod("product", lambda request: request.id, _updated),
+    "DeleteProduct": AuditedMethod("product", lambda request: request.id),
+    "AdjustStock": AuditedMethod("product", lambda request: request.product_id, _adjusted),
 }

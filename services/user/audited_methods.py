@@ -5,7 +5,7 @@ from typing import Any
 
 from ecommerce import user_pb2 as pb
 
-from services.kit.audit import Act
+from services.kit.audit import AuditedMethod
 
 
 def _id(request: Any) -> int:
@@ -27,14 +27,14 @@ def _roles(request: Any) -> str:
     return f"{told}: {request.reason}" if getattr(request, "reason", "") else told
 
 
-ACTS: Mapping[str, Act] = {
-    "CreateUser": Act("user", detail=_roles),
-    "CreateAdmin": Act("user"),
-    "BatchCreateUsers": Act("user"),
-    "UpdateUser": Act("user", _id, lambda request: "name, email", _to_others),
-    "UpdateProfile": Act("user", _id, applies=_to_others),
-    "DeleteUser": Act("user", _id, applies=_to_others),
+AUDITED: Mapping[str, AuditedMethod] = {
+    "CreateUser": AuditedMethod("user", detail=_roles),
+    "CreateAdmin": AuditedMethod("user"),
+    "BatchCreateUsers": AuditedMethod("user"),
+    "UpdateUser": AuditedMethod("user", _id, lambda request: "name, email", _to_others),
+    "UpdateProfile": AuditedMethod("user", _id, applies=_to_others),
+    "DeleteUser": AuditedMethod("user", _id, applies=_to_others),
     # If the request names a login, the target is the user that was found.
-    "SetUserStatus": Act("user", _id, _status),
-    "SetUserRoles": Act("user", _id, _roles),
+    "SetUserStatus": AuditedMethod("user", _id, _status),
+    "SetUserRoles": AuditedMethod("user", _id, _roles),
 }

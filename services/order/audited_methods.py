@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ecommerce import order_pb2 as pb
 
-from services.kit.audit import Act
+from services.kit.audit import AuditedMethod
 
 
 def _status(request: pb.UpdateOrderStatusRequest) -> str:
@@ -15,11 +15,11 @@ def _status(request: pb.UpdateOrderStatusRequest) -> str:
     return pb.OrderStatus.Name(request.status).removeprefix("ORDER_STATUS_") if known else str(request.status)
 
 
-ACTS: Mapping[str, Act] = {
-    "CreateOrder": Act(
+AUDITED: Mapping[str, AuditedMethod] = {
+    "CreateOrder": AuditedMethod(
         "order",
         detail=lambda request: f"for user {request.user_id}",
         applies=lambda request, admin: request.user_id != admin,
     ),
-    "UpdateOrderStatus": Act("order", lambda request: request.id, _status),
+    "UpdateOrderStatus": AuditedMethod("order", lambda request: request.id, _status),
 }
