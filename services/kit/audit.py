@@ -114,7 +114,7 @@ class AuditLog:
 
 
 def audited(servicer: T, log: AuditLog, methods: Mapping[str, AuditedMethod]) -> T:
-    """Wrap the servicer's methods that are named in `methods` so that they are logged, and add `ListAuditLog`.
+    """Wrap the servicer's audited methods so that they are logged, and add `ListAuditLog`.
 
     Return the servicer.
     """

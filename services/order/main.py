@@ -18,8 +18,8 @@ from services.kit.tokens import UserKeys
 from services.order.audited_methods import AUDITED
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
-from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.orders import Orders
+from services.order.outbox_events import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.receivers import BuyersNotifications, ShippedStock, ShopAnalytics
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer

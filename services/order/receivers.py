@@ -1,5 +1,5 @@
 """The services that receive the outbox events of orders, and how they are delivered: see
-`services.order.news`.
+`services.order.outbox_events`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -18,7 +18,7 @@ from services.kit.paging import Page, Slice
 from services.kit.unique import insert_or_find
 from services.order.domain import Address, Event, Line, Order, Status, Step
 from services.order.failures import Failure, Superseded, order_not_found
-from services.order.news import News, news_of, shipping
+from services.order.outbox_events import OutgoingEvent, outbox_events_of, shipping
 from services.order.tables import events, items, orders
 
 #: The channel that carries the id of a changed order; see `services.kit.following`.
@@ -79,7 +79,7 @@ class SqlStore:
         following = replace(order, version=order.version + 1)
         changed = _columns(following) | {"of_id": order.id, "of_version": order.version}
         del changed["address"]  # it never changes, but may have been erased: see `erasure`
-        news = news_of(following, repaid=repaid, arrived=arrived) if message else []
+        events = outbox_events_of(following, repaid=repaid, arrived=arrived) if message else []
 
         def save(connection: sa.Connection) -> None:
             if connection.execute(_SAVE, changed).rowcount == 0:
@@ -89,10 +89,10 @@ class SqlStore:
             if message:
                 _append(connection, following, message)
                 self._db.notify(connection, CHANGES, str(order.id))
-            outbox.add_all(connection, [_outbox_row(following, piece) for piece in news])
+            outbox.add_all(connection, [_outbox_row(following, event) for event in events])
 
         await self._db.write(save)
-        if news:
+        if events:
             self._told()
         return following
 
@@ -184,8 +184,8 @@ _HAS_SHIPPED = frozenset({Status.SHIPPED.value, Status.DELIVERED.value, Status.R
 
 def _shipping_row(order_id: int, now: float) -> dict[str, Any]:
     key = f"order-{order_id}"
-    news = shipping(key)
-    return outbox.row(news.topic, key, news.event_id, news.payload, now)
+    event = shipping(key)
+    return outbox.row(event.topic, key, event.event_id, event.payload, now)
 
 
 def _by_shipping(rows: Iterable[Any]) -> Mapping[bool, list[int]]:
@@ -212,9 +212,9 @@ def _event(row: sa.Row[Any]) -> Event:
     return Event(row.order_id, row.cursor, Status(row.status), row.message, row.at, row.refunded)
 
 
-def _outbox_row(order: Order, news: News) -> dict[str, Any]:
+def _outbox_row(order: Order, event: OutgoingEvent) -> dict[str, Any]:
     # The order's row was changed first, so that its events are numbered in the order of its versions.
-    return outbox.row(news.topic, order.saga_key, news.event_id, news.payload, order.updated_at)
+    return outbox.row(event.topic, order.saga_key, event.event_id, event.payload, order.updated_at)
 
 
 def _with_lines(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Order]:

@@ -19,7 +19,7 @@ from services.payment.acquirer import SimulatedAcquirer
 from services.payment.audited_methods import AUDITED
 from services.payment.batches import Batches
 from services.payment.feed import Feed
-from services.payment.news import ORDERS
+from services.payment.outbox_events import ORDERS
 from services.payment.payments import Payments
 from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer

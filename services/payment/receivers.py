@@ -1,4 +1,4 @@
-"""The receiver of the outbox events of payments, which is the order service: see `services.payment.news`."""
+"""Delivers the outbox events of payments (`services.payment.outbox_events`) to the order service."""
 
 import grpc
 from ecommerce import order_pb2

@@ -15,7 +15,7 @@ from services.kit.paging import Page, Slice
 from services.kit.retention import in_pieces
 from services.kit.unique import insert_or_find
 from services.payment.domain import Outcome, Payment, Refund, Status, payment_not_found
-from services.payment.news import refund_news
+from services.payment.outbox_events import refund_events
 from services.payment.rows import columns_of, outcome_columns, payment_of, refund_of, status_of
 from services.payment.tables import UNSETTLED, feed, payments, refunds
 
@@ -249,7 +249,7 @@ class SqlStore:
                 told.values(told=True).returning(refunds.c.id, refunds.c.payment_id)
             ).all()
             for row in rows:
-                outbox.add_all(connection, refund_news(_get(connection, row.payment_id), row.id, now))
+                outbox.add_all(connection, refund_events(_get(connection, row.payment_id), row.id, now))
             return len(rows)
 
         count = await self._db.write(tell)
@@ -327,7 +327,7 @@ def _add_refund(connection: sa.Connection, refund: Refund) -> None:
     """Record a refund whose amount is already in the payment's row, and tell its order."""
     connection.execute(sa.insert(refunds), asdict(refund) | {"told": True})
     payment = _get(connection, refund.payment_id)  # its row is locked: events are in the order of the amounts
-    outbox.add_all(connection, refund_news(payment, refund.id, refund.created_at))
+    outbox.add_all(connection, refund_events(payment, refund.id, refund.created_at))
 
 
 def _get(connection: sa.Connection, payment_id: int) -> Payment:

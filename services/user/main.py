@@ -17,7 +17,7 @@ from services.user.audited_methods import AUDITED
 from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import SKEW, Logins
-from services.user.news import RECOVERY
+from services.user.outbox_events import RECOVERY
 from services.user.passwords import ScryptPasswords
 from services.user.published import Published
 from services.user.receivers import Letters, forgetters

@@ -1,5 +1,5 @@
 """The services that receive the outbox events of users, and how events are delivered: see
-`services.user.news`.
+`services.user.outbox_events`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from ecommerce.order_pb2_grpc import OrderServiceStub
 
 from services.kit.relay import Deliver, OutboxEvent
 from services.kit.undelivered import undelivered
-from services.user import news
+from services.user import outbox_events
 from services.user.domain import User
 from services.user.recovery import LIFETIME, Recovery
 
@@ -34,9 +34,9 @@ If it was not you, there is nothing that you need to do. Nobody at Meshmart will
 def forgetters(channel: Callable[[str], grpc.aio.Channel]) -> dict[str, Deliver]:
     """Return, by topic, the functions that have a service erase a user's personal data."""
     return {
-        news.ORDERS: _forgets(OrderServiceStub(channel("order")).EraseUser),
-        news.CHAT: _forgets(ChatServiceStub(channel("chat")).EraseUser),
-        news.NOTIFICATIONS: _forgets(NotificationServiceStub(channel("notification")).EraseUser),
+        outbox_events.ORDERS: _forgets(OrderServiceStub(channel("order")).EraseUser),
+        outbox_events.CHAT: _forgets(ChatServiceStub(channel("chat")).EraseUser),
+        outbox_events.NOTIFICATIONS: _forgets(NotificationServiceStub(channel("notification")).EraseUser),
     }
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from grpcmesh.auth import Revocation
 from services.kit import outbox
 from services.kit.db import Database
-from services.user import news
+from services.user import outbox_events
 from services.user.domain import Account, SessionUnit, User
 from services.user.sessions import BEFORE_FIRST, LoginSession
 from services.user.storage import BY_ID, revoke, user_of
@@ -100,7 +100,7 @@ class _Unit:
             return
         request = insert(recovery).values(user_id=user_id, digest=None, expires_at=now + lifetime)
         request_id = self._c.scalar(request.returning(recovery.c.id))
-        outbox.add_all(self._c, [news.recovery(user_id, request_id or 0, now)])
+        outbox.add_all(self._c, [outbox_events.recovery(user_id, request_id or 0, now)])
 
     def add_code(self, user_id: int, digest: str, expires_at: int) -> None:
         values = {"user_id": user_id, "digest": digest, "expires_at": expires_at}

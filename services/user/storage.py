@@ -25,7 +25,7 @@ from services.kit.db import Database
 from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
 from services.kit.text import fold
-from services.user import news
+from services.user import outbox_events
 from services.user.domain import (
     Account,
     Address,
@@ -143,7 +143,7 @@ class SqlUsers:
             for table in (refresh_token, login_session, recovery):
                 c.execute(delete(table).where(table.c.user_id == user_id))
             c.execute(delete(account).where(account.c.id == user_id))
-            outbox.add_all(c, news.erasure(user_id, now))
+            outbox.add_all(c, outbox_events.erasure(user_id, now))
             return True
 
         return await self._db.write(remove)

@@ -34,8 +34,8 @@ from services.kit.relay import Relay
 from services.order.audited_methods import AUDITED as ORDER_AUDITED
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
-from services.order.news import STOCK
 from services.order.orders import Orders
+from services.order.outbox_events import STOCK
 from services.order.receivers import ShippedStock
 from services.order.saga import Saga
 from services.order.servicer import OrderServicer
@@ -46,7 +46,7 @@ from services.payment.acquirer import SimulatedAcquirer
 from services.payment.audited_methods import AUDITED as PAYMENT_AUDITED
 from services.payment.batches import Batches
 from services.payment.feed import Feed
-from services.payment.news import ORDERS
+from services.payment.outbox_events import ORDERS
 from services.payment.payments import Payments
 from services.payment.receivers import RefundedOrders
 from services.payment.servicer import PaymentServicer

@@ -28,7 +28,7 @@ from services.notification.mail_storage import SqlMail
 from services.notification.servicer import NotificationServicer
 from services.notification.storage import SqlStore as NotificationStore
 from services.order.domain import Address, Line, Order, Status
-from services.order.news import ANALYTICS, NOTIFICATIONS
+from services.order.outbox_events import ANALYTICS, NOTIFICATIONS
 from services.order.receivers import BuyersNotifications, ShopAnalytics
 from services.order.storage import SqlStore as OrderStore
 from tests.databases import Databases, Maker

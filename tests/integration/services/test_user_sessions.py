@@ -14,7 +14,7 @@ from grpcmesh.errors import Unauthenticated
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Outcome
 from services.kit.tokens import UserKeys
-from services.user.news import AGAIN_AFTER, FORGETTERS
+from services.user.outbox_events import AGAIN_AFTER, FORGETTERS
 from services.user.recovery import MAX_LETTERS
 from services.user.sessions import OVERLAP, digest_of
 from services.user.tables import recovery

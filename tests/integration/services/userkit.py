@@ -26,7 +26,7 @@ from services.user.domain import User
 from services.user.exchanges import Exchanges
 from services.user.keys import SigningKeys
 from services.user.logins import Lifetimes, Logins
-from services.user.news import RECOVERY
+from services.user.outbox_events import RECOVERY
 from services.user.passwords import Cost, ScryptPasswords
 from services.user.published import Published
 from services.user.recovery import Recovery

@@ -18,8 +18,8 @@ from services.kit.outbox import SqlQueue
 from services.kit.paging import Page
 from services.kit.relay import OutboxEvent
 from services.order.domain import Buyer, Line, Order, Status, Step
-from services.order.news import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.orders import Orders
+from services.order.outbox_events import ANALYTICS, NOTIFICATIONS, STOCK
 from services.order.saga import Saga
 from services.order.storage import SqlStore
 from tests.databases import Maker

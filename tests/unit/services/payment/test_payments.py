@@ -14,7 +14,7 @@ from services.kit.outbox import SqlQueue
 from services.kit.paging import Page
 from services.payment.acquirer import SEARCH_LAG
 from services.payment.domain import Caller, Card, Charge, Instrument, Method, Status, Wallet
-from services.payment.news import ORDERS
+from services.payment.outbox_events import ORDERS
 from services.payment.payments import ABANDONED_AFTER, Payments
 from services.payment.storage import SqlStore
 from services.payment.tables import ledger, metadata, refunds

@@ -12,7 +12,7 @@ from services.kit.paging import Page
 from services.payment.acquirer import SEARCH_LAG, SimulatedAcquirer
 from services.payment.batches import Batches
 from services.payment.domain import KEY_LIFETIME, Caller, Charge, Instrument, Method, Outcome, Status, Wallet
-from services.payment.news import ORDERS
+from services.payment.outbox_events import ORDERS
 from services.payment.payments import Payments
 from services.payment.ports import Acquirer
 from services.payment.recovery import WATCHED_FOR

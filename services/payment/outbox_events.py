@@ -15,7 +15,7 @@ ORDERS = "orders"
 _OF_ORDERS = "order/"
 
 
-def refund_news(payment: Payment, refund_id: str, now: float) -> list[Mapping[str, Any]]:
+def refund_events(payment: Payment, refund_id: str, now: float) -> list[Mapping[str, Any]]:
     """Return the outbox rows for a refund: none if the payment is not an order's.
 
     Args:

@@ -10,7 +10,7 @@ from services.kit.outbox import SqlQueue
 from services.kit.relay import OutboxEvent
 from services.order.domain import Buyer, Line, Order, Status
 from services.order.failures import Superseded
-from services.order.news import ANALYTICS, NOTIFICATIONS
+from services.order.outbox_events import ANALYTICS, NOTIFICATIONS
 from services.order.receivers import _requests
 from services.order.storage import SqlStore
 

@@ -18,7 +18,7 @@ NOTIFICATIONS, ANALYTICS, STOCK = "notifications", "analytics", "stock"
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class OutgoingEvent:
     """An event for one receiver. The payload is JSON; `services.order.receivers` reads it."""
 
     topic: str
@@ -26,7 +26,7 @@ class News:
     payload: dict[str, Any]
 
 
-def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[News]:
+def outbox_events_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[OutgoingEvent]:
     """Return the events of an order that has just been changed; none while a step is left.
 
     Args:
@@ -38,19 +38,19 @@ def news_of(order: Order, *, repaid: int = 0, arrived: bool = True) -> Sequence[
         return []
     event_id = f"order-{order.id}-{order.version}"
     notification = _arrival(order, repaid) if arrived else _partial_refund(order, repaid)
-    told = [News(NOTIFICATIONS, event_id, {"user_id": order.user_id, **notification})]
+    events = [OutgoingEvent(NOTIFICATIONS, event_id, {"user_id": order.user_id, **notification})]
     counted = _counted(order, event_id) if arrived else []
     counted += _money(order, event_id, "PAYMENT_REFUNDED", repaid if order.was_confirmed else 0)
     if counted:
-        told.append(News(ANALYTICS, event_id, {"events": counted}))
+        events.append(OutgoingEvent(ANALYTICS, event_id, {"events": counted}))
     if arrived and order.status is Status.SHIPPED:
-        told.append(shipping(order.saga_key))
-    return told
+        events.append(shipping(order.saga_key))
+    return events
 
 
-def shipping(saga_key: str) -> News:
+def shipping(saga_key: str) -> OutgoingEvent:
     """Return the event that tells the catalogue of a shipped order."""
-    return News(STOCK, f"{saga_key}-shipped", {"key": saga_key})
+    return OutgoingEvent(STOCK, f"{saga_key}-shipped", {"key": saga_key})
 
 
 def _arrival(order: Order, repaid: int) -> dict[str, Any]:
