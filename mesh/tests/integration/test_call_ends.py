@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -176,15 +179,25 @@ async def test_a_call_that_nobody_could_see_is_made_elsewhere(tmp_path: Path) ->
             assert (await ping.stub.Poke(PingRequest(), timeout=5.0)).replica == "ping-2"
 
 
-async def test_connections_that_a_server_ends_for_their_age_cost_no_call() -> None:
-    """The method is not idempotent. On a8def03, without transparent retries, 22 of 4,000 calls failed."""
-    server = grpc.aio.server(options=[("grpc.max_connection_age_ms", 20), ("grpc.so_reuseport", 0)])
+@asynccontextmanager
+async def ending_connections(age: int) -> AsyncIterator[MeshChannel]:
+    """A channel to a server that ends each connection after so many milliseconds."""
+    server = grpc.aio.server(options=[("grpc.max_connection_age_ms", age), ("grpc.so_reuseport", 0)])
     add_PingServiceServicer_to_server(PingServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     config = replace(CONFIG, health=HealthConfig(watch=False))
     resolver = StaticResolver([f"127.0.0.1:{port}"])
-    async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+    try:
+        async with MeshChannel("ping", config, identity=None, resolver=resolver) as channel:
+            yield channel
+    finally:
+        await server.stop(0)
+
+
+async def test_connections_that_a_server_ends_for_their_age_cost_no_call() -> None:
+    """The method is not idempotent. On a8def03, without transparent retries, 22 of 4,000 calls failed."""
+    async with ending_connections(20) as channel:
         stub = PingServiceStub(channel)
 
         async def worker() -> None:
@@ -193,4 +206,29 @@ async def test_connections_that_a_server_ends_for_their_age_cost_no_call() -> No
 
         await asyncio.gather(*(worker() for _ in range(8)))
         settle(channel)
-    await server.stop(0)
+
+
+async def test_a_connection_that_is_made_and_lost_unseen_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop is held up from when the channel is told to connect until its connection has come and gone."""
+    insecure_channel, held = grpc.aio.insecure_channel, list[grpc.ChannelConnectivity]()
+
+    def slow_channel(*arguments: Any) -> grpc.aio.Channel:
+        native: Any = insecure_channel(*arguments)
+        get_state = native.get_state
+
+        def get_state_slowly(try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+            state = get_state(try_to_connect)
+            if try_to_connect and not held:
+                held.append(state)
+                time.sleep(1)
+            return cast(grpc.ChannelConnectivity, state)
+
+        native.get_state = get_state_slowly
+        return cast(grpc.aio.Channel, native)
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", slow_channel)
+    async with ending_connections(100) as channel:
+        await PingServiceStub(channel).Poke(PingRequest(), timeout=30)
+    assert held == [grpc.ChannelConnectivity.IDLE]

@@ -70,7 +70,7 @@ class Connection:
     async def run(self) -> None:
         """Keep the native channel connected and follow its state, until cancelled, refused or closed."""
         while True:
-            state = self.channel.get_state(try_to_connect=True)
+            state = self.channel.get_state()
             if state is _READY and self.guard is not None:
                 await self.guard.admit()
                 self.check()
@@ -84,9 +84,19 @@ class Connection:
             if state is _READY:
                 self._watches.follow(self._wanted)
             try:
-                await self.channel.wait_for_state_change(state)
+                await self._changed(state)
             finally:
                 self._watches.stop()
+
+    async def _changed(self, state: grpc.ChannelConnectivity) -> None:
+        """Connect, and wait until the state is another than this one.
+
+        It is told to connect in the loop's next turn, when the wait has begun. Otherwise a connection that is
+        made and lost in between, as by a server that limits their age, leaves the state as it was: nothing
+        would wake this task, and nothing would connect again.
+        """
+        asyncio.get_running_loop().call_soon(self.channel.get_state, True)
+        await self.channel.wait_for_state_change(state)
 
     def follow(self, wanted: Wanted) -> None:
         """Change what is watched at the server."""
