@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
 
 #: Seconds that a command may take; starting everything on a loaded two-core machine is the longest.
 TIMEOUT = 240.0
@@ -70,17 +71,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 def up(cluster: RunningCluster, *options: str) -> Iterator[RunningCluster]:
     """Starts a cluster on a free port, and takes it down at the end whatever happened."""
     try:
-        cluster.meshmart("up", "--detach", "--port", str(_free_port()), *options)
+        cluster.meshmart("up", "--detach", "--port", str(free_port()), *options)
         yield cluster
     finally:
         cluster.meshmart("down", check=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-    return port
 
 
 def _environment() -> dict[str, str]:

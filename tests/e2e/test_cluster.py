@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from ecommerce.product_pb2 import GetProductRequest, GetProductResponse
 
 from tests.integration.local.helpers import alive, eventually
+from tests.ports import free_port, loopback_prefix
 
 TIMEOUT = 180
 
@@ -28,7 +28,7 @@ class Command:
         self.environ = {
             **os.environ,
             "MESHMART_STATE_DIR": str(state_dir),
-            "MESHMART_LOOPBACK": f"127.{random.randrange(100, 250)}",
+            "MESHMART_LOOPBACK": loopback_prefix(),
         }
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -54,12 +54,6 @@ class Command:
     def replicas(self, service: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.status()["services"][service]["replicas"]
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def fetch(url: str) -> str:

@@ -19,7 +19,8 @@ from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
 from tests.integration import rawh2
 from tests.integration.replicas import eventually
-from tests.integration.serverkit import POLICY, free_port
+from tests.integration.serverkit import POLICY
+from tests.ports import free_port
 
 MAIN = Path(__file__).with_name("ping_main.py")
 #: The most seconds to wait for something that takes a moment, since the machine may be busy.

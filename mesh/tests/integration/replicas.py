@@ -18,6 +18,7 @@ from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
+from tests import ports
 
 CONFIG = MeshConfig("client", balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0))
 
@@ -56,7 +57,7 @@ class Cluster:
     async def add(self, *, watchable: bool = True) -> PingServer:
         """Start one more replica, which the resolver does not list yet."""
         name = f"ping-{len(self.servers) + 1}"
-        server = PingServer(self.ca.issue("ping"), name, watchable=watchable)
+        server = PingServer(self.ca.issue("ping"), name, ports.address(), watchable=watchable)
         await server.start()
         self.servers.append(server)
         return server
@@ -99,7 +100,7 @@ class Wire:
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = ports.free_port()
 
     @property
     def endpoint(self) -> str:
@@ -113,7 +114,6 @@ class Wire:
     async def start(self) -> None:
         """Listen, on the previous port if the wire was cut."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
         """Reset every connection and refuse new ones."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -152,7 +151,7 @@ async def serve(
         await served.server.stop(0)
 
 
-async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
     """Wait for a condition that another task brings about."""
     end = time.monotonic() + timeout
     while not condition():
@@ -167,12 +166,6 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
     except grpc.aio.AioRpcError as e:
         return e
     raise AssertionError("the call succeeded")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Lines:

@@ -14,6 +14,7 @@ from grpcmesh.target import TargetError
 from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
+from tests import ports
 from tests.dnskit import NAME, SERVICE, DnsServer, config, dns_servers
 from tests.integration.replicas import CONFIG, Cluster, eventually
 
@@ -162,7 +163,7 @@ async def test_an_endpoint_that_fails_is_asked_for_at_once(server: DnsServer) ->
     """A replacement is found without waiting for the end of the long TTL."""
     server.ttl = 3600
     async with PingServer(None, "ping-2") as two:
-        one = PingServer(None)
+        one = PingServer(None, address=ports.address())
         await one.start()
         publish(server, one.port)
         channel = open_channel(server, max_interval=3600.0)

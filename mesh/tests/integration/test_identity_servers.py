@@ -19,6 +19,7 @@ from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
+from tests import ports
 from tests.identity_cases import ROOT, over
 from tests.integration.replicas import cluster, eventually
 from tests.integration.serverkit import failure
@@ -54,7 +55,8 @@ class Caller:
     async def serve(self, shown: Pair, *trusted: Authority) -> PingServer:
         """Start one more server with this certificate."""
         bundle = b"".join(ca.pem for ca in trusted or (ROOT,))
-        server = PingServer(Shown(shown, bundle), f"ping-{len(self.servers) + 1}")  # type: ignore[arg-type]
+        name = f"ping-{len(self.servers) + 1}"
+        server = PingServer(Shown(shown, bundle), name, ports.address())  # type: ignore[arg-type]
         await server.start()
         self.servers.append(server)
         self.resolver.set(*(s.endpoint for s in self.servers))

@@ -25,7 +25,8 @@ from grpcmesh.grpc_environment import FORK_SUPPORT
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration import rawh2
-from tests.integration.serverkit import BREAKABLE, CHANNEL_OPTIONS, POLICY, failure, free_port, until
+from tests.integration.serverkit import BREAKABLE, CHANNEL_OPTIONS, POLICY, failure, until
+from tests.ports import free_port
 
 DAY = datetime.timedelta(days=1)
 MAIN = Path(__file__).with_name("ping_main.py")
@@ -69,12 +70,12 @@ class Process:
         """Return the lines that it printed, without log lines and those of gRPC."""
         return [line for line in self.text().splitlines() if not line.startswith(("{", "I", "E", "W"))]
 
-    async def code(self, timeout: float = 20.0) -> int:
+    async def code(self, timeout: float = 120.0) -> int:
         await until(lambda: self.popen.poll() is not None, timeout)
         return int(self.popen.returncode)
 
     async def ready(self) -> None:
-        await until(lambda: '"msg":"ready"' in self.text() or self.popen.poll() is not None, 30)
+        await until(lambda: '"msg":"ready"' in self.text() or self.popen.poll() is not None)
         assert self.popen.poll() is None, self.text()
 
     def channel(self) -> grpc.aio.Channel:
@@ -274,7 +275,7 @@ async def test_a_configuration_that_build_refuses_is_told_like_any_other(tmp_pat
 
 async def test_a_signal_during_the_start_ends_it_with_0(tmp_path: Path) -> None:
     async with process(tmp_path, PING_MODE="stuck") as p:
-        await until(lambda: "enter second" in p.text(), 30)
+        await until(lambda: "enter second" in p.text())
         p.popen.send_signal(signal.SIGTERM)
         assert await p.code() == 0
         assert p.lines()[-1] == "leave first"

@@ -12,6 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from grpcmesh import errors, status
+from grpcmesh.server import streams
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
 from tests.integration.callkit import REPLICA, SECRET, Raising, collect, invoke, requests
@@ -60,6 +61,14 @@ async def test_a_typed_error_arrives_with_its_code_and_details(
         assert served.metric("grpc_server_handled_total", grpc_method=kind) == 1
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that a busy machine holds up between two requests has not paused."""
+    monkeypatch.setattr(streams, "_LULL", 60.0)
+    monkeypatch.setattr(streams, "_HEARD_OUT", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_caller_that_is_still_sending_is_told_why_its_stream_failed(tmp_path: Path) -> None:
     # A send that fails hides the status from a grpc.aio client, so the server hears the caller out first.
     servicer = Raising(lambda: errors.Unauthenticated("a token is needed"))
@@ -69,6 +78,7 @@ async def test_a_caller_that_is_still_sending_is_told_why_its_stream_failed(tmp_
     assert codes == {grpc.StatusCode.UNAUTHENTICATED}
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("code", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])
 @pytest.mark.parametrize("kind", ["Sum", "Echo"])
 async def test_a_caller_that_is_still_sending_hears_how_its_call_ended(

@@ -25,7 +25,8 @@ from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
-from tests.integration.serverkit import Served, failure, free_port, serve, until
+from tests.integration.serverkit import Served, failure, serve, until
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

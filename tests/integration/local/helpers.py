@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from local.operations import Operations
 from local.options import Options
 from local.replica import Replica
 from tests.integration.local.stub_cluster import supervisor
+from tests.ports import loopback_prefix
 
 PRODUCT = "product.meshmart.svc.cluster.local."
 
@@ -26,7 +26,7 @@ def environ(**more: str) -> dict[str, str]:
     """Addresses that no other cluster on this machine has, and no trace store."""
     return {
         **os.environ,
-        "MESHMART_LOOPBACK": f"127.{random.randrange(100, 250)}",
+        "MESHMART_LOOPBACK": loopback_prefix(),
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
         **more,
     }

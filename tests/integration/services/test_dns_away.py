@@ -12,6 +12,7 @@ from grpcmesh.errors import Unavailable
 from services.kit import addresses
 from services.kit.addresses import Addresses
 from services.kit.db import Database
+from tests.ports import free_port
 from tests.postgres import binaries, throwaway
 
 #: Known to nobody but the resolver of these tests.
@@ -52,9 +53,7 @@ def port() -> Iterator[int]:
     programs = binaries()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
+    number = free_port()
     with throwaway(programs, ["listen_addresses='127.0.0.1'", f"port={number}"]):
         yield number
 

@@ -1,7 +1,6 @@
 """PostgreSQL over TLS, as `sslmode` and the certificates of a URL say."""
 
 import asyncio
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 from services.kit.db import Database
 from services.kit.migrate import migrate
+from tests.ports import free_port
 from tests.postgres import Postgres, owned, throwaway
 
 #: PostgreSQL's own word on how we came.
@@ -48,16 +48,10 @@ def _certificates(directory: Path) -> None:
             owned(directory / name)
 
 
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def secured(postgres: Postgres) -> Iterator[Secured]:
     with tempfile.TemporaryDirectory() as directory:
-        files, port = Path(directory), _free_port()
+        files, port = Path(directory), free_port()
         files.chmod(0o755)  # the server is another user
         _certificates(files)
         settings = ["listen_addresses='127.0.0.1'", f"port={port}", "ssl=on", f"ssl_ca_file='{files}/ca.crt'"]

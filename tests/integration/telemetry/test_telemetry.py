@@ -29,6 +29,7 @@ from local.prometheus import Target, command, write_config, write_targets
 from local.traces import Span, TraceStore
 from local.traces.server import TraceServer
 from local.traces.store import Query
+from tests.ports import free_port
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
@@ -292,9 +293,7 @@ async def test_a_real_prometheus_scrapes_what_the_admin_port_shows(
 
 @contextlib.asynccontextmanager
 async def prometheus(directory: Path) -> AsyncIterator[httpx.AsyncClient]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = write_config(directory, directory / "sd.json")
     with (directory / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

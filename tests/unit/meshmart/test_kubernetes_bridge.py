@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from meshmart.__main__ import app
 from meshmart.kubernetes.bridge import exit_status, remote_verb, toolbox
 from meshmart.options import here_or_there, without_place
 from meshmart.toolbox import HEARTBEAT, RemoteVerb
+from tests.ports import free_port
 from tests.unit.meshmart.api_objects import pod
 
 
@@ -176,9 +176,7 @@ def test_a_caller_that_asks_or_is_gone_interrupts_the_verb(says: bytes | None) -
 
 
 def test_an_idle_toolbox_answers_probes_until_it_is_told_to_go() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}
     environ["MESH_HEALTH_ADDRESS"] = address
     with subprocess.Popen([sys.executable, "-m", "meshmart.toolbox"], env=environ) as process:

@@ -10,6 +10,7 @@ from grpcmesh.config import MeshConfig
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
+from tests import ports
 
 KINDS = ["grpc.aio", "mesh"]
 METHODS = ["Ping", "Count", "Sum", "Echo"]
@@ -20,7 +21,7 @@ class Peer:
 
     def __init__(self, kind: str, stack: AsyncExitStack) -> None:
         self.kind, self.stack = kind, stack
-        self.server = PingServer(None)
+        self.server = PingServer(None, address=ports.address())
 
     async def open(self, *interceptors: Any, **options: Any) -> grpc.aio.Channel:
         """Open a channel. `options` are channel arguments with `__` for `.`."""
