@@ -1,6 +1,5 @@
 """Ports and loopback addresses that no other test process uses."""
 
-import functools
 import random
 import socket
 
@@ -25,9 +24,8 @@ def free_port() -> int:
                 return port
 
 
-@functools.cache
 def loopback_prefix() -> str:
-    """Return the first two octets of a cluster's addresses (MESHMART_LOOPBACK), always the same."""
+    """Return the first two octets of a cluster's addresses (MESHMART_LOOPBACK): others each time."""
     prefixes = [f"127.{octet}" for octet in _OCTETS]
     _RANDOM.shuffle(prefixes)
     return next(prefix for prefix in prefixes if _claimed(f"{prefix}.255.254", _PORTS.start))

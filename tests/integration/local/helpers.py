@@ -1,6 +1,7 @@
 """A cluster of stubs inside the test's own event loop, and bounded waiting."""
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -22,11 +23,17 @@ from tests.ports import loopback_prefix
 PRODUCT = "product.meshmart.svc.cluster.local."
 
 
+@functools.cache
+def _own_prefix() -> str:
+    """Of all clusters of this process, which follow each other: there are not so many prefixes."""
+    return loopback_prefix()
+
+
 def environ(**more: str) -> dict[str, str]:
     """Addresses that no other cluster on this machine has, and no trace store."""
     return {
         **os.environ,
-        "MESHMART_LOOPBACK": loopback_prefix(),
+        "MESHMART_LOOPBACK": _own_prefix(),
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
         **more,
     }
