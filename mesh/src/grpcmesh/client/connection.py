@@ -9,7 +9,7 @@ import grpc
 from grpcmesh.client.guard import Guard
 from grpcmesh.client.machines import ConnectionMachine, Status
 from grpcmesh.client.options import Option
-from grpcmesh.client.watches import News, Wanted, Watches
+from grpcmesh.client.watches import Wanted, Watches, WatchListener
 from grpcmesh.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Connection:
         tasks: Owns the tasks that run while it is connected.
         wanted: What to watch at the server. If that includes its health, the connection counts as ready only
             once the server says that it serves.
-        news: Receives what the server reports about itself, other than its health.
+        listener: Receives what the server reports about itself, other than its health.
         on_change: Called after each event that changed `machine`.
         guard: Checks the certificates. None if the connection is plaintext.
         on_refused: Called with the reason when the certificates are refused. The connection does not
@@ -45,7 +45,7 @@ class Connection:
         options: Sequence[Option],
         tasks: Tasks,
         wanted: Wanted,
-        news: News,
+        listener: WatchListener,
         on_change: Callable[["Connection"], None],
         guard: Guard | None = None,
         on_refused: Callable[["Connection", str], None] = lambda connection, reason: None,
@@ -63,7 +63,7 @@ class Connection:
         self.attempts: dict[NativeAttempt, None] = {}
         self.closed = False
         self._on_change, self._wanted = on_change, wanted
-        self._watches = Watches(self.channel, tasks, self._on_health, self._on_error, news)
+        self._watches = Watches(self.channel, tasks, self._on_health, self._on_error, listener)
         #: Set when the last attempt has ended. None unless `drain` waits for that.
         self.idle: asyncio.Event | None = None
 

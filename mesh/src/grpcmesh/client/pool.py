@@ -15,8 +15,8 @@ from grpcmesh.balancer import Balancer, Endpoint, State, Subset, Verdict
 from grpcmesh.client.connection import Connection
 from grpcmesh.client.guard import Guard, Guards
 from grpcmesh.client.machines import EndpointMachine
-from grpcmesh.client.news import EndpointNews
 from grpcmesh.client.options import Option, channel_options
+from grpcmesh.client.watch_listener import EndpointListener
 from grpcmesh.client.watches import Wanted
 from grpcmesh.clock import system_rng
 from grpcmesh.config import MeshConfig
@@ -163,7 +163,7 @@ class Pool:
             self._options(),
             self.tasks,
             self._wanted,
-            EndpointNews(slot.endpoint, self._balancer, self._is_member, self._wake),
+            EndpointListener(slot.endpoint, self._balancer, self._is_member, self._wake),
             partial(self._changed, slot),
             Guard(guards, slot.uri, slot.endpoint.address) if guards else None,
             partial(self._refuse, slot),

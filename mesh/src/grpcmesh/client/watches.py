@@ -33,10 +33,10 @@ class Wanted:
     reports: float | None = None
 
 
-class News(Protocol):
-    """Receives what a server says of itself, beside the health of the whole endpoint."""
+class WatchListener(Protocol):
+    """Receives what a server reports besides the health of the whole endpoint."""
 
-    def greeted(self, metadata: Any) -> None:
+    def initial_metadata(self, metadata: Any) -> None:
         """Handle the initial metadata of a health watch, in which the server describes itself."""
 
     def service(self, name: str, serving: bool) -> None:
@@ -57,7 +57,7 @@ class Watches:
         tasks: Owns the streams, and restarts one that fails.
         on_health: Called with the health that decides whether the endpoint is ready.
         on_error: Called with the reason, in one line, when that health cannot be watched.
-        news: Receives everything else.
+        listener: Receives everything else.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Watches:
         tasks: Tasks,
         on_health: Callable[[bool], None],
         on_error: Callable[[str], None],
-        news: News,
+        listener: WatchListener,
     ) -> None:
-        self._channel, self._tasks, self._news = channel, tasks, news
+        self._channel, self._tasks, self._listener = channel, tasks, listener
         self._on_health, self._on_error = on_health, on_error
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._services: frozenset[str] = frozenset()
@@ -79,7 +79,7 @@ class Watches:
         for key in self._running.keys() - runs.keys():
             self._running.pop(key).cancel()
         for name in self._services - wanted.services:
-            self._news.service(name, True)  # what it last said must not outlast the watch
+            self._listener.service(name, True)  # what it last said must not outlast the watch
         self._services = wanted.services
         for key, (run, name) in runs.items():
             if key not in self._running:
@@ -92,32 +92,36 @@ class Watches:
         self._running.clear()
 
     def _runs(self, wanted: Wanted) -> dict[Hashable, tuple[Callable[[], Coroutine[Any, Any, None]], str]]:
-        news: News = self._news
+        listener: WatchListener = self._listener
         runs: dict[Hashable, tuple[Callable[[], Coroutine[Any, Any, None]], str]] = {}
         services = [self._service(name) for name in sorted(wanted.services)]
         for watcher in services:
             runs["service", watcher.service] = (watcher.run, "service health watch")
         if wanted.health is not None:
             process = HealthWatcher(
-                self._channel, self._on_health, self._on_error, news.greeted, service=wanted.health
+                self._channel,
+                self._on_health,
+                self._on_error,
+                listener.initial_metadata,
+                service=wanted.health,
             )
             runs["health", wanted.health] = (partial(_after, services, process), "health watch")
         if wanted.reports is not None:
-            reports = OobReports(self._channel, wanted.reports, news.reported)
+            reports = OobReports(self._channel, wanted.reports, listener.reported)
             runs["reports", wanted.reports] = (partial(self._reports, reports), "load reports")
         return runs
 
     def _service(self, name: str) -> HealthWatcher:
         # A server that does not know the service, or cannot be asked, is judged as a whole.
         return HealthWatcher(
-            self._channel, partial(self._news.service, name), _ignore, service=name, unknown=True
+            self._channel, partial(self._listener.service, name), _ignore, service=name, unknown=True
         )
 
     async def _reports(self, reports: OobReports) -> None:
         try:
             await reports.run()
         finally:
-            self._news.reports_ended()
+            self._listener.reports_ended()
 
 
 async def _after(services: list[HealthWatcher], process: HealthWatcher) -> None:

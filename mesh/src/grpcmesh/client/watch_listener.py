@@ -1,4 +1,4 @@
-"""Passes what a server says of itself to the balancer: its zone, the health of its services, its load."""
+"""Passes what a server reports to the balancer: its zone, the health of its services, its load."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,8 @@ from grpcmesh.balancer import Balancer, Endpoint, LoadReport
 from grpcmesh.status import MEMBER_KEY, zone_of
 
 
-class EndpointNews:
-    """Passes what one endpoint's server says of itself to the balancer.
+class EndpointListener:
+    """Passes what one endpoint's server reports to the balancer.
 
     Args:
         on_member: Called when the server says that it is a member of the mesh.
@@ -27,7 +27,7 @@ class EndpointNews:
         #: Whether the resolver has given the zone, which overrides what the server says.
         self._resolved = bool(endpoint.zone)
 
-    def greeted(self, metadata: Any) -> None:
+    def initial_metadata(self, metadata: Any) -> None:
         if metadata.get(MEMBER_KEY):
             self._on_member()
         if not self._resolved and (zone := zone_of(metadata)):
