@@ -34,7 +34,7 @@ from broken_books import WAYS, break_books
 
 from meshmart.audit import audited, settled, show
 from meshmart.books.read import reading
-from meshmart.chaos import Killer, Storm, order_many, victims
+from meshmart.chaos import Killer, OrderRun, order_many, victims
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
 from services.loadgen.shop import Shop
@@ -87,37 +87,39 @@ async def run(state_dir: Path, plan: Plan) -> bool:
         admin = next(session for session in shops[0].buyers if session.name == "alice")
         office = BackOffice(channels, shops[0], admin, random.Random(rng.random()), plan.act_every or 1e9)
         async with office:
-            storms = await _storms(shops, plan, killer, office)
+            runs = await _order_runs(shops, plan, killer, office)
     verdict, books = await audited(state_dir / "data", os.environ, SETTLE)
-    for storm, kind in zip(storms, ("without", "with"), strict=True):
+    for run, kind in zip(runs, ("without", "with"), strict=True):
         print(f"\nbuyers {kind} a look at prices:", end="")
-        tell(storm)
+        tell(run)
     tell_kills(killer, office)
     show(verdict)
-    astray = [line for storm in storms for line in storm.astray(books)]
+    astray = [line for run in runs for line in run.astray(books)]
     astray += await lost_refunds(state_dir / "data", office)
     for line in astray[:20]:
         print(f"ASTRAY {line}")
-    well = verdict.settled and not astray and all(len(s.accepted) == s.wanted for s in storms)
+    well = verdict.settled and not astray and all(len(s.accepted) == s.wanted for s in runs)
     return well and (not plan.break_book or await found_broken(state_dir / "data", plan.break_book))
 
 
-async def _storms(shops: Sequence[Shop], plan: Plan, killer: Killer, office: BackOffice) -> Sequence[Storm]:
+async def _order_runs(
+    shops: Sequence[Shop], plan: Plan, killer: Killer, office: BackOffice
+) -> Sequence[OrderRun]:
     """Place half of the orders by buyers who look at prices, and half by buyers who do not."""
     shown = time.monotonic()
-    begun: dict[int, Storm] = {}
+    begun: dict[int, OrderRun] = {}
 
-    def progress(storm: Storm) -> None:
+    def progress(run: OrderRun) -> None:
         nonlocal shown
-        begun[id(storm)] = storm
-        office.sold(storm.asked[-1])
+        begun[id(run)] = run
+        office.sold(run.asked[-1])
         now, asked = time.monotonic(), [a for each in begun.values() for a in each.asked]
         if now - shown >= 5 or len(asked) == plan.orders:
             shown = now
             retried = sum(a.attempts > 1 for a in asked)
             answered = f"{len(asked)} of {plan.orders} orders answered, {retried} of them asked again"
             done = f"{killer.kills.total()} kills, {office.acts.total()} acts"
-            print(f"{now - storm.started:5.0f} s: {answered}, {done}", flush=True)
+            print(f"{now - run.started:5.0f} s: {answered}, {done}", flush=True)
 
     counts = (plan.orders - plan.orders // 2, plan.orders // 2)
     workers = max(1, plan.workers // 2)
@@ -151,19 +153,19 @@ async def found_broken(data: Path, rule: str) -> bool:
     return set(verdict.broken) == {rule}
 
 
-def tell(storm: Storm) -> None:
+def tell(run: OrderRun) -> None:
     """Print the figures of the orders."""
-    if not storm.asked:
+    if not run.asked:
         return
-    seconds = sorted(a.seconds for a in storm.asked)
+    seconds = sorted(a.seconds for a in run.asked)
     p50, p99 = statistics.median(seconds), seconds[int(len(seconds) * 0.99)]
-    print(f" {storm.wanted} orders in {storm.seconds:.0f} s ({storm.wanted / storm.seconds:.1f}/s)")
-    changed = sum(a.changed > 0 for a in storm.asked)
+    print(f" {run.wanted} orders in {run.seconds:.0f} s ({run.wanted / run.seconds:.1f}/s)")
+    changed = sum(a.changed > 0 for a in run.asked)
     print(
-        f"accepted {len(storm.accepted)}, {changed} after a new total; "
+        f"accepted {len(run.accepted)}, {changed} after a new total; "
         f"until the answer p50 {p50:.2f} s, p99 {p99:.2f} s"
     )
-    for asked in [a for a in storm.asked if not a.accepted][:10]:
+    for asked in [a for a in run.asked if not a.accepted][:10]:
         print(f"not accepted: {asked.answer}")
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from local.catalog import SHOP
-from meshmart.chaos import Storm, order_many
+from meshmart.chaos import OrderRun, order_many
 from meshmart.embedded import EmbeddedCluster
 from meshmart.operator import join
 from services.loadgen.report import percentile
@@ -56,7 +56,7 @@ class Shop:
     state_dir: Path
     postgres: bool
     buyers: Buyers | None = None
-    storms: list[Storm] = field(default_factory=list)
+    runs: list[OrderRun] = field(default_factory=list)
     #: CPU seconds by service.
     cpu: Counter[str] = field(default_factory=Counter)
 
@@ -64,7 +64,7 @@ class Shop:
         """Place orders, and record their figures."""
         assert self.buyers is not None
         before = await self._seconds()
-        self.storms.append(await order_many(self.buyers, orders, workers=workers))
+        self.runs.append(await order_many(self.buyers, orders, workers=workers))
         for service, seconds in (await self._seconds()).items():
             self.cpu[service] += seconds - before.get(service, 0.0)  # type: ignore[assignment]
 
@@ -83,12 +83,12 @@ class Shop:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for the table."""
-        orders = sum(len(s.asked) for s in self.storms)
-        waits = sorted(a.seconds for s in self.storms for a in s.asked)
+        orders = sum(len(s.asked) for s in self.runs)
+        waits = sorted(a.seconds for s in self.runs for a in s.asked)
         return {
             "orders": orders,
-            "not accepted": orders - sum(len(s.accepted) for s in self.storms),
-            "orders/s": round(statistics.median(s.wanted / s.seconds for s in self.storms), 1),
+            "not accepted": orders - sum(len(s.accepted) for s in self.runs),
+            "orders/s": round(statistics.median(s.wanted / s.seconds for s in self.runs), 1),
             "p50 ms": round(percentile(waits, 0.5) * 1000, 1),
             "p99 ms": round(percentile(waits, 0.99) * 1000, 1),
             "CPU ms/order": round(sum(self.cpu.values()) / orders * 1000, 1),
@@ -235,7 +235,7 @@ async def measure(shops: list[Shop], rounds: int, orders: int, workers: int) -> 
         for number in range(rounds):
             for shop in shops:
                 await shop.round(orders, workers)
-                rate = shop.storms[-1].wanted / shop.storms[-1].seconds
+                rate = shop.runs[-1].wanted / shop.runs[-1].seconds
                 print(f"round {number + 1} {shop.name}: {rate:.1f} orders/s", file=sys.stderr, flush=True)
 
 

@@ -102,7 +102,7 @@ class Killer(InBackground):
 
 
 @dataclass(slots=True)
-class Storm:
+class OrderRun:
     """The orders of one run, as their buyers know them."""
 
     wanted: int
@@ -160,8 +160,8 @@ async def order_many(
     by_key: bool = True,
     looks: bool = False,
     patience: float = PATIENCE,
-    progress: Callable[[Storm], None] = lambda _: None,
-) -> Storm:
+    progress: Callable[[OrderRun], None] = lambda _: None,
+) -> OrderRun:
     """Place orders, `workers` at a time, each until there is an answer.
 
     Args:
@@ -173,25 +173,25 @@ async def order_many(
         patience: Seconds after which an order without an answer is given up.
         progress: Called after each order.
     """
-    run = uuid.uuid4().hex[:12]
-    storm = Storm(count, started=time.monotonic())
+    run_id = uuid.uuid4().hex[:12]
+    run = OrderRun(count, started=time.monotonic())
     numbers = iter(range(count))
 
     async def work(number: int) -> None:
         session = shop.buyers[number % len(shop.buyers)]
         buyer = PersistentBuyer(shop, session, by_key=by_key, looks=looks, patience=patience)
         for order in numbers:
-            storm.asked.append(await buyer.order(f"chaos-{run}-{order}", random_cart(shop.rng)))
-            progress(storm)
+            run.asked.append(await buyer.order(f"chaos-{run_id}-{order}", random_cart(shop.rng)))
+            progress(run)
 
     async with asyncio.TaskGroup() as group:
         for number in range(workers):
             group.create_task(work(number))
-    storm.ended = time.monotonic()
-    return storm
+    run.ended = time.monotonic()
+    return run
 
 
-async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any) -> list[Storm]:
+async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any) -> list[OrderRun]:
     """Place `count` orders, and then a third of that number at a time until the killer has reached its limit.
 
     A fast machine places any number of orders before the replicas are killed.
@@ -203,12 +203,12 @@ async def order_until_killed(shop: Shop, killer: Killer, count: int, **how: Any)
         how: Further arguments of `order_many`.
     """
     async with killer:
-        storms = [await order_many(shop, count, **how)]
+        runs = [await order_many(shop, count, **how)]
         for _ in range(MORE_ROUNDS):
             if killer.done:
                 break
-            storms.append(await order_many(shop, max(1, count // 3), **how))
-    return storms
+            runs.append(await order_many(shop, max(1, count // 3), **how))
+    return runs
 
 
 async def victims(cluster: Cluster, wanted: Sequence[str] = VICTIMS) -> list[str]:

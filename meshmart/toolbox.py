@@ -94,20 +94,20 @@ async def wait() -> None:
     health.set_all(True)
     port = HealthPort(MeshConfig.from_env(os.environ, service=OPERATOR).health, health)
     await port.start()
-    mending = asyncio.create_task(mend(), name="mending")
+    restoring = asyncio.create_task(restore_expired_leases(), name="restoring")
     ended, stopped = asyncio.create_task(port.accept_loop_ended()), asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({ended, stopped, mending}, return_when=asyncio.FIRST_COMPLETED)
-    mending.cancel()
-    await asyncio.gather(mending, return_exceptions=True)
-    if mending in done:
-        mending.result()  # it never returns, so it has failed
+    done, _ = await asyncio.wait({ended, stopped, restoring}, return_when=asyncio.FIRST_COMPLETED)
+    restoring.cancel()
+    await asyncio.gather(restoring, return_exceptions=True)
+    if restoring in done:
+        restoring.result()  # it never returns, so it has failed
     await port.stop()
     if ended in done:
         sys.exit("meshmart.toolbox: the health port has ended")
     await ended
 
 
-async def mend() -> None:
+async def restore_expired_leases() -> None:
     """Restore, periodically, services that a command has scaled temporarily and whose leases nobody
     renews.
     """
@@ -118,7 +118,7 @@ async def mend() -> None:
         problem = ""
         try:
             async with KubernetesCluster.of_this_pod() as cluster:
-                for service in await cluster.restore_forsaken():
+                for service in await cluster.restore_expired():
                     sys.stderr.write(f"meshmart.toolbox: nobody renews the lease of {service}: restored\n")
         except ClusterError as e:
             problem = str(e)

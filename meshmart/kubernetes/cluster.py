@@ -103,15 +103,15 @@ class KubernetesCluster:
         if before is not None:
             await self.scale(service, before)
 
-    async def restore_forsaken(self) -> list[str]:
+    async def restore_expired(self) -> list[str]:
         """Restore, without waiting for it, the services whose leases nobody renews. Return their names."""
-        mended = []
+        restored = []
         for deployment in await self._api.list("deployments", objects.SERVICES):
             before = leasing.before(deployment)
             if before is not None and leasing.over(deployment, time.time()):
                 await self._change(objects.name(deployment), leasing.forgotten(before))
-                mended.append(objects.name(deployment))
-        return mended
+                restored.append(objects.name(deployment))
+        return restored
 
     async def _check_autoscaler(self, service: str) -> None:
         if name := objects.autoscaler(await self._api.list("horizontalpodautoscalers"), service):

@@ -45,8 +45,8 @@ def tour(
     chosen = scenes or list(SCENES)
     if unknown := [name for name in chosen if name not in SCENES]:
         raise CommandError(f"there is no scene {unknown[0]!r}; there are {', '.join(SCENES)}")
-    voice = Voice(silent=as_json)
-    outcomes = asyncio.run(_play([SCENES[name] for name in chosen], state_dir, plain, voice))
+    printer = Printer(silent=as_json)
+    outcomes = asyncio.run(_play([SCENES[name] for name in chosen], state_dir, plain, printer))
     if as_json:
         typer.echo(json.dumps([o.as_dict() for o in outcomes], indent=2))
     else:
@@ -56,7 +56,7 @@ def tour(
 
 
 @dataclass(frozen=True)
-class Voice:
+class Printer:
     """Prints what a scene does: on standard output or, with `--json`, on standard error."""
 
     silent: bool
@@ -80,14 +80,14 @@ class Voice:
             typer.echo(f"  {outcome.starved}", err=self.silent)
 
 
-async def _play(scenes: "list[Scene]", state_dir: Path, plain: bool, voice: Voice) -> list[Outcome]:
+async def _play(scenes: "list[Scene]", state_dir: Path, plain: bool, printer: Printer) -> list[Outcome]:
     outcomes = []
-    async with _stage(state_dir, plain, voice.say) as stage:
+    async with _stage(state_dir, plain, printer.say) as stage:
         try:
             for scene in scenes:
-                voice.title(scene)
+                printer.title(scene)
                 outcomes.append(await _outcome(scene, stage))
-                voice.outcome(outcomes[-1])
+                printer.outcome(outcomes[-1])
         finally:
             # If this is interrupted, nobody renews the leases any more, which restores them, too.
             await stage.restore()

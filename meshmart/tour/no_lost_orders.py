@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
-from meshmart.chaos import Killer, Storm, order_until_killed, victims
+from meshmart.chaos import Killer, OrderRun, order_until_killed, victims
 from meshmart.tour.check import Check
 from meshmart.tour.failures import MOST
 from meshmart.tour.stage import Stage
@@ -27,25 +27,25 @@ PLAIN_PATIENCE = 10.0
 
 async def play(stage: Stage) -> list[Check]:
     shop, killers = Shop(stage.channels), [_killer(stage, await victims(stage.cluster))]
-    storms = await _storms(stage, shop, killers[0], ORDERS)
+    runs = await _order_runs(stage, shop, killers[0], ORDERS)
     verdict, books = await _audited(stage)
     for _ in range(TRIES):
-        if _in_vain(storms, books):
+        if _in_vain(runs, books):
             break
         stage.say("no order was cut after it had been placed: once more, at the order service")
         # Both replicas, because a plain client uses only one of them.
         killers.append(_killer(stage, ["order", "order"]))
-        storms += await _storms(stage, shop, killers[-1], ORDERS // 3)
+        runs += await _order_runs(stage, shop, killers[-1], ORDERS // 3)
         verdict, books = await _audited(stage)
     killed, wanted = sum(k.kills.total() for k in killers), sum(k.limit for k in killers)
-    return [Check("replicas killed", killed, wanted, relation=">="), *_checks(storms, verdict, books)]
+    return [Check("replicas killed", killed, wanted, relation=">="), *_checks(runs, verdict, books)]
 
 
 def _killer(stage: Stage, services: Sequence[str]) -> Killer:
     return Killer(stage.cluster, services, 2.0, limit=len(services), say=stage.say)
 
 
-async def _storms(stage: Stage, shop: Shop, killer: Killer, orders: int) -> list[Storm]:
+async def _order_runs(stage: Stage, shop: Shop, killer: Killer, orders: int) -> list[OrderRun]:
     patience = PATIENCE if stage.careful else PLAIN_PATIENCE
     return await order_until_killed(shop, killer, orders, by_key=stage.careful, patience=patience)
 
@@ -58,14 +58,14 @@ async def _audited(stage: Stage) -> tuple[Verdict, Books]:
     return verdict, books
 
 
-def _checks(storms: list[Storm], verdict: Verdict, books: Books) -> list[Check]:
-    wanted, accepted = sum(s.wanted for s in storms), sum(len(s.accepted) for s in storms)
+def _checks(runs: list[OrderRun], verdict: Verdict, books: Books) -> list[Check]:
+    wanted, accepted = sum(s.wanted for s in runs), sum(len(s.accepted) for s in runs)
     wrong = len(verdict.problems) + sum(not s.even for s in verdict.sums)
-    astray = [line for storm in storms for line in storm.astray(books)]
+    astray = [line for run in runs for line in run.astray(books)]
     return [
         # Without one no key was ever needed, and the next figures would prove nothing.
-        Check("orders asked for again though placed", _in_vain(storms, books), 1, relation=">="),
-        Check(f"accepted orders of {wanted}", accepted, wanted, relation="==", details=_refused(storms)),
+        Check("orders asked for again though placed", _in_vain(runs, books), 1, relation=">="),
+        Check(f"accepted orders of {wanted}", accepted, wanted, relation="==", details=_refused(runs)),
         Check("orders lost or doubled", len(astray), 0, relation="==", details=tuple(astray[:MOST])),
         Check(
             "what does not add up in the books",
@@ -84,16 +84,16 @@ def _checks(storms: list[Storm], verdict: Verdict, books: Books) -> list[Check]:
     ]
 
 
-def _refused(storms: Sequence[Storm]) -> tuple[str, ...]:
+def _refused(runs: Sequence[OrderRun]) -> tuple[str, ...]:
     """Return a line for each order that was not accepted: the last answer to its buyer, and when."""
     return tuple(
         f"{asked.key}: {asked.answer} after {asked.attempts} attempts in {asked.seconds:.1f} s, the last at "
         f"{time.strftime('%H:%M:%S', time.localtime(asked.last_asked))}"
-        for storm in storms
-        for asked in storm.asked
+        for run in runs
+        for asked in run.asked
         if not asked.accepted
     )[:MOST]
 
 
-def _in_vain(storms: list[Storm], books: Books) -> int:
-    return sum(len(storm.in_vain(books)) for storm in storms)
+def _in_vain(runs: list[OrderRun], books: Books) -> int:
+    return sum(len(run.in_vain(books)) for run in runs)

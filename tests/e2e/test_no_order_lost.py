@@ -30,25 +30,25 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
 
 
 def test_no_accepted_order_is_lost_or_doubled_whatever_is_killed(shop: RunningCluster) -> None:
-    asyncio.run(_storm(shop))
+    asyncio.run(_order_run(shop))
 
 
-async def _storm(shop: RunningCluster) -> None:
+async def _order_run(shop: RunningCluster) -> None:
     cluster = EmbeddedCluster(shop.state_dir)
     services = await victims(cluster)
     killer = Killer(cluster, services, KILL_EVERY, random.Random(1), limit=len(services))
     async with join(shop.state_dir) as joined:
         buyers = Shop(joined.member.channel, random.Random(2))
-        storms = await order_until_killed(buyers, killer, ORDERS, workers=WORKERS)
+        runs = await order_until_killed(buyers, killer, ORDERS, workers=WORKERS)
     verdict, books = await audited(shop.state_dir / "data", shop.environment, SETTLE)
     assert services == list(VICTIMS)
     assert killer.kills.total() == len(services)
-    assert [a for storm in storms for a in storm.asked if not a.accepted] == []
-    assert [line for storm in storms for line in storm.astray(books)] == []
+    assert [a for run in runs for a in run.asked if not a.accepted] == []
+    assert [line for run in runs for line in run.astray(books)] == []
     assert verdict.problems == []
     assert verdict.unfinished == []
     assert verdict.settled
-    assert verdict.orders["CONFIRMED"] == sum(storm.wanted for storm in storms)
+    assert verdict.orders["CONFIRMED"] == sum(run.wanted for run in runs)
 
 
 def test_the_command_prints_the_sums(shop: RunningCluster) -> None:

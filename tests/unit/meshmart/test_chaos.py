@@ -10,7 +10,7 @@ from ecommerce import order_pb2
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
 from meshmart.books.model import Books, Order
-from meshmart.chaos import Killer, Storm, victims
+from meshmart.chaos import Killer, OrderRun, victims
 from meshmart.cluster import Replica
 from meshmart.tour.following import Watcher, ended
 from services.loadgen.persistent import Asked
@@ -96,7 +96,7 @@ def order(number: int, key: str | None, status: str = "CONFIRMED", created_at: f
 
 
 def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> None:
-    storm = Storm(
+    run = OrderRun(
         5,
         [
             Asked("good", 1, "CONFIRMED", 2),
@@ -116,12 +116,12 @@ def test_an_accepted_order_is_in_the_books_once_and_a_refused_one_is_not() -> No
             order(6, "somebody else's"),
         )
     )
-    assert [line.partition(":")[0] for line in storm.astray(books)] == ["lost", "doubled", "taken"]
-    assert len(storm.accepted) == 3
+    assert [line.partition(":")[0] for line in run.astray(books)] == ["lost", "doubled", "taken"]
+    assert len(run.accepted) == 3
 
 
 def test_an_order_that_was_charged_another_total_than_was_shown_is_astray() -> None:
-    storm = Storm(
+    run = OrderRun(
         3,
         [
             Asked("as shown", 1, "CONFIRMED", 1, shown=500),
@@ -130,11 +130,11 @@ def test_an_order_that_was_charged_another_total_than_was_shown_is_astray() -> N
         ],
     )
     books = Books(orders=(order(1, "as shown"), order(2, "dearer"), order(3, "agreed to+1")))
-    assert storm.astray(books) == ["dearer: 499 cents were shown, 500 charged"]
+    assert run.astray(books) == ["dearer: 499 cents were shown, 500 charged"]
 
 
 def test_an_order_is_asked_for_in_vain_if_an_earlier_attempt_had_placed_it() -> None:
-    storm = Storm(
+    run = OrderRun(
         5,
         [
             Asked("at once", 1, "CONFIRMED", 1, last_asked=100.0),
@@ -155,7 +155,7 @@ def test_an_order_is_asked_for_in_vain_if_an_earlier_attempt_had_placed_it() -> 
             order(7, "called off-2", created_at=100.1),
         )
     )
-    assert [asked.key for asked in storm.in_vain(books)] == ["by key", "without"]
+    assert [asked.key for asked in run.in_vain(books)] == ["by key", "without"]
 
 
 def test_a_watcher_tells_what_was_lost_and_what_was_doubled() -> None:
