@@ -4,8 +4,8 @@ from alembic import op
 
 from services.kit.online import create_index
 
-revision = "notification_0005"
-down_revision = "notification_0004"
+revision = "notification_0007"
+down_revision = "notification_0006"
 branch_labels = None
 depends_on = None
 
