@@ -1,11 +1,11 @@
 """Failed log-ins in SQLite or PostgreSQL."""
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, case, delete, select
 
 from services.kit.db import Database
 from services.user.domain import Origin
 from services.user.tables import login_failure
-from services.user.throttle import WINDOW, Failures, Limit, failed, limits, wait
+from services.user.throttle import WINDOW, Failures, Limit, limits, wait
 
 #: The most expired rows that one failure deletes.
 _PIECE = 20
@@ -25,8 +25,9 @@ class SqlAttempts:
     async def failed(self, origin: Origin, now: float) -> None:
         def note(c: Connection) -> None:
             for limit in limits(origin):
-                self._put(c, limit, failed(_found(c, limit), now))
+                self._count(c, limit, now)
             old = select(login_failure.c.key).where(login_failure.c.last_at < now - WINDOW).limit(_PIECE)
+            old = old.with_for_update(skip_locked=True)  # somebody may be counting under them again
             c.execute(delete(login_failure).where(login_failure.c.key.in_(old.scalar_subquery())))
 
         await self._db.write(note)
@@ -36,10 +37,12 @@ class SqlAttempts:
         if await self._db.read(lambda c: _found(c, account).count):
             await self._db.write(lambda c: c.execute(delete(login_failure).where(_is(account))))
 
-    def _put(self, c: Connection, limit: Limit, failures: Failures) -> None:
-        values = {"count": failures.count, "last_at": failures.last_at}
-        insert = self._db.insert(login_failure).values(key=limit.key, **values)
-        c.execute(insert.on_conflict_do_update(index_elements=["key"], set_=values))
+    def _count(self, c: Connection, limit: Limit, now: float) -> None:
+        """Add one in one statement: what is counted at the same time must not get lost."""
+        fresh = login_failure.c.last_at > now - WINDOW
+        more = {"count": case((fresh, login_failure.c.count + 1), else_=1), "last_at": int(now)}
+        insert = self._db.insert(login_failure).values(key=limit.key, count=1, last_at=int(now))
+        c.execute(insert.on_conflict_do_update(index_elements=["key"], set_=more))
 
 
 def _found(c: Connection, limit: Limit) -> Failures:

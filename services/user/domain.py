@@ -1,6 +1,7 @@
 """Users, their passwords and their tokens: entities and ports."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol, TypeVar
@@ -233,13 +234,19 @@ class Attempts(Protocol):
 class Passwords(Protocol):
     """Port: hashes passwords, slowly on purpose, in turns that are fair between origins.
 
-    Methods raise ResourceExhausted when too many requests of one origin wait.
+    `turn` and `hash` raise ResourceExhausted when too many requests of one origin wait.
     """
 
-    async def hash(self, password: str, origin: Origin = NOWHERE) -> str: ...
+    def turn(self, origin: Origin) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn, and have it until the end of the block."""
+        ...
 
-    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
-        """Return whether the password is right.
+    async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
+        """Return a hash, made in a turn of its own."""
+        ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Return whether the password is right. To be called within a `turn`.
 
         It takes equally long if it is wrong or if there is no hash (None).
         """

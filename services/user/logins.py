@@ -126,17 +126,22 @@ class Logins:
         Raises:
             ResourceExhausted: too many failures from this address, or too many log-ins at once.
         """
-        if wait := await self._attempts.wait(origin, self._clock()):
-            raise ResourceExhausted("too many wrong passwords; wait before the next", retry_after=wait)
+        await self._require_may_try(origin)
         account = await self._users.find(login)
         # Also if there is no account: a faster answer would reveal that.
         hashed = account.password_hash if account else None
-        fits = await self._passwords.verify(password, hashed, origin)
-        if account is None or not fits:
-            await self._attempts.failed(origin, self._clock())
-            return None
+        async with self._passwords.turn(origin):
+            # Again: of many that came at once, others have failed while this one waited for its turn.
+            await self._require_may_try(origin)
+            if not await self._passwords.verify(password, hashed) or account is None:
+                await self._attempts.failed(origin, self._clock())
+                return None
         await self._attempts.succeeded(origin)
         return account
+
+    async def _require_may_try(self, origin: Origin) -> None:
+        if wait := await self._attempts.wait(origin, self._clock()):
+            raise ResourceExhausted("too many wrong passwords; wait before the next", retry_after=wait)
 
     async def refresh(self, token: str) -> Tokens:
         """Return the current tokens of the family, and advance it by one unless that has just happened.

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 import unicodedata
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from services.user.domain import NOWHERE, Origin
@@ -56,22 +57,22 @@ class ScryptPasswords:
     def __init__(self, cost: Cost | None = None, turns: Turns | None = None) -> None:
         self._cost, self._turns = cost or Cost(), turns or Turns()
 
+    def turn(self, origin: Origin) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn to verify a password. Raises ResourceExhausted when too many wait."""
+        return self._turns.turn(origin)
+
     async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
         """Hash a password. Raises ResourceExhausted when too many requests of this origin wait."""
         salt = secrets.token_bytes(_SALT_BYTES)
-        async with self._turns.turn(origin):
+        async with self.turn(origin):
             key = await asyncio.to_thread(_derive, password, salt, self._cost)
         return str(_Hash(self._cost, salt, key))
 
-    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
-        """Return whether a password is right.
-
-        Raises ResourceExhausted when too many requests of this origin wait.
-        """
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Return whether a password is right. Whoever calls has its `turn`."""
         # If there is no hash, the same work is done on one that no password matches.
         made = _Hash.parse(password_hash) if password_hash else _Hash(self._cost, bytes(_SALT_BYTES), b"")
-        async with self._turns.turn(origin):
-            key = await asyncio.to_thread(_derive, password, made.salt, made.cost)
+        key = await asyncio.to_thread(_derive, password, made.salt, made.cost)
         return hmac.compare_digest(key, made.key)
 
 

@@ -53,11 +53,5 @@ def wait(failures: Failures, limit: Limit, now: float) -> float:
     return max(0.0, failures.last_at + pause - now)
 
 
-def failed(failures: Failures, now: float) -> Failures:
-    """Return the failures with one more. Failures older than `WINDOW` are forgotten."""
-    fresh = now < failures.last_at + WINDOW
-    return Failures(failures.count + 1 if fresh else 1, int(now))
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

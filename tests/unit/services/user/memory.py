@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from grpcmesh.errors import AlreadyExists
 from services.kit.paging import Page, Slice
 from services.user.domain import NOWHERE, Account, NewUser, Origin, Profile, SessionUnit, Status, User
 from services.user.sessions import LoginSession
-from services.user.throttle import Failures, failed, limits, wait
+from services.user.throttle import WINDOW, Failures, limits, wait
 
 T = TypeVar("T")
 
@@ -155,7 +156,9 @@ class Guesses:
 
     async def failed(self, origin: Origin, now: float) -> None:
         for limit in limits(origin):
-            self.failures[limit.key] = failed(self.failures.get(limit.key, Failures()), now)
+            before = self.failures.get(limit.key, Failures())
+            count = before.count + 1 if now < before.last_at + WINDOW else 1
+            self.failures[limit.key] = Failures(count, int(now))
 
     async def succeeded(self, origin: Origin) -> None:
         self.failures.pop(limits(origin)[0].key, None)
@@ -170,7 +173,10 @@ class PlainPasswords:
     async def hash(self, password: str, origin: Origin = NOWHERE) -> str:
         return f"hashed {password}"
 
-    async def verify(self, password: str, password_hash: str | None, origin: Origin = NOWHERE) -> bool:
+    def turn(self, origin: Origin) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
         self.verified.append(password_hash)
         return password_hash == f"hashed {password}"
 

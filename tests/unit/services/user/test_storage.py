@@ -18,7 +18,7 @@ from services.kit.db import Database
 from services.kit.migrate import migrate
 from services.kit.paging import Page
 from services.user.attempts import SqlAttempts
-from services.user.domain import Address, NewUser, Profile, Status
+from services.user.domain import Address, NewUser, Origin, Profile, Status
 from services.user.logins import Lifetimes, Logins
 from services.user.passwords import ScryptPasswords
 from services.user.published import Published
@@ -64,6 +64,14 @@ async def test_the_seeded_people_log_in_with_their_documented_passwords(db: Data
     for name, (user_id, roles) in expected.items():
         user, _ = await logins(db).login(f"{name}@example.com", f"{name}-password")
         assert (user.id, user.name, user.roles, user.status) == (user_id, name, roles, Status.ACTIVE)
+
+
+async def test_failures_that_are_counted_at_once_are_all_counted(url: str) -> None:
+    origin = Origin("192.0.2.1", "bob")
+    async with Database.open(url, "user") as one, Database.open(url, "user") as two:
+        await asyncio.gather(*(SqlAttempts(db).failed(origin, 1_000.0) for db in (one, two) * 10))
+        counts = await one.read(lambda c: c.scalars(select(login_failure.c.count)).all())
+    assert counts == [20, 20]
 
 
 async def test_seeding_again_changes_nothing(db: Database, url: str) -> None:
