@@ -225,7 +225,7 @@ class Relay:
         for event in events:
             if self._leaving.is_set() or self._now() > taken_at + BEGIN_WITHIN:
                 return
-            error = await self._told(line, event)
+            error = await self._deliver(line, event)
             if error is None:
                 outcome.delivered.append(event)
             elif isinstance(error, Refused) and event.attempts + 1 >= PATIENCE:
@@ -236,7 +236,7 @@ class Relay:
                 outcome.failed.append((event, self._now() + backoff))
                 return
 
-    async def _told(self, line: _Line, event: OutboxEvent) -> Exception | None:
+    async def _deliver(self, line: _Line, event: OutboxEvent) -> Exception | None:
         """Deliver an event. Return the error if that failed, else None."""
         try:
             async with asyncio.timeout(DEADLINE):

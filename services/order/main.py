@@ -32,7 +32,7 @@ RECOVERY_INTERVAL = 1.0
 #: Seconds between two runs of the erasure of addresses of orders that have been sent since.
 ERASURE_INTERVAL = 60.0
 #: Seconds between two searches for orders that an older version shipped.
-UNTOLD_INTERVAL = 10.0
+BACKFILL_INTERVAL = 10.0
 
 
 async def build(app: App) -> None:
@@ -40,12 +40,12 @@ async def build(app: App) -> None:
     db = await app.enter(Database.open(database_url("order", os.environ), "order"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
-    told: dict[str, Deliver] = {
+    receivers: dict[str, Deliver] = {
         NOTIFICATIONS: BuyersNotifications(app.channel("notification")),
         ANALYTICS: ShopAnalytics(app.channel("analytics")),
         STOCK: ShippedStock(app.channel("product")),
     }
-    relay = await app.enter(Relay(SqlQueue(db), told, time.time))
+    relay = await app.enter(Relay(SqlQueue(db), receivers, time.time))
     app.telemetry.add(relay)
     store, tasks = SqlStore(db, relay.wake), await app.enter(SagaTasks())
     catalogue, cashier = ProductCatalogue(app.channel("product")), PaymentCashier(app.channel("payment"))
@@ -57,7 +57,9 @@ async def build(app: App) -> None:
     await app.enter(following(db, CHANGES, updates, int))
     await app.enter(repeating(orders.recover, RECOVERY_INTERVAL, "recovery of orders"))
     await app.enter(repeating(erasure.go_on, ERASURE_INTERVAL, "erasure of addresses"))
-    await app.enter(repeating(orders.tell_untold, UNTOLD_INTERVAL, "telling of shipped orders"))
+    await app.enter(
+        repeating(orders.backfill_events, BACKFILL_INTERVAL, "events of orders that an older version shipped")
+    )
 
 
 if __name__ == "__main__":

@@ -190,13 +190,13 @@ class Orders:
             raise ExceptionGroup("some orders could not be recovered", errors)
         return len(stuck)
 
-    async def tell_untold(self) -> int:
-        """Tell the catalogue of orders that an older version, which told nobody, has shipped.
+    async def backfill_events(self) -> int:
+        """Add the outbox events of orders that an older version shipped without one.
 
         Returns:
             How many orders it has checked.
         """
-        return await in_pieces(lambda most: self._store.tell_untold(self._now(), most))
+        return await in_pieces(lambda most: self._store.backfill_events(self._now(), most))
 
     async def _settled(self, order: Order, buyer: Buyer | None, patience: float = PATIENCE) -> Order:
         """Return the order once its steps are done, or as it is after `patience` seconds."""

@@ -89,8 +89,8 @@ class Store(Protocol):
 
     async def versions(self, order_ids: Sequence[int]) -> Mapping[int, int]: ...
 
-    async def tell_untold(self, now: float, limit: int) -> int:
-        """Tell the catalogue of orders that an older version, which told nobody, has shipped.
+    async def backfill_events(self, now: float, limit: int) -> int:
+        """Add the outbox events of orders that an older version shipped without one.
 
         Returns:
             How many orders it has checked, at most `limit`.

@@ -30,11 +30,11 @@ class SqlStore:
 
     Args:
         db: The database with the service's tables.
-        told: Called after a commit with outbox events; see `services.kit.relay`.
+        on_events: Called after a commit with outbox events; see `services.kit.relay`.
     """
 
-    def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
-        self._db, self._told = db, told
+    def __init__(self, db: Database, on_events: Callable[[], None] = lambda: None) -> None:
+        self._db, self._on_events = db, on_events
 
     async def create(self, order: Order) -> tuple[Order, bool]:
         """Record an order unless the user's key is taken; see `services.order.ports.Store`."""
@@ -93,24 +93,24 @@ class SqlStore:
 
         await self._db.write(save)
         if events:
-            self._told()
+            self._on_events()
         return following
 
-    async def tell_untold(self, now: float, limit: int) -> int:
-        """Tell the catalogue of orders that an older version has shipped; see the port."""
+    async def backfill_events(self, now: float, limit: int) -> int:
+        """Add missing outbox events of shipped orders; see the port."""
 
-        def tell(connection: sa.Connection) -> int:
-            rows = connection.execute(_UNTOLD, {"most": limit}).all()
-            for told, ids in _by_shipping(rows).items():
+        def backfill(connection: sa.Connection) -> int:
+            rows = connection.execute(_WITHOUT_EVENT, {"most": limit}).all()
+            for shipped, ids in _by_shipping(rows).items():
                 these = sa.update(orders).where(orders.c.id.in_(ids))
-                connection.execute(these.values(ship_told=told))
-                if told:
+                connection.execute(these.values(ship_told=shipped))
+                if shipped:
                     outbox.add_all(connection, [_shipping_row(order_id, now) for order_id in ids])
             return len(rows)
 
-        count = await self._db.write(tell)
+        count = await self._db.write(backfill)
         if count:
-            self._told()
+            self._on_events()
         return count
 
     async def page(self, user_id: int, status: Status | None, page: Page) -> Slice[Order]:
@@ -172,13 +172,13 @@ _PRICES = (
 )
 
 
-_UNTOLD = (
+_WITHOUT_EVENT = (
     sa.select(orders.c.id, orders.c.status)
     .where(orders.c.ship_told.is_(None))
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-#: Statuses of shipped orders in the older version that told nobody: there REFUNDED only followed DELIVERED.
+#: Statuses of shipped orders in the version that added no events, where REFUNDED only followed DELIVERED.
 _HAS_SHIPPED = frozenset({Status.SHIPPED.value, Status.DELIVERED.value, Status.REFUNDED.value})
 
 

@@ -34,8 +34,8 @@ async def build(app: App) -> None:
     db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
-    told: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}
-    relay = await app.enter(Relay(SqlQueue(db), told, time.time))
+    receivers: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}
+    relay = await app.enter(Relay(SqlQueue(db), receivers, time.time))
     app.telemetry.add(relay)
     store, acquirer = SqlStore(db, relay.wake), SimulatedAcquirer(db, time.time)
     payments, batches = Payments(store, acquirer, time.time), Batches(store, acquirer, time.time)

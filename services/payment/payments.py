@@ -132,6 +132,6 @@ class Payments:
         refunds = await self._store.unsettled(before, SWEEP_LIMIT)
         for refund in refunds:
             await settle(self._store, self._acquirer, refund, self._now())
-        await self._store.tell_untold(self._now(), SWEEP_LIMIT)
+        await self._store.backfill_events(self._now(), SWEEP_LIMIT)
         await self._store.number()  # if nobody follows payments, unnumbered ones would accumulate
         return len(payments) + len(refunds) + await self._recovery.look_again()

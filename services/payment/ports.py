@@ -101,8 +101,8 @@ class Store(Protocol):
 
     async def settle_refund(self, refund_id: str) -> None: ...
 
-    async def tell_untold(self, now: float, limit: int) -> int:
-        """Tell orders of refunds that an older version, which told nobody, has made. Return how many."""
+    async def backfill_events(self, now: float, limit: int) -> int:
+        """Add the outbox events of refunds that an older version made without one. Return how many."""
         ...
 
     async def history(self, user_id: int, page: Page) -> Slice[Payment]: ...

@@ -28,11 +28,11 @@ class SqlStore:
 
     Args:
         db: The database with the service's tables.
-        told: Called after a commit with outbox events; see `services.kit.relay`.
+        on_events: Called after a commit with outbox events; see `services.kit.relay`.
     """
 
-    def __init__(self, db: Database, told: Callable[[], None] = lambda: None) -> None:
-        self._db, self._told = db, told
+    def __init__(self, db: Database, on_events: Callable[[], None] = lambda: None) -> None:
+        self._db, self._on_events = db, on_events
 
     async def begin(self, payment: Payment) -> Payment:
         """Record a payment unless its key is taken. Return what is recorded with the key."""
@@ -103,7 +103,7 @@ class SqlStore:
 
         with contextlib.suppress(_Recorded):
             await self._db.write(finish)
-            self._told()
+            self._on_events()
             return True
         return False
 
@@ -138,7 +138,7 @@ class SqlStore:
         async def insert() -> Refund | None:
             with contextlib.suppress(IntegrityError):  # the key is taken
                 await self._db.write(open_)
-                self._told()
+                self._on_events()
                 return refund
             return None
 
@@ -236,25 +236,25 @@ class SqlStore:
             return True
 
         undone = await self._db.write(undo)
-        self._told()
+        self._on_events()
         return undone
 
-    async def tell_untold(self, now: float, limit: int) -> int:
-        """Tell orders of refunds that an older version, which told nobody, has made. Return how many."""
+    async def backfill_events(self, now: float, limit: int) -> int:
+        """Add the outbox events of refunds that an older version made without one. Return how many."""
 
-        def tell(connection: sa.Connection) -> int:
-            some = connection.scalars(_UNTOLD, {"most": limit}).all()
-            told = sa.update(refunds).where(refunds.c.id.in_(some), refunds.c.told.is_(None))
+        def backfill(connection: sa.Connection) -> int:
+            some = connection.scalars(_WITHOUT_EVENT, {"most": limit}).all()
+            mark = sa.update(refunds).where(refunds.c.id.in_(some), refunds.c.told.is_(None))
             rows = connection.execute(
-                told.values(told=True).returning(refunds.c.id, refunds.c.payment_id)
+                mark.values(told=True).returning(refunds.c.id, refunds.c.payment_id)
             ).all()
             for row in rows:
                 outbox.add_all(connection, refund_events(_get(connection, row.payment_id), row.id, now))
             return len(rows)
 
-        count = await self._db.write(tell)
+        count = await self._db.write(backfill)
         if count:
-            self._told()
+            self._on_events()
         return count
 
     async def _payments(self, statement: sa.Select[Any]) -> list[Payment]:
@@ -320,7 +320,7 @@ def _numbering() -> sa.Update:
 
 
 _NUMBER = _numbering()
-_UNTOLD = sa.select(refunds.c.id).where(refunds.c.told.is_(None)).limit(sa.bindparam("most"))
+_WITHOUT_EVENT = sa.select(refunds.c.id).where(refunds.c.told.is_(None)).limit(sa.bindparam("most"))
 
 
 def _add_refund(connection: sa.Connection, refund: Refund) -> None:

@@ -43,8 +43,8 @@ async def build(app: App) -> None:
     logins = Logins(users, sessions, attempts, passwords, keys, time.time, lifetimes)
     accounts = Accounts(users, sessions, passwords, logins, time.time, lifetimes)
     recovery = Recovery(users, sessions, attempts, accounts, time.time)
-    told = forgetters(app.channel) | {RECOVERY: Letters(app.channel("notification"), recovery)}
-    app.telemetry.add(await app.enter(Relay(SqlQueue(db), told, time.time)))
+    receivers = forgetters(app.channel) | {RECOVERY: Letters(app.channel("notification"), recovery)}
+    app.telemetry.add(await app.enter(Relay(SqlQueue(db), receivers, time.time)))
     published = Published(keys, SqlRevocations(db), time.time)
     app.use_keys(published)
     parts = Users(users, passwords), logins, accounts, recovery, Exchanges(keys, time.time)

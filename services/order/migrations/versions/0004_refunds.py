@@ -2,7 +2,7 @@
 
 An order that was cancelled or refunded after it was paid had all of it given back. What was given back of
 orders that stand is told by the payment service's outbox, and that orders have shipped is told by
-`services.order.orders.Orders.tell_untold`; both in pieces, while the services run.
+`services.order.orders.Orders.backfill_events`; both in pieces, while the services run.
 """
 
 import sqlalchemy as sa

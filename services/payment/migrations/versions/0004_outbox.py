@@ -1,7 +1,7 @@
 """Refunds are told to their orders through an outbox.
 
-Those that were made before are told by `services.payment.storage.SqlStore.tell_untold`, in pieces, while the
-service runs.
+Those that were made before get their events from `services.payment.storage.SqlStore.backfill_events`, in
+pieces, while the service runs.
 """
 
 import sqlalchemy as sa

@@ -286,7 +286,7 @@ async def test_the_catalogue_is_told_once_of_what_has_shipped(shop: Shop) -> Non
     await _to(shop, order, Status.SHIPPED, Status.SHIPPED, Status.DELIVERED, Status.REFUNDED)
     (event,) = await _told(shop, STOCK)
     assert (event.event_id, event.payload) == (f"order-{order.id}-shipped", {"key": f"order-{order.id}"})
-    assert await shop.replica().tell_untold() == 0
+    assert await shop.replica().backfill_events() == 0
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -347,7 +347,7 @@ async def test_what_an_old_replica_shipped_during_an_upgrade_is_told_with_the_ne
         await _refund(shop, shipped, TOTAL)
     assert (await shop.store.get(order.id)).status is then
     assert await _told(shop, STOCK) == []
-    assert await shop.replica().tell_untold() == 1
+    assert await shop.replica().backfill_events() == 1
     assert [event.event_id for event in await _told(shop, STOCK)] == [f"order-{order.id}-shipped"]
 
 
@@ -362,7 +362,7 @@ async def test_orders_of_the_version_before_know_of_refunds_and_tell_what_shippe
         store = SqlStore(db)
         orders = {order.id: order for order in (await store.page(2, None, Page(10))).items}
         assert {n: o.refunded for n, o in orders.items()} == {1: 0, 2: 0, 3: 500, 4: 500, 5: 0}
-        assert [await store.tell_untold(NOW, 3) for _ in range(3)] == [3, 2, 0]
+        assert [await store.backfill_events(NOW, 3) for _ in range(3)] == [3, 2, 0]
         told = await SqlQueue(db).take(STOCK, NOW, NOW, 10)
         assert sorted(event.event_id for line in told for event in line) == [
             "order-2-shipped",
@@ -377,6 +377,6 @@ async def test_what_an_old_replica_had_shipped_when_the_index_changed_is_told(ne
         await db.write(lambda c: c.execute(sa.text(_OLD.replace(":", "\\:"))))
         await db.write(lambda c: c.execute(sa.text("UPDATE orders SET ship_told = (id <> 2 AND id <> 4)")))
         await migrate(url, "order")
-        assert await SqlStore(db).tell_untold(NOW, 10) == 1
+        assert await SqlStore(db).backfill_events(NOW, 10) == 1
         told = await SqlQueue(db).take(STOCK, NOW, NOW, 10)
         assert [event.event_id for line in told for event in line] == ["order-2-shipped"]
