@@ -1,10 +1,11 @@
 """Measures what a call costs in two trees of this project, in turns: the code before a change, and after it.
 
     git worktree add /tmp/before a8def03
-    python bench/rebuild.py /tmp/before [.] [--rounds 30] [--seconds 1] [--starts 3] [--json]
+    python bench/rebuild.py /tmp/before [.] [--rounds 30] [--seconds 1] [--starts 3] [--python P] [--json]
 
 Each tree plays the variant `full+log` of its own `bench/overhead.py`, the whole stack as it is configured by
-default: a client process and a server process, with the Python and the packages that run this script. Short
+default: a client process and a server process, with the Python and the packages that run this script, or for
+the tree before with those of `--python`, a virtual environment's with the packages that it pinned. Short
 rounds alternate between the trees, and only the ratio within a pair of rounds counts, so that it hardly
 matters what else the machine does. CPU is user plus system time, all threads. Both trees are started anew
 `--starts` times, because the place of code in memory alone moves a figure by a percent or two.
@@ -101,11 +102,11 @@ async def cost(call: Any, peer: Any, seconds: float) -> Round:
 class Tree:
     """The running client of a tree."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, python: str) -> None:
         places = [path, path / "mesh/src", path / "protos"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--play", str(path)],
+            [python, __file__, "--play", str(path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
 
@@ -126,9 +127,8 @@ class Tree:
         self._process.wait(30)
 
 
-def pairs(before: Path, after: Path, rounds: int, seconds: float) -> list[tuple[Round, Round]]:
-    """Start both trees and play rounds in turns: the one that begins changes from pair to pair."""
-    old, new = Tree(before), Tree(after)
+def pairs(old: Tree, new: Tree, rounds: int, seconds: float) -> list[tuple[Round, Round]]:
+    """Play rounds in turns, and stop both trees: the one that begins changes from pair to pair."""
     found: list[tuple[Round, Round]] = []
     try:
         for n in range(rounds + 1):
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds per start")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round")
     parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the tree before")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--play", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -203,7 +204,8 @@ def main() -> None:
         parser.error("the tree before is missing")
     found: list[tuple[Round, Round]] = []
     for _ in range(args.starts):
-        found += pairs(args.before.resolve(), args.after.resolve(), args.rounds, args.seconds)
+        old, new = Tree(args.before.resolve(), args.python), Tree(args.after.resolve(), sys.executable)
+        found += pairs(old, new, args.rounds, args.seconds)
     rows = summary(found)
     if args.json:
         print(json.dumps({"pairs": len(found), **rows}, indent=2))

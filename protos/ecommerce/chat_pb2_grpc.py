@@ -8,7 +8,7 @@ from ecommerce import common_pb2 as ecommerce_dot_common__pb2
 from ecommerce import user_pb2 as ecommerce_dot_user__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.82.3'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

@@ -1,4 +1,4 @@
-"""Sets environment variables that gRPC reads once, at import. This module has to be imported before it.
+"""Sets environment variables that gRPC reads once, at import. `import grpcmesh` has to come before it.
 
 `GRPC_SSL_CIPHER_SUITES` is the only way to require TLS 1.3 from Python. It restricts the suites of TLS 1.2;
 those of TLS 1.3 are always available. It applies to the whole process, also to channels outside the mesh.
@@ -32,7 +32,8 @@ def prepare(environ: MutableMapping[str, str], imported: bool) -> bool:
         imported: Whether gRPC has been imported, and so has read its variables.
 
     Returns:
-        Whether handshakes with an older TLS version fail in this process. Otherwise servers refuse the calls.
+        Whether handshakes with an older TLS version fail in this process. Otherwise servers refuse the calls,
+        or, if grpcio does not tell them the version, no identity is loaded (`identity.old_tls`).
     """
     if not imported:
         environ.setdefault(CIPHER_SUITES, TLS13_ONLY)
@@ -46,7 +47,7 @@ def fork_handlers_wanted(environ: Mapping[str, str]) -> bool:
 
 
 def restart_if_too_late(environ: MutableMapping[str, str]) -> str | None:
-    """Make sure, at the start of a program, that grpc has no fork handlers.
+    """Make sure, at the start of a program, that grpc has no fork handlers and was asked for TLS 1.3 only.
 
     If gRPC was imported before this module, the program is executed again in the same process, with the
     variables set. Only imports run twice.
@@ -59,11 +60,12 @@ def restart_if_too_late(environ: MutableMapping[str, str]) -> str | None:
     """
     if fork_handlers_wanted(environ):
         return f"{FORK_SUPPORT}={environ[FORK_SUPPORT]}: a subprocess would corrupt TLS connections; unset it"
-    if FORK_SUPPORT in environ:
+    if FORK_SUPPORT in environ and CIPHER_SUITES in environ:
         return None
     again = sys.orig_argv[1:]
     if again[:1] in ([], ["-"]) or multiprocessing.parent_process() is not None:
-        return f"grpc was imported before grpcmesh.runtime; set {FORK_SUPPORT}=0 in the environment"
+        wanted = f"{FORK_SUPPORT}=0 and {CIPHER_SUITES}={TLS13_ONLY}"
+        return f"grpc was imported before grpcmesh; set {wanted} in the environment"
     prepare(environ, imported=False)
     return _restart(again, environ)
 
@@ -74,5 +76,7 @@ def _restart(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     os.execve(sys.executable, [sys.executable, *arguments], dict(environ))
 
 
+#: Whether gRPC had read the environment before this module could change it.
+imported_first: Final = "grpc._cython.cygrpc" in sys.modules
 #: Whether handshakes with TLS versions below 1.3 fail in this process.
-tls13_only: Final = prepare(os.environ, "grpc._cython.cygrpc" in sys.modules)
+tls13_only: Final = prepare(os.environ, imported_first)

@@ -99,7 +99,8 @@ async def test_no_path_stops_a_server(port: Port) -> None:
 
 async def test_a_path_that_is_not_utf_8_is_an_unknown_method(port: Port) -> None:
     said = await attempt(port, rawh2.headers(b"/a.B/\xff"))
-    assert b"grpc-status\x0212" in said  # UNIMPLEMENTED
+    # UNIMPLEMENTED; or UNKNOWN, where grpc.aio decodes the path in the task of the call (before 1.84).
+    assert b"grpc-status\x0212" in said or b"grpc-status\x012" in said
     await port.good_call()
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
 from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY, prepare
+from grpcmesh.identity.old_tls import VERSION_IS_TOLD
 from tests.integration import rawh2
-from tests.integration.test_runtime import Process
+from tests.integration.test_runtime import Process, process
 
 CLIENT = Path(__file__).with_name("tls_client.py")
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -32,7 +33,13 @@ async def shakes(process: Process, version: ssl.TLSVersion) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("suites", "old"), [(TLS13_ONLY, False), ("HIGH", True)])
+@pytest.mark.parametrize(
+    ("suites", "old"),
+    [
+        (TLS13_ONLY, False),
+        pytest.param("HIGH", True, marks=pytest.mark.skipif(not VERSION_IS_TOLD, reason="does not start")),
+    ],
+)
 async def test_a_client_with_tls_1_2_is_refused_in_the_handshake(
     tmp_path: Path, suites: str, old: bool
 ) -> None:
@@ -44,6 +51,13 @@ async def test_a_client_with_tls_1_2_is_refused_in_the_handshake(
     finally:
         process.popen.kill()
         process.popen.wait()
+
+
+@pytest.mark.skipif(VERSION_IS_TOLD, reason="refuses the calls")
+async def test_a_service_that_would_take_tls_1_2_unnoticed_does_not_start(tmp_path: Path) -> None:
+    async with process(tmp_path, **{CIPHER_SUITES: "HIGH"}) as p:
+        assert await p.code() == 1
+        assert "GRPC_SSL_CIPHER_SUITES=HIGH would allow TLS 1.2: unset it" in p.text()
 
 
 class Server:
@@ -118,3 +132,53 @@ def test_a_process_that_imports_the_runtime_first_takes_no_tls_below_1_3() -> No
         [sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, timeout=60, check=True
     )
     assert done.stdout.split() == [b"True"]
+
+
+@pytest.mark.skipif(VERSION_IS_TOLD, reason="the server refuses the calls")
+async def test_a_client_that_would_take_tls_1_2_unnoticed_calls_nobody(tmp_path: Path) -> None:
+    ca = CertificateAuthority()
+    write_atomically(tmp_path / "certs", ca.issue("client").files())
+    async with listening(ca.issue("ping"), TLS12, tmp_path) as server:
+        code, details = await call(tmp_path / "certs", server.address, "HIGH")
+        assert (code, server.heard) == ("IdentityError", b"")
+        assert "would allow TLS 1.2" in details
+
+
+LOAD = """
+from pathlib import Path
+from grpcmesh.config import IdentityConfig
+from grpcmesh.identity import IdentityError, IdentityStore
+try:
+    IdentityStore(IdentityConfig(Path(sys.argv[1]))).load()
+except IdentityError as e:
+    print(e)
+else:
+    print("loaded")
+"""
+SET = f"os.environ['{CIPHER_SUITES}'] = '{TLS13_ONLY}'\n"
+FIRST = f"import grpcmesh first, or start the process with {CIPHER_SUITES}={TLS13_ONLY} in its environment"
+
+
+@pytest.mark.parametrize(
+    ("program", "suites", "told"),
+    [
+        ("import grpcmesh, grpc", None, "loaded"),
+        ("import grpc, grpcmesh", TLS13_ONLY, "loaded"),
+        ("import grpc, grpcmesh", "ECDHE-PSK-AES128-CBC-SHA", "loaded"),
+        ("import grpc, grpcmesh", None, FIRST),
+        ("import grpc\n" + SET + "import grpcmesh", None, FIRST),
+        ("import grpc, grpcmesh\n" + SET, None, FIRST),
+        ("import grpc, grpcmesh", "HIGH", f"{CIPHER_SUITES}=HIGH would allow TLS 1.2"),
+        ("import grpcmesh, grpc", "HIGH", f"{CIPHER_SUITES}=HIGH would allow TLS 1.2"),
+        ("import grpcmesh, grpc", f"{TLS13_ONLY}:HIGH", "would allow TLS 1.2"),
+    ],
+)
+def test_without_the_version_an_identity_is_loaded_only_if_no_handshake_takes_tls_1_2(
+    tmp_path: Path, program: str, suites: str | None, told: str
+) -> None:
+    write_atomically(tmp_path, CertificateAuthority().issue("client").files())
+    environ = {name: value for name, value in os.environ.items() if name != CIPHER_SUITES}
+    environ |= {CIPHER_SUITES: suites} if suites else {}
+    command = [sys.executable, "-c", f"import os, sys\n{program}\n{LOAD}", str(tmp_path)]
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert ("loaded" if VERSION_IS_TOLD else told) in done.stdout

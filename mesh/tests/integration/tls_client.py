@@ -12,7 +12,7 @@ import grpc
 
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import IdentityConfig, MeshConfig
-from grpcmesh.identity import IdentityStore
+from grpcmesh.identity import IdentityError, IdentityStore
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
@@ -20,7 +20,11 @@ from grpcmesh.testing.resolver import FakeResolver
 
 async def main(directory: str, address: str) -> None:
     identity = IdentityStore(IdentityConfig(Path(directory)))
-    identity.load()
+    try:
+        identity.load()
+    except IdentityError as e:
+        print(json.dumps(["IdentityError", str(e)]))
+        return
     resolver = FakeResolver(address)
     async with MeshChannel("ping", MeshConfig("client"), identity=identity, resolver=resolver) as channel:
         try:

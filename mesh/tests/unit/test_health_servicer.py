@@ -6,6 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from grpcmesh.errors import NotFound, ResourceExhausted
+from grpcmesh.health.list_pb2 import HealthListRequest
 from grpcmesh.health.servicer import HealthServicer
 
 SERVING, NOT_SERVING, UNKNOWN = 1, 2, 3
@@ -112,3 +113,11 @@ async def test_watchers_are_bounded_and_forgotten_when_they_go() -> None:
         await heard(third)
     await first.aclose()  # type: ignore[attr-defined]
     assert await heard(watch(health)) == NOT_SERVING
+
+
+async def test_list_tells_every_service_in_the_bytes_of_the_protocol() -> None:
+    health = HealthServicer()
+    health.set("a", True)
+    listed = await health.List(HealthListRequest(), None)
+    process, service = b"\x0a\x06\x0a\x00\x12\x02\x08\x02", b"\x0a\x07\x0a\x01a\x12\x02\x08\x01"
+    assert listed.SerializeToString() in (process + service, service + process)

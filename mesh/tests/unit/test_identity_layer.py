@@ -11,6 +11,7 @@ from grpcmesh.config import IdentityConfig
 from grpcmesh.errors import MeshError, Unauthenticated, Unavailable
 from grpcmesh.identity import IdentityLayer, IdentityStore
 from grpcmesh.identity.leaf import dns_names, uris
+from grpcmesh.identity.old_tls import VERSION_IS_TOLD
 from tests.identity_cases import ROOT, over
 from tests.pki import DAY, NOW, Authority, Pair, malformed_uri, pem, spiffe_id
 from tests.unit.fakes import FakeContext, call, samples
@@ -179,6 +180,15 @@ def test_the_tls_version_is_of_each_connection_whatever_is_known_of_its_certific
     server.serve(context(CLIENT))
     server.refuse(context(CLIENT, version=b"TLSv1.2", peer="ipv4:127.0.0.1:40001"))
     assert server.refusals() == {"tls_version": 1}
+
+
+def test_a_connection_whose_tls_version_grpc_never_tells_is_the_handshakes_business(server: Server) -> None:
+    seen = context(CLIENT)
+    seen.auth = {**seen.auth, "ssl_tls_version": [], "transport_security_type": [b"ssl"]}
+    if VERSION_IS_TOLD:
+        server.refuse(seen)
+    else:
+        assert server.serve(seen).workload == Workload("cluster.local", "meshmart", "client")
 
 
 def test_callers_are_reported_while_a_handshake_is_pending(server: Server) -> None:

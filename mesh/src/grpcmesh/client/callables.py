@@ -1,7 +1,7 @@
 """The multi-callables that stubs hold: one for each kind of call."""
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
 
@@ -13,6 +13,19 @@ from grpcmesh.client.spec import Spec
 
 _Req = TypeVar("_Req")
 _Res = TypeVar("_Res")
+
+if TYPE_CHECKING:
+    from grpc.aio import StreamStreamMultiCallable as _StreamStream
+    from grpc.aio import StreamUnaryMultiCallable as _StreamUnary
+else:
+    # Below grpcio 1.84 these two take no type parameters.
+    class _StreamUnary(grpc.aio.StreamUnaryMultiCallable, Generic[_Req, _Res]):
+        pass
+
+    class _StreamStream(grpc.aio.StreamStreamMultiCallable, Generic[_Req, _Res]):
+        pass
+
+
 _NO_OPTIONS: dict[str, Any] = {}
 
 
@@ -137,7 +150,7 @@ class UnaryStream(Caller, grpc.aio.UnaryStreamMultiCallable[_Req, _Res], Generic
         return calls.UnaryStream(self._begin(*arguments))
 
 
-class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic[_Req, _Res]):
+class StreamUnary(Caller, _StreamUnary[_Req, _Res], Generic[_Req, _Res]):
     """Calls a client-streaming method. See `grpc.aio.StreamUnaryMultiCallable`."""
 
     def __call__(
@@ -155,7 +168,7 @@ class StreamUnary(Caller, grpc.aio.StreamUnaryMultiCallable[_Req, _Res], Generic
         return calls.StreamUnary(self._begin(*arguments))
 
 
-class StreamStream(Caller, grpc.aio.StreamStreamMultiCallable[_Req, _Res], Generic[_Req, _Res]):
+class StreamStream(Caller, _StreamStream[_Req, _Res], Generic[_Req, _Res]):
     """Calls a bidirectional-streaming method. See `grpc.aio.StreamStreamMultiCallable`."""
 
     def __call__(

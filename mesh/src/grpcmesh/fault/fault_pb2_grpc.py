@@ -5,7 +5,7 @@ import warnings
 
 from grpcmesh.fault import fault_pb2 as grpcmesh_dot_fault_dot_fault__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.82.3'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

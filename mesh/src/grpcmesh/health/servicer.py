@@ -5,19 +5,21 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from grpcmesh.call import current_workload
+from grpcmesh.call import Registrar, current_workload
 from grpcmesh.errors import NotFound
+from grpcmesh.health.list_pb2 import Health, HealthListRequest, HealthListResponse
 from grpcmesh.status import MEMBER_KEY, ZONE_KEY
 from grpcmesh.watchers import WatcherBudget
 
 Context = Any
-_pb2: Any = health_pb2  # the stubs of grpc_health know no List
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_NAME = "grpc.health.v1.Health"
 
 
 #: The most watchers on the plaintext port. It needs none, because probes use Check.
@@ -68,6 +70,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         """Return whether each service serves, by name; "" is the whole process."""
         return {service: status == _SERVING for service, status in self._statuses.items()}
 
+    def register(self, server: Registrar) -> None:
+        """Add Check, Watch and List to a server, whatever grpcio-health-checking knows of List."""
+        add: Any = health_pb2_grpc.add_HealthServicer_to_server
+        add(self, server)
+        listing = grpc.unary_unary_rpc_method_handler(
+            self.List, HealthListRequest.FromString, HealthListResponse.SerializeToString
+        )
+        server.add_registered_method_handlers(_NAME, {"List": listing})
+
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
@@ -75,8 +86,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             raise NotFound("service", repr(request.service))
         return self._response(request.service)
 
-    async def List(self, request: Any, context: Context) -> Any:
-        return _pb2.HealthListResponse(statuses={s: self._response(s) for s in self._statuses})
+    async def List(self, request: HealthListRequest, context: Context) -> HealthListResponse:
+        return HealthListResponse(statuses={s: Health(status=n) for s, n in self._statuses.items()})
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context

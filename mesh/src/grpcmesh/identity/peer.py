@@ -8,6 +8,7 @@ from cryptography import x509
 from grpcmesh.call import Workload
 from grpcmesh.identity import leaf, material, path, trust
 from grpcmesh.identity.fields import name_of, utc_of
+from grpcmesh.identity.old_tls import VERSION_IS_TOLD
 from grpcmesh.identity.path import Path
 from grpcmesh.identity.problems import Problem
 
@@ -103,9 +104,13 @@ def read(auth: AuthContext, trust_domain: str) -> Peer:
 
 
 def require_tls13(auth: AuthContext) -> None:
-    """Check that a connection uses TLS 1.3. Raises RefusedError if it does not."""
+    """Check that a connection uses TLS 1.3. Raises RefusedError if it does not.
+
+    Before grpcio 1.85 the version is unknown, and the handshake has refused older ones (`identity.old_tls`).
+    """
     version = _text(next(iter(auth.get("ssl_tls_version", ())), b""))
-    if version != "TLSv1.3":
+    by_handshake = not VERSION_IS_TOLD and not version and b"ssl" in auth.get("transport_security_type", ())
+    if version != "TLSv1.3" and not by_handshake:
         raise _refused("tls_version", f"TLS 1.3 is required, the connection has {version or 'none'}")
 
 

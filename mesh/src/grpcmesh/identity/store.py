@@ -20,6 +20,7 @@ from grpcmesh.identity.files import located, read
 from grpcmesh.identity.handshakes import HandshakeMonitor
 from grpcmesh.identity.leaf import BOTH, Expected, Role
 from grpcmesh.identity.material import Material
+from grpcmesh.identity.old_tls import require_tls13
 from grpcmesh.identity.peers import Peers
 from grpcmesh.identity.problems import Problem
 
@@ -100,9 +101,10 @@ class IdentityStore:
         """Read the directory now.
 
         Raises:
-            IdentityError: The identity is not usable. The message is one line that names the file, what is
-                wrong with it and what to do.
+            IdentityError: The identity is not usable, or this process would take a TLS below 1.3. The message
+                is one line that names the file or the variable, what is wrong with it and what to do.
         """
+        require_tls13()
         look = self._look()
         assert look is not None  # nothing has been seen before
         try:

@@ -1,10 +1,11 @@
 """Keeps the accept loop of a grpc.aio server alive whatever a request holds, and detects its end.
 
-grpc.aio accepts all calls of a server in one task. That task decodes the `:path` of a request, which may
-hold any bytes, as strict UTF-8. A path that is not UTF-8 raises an error that ends the task, and with it the
-server. There is no hook before that decoding: no interceptor, handler or channel argument sees such a request
-earlier. The only place left is Python's registry of codec error handlers. The handler here returns U+FFFD
-when an accept loop decodes, and behaves as `strict` does anywhere else.
+grpc.aio accepts all calls of a server in one task. Since grpcio 1.84 that task decodes the `:path` of a
+request, which may hold any bytes, as strict UTF-8. A path that is not UTF-8 raises an error that ends the
+task, and with it the server. (Older versions decode it in the task of the call: only that call ends, with
+UNKNOWN.) There is no hook before that decoding: no interceptor, handler or channel argument sees such a
+request earlier. The only place left is Python's registry of codec error handlers. The handler here returns
+U+FFFD when an accept loop decodes, and behaves as `strict` does anywhere else.
 
 It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends.
 `tests/integration/test_hostile_requests.py` fails with a version of grpcio that works in another way.

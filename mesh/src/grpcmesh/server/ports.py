@@ -2,10 +2,8 @@
 
 import socket
 from collections.abc import Iterable
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
@@ -49,8 +47,7 @@ class HealthPort:
     async def start(self) -> None:
         """Begin to listen. Raises StartError if the address cannot be listened on."""
         handlers = Handlers(self._streams)
-        own: Any = handlers.registrar(Purpose.MESH)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        self._health.register(handlers.registrar(Purpose.MESH))
         handlers.seal({purpose: Stack((), purpose=purpose) for purpose in Purpose})
         listening = bind(self._config.address)
         self.port = listening.getsockname()[1]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -314,7 +313,7 @@ class MeshServer(grpc.aio.Server):
 
     def _add_own_services(self) -> None:
         own: Any = self._handlers.registrar(Purpose.MESH)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, own)
+        self._health.register(own)
         for layer in self.layers:
             layer.register(self._handlers.registrar(layer.registers), self._application_methods)
         introspection.register(self._config.server, self._all_services, own)

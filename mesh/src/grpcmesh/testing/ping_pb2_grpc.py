@@ -5,7 +5,7 @@ import warnings
 
 from grpcmesh.testing import ping_pb2 as grpcmesh_dot_testing_dot_ping__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.82.3'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
