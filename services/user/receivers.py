@@ -20,7 +20,7 @@ from services.user.recovery import LIFETIME, Recovery
 #: Timeout of one delivery in seconds, below the relay's own.
 TIMEOUT = 4.0
 _SUBJECT = "A new password for your Meshmart account"
-_LETTER = """Hello {name},
+_LETTER = """Hello,
 
 somebody, we hope you, asked for a new password for your account. This code lets you choose one, on the page
 "Forgotten your password?" of the shop. It is good once, for {minutes} minutes.
@@ -71,7 +71,7 @@ class Letters:
 
     async def send_code(self, user: User, code: str) -> None:
         # Without an event id: each attempt has a code of its own, and the first letter may be lost.
-        body = _LETTER.format(name=user.name, minutes=LIFETIME // 60, code=code)
+        body = _LETTER.format(minutes=LIFETIME // 60, code=code)
         request = notification_pb2.SendMailRequest(
             user_id=user.id, to=user.email, subject=_SUBJECT, body=body
         )

@@ -87,13 +87,19 @@ async def seed(db: Database, seeding: Seeding = Seeding(demo_users=True)) -> Non
 async def _register_admin(db: Database, admin: FirstAdmin, besides: Sequence[str]) -> None:
     is_admin = account.c.roles.contains('"admin"')
     has_one = select(account.c.id).where(is_admin, account.c.name.not_in(besides)).limit(1)
-    if await db.read(lambda c: c.scalar(has_one)):
+
+    async def is_there() -> bool:
+        return await db.read(lambda c: c.scalar(has_one)) is not None
+
+    if await is_there():
         return
     said = Registration(admin.name, admin.email, admin.password, roles=("user", "admin"))
     try:
         await Users(SqlUsers(db), ScryptPasswords()).register_admin(said)
-    except AlreadyExists:
-        return  # by somebody at the same time
+    except AlreadyExists as e:
+        if not await is_there():  # if it is, somebody has registered it at the same time
+            told = f"{e.message}: somebody has registered with this name or email, who is no admin"
+            raise ConfigError([f"MESHMART_FIRST_ADMIN_DIR: {told}"]) from e
     except InvalidArgument as e:
         told = "; ".join(f"{v.field} {v.description}" for v in e.violations)
         raise ConfigError([f"MESHMART_FIRST_ADMIN_DIR: {told}"]) from e

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Row,
     Select,
     bindparam,
     delete,
@@ -129,8 +130,18 @@ class SqlUsers:
     async def rename(self, user_id: int, name: str, email: str) -> User | None:
         change = update(account).where(account.c.id == user_id).values(_named(name, email))
         statement = change.returning(*_USER)
+
+        def rename(c: Connection) -> Row[Any] | None:
+            before = c.scalar(select(account.c.email).where(account.c.id == user_id).with_for_update())
+            if before is not None and fold(before) != fold(email):
+                # Codes that went to the address before must not open the account any more.
+                c.execute(
+                    delete(recovery).where(recovery.c.user_id == user_id, recovery.c.digest.is_not(None))
+                )
+            return c.execute(statement).first()
+
         with _unique(name, email):
-            row = await self._db.write(lambda c: c.execute(statement).first())
+            row = await self._db.write(rename)
         return user_of(row) if row else None
 
     async def remove(self, user_id: int) -> bool:

@@ -6,6 +6,11 @@ from typing import Any
 import grpc
 import pytest
 from ecommerce import user_pb2 as pb
+from ecommerce.notification_pb2 import SendMailRequest
+from ecommerce.notification_pb2_grpc import (
+    NotificationServiceServicer,
+    add_NotificationServiceServicer_to_server,
+)
 from google.protobuf.empty_pb2 import Empty
 from sqlalchemy import select
 
@@ -14,13 +19,14 @@ from grpcmesh.errors import Unauthenticated
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Outcome
 from services.kit.tokens import UserKeys
-from services.user.outbox_events import AGAIN_AFTER, FORGETTERS
+from services.user.outbox_events import AGAIN_AFTER, FORGETTERS, RECOVERY
+from services.user.receivers import Letters as PasswordLetters
 from services.user.recovery import MAX_LETTERS
 from services.user.sessions import OVERLAP, digest_of
 from services.user.tables import recovery
 from services.user.throttle import FREE
 
-from .shopkit import ADMIN, BOB, NOBODY, refused
+from .shopkit import ADMIN, BOB, NOBODY, refused, serving
 from .userkit import CONFIG, Running, create, databases, letters, running, user, verified
 
 __all__ = ["databases", "running", "user"]  # fixtures
@@ -180,6 +186,46 @@ async def test_a_code_is_good_for_half_an_hour(running: Running) -> None:
     assert (await refused(user.ResetPassword(reset))).reason == "RESET_CODE"
     reset.code = "guessed"
     assert (await refused(user.ResetPassword(reset))).reason == "RESET_CODE"
+
+
+class Desk(NotificationServiceServicer):
+    """NotificationService, as far as letters go."""
+
+    def __init__(self) -> None:
+        self.letters: list[SendMailRequest] = []
+
+    async def SendMail(self, request: SendMailRequest, context: Any) -> Empty:
+        self.letters.append(request)
+        return Empty()
+
+
+async def test_a_letter_holds_nothing_that_somebody_registered_with(running: Running) -> None:
+    # Whoever registers with another's address would write to it, in the shop's name.
+    name = "win a car at https://evil.example"
+    await running.user.CreateUser(create(name, email="victim@example.com"), metadata=NOBODY)
+    request = pb.RequestPasswordResetRequest(login="victim@example.com")
+    await running.user.RequestPasswordReset(request, metadata=NOBODY)
+    desk = Desk()
+    async with serving(add_NotificationServiceServicer_to_server, desk) as channel:
+        for found in await SqlQueue(running.db).take(RECOVERY, running.now + 1, running.now + 9, 100):
+            for event in found:
+                await PasswordLetters(channel, running.recovery)(event)
+    (letter,) = desk.letters
+    assert letter.to == "victim@example.com"
+    assert "evil" not in letter.body + letter.subject
+
+
+async def test_a_code_that_went_to_another_address_ends_with_it(running: Running) -> None:
+    user = running.user
+    await user.RequestPasswordReset(pb.RequestPasswordResetRequest(login="bob"), metadata=NOBODY)
+    ((_, code),) = (await letters(running)).codes
+    await user.UpdateUser(pb.UpdateUserRequest(id=2, name="bob", email="new@example.com"), metadata=BOB)
+    reset = pb.ResetPasswordRequest(code=code, new_password="brand new one")
+    assert (await refused(user.ResetPassword(reset, metadata=NOBODY))).reason == "RESET_CODE"
+    # Its requests still count, so that renaming to and fro floods nobody.
+    for _ in range(MAX_LETTERS):
+        await user.RequestPasswordReset(pb.RequestPasswordResetRequest(login="bob"), metadata=NOBODY)
+    assert len((await letters(running)).codes) == MAX_LETTERS - 1
 
 
 async def test_nobody_learns_who_has_an_account_and_nobody_is_flooded_with_letters(running: Running) -> None:

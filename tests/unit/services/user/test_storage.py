@@ -277,6 +277,19 @@ async def test_a_first_admin_with_a_short_password_is_refused(empty: str) -> Non
         await migrate(empty, "user", options={"seeding": seeding})
 
 
+async def test_a_first_admin_whose_name_a_visitor_has_taken_is_an_error_and_not_forgotten(empty: str) -> None:
+    await migrate(empty, "user", options={"seeding": Seeding()})
+    async with Database.open(empty, "user") as db:
+        await SqlUsers(db).add(person("root"))
+    for admin in (
+        FirstAdmin("ROOT", "other@example.com", "a long one"),
+        FirstAdmin("other", "root@example.com", "a long one"),
+    ):
+        with pytest.raises(ConfigError, match="somebody has registered"):
+            await migrate(empty, "user", options={"seeding": Seeding(first_admin=admin)})
+    assert await people(empty) == {"root": ("user",)}
+
+
 async def test_the_database_itself_keeps_the_audit_log_from_being_changed(db: Database) -> None:
     entry = AuditRecord(1000, 1, "client", "SetUserStatus", "user", "2").row("OK")
     await db.write(lambda c: c.execute(insert(audit_record.table).values(entry)))
