@@ -20,6 +20,7 @@ from grpcmesh.call import Kind, Method
 from grpcmesh.retry import is_idempotent
 from tests.unit.stateful.invariants import Invariants
 from tests.unit.stateful.layers import ATTEMPT_MOODS, CALL_MOODS
+from tests.unit.stateful.requests import not_bytes, raising, raising_later
 from tests.unit.stateful.wire import NO_CONNECTION, Connectivity
 from tests.unit.stateful.world import (
     ADDRESSES,
@@ -33,9 +34,6 @@ from tests.unit.stateful.world import (
     Made,
     Options,
     World,
-    not_bytes,
-    raising,
-    raising_later,
 )
 
 KINDS = sorted(METHODS)

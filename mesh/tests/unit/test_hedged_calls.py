@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from tests.unit.stateful.wire import NO_CONNECTION
-from tests.unit.stateful.world import Made, Options, World
+from tests.unit.stateful.world import ADDRESSES, DRAIN_TIMEOUT, Made, Options, World
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 
@@ -122,3 +122,20 @@ def test_a_server_cannot_pass_for_a_connection_that_was_never_made(world: World)
     world.settle(1.0)
     assert made.call.done()
     assert [n.path for n in world.wire.natives] == [native.path]
+
+
+def test_an_answer_that_waits_for_its_reader_outlives_its_connection(world: World) -> None:
+    made = world.make("stream")
+    world.settle()
+    (native,) = world.wire.of(made.tag)
+    native.send()
+    native.answer(OK)
+    world.settle(0.01)
+    assert native.done()
+    world.resolve([address for address in ADDRESSES if address != native.channel.address])
+    world.settle(DRAIN_TIMEOUT + 0.1)
+    assert native.channel.closed
+    world.run(world.read(made))
+    assert made.received == native.sent
+    assert world.run(made.call.code()) is OK
+    assert world.metric("mesh_drains_total") == 1

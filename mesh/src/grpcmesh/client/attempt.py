@@ -70,6 +70,11 @@ class NativeAttempt(LiveAttempt):
         """Return whether the attempt has been sent and has not ended."""
         return self.native is not None and self.state is not _ENDED
 
+    @property
+    def answered(self) -> bool:
+        """Return whether its answer is here, be it unread. Then it needs its connection no longer."""
+        return self.native is not None and bool(self.native.done())
+
     def native_done(self) -> None:
         """Handle the end of the native call. The attempt itself has not ended yet."""
         raise NotImplementedError

@@ -141,14 +141,15 @@ class Connection:
                     await self.idle.wait()
             except TimeoutError:
                 pass
-        finished = not self.attempts
+        finished = all(attempt.answered for attempt in self.attempts)
         await self.close(reason)
         return finished
 
     def cut(self, reason: str) -> None:
         """End the attempts under way with UNAVAILABLE and this reason. Their calls may be retried."""
         for attempt in tuple(self.attempts):
-            attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
+            if not attempt.answered:
+                attempt.abandon(Status(grpc.StatusCode.UNAVAILABLE, reason))
 
     async def refuse(self, reason: str) -> None:
         """Disconnect for good because a certificate was refused.

@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from tests.unit.stateful import outcomes
+from tests.unit.stateful import caller, outcomes
 from tests.unit.stateful.layers import tag_of
 from tests.unit.stateful.wire import DEADLINE_EXCEEDED, LATE, FakeChannel, FakeNative
 from tests.unit.stateful.world import (
@@ -44,6 +44,7 @@ class Invariants:
         self._turned = world.loop.time()
         self._currents: set[FakeChannel] = set()
         self._forgetful = False
+        self._wakes = caller.Wakes(world)
 
     def check(self) -> None:
         world = self.world
@@ -65,8 +66,14 @@ class Invariants:
         self.no_call_is_forgotten()
         self.errors_of_layers_are_counted()
         assert world.told == []
+        assert self._wakes.for_nothing == 0
+        for made in self._open:
+            caller.who_gives_up_is_heard(world, made)
         for made in [made for made in self._open if world.done(made)]:
             outcomes.check(world, made)
+            if (call := world.record(made)) is not None:
+                caller.who_gives_up_is_told_so(world, made, call)
+                caller.the_grace_is_kept(world, made, call)
             self._open.remove(made)
             self._final[made.tag] = len(world.wire.of(made.tag))
 
@@ -81,6 +88,7 @@ class Invariants:
         assert world.metric("mesh_breaker_in_flight") == 0
         assert all(channel.closed for channel in world.wire.channels)
         assert not [task for task in asyncio.all_tasks(world.loop) if not task.done()]
+        caller.no_timer_is_left(world)
         for made in world.made:
             assert world.calls.left.get(made.tag, []) == [
                 c.code for c in world.calls.entered.get(made.tag, [])
@@ -195,12 +203,12 @@ class Invariants:
         options = self.world.options
         for made in self._open:
             hedged = options.hedges(made.kind)
-            for native, following in pairwise(self.world.wire.of(made.tag)):
-                if hedged:
-                    self._follows_as_hedge(native, self.world.last(made) or following, following)
-                else:
-                    assert native.ended is not None
-                    self._follows_as_retry(native, following, options.limits(made.kind))
+            natives = self.world.wire.of(made.tag)
+            if hedged:
+                self._hedges_keep_to_their_rules(natives)
+            for native, following in () if hedged else pairwise(natives):
+                assert native.ended is not None
+                self._follows_as_retry(native, following, options.limits(made.kind))
 
     def _follows_as_retry(self, native: FakeNative, following: FakeNative, limited: bool) -> None:
         assert native.status is not None
@@ -215,13 +223,18 @@ class Invariants:
         if native.was_cancelled:
             assert self._left(native.channel)
 
-    def _follows_as_hedge(self, native: FakeNative, last: FakeNative, following: FakeNative) -> None:
-        pushback = outcomes.pushback(native)
-        if pushback is not None and pushback < 0:
-            assert native.ended is not None
-            assert last.began <= native.ended
-        if native.ended is None or native.ended > following.began:
-            assert following.began >= native.began + _HEDGING_DELAY - _SOON
+    def _hedges_keep_to_their_rules(self, natives: list[FakeNative]) -> None:
+        """Each follows the one before after the delay, or as soon as any of them has failed (gRFC A6)."""
+        for native in natives:
+            pushback = outcomes.pushback(native)
+            if pushback is not None and pushback < 0:
+                assert native.ended is not None
+                assert natives[-1].began <= native.ended
+        early = 0
+        for number, (native, following) in enumerate(pairwise(natives), start=1):
+            early += following.began < native.began + _HEDGING_DELAY - _SOON
+            failed = [n for n in natives[:number] if n.ended is not None and n.ended <= following.began]
+            assert early <= len(failed)
 
     def retries_keep_to_the_budget(self) -> None:
         world, now = self.world, self.world.loop.time()

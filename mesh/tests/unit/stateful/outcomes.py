@@ -64,6 +64,10 @@ def a_good_answer_stays_good(world: World, made: Made, call: ClientCall) -> None
     good = [n for n in world.wire.of(made.tag) if n.said and n.status and n.status[0] is OK and n.responded]
     if made.kind in STREAMS and world.options.hedges(made.kind) and call.code is DEADLINE_EXCEEDED:
         return  # its first message was kept for a caller who never read it
+    if made.kind in STREAMS and world.options.hedges(made.kind):
+        # The first to send a message has won: how the others end is heard of, and changes nothing.
+        others = [n for n in world.wire.of(made.tag) if n.said and n.sent and n not in good]
+        good = [] if any(n.status and n.status[0] is call.code for n in others) else good
     if good and not made.asked and not made.spoilt and not world.wire.late:
         assert call.code is OK
 

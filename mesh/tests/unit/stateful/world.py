@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -143,6 +143,12 @@ class Made:
     #: The error that its caller caught, and whether the caller read to the end.
     raised: BaseException | None = None
     finished: bool = False
+    #: Number of tasks of the test that are in one of its operations, beside its consumer.
+    used: int = 0
+    #: Whether its consumer waits for the initial metadata. Cancelling it there does not cancel the call.
+    in_head: bool = False
+    #: Loop time at which the grace of the channel ends. None if its caller gave the call up before that.
+    kept_until: float | None = None
     #: Number of native calls when a part of an answer was delivered.
     committed: int | None = None
 
@@ -263,7 +269,9 @@ class World:
     async def _consume(self, made: Made, call: Any, head: bool) -> None:
         try:
             if head:
+                made.in_head = True
                 await call.initial_metadata()
+                made.in_head = False
                 if not call.done():
                     made.committed = len(self.wire.of(made.tag))
             if made.kind in STREAMS:
@@ -277,15 +285,19 @@ class World:
 
     async def read(self, made: Made) -> None:
         """Read one message."""
+        made.used += 1
         try:
             message = await made.call.read()
             if message is not grpc.aio.EOF:
                 self._received(made, message)
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as e:
             made.raised = e
+        finally:
+            made.used -= 1
 
     async def write(self, made: Made, last: bool) -> None:
         """Write one request, and perhaps no more."""
+        made.used += 1
         try:
             await made.call.write(b"request")
             if last:
@@ -294,6 +306,8 @@ class World:
             made.raised = e
         except asyncio.InvalidStateError:
             pass  # it has ended, or said that it writes no more
+        finally:
+            made.used -= 1
 
     def _received(self, made: Made, message: bytes) -> None:
         made.received.append(message)
@@ -342,6 +356,8 @@ class World:
         """Close the channel while its calls run."""
         self.closed = True
         for made in self.running():
+            if not made.asked:
+                made.kept_until = self.loop.time() + (grace or 0.0)
             made.asked = True
         self.run(self.channel.close(grace))
         self.sealed = True
@@ -373,21 +389,3 @@ class World:
 
 async def _soon(begin: Callable[[], T]) -> T:
     return begin()
-
-
-def raising() -> Iterator[bytes]:
-    """Yield a request, then raise."""
-    yield b"one"
-    raise ValueError("no more")
-
-
-async def raising_later() -> AsyncIterator[bytes]:
-    """Yield a request, then raise, asynchronously."""
-    yield b"one"
-    raise ValueError("no more")
-
-
-def not_bytes() -> Iterator[Any]:
-    """Yield a request, then one of a type that no codec accepts."""
-    yield b"one"
-    yield "two"
