@@ -175,6 +175,74 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a peer of no kind": (("networkPolicy.pagesFrom=[{}]",), "/networkPolicy/pagesFrom/0"),
     "a pull Secret without a name": (('imagePullSecrets=[""]',), "/imagePullSecrets/0"),
     "a repository with its tag": (('image.repository="registry/meshmart:1"',), "/image/repository"),
+    "a volume of nothing": (('postgres.persistence.size="0Gi"',), "/postgres/persistence/size"),
+    "a toleration's operator": (
+        ('default.tolerations=[{"key":"a","operator":"Equals","value":"b"}]',),
+        "/default/tolerations/0",
+    ),
+    "a toleration of anything with a value": (
+        ('default.tolerations=[{"key":"a","operator":"Exists","value":"b"}]',),
+        "/default/tolerations/0",
+    ),
+    "a toleration's effect": (
+        ('services.order.tolerations=[{"key":"a","operator":"Exists","effect":"NoSchedul"}]',),
+        "/services/order/tolerations/0",
+    ),
+    "a toleration for a while of what does not evict": (
+        ('default.tolerations=[{"key":"a","effect":"NoSchedule","tolerationSeconds":5}]',),
+        "/default/tolerations/0",
+    ),
+    "a toleration of no key": (('default.tolerations=[{"effect":"NoSchedule"}]',), "/default/tolerations/0"),
+    "a misspelt affinity": (('default.affinity={"nodeAfinity":{}}',), "/default/affinity"),
+    "a misspelt rule of an affinity": (
+        ('default.affinity={"podAntiAffinity":{"requiredDuringScheduling":[]}}',),
+        "/default/affinity/podAntiAffinity",
+    ),
+    "a network beyond its bits": (
+        ('networkPolicy.databaseTo=[{"ipBlock":{"cidr":"10.0.0.0/40"}}]',),
+        "/networkPolicy/databaseTo/0",
+    ),
+    "a network without its bits": (
+        ('networkPolicy.otlpTo=[{"ipBlock":{"cidr":"10.0.0.0"}}]',),
+        "/networkPolicy/otlpTo/0",
+    ),
+    "a misspelt selector": (
+        ('networkPolicy.scrapeFrom=[{"podSelector":{"matchLabel":{"a":"b"}}}]',),
+        "/networkPolicy/scrapeFrom/0",
+    ),
+    "a proxy of three numbers": (('pages.trustedProxies=["10.0.0/8"]',), "/pages/trustedProxies/0"),
+    "a Secret's name": (('seed.firstAdminSecret="A_B"',), "/seed/firstAdminSecret"),
+    "a test user without a password": (('tests.user="bob"',), "tests.user: goes with tests.password"),
+    "a password of no test user": (('tests.password="x"',), "tests.user: goes with tests.password"),
+    "demo users without migrations": (
+        ("migrations.enabled=false", "seed.demoUsers=true"),
+        "seed.demoUsers: are made by the migrations",
+    ),
+    "a first admin without migrations": (
+        ("migrations.enabled=false", 'seed.firstAdminSecret="a"'),
+        "seed.firstAdminSecret: is read by the migrations",
+    ),
+    "signing keys elsewhere": (
+        ("services.order.signingKeys=true",),
+        "services.order.signingKeys: only the user service",
+    ),
+    "no signing keys": (("services.user.signingKeys=false",), "services.user.signingKeys: must be true"),
+    "a store without a database": (
+        ("services.order.database=false",),
+        "services.order.database: must be true",
+    ),
+    "streams that outlast the drain": (
+        ("services.chat.drain.streamGrace=60",),
+        "services.chat.drain.streamGrace: 60 is more than drain.grace, 10",
+    ),
+    "a method without its service": (
+        ('policy.text="[[allow]]\\nfrom = [\\"order\\"]\\nmethods = [\\"GetOrder\\"]"',),
+        "policy.text: [[allow]] number 1: GetOrder is neither",
+    ),
+    "a misspelt caller": (
+        ('policy.text="[[allow]]\\nfrom = [\\"ordr\\"]\\nmethods = [\\"ecommerce.OrderService/*\\"]"',),
+        "policy.text: [[allow]] number 1: there is no service ordr",
+    ),
     "a schedule that is none": (('tls.renewalSchedule="every hour"',), "/tls/renewalSchedule"),
 }
 
@@ -216,6 +284,27 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "a variable that replaces the chart's": ('services.order.env={"MESH_RESOLVER_MAX_INTERVAL":"2"}',),
     "a load by demo users": ("services.loadgen.replicas=1", "seed.demoUsers=true"),
     "a load by nobody": ('services.loadgen={"replicas":1,"env":{"MESHMART_LOAD_SCENARIO":"browse"}}',),
+    "tolerations": (
+        'default.tolerations=[{"operator":"Exists"},{"key":"a","value":"b","effect":"NoExecute",'
+        '"tolerationSeconds":5}]',
+    ),
+    "an affinity": (
+        'default.affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":'
+        '{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}}',
+    ),
+    "networks": (
+        'networkPolicy.pagesFrom=[{"ipBlock":{"cidr":"0.0.0.0/0","except":["10.0.0.0/8"]}},'
+        '{"ipBlock":{"cidr":"2001:db8::/32"}}]',
+        'pages.trustedProxies=["10.0.0.0/8","192.0.2.1","::1","fd00::/8"]',
+    ),
+    "a selector": (
+        'networkPolicy.scrapeFrom=[{"podSelector":{"matchExpressions":[{"key":"a","operator":"In",'
+        '"values":["b"]}]},"namespaceSelector":{}}]',
+    ),
+    "a partner in the policy": (
+        'policy.text="[[allow]]\\nfrom = [\\"spiffe://partner.example/ns/a/sa/b\\", \\"client\\"]\\nmethods'
+        ' = [\\"ecommerce.OrderService/*\\"]"',
+    ),
     "ready for long": ("default.minReadySeconds=3600",),
 }
 

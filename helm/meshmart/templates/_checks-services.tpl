@@ -16,6 +16,7 @@
 {{- $problems = append $problems (printf "%s.replicas: %s logs in as the demo users, whom only seed.demoUsers makes; in env, MESHMART_LOAD_SCENARIO browse needs nobody" $path $scenario) -}}
 {{- end -}}
 {{- end -}}
+{{- $problems = concat $problems (include "meshmart.roleProblems" (dict "path" $path "name" $name "spec" $spec) | fromYamlArray) -}}
 {{- if ne $spec.web (eq $spec.component "web") -}}
 {{- $problems = append $problems (printf "%s.web: must be true with component web, and false with any other" $path) -}}
 {{- end -}}
@@ -42,6 +43,24 @@
 {{- if not (hasKey $.services .) -}}
 {{- $problems = append $problems (printf "%s.calls: %s is switched off (services.%s.enabled)" $.path . .) -}}
 {{- end -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end }}
+
+{{- /* What the shop's own services are and need, whatever the values say. */ -}}
+{{- define "meshmart.roleProblems" -}}
+{{- $problems := list -}}
+{{- if and .spec.signingKeys (ne .name "user") -}}
+{{- $problems = append $problems (printf "%s.signingKeys: only the user service signs tokens" .path) -}}
+{{- end -}}
+{{- if and (eq .name "user") (not .spec.signingKeys) -}}
+{{- $problems = append $problems (printf "%s.signingKeys: must be true, since this service signs the tokens" .path) -}}
+{{- end -}}
+{{- if and (not .spec.database) (has .name (list "product" "order" "payment" "user" "notification" "chat" "analytics")) -}}
+{{- $problems = append $problems (printf "%s.database: must be true, since this service keeps its data there" .path) -}}
+{{- end -}}
+{{- if gt (float64 .spec.drain.streamGrace) (float64 .spec.drain.grace) -}}
+{{- $problems = append $problems (printf "%s.drain.streamGrace: %v is more than drain.grace, %v" .path .spec.drain.streamGrace .spec.drain.grace) -}}
 {{- end -}}
 {{- toYaml $problems -}}
 {{- end }}

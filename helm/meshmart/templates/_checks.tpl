@@ -49,6 +49,7 @@
 {{- /* The syntax, and what is where. What the entries mean, the processes say when they load it. */ -}}
 {{- define "meshmart.policyProblems" -}}
 {{- $problems := list -}}
+{{- $callers := concat (keys .Values.services) (list "client" "outsider") | sortAlpha -}}
 {{- with .Values.policy.text -}}
 {{- $policy := fromToml . -}}
 {{- $error := get $policy "Error" -}}
@@ -64,6 +65,17 @@
 {{- range $index, $entry := get $policy "allow" | default list -}}
 {{- if or (not (kindIs "slice" (get $entry "from"))) (not (kindIs "slice" (get $entry "methods"))) (omit $entry "from" "methods") -}}
 {{- $problems = append $problems (printf "policy.text: [[allow]] number %d: needs the lists from and methods, and nothing else" (add1 $index)) -}}
+{{- else -}}
+{{- range get $entry "methods" -}}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_.]*/([*]|[A-Za-z_][A-Za-z0-9_]*)$" (toString .)) -}}
+{{- $problems = append $problems (printf "policy.text: [[allow]] number %d: %s is neither package.Service/Method nor package.Service/*" (add1 $index) .) -}}
+{{- end -}}
+{{- end -}}
+{{- range get $entry "from" -}}
+{{- if not (or (has (toString .) $callers) (hasPrefix "spiffe://" (toString .))) -}}
+{{- $problems = append $problems (printf "policy.text: [[allow]] number %d: there is no service %s; there are %s, and SPIFFE ids" (add1 $index) . (join ", " $callers)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -78,6 +90,14 @@
 {{- $certificates := or $database.tls.caSecret $database.tls.caConfigMap $database.tls.clientSecret -}}
 {{- if and (eq (toString $database.roles) "true") (not .Values.migrations.enabled) -}}
 {{- $problems = append $problems "database.roles: are made by the migrations, which migrations.enabled switches off" -}}
+{{- end -}}
+{{- if not .Values.migrations.enabled -}}
+{{- if .Values.seed.demoUsers -}}
+{{- $problems = append $problems "seed.demoUsers: are made by the migrations, which migrations.enabled switches off" -}}
+{{- end -}}
+{{- if .Values.seed.firstAdminSecret -}}
+{{- $problems = append $problems "seed.firstAdminSecret: is read by the migrations, which migrations.enabled switches off" -}}
+{{- end -}}
 {{- end -}}
 {{- if $database.existingSecret -}}
 {{- if .Values.postgres.password -}}
@@ -117,6 +137,9 @@
 {{- end -}}
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled -}}
 {{- $problems = append $problems "monitoring.serviceMonitor.enabled: with monitoring.podMonitor every series would be there twice" -}}
+{{- end -}}
+{{- if ne (empty .Values.tests.user) (empty .Values.tests.password) -}}
+{{- $problems = append $problems "tests.user: goes with tests.password" -}}
 {{- end -}}
 {{- range $which, $labels := dict "podMonitor" .Values.monitoring.podMonitor.labels "serviceMonitor" .Values.monitoring.serviceMonitor.labels "prometheusRule" .Values.monitoring.prometheusRule.labels "dashboards" .Values.monitoring.dashboards.labels -}}
 {{- range $key, $_ := $labels -}}

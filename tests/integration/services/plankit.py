@@ -236,9 +236,12 @@ def _notification(db: Database) -> Calls:
         store.erase_user(7),
         mail.post(letter, NOW),
         mail.post(letter, NOW),
+        mail.letter(7),
+        mail.drop_letter(8),
         mail.letters("", 100),
         mail.letters("address7", 100),
         mail.drop_letters(100.0),
+        *_queue(db),
         *_audit(db),
     ]
 

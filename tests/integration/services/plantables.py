@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from services.analytics import tables as analytics
 from services.analytics.domain import METRICS
 from services.chat import tables as chat
-from services.kit import deeds, outbox
+from services.kit import audit_record, outbox
 from services.notification import tables as notification
 from services.order import tables as order
 from services.payment import tables as payment
@@ -54,7 +54,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
                 "product_id": lambda n: n % 100,
             },
         ),
-        (deeds.table, {}),
+        (audit_record.table, {}),
     ],
     "order": [
         (
@@ -78,7 +78,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
         (order.erased, {"user_id": lambda n: 1000 + n}),
         (order.events, {"order_id": lambda n: n, "cursor": lambda n: 1, "status": lambda n: "DELIVERED"}),
         (order.metadata.tables["outbox"], _EVENT),
-        (deeds.table, {}),
+        (audit_record.table, {}),
     ],
     "payment": [
         (
@@ -95,7 +95,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
         (payment.refunds, {"settled": lambda n: True, "told": lambda n: True}),
         (payment.ledger, {"kind": lambda n: "charge"}),
         (payment.metadata.tables["outbox"], _EVENT),
-        (deeds.table, {}),
+        (audit_record.table, {}),
     ],
     "user": [
         (
@@ -113,12 +113,13 @@ TABLES: Mapping[str, Sequence[Table]] = {
         (user.revocation, {"expires_at": lambda n: 2_000_000_000 + n % 1000, "session": lambda n: f"s{n}"}),
         (user.recovery, {"user_id": lambda n: 100 + n // 3, "expires_at": lambda n: 2_000_000_000}),
         (outbox.table, _EVENT),
-        (deeds.table, {}),
+        (audit_record.table, {}),
     ],
     "notification": [
         (notification.users, {}),
         (notification.mail, {"address": lambda n: f"address{n}"}),
-        (deeds.table, {}),
+        (outbox.table, _EVENT),
+        (audit_record.table, {}),
         (notification.notifications, {"user_id": lambda n: 1 + n % 100, "kind": lambda n: "SYSTEM"}),
     ],
     "chat": [

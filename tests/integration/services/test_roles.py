@@ -24,7 +24,7 @@ from tests.databases import PostgresMaker
 from tests.pgbouncer import program
 from tests.postgres import Postgres, binaries, throwaway
 
-from .plankit import SERVICES as PLANS
+from .plankit import CALLS
 
 SERVICES = services_with_tables()
 #: Passwords count for every login but the owner's.
@@ -96,7 +96,7 @@ async def test_each_service_does_all_its_work_with_its_role(
 
 
 async def _works(url: str, service: str) -> None:
-    _, calls = PLANS[service]
+    calls = CALLS[service]
     async with Database.open(url, service) as db:
         assert await db.read(lambda c: c.scalar(text("SELECT current_user"))) == f"shop_{service}"
         for call in calls(db):
