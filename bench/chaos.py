@@ -186,14 +186,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--orders", type=int, default=2000)
-    parser.add_argument("--kill-every", type=float, default=2.0, help="seconds, on average")
+    parser.add_argument("--kill-every", type=float, default=2.0, help="average seconds between two kills")
     parser.add_argument(
-        "--act-every", type=float, default=0.2, help="seconds, on average; 0: nothing is done"
+        "--act-every", type=float, default=0.2, help="average seconds between two admin actions; 0: none"
     )
-    parser.add_argument("--workers", type=int, default=6, help="orders at a time")
+    parser.add_argument("--workers", type=int, default=6, help="orders in flight")
     parser.add_argument("--break-book", choices=sorted(WAYS), default="", metavar="RULE")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--state-dir", type=Path, help="of a cluster that runs")
+    parser.add_argument("--state-dir", type=Path, help="state directory of a running cluster")
     options = parser.parse_args()
     print(f"seed {options.seed}")
     values = vars(options)

@@ -236,6 +236,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--calls", type=int, default=96, help="a round")
+    parser.add_argument("--calls", type=int, default=96, help="calls in a round")
     parser.add_argument("--features", default="", help=f"some of: {', '.join(FEATURES)}")
     uvloop.run(main(parser.parse_args()))

@@ -264,10 +264,12 @@ def main() -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--orders", type=int, default=100, help="of a round")
-    parser.add_argument("--workers", type=int, default=8, help="orders at a time")
-    parser.add_argument("--postgres", default="", help="postgresql://…, an empty database")
-    parser.add_argument("--against", type=Path, help="another checkout; PostgreSQL must be ours")
+    parser.add_argument("--orders", type=int, default=100, help="orders in a round")
+    parser.add_argument("--workers", type=int, default=8, help="orders in flight")
+    parser.add_argument("--postgres", default="", help="URL (postgresql://…) of an empty database")
+    parser.add_argument(
+        "--against", type=Path, help="a second checkout to compare with; needs our own PostgreSQL"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     checkouts = {"": HERE} | ({" of the other": options.against.resolve()} if options.against else {})

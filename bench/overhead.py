@@ -364,10 +364,10 @@ def show(result: dict[str, Any]) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every comparison."""
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=1000, help="per variant and round")
+    parser.add_argument("--calls", type=int, default=1000, help="calls per variant and round")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument(
-        "--loop", choices=["uvloop", "asyncio"], default="uvloop", help="on both sides, all variants"
+        "--loop", choices=["uvloop", "asyncio"], default="uvloop", help="event loop of clients and servers"
     )
     parser.add_argument("--json", action="store_true")
 

@@ -277,7 +277,9 @@ if __name__ == "__main__":
     parser.add_argument("--server", choices=("burn", "semaphore"), default="burn")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--loads", default="0.5,1,2,3,5")
-    parser.add_argument("--runs", type=int, default=3, help="of each, in turns; the table has their median")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="runs of each variant, in turns; the table has medians"
+    )
     if (given := parser.parse_args()).seconds > 60:
         sys.exit("overload: --seconds is at most 60")
     uvloop.run(main(given))

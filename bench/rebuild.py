@@ -186,10 +186,10 @@ def show(rows: dict[str, dict[str, Any]], count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("before", type=Path, nargs="?", help="a work tree of the code before")
+    parser.add_argument("before", type=Path, nargs="?", help="work tree of the code to compare with")
     parser.add_argument("after", type=Path, nargs="?", default=Path(__file__).parent.parent)
     parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds per start")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--python", default=sys.executable, help="interpreter of the tree before")
     parser.add_argument("--json", action="store_true")

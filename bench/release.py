@@ -82,7 +82,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         at = own.index("--")
         own, helm = own[:at], own[at + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--context", help="of the kubeconfig; default: the current one")
+    parser.add_argument("--context", help="kubeconfig context; default: the current one")
     parser.add_argument("--namespace", default="meshmart")
     parser.add_argument("--rest", type=float, default=120, metavar="SECONDS")
     return argparse.Namespace(**vars(parser.parse_args(own)), helm=helm)

@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--payments", type=int, default=2000, help="of each width")
+    parser.add_argument("--payments", type=int, default=2000, help="payments per width")
     parser.add_argument("--readers", type=int, default=0)
     asked = parser.parse_args()
     programs = binaries()

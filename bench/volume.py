@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", type=float, default=0.1, help="of the full volume (default: 0.1)")
+    parser.add_argument("--scale", type=float, default=0.1, help="fraction of the full volume (default: 0.1)")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with ExitStack() as stack:

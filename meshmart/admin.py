@@ -13,10 +13,12 @@ import typer
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
-app = typer.Typer(help="Users, on the operator's word; it takes no admin.", no_args_is_help=True)
+app = typer.Typer(help="Manage users as the operator; no admin account is needed.", no_args_is_help=True)
 
 _LoginArgument = Annotated[str, typer.Argument(help="The user's name or email.")]
-_ReasonOption = Annotated[str, typer.Option(help="For the audit log, which keeps it for ever.")]
+_ReasonOption = Annotated[
+    str, typer.Option(help="Reason to record in the audit log, which keeps it for ever.")
+]
 #: The timeout of a call, in seconds.
 _TIMEOUT = 10.0
 #: The services that keep an audit log.
@@ -27,13 +29,13 @@ _MOST = 100
 @app.command("create")
 @here_or_there
 def create(
-    name: Annotated[str, typer.Argument(help="By which the admin logs in.")],
-    email: Annotated[str, typer.Option(help="Likewise.")],
+    name: Annotated[str, typer.Argument(help="User name with which the admin logs in.")],
+    email: Annotated[str, typer.Option(help="Email address with which the admin can log in instead.")],
     password: Annotated[
         str,
         typer.Option(
             envvar="MESHMART_ADMIN_PASSWORD",
-            help="Better given by the variable; without one it is made up, and printed once.",
+            help="Password. Prefer the variable; if neither is set, one is generated and printed once.",
         ),
     ] = "",
     state_dir: StateDirOption = DEFAULT,
@@ -90,7 +92,7 @@ def activate(login: _LoginArgument, reason: _ReasonOption = "", state_dir: State
 @here_or_there
 def roles(
     login: _LoginArgument,
-    names: Annotated[list[str], typer.Argument(help="Of user, moderator and admin.")],
+    names: Annotated[list[str], typer.Argument(help="The new roles: user, moderator or admin.")],
     reason: _ReasonOption = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
@@ -105,8 +107,8 @@ def roles(
 @app.command("log")
 @here_or_there
 def log(
-    service: Annotated[str, typer.Option(help="One service only, such as product.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Entries of each service.")] = 20,
+    service: Annotated[str, typer.Option(help="Show only this service, such as product.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Number of entries of each service.")] = 20,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Prints the audit log: what admins and the operator did, one JSON object per line, the oldest first."""
@@ -119,7 +121,7 @@ def log(
 @app.command("mail")
 @here_or_there
 def mail(
-    to: Annotated[str, typer.Option(help="Only letters to this address.")] = "",
+    to: Annotated[str, typer.Option(help="Show only mail to this address.")] = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Prints the shop's letters that wait for a mail system, the newest first, one JSON object per line."""

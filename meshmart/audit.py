@@ -25,9 +25,9 @@ _GLANCE = 0.5
 @here_or_there
 def audit(
     settle: Annotated[
-        str, typer.Option(help="Wait so long until nothing is unfinished; then unfinished is wrong.")
+        str, typer.Option(help="Wait up to this long for unfinished work; what is left then is an error.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Checks orders, payments, the acquirer's ledger, stock and notifications against each other.

@@ -22,12 +22,16 @@ NOBODY = "none"
 
 @here_or_there
 def call(
-    method: Annotated[str, typer.Argument(help="ecommerce.ProductService/GetProduct")],
-    request: Annotated[str, typer.Argument(help="JSON; a list of requests for a client stream.")] = "{}",
-    as_: Annotated[str, typer.Option("--as", help="A workload; none: no certificate.")] = "client",
-    token: Annotated[str, typer.Option(help="A user's JWT.", envvar="MESHMART_TOKEN")] = "",
-    timeout: Annotated[str, typer.Option(help="The call's deadline.")] = "10s",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell which replica answered.")] = False,
+    method: Annotated[str, typer.Argument(help="Full name, such as ecommerce.ProductService/GetProduct.")],
+    request: Annotated[
+        str, typer.Argument(help="Request as JSON; for a client stream, a list of requests.")
+    ] = "{}",
+    as_: Annotated[
+        str, typer.Option("--as", help="Workload to call as; none: without a certificate.")
+    ] = "client",
+    token: Annotated[str, typer.Option(help="A user's access token (JWT).", envvar="MESHMART_TOKEN")] = "",
+    timeout: Annotated[str, typer.Option(help="Deadline of the call, such as 500ms or 10s.")] = "10s",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print which replica answered.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Makes one call and prints each response as a line of JSON."""

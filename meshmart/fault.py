@@ -26,7 +26,7 @@ Act = Callable[["Member", str, "Replica"], Awaitable[T]]
 Outcome = Sequence[tuple[str, "Replica", T | ClusterError]]
 
 app = typer.Typer(
-    help="Breaks replicas on purpose: slow, failing, hanging. A restarted replica is whole again.",
+    help="Inject faults into replicas: delays, errors, hangs. A restart clears a replica's faults.",
     no_args_is_help=True,
 )
 
@@ -34,22 +34,26 @@ app = typer.Typer(
 FOR = "1h"
 HEAD = ("replica", "method", "delay", "abort", "share", "ends in", "hits", "held")
 
-ServiceArgument = Annotated[str, typer.Argument(help="Such as product; nothing: every service.")]
-MethodOption = Annotated[str, typer.Option(help="Such as GetProduct; nothing: every method.")]
-ReplicaOption = Annotated[int, typer.Option(help="One replica, by its number; 0: all.", min=0)]
+ServiceArgument = Annotated[str, typer.Argument(help="Service, such as product; all services if omitted.")]
+MethodOption = Annotated[str, typer.Option(help="Method, such as GetProduct; all methods if omitted.")]
+ReplicaOption = Annotated[int, typer.Option(help="Number of one replica; 0: all replicas.", min=0)]
 
 
 @app.command("set")
 @here_or_there
 def set_(
-    service: Annotated[str, typer.Argument(help="Such as product.")],
+    service: Annotated[str, typer.Argument(help="Service, such as product.")],
     method: MethodOption = "",
-    delay: Annotated[str, typer.Option(help="Held for so long, such as 300ms; 1h is a hang.")] = "0s",
-    abort: Annotated[str, typer.Option(help="The status code to fail with, such as UNAVAILABLE.")] = "",
-    share: Annotated[float, typer.Option(help="Of the calls, from 0 to 1.", min=0, max=1)] = 1.0,
+    delay: Annotated[
+        str, typer.Option(help="Delay each call by this long, such as 300ms; 1h is a hang.")
+    ] = "0s",
+    abort: Annotated[str, typer.Option(help="Fail calls with this status code, such as UNAVAILABLE.")] = "",
+    share: Annotated[
+        float, typer.Option(help="Fraction of the calls to affect, from 0 to 1.", min=0, max=1)
+    ] = 1.0,
     replica: ReplicaOption = 0,
     lasts: Annotated[
-        str, typer.Option("--for", help="Ends by itself after so long, at most 24h.", show_default=True)
+        str, typer.Option("--for", help="Clear the fault after this long, at most 24h.", show_default=True)
     ] = FOR,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
@@ -69,7 +73,7 @@ def set_(
 @here_or_there
 def list_(
     service: ServiceArgument = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Shows the faults that are set, and how many calls each has affected."""

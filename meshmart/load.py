@@ -17,17 +17,19 @@ from meshmart.output import console, watched
 @here_or_there
 def load(
     rps: Annotated[float, typer.Option(help="Arrivals per second.")] = 50,
-    duration_: Annotated[str, typer.Option("--duration", help="30s, 2m, 1h.")] = "30s",
+    duration_: Annotated[
+        str, typer.Option("--duration", help="How long to send load, such as 30s, 2m or 1h.")
+    ] = "30s",
     scenario: Annotated[
         str,
         typer.Option(
             help=(
-                "view (one read an arrival), catalogue (reads by three methods in turn), "
+                "What each arrival does: view (one read), catalogue (reads by three methods in turn), "
                 "browse, search, buy, follow, chat, checkout or mix."
             )
         ),
     ] = "view",
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Prints rate, errors, latencies, and each replica's share of all calls and of each method.

@@ -16,10 +16,15 @@ _POLL = 0.2
 
 def logs(
     what: Annotated[
-        str, typer.Argument(metavar="SERVICE[/NUMBER]", help="Also supervisor, migrate, traces.")
+        str,
+        typer.Argument(
+            metavar="SERVICE[/NUMBER]", help="Service or replica; also supervisor, migrate or traces."
+        ),
     ],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
-    tail: Annotated[int, typer.Option("-n", "--tail", help="Only the last lines of each; -1: all.")] = -1,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until Ctrl-C.")] = False,
+    tail: Annotated[
+        int, typer.Option("-n", "--tail", help="Print only this many last lines of each log; -1: all.")
+    ] = -1,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Prints the logs of replicas, including those that no longer run."""

@@ -17,16 +17,21 @@ StateDirOption = Annotated[
     typer.Option(
         "--state-dir",
         envvar="MESHMART_STATE_DIR",
-        help="Where the cluster keeps everything.",
+        help="Directory with the cluster's data, certificates, logs and socket.",
         show_default=True,
     ),
 ]
 DEFAULT = DEFAULT_STATE_DIR
 
 ContextOption = Annotated[
-    str, typer.Option("--context", help="Of the kubeconfig: on that Kubernetes instead of this machine.")
+    str,
+    typer.Option(
+        "--context", help="Run on the Kubernetes cluster of this kubeconfig context, not on this machine."
+    ),
 ]
-NamespaceOption = Annotated[str, typer.Option("--namespace", help="Of the release, with --context.")]
+NamespaceOption = Annotated[
+    str, typer.Option("--namespace", help="Namespace of the Helm release; used with --context.")
+]
 
 
 def here_or_there(verb: Callable[..., None]) -> Callable[..., None]:

@@ -13,7 +13,7 @@ from meshmart.output import console
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     state_dir: StateDirOption = DEFAULT,
     context: ContextOption = "",
     namespace: NamespaceOption = NAMESPACE,

@@ -11,9 +11,9 @@ from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 @here_or_there
 def token(
-    user: Annotated[str, typer.Option(help="alice (admin), bob or charlie.")],
+    user: Annotated[str, typer.Option(help="User to log in as: alice (admin), bob or charlie.")],
     password: Annotated[
-        str, typer.Option(help="The seeded one by default.", envvar="MESHMART_PASSWORD")
+        str, typer.Option(help="The user's password; the seeded one by default.", envvar="MESHMART_PASSWORD")
     ] = "",
     state_dir: StateDirOption = DEFAULT,
 ) -> None:

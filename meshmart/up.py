@@ -13,11 +13,13 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready.")] = False,
     replicas: Annotated[
         list[str] | None,
-        typer.Option(metavar="SERVICE=NUMBER", help="May be repeated, or separated by commas."),
+        typer.Option(
+            metavar="SERVICE=NUMBER", help="Replicas of a service. Repeat it, or separate by commas."
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Of the storefront, on 127.0.0.1.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(help="Port of the storefront on 127.0.0.1.")] = DEFAULT_PORT,
     state_dir: StateDirOption = DEFAULT,
-    rotate_every: Annotated[str, typer.Option(help="How long a certificate is used.")] = "24h",
+    rotate_every: Annotated[str, typer.Option(help="Interval at which certificates are renewed.")] = "24h",
 ) -> None:
     """Starts the shop on this machine: certificates, databases, DNS, and every service's replicas."""
     counts = [text for wish in replicas or [] for text in wish.split(",") if text]

@@ -24,9 +24,11 @@ async def serve(otlp: str, http: str, max_traces: int) -> None:
 def main() -> int:
     """Parses the command line and serves; exit status 1 when a port is taken."""
     parser = argparse.ArgumentParser(prog="python -m local.traces", description=__doc__)
-    parser.add_argument("--otlp", default="127.0.0.1:4317", help="where spans come in (OTLP over gRPC)")
-    parser.add_argument("--http", default="127.0.0.1:16686", help="where the page is")
-    parser.add_argument("--max-traces", type=int, default=5000, help="traces kept in memory")
+    parser.add_argument(
+        "--otlp", default="127.0.0.1:4317", help="address that receives spans (OTLP over gRPC)"
+    )
+    parser.add_argument("--http", default="127.0.0.1:16686", help="address that serves the web page")
+    parser.add_argument("--max-traces", type=int, default=5000, help="most traces to keep in memory")
     args = parser.parse_args()
     try:
         asyncio.run(serve(args.otlp, args.http, args.max_traces))

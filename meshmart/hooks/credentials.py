@@ -58,8 +58,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--database", metavar="HOST", default="")
     parser.add_argument("--signing-keys", action="store_true")
     parser.add_argument("--role", action="append", default=[], metavar="SERVICE")
-    parser.add_argument("--roles-at", metavar="HOST", default="", help="of the bundled database")
-    parser.add_argument("--roles-like", metavar="SECRET", default="", help="with the URL of the owner")
+    parser.add_argument(
+        "--roles-at",
+        metavar="HOST",
+        default="",
+        help="host of the bundled database",
+    )
+    parser.add_argument(
+        "--roles-like",
+        metavar="SECRET",
+        default="",
+        help="secret with the URL of the database's owner",
+    )
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args(arguments)
     labels = dict(label.split("=", 1) for label in given.label)

@@ -31,11 +31,11 @@ _SCENE_TIMEOUT = 900.0
 @here_or_there
 def tour(
     scenes: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENE]…", help="All of them by default.")
+        list[str] | None, typer.Argument(metavar="[SCENE]…", help="Scenes to play; all by default.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The outcomes as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="With gRPC's own client instead of the mesh's: see what it lacks.")
+        bool, typer.Option("--plain", help="Use gRPC's own client instead of the mesh's, to compare.")
     ] = False,
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
