@@ -286,3 +286,28 @@ async def test_a_role_that_is_not_there_yet_is_waited_for(owner: str) -> None:
         async with Database.open(owner, "order") as own:
             await make(own, _role("order"))
         await db.read(lambda c: c.execute(text("SELECT 1 FROM orders")))
+
+
+async def test_what_every_login_may_is_taken_away_as_the_docs_say(owner: str) -> None:
+    await migrate(owner, "order", role=_role("order"))
+    docs = (Path(__file__).parents[3] / "docs" / "databases.md").read_text()
+    revoke = "REVOKE EXECUTE ON FUNCTION lo_create(oid)" + docs.partition("FUNCTION lo_create(oid)")[2]
+    revoke = revoke.partition("```")[0]
+    login = _as(owner, _role("order"))
+    elsewhere = make_url(login).set(database="postgres").render_as_string(hide_password=False)
+    admin, c = await _connected(owner), await _connected(login)
+    other = await _connected(elsewhere)
+    try:
+        await c.execute("SELECT lo_create(0)")
+        await other.execute("CREATE TEMPORARY TABLE more (n int)")
+        await admin.execute(revoke)
+        for statement in ("lo_create(0)", "lo_creat(1)", "lo_from_bytea(0, '')"):
+            with pytest.raises(REFUSED):
+                await c.execute(f"SELECT {statement}")
+        with pytest.raises(REFUSED):
+            await _connected(elsewhere)
+    finally:
+        await admin.execute("GRANT CONNECT ON DATABASE postgres, template1 TO PUBLIC")
+        await admin.execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+        for connection in (admin, c, other):
+            await connection.close()
