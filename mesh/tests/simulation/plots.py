@@ -11,22 +11,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from grpcmesh.service_config import CircuitBreaker
+from tests.simulation.client import Client
 from tests.simulation.scenarios import (
+    AFFINE,
     HEDGED,
+    KEYED,
     NAIVE_RETRIES,
     OFF,
     ON,
+    WEIGHTED,
+    ZONED,
     Run,
     Size,
     failing,
     hanging,
+    not_serving,
     nothing,
     outage,
+    rolling_restart,
     simulate,
     slow,
+    zone_away,
 )
+from tests.simulation.server import Server
 from tests.simulation.svg import Chart
-from tests.simulation.world import Client, Second, Server, Settings, World
+from tests.simulation.world import Second, Settings, World
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SEED = 1
@@ -139,6 +148,81 @@ def hanging_target() -> Chart:
     return Chart("Target that hangs: calls under way of one caller", lines, 240.0, (5, 15))
 
 
+def unequal_servers() -> Chart:
+    """Plot unequal servers: half of them take twice as long, as on a machine of half the size."""
+    wrong = slow(0.5, 2, 5, 15)
+    off, on = (
+        simulate(_SIZE, settings, wrong, seed=SEED, load=0.6, seconds=0.1) for settings in (OFF, WEIGHTED)
+    )
+    lines = [("round robin", _each(off, _good)), ("weighted by load reports", _each(on, _good))]
+    return Chart("Half of the servers at half speed: answered in time", lines, 1.0, (5, 15), percent=True)
+
+
+def zone_outage() -> Chart:
+    """Plot the failure of a zone: two of its five servers go away, then all of them."""
+    wrong = zone_away((5, 2), (10, 5), (15, 0))
+    off, on = (simulate(_SIZE, settings, wrong, seed=SEED, load=0.15) for settings in (OFF, ZONED))
+
+    def near(second: Second) -> float:
+        return second.near / max(1, second.attempts)
+
+    lines = [("no preference", _each(off, near)), ("the own zone preferred", _each(on, near))]
+    return Chart("Calls that stay in their zone", lines, 1.0, (5, 15), percent=True)
+
+
+def rolling_connections() -> Chart:
+    """Plot a rolling restart of 60 servers, whose new addresses 100 clients learn."""
+    size = Size(clients=100, servers=60, rate=0.1, seconds=20)
+
+    def opened(subset: int | None) -> list[float]:
+        found = [0.0] * size.seconds
+
+        def count(at: float, connections: int) -> None:
+            found[int(at)] += connections
+
+        simulate(size, replace(OFF, subset=subset), rolling_restart(5, 1 / 6, count), seed=SEED)
+        return found
+
+    lines = [("every client connects to all 60", opened(None)), ("to a subset of 10", opened(10))]
+    return Chart("Rolling restart: connections opened a second", lines, 700.0, (5, 15))
+
+
+def affinity() -> Chart:
+    """Plot affinity: one server in ten goes away and returns. Each caches 100 of 500 keys."""
+    wrong = outage(0.1, 5, 12)
+    off, on = (simulate(_SIZE, settings, wrong, seed=SEED) for settings in (KEYED, AFFINE))
+
+    def hits(second: Second) -> float:
+        return second.hits / max(1, second.attempts)
+
+    lines = [("round robin", _each(off, hits)), ("ring hash by a header", _each(on, hits))]
+    return Chart("Calls whose key the server has in its cache", lines, 1.0, (5, 12), percent=True)
+
+
+def service_health() -> Chart:
+    """Plot the health of a service that three servers in ten cannot serve. Nothing is retried."""
+    alone = replace(OFF, retry=replace(OFF.retry, max_attempts=1))
+    off, on = (
+        simulate(_SIZE, alone, not_serving(0.3, 5, 15, watched), seed=SEED) for watched in (False, True)
+    )
+    lines = [("only the process is watched", _each(off, _good)), ("the service, too", _each(on, _good))]
+    return Chart("A service that three of ten cannot serve: its calls", lines, 1.0, (5, 15), percent=True)
+
+
+def priorities() -> Chart:
+    """Plot priorities under three times the capacity: one call in ten is critical."""
+    off, on = (
+        simulate(_BUSY, replace(OFF, priorities=known), nothing, seed=SEED, load=3.0, admission=True)
+        for known in (False, True)
+    )
+
+    def critical(second: Second) -> float:
+        return second.critical_good / max(1, second.critical)
+
+    lines = [("no priorities", _each(off, critical)), ("they go first", _each(on, critical))]
+    return Chart("Three times the capacity: critical calls answered", lines, 1.0, percent=True)
+
+
 #: The plots, by file name.
 PLOTS: Mapping[str, Callable[[], Chart]] = {
     "retry-storm": retry_storm,
@@ -148,6 +232,12 @@ PLOTS: Mapping[str, Callable[[], Chart]] = {
     "adaptive-limit": adaptive_limit,
     "correlated-restart": correlated_restart,
     "hanging-target": hanging_target,
+    "unequal-servers": unequal_servers,
+    "zone-outage": zone_outage,
+    "rolling-connections": rolling_connections,
+    "affinity": affinity,
+    "service-health": service_health,
+    "priorities": priorities,
 }
 
 

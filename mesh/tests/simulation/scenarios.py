@@ -8,7 +8,9 @@ from grpcmesh.client.machines import Status
 from grpcmesh.config import RetryConfig
 from grpcmesh.service_config import HedgingPolicy
 from grpcmesh.service_config.defaults import OUTLIER_DETECTION
-from tests.simulation.world import UNAVAILABLE, Client, Second, Server, Settings, World
+from tests.simulation.client import Client
+from tests.simulation.server import UNAVAILABLE, Server
+from tests.simulation.world import HOME, METHOD, WIRE, Second, Settings, World
 
 Happening = Callable[[World, list[Server], list[Client]], None]
 
@@ -134,6 +136,27 @@ def failing(share: float, begin: float, end: float) -> Happening:
     return happens
 
 
+def not_serving(share: float, begin: float, end: float, watched: bool) -> Happening:
+    """Make a share of the servers answer UNAVAILABLE to one service, and say NOT_SERVING for it.
+
+    Args:
+        watched: Whether callers follow the health of that service.
+    """
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        failing(share, begin, end)(world, servers, clients)
+
+        def hear() -> None:
+            for client in clients:
+                for endpoint, server in client.endpoints.items():
+                    client.balancer.set_serving(endpoint, METHOD.service, server.fails is None)
+
+        for at in (begin, end) if watched else ():
+            world.after(at + WIRE, hear)
+
+    return happens
+
+
 def slow(share: float, factor: float, begin: float, end: float) -> Happening:
     """Make a share of the servers slower by `factor`."""
 
@@ -162,7 +185,58 @@ def hanging(share: float, begin: float, end: float) -> Happening:
     return happens
 
 
+def zone_away(*steps: tuple[float, int]) -> Happening:
+    """Put half of the servers in the clients' zone. From each of the times on, so many of them are away."""
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        near = servers[: len(servers) // 2]
+        for server in servers:
+            server.zone = HOME if server in near else "b"
+        for client in clients:
+            for endpoint, server in client.endpoints.items():
+                client.balancer.set_zone(endpoint, server.zone)
+
+        def turn(away: int) -> None:
+            for index, server in enumerate(near):
+                server.up = index >= away
+            for client in clients:
+                client.follow()
+
+        for begin, away in steps:
+            world.after(begin, lambda away=away: turn(away))  # type: ignore[misc]
+
+    return happens
+
+
+def rolling_restart(begin: float, pause: float, opened: Callable[[float, int], None]) -> Happening:
+    """Restart the servers one after the other, with new addresses, which all callers learn.
+
+    Args:
+        opened: Called with the time and the number of connections that this opens.
+    """
+
+    def happens(world: World, servers: list[Server], clients: list[Client]) -> None:
+        by_address = {f"10.0.0.{i}:50051": server for i, server in enumerate(servers)}
+        for client in clients:
+            client.resolve(by_address)
+
+        def restart(index: int) -> None:
+            by_address[f"10.1.0.{index}:50051"] = by_address.pop(f"10.0.0.{index}:50051")
+            opened(world.clock(), sum(client.resolve(by_address) for client in clients))
+
+        for index in range(len(servers)):
+            world.after(begin + index * pause, lambda index=index: restart(index))  # type: ignore[misc]
+
+    return happens
+
+
 #: The settings, with and without a feature, that the docs and the tests compare.
 ON = Settings(outlier_detection=OUTLIER_DETECTION)
 OFF = replace(ON, outlier_detection=None)
 HEDGED = replace(OFF, hedging=HedgingPolicy(2, 0.0, 95.0, frozenset({UNAVAILABLE})))
+ZONED = replace(OFF, zone=HOME)
+WEIGHTED = replace(
+    OFF, policy="weighted_round_robin", parameters={"blackout_period": 1.0, "weight_update_period": 1.0}
+)
+KEYED = replace(OFF, keys=500)
+AFFINE = replace(KEYED, policy="ring_hash", parameters={"request_hash_header": "user"})

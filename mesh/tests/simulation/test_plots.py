@@ -1,6 +1,7 @@
 """The pictures of the docs are what the simulator draws, and stand where they are explained."""
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,39 @@ def test_a_chart_cuts_what_is_off_the_scale_and_escapes_its_text() -> None:
     assert "a &lt; b" in svg
     heights = [point.split(",")[1] for point in svg.split('points="')[1].split('"')[0].split()]
     assert heights == ["214.0", "46.0"]
+
+
+#: The page of each feature, and the pictures of what it does on and off.
+PAGES = {
+    "outlier-detection": ["grey-failure"],
+    "circuit-breaker": ["hanging-target"],
+    "hedging": ["slow-replica"],
+    "retry": ["retry-storm"],
+    "load-reports": ["unequal-servers"],
+    "balancer": ["correlated-restart", "affinity"],
+    "subsetting": ["rolling-connections"],
+    "zones": ["zone-outage"],
+    "health": ["service-health"],
+    "admission": ["adaptive-limit", "partial-outage", "priorities"],
+    "service-config": [],
+}
+#: What each page says: when to use it, its source, its settings, how to see it, its limits.
+SAID = (
+    r"\bUse (it|subsetting)\b|\bWhen to use\b",
+    r"\]\(https://(github\.com/grpc/|www\.envoyproxy\.io/|arxiv\.org/)",
+    r"\n## (Settings|What a client watches)\n",
+    r"\n## How to see it\n",
+    r"\n## Limits( and costs)?\n",
+    r"mesh_\w+",
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_of_a_feature_says_what_there_is_to_say(name: str) -> None:
+    page = (FOLDER.parent / f"{name}.md").read_text(encoding="utf-8")
+    assert [wanted for wanted in SAID if not re.search(wanted, page)] == []
+    assert [picture for picture in PAGES[name] if f"](images/{picture}.svg)" not in page] == []
+
+
+def test_every_picture_belongs_to_a_page() -> None:
+    assert sorted(picture for pictures in PAGES.values() for picture in pictures) == sorted(PLOTS)

@@ -6,20 +6,29 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.scenarios import (
+    AFFINE,
     FULL,
     HEDGED,
+    KEYED,
     NAIVE_RETRIES,
     OFF,
     ON,
     SMALL,
+    WEIGHTED,
+    ZONED,
     Size,
     failing,
     hanging,
+    not_serving,
     nothing,
     outage,
+    rolling_restart,
     simulate,
     slow,
+    zone_away,
 )
+
+CROWD = Size(clients=20, servers=10, rate=40.0, seconds=14)
 
 
 def fingerprint(seed: int) -> list[tuple[int, int, int, float]]:
@@ -124,3 +133,69 @@ def test_a_thousand_clients_ride_out_a_grey_failure_of_a_tenth_of_three_hundred_
     assert sum(s.calls for s in run.seconds) > 20_000
     assert run.good() > 0.999
     assert run.amplification(8) < 1.2  # the retry budget
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_unequal_servers_are_all_in_time_by_their_load_reports(seed: int) -> None:
+    unequal = slow(0.5, 2, 2, 16)
+    weighted, even = (
+        simulate(CROWD, settings, unequal, seed=seed, load=0.6, seconds=0.1) for settings in (WEIGHTED, OFF)
+    )
+    assert even.good(9, 13) < 0.8
+    assert weighted.good(9, 13) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_calls_stay_in_their_zone_while_enough_of_it_is_there(seed: int) -> None:
+    run = simulate(CROWD, ZONED, zone_away((4, 1), (7, 3), (10, 5), (12, 0)), seed=seed, load=0.15)
+    shares = [second.near / second.attempts for second in run.seconds]
+    assert set(shares[:4]) == {1.0}
+    assert set(shares[5:7]) == {1.0}  # four of five: 1.4 × 80 % and more
+    assert 0.45 < sum(shares[8:10]) / 2 < 0.67  # two of five: 1.4 × 40 % = 56 %
+    assert set(shares[10:12]) == {0.0}
+    assert set(shares[12:]) == {1.0}
+    assert run.good() > 0.999
+
+
+def test_a_restart_opens_few_connections_with_a_subset() -> None:
+    def opened(subset: int | None) -> int:
+        counts: list[int] = []
+        size = Size(clients=100, servers=30, rate=0.1, seconds=8)
+        restart = rolling_restart(1, 0.2, lambda at, connections: counts.append(connections))
+        simulate(size, replace(OFF, subset=subset), restart)
+        return sum(counts)
+
+    assert opened(None) == 100 * 30
+    assert opened(5) < 2.2 * 100 * 5  # one that leaves, one that comes
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ring_hash_finds_its_keys_again_when_a_server_leaves_and_returns(seed: int) -> None:
+    affine, even = (simulate(CROWD, settings, outage(0.1, 5, 8), seed=seed) for settings in (AFFINE, KEYED))
+    rates = [[s.hits / s.attempts for s in run.seconds] for run in (affine, even)]
+    assert min(rates[0][3:]) > 0.85  # a tenth of the keys moves
+    assert min(rates[0][8:]) > 0.95
+    assert max(rates[1][3:]) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_service_that_some_cannot_serve_loses_nothing_where_it_is_watched(seed: int) -> None:
+    alone = replace(OFF, retry=replace(OFF.retry, max_attempts=1))
+    watching, not_watching = (
+        simulate(CROWD, alone, not_serving(0.3, 3, 10, watched), seed=seed) for watched in (True, False)
+    )
+    assert not_watching.good(4, 10) < 0.75
+    assert watching.good() > 0.999
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_critical_calls_go_first_under_overload(seed: int) -> None:
+    size = Size(clients=30, servers=5, rate=30.0, seconds=12)
+
+    def critical(known: bool) -> float:
+        settings = replace(OFF, priorities=known)
+        run = simulate(size, settings, nothing, seed=seed, load=3.0, admission=True)
+        return sum(s.critical_good for s in run.seconds[3:]) / sum(s.critical for s in run.seconds[3:])
+
+    assert critical(False) < 0.5
+    assert critical(True) > 0.85

@@ -252,6 +252,17 @@ def test_streams_and_memory_have_limits_of_their_own() -> None:
     assert (gate.streams, gate.limit.in_flight) == (0, 0)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_browsing_leaves_room_for_checkout_under_every_limit(streaming: bool) -> None:
+    """Of places, of streams, and of memory, whichever is the least."""
+    for streams, calls, memory in ((20, 10_000, 1 << 20), (10_000, 20, 1 << 20), (10_000, 10_000, 20)):
+        gate = Gate(None, ConcurrencyLimit(calls, calls, VirtualClock()), streams, memory << 20, 1 << 20)
+        for priority in (Priority.SHEDDABLE, Priority.DEFAULT):
+            while gate.enter(priority, 0.0, streaming) is None and gate.streams + gate.limit.in_flight < 20:
+                pass
+        assert gate.enter(Priority.CRITICAL, 0.0, streaming) is None
+
+
 def test_streams_of_browsing_are_shed_before_a_unary_checkout() -> None:
     clock = VirtualClock()
     queue = QueueAdmission(0.020, clock)

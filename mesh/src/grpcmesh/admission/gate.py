@@ -83,7 +83,7 @@ class Gate:
 
     def _refusal(self, priority: Priority, age: float | None, streaming: bool) -> Refusal | None:
         share = SHARES[priority]
-        if self.streams + self.limit.in_flight >= self._max_calls:
+        if self.streams + self.limit.in_flight >= self._max_calls * share:
             return Refusal("memory", 1.0)
         if streaming:
             # Its start queues as every call does; how long it runs says nothing, and is not limited.
