@@ -150,10 +150,10 @@ def test_calls_stay_in_their_zone_while_enough_of_it_is_there(seed: int) -> None
     run = simulate(CROWD, ZONED, zone_away((4, 1), (7, 3), (10, 5), (12, 0)), seed=seed, load=0.15)
     shares = [second.near / second.attempts for second in run.seconds]
     assert set(shares[:4]) == {1.0}
-    assert set(shares[5:7]) == {1.0}  # four of five: 1.4 × 80 % and more
+    assert min(shares[5:7]) > 0.99  # four of five: 1.4 × 80 % and more
     assert 0.45 < sum(shares[8:10]) / 2 < 0.67  # two of five: 1.4 × 40 % = 56 %
-    assert set(shares[10:12]) == {0.0}
-    assert set(shares[12:]) == {1.0}
+    assert max(shares[10:12]) < 0.01
+    assert min(shares[12:]) > 0.99
     assert run.good() > 0.999
 
 
