@@ -11,7 +11,7 @@ import grpc
 
 from grpcmesh.admission import AdmissionLayer
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import AdmissionConfig, MeshConfig
+from grpcmesh.config import AdmissionConfig, ChannelConfig, MeshConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.server.server import MeshServer
@@ -47,6 +47,9 @@ CONFIG = {
         },
     ],
 }
+
+#: Every call is sent, however many were refused before.
+CLIENT = MeshConfig("client", channel=ChannelConfig(overload_ratio=0))
 
 
 class Moody(PingServicer):
@@ -92,7 +95,7 @@ async def pair() -> AsyncIterator[tuple[list[Replica], MeshChannel]]:
             await replica.server.start()
         resolver = StaticResolver([f"127.0.0.1:{replica.server.port}" for replica in replicas])
         async with MeshChannel(
-            "ping", MeshConfig("client"), identity=None, resolver=resolver, service_config=store
+            "ping", CLIENT, identity=None, resolver=resolver, service_config=store
         ) as channel:
             await channel.start()
             await eventually(lambda: [e["state"] for e in channel.state()["endpoints"]] == ["ready"] * 2)

@@ -54,11 +54,11 @@ PAGES = {
 }
 #: What each page says: when to use it, its source, its settings, how to see it, its limits.
 SAID = (
-    r"\bUse (it|subsetting)\b|\bWhen to use\b",
+    r"\bUse (it|subsetting)\b|\bWhen to use\b|\bon by default\b",
     r"\]\(https://(github\.com/grpc/|www\.envoyproxy\.io/|arxiv\.org/)",
     r"\n## (Settings|What a client watches)\n",
     r"\n## How to see it\n",
-    r"\n## Limits( and costs)?\n",
+    r"\n## (Limits|Cost and limits)\n",
     r"mesh_\w+",
 )
 
