@@ -19,6 +19,8 @@ from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR, OUTSIDER
 from local.errors import ClusterError
 from local.state import StateDir
 
+#: A kept CA with less is replaced at the start.
+_LEAST_LEFT = datetime.timedelta(days=30)
 _STAMP = re.compile(r"\.\.\d{4}_")
 
 
@@ -71,7 +73,9 @@ class Certificates:
             ClusterError: the CA cannot be read.
             OSError: a file cannot be written.
         """
-        self._ca = self._load_ca() or self._make_ca()
+        ca = self._load_ca()
+        # Nothing runs yet, so everything can be issued anew at once.
+        self._ca = ca if ca and ca.left() > _LEAST_LEFT else self._make_ca()
         for workload in self._workloads:
             _remove_leftovers(self._state.certs / workload)
             kept = self._read(workload)
@@ -102,9 +106,8 @@ class Certificates:
         lifetime = datetime.timedelta(seconds=self._rotate_every * 1.5)
         leaf = self._ca.issue(workload, lifetime=lifetime)
         write_atomically(self._state.certs / workload, leaf.files())
-        self._issued[workload] = Issued(
-            workload, leaf.certificate.serial_number, self._now(), self._now() + lifetime.total_seconds()
-        )
+        ends = leaf.certificate.not_valid_after_utc.timestamp()  # not beyond the CA's own end
+        self._issued[workload] = Issued(workload, leaf.certificate.serial_number, self._now(), ends)
         return self._issued[workload]
 
     def _load_ca(self) -> CertificateAuthority | None:
@@ -113,7 +116,7 @@ class Certificates:
             return None
         try:
             return CertificateAuthority.load(
-                certificate.read_bytes(), key.read_bytes(), CLUSTER_DOMAIN, NAMESPACE
+                certificate.read_bytes(), key.read_bytes(), CLUSTER_DOMAIN, NAMESPACE, clock=self._clock
             )
         except (ValueError, TypeError, OSError) as e:
             raise ClusterError(
@@ -123,9 +126,13 @@ class Certificates:
 
     def _make_ca(self) -> CertificateAuthority:
         # The generation makes each CA's subject unique, also after its directory was removed.
-        ca = CertificateAuthority(CLUSTER_DOMAIN, NAMESPACE, generation=int(self._now()))
+        generation = int(self._now())
+        ca = CertificateAuthority(CLUSTER_DOMAIN, NAMESPACE, generation, clock=self._clock)
         write_atomically(self._state.ca, {"ca.crt": ca.pem, "ca.key": ca.key_pem})
         return ca
+
+    def _clock(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._now(), datetime.UTC)
 
     def _read(self, workload: str) -> Issued | None:
         """Return the certificate in a workload's directory, if it is complete and issued by our CA."""

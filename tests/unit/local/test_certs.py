@@ -117,6 +117,24 @@ def test_certificates_of_a_former_authority_are_replaced(state: StateDir) -> Non
     assert Certificates(state, ["product"], DAY).prepare() == 3
 
 
+def test_an_authority_that_ends_soon_is_replaced_at_the_start_with_all_that_it_issued(
+    state: StateDir,
+) -> None:
+    now = Now()
+    Certificates(state, ["product"], DAY, now).prepare()
+    before = (state.ca / "ca.crt").read_bytes()
+    now.now += 3600 * DAY
+    Certificates(state, ["product"], DAY, now).prepare()
+    assert (state.ca / "ca.crt").read_bytes() == before
+    now.now += 25 * DAY
+    certificates = Certificates(state, ["product"], DAY, now)
+    assert certificates.prepare() == 3
+    after = (state.ca / "ca.crt").read_bytes()
+    assert after != before
+    assert (state.certs / "product" / "ca.crt").read_bytes() == after
+    assert certificates.next_due() == pytest.approx(DAY, abs=1)
+
+
 def test_a_broken_authority_is_named_and_left_alone(state: StateDir) -> None:
     Certificates(state, ["product"], DAY).prepare()
     (state.ca / "ca.key").write_bytes(b"broken")
