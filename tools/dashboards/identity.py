@@ -9,7 +9,7 @@ _CERTIFICATES = Row(
     [
         Panel(
             "Lifetime left",
-            "The least of a service's replicas. Renewal is due at a third; below a fifth it is late.",
+            "Lowest remaining fraction of a replica's certificate: renewed at a third, late below a fifth.",
             "percentunit",
             [Query(f"min by (service) (replica:certificate_left:ratio{_HERE})", "{{service}}")],
         ),
@@ -49,7 +49,7 @@ _CERTIFICATES = Row(
         ),
         Panel(
             "Reloads",
-            "Taken by the running processes, or refused by them.",
+            "Reloads of certificates by running processes: accepted or refused.",
             "short",
             [Query(increase("mesh_certificate_reloads_total", "service, result"), "{{service}} {{result}}")],
             width=12,
@@ -63,7 +63,7 @@ _CERTIFICATES = Row(
         ),
         Panel(
             "Failed handshakes",
-            "No certificate, a foreign CA, a scan.",
+            "TLS handshakes that failed: no certificate, a foreign CA, or a port scan.",
             "short",
             [Query(increase("mesh_tls_handshake_failures_total", "service"), "{{service}}")],
             width=12,
@@ -75,26 +75,26 @@ _REFUSED = Row(
     "Refused workloads",
     [
         Panel(
-            "Refused for what they are",
-            "Certified by our CA and still none of ours, or an old TLS.",
+            "Callers without a valid identity",
+            "Callers whose certificate our CA signed, but that are no workload of this mesh or use an old TLS.",
             "short",
             [Query(increase("mesh_identity_refused_total", "service, reason"), "{{service}} {{reason}}")],
         ),
         Panel(
             "Denied by the policy",
-            "A second, over five minutes.",
+            "Calls per second that the policy denied, averaged over five minutes.",
             "reqps",
             [Query(f"sum by (service) (rate(replica:authz_denials:sum{_HERE}[5m]))", "{{service}}")],
         ),
         Panel(
             "Policy reloads",
-            "Taken, or refused: then the last good one stays.",
+            "Policy files that were loaded, or refused; after a refusal the last good policy stays in force.",
             "short",
             [Query(increase("mesh_policy_reloads_total", "service, result"), "{{service}} {{result}}")],
         ),
         Panel(
             "Who was denied what",
-            "Since the processes started.",
+            "Denied calls by caller and method since the processes started.",
             "short",
             [
                 Query(
@@ -113,7 +113,7 @@ _USERS = Row(
     [
         Panel(
             "Tokens",
-            "Verified, known already, rejected, or without a key to verify them.",
+            "Tokens that were verified, found in the cache, rejected, or not verified for lack of a key.",
             "reqps",
             [Query(rate("mesh_auth_tokens_total", "result"), "{{result}}")],
         ),

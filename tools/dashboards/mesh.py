@@ -30,7 +30,7 @@ _CALLS = Row(
     [
         Panel(
             "Rate by service",
-            "What is called how often.",
+            "Calls per second of each service.",
             "reqps",
             [Query(rate("grpc_client_handling_seconds_count", "grpc_service", OURS), "{{grpc_service}}")],
         ),
@@ -49,7 +49,7 @@ _CALLS = Row(
         ),
         Panel(
             "Rate by method",
-            "The same, method by method.",
+            "Calls per second of each method.",
             "reqps",
             [
                 Query(
@@ -60,7 +60,7 @@ _CALLS = Row(
         ),
         Panel(
             "Errors by method and code",
-            "The ten worst.",
+            "The ten methods and codes with the most errors.",
             "reqps",
             [
                 Query(
@@ -83,14 +83,14 @@ _CALLS = Row(
         ),
         Panel(
             "Error budget burnt",
-            "By the rate of the last hour; 1 uses up just the month's, 14.4 wakes somebody.",
+            "Burn rate over the last hour: at 1 the budget lasts exactly a month, at 14.4 an alert pages.",
             "short",
             [Query(_BURN.format(what="faults", slo="availability"), "{{grpc_service}}")],
             width=12,
         ),
         Panel(
             "Latency budget burnt",
-            "The same for calls slower than 250 ms.",
+            "Burn rate over the last hour of the budget of calls slower than 250 ms.",
             "short",
             [Query(_BURN.format(what="slow", slo="latency"), "{{grpc_service}}")],
             width=12,
@@ -103,7 +103,7 @@ _BALANCE = Row(
     [
         Panel(
             "Share of each replica",
-            "Of its service's unary calls. Lines of one service lie on each other.",
+            "Each replica's share of its service's unary calls. If it is even, the lines coincide.",
             "percentunit",
             [Query(f"{_SERVED} / on (service) group_left () sum by (service) ({_SERVED})", "{{replica}}")],
         ),
@@ -133,7 +133,7 @@ _BALANCE = Row(
         ),
         Panel(
             "In flight by endpoint",
-            "Attempts that run, over all callers.",
+            "Attempts in flight, summed over all callers.",
             "short",
             [
                 Query(
@@ -143,13 +143,13 @@ _BALANCE = Row(
         ),
         Panel(
             "Calls that wait",
-            "For an endpoint, in their callers.",
+            "Calls that wait in their callers for a ready endpoint.",
             "short",
             [Query(f"sum by (service, target) (mesh_calls_waiting{{{ALL}}})", "{{service}} → {{target}}")],
         ),
         Panel(
-            "Calls not begun",
-            "Their time was over before they were sent.",
+            "Calls expired before they were sent",
+            "Calls whose deadline passed before they were sent.",
             "short",
             [Query(increase("mesh_deadline_expired_total", "service, target"), "{{service}} → {{target}}")],
         ),
@@ -161,7 +161,7 @@ _ENDPOINTS = Row(
     [
         Panel(
             "Endpoints by state",
-            "Over all callers: two callers of three replicas have six.",
+            "Endpoints summed over all callers: two callers of three replicas count six.",
             "short",
             [Query(f"sum by (target, state) (mesh_endpoint_state{{{ALL}}})", "{{target}} {{state}}")],
             kind="stacked",
@@ -205,8 +205,8 @@ _ENDPOINTS = Row(
             [Query(increase("mesh_drains_total", "target, outcome"), "{{target}} {{outcome}}")],
         ),
         Panel(
-            "Replicas that leave",
-            "And streams that they told to resume elsewhere.",
+            "Draining replicas",
+            "Draining replicas, and the streams that they asked to resume elsewhere.",
             "short",
             [
                 Query(f"sum by (service) (mesh_draining{{{ALL}}})", "{{service}} draining"),
@@ -221,13 +221,13 @@ _RETRIES = Row(
     [
         Panel(
             "Retries",
-            "Attempts after the first.",
+            "Attempts of a call after its first, per second.",
             "reqps",
             [Query(rate("mesh_retries_total", "service, target"), "{{service}} → {{target}}")],
         ),
         Panel(
             "Failed attempts by endpoint",
-            "The ten worst: one sick replica stands out.",
+            "The ten endpoints with the most failed attempts: a single failing replica stands out.",
             "reqps",
             [
                 Query(
@@ -238,7 +238,7 @@ _RETRIES = Row(
         ),
         Panel(
             "Retry budget used",
-            "Retries of ten seconds, of those that may be.",
+            "Retries of the last ten seconds as a fraction of the retry budget.",
             "percentunit",
             [
                 Query(
@@ -250,7 +250,7 @@ _RETRIES = Row(
         ),
         Panel(
             "Retries that the budget forbade",
-            "The calls failed instead.",
+            "Calls that failed because the retry budget was used up.",
             "short",
             [
                 Query(
@@ -263,17 +263,17 @@ _RETRIES = Row(
 )
 
 _FAULTS_ON_PURPOSE = Row(
-    "Faults on purpose",
+    "Injected faults",
     [
         Panel(
-            "Faults that are set",
-            "By whom the policy lets; a fault that is forgotten is an outage.",
+            "Active faults",
+            "Faults that an operator injected. Clear them afterwards: a forgotten fault is an outage.",
             "short",
             [Query(f"sum by (service) (mesh_faults_active{{{ALL}}})", "{{service}}")],
             width=12,
         ),
         Panel(
-            "Calls that met one",
+            "Calls affected by faults",
             "By kind.",
             "reqps",
             [Query(rate("mesh_faults_injected_total", "service, kind"), "{{service}} {{kind}}")],
@@ -285,6 +285,6 @@ _FAULTS_ON_PURPOSE = Row(
 MESH = Board(
     "meshmart-mesh",
     "Meshmart: mesh",
-    "Who calls whom, how it goes, and what the mesh does about it.",
+    "Who calls whom, with what results, and what the mesh does about it.",
     [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, PROTECTION, OVERLOAD, KNOWLEDGE, _FAULTS_ON_PURPOSE],
 )

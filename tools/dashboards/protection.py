@@ -7,25 +7,25 @@ PROTECTION = Row(
     [
         Panel(
             "Ejected endpoints",
-            "The most that any caller keeps out of rotation because of their answers.",
+            "Most endpoints that any one caller keeps out of rotation because of their errors or latency.",
             "short",
             [Query(f"max by (service, target) (mesh_outlier_ejected{{{ALL}}})", "{{service}} → {{target}}")],
         ),
         Panel(
             "Ejections",
-            "By what found the endpoint out.",
+            "Ejections by cause: the rule of outlier detection that applied.",
             "short",
             [Query(increase("mesh_outlier_ejections_total", "target, cause"), "{{target}} {{cause}}")],
         ),
         Panel(
             "Ejections that the cap forbade",
-            "So much of the target is sick that the rest has to stay.",
+            "Failing endpoints that stay in rotation because maxEjectionPercent of them are ejected already.",
             "short",
             [Query(increase("mesh_outlier_ejections_capped_total", "target"), "{{target}}")],
         ),
         Panel(
-            "Circuit breaker: under way",
-            "Of the attempts that may be; at 1 further calls fail at once.",
+            "Circuit breaker: attempts in flight",
+            "Attempts in flight as a fraction of the limit; at 1 further calls fail at once.",
             "percentunit",
             [
                 Query(
@@ -37,7 +37,7 @@ PROTECTION = Row(
         ),
         Panel(
             "Refused by the circuit breaker",
-            "By limit: calls under way, or calls that wait for an endpoint.",
+            "Refused calls by limit: attempts in flight, or calls that wait for an endpoint.",
             "short",
             [
                 Query(
@@ -48,7 +48,7 @@ PROTECTION = Row(
         ),
         Panel(
             "Hedges, and what throttling forbids",
-            "Second attempts beside the first; retries and hedges that were not made as too much fails.",
+            "Hedged attempts, and the retries and hedges that retryThrottling suppressed.",
             "reqps",
             [
                 Query(rate("mesh_hedges_total", "service, target"), "{{service}} → {{target}} hedges"),
@@ -66,7 +66,7 @@ OVERLOAD = Row(
     [
         Panel(
             "Refused by admission",
-            "By cause: queueing, calls at once, streams, memory.",
+            "Refused calls by cause: queueing delay, calls in flight, streams, memory.",
             "reqps",
             [Query(rate("mesh_admission_refused_total", "service, cause"), "{{service}} {{cause}}")],
         ),
@@ -78,7 +78,7 @@ OVERLOAD = Row(
         ),
         Panel(
             "Not sent",
-            "Calls that callers held back, as the target refuses such calls.",
+            "Calls that callers failed at once, because the target refuses calls of that priority.",
             "reqps",
             [Query(rate("mesh_calls_throttled_total", "service, target"), "{{service}} → {{target}}")],
         ),
@@ -89,8 +89,8 @@ OVERLOAD = Row(
             [Query(f"max by (service) (mesh_admission_queue_age_seconds{{{ALL}}})", "{{service}}")],
         ),
         Panel(
-            "Calls that run, of those that may",
-            "Unary calls in the fullest replica; the limit adapts.",
+            "Calls in flight, relative to the limit",
+            "Unary calls in flight in the busiest replica, as a fraction of its adaptive limit.",
             "percentunit",
             [
                 Query(
@@ -112,7 +112,7 @@ KNOWLEDGE = Row(
     [
         Panel(
             "Endpoints used",
-            "The fewest that a caller uses, and the most that DNS told one: with a subset there are fewer.",
+            "The fewest endpoints that a caller uses, and the most that DNS returned; subsetting uses fewer.",
             "short",
             [
                 Query(
@@ -127,7 +127,7 @@ KNOWLEDGE = Row(
         ),
         Panel(
             "Load that servers report",
-            "Share of a CPU, as callers are told (ORCA); where MESH_TELEMETRY_LOAD_REPORT_INTERVAL is set.",
+            "CPU utilization in ORCA load reports; only where MESH_TELEMETRY_LOAD_REPORT_INTERVAL is set.",
             "percentunit",
             [Query(f"max by (service, replica) (mesh_reported_utilization{{{ALL}}})", "{{replica}}")],
         ),
@@ -154,7 +154,7 @@ KNOWLEDGE = Row(
             ],
         ),
         Panel(
-            "Share that stays in the zone",
+            "Share of calls within the zone",
             "The least of all callers that prefer one. Below 1 not enough of its endpoints are in rotation.",
             "percentunit",
             [

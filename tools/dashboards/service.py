@@ -26,13 +26,13 @@ def _red(side: str, title: str, method: str) -> Row:
         [
             Panel(
                 "Rate by method",
-                "Calls that ended.",
+                "Calls per second, counted when they end.",
                 "reqps",
                 [Query(rate(f"{metric}_count", by, _CALLS), method)],
             ),
             Panel(
                 "Errors by method",
-                "The share that ended in a fault.",
+                "The share of calls that ended in a fault of the service.",
                 "percentunit",
                 [Query(fault_share(side, by, _CALLS), method)],
             ),
@@ -59,7 +59,7 @@ def _red(side: str, title: str, method: str) -> Row:
             ),
             Panel(
                 "Messages",
-                "Of streams as they pass, not when the stream ends.",
+                "Stream messages, counted as they pass rather than when the stream ends.",
                 "mps",
                 [
                     Query(
@@ -93,13 +93,13 @@ _REPLICAS = Row(
         ),
         Panel(
             "Rate by replica",
-            "Calls served.",
+            "Calls that each replica served, per second.",
             "reqps",
             [Query(rate("grpc_server_handling_seconds_count", "replica", _CALLS), "{{replica}}")],
         ),
         Panel(
             "Errors by replica",
-            "The share that ended in a fault.",
+            "The share of calls that ended in a fault of the service.",
             "percentunit",
             [Query(fault_share("server", "replica", _CALLS), "{{replica}}")],
         ),
@@ -121,13 +121,13 @@ _REPLICAS = Row(
         ),
         Panel(
             "Age",
-            "Since the process started: a fall is a restart.",
+            "Age of the process: a drop is a restart.",
             "s",
             [Query(f"time() - process_start_time_seconds{{{_ONE}}}", "{{replica}}")],
         ),
         Panel(
             "Certificate left",
-            "Of its lifetime; it is renewed at a third.",
+            "Remaining fraction of the certificate's lifetime; it is renewed at a third.",
             "percentunit",
             [
                 Query(
