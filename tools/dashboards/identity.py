@@ -76,7 +76,7 @@ _REFUSED = Row(
     [
         Panel(
             "Callers without a valid identity",
-            "Callers whose certificate our CA signed, but that are no workload of this mesh or use an old TLS.",
+            "Callers that our CA certified, but that are no workload of this mesh or use an old TLS version.",
             "short",
             [Query(increase("mesh_identity_refused_total", "service, reason"), "{{service}} {{reason}}")],
         ),
