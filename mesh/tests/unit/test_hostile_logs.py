@@ -43,6 +43,19 @@ def test_a_value_that_cannot_be_written_does_not_cost_the_line() -> None:
     assert written["msg"] == "event"
 
 
+class Nameless:
+    """An object that has no text at all."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_value_that_is_neither_json_nor_text_does_not_cost_the_line() -> None:
+    written = line(huge=10**5000, both=[math.nan, Nameless()], deep={"n": [-(10**5000)]})
+    assert "cannot be written: ValueError" in written["huge"]
+    assert written["msg"] == "event"
+
+
 def test_a_value_that_is_too_long_is_cut() -> None:
     written = line(long="x" * 1_000_000, many=list(range(100_000)))
     assert all(len(written[key]) < MAX_FIELD + 10 for key in ("long", "many"))

@@ -130,11 +130,12 @@ def _json(key: str, value: object) -> str:
     """Return a field's value as JSON. Never raises, so that the line is written whatever the value is."""
     try:
         redacted = redact(key, value)
-        text = json.dumps(redacted, default=str, separators=(",", ":"), allow_nan=False)
+        try:
+            text = json.dumps(redacted, default=str, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            # NaN and infinity are no JSON; a strict reader would refuse the whole line.
+            return quote(str(redacted)[:MAX_FIELD])
         return text if len(text) <= MAX_FIELD else quote(text[:MAX_FIELD] + _DEEPER)
-    except ValueError:
-        # NaN and infinity are no JSON; a strict reader would refuse the whole line.
-        return quote(str(redacted)[:MAX_FIELD])
     except Exception as e:  # of a value's own __str__, __iter__ or the like
         return quote(f"[a {type(value).__name__} that cannot be written: {type(e).__name__}]")
 
