@@ -283,7 +283,7 @@ class Relay:
             "shop_outbox_pending", "Undelivered events, up to 10,000.", labels=["topic"]
         )
         oldest = GaugeMetricFamily(
-            "shop_outbox_oldest_seconds", "Age of the oldest of these events.", labels=["topic"]
+            "shop_outbox_oldest_seconds", "Age of the oldest undelivered event, in seconds.", labels=["topic"]
         )
         dead = GaugeMetricFamily(
             "shop_outbox_dead", "Events that their receiver refused for good.", labels=["topic"]

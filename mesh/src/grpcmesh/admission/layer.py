@@ -116,8 +116,8 @@ class AdmissionLayer(ServerLayer):
         probes = "Calls of this process to itself that measure the queue."
         yield CounterMetricFamily("mesh_admission_probes", probes, value=self._probes)
         values = {
-            "mesh_admission_limit": ("Unary calls that may run at once.", gate.limit.limit),
-            "mesh_admission_in_flight": ("Unary calls that run.", gate.limit.in_flight),
+            "mesh_admission_limit": ("Limit of unary calls in flight.", gate.limit.limit),
+            "mesh_admission_in_flight": ("Unary calls in flight.", gate.limit.in_flight),
             "mesh_admission_streams": ("Streams that run.", gate.streams),
             "mesh_admission_stretch": (
                 "How much longer calls take than they need; 1: not at all.",

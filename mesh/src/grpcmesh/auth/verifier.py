@@ -147,7 +147,7 @@ class TokenVerifier:
             await asyncio.sleep(MIN_INTERVAL if self._fetched else 0)
 
     def collect(self) -> Iterable[Metric]:
-        tokens = CounterMetricFamily("mesh_auth_tokens", "Tokens looked at, by result.", labels=["result"])
+        tokens = CounterMetricFamily("mesh_auth_tokens", "User tokens checked, by result.", labels=["result"])
         for result, count in self._counts.items():
             tokens.add_metric([result], count)
         fetches = CounterMetricFamily("mesh_auth_key_fetches", "Fetches of the key set.", labels=["result"])

@@ -70,9 +70,9 @@ class LoadReporter(ServerLayer):
     def metrics(self) -> Iterable[Metric]:
         streams = "Streams on which callers are told the load out of band."
         yield GaugeMetricFamily("mesh_load_report_streams", streams, value=self._budget.count)
-        used = "Share of a CPU in use, as callers are told."
+        used = "CPU utilization in this server's load reports."
         yield GaugeMetricFamily("mesh_reported_utilization", used, value=self._report.cpu_utilization)
-        calls = "Calls per second, as callers are told."
+        calls = "Calls per second in this server's load reports."
         yield GaugeMetricFamily("mesh_reported_calls_per_second", calls, value=self._report.qps)
 
     def state(self) -> Mapping[str, Any]:

@@ -39,8 +39,8 @@ def _of_endpoints(target: str, endpoints: list[Endpoint]) -> Iterable[Metric]:
     requests = CounterMetricFamily(
         "mesh_endpoint_requests", "Attempts that ended, by endpoint and code.", labels=[*labels, "grpc_code"]
     )
-    in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts that run.", labels=labels)
-    picks = CounterMetricFamily("mesh_picks", "How often the balancer picked it.", labels=labels)
+    in_flight = GaugeMetricFamily("mesh_endpoint_in_flight", "Attempts in flight.", labels=labels)
+    picks = CounterMetricFamily("mesh_picks", "Picks of the endpoint by the balancer.", labels=labels)
     denied = GaugeMetricFamily(
         "mesh_endpoint_not_serving",
         "1 for a service that the endpoint says it does not serve, while its process as a whole does.",
@@ -71,18 +71,26 @@ def _of_target(core: Core) -> Iterable[Metric]:
             core.budget.retries,
         ),
         (
-            CounterMetricFamily("mesh_hedges", "Of the attempts after the first, hedges.", labels=["target"]),
+            CounterMetricFamily(
+                "mesh_hedges",
+                "Hedged attempts; they are part of the attempts after the first.",
+                labels=["target"],
+            ),
             core.budget.hedges,
         ),
         (
             CounterMetricFamily(
-                "mesh_retries_throttled", "Retries and hedges that throttling forbade.", labels=["target"]
+                "mesh_retries_throttled",
+                "Retries and hedges not made because of retryThrottling.",
+                labels=["target"],
             ),
             core.budget.throttled,
         ),
         (
             CounterMetricFamily(
-                "mesh_retry_budget_exhausted", "Retries that only the budget forbade.", labels=["target"]
+                "mesh_retry_budget_exhausted",
+                "Retries not made because the retry budget was used up.",
+                labels=["target"],
             ),
             core.budget.exhausted,
         ),
@@ -92,12 +100,14 @@ def _of_target(core: Core) -> Iterable[Metric]:
         ),
         (
             GaugeMetricFamily(
-                "mesh_endpoints_in_rotation", "Endpoints that are picked from.", labels=["target"]
+                "mesh_endpoints_in_rotation",
+                "Endpoints in rotation: the balancer picks from them.",
+                labels=["target"],
             ),
             len(core.balancer.rotation),
         ),
         (
-            GaugeMetricFamily("mesh_endpoints_resolved", "Endpoints that the target has.", labels=["target"]),
+            GaugeMetricFamily("mesh_endpoints_resolved", "Endpoints of the target.", labels=["target"]),
             len(core.pool.resolved),
         ),
         (
@@ -114,7 +124,9 @@ def _of_target(core: Core) -> Iterable[Metric]:
         ),
         (
             GaugeMetricFamily(
-                "mesh_retry_budget_allowed", "Retries that ten seconds may hold now.", labels=["target"]
+                "mesh_retry_budget_allowed",
+                "Retries that the retry budget allows in ten seconds.",
+                labels=["target"],
             ),
             core.budget.allowed,
         ),

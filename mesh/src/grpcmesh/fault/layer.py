@@ -68,13 +68,13 @@ class FaultLayer(ServerLayer):
     def metrics(self) -> Iterable[Metric]:
         self.faults.expire()
         injected = CounterMetricFamily(
-            "mesh_faults_injected", "Faults that calls have met, by kind.", labels=["kind", "method"]
+            "mesh_faults_injected", "Calls affected by injected faults, by kind.", labels=["kind", "method"]
         )
         for labels, count in self._injected.items():
             injected.add_metric(labels, count)
         yield injected
-        yield GaugeMetricFamily("mesh_faults_active", "Faults that are set.", value=len(self._rules))
-        yield GaugeMetricFamily("mesh_faults_held", "Calls that faults hold.", value=len(self._held))
+        yield GaugeMetricFamily("mesh_faults_active", "Active injected faults.", value=len(self._rules))
+        yield GaugeMetricFamily("mesh_faults_held", "Calls held by injected faults.", value=len(self._held))
 
     def _meet(self, call: ServerCall) -> None:
         rule = self.faults.decide(call.method)

@@ -55,7 +55,7 @@ class IdentityLayer(ServerLayer):
     def metrics(self) -> Iterable[Metric]:
         refused = CounterMetricFamily(
             "mesh_identity_refused",
-            "Calls refused for what the connection is, or has become, by reason.",
+            "Calls refused because of the identity of their connection, by reason.",
             labels=["reason"],
         )
         for reason, count in self._refused.items():

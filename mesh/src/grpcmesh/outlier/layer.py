@@ -153,7 +153,7 @@ class Outliers(AttemptLayer):
         capped = CounterMetricFamily("mesh_outlier_ejections_capped", told, labels=["target"])
         capped.add_metric([target], self._detector.capped if self._detector else 0)
         yield capped
-        told = "Endpoints that are out of rotation because of their answers."
+        told = "Endpoints ejected by outlier detection."
         ejected = GaugeMetricFamily("mesh_outlier_ejected", told, labels=["target"])
         ejected.add_metric([target], sum(r.state is not State.ADMITTED for r in self._records.values()))
         yield ejected

@@ -136,7 +136,7 @@ class Tracer:
     def collect(self) -> Iterable[Metric]:
         """Yield how many calls were recorded because their caller forced it, and how many were limited."""
         family = CounterMetricFamily(
-            "mesh_traces_forced", "Calls that their caller wanted recorded, by outcome.", labels=["result"]
+            "mesh_traces_forced", "Calls whose caller asked to record a trace, by outcome.", labels=["result"]
         )
         family.add_metric(["recorded"], self._forced.allowed)
         family.add_metric(["limited"], self._forced.refused)
