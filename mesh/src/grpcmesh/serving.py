@@ -17,6 +17,9 @@ class QueueWatcher(Protocol):
     def wants_probe(self) -> bool:
         """Return whether there were calls since the last question whose queueing time is unknown."""
 
+    async def wait_until_wanted(self) -> None:
+        """Wait until `wants_probe` would return True."""
+
     def probed(self, age: float) -> None:
         """Record that a call of this process to itself has queued for `age` seconds."""
 

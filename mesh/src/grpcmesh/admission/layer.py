@@ -1,5 +1,6 @@
 """The layer of the server's stack that applies the gate, and computes the age of calls."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -44,8 +45,8 @@ class AdmissionLayer(ServerLayer):
         queue = QueueAdmission(config.target_age, clock) if config.target_age else None
         limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
         self._coarsest = config.target_age / 2
-        #: Number of calls of unknown age, now and when `wants_probe` was called last.
-        self._ageless = self._known_ageless = 0
+        #: Set if there were calls of unknown age since `wants_probe` was called last.
+        self._ageless = asyncio.Event()
         self._probes = 0
         self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
 
@@ -54,7 +55,8 @@ class AdmissionLayer(ServerLayer):
         method = call.method
         priority = self._priorities.get(method.path, Priority.DEFAULT)
         age = self._age(call)
-        self._ageless += age is None
+        if age is None:
+            self._ageless.set()
         refusal = self._gate.enter(priority, age, method.kind is not Kind.UNARY)
         if refusal is not None:
             call.trailing = (*call.trailing, (REFUSED_KEY, refusal.cause))
@@ -66,8 +68,13 @@ class AdmissionLayer(ServerLayer):
 
     def wants_probe(self) -> bool:
         """Return whether there were calls of unknown age since this was called last."""
-        before, self._known_ageless = self._known_ageless, self._ageless
-        return self._ageless > before
+        wanted = self._ageless.is_set()
+        self._ageless.clear()
+        return wanted
+
+    async def wait_until_wanted(self) -> None:
+        """Wait for a call of unknown age."""
+        await self._ageless.wait()
 
     def probed(self, age: float) -> None:
         """Record that a call of this process to itself has queued for `age` seconds."""

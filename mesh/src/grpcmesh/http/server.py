@@ -93,17 +93,24 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
         await self._server.startup(sockets=[self._socket] if self._socket else [])
-        self._ticks = asyncio.create_task(self._server.main_loop(), name=f"{self._what}-http")
+        self._ticks = asyncio.create_task(_tick(self._server), name=f"{self._what}-http")
 
     async def aclose(self) -> None:
         """Stop serving. Requests under way get `CLOSE_TIMEOUT` seconds to end."""
         if self._server is not None and self._ticks is not None:
-            self._server.should_exit = True
-            await self._ticks
+            self._ticks.cancel()
+            await asyncio.wait([self._ticks])
             await self._server.shutdown(sockets=[])
         if self._socket is not None:
             self._socket.close()
         self._server = self._ticks = self._socket = None
+
+
+async def _tick(server: uvicorn.Server) -> None:
+    """Keep the Date header current, until cancelled. uvicorn's own loop wakes up ten times a second."""
+    while True:
+        await server.on_tick(0)
+        await asyncio.sleep(1)
 
 
 def _listen(address: str, what: str) -> socket.socket:

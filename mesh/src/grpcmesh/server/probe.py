@@ -68,6 +68,9 @@ class QueueProbe:
         """Probe until cancelled."""
         try:
             while True:
+                if not self._sent:  # an idle server does not wake up ten times a second
+                    self._watcher.probing(0.0)
+                    await self._watcher.wait_until_wanted()
                 await asyncio.sleep(INTERVAL)
                 await self._look()
         finally:
