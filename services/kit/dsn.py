@@ -99,7 +99,7 @@ def parse(url: URL, environ: Mapping[str, str] = os.environ) -> Dsn:
     if problems:
         raise ConfigError([f"MESHMART_DATABASE_URL: {problem}" for problem in problems])
     if tls.get("sslrootcert") == _SYSTEM:
-        tls["sslrootcert"] = _system_authorities()
+        tls["sslrootcert"] = system_authorities()
     chosen = next(p for p in _POOLING if p == pooling)
     return Dsn(url.set(drivername="postgresql+asyncpg", query=query), int(size), tls, chosen)
 
@@ -123,7 +123,7 @@ def _wrong_tls(tls: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
         for name, path in named.items()
         if path and path != _SYSTEM and not Path(path).expanduser().is_file()
     ]
-    if named["sslrootcert"] == _SYSTEM and not _system_authorities():
+    if named["sslrootcert"] == _SYSTEM and not system_authorities():
         problems.append("sslrootcert=system: this system has no certificate authorities; name a file")
     default = Path("~/.postgresql/root.crt").expanduser()
     if mode in _VERIFYING and not named["sslrootcert"] and not default.is_file():
@@ -134,5 +134,6 @@ def _wrong_tls(tls: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _system_authorities() -> str:
+def system_authorities() -> str:
+    """Return the file of this system's certificate authorities; "" if it has none."""
     return ssl.get_default_verify_paths().cafile or ""

@@ -16,6 +16,7 @@ from typing import Literal, Self, cast
 import aiosmtplib
 
 from grpcmesh.config import ConfigError
+from services.kit.dsn import system_authorities
 from services.notification.mail import Letter, MailSystemError, UnacceptableLetter
 
 #: Seconds for one letter, below what the relay of the outbox gives a delivery.
@@ -68,6 +69,8 @@ class Settings:
             problems.append(f"{_PREFIX}USER and {_PREFIX}PASSWORD_FILE: must be given together, or neither")
         if user and tls == "none":
             problems.append(f"{_PREFIX}TLS=none: {_PREFIX}USER's password is sent over TLS only")
+        if tls != "none" and not ca and not system_authorities():
+            problems.append(f"{_PREFIX}CA_FILE: must be given, as this system has no certificate authorities")
         sender = _sender(given.get("FROM", ""), problems)
         if problems or sender is None:
             raise ConfigError(problems)

@@ -11,6 +11,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "services.produkt: the shop has no such service",
     ),
     "letters from nobody": (('mail={"host":"mail.example.com"}',), "mail.from: must say whom"),
+    "a mail system that cannot be verified": (
+        ('mail={"host":"mail.example.com","from":"shop@example.com"}',),
+        "mail.caSecret: must be given with TLS",
+    ),
     "a user without a password": (
         ('mail={"host":"mail.example.com","from":"shop@example.com","user":"shop"}',),
         "mail.user: goes with mail.passwordSecret",

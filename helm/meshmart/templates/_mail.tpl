@@ -63,6 +63,9 @@ MESHMART_SMTP_CA_FILE: /var/run/meshmart/mail-ca/ca.crt
 {{- if ne (empty .user) (empty .passwordSecret) -}}
 {{- $problems = append $problems "mail.user: goes with mail.passwordSecret; give both, or neither" -}}
 {{- end -}}
+{{- if and (not .caSecret) (ne .tls "none") -}}
+{{- $problems = append $problems "mail.caSecret: must be given with TLS, as the image has no certificate authorities" -}}
+{{- end -}}
 {{- if and .user (eq .tls "none") -}}
 {{- $problems = append $problems "mail.tls: none would send the password of mail.user in the clear" -}}
 {{- end -}}

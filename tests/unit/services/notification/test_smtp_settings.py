@@ -26,6 +26,14 @@ def test_starttls_is_the_default_and_ports_follow_it() -> None:
     assert (settings.password_file, settings.ca_file) == (Path("/run/password"), Path("/ca.crt"))
 
 
+def test_without_certificate_authorities_a_file_of_them_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.notification.smtp.system_authorities", lambda: False)
+    with pytest.raises(ConfigError, match="MESHMART_SMTP_CA_FILE"):
+        Settings.from_env(GIVEN)
+    assert Settings.from_env(GIVEN | {"MESHMART_SMTP_CA_FILE": "/ca.crt"})
+    assert Settings.from_env(GIVEN | {"MESHMART_SMTP_TLS": "none"})
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
