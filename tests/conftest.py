@@ -11,8 +11,11 @@ from tests.databases import Maker, PostgresMaker, SqliteMaker
 from tests.postgres import Postgres, binaries, throwaway
 
 # No timing as an absolute: machines are shared. Of a library's profile for CI the rest stays.
-settings.register_profile("meshmart", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("meshmart")
+_THOROUGH = settings(settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", _THOROUGH)
+# Outside CI somebody waits for the tests: a quarter of the examples.
+settings.register_profile("meshmart", _THOROUGH, max_examples=_THOROUGH.max_examples // 4)
+settings.load_profile("thorough" if os.environ.get("CI") else "meshmart")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
@@ -38,7 +39,9 @@ class Databases:
         return "MESHMART_DATA_DIR" in self.environ
 
     def examples(self, number: int) -> int:
-        """How many a property test tries: PostgreSQL gets a quarter, as the code is the same."""
+        """How many a property test tries: fewer where the profile tries fewer (see tests/conftest.py);
+        PostgreSQL gets a quarter, as the code is the same."""
+        number = number * settings().max_examples // 100
         return number if self.on_sqlite else max(5, number // 4)
 
 
