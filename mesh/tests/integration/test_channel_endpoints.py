@@ -61,14 +61,18 @@ async def test_a_replica_killed_under_load_fails_no_idempotent_call(tmp_path: Pa
         wire.cut()
 
 
-async def test_not_serving_leaves_rotation_within_100_ms(tmp_path: Path) -> None:
+async def test_not_serving_leaves_rotation_within_a_few_round_trips(tmp_path: Path) -> None:
     async with cluster(tmp_path, 2) as ping:
         sick = ping.servers[0]
         loop = asyncio.get_running_loop()
         started = loop.time()
+        for _ in range(20):
+            await ping.stub.Ping(PingRequest())
+        calls = loop.time() - started
+        started = loop.time()
         await sick.set_serving(False)
         await eventually(lambda: ping.states()[sick.endpoint] == "unhealthy")
-        assert loop.time() - started < 0.1
+        assert loop.time() - started < 5 * calls
         assert {(await ping.stub.Ping(PingRequest())).replica for _ in range(10)} == {"ping-2"}
         await sick.set_serving(True)
         await eventually(lambda: ping.states()[sick.endpoint] == "ready")
@@ -228,12 +232,10 @@ async def test_calls_fail_fast_when_every_endpoint_is_down(tmp_path: Path) -> No
     async with cluster(tmp_path, 1) as ping:
         await ping.servers[0].stop()
         await eventually(lambda: "failed" in ping.states().values())
-        started = asyncio.get_running_loop().time()
         with pytest.raises(grpc.aio.AioRpcError) as e:
-            await ping.stub.Poke(PingRequest())
+            await ping.stub.Poke(PingRequest(), timeout=60)  # one that waits ends with its deadline
         assert e.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "Connection refused" in (e.value.details() or "")
-        assert asyncio.get_running_loop().time() - started < 1
 
 
 async def test_a_call_that_waits_for_ready_outlasts_an_outage(tmp_path: Path) -> None:

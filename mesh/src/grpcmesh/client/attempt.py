@@ -13,6 +13,7 @@ from grpc.aio import EOF, AioRpcError
 
 from grpcmesh.client.failures import settled, status_of, status_of_native
 from grpcmesh.client.machines import AttemptState, LiveAttempt, Status
+from grpcmesh.client.timeouts import quantized
 from grpcmesh.hooks import let_through
 from grpcmesh.tasks import cancelling
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _OPEN, _ENDED = AttemptState.OPEN, AttemptState.ENDED
 _OK = grpc.StatusCode.OK
 _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
+_CANCELLED, _LATE = grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED
 #: Says that an attempt has ended without a message.
 NOTHING: Any = object()
 
@@ -91,6 +93,25 @@ class NativeAttempt(LiveAttempt):
         if self.native is None or not self.native.done():
             return ()
         return settled(self.native.trailing_metadata(), ())
+
+    def _in_time(self, status: Status) -> Status:
+        """Return the status of a native call, or DEADLINE_EXCEEDED where it was cancelled at its deadline.
+
+        grpc.aio itself cancels a call whose deadline passes while its request stream is written or closed
+        (grpc/aio/_call.py, `_consume_request_iterator`).
+        """
+        if status.code is not _CANCELLED or not self._overdue():
+            return status
+        return Status(_LATE, "Deadline Exceeded", initial=status.initial, trailing=status.trailing)
+
+    def _overdue(self) -> bool:
+        """Return whether the attempt has taken longer than the timeout that it was sent with."""
+        flight = self.flight
+        limit, deadline = flight.settings.rules.attempt_timeout, self.call.deadline
+        if deadline is not None:
+            rest = deadline - self.started
+            limit = rest if limit is None else min(limit, rest)
+        return limit is not None and flight.core.clock() - self.started >= quantized(limit) / 1000
 
     def _deserialized(self, data: Any) -> Any:
         """Return the parsed message. If there is none, end the attempt and return `NOTHING`."""
@@ -175,8 +196,10 @@ class UnaryAttempt(NativeAttempt):
 
     def _failure(self, error: BaseException) -> Status:
         if isinstance(error, AioRpcError):
-            return status_of(error, self.connection.look)
+            return self._in_time(status_of(error, self.connection.look))
         if isinstance(error, asyncio.CancelledError):
+            if self._overdue():
+                return Status(_LATE, "Deadline Exceeded")
             return Status(_UNAVAILABLE, "the connection was closed")
         return Status(_INTERNAL, f"gRPC failed: {error!r}", final=True, cause=error)
 
@@ -238,7 +261,8 @@ class StreamAttempt(NativeAttempt):
 
     def _settle(self) -> None:
         if self.state is not _ENDED:
-            self.flight.ended(self, status_of_native(self.native, self.connection.look))
+            status = status_of_native(self.native, self.connection.look)
+            self.flight.ended(self, None if status is None else self._in_time(status))
 
 
 def _too_large(size: int, limit: int) -> Status:
