@@ -1,5 +1,6 @@
 """Helpers shared by the tests of how calls end."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -7,10 +8,14 @@ import pytest
 
 from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.testing.ping_pb2 import PingRequest
+from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 
 METHODS = ["Ping", "Count", "Sum", "Echo"]
 SERVICE = "/mesh.testing.PingService/"
+CODECS = {
+    "request_serializer": PingRequest.SerializeToString,
+    "response_deserializer": PingResponse.FromString,
+}
 
 
 class Counted(ClientLayer):
@@ -44,6 +49,17 @@ def begin(stub: Any, method: str, request: PingRequest, **options: Any) -> Any:
     return getattr(stub, method)(
         request if method in ("Ping", "Poke", "Count") else iter([request]), **options
     )
+
+
+def callable_of(channel: Any, method: str, **codec: Callable[[Any], Any]) -> Any:
+    """Return the multi-callable of a method; `codec` replaces one of its `CODECS`."""
+    make = {
+        "Ping": channel.unary_unary,
+        "Count": channel.unary_stream,
+        "Sum": channel.stream_unary,
+        "Echo": channel.stream_stream,
+    }[method]
+    return make(SERVICE + method, **{**CODECS, **codec})
 
 
 async def answer(call: Any) -> Any:

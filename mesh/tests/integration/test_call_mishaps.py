@@ -1,7 +1,7 @@
 """A faulty layer, codec, iterator, callback or option ends its call, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,19 @@ import grpc
 import pytest
 
 from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer
-from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.integration.endkit import METHODS, SERVICE, Counted, CountedAttempts, answer, begin, fails, settle
+from tests.integration.endkit import (
+    CODECS,
+    METHODS,
+    Counted,
+    CountedAttempts,
+    answer,
+    begin,
+    callable_of,
+    fails,
+    settle,
+)
 from tests.integration.replicas import Cluster, cluster
 from tests.loops import loop_errors
 
@@ -78,23 +88,8 @@ def bad(_: Any) -> Any:
     raise ValueError("unreadable")
 
 
-def callable_of(channel: Any, method: str, **codec: Callable[[Any], Any]) -> Any:
-    make = {
-        "Ping": channel.unary_unary,
-        "Count": channel.unary_stream,
-        "Sum": channel.stream_unary,
-        "Echo": channel.stream_stream,
-    }[method]
-    whole = {
-        "request_serializer": PingRequest.SerializeToString,
-        "response_deserializer": PingResponse.FromString,
-        **codec,
-    }
-    return make(SERVICE + method, **whole)
-
-
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("codec", ["request_serializer", "response_deserializer"])
+@pytest.mark.parametrize("codec", CODECS)
 async def test_a_codec_that_raises_ends_its_call(ping: Cluster, method: str, codec: str) -> None:
     layer, attempts = Counted(), CountedAttempts()
     async with ping.open(layers=[layer], attempt_layers=[attempts]) as channel:

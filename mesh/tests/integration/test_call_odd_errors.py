@@ -1,7 +1,7 @@
 """A raised object that is no `Exception` ends its call like any other error, or has no effect."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,20 @@ import grpc
 import pytest
 
 from grpcmesh.call import Attempt, AttemptLayer, ClientCall, ClientLayer, Purpose, ServerCall, ServerLayer
-from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
+from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
 from tests.integration.callkit import invoke
-from tests.integration.endkit import METHODS, SERVICE, Counted, CountedAttempts, answer, begin, fails, settle
+from tests.integration.endkit import (
+    CODECS,
+    METHODS,
+    Counted,
+    CountedAttempts,
+    answer,
+    begin,
+    callable_of,
+    fails,
+    settle,
+)
 from tests.integration.replicas import Cluster, cluster, eventually
 from tests.integration.serverkit import Served
 from tests.loops import loop_errors
@@ -31,7 +41,6 @@ ODD: list[BaseException] = [
     StopIteration(),
     StopAsyncIteration(),
 ]
-SERIALIZERS = ("request_serializer", "response_deserializer")
 
 
 @pytest.fixture
@@ -110,18 +119,7 @@ async def test_ctrl_c_in_a_layer_ends_the_program_and_not_the_call(ping: Cluster
     assert len(thrown) == 1
 
 
-def callable_of(channel: Any, method: str, **codec: Callable[[Any], Any]) -> Any:
-    make = {
-        "Ping": channel.unary_unary,
-        "Count": channel.unary_stream,
-        "Sum": channel.stream_unary,
-        "Echo": channel.stream_stream,
-    }[method]
-    whole = dict(zip(SERIALIZERS, (PingRequest.SerializeToString, PingResponse.FromString), strict=True))
-    return make(SERVICE + method, **{**whole, **codec})
-
-
-@pytest.mark.parametrize("codec", SERIALIZERS)
+@pytest.mark.parametrize("codec", CODECS)
 async def test_a_codec_ends_its_call_whatever_it_raises(ping: Cluster, codec: str) -> None:
     for error in ODD:
 
