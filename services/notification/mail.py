@@ -1,4 +1,4 @@
-"""The shop's letters by e-mail."""
+"""The e-mail that the shop sends: letters, the ports that store and send them, and their outbox."""
 
 import logging
 from collections.abc import Sequence
@@ -34,18 +34,18 @@ class MailSystemError(Exception):
 
 
 class UnacceptableLetter(Exception):  # noqa: N818
-    """The mail system will never take this letter. The text says why, as above."""
+    """The mail system will never accept this letter. The text says why, as in MailSystemError."""
 
 
 class Mailer(Protocol):
     """Port: a mail system."""
 
     async def send(self, letter: Letter) -> None:
-        """Have a letter sent; again when it is not known whether it was.
+        """Send a letter. The caller may repeat this, so a letter can arrive twice.
 
         Raises:
-            MailSystemError: it was not taken, and may be later.
-            UnacceptableLetter: it will never be taken.
+            MailSystemError: the mail system did not accept it, but may later.
+            UnacceptableLetter: the mail system will never accept it.
         """
         ...
 
@@ -58,11 +58,11 @@ class Store(Protocol):
         ...
 
     async def letter(self, letter_id: int) -> Letter | None:
-        """One of those that wait."""
+        """Return the waiting letter with this id, or None if it does not wait any more."""
         ...
 
     async def drop_letter(self, letter_id: int) -> None:
-        """Drops it, if it is still there."""
+        """Delete a letter, if it is still there."""
         ...
 
     async def letters(self, to: str, limit: int) -> Sequence[Letter]:
@@ -100,7 +100,7 @@ class Mail:
         """Send a letter and drop it. Does nothing where it was dropped, or has waited too long.
 
         Raises:
-            MailSystemError: it waits on.
+            MailSystemError: it was not sent, and stays for the next attempt.
         """
         letter = await self._store.letter(letter_id)
         if letter is None or letter.created_at < self._now() - KEPT:

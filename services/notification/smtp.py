@@ -1,4 +1,4 @@
-"""Letters by SMTP (RFC 5321, submission by RFC 6409), over aiosmtplib."""
+"""Sends letters by SMTP (RFC 5321, submission by RFC 6409), with aiosmtplib."""
 
 import asyncio
 import ssl
@@ -28,15 +28,16 @@ _PREFIX = "MESHMART_SMTP_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which mail system sends the shop's letters, and as whom.
+    """The mail system that sends the shop's letters, and the account that it is used with.
 
     Args:
-        host, port: Where it listens.
+        host, port: The address that the mail server listens on.
         sender: The address that letters come from.
-        tls: `starttls` (RFC 3207, and no letter without it), `tls` from the first byte (RFC 8314), or `none`.
-        user: Logs in as; empty: does not log in.
-        password_file: Read for each letter, so that a new password needs no restart.
-        ca_file: PEM of the CAs that the server's certificate is verified by; None: the system's.
+        tls: `starttls` (RFC 3207; without it no letter is sent), `tls` from the first byte (RFC 8314), or
+            `none`.
+        user: The user to log in as. If empty, the shop does not log in.
+        password_file: A file with the password. It is read for each letter, so a new one needs no restart.
+        ca_file: PEM of the CAs that verify the server's certificate. If None, those of the system.
     """
 
     host: str
@@ -49,7 +50,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self | None:
-        """Read MESHMART_SMTP_{HOST,PORT,FROM,TLS,USER,PASSWORD_FILE,CA_FILE}; None where no host is set.
+        """Read MESHMART_SMTP_{HOST,PORT,FROM,TLS,USER,PASSWORD_FILE,CA_FILE}. Return None if no host is set.
 
         Raises:
             ConfigError: with a line for each variable that is wrong.
@@ -90,7 +91,7 @@ def _sender(text: str, problems: list[str]) -> Address | None:
 
 
 def _address(text: str, name: str = "") -> Address:
-    """Raises ValueError: it is no address, or more than one."""
+    """Return the one address that a text holds. Raises ValueError if it holds none, or several."""
     try:
         address = Address(name, addr_spec=text)
     except (MessageError, IndexError, UnicodeError) as e:  # its parser raises what it meets
@@ -101,17 +102,20 @@ def _address(text: str, name: str = "") -> Address:
 
 
 class SmtpMailer:
-    """`services.notification.mail.Mailer` over SMTP: one connection a letter.
+    """Implements `services.notification.mail.Mailer` with SMTP. Each letter has a connection of its own.
 
     Args:
-        settings: Which server.
+        settings: The mail system.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def send(self, letter: Letter) -> None:
-        """See the port. Of what a server answers only the code is told: its words may repeat the letter's."""
+        """Send a letter, as the port says.
+
+        An error has only the code of the server's answer, because its text may repeat the letter's words.
+        """
         message, to = self._message(letter)
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -169,6 +173,7 @@ class SmtpMailer:
 
 
 def _refusal(codes: list[int]) -> MailSystemError | UnacceptableLetter:
-    """5xx is for good, 4xx for now (RFC 5321, 4.2.1)."""
-    told = ", ".join(f"SMTP {code}" for code in codes)
-    return UnacceptableLetter(told) if all(code >= 500 for code in codes) else MailSystemError(told)
+    """Return the error for the codes of a refusal: 5xx is permanent, 4xx is not (RFC 5321, section 4.2.1)."""
+    codes_text = ", ".join(f"SMTP {code}" for code in codes)
+    permanent = all(code >= 500 for code in codes)
+    return UnacceptableLetter(codes_text) if permanent else MailSystemError(codes_text)

@@ -75,7 +75,9 @@ class Exchange:
         try:
             return await ask(metadata)
         except ShopError as e:
-            raise _not_understood(service) if e.problem is Problem.LOGIN else e from e
+            if e.problem is not Problem.LOGIN:
+                raise
+            raise _not_understood(service) from e
 
     async def refused(self, service: str, token: str) -> ShopError:
         """Return the error to raise when a service ended a stream because of its token.
