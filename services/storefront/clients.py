@@ -118,7 +118,9 @@ class Orders:
         try:
             yield _Updates(call, self._caller.stream(call))
         except ShopError as e:
-            raise await self._exchange.refused("order", token) if e.problem is Problem.LOGIN else e from e
+            if e.problem is not Problem.LOGIN:
+                raise
+            raise await self._exchange.refused("order", token) from e
         finally:
             call.cancel()
 
