@@ -67,6 +67,25 @@ async def test_a_retry_goes_on_where_a_dead_replica_stopped_with_the_card_it_bri
     assert (await _placed(shop, key="k")).status is Status.CONFIRMED
 
 
+async def test_a_call_that_is_cancelled_as_its_order_is_recorded_has_it_finished_by_recovery(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = shop.store.create
+
+    async def cancelled_meanwhile(order: Order) -> tuple[Order, bool]:
+        await create(order)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(shop.store, "create", cancelled_meanwhile)
+    with pytest.raises(asyncio.CancelledError):
+        await _placed(shop, key="k")
+    assert shop.tasks.running == 0
+    await shop.recovered()
+    (order,) = (await shop.store.page(2, None, Page(10))).items
+    assert order.status is Status.CONFIRMED
+    assert shop.bank.charges == 1
+
+
 async def test_a_key_that_is_set_free_while_it_is_asked_for_places_a_new_order(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
