@@ -22,7 +22,8 @@ FORGET_INTERVAL = 3600.0
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("analytics", os.environ), "analytics"))
+    url, tracer = database_url("analytics", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "analytics", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     figures = Figures(SqlStore(db), time.time, stream_max_age(os.environ))

@@ -21,7 +21,8 @@ from services.kit.tokens import UserKeys
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("chat", os.environ), "chat"))
+    url, tracer = database_url("chat", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "chat", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     rooms = Rooms(SqlStore(db), time.time, stream_max_age(os.environ))

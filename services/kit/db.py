@@ -26,11 +26,13 @@ from sqlalchemy.exc import ArgumentError
 
 from grpcmesh.config import ConfigError
 from services.kit import audit_record, sqlite
+from services.kit.statement_spans import StatementSpans
 from services.kit.transient import translated
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
+    from grpcmesh.telemetry.tracing import Tracer
     from services.kit.notifier import Notifier
 
 #: Seconds that a transaction waits for a connection or a lock before it fails with Unavailable.
@@ -84,6 +86,7 @@ class Database:
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         statement_timeout: float = STATEMENT_TIMEOUT,
+        tracer: "Tracer | None" = None,
     ) -> None:
         """
         Args:
@@ -91,6 +94,7 @@ class Database:
             service: The service's name, which is its schema on PostgreSQL.
             lock_timeout: Seconds to wait for a lock or a connection.
             statement_timeout: Seconds after which PostgreSQL ends a statement.
+            tracer: Records a span for each statement of a sampled trace. If None, there are none.
 
         Raises:
             ConfigError: the URL has another form.
@@ -103,6 +107,7 @@ class Database:
         self._timeout, self._statement_timeout = lock_timeout, statement_timeout
         self._notifier: Notifier | None = None
         self._engine = self._made()
+        self._spans = StatementSpans(tracer, self.url, service)
 
     @classmethod
     @asynccontextmanager
@@ -113,9 +118,10 @@ class Database:
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         statement_timeout: float = STATEMENT_TIMEOUT,
+        tracer: "Tracer | None" = None,
     ) -> AsyncIterator[Self]:
         """Open the database; it is closed at the end of the block. See `Database` for the arguments."""
-        db = cls(url, service, lock_timeout=lock_timeout, statement_timeout=statement_timeout)
+        db = cls(url, service, lock_timeout=lock_timeout, statement_timeout=statement_timeout, tracer=tracer)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(db._engine.close)
             if isinstance(db._engine, sqlite.Threads):
@@ -139,7 +145,7 @@ class Database:
             Unavailable: no connection became free in time, or the database is out of reach.
         """
         async with translated():
-            return await self._engine.read(work)
+            return await self._engine.read(self._spans.recording(work))
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once it is committed. Roll back if it raises.
@@ -162,6 +168,7 @@ class Database:
         return result
 
     async def _write(self, work: Work[T]) -> T:
+        work = self._spans.recording(work)
         if self._notifier is None:
             async with translated():
                 return await self._engine.write(work)

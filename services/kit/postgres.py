@@ -16,6 +16,7 @@ from services.kit.addresses import LOOP
 from services.kit.background import repeating
 from services.kit.db import STATEMENT_TIMEOUT
 from services.kit.dsn import Dsn
+from services.kit.statement_spans import listen_for_errors
 
 #: Seconds after which PostgreSQL ends a transaction that is idle.
 IDLE_TIMEOUT = 10.0
@@ -119,6 +120,7 @@ def _engine(dsn: Dsn, service: str, timeout: float, statement_timeout: float) ->
     _apply_settings(made, dsn, partial(_set, service, timeout, statement_timeout))
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     event.listen(made.sync_engine, "handle_error", _forget_values)
+    listen_for_errors(made.sync_engine)
     return made
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 
 from grpcmesh.errors import Unavailable
+from services.kit.statement_spans import listen_for_errors
 from services.kit.transient import RETRY_AFTER, is_transient
 
 #: The reading connections of a process.
@@ -128,6 +129,7 @@ def _engine(url: URL, timeout: float, pool_size: int, **options: Any) -> Engine:
         **options,
     )
     event.listen(engine, "connect", _set_pragmas)
+    listen_for_errors(engine)
     return engine
 
 

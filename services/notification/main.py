@@ -29,7 +29,8 @@ from services.notification.storage import CHANNEL, SqlStore
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("notification", os.environ), "notification"))
+    url, tracer = database_url("notification", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "notification", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))

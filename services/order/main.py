@@ -37,7 +37,8 @@ BACKFILL_INTERVAL = 10.0
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("order", os.environ), "order"))
+    url, tracer = database_url("order", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "order", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     receivers: dict[str, Deliver] = {

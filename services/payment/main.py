@@ -31,7 +31,8 @@ SWEEP_INTERVAL = 10.0
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("payment", os.environ), "payment"))
+    url, tracer = database_url("payment", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "payment", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     receivers: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}

@@ -25,7 +25,8 @@ ADOPTION_INTERVAL = 10.0
 
 async def build(app: App) -> None:
     """Build the service."""
-    db = await app.enter(Database.open(database_url("product", os.environ), "product"))
+    url, tracer = database_url("product", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "product", tracer=tracer))
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)

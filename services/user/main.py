@@ -36,7 +36,8 @@ async def build(app: App) -> None:
     keys.load()
     app.spawn(keys.watch())
     app.prioritize(PRIORITIES)
-    db = await app.enter(Database.open(database_url("user", os.environ), "user"))
+    url, tracer = database_url("user", os.environ), app.telemetry.tracer
+    db = await app.enter(Database.open(url, "user", tracer=tracer))
     lifetimes = settings.lifetimes
     users, passwords = SqlUsers(db, time.time, lifetimes.access + SKEW), ScryptPasswords()
     sessions, attempts = SqlSessions(db), SqlAttempts(db)

@@ -108,7 +108,7 @@ def test_each_attempt_is_an_event_with_its_endpoint_and_code(recorder: ListRecor
     layer.on_end(call)
     first, second = (attributes for _, attributes in recorder.spans[0].events)
     assert first == {
-        "rpc.attempt": 1,
+        "mesh.attempt": 1,
         "rpc.response.status_code": "UNAVAILABLE",
         "server.address": "127.0.1.1",
         "server.port": 50051,
@@ -266,6 +266,7 @@ async def test_an_http_request_is_the_root_of_the_calls_it_makes(recorder: ListR
     assert root.attributes == {
         "http.request.method": "GET",
         "url.path": "/products/1",
+        "url.scheme": "http",
         "http.route": "/products/{id}",
         "http.response.status_code": 200,
     }

@@ -100,10 +100,11 @@ class Web:
         header: str = "",
         more: Sequence[tuple[bytes, bytes]] = (),
         baggage: bool = False,
+        method: str = "GET",
     ) -> None:
         scope = {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "path": "/products/1",
             "query_string": b"token=secret",
             "headers": [*([(b"traceparent", header.encode())] if header else []), *more],

@@ -5,7 +5,7 @@ from typing import Any
 
 from grpcmesh.call import TraceContext
 from grpcmesh.telemetry.context import current_trace
-from grpcmesh.telemetry.tracing import Attributes, Step, Tracer
+from grpcmesh.telemetry.tracing import OTHER, Attributes, Step, Tracer
 from grpcmesh.telemetry.w3c import (
     BAGGAGE,
     TRACEPARENT,
@@ -56,13 +56,16 @@ class TraceMiddleware:
             await self._app(scope, receive, request.sender(send))
 
 
+#: Methods that are recorded as they are: those of RFC 9110 and RFC 5789, and QUERY. Any other is `_OTHER`.
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+
+
 class HttpSpan(Step):
     """The span of one HTTP request, after OpenTelemetry's HTTP conventions. The query is not recorded."""
 
     def __init__(self, tracer: Tracer, scope: Scope, force: bool, baggage: bool = False) -> None:
-        attributes: Attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
         brought = parse_baggage(_headers(scope, BAGGAGE)) if baggage else ""
-        super().__init__(tracer, scope["method"], attributes, kind="server", baggage=brought)
+        super().__init__(tracer, _name(scope), _attributes(scope), kind="server", baggage=brought)
         self._scope, self._force = scope, force
         self._status = 0
 
@@ -87,13 +90,31 @@ class HttpSpan(Step):
             return
         # Starlette notes the route in the scope once it has matched: a name with few values.
         route = getattr(self._scope.get("route"), "path", None)
-        attributes: Attributes = {"http.response.status_code": self._status}
+        attributes: Attributes = {}
+        if self._status:
+            attributes["http.response.status_code"] = self._status
         if route:
             attributes["http.route"] = route
-            self._span.update_name(f"{self._scope['method']} {route}")
+            self._span.update_name(f"{self._name} {route}")
         if error is None and self._status >= 500:
             error = str(self._status)
         self._tracer.end(self._span, error, attributes)
+
+
+def _name(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in METHODS else "HTTP"
+
+
+def _attributes(scope: Scope) -> Attributes:
+    method = scope["method"]
+    attributes: Attributes = {
+        "http.request.method": method,
+        "url.path": scope["path"],
+        "url.scheme": scope.get("scheme", "http"),
+    }
+    if method not in METHODS:
+        attributes |= {"http.request.method": OTHER, "http.request.method_original": method}
+    return attributes
 
 
 def _parent(scope: Scope) -> TraceContext | None:

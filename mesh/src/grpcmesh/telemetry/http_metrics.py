@@ -9,12 +9,11 @@ from prometheus_client import Histogram, Metric
 
 from grpcmesh.clock import Clock
 from grpcmesh.telemetry.context import current_trace
-from grpcmesh.telemetry.http import App, Message, Receive, Scope, Send
+from grpcmesh.telemetry.http import METHODS, App, Message, Receive, Scope, Send
+from grpcmesh.telemetry.tracing import OTHER
 
 #: Upper bounds of the buckets in seconds, as the conventions advise.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-#: Methods with a label value of their own (RFC 9110, RFC 5789). Any other counts as `_OTHER`.
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 class HttpMetrics:
@@ -43,7 +42,7 @@ class HttpMetrics:
             status: Status of the response; 0 if there was none.
             seconds: Duration of the request in seconds.
         """
-        child = self._seconds.labels(method if method in METHODS else "_OTHER", route, str(status))
+        child = self._seconds.labels(method if method in METHODS else OTHER, route, str(status))
         trace = current_trace()
         sampled = trace is not None and trace.sampled
         child.observe(seconds, {"trace_id": trace.trace_id} if trace is not None and sampled else None)

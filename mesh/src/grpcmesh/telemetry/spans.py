@@ -29,6 +29,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.call import TraceContext
 from grpcmesh.config import MeshConfig
+from grpcmesh.telemetry.tracing import SCHEMA_URL
 
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -140,7 +141,7 @@ class OtelRecorder:
             exporter, max_queue_size=QUEUE, schedule_delay_millis=500, max_export_batch_size=_BATCH
         )
         self._provider.add_span_processor(processor)
-        self._tracer = self._provider.get_tracer("mesh")
+        self._tracer = self._provider.get_tracer("grpcmesh", schema_url=SCHEMA_URL)
 
     def start(self, name: str, kind: str, parent: TraceContext | None, attributes: dict[str, Any]) -> Span:
         return self._tracer.start_span(name, _context(parent), _KINDS[kind], attributes)

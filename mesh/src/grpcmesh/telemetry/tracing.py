@@ -2,7 +2,8 @@
 
 Sampling is decided where a trace begins, and respected everywhere else, so an unsampled call only forwards
 two ids. The rate at which callers can force recording is limited. Attributes follow OpenTelemetry's RPC
-conventions (https://opentelemetry.io/docs/specs/semconv/rpc/). Payloads and tokens are never recorded.
+conventions (https://opentelemetry.io/docs/specs/semconv/rpc/, `SCHEMA_URL`). Those that the conventions do
+not have begin with `mesh.`. Payloads and tokens are never recorded.
 """
 
 import math
@@ -34,7 +35,13 @@ from grpcmesh.telemetry.w3c import (
     parse_tracestate,
 )
 
+#: The version of OpenTelemetry's conventions that all attributes follow.
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+
 _OK = grpc.StatusCode.OK
+#: The value of a method that is not known, so that callers cannot create values.
+OTHER = "_OTHER"
+_GRPC = "grpc"
 #: Metadata that an application may send itself, for example forwarded from its caller.
 _FORWARDED = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
 #: Codes for which the server is at fault. Only these mark a server span as an error.
@@ -171,6 +178,8 @@ class ServerTrace(ServerLayer):
         elif tracer.sample_incoming(parent):
             name = call.method.full_name
             attributes = {**_rpc(name), **self._address}
+            if call.purpose is Purpose.UNKNOWN:
+                name, attributes["rpc.method"] = _GRPC, OTHER
             call.trace, call.span = tracer.start(name, "server", parent, attributes)
         else:
             call.trace = tracer.unrecorded(parent)
@@ -228,13 +237,13 @@ class ClientTrace(ClientLayer):
 
     def on_attempt(self, call: ClientCall, code: grpc.StatusCode) -> None:
         if call.span is not None:
-            attributes: Attributes = {"rpc.attempt": call.attempts, "rpc.response.status_code": code.name}
+            attributes: Attributes = {"mesh.attempt": call.attempts, "rpc.response.status_code": code.name}
             call.span.add_event("attempt", attributes | _endpoint(call.endpoint))
 
     def on_end(self, call: ClientCall) -> None:
         if call.span is None:
             return
-        attributes: Attributes = {"rpc.response.status_code": call.code.name, "rpc.attempts": call.attempts}
+        attributes: Attributes = {"rpc.response.status_code": call.code.name, "mesh.attempts": call.attempts}
         error = None if call.code is _OK else call.code.name
         self._tracer.end(call.span, error, attributes | _endpoint(call.endpoint))
 
@@ -286,7 +295,7 @@ class Step:
 
 
 def _rpc(full_name: str) -> Attributes:
-    return {"rpc.system.name": "grpc", "rpc.method": full_name}
+    return {"rpc.system.name": _GRPC, "rpc.method": full_name}
 
 
 def _endpoint(address: str | None) -> Attributes:
