@@ -181,3 +181,24 @@ async def test_the_only_replica_is_never_ejected(tmp_path: Path) -> None:
         assert ejected(ping) == {}
         ping.servers[0].servicer.fail = None
         assert (await ping.stub.Poke(PingRequest())).replica == "ping-1"
+
+
+async def test_a_replica_that_is_well_again_returns_after_its_ejection(tmp_path: Path) -> None:
+    settings = {"consecutiveFailures": 5, "baseEjectionTime": "0.2s", "childPolicy": [{"round_robin": {}}]}
+    config = {"ping": {"loadBalancingConfig": [{"outlier_detection_experimental": settings}]}}
+    store = ServiceConfigStore(inline=json.dumps(config))
+    store.load()
+    async with cluster(tmp_path, 3) as ping:
+        sick = ping.servers[0]
+        channel = ping.open(service_config=store)
+        await channel.start()
+        async with Load(PingServiceStub(channel)) as load:
+            await load.more(30)
+            sick.servicer.fail = grpc.StatusCode.UNAVAILABLE
+            await eventually(lambda: sick.endpoint in channel.state()["ejected"])
+            sick.servicer.fail = None
+            await eventually(lambda: not channel.state()["ejected"])
+            before = sick.servicer.calls["Ping"]
+            await load.more(300)
+            assert sick.servicer.calls["Ping"] > before + 30
+        assert load.failures == []

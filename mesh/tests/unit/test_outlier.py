@@ -219,6 +219,21 @@ def test_an_attempt_from_before_the_ejection_is_not_taken_for_the_probe() -> Non
     assert record.state is State.PROBING
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_call_whose_pick_ends_the_ejection_is_its_probe(answered: bool) -> None:
+    target = Target(AT_ONCE)
+    record = target.records[1]
+    target.calls(1, good=0, bad=5)
+    target.clock.advance(29.999)
+    began = target.clock()
+    target.clock.advance(0.001)  # a call's time begins before an endpoint is picked for it
+    assert [c.state for c in target.detector.due()] == [State.PROBING]
+    assert target.detector.next_probe(idempotent=True) is record
+    target.detector.started(record)
+    [change] = target.detector.ended(record, answered, target.clock() - began)
+    assert change.state is (State.ADMITTED if answered else State.EJECTED)
+
+
 def test_a_cancelled_probe_leaves_the_place_to_the_next() -> None:
     target = Target(AT_ONCE)
     record = target.records[1]

@@ -142,7 +142,8 @@ class OutlierDetector:
         if unary:
             record.in_flight = max(0, record.in_flight - 1)
             record.progress_at = now
-        probe = record.state is State.PROBING and now - latency >= record.probing_since
+        # Not compared with the end of the ejection: the pick that notices it is part of the probing call.
+        probe = record.state is State.PROBING and now - latency > record.ejected_at
         if ok is None or (not ok and record.told_already(now - latency)):
             record.probe_under_way = record.probe_under_way and not probe
             return []
@@ -232,7 +233,7 @@ class OutlierDetector:
         longest = max(c.base_ejection_time, c.max_ejection_time)
         duration = min(c.base_ejection_time * record.multiplier, longest)
         record.state, record.cause, record.probe_under_way = State.EJECTED, cause, False
-        record.returns_at, record.consecutive_failures = now + duration, 0
+        record.ejected_at, record.returns_at, record.consecutive_failures = now, now + duration, 0
         self.ejections[cause] += 1
         self._note_returns()
         return Change(record, State.EJECTED, cause.replace("_", " "), duration)

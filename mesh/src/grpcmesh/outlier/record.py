@@ -27,6 +27,7 @@ class Record:
     __slots__ = (
         "cause",
         "consecutive_failures",
+        "ejected_at",
         "failures",
         "in_flight",
         "loss_counted",
@@ -50,12 +51,12 @@ class Record:
         self.consecutive_failures = 0
         #: The next ejection lasts `multiplier` + 1 base ejection times.
         self.multiplier = 0
-        #: Monotonic seconds at which an ejection ends.
-        self.returns_at = 0.0
+        #: Monotonic seconds at which an ejection began and ends. Attempts that began before it are no probes.
+        self.ejected_at = self.returns_at = 0.0
         #: Cause of its last ejection.
         self.cause = ""
         self.probe_under_way = False
-        #: Monotonic seconds at which the last ejection ended. Attempts that began before are no probes.
+        #: Monotonic seconds at which the last ejection ended.
         self.probing_since = 0.0
         #: Unary attempts under way, and the clock time from which a stall is measured.
         self.in_flight = 0
