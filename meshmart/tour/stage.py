@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -138,6 +138,15 @@ def no_failed_calls(stage: Stage, load: Load, journey: str = "calls") -> Check:
     """Return the check with which nearly every scene ends."""
     what = f"failed {journey} of {len(load.report.samples)}"
     return Check(what, load.report.errors, 0, relation="==", details=failures(load.report, stage.names))
+
+
+def few_failed_calls(stage: Stage, reports: Sequence[Report], most: float = 0.1) -> Check:
+    """Return the check that at most `most` percent of the calls of all reports failed."""
+    calls = Report([sample for report in reports for sample in report.samples])
+    calls.dropped = sum(report.dropped for report in reports)
+    share = 100 * calls.errors / max(1, len(calls.samples))
+    details = failures(calls, stage.names)
+    return Check(f"failed calls of {len(calls.samples)}", share, most, " %", details=details)
 
 
 def even_methods(report: Report, target: str, replicas: int, bound: float) -> list[Check]:

@@ -53,6 +53,28 @@ def test_a_tour_that_is_killed_leaves_no_replica_hanging(cluster: RunningCluster
     cluster.meshmart("audit", "--settle", "60s")
 
 
+def test_a_tour_that_is_killed_leaves_no_fault_in_place(cluster: RunningCluster) -> None:
+    before = len(_replicas(cluster, "product"))
+    command = [sys.executable, "-m", "meshmart", "tour", "retry-storm"]
+    with subprocess.Popen(
+        [*command, "--state-dir", str(cluster.state_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
+    ) as tour:
+        assert tour.stdout is not None
+        assert any("fail every call" in line for line in tour.stdout)
+        os.kill(tour.pid, signal.SIGKILL)
+
+    def faults() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(cluster.meshmart("fault", "list", "product", "--json"))
+        return found
+
+    assert faults()
+    asyncio.run(eventually(lambda: not faults(), MENDED))
+    asyncio.run(eventually(lambda: len(_replicas(cluster, "product")) == before, MENDED))
+
+
 def test_a_tour_restores_the_number_of_replicas(cluster: RunningCluster) -> None:
     before = len(_replicas(cluster, "product"))
     (outcome,) = json.loads(cluster.meshmart("tour", "balance", "--json", check=False))

@@ -14,7 +14,9 @@ SCENES = [
     "scale-up",
     "rolling-restart",
     "kill",
+    "sick-replica",
     "slow-dependency",
+    "retry-storm",
     "rotate-certs",
     "intruder",
     "streams",
@@ -32,7 +34,15 @@ FEATURES_OFF = {
     "MESH_DRAIN_GRACE": "0",
     "MESH_IDENTITY_POLL_INTERVAL": "86400",  # rotate-certs
     "MESHMART_TOUR_HANG": "payment",  # slow-dependency: a service that a checkout waits for
+    # sick-replica: no outlier detection
+    "MESH_SERVICE_CONFIG_INLINE": '{"product": {"loadBalancingConfig": [{"round_robin": {}}]}}',
     "MESHMART_LOOPBACK": "127.43",  # beside the other cluster
+}
+#: The scenes whose feature a setting of the mesh's own client or servers switches off, each with variables of
+#: the command beside those above, and the figure that must miss its bound.
+SWITCHED_OFF: dict[str, tuple[dict[str, str], str]] = {
+    "sick-replica": ({}, "readers that ejected it"),
+    "retry-storm": ({"MESH_RETRY_BUDGET_FLOOR": "100000"}, "extra load by retries"),
 }
 #: intruder: whoever is a member may call anything.
 ALLOW_EVERYONE = """
@@ -78,13 +88,20 @@ def _played(cluster: RunningCluster, *scenes: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def without_features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
-    """The tour on a cluster that does without what the scenes show."""
+    """The outcomes on a cluster that does without what the scenes show."""
     state: Path = tmp_path_factory.mktemp("without") / "state"
-    with up(RunningCluster(state, FEATURES_OFF), "--replicas", "product=3") as plain:
+    with up(RunningCluster(state, FEATURES_OFF), "--replicas", "product=3") as cluster:
         (state / "policy.toml").write_text(ALLOW_EVERYONE)
-        done = plain.run("tour", "--json", "--plain", timeout=1200)
-        assert done.returncode == 1, done.stderr
-        yield {o["scene"]: o for o in json.loads(done.stdout)}
+        outcomes = _failed(cluster, "--plain", *(name for name in SCENES if name not in SWITCHED_OFF))
+        for name, (variables, _) in SWITCHED_OFF.items():
+            outcomes |= _failed(RunningCluster(state, FEATURES_OFF | variables), name)
+        yield outcomes
+
+
+def _failed(cluster: RunningCluster, *arguments: str) -> dict[str, dict[str, Any]]:
+    done = cluster.run("tour", "--json", *arguments, timeout=1200)
+    assert done.returncode == 1, done.stderr
+    return {o["scene"]: o for o in json.loads(done.stdout)}
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -92,6 +109,14 @@ def test_a_scene_fails_without_the_feature_that_it_shows(
     without_features: dict[str, dict[str, Any]], scene: str
 ) -> None:
     assert not without_features[scene]["passed"], without_features[scene]
+
+
+@pytest.mark.parametrize(("scene", "figure"), [(name, figure) for name, (_, figure) in SWITCHED_OFF.items()])
+def test_the_figure_that_shows_the_feature_misses_its_bound_without_it(
+    without_features: dict[str, dict[str, Any]], scene: str, figure: str
+) -> None:
+    checks = without_features[scene]["checks"]
+    assert figure in [c["what"][: len(figure)] for c in checks if not c["passed"]], without_features[scene]
 
 
 def test_an_unknown_scene_is_a_clear_error(cluster: RunningCluster) -> None:

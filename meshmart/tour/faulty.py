@@ -1,0 +1,73 @@
+"""Faults that a scene injects into replicas, and the callers that meet them."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Sequence
+
+from grpcmesh.fault import Fault
+from grpcmesh.member import Member
+from local.errors import ClusterError
+from meshmart.cluster import Replica
+from meshmart.faults import HANG, clear_faults, list_faults, set_fault
+from meshmart.leases import LEASE, Leases
+from meshmart.tour.stage import SceneError, Stage
+
+
+@contextlib.asynccontextmanager
+async def faulty(
+    stage: Stage, service: str, replicas: Sequence[Replica], fault: Fault
+) -> AsyncIterator[None]:
+    """Inject a fault into replicas until the end of the block, or until this process has ended.
+
+    Args:
+        stage: The stage.
+        service: The service of the replicas.
+        replicas: The replicas; all get the fault at once.
+        fault: The fault.
+
+    Raises:
+        ClusterError: a replica cannot be reached, or takes no faults.
+    """
+    member = _operator(stage)
+
+    async def one(replica: Replica) -> None:
+        await set_fault(member, service, replica, fault, HANG, LEASE)
+
+    try:
+        async with Leases(stage.say) as leases:
+            await asyncio.gather(*map(one, replicas))
+            for replica in replicas:
+                leases.hold(f"the fault of {service}/{replica.id}", functools.partial(one, replica))
+            yield
+    finally:
+        # After the renewals have ended: one of them would set the fault again.
+        await asyncio.gather(*(_clear(stage, member, service, r, fault.method) for r in replicas))
+
+
+async def _clear(stage: Stage, member: Member, service: str, replica: Replica, method: str) -> None:
+    try:
+        await clear_faults(member, service, replica, method)
+    except ClusterError as e:
+        stage.say(f"a fault could not be cleared, and ends with its lease: {e}")
+
+
+async def hits(stage: Stage, service: str, replica: Replica) -> int:
+    """Return how many calls the faults of a replica have affected since they were set."""
+    return sum(fault.hits for fault in await list_faults(_operator(stage), service, replica))
+
+
+@contextlib.asynccontextmanager
+async def new_callers(stage: Stage, count: int) -> AsyncIterator[list[Member]]:
+    """Yield new members of the mesh, which share nothing: each has its own connections, outlier detection
+    and retry budget, like a replica of a service that calls.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        config = _operator(stage).config
+        yield [await stack.enter_async_context(Member(config, sockets=False)) for _ in range(count)]
+
+
+def _operator(stage: Stage) -> Member:
+    if stage.member is None:
+        raise SceneError("only a member of the mesh may inject faults")
+    return stage.member

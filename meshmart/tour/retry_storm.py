@@ -1,0 +1,80 @@
+"""The scene `retry-storm`: a service is down, and its callers' retries do not multiply the load on it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from grpcmesh.config import RetryConfig
+from grpcmesh.fault import Fault
+from meshmart.tour.check import Check
+from meshmart.tour.failures import failures
+from meshmart.tour.faulty import faulty, hits, new_callers
+from meshmart.tour.stage import Stage
+from services.loadgen.calls import ChannelSource
+from services.loadgen.engine import Load
+from services.loadgen.journeys import view
+from services.loadgen.report import Report
+
+NAME = "retry-storm"
+SHOWS = "every replica of product fails every call; retries add no more load than their budget allows"
+
+SERVICE = "product"
+#: Reads per second: enough that a share of them is more than the retries that are always allowed.
+RPS = 100.0
+#: Seconds from the first read to the outage, and to its end. A budget is for ten seconds. The caller is new,
+#: so within them its retries are a share of all its reads, whenever the outage begins.
+BEFORE, UNTIL = 1.0, 9.0
+#: The largest share of retries, in percent: the default of the mesh.
+BUDGET = 100 * RetryConfig().budget_ratio
+
+
+async def play(stage: Stage) -> list[Check]:
+    replicas = await stage.with_replicas(SERVICE, 3)
+    async with _caller(stage) as source, Load(view(source), RPS) as load:
+        await _sleep_until(load, BEFORE)
+        async with faulty(stage, SERVICE, replicas, Fault(abort="UNAVAILABLE")):
+            down = time.monotonic()
+            stage.say(f"all {len(replicas)} replicas of {SERVICE} fail every call")
+            await _sleep_until(load, UNTIL)
+            failed = sum([await hits(stage, SERVICE, replica) for replica in replicas])
+        well = time.monotonic()
+        stage.say(f"they failed {failed} attempts; now they are well")
+        await stage.settle(load, 2 * round(RPS))
+    return _checks(stage, load.report, down, well)
+
+
+def _checks(stage: Stage, report: Report, down: float, well: float) -> list[Check]:
+    """Return the checks of an outage from `down` to `well` (monotonic seconds)."""
+    window = Report([s for s in report.samples if s.intended < report.started + UNTIL])
+    calls, retries = len(window.samples), sum(s.attempts - 1 for s in window.samples)
+    refused = sum(s.code != "OK" for s in window.samples if s.intended >= down)
+    late = [s.intended - well for s in report.samples if s.code != "OK" and s.intended > well]
+    return [
+        # Without failures and retries there was no outage, or nobody who retries.
+        Check("reads that failed meanwhile", refused, 1, relation=">="),
+        Check("retries", retries, 1, relation=">="),
+        Check(f"extra load by retries, over {calls} reads", 100 * retries / max(1, calls), BUDGET, " %"),
+        Check(
+            "until no read fails any more",
+            max(late, default=0.0),
+            1.0,
+            " s",
+            details=failures(report.since(well), stage.names),
+        ),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _caller(stage: Stage) -> AsyncIterator[ChannelSource]:
+    """Yield the channels of a caller that has made no calls yet; with `--plain` those of the stage."""
+    if not stage.careful:
+        yield stage.channels
+        return
+    async with new_callers(stage, 1) as (member,):
+        yield member.channel
+
+
+async def _sleep_until(load: Load, seconds: float) -> None:
+    """Wait until `seconds` after the start of the load."""
+    await asyncio.sleep(max(0.0, load.report.started + seconds - time.monotonic()))
