@@ -48,6 +48,9 @@ def set_(
         str, typer.Option(help="Delay each call by this long, such as 300ms; 1h is a hang.")
     ] = "0s",
     abort: Annotated[str, typer.Option(help="Fail calls with this status code, such as UNAVAILABLE.")] = "",
+    concurrency: Annotated[
+        int, typer.Option(help="Delay this many calls at a time, the others after them; 0: all.", min=0)
+    ] = 0,
     share: Annotated[
         float, typer.Option(help="Fraction of the calls to affect, from 0 to 1.", min=0, max=1)
     ] = 1.0,
@@ -64,7 +67,7 @@ def set_(
     seconds, ends = _seconds(delay), _seconds(lasts)
     if not seconds and not abort:
         raise CommandError("a fault needs --delay, --abort, or both")
-    fault = Fault(_pattern(service, method), share, seconds, abort.upper())
+    fault = Fault(_pattern(service, method), share, seconds, abort.upper(), concurrency)
     outcome = _each(state_dir, [service], replica, lambda m, s, r: set_fault(m, s, r, fault, ends))
     _tell(outcome, lambda _: f"{fault.method}: {fault}")
 
@@ -193,6 +196,7 @@ def _row(service: str, number: int, active: Any) -> dict[str, Any]:
         "method": fault.method,
         "delay": fault.delay.ToNanoseconds() / 1e9,
         "abort": fault.abort,
+        "concurrency": fault.concurrency,
         "share": fault.share,
         "remaining": active.remaining.ToNanoseconds() / 1e9 if active.HasField("remaining") else None,
         "hits": active.hits,
@@ -211,11 +215,16 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
         typer.echo("  ".join(map(str.ljust, line, widths)).rstrip())
 
 
+def _delay(row: dict[str, Any]) -> str:
+    delay = f"{row['delay']:g} s" if row["delay"] else "-"
+    return f"{delay}, {row['concurrency']} at a time" if row["concurrency"] else delay
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['service']}/{row['replica']}",
         row["method"],
-        f"{row['delay']:g} s" if row["delay"] else "-",
+        _delay(row),
         row["abort"] or "-",
         f"{row['share']:g}",
         "-" if row["remaining"] is None else f"{row['remaining']:.0f} s",

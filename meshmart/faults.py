@@ -42,7 +42,13 @@ async def set_fault(
         lasts: Seconds after which it ends by itself. If None, it ends when it is cleared or its process ends.
         lease: Seconds after which it ends unless it is set again. If None, it has no lease.
     """
-    asked = pb.Fault(method=fault.method, share=fault.share, delay=duration(fault.delay), abort=fault.abort)
+    asked = pb.Fault(
+        method=fault.method,
+        share=fault.share,
+        delay=duration(fault.delay),
+        abort=fault.abort,
+        concurrency=fault.concurrency,
+    )
     request = pb.SetFaultRequest(
         fault=asked,
         lasts=None if lasts is None else duration(lasts),

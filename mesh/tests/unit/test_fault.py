@@ -144,6 +144,50 @@ async def test_a_delay_holds_the_call_and_then_lets_it_in() -> None:
 
 
 @in_virtual_time
+async def test_calls_beyond_the_concurrency_wait_for_their_turn() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=1, concurrency=2))
+    held = [i.start() for _ in range(5)]
+    assert await asyncio.gather(*held) == pytest.approx([1, 1, 2, 2, 3])
+
+
+@in_virtual_time
+async def test_a_call_that_gives_up_leaves_its_turn_to_the_next() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=1, concurrency=1))
+    first, second, third = held = [i.start() for _ in range(3)]
+    await asyncio.sleep(0.5)
+    second.cancel()
+    await asyncio.wait(held)
+    assert (await first, second.cancelled(), await third) == (pytest.approx(1), True, pytest.approx(2))
+
+
+@in_virtual_time
+async def test_calls_that_wait_for_their_turn_are_served_once_the_fault_is_cleared_or_over() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=3600, concurrency=1))
+    held = [i.start() for _ in range(3)]
+    await asyncio.sleep(5)
+    assert samples(i.layer)["mesh_faults_held"] == 3
+    i.layer.let_go(i.faults.clear())
+    assert await asyncio.gather(*held) == pytest.approx([5, 5, 5])
+    i.faults.set(Fault(delay=3600, concurrency=1), set_by="client", lease=30)
+    assert await asyncio.gather(*(i.start() for _ in range(3))) == pytest.approx([30, 30, 30])
+
+
+@in_virtual_time
+async def test_calls_that_wait_for_their_turn_are_told_to_go_elsewhere_when_the_process_leaves() -> None:
+    i = Injecting()
+    i.faults.set(Fault(delay=3600, concurrency=1))
+    held = [i.start() for _ in range(3)]
+    await asyncio.sleep(1)
+    i.layer.on_drain()
+    for task in held:
+        with pytest.raises(Unavailable):
+            await task
+
+
+@in_virtual_time
 async def test_an_abort_ends_the_call_at_once_with_its_code() -> None:
     i = Injecting()
     i.faults.set(Fault(abort="DATA_LOSS"))
@@ -302,6 +346,9 @@ def asked(lasts: float | None = None, **fault: Any) -> pb.SetFaultRequest:
         (asked(method="*", abort="unavailable"), {"fault.abort"}),
         (asked(method="*", delay=1, lasts=0), {"lasts"}),
         (asked(method="*", delay=1, lasts=-1), {"lasts"}),
+        (asked(method="*", delay=1, concurrency=-1), {"fault.concurrency"}),
+        (asked(method="*", delay=1, concurrency=10_001), {"fault.concurrency"}),
+        (asked(method="*", abort="UNKNOWN", concurrency=1), {"fault.concurrency"}),
     ],
 )
 async def test_what_cannot_be_set_is_refused_with_every_wrong_field(
@@ -314,7 +361,8 @@ async def test_what_cannot_be_set_is_refused_with_every_wrong_field(
 
 async def test_what_is_set_is_listed_and_cleared(caplog: pytest.LogCaptureFixture) -> None:
     s = servicer()
-    await s.SetFault(asked(method="shop.Shop/*", delay=0.3, abort="INTERNAL", share=0.5, lasts=60), None)
+    fault = {"method": "shop.Shop/*", "delay": 0.3, "abort": "INTERNAL", "share": 0.5, "concurrency": 4}
+    await s.SetFault(asked(lasts=60, **fault), None)
     await s.SetFault(asked(method="*", abort="UNKNOWN"), None)
     both = (await s.ListFaults(pb.ListFaultsRequest(), None)).faults
     first, second = sorted(both, key=lambda active: active.fault.abort)
@@ -323,6 +371,7 @@ async def test_what_is_set_is_listed_and_cleared(caplog: pytest.LogCaptureFixtur
         0.5,
         300,
     )
+    assert (first.fault.concurrency, second.fault.concurrency) == (4, 0)
     assert (first.remaining.seconds, second.HasField("remaining")) == (60, False)
     assert (second.fault.share, second.hits, second.held) == (1.0, 0, 0)
     assert (await s.ClearFaults(pb.ClearFaultsRequest(method="*"), None)).cleared == 1

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrpcmesh/fault/fault.proto\x12\rmesh.fault.v1\x1a\x1egoogle/protobuf/duration.proto\"n\n\x05\x46\x61ult\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x12\n\x05share\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61\x62ort\x18\x04 \x01(\tB\x08\n\x06_share\"\x8a\x01\n\x0fSetFaultRequest\x12#\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x14.mesh.fault.v1.Fault\x12(\n\x05lasts\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x12\n\x10SetFaultResponse\"\x13\n\x11ListFaultsRequest\"@\n\x12ListFaultsResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.mesh.fault.v1.ActiveFault\"\x9c\x01\n\x0b\x41\x63tiveFault\x12#\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x14.mesh.fault.v1.Fault\x12,\n\tremaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04hits\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x05\x12\x0e\n\x06set_by\x18\x05 \x01(\t\x12\x0e\n\x06leased\x18\x06 \x01(\x08\"$\n\x12\x43learFaultsRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\"&\n\x13\x43learFaultsResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x05\"\x0e\n\x0c\x43rashRequest\"\x0f\n\rCrashResponse2\xd7\x02\n\x0c\x46\x61ultService\x12P\n\x08SetFault\x12\x1e.mesh.fault.v1.SetFaultRequest\x1a\x1f.mesh.fault.v1.SetFaultResponse\"\x03\x90\x02\x02\x12V\n\nListFaults\x12 .mesh.fault.v1.ListFaultsRequest\x1a!.mesh.fault.v1.ListFaultsResponse\"\x03\x90\x02\x01\x12Y\n\x0b\x43learFaults\x12!.mesh.fault.v1.ClearFaultsRequest\x1a\".mesh.fault.v1.ClearFaultsResponse\"\x03\x90\x02\x02\x12\x42\n\x05\x43rash\x12\x1b.mesh.fault.v1.CrashRequest\x1a\x1c.mesh.fault.v1.CrashResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrpcmesh/fault/fault.proto\x12\rmesh.fault.v1\x1a\x1egoogle/protobuf/duration.proto\"\x83\x01\n\x05\x46\x61ult\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x12\n\x05share\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61\x62ort\x18\x04 \x01(\t\x12\x13\n\x0b\x63oncurrency\x18\x05 \x01(\x05\x42\x08\n\x06_share\"\x8a\x01\n\x0fSetFaultRequest\x12#\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x14.mesh.fault.v1.Fault\x12(\n\x05lasts\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x12\n\x10SetFaultResponse\"\x13\n\x11ListFaultsRequest\"@\n\x12ListFaultsResponse\x12*\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1a.mesh.fault.v1.ActiveFault\"\x9c\x01\n\x0b\x41\x63tiveFault\x12#\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x14.mesh.fault.v1.Fault\x12,\n\tremaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04hits\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x05\x12\x0e\n\x06set_by\x18\x05 \x01(\t\x12\x0e\n\x06leased\x18\x06 \x01(\x08\"$\n\x12\x43learFaultsRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\"&\n\x13\x43learFaultsResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x05\"\x0e\n\x0c\x43rashRequest\"\x0f\n\rCrashResponse2\xd7\x02\n\x0c\x46\x61ultService\x12P\n\x08SetFault\x12\x1e.mesh.fault.v1.SetFaultRequest\x1a\x1f.mesh.fault.v1.SetFaultResponse\"\x03\x90\x02\x02\x12V\n\nListFaults\x12 .mesh.fault.v1.ListFaultsRequest\x1a!.mesh.fault.v1.ListFaultsResponse\"\x03\x90\x02\x01\x12Y\n\x0b\x43learFaults\x12!.mesh.fault.v1.ClearFaultsRequest\x1a\".mesh.fault.v1.ClearFaultsResponse\"\x03\x90\x02\x02\x12\x42\n\x05\x43rash\x12\x1b.mesh.fault.v1.CrashRequest\x1a\x1c.mesh.fault.v1.CrashResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,26 +38,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAULTSERVICE'].methods_by_name['ListFaults']._serialized_options = b'\220\002\001'
   _globals['_FAULTSERVICE'].methods_by_name['ClearFaults']._loaded_options = None
   _globals['_FAULTSERVICE'].methods_by_name['ClearFaults']._serialized_options = b'\220\002\002'
-  _globals['_FAULT']._serialized_start=77
-  _globals['_FAULT']._serialized_end=187
-  _globals['_SETFAULTREQUEST']._serialized_start=190
-  _globals['_SETFAULTREQUEST']._serialized_end=328
-  _globals['_SETFAULTRESPONSE']._serialized_start=330
-  _globals['_SETFAULTRESPONSE']._serialized_end=348
-  _globals['_LISTFAULTSREQUEST']._serialized_start=350
-  _globals['_LISTFAULTSREQUEST']._serialized_end=369
-  _globals['_LISTFAULTSRESPONSE']._serialized_start=371
-  _globals['_LISTFAULTSRESPONSE']._serialized_end=435
-  _globals['_ACTIVEFAULT']._serialized_start=438
-  _globals['_ACTIVEFAULT']._serialized_end=594
-  _globals['_CLEARFAULTSREQUEST']._serialized_start=596
-  _globals['_CLEARFAULTSREQUEST']._serialized_end=632
-  _globals['_CLEARFAULTSRESPONSE']._serialized_start=634
-  _globals['_CLEARFAULTSRESPONSE']._serialized_end=672
-  _globals['_CRASHREQUEST']._serialized_start=674
-  _globals['_CRASHREQUEST']._serialized_end=688
-  _globals['_CRASHRESPONSE']._serialized_start=690
-  _globals['_CRASHRESPONSE']._serialized_end=705
-  _globals['_FAULTSERVICE']._serialized_start=708
-  _globals['_FAULTSERVICE']._serialized_end=1051
+  _globals['_FAULT']._serialized_start=78
+  _globals['_FAULT']._serialized_end=209
+  _globals['_SETFAULTREQUEST']._serialized_start=212
+  _globals['_SETFAULTREQUEST']._serialized_end=350
+  _globals['_SETFAULTRESPONSE']._serialized_start=352
+  _globals['_SETFAULTRESPONSE']._serialized_end=370
+  _globals['_LISTFAULTSREQUEST']._serialized_start=372
+  _globals['_LISTFAULTSREQUEST']._serialized_end=391
+  _globals['_LISTFAULTSRESPONSE']._serialized_start=393
+  _globals['_LISTFAULTSRESPONSE']._serialized_end=457
+  _globals['_ACTIVEFAULT']._serialized_start=460
+  _globals['_ACTIVEFAULT']._serialized_end=616
+  _globals['_CLEARFAULTSREQUEST']._serialized_start=618
+  _globals['_CLEARFAULTSREQUEST']._serialized_end=654
+  _globals['_CLEARFAULTSRESPONSE']._serialized_start=656
+  _globals['_CLEARFAULTSRESPONSE']._serialized_end=694
+  _globals['_CRASHREQUEST']._serialized_start=696
+  _globals['_CRASHREQUEST']._serialized_end=710
+  _globals['_CRASHRESPONSE']._serialized_start=712
+  _globals['_CRASHRESPONSE']._serialized_end=727
+  _globals['_FAULTSERVICE']._serialized_start=730
+  _globals['_FAULTSERVICE']._serialized_end=1073
 # @@protoc_insertion_point(module_scope)

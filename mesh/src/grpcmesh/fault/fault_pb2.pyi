@@ -10,16 +10,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Fault(_message.Message):
-    __slots__ = ("method", "share", "delay", "abort")
+    __slots__ = ("method", "share", "delay", "abort", "concurrency")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     ABORT_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     method: str
     share: float
     delay: _duration_pb2.Duration
     abort: str
-    def __init__(self, method: _Optional[str] = ..., share: _Optional[float] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., abort: _Optional[str] = ...) -> None: ...
+    concurrency: int
+    def __init__(self, method: _Optional[str] = ..., share: _Optional[float] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., abort: _Optional[str] = ..., concurrency: _Optional[int] = ...) -> None: ...
 
 class SetFaultRequest(_message.Message):
     __slots__ = ("fault", "lasts", "lease")

@@ -91,10 +91,11 @@ class FaultLayer(ServerLayer):
             raise ResourceExhausted("more calls are held by faults than this process will hold", None)
         loop = asyncio.get_running_loop()
         held: asyncio.Future[bool] = loop.create_future()
-        until = self.faults.hold_until(rule)
         self._held[held] = rule
         try:
-            leaving = await self._released(held, rule, until)
+            # Calls that wait for a place when they are released get it at once, one after another.
+            async with rule.places:
+                leaving = await self._released(held, rule, self.faults.hold_until(rule))
         finally:
             del self._held[held]
         if leaving:

@@ -1,6 +1,8 @@
 """Decides which calls get which fault. Pure: the clock and the random generator are parameters."""
 
+import asyncio
 import math
+import sys
 from dataclasses import dataclass
 
 from grpcmesh.call import Method
@@ -29,9 +31,12 @@ class Fault:
     """Seconds for which a call is held before it continues."""
     abort: str = ""
     """Name of the status code with which the call then ends. If empty, it is served."""
+    concurrency: int = 0
+    """The most calls that are delayed at the same time. More wait for their turn. 0: no limit."""
 
     def __str__(self) -> str:
         delay = f"delay {self.delay:g} s" if self.delay else ""
+        delay += f" for {self.concurrency} at a time" if self.concurrency else ""
         abort = f"abort {self.abort}" if self.abort else ""
         return f"{', '.join(filter(None, (delay, abort)))}, share {self.share:g}"
 
@@ -46,12 +51,14 @@ class Rule:
         lease_ends: Clock time (s) at which it ends unless its lease is renewed; infinite without a lease.
     """
 
-    __slots__ = ("ends", "fault", "hits", "lease_ends", "set_by")
+    __slots__ = ("ends", "fault", "hits", "lease_ends", "places", "set_by")
 
     def __init__(self, fault: Fault, ends: float, set_by: str, lease_ends: float = math.inf) -> None:
         self.fault, self.ends, self.set_by, self.lease_ends = fault, ends, set_by, lease_ends
         #: Number of calls that got the fault.
         self.hits = 0
+        #: The places of the calls that are delayed. First come, first served.
+        self.places = asyncio.Semaphore(fault.concurrency or sys.maxsize)
 
     @property
     def leased(self) -> bool:

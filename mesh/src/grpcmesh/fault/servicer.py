@@ -19,6 +19,8 @@ from grpcmesh.fault.rules import EVERY_METHOD, Fault, Rule
 EX_KILLED = 137
 #: The longest delay, duration and lease of a fault, in seconds.
 LONGEST = 86_400.0
+#: The most calls that a fault may delay at the same time.
+MOST_AT_ONCE = 10_000
 
 _CODES = frozenset(code.name for code in grpc.StatusCode) - {"OK"}
 
@@ -68,7 +70,11 @@ class FaultServicer(FaultServiceServicer):
         fault = rule.fault
         return pb.ActiveFault(
             fault=pb.Fault(
-                method=fault.method, share=fault.share, delay=_duration(fault.delay), abort=fault.abort
+                method=fault.method,
+                share=fault.share,
+                delay=_duration(fault.delay),
+                abort=fault.abort,
+                concurrency=fault.concurrency,
             ),
             remaining=None if remaining is None else _duration(remaining),
             hits=rule.hits,
@@ -89,6 +95,7 @@ class FaultServicer(FaultServiceServicer):
             share=asked.share if asked.HasField("share") else 1.0,
             delay=_seconds(asked.delay),
             abort=asked.abort,
+            concurrency=asked.concurrency,
         )
         lasts = _seconds(request.lasts) if request.HasField("lasts") else None
         lease = _seconds(request.lease) if request.HasField("lease") else None
@@ -105,6 +112,7 @@ class FaultServicer(FaultServiceServicer):
         yield "fault.delay", "" if delay_is_good else f"must be from 0 to {LONGEST:g} s"
         code_is_good = not fault.abort or fault.abort in _CODES
         yield "fault.abort", "" if code_is_good else f"must be one of {', '.join(sorted(_CODES))}"
+        yield "fault.concurrency", _wrong_concurrency(fault)
         yield "fault", "" if fault.delay or fault.abort else "neither delays nor aborts"
 
     def _wrong_method(self, pattern: str) -> str:
@@ -113,6 +121,12 @@ class FaultServicer(FaultServiceServicer):
         if pattern == EVERY_METHOD or pattern in known or pattern in services:
             return ""
         return f"{pattern!r} is none of *, {', '.join([*sorted(services), *known])}"
+
+
+def _wrong_concurrency(fault: Fault) -> str:
+    if not 0 <= fault.concurrency <= MOST_AT_ONCE:
+        return f"must be from 0 to {MOST_AT_ONCE}"
+    return "limits delayed calls: set a delay, too" if fault.concurrency and not fault.delay else ""
 
 
 def _wrong_times(**times: float | None) -> Iterable[tuple[str, str]]:
