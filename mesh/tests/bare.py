@@ -7,13 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from grpcmesh.runtime import App, run  # first: it sets what gRPC reads when it is imported
+from grpcmesh import App, run  # first: it sets what gRPC reads when it is imported
 
 # isort: split
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import MeshConfig
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
@@ -35,9 +33,8 @@ async def hello(app: App) -> None:
             break
     resolver = FakeResolver()
     resolver.set(f"127.0.0.1:{app.server.port}")
-    config = MeshConfig("ping")
-    async with MeshChannel("ping", config, identity=app.member.identity, resolver=resolver) as channel:
-        answer = await PingServiceStub(channel).Ping(PingRequest(text="hello"), timeout=30)
+    channel = app.channel("ping", resolver=resolver)
+    answer = await PingServiceStub(channel).Ping(PingRequest(text="hello"), timeout=30)
     print(answer.text, answer.workload, flush=True)
     metrics = [metric.name for metric in app.telemetry.registry.collect()]
     print("metrics", "grpc_server_handled" in metrics, "mesh_tls_handshakes" in metrics, flush=True)

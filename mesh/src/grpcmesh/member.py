@@ -12,7 +12,7 @@ from grpcmesh.config import MeshConfig
 from grpcmesh.extras import missing
 from grpcmesh.forking import ForkedProcessError
 from grpcmesh.identity import IdentityStore
-from grpcmesh.service_config import ServiceConfigStore
+from grpcmesh.service_config import ServiceConfig, ServiceConfigStore
 from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import Telemetry
 
@@ -49,6 +49,7 @@ class Member:
         sockets: Whether to open the admin port.
         identity: The identity. If None, one from `config.identity`, for a process that is only a client.
         telemetry: The telemetry. If None, a new one.
+        service_configs: Service configs by target, from the application's code.
     """
 
     def __init__(
@@ -58,13 +59,14 @@ class Member:
         sockets: bool = True,
         identity: IdentityStore | None = None,
         telemetry: Telemetry | None = None,
+        service_configs: Mapping[str, ServiceConfig] | None = None,
     ) -> None:
         self.config = config
         self.identity = identity or IdentityStore.of(config, serves=False)
         settings = config.service_config
         #: The service configs of all targets.
         self.service_config = ServiceConfigStore(
-            settings.file, settings.inline, poll_interval=settings.poll_interval
+            settings.file, settings.inline, service_configs, settings.poll_interval
         )
         self.telemetry = telemetry or Telemetry(config)
         self.tasks = Tasks()

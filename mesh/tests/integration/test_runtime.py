@@ -33,9 +33,9 @@ MAIN = Path(__file__).with_name("ping_main.py")
 
 
 class Process:
-    """One run of ping_main.py."""
+    """One run of ping_main.py, or of another program."""
 
-    def __init__(self, directory: Path, policy: str = POLICY, **environ: str) -> None:
+    def __init__(self, directory: Path, policy: str = POLICY, main: Path = MAIN, **environ: str) -> None:
         self.ca = CertificateAuthority()
         self.ports = {name: free_port() for name in ("mesh", "health", "admin")}
         write_atomically(directory / "certs", self.ca.issue("ping").files())
@@ -57,7 +57,7 @@ class Process:
             self._environ.pop(FORK_SUPPORT, None)
         with self.output.open("wb") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, str(MAIN)], env=self._environ, stdout=out, stderr=subprocess.STDOUT
+                [sys.executable, str(main)], env=self._environ, stdout=out, stderr=subprocess.STDOUT
             )
 
     def address(self, port: str) -> str:
@@ -85,8 +85,10 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(directory: Path, policy: str = POLICY, **environ: str) -> AsyncIterator[Process]:
-    started = Process(directory, policy, **environ)
+async def process(
+    directory: Path, policy: str = POLICY, main: Path = MAIN, **environ: str
+) -> AsyncIterator[Process]:
+    started = Process(directory, policy, main, **environ)
     try:
         yield started
     finally:

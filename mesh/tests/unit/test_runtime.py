@@ -2,7 +2,7 @@
 
 import gc
 
-from grpcmesh.runtime import started_for_good
+from grpcmesh.lifecycle import started_for_good
 
 
 def test_the_collector_leaves_alone_what_the_start_made_and_takes_it_back_at_the_end() -> None:

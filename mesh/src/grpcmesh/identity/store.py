@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import grpc
@@ -113,6 +113,24 @@ class IdentityStore:
             raise self._located(e) from e
         self._seen = self._used = look.files
         self.peers.trust(self._current.bundle)
+
+    def require_server(self) -> None:
+        """Require from now on that the certificate is also good for a server: its DNS name and its usage.
+
+        Raises:
+            IdentityError: It is not. The message is as that of `load`.
+        """
+        self._expected, self._seen = replace(self._expected, roles=BOTH), None
+        look = self._look()
+        assert look is not None  # nothing counts as seen
+        try:
+            credentials = self._usable(look)
+        except IdentityError as e:
+            raise self._located(e) from e
+        self._seen = look.files
+        if look.files != self._used:
+            self._used = look.files
+            self._take(credentials)
 
     def subscribe(self, callback: Callable[[Credentials], None]) -> Callable[[], None]:
         """Call `callback`, on the event loop, with each new identity. Return a function that cancels that."""

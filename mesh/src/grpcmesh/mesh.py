@@ -1,0 +1,254 @@
+"""Mesh: one object per process, which gives channels, a server, telemetry and lifecycle."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from grpcmesh.call import AttemptLayer, ClientLayer, ServerLayer
+from grpcmesh.config import MeshConfig
+from grpcmesh.lifecycle import live, signals_stop
+from grpcmesh.member import Member
+from grpcmesh.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    import grpc
+
+    from grpcmesh.auth import KeySource
+    from grpcmesh.resolver import Resolver
+    from grpcmesh.server_side import ServerSide
+    from grpcmesh.service_config import ServiceConfig
+
+#: Seconds that closing resources may take, in addition to the drain's grace.
+RESOURCES_TIMEOUT = 5.0
+
+_T = TypeVar("_T")
+
+
+class Mesh:
+    """The mesh in this process. An async context manager; one per process.
+
+        async with Mesh.from_env("checkout") as mesh:
+            products = ProductServiceStub(mesh.channel("product"))
+            server = mesh.server()
+            add_CheckoutServiceServicer_to_server(Checkout(products), server)
+            await mesh.serve(server)
+
+    Args:
+        config: Settings of the process.
+        service_configs: gRPC service configs by target, from the application's code. A file and the
+            environment override them.
+
+    Raises, when it is entered:
+        IdentityError: There is no usable certificate.
+        ConfigError: The service config has mistakes. The error has a line for each.
+        OSError: The admin port cannot be listened on.
+        ForkedProcessError: The mesh was started in the parent of this process.
+    """
+
+    def __init__(
+        self, config: MeshConfig, *, service_configs: "Mapping[str, ServiceConfig] | None" = None
+    ) -> None:
+        self._member = Member(config, service_configs=service_configs)
+        self._side: ServerSide | None = None
+        self._resources = contextlib.AsyncExitStack()
+        self._stopping = asyncio.Event()
+
+    @classmethod
+    def from_env(
+        cls,
+        service: str,
+        environ: Mapping[str, str] | None = None,
+        *,
+        service_configs: "Mapping[str, ServiceConfig] | None" = None,
+    ) -> Self:
+        """Return the mesh with the settings of the variables MESH_*.
+
+        Args:
+            service: Name of the workload, unless MESH_SERVICE is set.
+            environ: Holds the variables. None: the process's environment.
+            service_configs: See `Mesh`.
+
+        Raises:
+            ConfigError: A variable is wrong or unknown. The error has a line for each.
+        """
+        config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
+        return cls(config, service_configs=service_configs)
+
+    async def __aenter__(self) -> Self:
+        await self._member.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    @property
+    def config(self) -> MeshConfig:
+        """Return the settings of the process."""
+        return self._member.config
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Return metrics, traces and logs, such as `telemetry.log.info("message", key=value)`."""
+        return self._member.telemetry
+
+    def channel(
+        self,
+        target: str,
+        *,
+        resolver: "Resolver | None" = None,
+        options: Sequence[tuple[str, int | str]] = (),
+        layers: Sequence[ClientLayer] = (),
+        attempt_layers: Sequence[AttemptLayer] = (),
+        interceptors: "Sequence[grpc.aio.ClientInterceptor]" = (),
+    ) -> "grpc.aio.Channel":
+        """Return the channel to a service. There is one per target, which the mesh closes when it ends.
+
+        Args:
+            target: `product`, `product.shop` for another namespace, or a full name, optionally with `:port`.
+            resolver: Finds the endpoints; by default by DNS.
+            options: Channel arguments, such as `("grpc.max_receive_message_length", 8 << 20)`. They override
+                those of the settings.
+            layers: Layers of the call stack, outermost first. They run once per call.
+            attempt_layers: Layers of the attempt stack, outermost first. They run once per attempt.
+            interceptors: Client interceptors of grpc.aio, outermost first. They run once per call.
+
+        Raises:
+            TargetError: The target is malformed.
+            ValueError: The channel is open already, so that the other arguments would be ignored.
+        """
+        more = {
+            "resolver": resolver,
+            "options": options,
+            "layers": layers,
+            "attempt_layers": attempt_layers,
+            "interceptors": interceptors,
+        }
+        return self._member.channel(target, **{name: value for name, value in more.items() if value})
+
+    def server(
+        self,
+        *,
+        layers: Sequence[ServerLayer] = (),
+        interceptors: "Sequence[grpc.aio.ServerInterceptor]" = (),
+        priorities: Mapping[str, str] | None = None,
+        keys: "KeySource | None" = None,
+    ) -> "grpc.aio.Server":
+        """Return the server of this process, to which generated code adds servicers. Pass it to `serve`.
+
+        Args:
+            layers: Layers of the server stack, outermost first. They see only calls that are allowed.
+            interceptors: Server interceptors of grpc.aio, outermost first. They run inside all layers.
+            priorities: `critical`, `default` or `sheddable` by method, such as `shop.Orders/Create`. Settings
+                override them.
+            keys: Source of the keys that verify user tokens. Without it, every token is refused.
+
+        Raises:
+            RuntimeError: There is a server already.
+            PolicyError: The policy file is wrong.
+            IdentityError: The certificate is not good for a server.
+            ConfigError: A priority is wrong, or PyJWT is not installed.
+        """
+        side = self._serving(layers, interceptors)
+        if priorities:
+            side.prioritize(priorities)
+        if keys is not None:
+            side.use_keys(keys)
+        return side.server
+
+    async def serve(
+        self,
+        server: "grpc.aio.Server | None" = None,
+        *,
+        signals: bool = True,
+        capture_logging: bool = False,
+        freeze: bool = False,
+    ) -> None:
+        """Serve until SIGTERM, SIGINT, `stop()` or the failure of a task of `spawn`; then drain.
+
+        Args:
+            server: The server that `server()` returned. None, for a process that serves no gRPC calls, opens
+                the health port only.
+            signals: Whether to stop at SIGTERM and SIGINT. A second signal ends the process at once. Only in
+                the main thread.
+            capture_logging: Whether to write the standard library's logging as the mesh's JSON lines.
+            freeze: Whether to exclude what exists after the start from garbage collection while it serves.
+
+        Raises:
+            TypeError: The server is not that of this mesh.
+            StartError: A port cannot be listened on.
+            Exception: That of the first task of `spawn` that failed.
+        """
+        if server is None and self._side is None:
+            self._serving((), ())
+        if self._side is None or (server is not None and server is not self._side.server):
+            raise TypeError("serve() takes the server that server() of the same mesh returned")
+        with signals_stop(self._stopping) if signals else contextlib.nullcontext():
+            error = await self._live(_nothing, capture_logging, freeze)
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """Make `serve` drain and return."""
+        self._stopping.set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Run a coroutine in the background, at most until the mesh ends. If it fails, `serve` ends.
+
+        It inherits neither deadline nor caller nor trace from the call that starts it.
+        """
+        return self._member.spawn(coroutine, name)
+
+    async def enter(self, resource: contextlib.AbstractAsyncContextManager[_T]) -> _T:
+        """Enter a resource. Resources are closed after the drain, in reverse order."""
+        return await self._resources.enter_async_context(resource)
+
+    async def aclose(self) -> None:
+        """End: close the server without a drain if it still runs, resources, channels and telemetry."""
+        try:
+            if self._side is not None:
+                await self._side.stop(drain=False)
+            await self._close_resources()
+        finally:
+            await self._member.aclose()
+
+    def _serving(
+        self, layers: Sequence[ServerLayer], interceptors: "Sequence[grpc.aio.ServerInterceptor]"
+    ) -> "ServerSide":
+        from grpcmesh.server_side import ServerSide  # a process that is only a client needs none of it
+
+        if self._side is not None:
+            raise RuntimeError("a mesh has one server, which listens at the address of its settings")
+        self._side = ServerSide(self._member, layers, interceptors)
+        return self._side
+
+    async def _live(
+        self, build: Callable[[], Awaitable[None]], capture_logging: bool, freeze: bool
+    ) -> BaseException | None:
+        """Build, serve and drain. Return the error of the first task of `spawn` that failed."""
+        side = self._side
+        assert side is not None
+        if capture_logging:
+            self.telemetry.capture_logging()
+
+        async def start() -> None:
+            await build()
+            await side.start()
+
+        async def stop(drain: bool) -> None:
+            await side.stop(drain)
+            await self._close_resources()
+
+        return await live(self._member, start(), stop, self._stopping, side.server, freeze=freeze)
+
+    async def _close_resources(self) -> None:
+        try:
+            async with asyncio.timeout(self.config.drain.grace + RESOURCES_TIMEOUT):
+                await self._resources.aclose()
+        except TimeoutError:
+            self.telemetry.log.error("resources were not left in time")
+
+
+async def _nothing() -> None:
+    """Build nothing: whoever calls `serve` has built what it serves."""

@@ -1,0 +1,140 @@
+"""The server side of a process: its mesh port, its health port, and what calls are checked against."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from grpcmesh.authz import PolicyStore
+from grpcmesh.call import ServerLayer, Workload
+from grpcmesh.config import ConfigError
+from grpcmesh.extras import missing
+from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.member import Member
+from grpcmesh.server.ports import HealthPort
+from grpcmesh.server.server import MeshServer, server_layers
+
+if TYPE_CHECKING:
+    from grpcmesh.auth import KeySource, TokenVerifier
+
+#: Seconds for which the start waits for the keys that verify tokens. Then it continues without them.
+KEYS_TIMEOUT = 5.0
+
+
+class ServerSide:
+    """The mesh server of a process, with the policy, the verifier of tokens and the health port.
+
+    Args:
+        member: The process's membership, which has been entered.
+        layers: The application's own layers.
+        interceptors: Interceptors of grpc.aio, outermost first.
+
+    Raises:
+        PolicyError: The policy file is wrong.
+        IdentityError: The certificate is not good for a server.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        layers: Sequence[ServerLayer] = (),
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        config = self._config = member.config
+        self._member, self._admission = member, config.admission
+        self._stopped = False
+        self.policy = PolicyStore(config.authz)
+        self.policy.load()
+        member.identity.require_server()
+        limits = config.health
+        self.health = HealthServicer(limits.max_watchers, limits.max_watchers_per_peer, config.zone)
+        self._no_tokens: ModuleNotFoundError | None = None
+        self.verifier = self._token_verifier()
+        self.layers = list(layers)
+        self.server = MeshServer(
+            config,
+            identity=member.identity,
+            layers=(),  # known when it starts
+            health=self.health,
+            interceptors=interceptors,
+        )
+        self._health_port = HealthPort(limits, self.health)
+        member.states["server"] = self.state
+
+    def prioritize(self, priorities: Mapping[str, str]) -> None:
+        """Set the priorities of methods. Those of the settings override them. See `App.prioritize`."""
+        admission = self._config.admission
+        merged = {**priorities, **admission.priorities}
+        self._admission = dataclasses.replace(admission, priorities=merged)
+
+    def use_keys(self, source: "KeySource") -> None:
+        """Set the source of the keys that verify user tokens. Without it, every token is refused.
+
+        Raises:
+            ConfigError: PyJWT is not installed.
+        """
+        if self.verifier is None:
+            assert self._no_tokens is not None
+            raise ConfigError([missing("tokens of users cannot be verified", "jwt", self._no_tokens)])
+        self.verifier.source = source
+
+    async def start(self) -> None:
+        """Fetch the keys, listen, and report SERVING.
+
+        Raises:
+            StartError: A port cannot be listened on.
+        """
+        member, server = self._member, self.server
+        config = dataclasses.replace(self._config, admission=self._admission)
+        server.layers = server_layers(
+            config, member.telemetry, self.policy, self.verifier, member.identity, self.layers
+        )
+        for source in (self.policy, server, self._health_port):
+            member.telemetry.add(source)
+        member.telemetry.metrics_server.declare(server.methods())
+        member.tasks.supervise(self.policy.watch, "policy")
+        await self._follow_keys()
+        if server.services:
+            await server.start()
+            member.spawn(server.accept_loop_ended(), "accept loop of the mesh port")
+        await self._health_port.start()
+        member.spawn(self._health_port.accept_loop_ended(), "accept loop of the health port")
+        self.health.set_all(True)
+
+    async def stop(self, drain: bool = True) -> None:
+        """Close the ports, after a drain if `drain`. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if drain:
+            await self.server.drain()
+        await self.server.stop(0)
+        await self._health_port.stop()
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the state that the admin page shows, as values that JSON can encode."""
+        return {
+            "health": self.health.statuses(),
+            "draining": self.server.draining,
+            "policy_generation": self.policy.generation,
+            **self.server.state(),
+        }
+
+    async def _follow_keys(self) -> None:
+        verifier = self.verifier
+        if verifier is None:
+            return
+        self._member.telemetry.add(verifier)
+        if verifier.source is not None:
+            await verifier.start(KEYS_TIMEOUT)
+            self._member.tasks.supervise(verifier.watch, "keys")
+
+    def _token_verifier(self) -> "TokenVerifier | None":
+        try:
+            from grpcmesh.auth.verifier import TokenVerifier
+        except ModuleNotFoundError as e:
+            self._no_tokens = e
+            return None
+        own = Workload(self._config.identity.trust_domain, self._config.namespace, self._config.service)
+        return TokenVerifier(self._config.auth, own=str(own))

@@ -1,0 +1,108 @@
+"""Pins the public surface: names, signatures and settings. A change of public_api.txt is a change for users.
+
+After a change that is meant: `python -m tests.unit.test_public_api > tests/unit/public_api.txt` in mesh/, and
+an entry in CHANGELOG.md (docs/stability.md says which version it needs).
+"""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import tomllib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import grpcmesh
+from grpcmesh import errors
+from grpcmesh.config import MeshConfig
+
+PINNED = Path(__file__).with_name("public_api.txt")
+MESH = Path(__file__).parents[2]
+
+
+def signature(function: Any) -> str:
+    """Return names, kinds and defaults of the parameters. Annotations print differently in each Python."""
+    found = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def members(cls: type) -> Iterator[str]:
+    """Yield the constructor, and all public members that the library itself defines."""
+    constructor = cls.__init__ is not object.__init__ and not getattr(cls, "_is_protocol", False)
+    yield cls.__name__ + (signature(cls) if constructor else "")
+    for name in sorted(name for name in dir(cls) if not name.startswith("_")):
+        definer = next(base for base in cls.__mro__ if name in vars(base))
+        if not definer.__module__.startswith("grpcmesh"):
+            continue  # of Exception or of typing
+        value = vars(definer)[name]
+        function = getattr(value, "__func__", value)
+        described = signature(function) if inspect.isfunction(function) else ""
+        yield f"{cls.__name__}.{name}{described}"
+
+
+def settings(cls: type, prefix: str = "MESH") -> Iterator[str]:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        variable = f"{prefix}_{field.name.upper()}"
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from settings(hints[field.name], variable)
+        else:
+            yield variable
+
+
+def surface() -> Iterator[str]:
+    for name in grpcmesh.__all__:
+        value = getattr(grpcmesh, name)
+        if name == "__version__":
+            continue
+        if name == "MeshConfig":
+            yield name  # its fields are the settings below
+        elif isinstance(value, type):
+            yield from members(value)
+        else:
+            yield f"{name}{signature(value)}"
+    for name, error in sorted(vars(errors).items()):
+        if isinstance(error, type) and error.__module__ == errors.__name__:
+            yield f"errors.{name}{signature(error)}"
+    yield from sorted(settings(MeshConfig))
+
+
+def test_the_public_surface_is_as_pinned() -> None:
+    assert list(surface()) == PINNED.read_text().splitlines()
+
+
+def test_every_public_name_is_exported_and_documented() -> None:
+    reference = (MESH / "docs" / "stability.md").read_text()
+    for name in grpcmesh.__all__:
+        assert getattr(grpcmesh, name) is not None
+        assert f"`{name}`" in reference
+    assert set(grpcmesh.__all__) <= set(dir(grpcmesh))
+
+
+def test_another_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="'grpcmesh' has no attribute 'Mash'"):
+        grpcmesh.Mash  # noqa: B018
+
+
+def test_the_version_is_that_of_the_distribution_and_of_the_changelog() -> None:
+    project = tomllib.loads((MESH / "pyproject.toml").read_text())["project"]
+    assert project["version"] == grpcmesh.__version__
+    assert f"## {grpcmesh.__version__}" in (MESH / "CHANGELOG.md").read_text()
+
+
+def test_importing_the_library_imports_nothing_else_and_sets_what_grpc_reads() -> None:
+    program = (
+        "import grpcmesh, os, sys; assert 'grpc' not in sys.modules, 'grpc';"
+        "assert os.environ['GRPC_ENABLE_FORK_SUPPORT'] == '0'; from grpcmesh import Mesh, run;"
+        "from grpcmesh import grpc_environment as e; assert e.tls13_only and not e.imported_first"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={})
+
+
+if __name__ == "__main__":
+    print(*surface(), sep="\n")
