@@ -5,14 +5,12 @@ With MESHMART_TOUR_HANG=payment, for comparison, a service hangs that a checkout
 
 import contextlib
 import os
-import uuid
 from collections.abc import AsyncIterator
 
 from meshmart.tour.check import Check
+from meshmart.tour.ordering import ordering
 from meshmart.tour.stage import Stage, no_failed_calls
-from services.loadgen.engine import Journey, Load, Recorder
-from services.loadgen.persistent import PersistentBuyer, random_cart
-from services.loadgen.shop import Shop
+from services.loadgen.engine import Load
 from services.loadgen.steps import CHECKOUT_TIMEOUT
 
 NAME = "slow-dependency"
@@ -26,7 +24,7 @@ ORDERS = 40
 
 async def play(stage: Stage) -> list[Check]:
     service = os.environ.get(_HANG, "notification")
-    load = Load(_checkout(stage), RPS)
+    load = Load(ordering(stage), RPS)
     async with _hanging(stage, service), load:
         await stage.settle(load, ORDERS, timeout=90)
     stage.say(f"{service} goes on")
@@ -44,21 +42,6 @@ async def play(stage: Stage) -> list[Check]:
             details=tuple(verdict.unfinished),
         ),
     ]
-
-
-def _checkout(stage: Stage) -> Journey:
-    """Return a journey that orders once.
-
-    Any answer but CONFIRMED is an error: PENDING leaves the outcome open.
-    """
-    shop = Shop(stage.channels, buyers=("bob",))
-    buyer = PersistentBuyer(shop, shop.buyers[0], patience=0.0)
-
-    async def journey(recorder: Recorder) -> None:
-        asked = await buyer.order(uuid.uuid4().hex, random_cart(shop.rng))
-        recorder.record("order", "CreateOrder", "OK" if asked.accepted else asked.answer, None, 1)
-
-    return journey
 
 
 @contextlib.asynccontextmanager

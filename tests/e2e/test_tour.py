@@ -16,6 +16,7 @@ SCENES = [
     "kill",
     "sick-replica",
     "slow-dependency",
+    "overload",
     "retry-storm",
     "rotate-certs",
     "intruder",
@@ -34,6 +35,7 @@ FEATURES_OFF = {
     "MESH_DRAIN_GRACE": "0",
     "MESH_IDENTITY_POLL_INTERVAL": "86400",  # rotate-certs
     "MESHMART_TOUR_HANG": "payment",  # slow-dependency: a service that a checkout waits for
+    "MESH_ADMISSION_ENABLED": "false",  # overload
     # sick-replica: no outlier detection
     "MESH_SERVICE_CONFIG_INLINE": '{"product": {"loadBalancingConfig": [{"round_robin": {}}]}}',
     "MESHMART_LOOPBACK": "127.43",  # beside the other cluster
@@ -42,6 +44,7 @@ FEATURES_OFF = {
 #: the command beside those above, and the figure that must miss its bound.
 SWITCHED_OFF: dict[str, tuple[dict[str, str], str]] = {
     "sick-replica": ({}, "readers that ejected it"),
+    "overload": ({}, "goodput"),
     "retry-storm": ({"MESH_RETRY_BUDGET_FLOOR": "100000"}, "extra load by retries"),
 }
 #: intruder: whoever is a member may call anything.
