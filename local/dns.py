@@ -11,7 +11,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import dns.exception
 import dns.flags
@@ -43,6 +43,9 @@ class Record:
     port: int
 
 
+Outage = Literal["silent", "servfail"]
+"""How an outage looks to a client: no answer at all, or SERVFAIL to each query."""
+
 Lookup = Callable[[], Mapping[str, Sequence[Record]]]
 """Returns the ready replicas of each service now. A service that has none may be absent."""
 
@@ -58,12 +61,14 @@ class Zone:
 
     def __init__(self, lookup: Lookup, namespace: str = NAMESPACE, domain: str = CLUSTER_DOMAIN) -> None:
         self._lookup = lookup
+        self.outage: Outage | None = None
+        """The outage to simulate, if any."""
         self._origin = dns.name.from_text(domain)
         self._base = dns.name.from_text(f"{namespace}.svc.{domain}")
 
     def answer(self, wire: bytes, *, tcp: bool = False) -> bytes | None:
-        """Return the response to one packet; None if it deserves none (a response, or no DNS header)."""
-        if len(wire) < 12 or wire[2] & 0x80:
+        """Return the response to one packet; None if it gets none (a response, no DNS header, an outage)."""
+        if len(wire) < 12 or wire[2] & 0x80 or self.outage == "silent":
             return None
         try:
             query = dns.message.from_wire(wire, ignore_trailing=True)
@@ -75,7 +80,9 @@ class Zone:
 
     def _respond(self, query: dns.message.Message) -> dns.message.Message:
         response = dns.message.make_response(query, our_payload=_UDP_SIZE)
-        if query.opcode() != dns.opcode.QUERY:
+        if self.outage == "servfail":
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif query.opcode() != dns.opcode.QUERY:
             response.set_rcode(dns.rcode.NOTIMP)
         elif len(query.question) != 1:
             response.set_rcode(dns.rcode.FORMERR)
@@ -144,7 +151,7 @@ class DnsServer:
     """
 
     def __init__(self, zone: Zone, host: str = "127.0.0.1") -> None:
-        self._zone, self._host = zone, host
+        self.zone, self._host = zone, host
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._open = 0
@@ -170,7 +177,7 @@ class DnsServer:
     async def _start_udp(self) -> None:
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self._zone), local_addr=(self._host, self.port)
+            lambda: _Datagrams(self.zone), local_addr=(self._host, self.port)
         )
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -179,7 +186,7 @@ class DnsServer:
             while self._open <= _TCP_CONNECTIONS:
                 async with asyncio.timeout(_TCP_IDLE):
                     (length,) = struct.unpack("!H", await reader.readexactly(2))
-                    reply = self._zone.answer(await reader.readexactly(length), tcp=True)
+                    reply = self.zone.answer(await reader.readexactly(length), tcp=True)
                     if reply is None:
                         break
                     writer.write(struct.pack("!H", len(reply)) + reply)

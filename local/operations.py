@@ -7,6 +7,7 @@ from typing import Any
 from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE, OPERATOR
 from local.certs import Issued
 from local.deployment import Deployment
+from local.dns import Outage
 from local.errors import ClusterError
 from local.events import Report
 from local.leases import LONGEST
@@ -19,6 +20,8 @@ from local.tasks import all_of, unless, until
 _PRESENTED_TIMEOUT = 15.0
 _PRESENTED_POLL = 0.3
 _KILL_TIMEOUT = 5.0
+#: The name of the lease of a DNS outage.
+_DNS = "the outage of DNS"
 
 
 class Operations:
@@ -66,6 +69,10 @@ class Operations:
                 return self._resume(self._deployment(service).replica(replica))
             case {"verb": "rotate"}:
                 return await self._rotate(report)
+            case {"verb": "break_dns", "outage": ("silent" | "servfail") as outage, **rest}:
+                return self._break_dns(outage, _lease(rest))
+            case {"verb": "mend_dns"}:
+                return self._mend_dns()
         raise ClusterError(f"not a request: {request}")
 
     def status(self) -> dict[str, Any]:
@@ -107,6 +114,22 @@ class Operations:
     def _resume(self, replica: Replica) -> int:
         self._supervisor.leases.drop(_hang_of(replica))
         return _process_of(replica, Replica.resume)
+
+    def _break_dns(self, outage: Outage, lease: float | None) -> None:
+        """Let the DNS server fail. Requires a lease, and ends when nobody repeats the request."""
+        if lease is None:
+            raise ClusterError("break_dns: needs a lease")
+        zone = self._supervisor.dns.zone
+
+        async def undo() -> None:
+            zone.outage = None
+
+        zone.outage = outage
+        self._supervisor.leases.hold(_DNS, lease, undo)
+
+    def _mend_dns(self) -> None:
+        self._supervisor.leases.drop(_DNS)
+        self._supervisor.dns.zone.outage = None
 
     async def _scale(
         self, deployment: Deployment, replicas: int, lease: float | None, report: Report

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from prometheus_client.samples import Sample
 
@@ -15,6 +15,9 @@ from local.events import Report
 from meshmart.cluster import Replica
 from meshmart.leases import LEASE, Leases
 from meshmart.scrape import samples
+
+if TYPE_CHECKING:
+    from local.dns import Outage
 
 
 def _quiet(_: str) -> None:
@@ -79,6 +82,20 @@ class EmbeddedCluster:
     async def rotate(self) -> Mapping[str, str]:
         serials: dict[str, str] = await self._request("rotate")
         return serials
+
+    async def break_dns(self, outage: "Outage") -> None:
+        """Let the cluster's DNS server fail until `mend_dns`, or until this process has ended."""
+
+        async def renew() -> None:
+            await self._request("break_dns", outage=outage, lease=LEASE)
+
+        await renew()
+        self._leases.hold("dns", renew)
+
+    async def mend_dns(self) -> None:
+        """Let the DNS server answer again."""
+        self._leases.drop("dns")
+        await self._request("mend_dns")
 
     async def endpoints(self, service: str) -> list[Replica]:
         services = (await self.status())["services"]

@@ -1,5 +1,6 @@
 """RPC metrics and the registry: what a scrape shows, without sockets."""
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -228,6 +229,24 @@ def test_the_exposition_of_a_process_parses_and_has_process_metrics(full_telemet
     text = generate_latest(full_telemetry.registry).decode()
     names = {family.name for family in text_string_to_metric_families(text)}
     assert {"grpc_server_handled", "process_cpu_seconds", "mesh_event_loop_lag_seconds"} <= names
+
+
+async def test_tasks_of_the_loop_are_counted_while_it_runs(full_telemetry: Telemetry) -> None:
+    def tasks() -> float | None:
+        return full_telemetry.registry.get_sample_value("mesh_event_loop_tasks")
+
+    assert tasks() is None
+    await full_telemetry.start()
+    before = tasks()
+    assert before is not None
+    extra = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
+    assert tasks() == before + 3
+    for task in extra:
+        task.cancel()
+    await asyncio.gather(*extra, return_exceptions=True)
+    assert tasks() == before
+    await full_telemetry.aclose()
+    assert tasks() is None
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

@@ -177,6 +177,21 @@ async def test_rotation_ends_when_every_replica_presents_its_new_certificate(tmp
             assert f"{serial:x}" == serials["product"]
 
 
+async def test_dns_fails_until_it_is_mended_or_nobody_renews_the_lease(tmp_path: Path) -> None:
+    async with cluster(tmp_path, product=1) as running:
+        there = await running.resolve()
+        assert there
+        with pytest.raises(ClusterError, match="lease"):
+            await running.do("break_dns", outage="servfail")
+        await running.do("break_dns", outage="servfail", lease=60.0)
+        assert await running.resolve() == set()
+        await running.do("mend_dns")
+        assert await running.resolve() == there
+        await running.do("break_dns", outage="silent", lease=0.05)
+        await eventually(lambda: running.supervisor.dns.zone.outage is None)
+        assert await running.resolve() == there
+
+
 async def test_what_is_not_there_cannot_be_changed(tmp_path: Path) -> None:
     async with cluster(tmp_path, product=1) as c:
         for verb, arguments, problem in [

@@ -121,3 +121,18 @@ def test_a_damaged_query_never_breaks_the_server(data: st.DataObject) -> None:
         wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
     reply = Zone(lambda: READY).answer(bytes(wire[: data.draw(st.integers(0, len(wire)))]))
     assert reply is None or len(reply) >= 12
+
+
+def test_an_outage_is_silence_or_servfail_until_it_ends() -> None:
+    zone, query = Zone(lambda: READY), dns.message.make_query(PRODUCT, "A")
+    zone.outage = "silent"
+    assert zone.answer(query.to_wire()) is zone.answer(query.to_wire(), tcp=True) is None
+    zone.outage = "servfail"
+    refused = zone.answer(query.to_wire())
+    assert refused is not None
+    assert dns.message.from_wire(refused).rcode() == dns.rcode.SERVFAIL
+    assert not dns.message.from_wire(refused).answer
+    zone.outage = None
+    answered = zone.answer(query.to_wire())
+    assert answered is not None
+    assert hosts(dns.message.from_wire(answered)) == {"127.0.1.1", "127.0.1.2"}
