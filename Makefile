@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench demo lock clean
+.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,10 @@ image: ## builds the image; BASE=debian where no registry is in reach (tools/ima
 
 bench: $(VENV)/.dev ## CPU and latency per call against bare grpc.aio, alternating
 	@$(RUN) bench/overhead.py
+
+# DURATION: such as 10m. SEED: of the weather and the load. SOAK: more options, such as --rate 5.
+soak: $(VENV)/.dev ## an hour of random weather under load on PostgreSQL; fails if a bound breaks (docs/soak.md)
+	@PYTHONPATH=. $(RUN) -m bench.soak --duration $(or $(DURATION),1h) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \

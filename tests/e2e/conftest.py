@@ -43,7 +43,7 @@ class RunningCluster:
 
     @property
     def environment_of_commands(self) -> dict[str, str]:
-        return _environment() | dict(self.environment)
+        return environment() | dict(self.environment)
 
     def status(self) -> dict[str, Any]:
         """`meshmart status --json`."""
@@ -77,7 +77,7 @@ def up(cluster: RunningCluster, *options: str) -> Iterator[RunningCluster]:
         cluster.meshmart("down", check=False)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The tests' own, without settings that would reach into the cluster."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, str(Path(root) / "protos")])

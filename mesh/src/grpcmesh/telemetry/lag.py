@@ -1,4 +1,4 @@
-"""Measures the event loop: its lag, which is the first thing to look at if everything is slow, and its tasks."""
+"""Measures the lag of the event loop, the first thing to look at if everything is slow, and its tasks."""
 
 import asyncio
 from collections import deque

@@ -1,0 +1,127 @@
+"""Which weather comes when, drawn from a seed. Pure: the same arguments give the same weather.
+
+Two pieces of weather overlap only if neither takes away what makes the other harmless: a replica is not
+killed while the other one of its service hangs, and a restart of the database has the shop for itself.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from local.catalog import SHOP
+
+#: The replica of each service that no weather ends, so that its memory can be followed over the whole run.
+SPARED = 1
+#: Seconds without weather at the beginning and at the end.
+CALM = 15.0
+#: Seconds after a piece of weather until what it disturbed may be disturbed again.
+RECOVERY = 15.0
+#: The services that speak HTTP, and so have no fault service.
+WEB = frozenset(spec.name for spec in SHOP.values() if spec.web)
+#: Stands for everything, in `Weather.tracks`.
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True)
+class Weather:
+    """One disturbance.
+
+    Attributes:
+        at: Seconds since the start of the run.
+        kind: A key of `KINDS`.
+        seconds: How long it lasts; 0 if it is over at once.
+        service: The service, if it concerns one.
+        replica: The number of the replica, if it concerns one.
+        how: What exactly happens, such as `immediate` or `servfail`.
+    """
+
+    at: float
+    kind: str
+    seconds: float = 0.0
+    service: str = ""
+    replica: int = 0
+    how: str = ""
+
+    @property
+    def track(self) -> str:
+        """Return what it disturbs: a service, DNS, the certificates, or `EVERYTHING`."""
+        return EVERYTHING if self.kind == "database" else self.service or self.kind
+
+    def excludes(self, other: "Weather") -> bool:
+        """Return whether the two must not happen at the same time."""
+        return EVERYTHING in (self.track, other.track) or self.track == other.track
+
+    def __str__(self) -> str:
+        where = f"{self.service}/{self.replica}" if self.replica else self.service
+        lasting = f"{self.seconds:.0f} s" if self.seconds else ""
+        return " ".join(part for part in (self.kind, where, self.how, lasting) if part)
+
+
+Replicas = Mapping[str, int]
+"""The number of replicas by service."""
+
+_Draw = Callable[[random.Random, Replicas], Weather]
+
+
+def _service(rng: random.Random, replicas: Replicas, but: frozenset[str] = frozenset()) -> str:
+    return rng.choice([name for name, n in sorted(replicas.items()) if n > SPARED and name not in but])
+
+
+def _mortal(rng: random.Random, replicas: Replicas, kind: str, seconds: float) -> Weather:
+    """Return weather that hits a replica which may die of it."""
+    service = _service(rng, replicas)
+    return Weather(0, kind, seconds, service, rng.randint(SPARED + 1, replicas[service]))
+
+
+def _any(rng: random.Random, replicas: Replicas, kind: str, how: str) -> Weather:
+    """Return a fault, which any replica survives, the spared one included."""
+    service = _service(rng, replicas, WEB)
+    return Weather(0, kind, rng.uniform(5, 20), service, rng.randint(1, replicas[service]), how)
+
+
+def _scale(rng: random.Random, replicas: Replicas) -> Weather:
+    service = _service(rng, replicas)
+    return Weather(0, "scale", rng.uniform(5, 30), service, how=f"{rng.choice((-1, 1)):+d}")
+
+
+def _database(rng: random.Random, _: Replicas) -> Weather:
+    return Weather(0, "database", rng.uniform(0, 5), how=rng.choice(("fast", "immediate")))
+
+
+#: How each kind is drawn, and how often it comes in proportion to the others.
+KINDS: Mapping[str, tuple[int, _Draw]] = {
+    "kill": (5, lambda rng, of: _mortal(rng, of, "kill", 0)),
+    "freeze": (2, lambda rng, of: _mortal(rng, of, "freeze", rng.uniform(1, 4))),
+    "scale": (3, _scale),
+    "slow": (3, lambda rng, of: _any(rng, of, "slow", f"{rng.uniform(0.05, 1.0):.2f}")),
+    "abort": (3, lambda rng, of: _any(rng, of, "abort", f"{rng.uniform(0.1, 1.0):.2f}")),
+    "hang": (2, lambda rng, of: _any(rng, of, "hang", "")),
+    "rotate": (2, lambda rng, of: Weather(0, "rotate")),
+    "dns": (3, lambda rng, of: Weather(0, "dns", rng.uniform(5, 30), how=rng.choice(("silent", "servfail")))),
+    "database": (2, _database),
+}
+
+
+def forecast(seed: int, length: float, every: float, replicas: Replicas) -> list[Weather]:
+    """Return the weather of a run, in the order of its time.
+
+    Args:
+        seed: Anything; the same seed gives the same weather.
+        length: The seconds of the run.
+        every: The average number of seconds between two pieces.
+        replicas: The number of replicas of each service.
+    """
+    rng, drawn, at = random.Random(seed), list[Weather](), CALM
+    names, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
+    while (at := at + rng.uniform(0.2, 1.8) * every) < length - CALM:
+        (kind,) = rng.choices(names, weights)
+        weather = KINDS[kind][1](rng, replicas)
+        placed = replace(weather, at=_free_at(weather, at, drawn))
+        if placed.at + placed.seconds <= length - CALM:
+            drawn.append(placed)
+    return sorted(drawn, key=lambda weather: weather.at)
+
+
+def _free_at(weather: Weather, at: float, drawn: Sequence[Weather]) -> float:
+    """Return the earliest time from `at` on when nothing that it excludes has yet to recover."""
+    return max([at, *(w.at + w.seconds + RECOVERY for w in drawn if w.excludes(weather))])

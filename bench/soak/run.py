@@ -1,0 +1,161 @@
+"""One run: load and weather together, sampled into a file, and judged at the end."""
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench.soak import sampler, storm
+from bench.soak.forecast import SPARED, Weather, forecast
+from bench.soak.journeys import Failed, Log, Traffic, since
+from bench.soak.sampler import DRIVER, SUPERVISOR, Sample, Sampler
+from bench.soak.storm import Passed, Storm
+from bench.soak.verdict import Verdict, around, judge_journeys, judge_slopes
+from bench.soak.world import World
+from meshmart.audit import audited
+from meshmart.chaos import OrderRun
+from meshmart.embedded import EmbeddedCluster
+from meshmart.operator import Joined, join
+
+#: Seconds that the books may take to settle at the end.
+SETTLE = 120.0
+#: Seconds between two lines of progress.
+TELL_EVERY = 60.0
+#: Seconds from which on a run must show the slope of every process that no weather ends.
+SLOPES_FROM = 600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run. Times in seconds, the rate in arrivals per second."""
+
+    duration: float
+    seed: int
+    rate: float
+    every: float
+    sample_every: float
+
+    @property
+    def warm(self) -> float:
+        """Return the length of the warm-up: a quarter of the run, at most a quarter of an hour."""
+        return min(self.duration / 4, 900.0)
+
+
+class Run:
+    """A run on a running shop.
+
+    Args:
+        world: The shop.
+        plan: The settings.
+        rows: Receives a line of JSON for each sample, piece of weather and failed journey.
+        say: Called with each line of progress.
+    """
+
+    def __init__(self, world: World, plan: Plan, rows: TextIO, say: Callable[[str], None]) -> None:
+        self._world, self.plan, self._rows, self._say = world, plan, rows, say
+        self._clock = since(time.monotonic())
+        self.samples: list[Sample] = []
+        self.passed: list[Passed] = []
+        self.log = Log(self._clock, on_failed=self._failed)
+        self.wanted: list[str] = []
+        """The processes that no weather ends."""
+        self.verdict = Verdict()
+        self.books: Mapping[str, Any] = {}
+        """What the audit found at the end."""
+
+    async def __call__(self) -> Verdict:
+        """Run, and return the verdict."""
+        rng = random.Random(self.plan.seed)
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(EmbeddedCluster(self._world.state_dir))
+            joined = await stack.enter_async_context(join(self._world.state_dir))
+            services = (await cluster.status())["services"]
+            replicas = {name: len(row["replicas"]) for name, row in services.items() if row["replicas"]}
+            self.wanted = [*(f"{name}/{SPARED}" for name in replicas), SUPERVISOR, DRIVER]
+            self._clock = self.log.clock = since(time.monotonic())
+            weather = forecast(self.plan.seed, self.plan.duration, self.plan.every, replicas)
+            self._say(f"{len(weather)} pieces of weather: {_counted(w.kind for w in weather)}")
+            traffic = await self._weather(cluster, joined, weather, rng)
+        await self._judge(traffic)
+        return self.verdict
+
+    async def _weather(
+        self, cluster: EmbeddedCluster, joined: Joined, weather: list[Weather], rng: random.Random
+    ) -> Traffic:
+        """Perform the forecast under load. Return the load, with the orders that it placed."""
+        channels = joined.member.channel
+        url = (await cluster.status())["storefront"]
+        traffic = Traffic(channels, url, self.plan.rate, random.Random(rng.random()), self.log)
+        looks = Sampler(cluster, self._world.state_dir, self.plan.sample_every, self._clock, self._sampled)
+        self._storm = Storm(cluster, joined.member, self._world.database, self._clock, self._over)
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(looks.run()), group.create_task(self._tell())]
+            async with traffic:
+                await self._storm.run(weather)
+                await asyncio.sleep(self.plan.duration - self._clock())
+            for task in beside:
+                task.cancel()
+        return traffic
+
+    async def _judge(self, traffic: Traffic) -> None:
+        verdict, plan = self.verdict, self.plan
+        judge_journeys(verdict, self.log.failed, self.passed)
+        judge_slopes(verdict, self.samples, plan.warm, self.wanted, plan.duration >= SLOPES_FROM)
+        verdict.problems += [f"{p.weather}: {p.problem}" for p in self.passed if p.problem]
+        state = self._world.state_dir
+        books, found = await audited(state / "data", self._world.environ, SETTLE)
+        self.books = books.as_dict()
+        orders = OrderRun(len(traffic.asked), list(traffic.asked.values()))
+        verdict.problems += [f"order astray: {line}" for line in orders.astray(found)]
+        verdict.problems += [f"books: {line}" for line in (*books.problems, *books.unfinished)]
+        if not books.balanced:
+            verdict.problems.append("the books do not add up")
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            asked, failed = self.log.asked.total(), len(self.log.failed)
+            self._say(
+                f"{self._clock():5.0f} s: {asked} journeys, {failed} failed, {len(self.passed)} weather"
+            )
+
+    # What happens, as it happens
+
+    def _sampled(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        self._write(sampler.as_row(sample))
+
+    def _over(self, passed: Passed) -> None:
+        self.passed.append(passed)
+        self._write(storm.as_row(passed))
+        if passed.problem:
+            self._say(f"{self._clock():5.0f} s: {passed.weather}: {passed.problem}")
+
+    def _failed(self, failed: Failed) -> None:
+        present = [str(weather) for weather in self._storm.present]
+        recent = [str(p.weather) for p in around(failed, self.passed)]
+        self._write({"row": "failed", **asdict(failed), "weather": present, "before": recent})
+        beside = "; ".join([*present, *(f"after {name}" for name in recent)]) or "no weather"
+        self._say(f"{failed.began:5.0f} s: {failed.scenario}: {', '.join(failed.calls)} ({beside})")
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._rows.write(json.dumps(row) + "\n")
+        self._rows.flush()
+
+
+def _counted(kinds: Any) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(kinds).most_common())
+
+
+def out_files(out: Path) -> dict[str, Path]:
+    """Return the files of a run's directory by what they hold."""
+    return {
+        name: out / f"soak.{suffix}"
+        for name, suffix in (("rows", "jsonl"), ("plot", "svg"), ("summary", "json"))
+    }

@@ -1,0 +1,158 @@
+"""Which failed journeys and which slopes break a bound. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.soak.journeys import Failed
+from bench.soak.sampler import FIGURES, Sample, lives, points
+from bench.soak.slope import Slope, slope
+from bench.soak.storm import Passed
+
+#: The most that a figure may rise per hour, in a process that is warm.
+BOUNDS: Mapping[str, float] = {"rss": 8.0, "fds": 2.0, "tasks": 2.0}
+#: Seconds that a process must have been sampled for after the warm-up.
+LONG_ENOUGH = 300.0
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Failures that a kind of weather may cause.
+
+    The scenario `order`, which asks again until it has an answer, has no excuse in any weather.
+
+    Attributes:
+        kinds: The kinds of weather.
+        codes: The codes with which a call may fail.
+        reason: Why this is no defect.
+        calls: The calls that may fail, such as `order/CreateOrder`; empty for all.
+        own: Whether only weather of the called service is an excuse.
+        aftermath: Seconds after the end of the weather for which it is still an excuse.
+    """
+
+    kinds: frozenset[str]
+    codes: frozenset[str]
+    reason: str
+    calls: frozenset[str] = frozenset()
+    own: bool = False
+    aftermath: float = 0.0
+
+    def covers(self, failed: Failed, passed: Passed) -> bool:
+        """Return whether the failure is due to this piece of weather."""
+        if failed.scenario == STUBBORN or passed.weather.kind not in self.kinds:
+            return False
+        beside = failed.began <= passed.ended + self.aftermath and failed.ended >= passed.began
+        return beside and all(self._covers(call, passed) for call in failed.calls)
+
+    def _covers(self, failed: str, passed: Passed) -> bool:
+        call, _, code = failed.rpartition(" ")
+        if code not in self.codes or (self.calls and call not in self.calls):
+            return False
+        return not self.own or call.partition("/")[0] == passed.weather.service
+
+
+#: The scenario whose buyer repeats its order, with one key, until there is an answer.
+STUBBORN = "order"
+#: What the weather may break, the first that applies. Everything else breaks the bound.
+EXCUSES = (
+    Excuse(
+        frozenset({"database"}),
+        frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "HTTP_503", "HTTP_504"}),
+        "everything reads or writes the database, and while it is away there is nobody else to ask",
+        aftermath=5.0,
+    ),
+    Excuse(
+        frozenset({"kill", "abort", "freeze", "hang"}),
+        frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"}),
+        "not idempotent, so the mesh may not repeat a call that a replica has seen: whoever makes it does, "
+        f"with the same key, like the scenario {STUBBORN!r}",
+        calls=frozenset({"order/CreateOrder", "chat/Chat"}),
+        own=True,
+    ),
+    Excuse(
+        frozenset({"kill"}),
+        frozenset({"RemoteProtocolError", "ReadError"}),
+        "a request over HTTP that was at the killed storefront: a browser repeats it",
+        calls=frozenset({"storefront/home", "storefront/product"}),
+        own=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The slope of one figure of one process."""
+
+    process: str
+    figure: str
+    seconds: float
+    slope: Slope
+
+    @property
+    def broken(self) -> bool:
+        return self.slope.breaks(BOUNDS[self.figure])
+
+    def __str__(self) -> str:
+        unit = f" {FIGURES[self.figure]}" if FIGURES[self.figure] else ""
+        return f"{self.process} {self.figure}: {self.slope}{unit}, bound {BOUNDS[self.figure]:g}"
+
+
+@dataclass
+class Verdict:
+    """The result of a run."""
+
+    excused: list[tuple[Failed, Excuse]] = field(default_factory=list)
+    unexcused: list[Failed] = field(default_factory=list)
+    rises: list[Rise] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Other broken bounds, one line each."""
+
+    @property
+    def kept(self) -> bool:
+        """Return whether every bound is kept."""
+        return not self.unexcused and not self.problems and not any(rise.broken for rise in self.rises)
+
+    def excuses(self) -> Counter[str]:
+        """Return the number of excused failures by the reason."""
+        return Counter(excuse.reason for _, excuse in self.excused)
+
+
+def judge_journeys(verdict: Verdict, failed: Sequence[Failed], passed: Sequence[Passed]) -> None:
+    """Sort the failed journeys into those that the weather excuses, and those that break the bound."""
+    for each in failed:
+        excuse = next((e for e in EXCUSES for p in passed if e.covers(each, p)), None)
+        if excuse is None:
+            verdict.unexcused.append(each)
+        else:
+            verdict.excused.append((each, excuse))
+
+
+def judge_slopes(
+    verdict: Verdict, samples: Sequence[Sample], warm: float, wanted: Sequence[str], must: bool
+) -> None:
+    """Add the slope of each figure of each process that lived long enough.
+
+    Args:
+        samples: All samples.
+        warm: The seconds after which processes are warm. Earlier samples do not count.
+        wanted: The processes that no weather ends.
+        must: Whether a wanted process without a slope breaks the bound. A short run has none.
+    """
+    late = lives(s for s in samples if s.at >= warm)
+    for (process, _), life in late.items():
+        if life[-1].at - life[0].at < LONG_ENOUGH:
+            continue
+        for figure in FIGURES:
+            if rise := slope(points(life, figure)):
+                verdict.rises.append(Rise(process, figure, life[-1].at - life[0].at, rise))
+    measured = {rise.process for rise in verdict.rises}
+    if must and (missing := [name for name in wanted if name not in measured]):
+        verdict.problems.append(f"no slope of {', '.join(missing)}: they did not live long enough")
+    for name in wanted:
+        if len({s.pid for s in samples if s.process == name}) > 1:
+            verdict.problems.append(f"{name} was restarted, although no weather ends it")
+
+
+def around(failed: Failed, passed: Sequence[Passed], before: float = 15.0) -> list[Passed]:
+    """Return the weather beside a failure: during it, or up to `before` seconds earlier."""
+    return [p for p in passed if p.began <= failed.ended and p.ended + before >= failed.began]
