@@ -127,6 +127,8 @@ class Listing:
     def _key(self, check: Check, token: str) -> int | None:
         try:
             data = base64.b64decode(token.encode("ascii"), b"-_", validate=True)
+            if base64.urlsafe_b64encode(data).decode() != token:
+                data = b""  # Python takes + and / as well, and bits after the end
         except ValueError:  # neither base64 nor ASCII
             data = b""
         if data and data[0] != _VERSION:

@@ -175,6 +175,9 @@ class ServerCall:
     trailing: tuple[tuple[str, str | bytes], ...] = ()
     received: int = 0
     sent: int = 0
+    #: Bytes of the serialized messages.
+    received_bytes: int = 0
+    sent_bytes: int = 0
     #: Monotonic seconds; set before `on_end`.
     ended: float = 0.0
     #: Whether the call has been answered. From then on, tasks that outlive it inherit nothing from it.
@@ -210,6 +213,8 @@ class ClientCall:
     error: BaseException | None = None
     received: int = 0
     sent: int = 0
+    #: Bytes of the requests, serialized.
+    sent_bytes: int = 0
     ended: float = 0.0
 
 
@@ -271,7 +276,7 @@ class Attempt:
         started: Monotonic seconds.
     """
 
-    __slots__ = ("call", "code", "ended", "endpoint", "local", "number", "started")
+    __slots__ = ("call", "code", "ended", "endpoint", "local", "number", "received_bytes", "started")
 
     def __init__(self, call: ClientCall, endpoint: Any, number: int, started: float) -> None:
         self.call, self.endpoint, self.number, self.started = call, endpoint, number, started
@@ -280,6 +285,8 @@ class Attempt:
         self.ended = 0.0
         #: Whether this side ended it, so that its code says nothing about the endpoint.
         self.local = False
+        #: Bytes of the responses that were read, serialized.
+        self.received_bytes = 0
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """Return the trailing metadata of the server, which is empty before the attempt has ended."""

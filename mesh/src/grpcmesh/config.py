@@ -280,6 +280,13 @@ class TelemetryConfig:
     """Targets outside the cluster to which W3C baggage is sent."""
     otlp_endpoint: str = ""
     """Endpoint for OTLP over gRPC. Empty: OTEL_EXPORTER_OTLP_ENDPOINT. Without either, none is exported."""
+    otlp_metrics: bool = False
+    """Whether gRPC's metrics of gRFC A66 are exported over OTLP, too."""
+    otlp_metrics_interval: float = 60.0
+    """Seconds between two exports of metrics."""
+    otlp_metrics_methods: tuple[str, ...] = ()
+    """Full names of methods that these metrics name although they are not generated. Any other such method is
+    `other`."""
     access_log: Literal["all", "errors", "off"] = "all"
     """The served calls that are logged."""
     load_report_interval: float = 0.0
@@ -291,6 +298,7 @@ class TelemetryConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.sample_ratio <= 1, "telemetry.sample_ratio: must be in [0, 1]")
         _require(self.max_forced_traces >= 0, "telemetry.max_forced_traces: must not be negative")
+        _require(self.otlp_metrics_interval >= 0.1, "telemetry.otlp_metrics_interval: must be at least 0.1")
         _require(self.load_report_interval >= 0, "telemetry.load_report_interval: must not be negative")
 
 

@@ -92,7 +92,7 @@ class ServerSide:
         )
         for source in (self.policy, server, self._health_port):
             member.telemetry.add(source)
-        member.telemetry.metrics_server.declare(server.methods())
+        member.telemetry.declare(server.methods())
         member.tasks.supervise(self.policy.watch, "policy")
         await self._follow_keys()
         if server.services:

@@ -39,6 +39,12 @@ class Target:
         """Return whether this is a service of the cluster, whose servers have to be members of the mesh."""
         return bool(self.service)
 
+    @property
+    def uri(self) -> str:
+        """Return the target as gRPC writes it, such as `dns:///product.shop.svc.cluster.local:50051`."""
+        name = self.name.removesuffix(".")
+        return f"dns:///{name}" if self.port is None else f"dns:///{name}:{self.port}"
+
     @classmethod
     def parse(cls, text: str, namespace: str, cluster_domain: str) -> Self:
         """Parse a target.

@@ -11,7 +11,7 @@ from opentelemetry.semconv import schemas
 
 from grpcmesh.call import Kind, Method, Principal, Purpose, ServerCall, Workload
 from grpcmesh.config import MeshConfig
-from grpcmesh.telemetry.spans import _resource
+from grpcmesh.telemetry.otlp import resource_of
 from grpcmesh.telemetry.tracing import SCHEMA_URL, ClientTrace, ServerTrace
 from tests.unit.tracingkit import ListRecorder, Web, send, serve, tracer
 
@@ -92,7 +92,7 @@ async def test_every_attribute_of_a_span_is_in_the_conventions(recorder: ListRec
 
 
 def test_every_attribute_of_the_resource_is_in_the_conventions() -> None:
-    resource = _resource(MeshConfig("shop", "shop-1"))
+    resource = resource_of(MeshConfig("shop", "shop-1"))
     assert unknown(set(resource.attributes)) == set()
 
 

@@ -56,7 +56,7 @@ class NativeAttempt(LiveAttempt):
     def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
         # All fields of the base classes, too: three nested calls per attempt would cost more than this.
         self.call, self.endpoint, self.number, self.started = flight.call, endpoint, number, started
-        self.code, self.ended, self.local = _OK, 0.0, False
+        self.code, self.ended, self.local, self.received_bytes = _OK, 0.0, False, 0
         self.state, self.status = _OPEN, None
         self.flight = flight
         self.connection: Connection = endpoint.transport
@@ -119,9 +119,11 @@ class NativeAttempt(LiveAttempt):
         try:
             if data is None:
                 raise ValueError("the server sent no message")
-            if limit is None or len(data) <= limit:
+            size = len(data)
+            self.received_bytes += size
+            if limit is None or size <= limit:
                 return flight.spec.deserialize(data)
-            self.abandon(_too_large(len(data), limit))
+            self.abandon(_too_large(size, limit))
         except BaseException as e:
             let_through(e)
             details = f"Exception deserializing response! {type(e).__name__}: {e}"

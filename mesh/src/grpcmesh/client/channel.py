@@ -103,6 +103,8 @@ class MeshChannel(grpc.aio.Channel):
         subset = Subset(settings.subset_size, rng)
         throttle = CallerThrottle(target, config.channel.overload_ratio, clock, rng)
         self._unsubscribe = store.subscribe(target, self._configure)
+        self._grpc_metrics = telemetry.grpc_metrics if telemetry else None
+        measuring = self._grpc_metrics.client(wanted.uri) if self._grpc_metrics else None
         self._core = Core(
             target,
             clock,
@@ -111,8 +113,10 @@ class MeshChannel(grpc.aio.Channel):
             Pool(target, config, balancer, resolver, identity, settings.wanted(), subset, dict(options)),
             settings,
             budget,
-            stack.client_layers(config, telemetry, layers),
-            stack.attempt_layers(balancer, outliers, breaker, throttle, attempt_layers),
+            stack.client_layers(config, telemetry, layers, measuring[:1] if measuring else ()),
+            stack.attempt_layers(
+                balancer, outliers, breaker, throttle, attempt_layers, measuring[1:] if measuring else ()
+            ),
             breaker,
             secure=identity is not None,
         )
@@ -242,7 +246,7 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryUnary[Any, Any]:
-        spec = self._spec(method, Kind.UNARY, request_serializer, response_deserializer)
+        spec = self._spec(method, Kind.UNARY, request_serializer, response_deserializer, _registered_method)
         hooks = self._hooks(grpc.aio.UnaryUnaryClientInterceptor)
         return callables.UnaryUnary(self._core, spec, self._enter, hooks)
 
@@ -253,7 +257,9 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.UnaryStream[Any, Any]:
-        spec = self._spec(method, Kind.SERVER_STREAM, request_serializer, response_deserializer)
+        spec = self._spec(
+            method, Kind.SERVER_STREAM, request_serializer, response_deserializer, _registered_method
+        )
         hooks = self._hooks(grpc.aio.UnaryStreamClientInterceptor)
         return callables.UnaryStream(self._core, spec, self._enter, hooks)
 
@@ -264,7 +270,9 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamUnary[Any, Any]:
-        spec = self._spec(method, Kind.CLIENT_STREAM, request_serializer, response_deserializer)
+        spec = self._spec(
+            method, Kind.CLIENT_STREAM, request_serializer, response_deserializer, _registered_method
+        )
         hooks = self._hooks(grpc.aio.StreamUnaryClientInterceptor)
         return callables.StreamUnary(self._core, spec, self._enter, hooks)
 
@@ -275,12 +283,23 @@ class MeshChannel(grpc.aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> callables.StreamStream[Any, Any]:
-        spec = self._spec(method, Kind.BIDI_STREAM, request_serializer, response_deserializer)
+        spec = self._spec(
+            method, Kind.BIDI_STREAM, request_serializer, response_deserializer, _registered_method
+        )
         hooks = self._hooks(grpc.aio.StreamStreamClientInterceptor)
         return callables.StreamStream(self._core, spec, self._enter, hooks)
 
-    def _spec(self, path: str, kind: Kind, serializer: Serializer, deserializer: Deserializer) -> Spec:
+    def _spec(
+        self,
+        path: str,
+        kind: Kind,
+        serializer: Serializer,
+        deserializer: Deserializer,
+        generated: bool | None,
+    ) -> Spec:
         spec = Spec(self._core, Method.parse(path, kind), serializer, deserializer)
+        if generated and self._grpc_metrics is not None:
+            self._grpc_metrics.calls(spec.method)
         self._core.specs.add(spec)
         self._core.calls_service(spec.method)
         return spec

@@ -120,11 +120,12 @@ class Flight(Listeners):
             details = f"Exception serializing request! {type(e).__name__}: {e}"
             self.fail(Status(_INTERNAL, details, final=True, cause=e))
             return NOTHING
-        limit = self.settings.max_request
-        if limit is not None and len(data) > limit:
-            details = f"Sent message larger than max ({len(data)} vs. {limit})"
+        limit, size = self.settings.max_request, len(data)
+        if limit is not None and size > limit:
+            details = f"Sent message larger than max ({size} vs. {limit})"
             self.fail(Status(grpc.StatusCode.RESOURCE_EXHAUSTED, details, final=True))
             return NOTHING
+        self.call.sent_bytes += size
         return data
 
     def cancel(self, details: str = "Locally cancelled by application!") -> bool:

@@ -21,16 +21,21 @@ Hook = Callable[[Any], None]
 
 
 def client_layers(
-    config: MeshConfig, telemetry: "Telemetry | None" = None, own: Sequence[ClientLayer] = ()
+    config: MeshConfig,
+    telemetry: "Telemetry | None" = None,
+    own: Sequence[ClientLayer] = (),
+    measuring: Sequence[ClientLayer] = (),
 ) -> list[ClientLayer]:
     """Return the call stack, outermost first. Retry and balancing stand below it.
 
     Args:
         own: Layers of the application.
+        measuring: Further layers of telemetry.
     """
     seen: list[ClientLayer] = [telemetry.trace_client, telemetry.metrics_client] if telemetry else []
     return [
         *seen,  # first the trace, so that its span covers everything; then what the caller sees, as one call
+        *measuring,  # the same, by gRPC's own names
         *own,  # inside telemetry, so that what they do is seen; outside the deadline, so that they may set it
         DeadlineLayer(config.deadline),  # always, and last: the time is the caller's, not that of the hooks
     ]
@@ -42,13 +47,16 @@ def attempt_layers(
     breaker: Breaker,
     throttle: CallerThrottle,
     own: Sequence[AttemptLayer] = (),
+    measuring: Sequence[AttemptLayer] = (),
 ) -> list[AttemptLayer]:
     """Return the attempt stack, outermost first. It stands below the pick and above the connection.
 
     Args:
         own: Layers of the application.
+        measuring: Layers of telemetry.
     """
     return [
+        *measuring,  # first: gRFC A66 counts attempts that the policy refuses, too
         throttle,  # before all that counts attempts: what it refuses is not sent
         breaker,  # then: what it refuses has never been under way
         EndpointCounts(),  # before all that may refuse an attempt that an endpoint was picked for

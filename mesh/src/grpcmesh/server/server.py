@@ -66,6 +66,7 @@ def server_layers(
     layers: list[ServerLayer | None] = [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
+        telemetry.grpc_metrics.server if telemetry.grpc_metrics else None,  # the same, by gRPC's own names
         telemetry.access_log,  # the same; written at the end, when the layers below know who called
         _load_reporter(config)
         if config.telemetry.load_report_interval

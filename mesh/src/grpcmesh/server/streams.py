@@ -58,6 +58,7 @@ class Stream(Context):
         finally:
             self.writing = False
         self.call.sent += 1
+        self.call.sent_bytes += len(data)
         if self.ending:
             raise self.leaving()
 
@@ -125,4 +126,5 @@ class Stream(Context):
         """Parse and count a request."""
         message = self._parse(data)
         self.call.received += 1
+        self.call.received_bytes += len(data)
         return message

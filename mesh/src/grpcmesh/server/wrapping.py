@@ -72,9 +72,9 @@ def _unary(
                     await stream.hear_out()
             else:
                 request = parse(raw)
-                call.received = 1
+                call.received, call.received_bytes = 1, len(raw)
                 response = serialize(await behavior(request, Context(call, context)))
-            call.sent = 1
+            call.sent, call.sent_bytes = 1, len(response)
         except BaseException as e:
             await stack.fail(call, e, stream)
             raise

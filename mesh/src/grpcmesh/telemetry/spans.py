@@ -2,15 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -25,17 +23,15 @@ from opentelemetry.trace import (
     TraceState,
     set_span_in_context,
 )
-from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.call import TraceContext
 from grpcmesh.config import MeshConfig
+from grpcmesh.telemetry.otlp import EXPORT_TIMEOUT, Outcomes, channel_to, reason_of, resource_of
 from grpcmesh.telemetry.tracing import SCHEMA_URL
 
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
-#: Seconds that the export of one batch may take.
-EXPORT_TIMEOUT = 2.0
 #: The most spans waiting for export. Beyond it, the oldest are lost.
 QUEUE = 4096
 _BATCH = 512
@@ -50,23 +46,15 @@ class OtlpExporter(SpanExporter):
     one counts failures, reports only changes, and stops at a deadline.
 
     Args:
-        endpoint: `http://host:port` (no TLS), `https://host:port`, or `host:port` (no TLS).
+        endpoint: See `grpcmesh.telemetry.otlp.channel_to`.
         on_change: Called with the reason when exporting begins to fail, and with None when it works again.
     """
 
     def __init__(self, endpoint: str, on_change: Callable[[str | None], None]) -> None:
-        url = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
-        # A pool of its own: this channel must share no connection or backoff with the mesh's.
-        options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-        if url.scheme == "https":
-            self._channel = grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials(), options)
-        else:
-            self._channel = grpc.insecure_channel(url.netloc, options)
+        self._channel = channel_to(endpoint)
         self._export = TraceServiceStub(self._channel).Export  # type: ignore[no-untyped-call]
-        self._on_change = on_change
-        self._failing: str | None = None
+        self.outcomes = Outcomes("mesh_spans_exported", "Spans sent, by outcome.", on_change)
         self._end = float("inf")
-        self.exported = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         left = min(EXPORT_TIMEOUT, self._end - time.monotonic())
@@ -78,9 +66,9 @@ class OtlpExporter(SpanExporter):
                 self._export(request, timeout=left)
                 reason = None
             except grpc.RpcError as error:
-                code = getattr(error, "code", None)
-                reason = code().name if code else type(error).__name__
-        return self._result(count, reason)
+                reason = reason_of(error)
+        self.outcomes.add(count, reason)
+        return SpanExportResult.SUCCESS if reason is None else SpanExportResult.FAILURE
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> tuple[Any, int]:
         """Return the request and its number of spans. Leave out and count spans that cannot be encoded."""
@@ -88,25 +76,8 @@ class OtlpExporter(SpanExporter):
             return encode_spans(spans), len(spans)
         except Exception:  # whatever protobuf raises, such as for half of a surrogate pair in an attribute
             good = [span for span in spans if _can_be_sent(span)]
-            self.failed += len(spans) - len(good)
+            self.outcomes.failed += len(spans) - len(good)
             return encode_spans(good), len(good)
-
-    def _result(self, count: int, reason: str | None) -> SpanExportResult:
-        if (reason is None) != (self._failing is None):
-            self._on_change(reason)
-        self._failing = reason
-        if reason is None:
-            self.exported += count
-            return SpanExportResult.SUCCESS
-        self.failed += count
-        return SpanExportResult.FAILURE
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the number of spans by outcome."""
-        family = CounterMetricFamily("mesh_spans_exported", "Spans sent, by outcome.", labels=("outcome",))
-        family.add_metric(("ok",), self.exported)
-        family.add_metric(("failed",), self.failed)
-        yield family
 
     def end_by(self, deadline: float) -> None:
         """Stop exporting at this time. `deadline`: monotonic seconds."""
@@ -135,7 +106,7 @@ class OtelRecorder:
         # No atexit hook: its flush has no bound. `aclose` is the way out.
         limits = SpanLimits(max_span_attribute_length=MAX_ATTRIBUTE)
         self._provider = TracerProvider(
-            ALWAYS_ON, _resource(config), shutdown_on_exit=False, span_limits=limits
+            ALWAYS_ON, resource_of(config), shutdown_on_exit=False, span_limits=limits
         )
         processor = BatchSpanProcessor(
             exporter, max_queue_size=QUEUE, schedule_delay_millis=500, max_export_batch_size=_BATCH
@@ -178,15 +149,3 @@ def _context(parent: TraceContext | None) -> Context:
         trace_state=TraceState.from_header([parent.state]) if parent.state else None,
     )
     return set_span_in_context(NonRecordingSpan(ids), Context())
-
-
-def _resource(config: MeshConfig) -> Resource:
-    ours = {
-        "service.name": config.service,
-        "service.namespace": config.namespace,
-        "service.instance.id": config.replica or config.address,
-        "telemetry.sdk.name": "opentelemetry",
-        "telemetry.sdk.language": "python",
-    }
-    # Not Resource.create(): it scans every installed package for detectors.
-    return OTELResourceDetector().detect().merge(Resource(ours))

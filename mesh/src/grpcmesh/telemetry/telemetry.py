@@ -5,16 +5,18 @@ import atexit
 import functools
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.bad_values import bad_values
+from grpcmesh.call import Method
 from grpcmesh.config import MeshConfig
 from grpcmesh.extras import missing
 from grpcmesh.telemetry.access import AccessLog
+from grpcmesh.telemetry.grpc_metrics import GrpcMetrics
 from grpcmesh.telemetry.lag import LoopLag
 from grpcmesh.telemetry.limit import RateLimit
 from grpcmesh.telemetry.logs import CapturedLogging, Logger
@@ -24,6 +26,7 @@ from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Step, Tracer
 from grpcmesh.telemetry.writer import LineWriter, standard_error
 
 if TYPE_CHECKING:
+    from grpcmesh.telemetry.otlp_metrics import MetricsExporter
     from grpcmesh.telemetry.spans import OtelRecorder
 
 #: Seconds that `aclose` may take for spans. Log lines get another second.
@@ -43,6 +46,8 @@ class Telemetry:
         log: The structured logger: `log.info("message", key=value)`.
         tracer: The tracer, for `TraceMiddleware`.
         trace_server, metrics_server, access_log: Layers of the server stack, outermost first.
+        grpc_metrics: The metrics of gRFC A66, which have layers for both stacks. None unless they are
+            exported.
         trace_client, metrics_client: Layers of the client stack, outermost first.
     """
 
@@ -59,6 +64,8 @@ class Telemetry:
         self.registry: CollectorRegistry = process_registry(self._sources)
         endpoint = config.telemetry.otlp_endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         self._recorder = self._open_recorder(config, endpoint) if endpoint else None
+        self.grpc_metrics: GrpcMetrics | None = None
+        self._exporter = self._open_exporter(config, endpoint) if config.telemetry.otlp_metrics else None
         forced = RateLimit(config.telemetry.max_forced_traces)
         self.tracer = Tracer(config.telemetry.sample_ratio, self._recorder, random.Random(), forced)
         self.metrics_server, self.metrics_client = ServerMetrics(), ClientMetrics()
@@ -80,19 +87,42 @@ class Telemetry:
             self.log.warning(missing("spans are not exported", "otel", e))
             return None
 
-        exporter = OtlpExporter(endpoint, self._on_export)
-        self.add(exporter)
+        exporter = OtlpExporter(endpoint, functools.partial(self._on_export, "spans"))
+        self.add(exporter.outcomes)
         return OtelRecorder(config, exporter)
 
-    def _on_export(self, reason: str | None) -> None:
+    def _open_exporter(self, config: MeshConfig, endpoint: str) -> "MetricsExporter | None":
+        if not endpoint:
+            self.log.warning("metrics are not exported: MESH_TELEMETRY_OTLP_ENDPOINT is not set")
+            return None
+        try:
+            from grpcmesh.telemetry.otlp_metrics import MetricsExporter
+        except ModuleNotFoundError as e:
+            self.log.warning(missing("metrics are not exported", "otel", e))
+            return None
+
+        self.grpc_metrics = GrpcMetrics(config.telemetry.otlp_metrics_methods)
+        on_change = functools.partial(self._on_export, "metrics")
+        exporter = MetricsExporter(config, endpoint, self.grpc_metrics, on_change)
+        self.add(exporter.outcomes)
+        return exporter
+
+    def _on_export(self, what: str, reason: str | None) -> None:
         if reason is None:
-            self.log.info("spans are exported again")
+            self.log.info(f"{what} are exported again")
         else:
-            self.log.warning("spans cannot be exported", reason=reason)
+            self.log.warning(f"{what} cannot be exported", reason=reason)
 
     def add(self, source: Source) -> Callable[[], None]:
         """Expose a source's metrics. Return a function that removes them."""
         return self._sources.add(source)
+
+    def declare(self, methods: Iterable[Method]) -> None:
+        """Expose the methods of a server before their first call."""
+        methods = list(methods)
+        self.metrics_server.declare(methods)
+        if self.grpc_metrics is not None:
+            self.grpc_metrics.serves(methods)
 
     def span(self, name: str, **attributes: str | int | float | bool) -> Step:
         """Return a context manager that records a step inside the current trace, if that is sampled.
@@ -109,12 +139,16 @@ class Telemetry:
     async def start(self) -> None:
         """Start the background work, on the running event loop."""
         self._lag.start()
+        if self._exporter is not None:
+            self._exporter.start()
         # A process that dies of an exception still writes its last lines.
         atexit.register(self._writer.close)
 
     async def aclose(self) -> None:
         """Export the remaining spans within `CLOSE_TIMEOUT` seconds, then write the remaining log lines."""
         self._lag.stop()
+        if self._exporter is not None:
+            await self._exporter.aclose()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close, CLOSE_TIMEOUT)
         if self._captured is not None:
