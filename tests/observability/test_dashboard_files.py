@@ -75,3 +75,21 @@ def test_latency_panels_show_exemplars(board: Any) -> None:
 )
 def test_an_alert_is_looked_at_without_its_thresholds(expr: str, looked_at: list[str]) -> None:
     assert without_thresholds(expr) == looked_at
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        "mesh_outlier_ejected",
+        "mesh_outlier_ejections_total",
+        "mesh_breaker_in_flight",
+        "mesh_breaker_refused_total",
+        "mesh_admission_refused_total",
+        "mesh_admission_refused_share",
+        "mesh_admission_queue_age_seconds",
+        "mesh_hedges_total",
+        "mesh_endpoints_used",
+    ],
+)
+def test_what_protects_calls_is_on_a_dashboard(series: str) -> None:
+    assert any(series in file.read_text() for file in DASHBOARDS)

@@ -71,6 +71,12 @@ OVERLOAD = Row(
             [Query(rate("mesh_admission_refused_total", "service, cause"), "{{service}} {{cause}}")],
         ),
         Panel(
+            "Share of calls refused for their age",
+            "What load shedding refuses now in the worst replica: 0 while calls do not queue.",
+            "percentunit",
+            [Query(f"max by (service) (mesh_admission_refused_share{{{ALL}}})", "{{service}}")],
+        ),
+        Panel(
             "Probes of the queue",
             "Calls of a server to itself, while callers outside of the mesh do not tell their calls' age.",
             "reqps",
