@@ -15,7 +15,7 @@ from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
 from meshmart.tour.faulty import faulty
 from meshmart.tour.ordering import ordering
-from meshmart.tour.stage import Stage
+from meshmart.tour.stage import SceneError, Stage
 from services.loadgen.calls import measured
 from services.loadgen.engine import Journey, Load, Pressure, Recorder
 from services.loadgen.report import Report, percentile
@@ -47,6 +47,8 @@ async def play(stage: Stage) -> list[Check]:
     async with faulty(stage, SERVICE, replicas, SLOW):
         async with Pressure(_reading(stage), BUSY) as busy:
             peak = await _served(SETTLE_PEAK, PEAK, busy)
+        if not peak:
+            raise SceneError(f"{SERVICE} answered no read in {PEAK:g} s: there is no peak to compare with")
         stage.say(f"peak: {peak:.0f} reads per second; now {TIMES:g} times as many, and {ORDERS:g} orders")
         async with Load(_reading(stage), TIMES * peak) as reads, Load(ordering(stage), ORDERS) as orders:
             goodput = await _served(SETTLE, MEASURED, reads, orders)
