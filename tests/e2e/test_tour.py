@@ -58,7 +58,7 @@ from = [
 methods = [
   "ecommerce.ProductService/*", "ecommerce.OrderService/*", "ecommerce.PaymentService/*",
   "ecommerce.UserService/*", "ecommerce.NotificationService/*", "ecommerce.ChatService/*",
-  "ecommerce.AnalyticsService/*",
+  "ecommerce.AnalyticsService/*", "mesh.fault.v1.FaultService/*",
 ]
 [users]
 "ecommerce.ProductService/*" = "anyone"
@@ -66,6 +66,7 @@ methods = [
 "ecommerce.UserService/*" = "anyone"
 "ecommerce.NotificationService/*" = "anyone"
 "ecommerce.AnalyticsService/*" = "anyone"
+"mesh.fault.v1.FaultService/*" = "anyone"
 """
 
 
