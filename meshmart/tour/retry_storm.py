@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 
@@ -25,44 +26,53 @@ RPS = 100.0
 #: Seconds from the first read to the outage, and to its end. A budget is for ten seconds. The caller is new,
 #: so within them its retries are a share of all its reads, whenever the outage begins.
 BEFORE, UNTIL = 1.0, 9.0
-#: The largest share of retries, in percent: the default of the mesh.
-BUDGET = 100 * RetryConfig().budget_ratio
+#: The largest share of retries: the default of the mesh.
+BUDGET = RetryConfig().budget_ratio
 
 
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas(SERVICE, 3)
-    async with _caller(stage) as source, Load(view(source), RPS) as load:
-        await _sleep_until(load, BEFORE)
-        async with faulty(stage, SERVICE, replicas, Fault(abort="UNAVAILABLE")):
+    fault = faulty(stage, SERVICE, replicas, Fault(abort="UNAVAILABLE"))
+    async with _caller(stage) as source, contextlib.AsyncExitStack() as outage:
+        async with Load(view(source), RPS) as storm:
+            await _sleep_until(storm, BEFORE)
+            await outage.enter_async_context(fault)
             down = time.monotonic()
             stage.say(f"all {len(replicas)} replicas of {SERVICE} fail every call")
-            await _sleep_until(load, UNTIL)
-            failed = sum([await hits(stage, SERVICE, replica) for replica in replicas])
-        well = time.monotonic()
-        stage.say(f"they failed {failed} attempts; now they are well")
-        await stage.settle(load, 2 * round(RPS))
-    return _checks(stage, load.report, down, well)
+            await _sleep_until(storm, UNTIL)
+        failed = sum([await hits(stage, SERVICE, replica) for replica in replicas])
+        async with Load(view(source), RPS) as after:
+            await stage.settle(after, round(RPS / 2))
+            await outage.aclose()
+            well = time.monotonic()
+            stage.say(f"they failed {failed} attempts; now they are well")
+            await stage.settle(after, round(2 * RPS))
+    return [*_storm(storm.report, down), _end(stage, after.report, well)]
 
 
-def _checks(stage: Stage, report: Report, down: float, well: float) -> list[Check]:
-    """Return the checks of an outage from `down` to `well` (monotonic seconds)."""
-    window = Report([s for s in report.samples if s.intended < report.started + UNTIL])
-    calls, retries = len(window.samples), sum(s.attempts - 1 for s in window.samples)
-    refused = sum(s.code != "OK" for s in window.samples if s.intended >= down)
-    late = [s.intended - well for s in report.samples if s.code != "OK" and s.intended > well]
+def _storm(report: Report, down: float) -> list[Check]:
+    """Return the checks of a storm.
+
+    Args:
+        report: The calls from before the outage until its end.
+        down: The start of the outage, in monotonic seconds.
+    """
+    calls, retries = len(report.samples), sum(s.attempts - 1 for s in report.samples)
+    failed = sum(s.code != "OK" for s in report.samples if s.intended >= down)
+    share = 100 * retries / max(1, calls)
     return [
         # Without failures and retries there was no outage, or nobody who retries.
-        Check("reads that failed meanwhile", refused, 1, relation=">="),
+        Check("reads that failed meanwhile", failed, 1, relation=">="),
         Check("retries", retries, 1, relation=">="),
-        Check(f"extra load by retries, over {calls} reads", 100 * retries / max(1, calls), BUDGET, " %"),
-        Check(
-            "until no read fails any more",
-            max(late, default=0.0),
-            1.0,
-            " s",
-            details=failures(report.since(well), stage.names),
-        ),
+        Check(f"extra load of {share:.1f} %: retries of {calls} reads", retries, math.ceil(BUDGET * calls)),
     ]
+
+
+def _end(stage: Stage, report: Report, well: float) -> Check:
+    """Return the check that calls succeed soon after `well` (monotonic seconds)."""
+    late = [s.intended - well for s in report.samples if s.code != "OK" and s.intended > well]
+    details = failures(report.since(well), stage.names)
+    return Check("until no read fails any more", max(late, default=0.0), 1.0, " s", details=details)
 
 
 @contextlib.asynccontextmanager

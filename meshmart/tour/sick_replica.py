@@ -23,9 +23,9 @@ SHOWS = "a replica of product fails every call, with green probes; its callers e
 SERVICE = "product"
 #: Callers that read, and reads per second of each. Five failures in a row eject, and a third of the reads go
 #: to the sick replica, so a caller needs 15 reads.
-READERS, RPS = 3, 45.0
+READERS, RPS = 3, 30.0
 #: Checkouts per second, so that the replicas of order call product, too.
-CHECKOUTS = 8.0
+CHECKOUTS = 6.0
 #: The most seconds for which it is sick: shorter than the first ejection, so that no probe meets the fault.
 SICK = 8.0
 #: The first ejection in seconds, and seconds after it until a call has probed the replica.

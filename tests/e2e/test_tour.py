@@ -45,7 +45,7 @@ FEATURES_OFF = {
 SWITCHED_OFF: dict[str, tuple[dict[str, str], str]] = {
     "sick-replica": ({}, "readers that ejected it"),
     "overload": ({}, "goodput"),
-    "retry-storm": ({"MESH_RETRY_BUDGET_FLOOR": "100000"}, "extra load by retries"),
+    "retry-storm": ({"MESH_RETRY_BUDGET_FLOOR": "100000"}, "extra load"),
 }
 #: intruder: whoever is a member may call anything.
 ALLOW_EVERYONE = """

@@ -9,7 +9,7 @@ from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, few_failed_calls
 from services.loadgen.report import Report, Sample
 
-DOWN, WELL = 1.0, 9.0
+DOWN = 1.0
 
 
 @pytest.fixture
@@ -26,29 +26,37 @@ def failed(checks: list[Check]) -> set[str]:
     return {check.what.split(",")[0] for check in checks if not check.passed}
 
 
-def outage(retries: int, *later: Sample) -> Report:
-    """Return a report of 900 reads in nine seconds, all but the first hundred of which fail."""
-    reads = [read(n / 100, "OK" if n < 100 else "UNAVAILABLE") for n in range(900)]
+def outage(retries: int) -> Report:
+    """Return a report of 901 reads, all but the first hundred of which fail."""
+    reads = [read(n / 100, "OK" if n < 100 else "UNAVAILABLE") for n in range(901)]
     for n in range(retries):
         reads[100 + n] = read(1 + n / 100, "UNAVAILABLE", attempts=2)
-    return Report([*reads, *later])
+    return Report(reads)
 
 
-def test_a_storm_within_the_budget_passes_and_its_end_is_measured_from_the_last_failure(stage: Stage) -> None:
-    checks = retry_storm._checks(stage, outage(180, read(9.3, "UNAVAILABLE"), read(9.5)), DOWN, WELL)
-    assert failed(checks) == set()
-    assert [c.measured for c in checks] == pytest.approx([800, 180, 20, 0.3])
+@pytest.mark.parametrize(
+    ("retries", "missed"),
+    [
+        (181, set()),  # a budget of 180.2
+        (182, {"extra load of 20.2 %: retries of 901 reads"}),
+        (0, {"retries"}),  # nobody retried: that proves nothing
+    ],
+)
+def test_the_retries_of_a_storm_are_a_share_of_its_calls(retries: int, missed: set[str]) -> None:
+    assert failed(retry_storm._storm(outage(retries), DOWN)) == missed
 
 
-def test_one_retry_more_than_the_budget_and_failures_after_the_outage_fail(stage: Stage) -> None:
-    checks = retry_storm._checks(stage, outage(181, read(10.1, "UNAVAILABLE")), DOWN, WELL)
-    assert failed(checks) == {"extra load by retries", "until no read fails any more"}
-
-
-def test_a_storm_in_which_nobody_retried_or_nothing_failed_proves_nothing(stage: Stage) -> None:
-    assert failed(retry_storm._checks(stage, outage(0), DOWN, WELL)) == {"retries"}
+def test_a_storm_in_which_nothing_failed_proves_nothing() -> None:
     calm = Report([read(n / 100) for n in range(900)])
-    assert failed(retry_storm._checks(stage, calm, DOWN, WELL)) == {"retries", "reads that failed meanwhile"}
+    assert failed(retry_storm._storm(calm, DOWN)) == {"retries", "reads that failed meanwhile"}
+
+
+@pytest.mark.parametrize(("last", "measured"), [(8.9, 0.0), (9.3, 0.3), (10.1, 1.1)])
+def test_the_end_of_an_outage_is_measured_by_the_last_call_that_failed(
+    stage: Stage, last: float, measured: float
+) -> None:
+    check = retry_storm._end(stage, Report([read(8.8), read(last, "UNAVAILABLE"), read(10.2)]), well=9.0)
+    assert (check.measured, check.passed) == (pytest.approx(measured), measured <= 1.0)
 
 
 def reads(refused: int, latency: float = 0.01) -> Report:
