@@ -147,11 +147,12 @@ async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "A
     from meshmart.tour.stage import Stage
 
     async with join(state_dir) as joined:
-        member = joined.member
+        member, identity = joined.member, joined.member.identity
+        assert identity is not None  # a cluster has certificates
         stage = Stage(
             joined.cluster,
             member.channel,
-            lambda: member.identity.current.serial,
+            lambda: identity.current.serial,
             say,
             functools.partial(audited, state_dir / "data", os.environ),
             member=member,

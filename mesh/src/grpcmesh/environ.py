@@ -1,11 +1,14 @@
-"""Reads settings from environment variables into dataclasses, and collects all mistakes."""
+"""Reads settings from environment variables and a TOML file into dataclasses, and collects all mistakes."""
 
 import dataclasses
 import math
+import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from grpcmesh.target import STATIC
 
 
 class ConfigError(Exception):
@@ -25,29 +28,72 @@ def require(condition: bool, problem: str) -> None:
 _T = typing.TypeVar("_T")
 
 
+#: The most bytes of a settings file.
+MAX_FILE = 256 * 1024
+
+
+def read_settings_file(path: Path) -> Mapping[str, Any]:
+    """Return the content of a TOML file with settings.
+
+    Raises:
+        ConfigError: The file cannot be read, is too large or is no TOML. The error names the file.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+        require(len(content) <= MAX_FILE, f"{path}: larger than {MAX_FILE} bytes")
+        return tomllib.loads(content.decode())
+    except OSError as e:
+        raise ConfigError([f"{path}: {e.strerror or e}"]) from e
+    except ValueError as e:
+        raise ConfigError([f"{path}: {e}"]) from e
+    except RecursionError as e:
+        raise ConfigError([f"{path}: nested too deeply"]) from e
+
+
 class EnvironReader:
-    """Reads dataclasses from variables, and collects the mistakes in `problems`.
+    """Reads dataclasses from variables and from a file, and collects the mistakes in `problems`.
 
     Args:
-        environ: The variables for these dataclasses, and no others.
+        environ: The variables for these dataclasses, and no others. They override the file.
+        file: Name of the file, for messages.
+        table: The content of the file.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
+    def __init__(
+        self, environ: Mapping[str, str], file: str = "", table: Mapping[str, Any] | None = None
+    ) -> None:
+        self.environ, self.file, self.table = environ, file, table or {}
         self.known: set[str] = set()
         self.problems: list[str] = []
+        #: The source of each setting that is set, by its variable.
+        self.origins: dict[str, str] = {}
 
-    def read(self, cls: type[_T], prefix: str, defaults: Mapping[str, Any]) -> _T | None:
+    def read(
+        self, cls: type[_T], prefix: str, defaults: Mapping[str, Any], table: Mapping[str, Any] | None = None
+    ) -> _T | None:
+        """Return the dataclass, or None if there are mistakes.
+
+        Args:
+            prefix: Beginning of the variables' names.
+            defaults: Values of fields that nothing sets.
+            table: The part of the file for this dataclass.
+        """
         values: dict[str, Any] = dict(defaults)
-        hints = typing.get_type_hints(cls)
+        hints, rest = typing.get_type_hints(cls), dict(table or {})
         for f in dataclasses.fields(cls):  # type: ignore[arg-type]
             variable, hint = f"{prefix}_{f.name.upper()}", hints[f.name]
             if dataclasses.is_dataclass(hint):
-                values[f.name] = self.read(typing.cast(type, hint), variable, {})
+                inner = self._table(rest.pop(f.name, {}), variable)
+                values[f.name] = self.read(typing.cast(type, hint), variable, {}, inner)
                 continue
             self.known.add(variable)
+            in_file, value = f.name in rest, rest.pop(f.name, None)
             if variable in self.environ:
-                self._put(values, f.name, variable, hint)
+                self._put(values, f.name, variable, self.environ[variable], hint, f"{variable}=")
+            elif in_file:
+                self._put(values, f.name, variable, value, hint, f"{self._place(variable)} = ")
+        self.problems += [f"{self._place(f'{prefix}_{key}')}: no such setting" for key in rest]
         try:
             return cls(**values)
         except ConfigError as e:
@@ -56,16 +102,42 @@ class EnvironReader:
             self.problems.append(f"{prefix}: {e}")
         return None
 
-    def _put(self, values: dict[str, Any], name: str, variable: str, hint: Any) -> None:
-        raw = self.environ[variable]
-        try:
-            values[name] = _parse(raw, hint)
-        except ValueError as e:
-            self.problems.append(f"{variable}={raw!r}: {e}")
-
     def reject_unknown(self) -> None:
+        """Report variables that no dataclass has."""
         for variable in sorted(self.environ.keys() - self.known):
             self.problems.append(f"{variable}: no such setting")
+
+    def _put(self, values: dict[str, Any], name: str, variable: str, raw: Any, hint: Any, told: str) -> None:
+        self.origins[variable] = "environment" if told.startswith(variable) else self.file
+        try:
+            values[name] = _parse(raw, hint) if isinstance(raw, str) else _converted(raw, hint)
+        except ValueError as e:
+            self.problems.append(f"{told}{raw!r}: {e}")
+
+    def _table(self, value: Any, variable: str) -> Mapping[str, Any]:
+        if isinstance(value, Mapping):
+            return value
+        self.problems.append(f"{self._place(variable)}: must be a table")
+        return {}
+
+    def _place(self, variable: str) -> str:
+        return f"{self.file}: {variable.removeprefix('MESH_').lower()}"
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """Convert a value of a TOML file other than a string. Values inside it are parsed like variables."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, Mapping) and origin is Mapping:
+        return {key: _value(str(inner), args[1]) for key, inner in value.items()}
+    if isinstance(value, list) and origin is tuple:
+        return tuple(map(str, value))
+    if (
+        isinstance(value, bool) == (hint is bool)
+        and isinstance(value, int | float)
+        and hint in (bool, int, float)
+    ):
+        return _parse(str(value), hint)
+    raise ValueError("must be a string" if hint is str else "has the wrong type")
 
 
 def _parse(raw: str, hint: Any) -> Any:
@@ -76,8 +148,8 @@ def _parse(raw: str, hint: Any) -> Any:
         return raw
     if origin is tuple:
         return tuple(part.strip() for part in raw.split(",") if part.strip())
-    if origin in (dict, Mapping, typing.get_origin(Mapping[str, str])):
-        return {key: _value(value, args[1]) for key, value in map(_pair, filter(str.strip, raw.split(",")))}
+    if origin is Mapping:
+        return {key: _value(value, args[1]) for key, value in _pairs(raw)}
     if hint == Path | None:
         return Path(raw) if raw else None
     if hint is bool:
@@ -105,6 +177,17 @@ def _parse_bool(raw: str) -> bool:
     if raw.lower() in ("false", "0", "no", "off"):
         return False
     raise ValueError("must be true or false")
+
+
+def _pairs(raw: str) -> Iterator[tuple[str, str]]:
+    """Split `name=value,name=value`. The addresses of a static target have commas, too."""
+    parts: list[str] = []
+    for part in filter(str.strip, raw.split(",")):
+        if "=" not in part and parts and STATIC in parts[-1]:
+            parts[-1] += f",{part.strip()}"
+        else:
+            parts.append(part)
+    return map(_pair, parts)
 
 
 def _pair(part: str) -> tuple[str, str]:

@@ -8,10 +8,11 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from grpcmesh import forking, grpc_environment
-from grpcmesh.config import MeshConfig
+from grpcmesh.config import AdminConfig, MeshConfig
 from grpcmesh.extras import missing
 from grpcmesh.forking import ForkedProcessError
 from grpcmesh.identity import IdentityStore
+from grpcmesh.identity.plaintext import WARNING, Plaintext, refuse_beside_certificates
 from grpcmesh.service_config import ServiceConfig, ServiceConfigStore
 from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import Telemetry
@@ -62,7 +63,8 @@ class Member:
         service_configs: Mapping[str, ServiceConfig] | None = None,
     ) -> None:
         self.config = config
-        self.identity = identity or IdentityStore.of(config, serves=False)
+        #: Our certificates. None: connections are plaintext.
+        self.identity = None if config.plaintext else identity or IdentityStore.of(config, serves=False)
         settings = config.service_config
         #: The service configs of all targets.
         self.service_config = ServiceConfigStore(
@@ -82,12 +84,17 @@ class Member:
 
         Raises:
             IdentityError: There is no usable certificate.
-            ConfigError: The service config has mistakes. The error has a line for each.
-            OSError: The admin port cannot be listened on.
+            ConfigError: The service config has mistakes, with a line for each. Or the settings ask for
+                plaintext, and there are certificates.
+            OSError: The admin port cannot be listened on, and its address is not the default.
             ForkedProcessError: The mesh was started in the parent of this process.
         """
         forking.register(self)
-        self.identity.load()
+        if self.identity is None:
+            refuse_beside_certificates(self.config)
+            self.telemetry.log.log("WARNING", WARNING, {"set": "MESH_PLAINTEXT"})  # whatever the log's level
+        else:
+            self.identity.load()
         self.service_config.load()
         try:
             await self._start()
@@ -145,24 +152,40 @@ class Member:
         return {
             "service": self.config.service,
             "replica": self.config.replica,
-            "certificate": self.identity.state() | {"tls_1_3_only": grpc_environment.tls13_only},
+            "certificate": self._certificate(),
             "service_config_problems": list(self.service_config.problems),
             "targets": [channel.state() for channel in self._channels.values()],
             **{key: read() for key, read in self.states.items()},
         }
 
+    def _certificate(self) -> Mapping[str, Any]:
+        if self.identity is None:
+            return {}  # the page says that this process speaks plaintext
+        return self.identity.state() | {"tls_1_3_only": grpc_environment.tls13_only}
+
     async def _start(self) -> None:
         await self.telemetry.start()
-        self.telemetry.add(self.identity)
-        self.telemetry.add(self.tasks)
-        self.telemetry.add(_Certificate(self.identity))
-        self.telemetry.add(self.service_config)
-        self.tasks.supervise(self.identity.watch, "identity")
+        for source in (self.tasks, self.service_config, Plaintext(self.config.plaintext)):
+            self.telemetry.add(source)
+        if self.identity is not None:
+            self.telemetry.add(self.identity)
+            self.telemetry.add(_Certificate(self.identity))
+            self.tasks.supervise(self.identity.watch, "identity")
         self.tasks.supervise(self.service_config.watch, "service config")
         if self._sockets:
             self.admin = self._admin_server()
             if self.admin is not None:
-                await self.admin.start()
+                await self._open_admin(self.admin)
+
+    async def _open_admin(self, admin: "HttpServer") -> None:
+        try:
+            await admin.start()
+        except OSError as e:
+            if self.config.admin.address != AdminConfig.address:
+                raise
+            # Several programs of the mesh on one machine, and nobody has asked for this address.
+            self.telemetry.log.warning("the admin port is not opened; set MESH_ADMIN_ADDRESS", reason=str(e))
+            self.admin = None
 
     def _admin_server(self) -> "HttpServer | None":
         try:

@@ -66,7 +66,7 @@ class HealthConfig:
 
     address: str = "127.0.0.1:50052"
     """Address that the plaintext health port listens on. It exists because a kubelet's gRPC probe cannot do
-    TLS."""
+    TLS. Empty: no health port. If the default is taken, the process goes on without one."""
     watch: bool = True
     """Whether the health of endpoints is watched (grpc.health.v1.Health/Watch)."""
     max_connections: int = 128
@@ -94,7 +94,8 @@ class AdminConfig:
     """Settings of the admin port, an HTTP port with metrics and the admin page."""
 
     address: str = "127.0.0.1:9090"
-    """Address that the port listens on. Empty: no admin port."""
+    """Address that the port listens on. Empty: no admin port. If the default is taken, the process goes on
+    without one."""
     token_file: Path | None = None
     """A file with the bearer token that the page and its JSON require. It is read at each request, so that a
     new token applies at once."""

@@ -8,11 +8,11 @@ import grpc
 
 from grpcmesh.authz import PolicyStore
 from grpcmesh.call import ServerLayer, Workload
-from grpcmesh.config import ConfigError
+from grpcmesh.config import ConfigError, HealthConfig
 from grpcmesh.extras import missing
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.member import Member
-from grpcmesh.server.ports import HealthPort
+from grpcmesh.server.ports import HealthPort, StartError
 from grpcmesh.server.server import MeshServer, server_layers
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class ServerSide:
         self._stopped = False
         self.policy = PolicyStore(config.authz)
         self.policy.load()
-        member.identity.require_server()
+        if member.identity is not None:
+            member.identity.require_server()
         limits = config.health
         self.health = HealthServicer(limits.max_watchers, limits.max_watchers_per_peer, config.zone)
         self._no_tokens: ModuleNotFoundError | None = None
@@ -59,7 +60,7 @@ class ServerSide:
             health=self.health,
             interceptors=interceptors,
         )
-        self._health_port = HealthPort(limits, self.health)
+        self._health_port = HealthPort(limits, self.health) if limits.address else None
         member.states["server"] = self.state
 
     def prioritize(self, priorities: Mapping[str, str]) -> None:
@@ -90,7 +91,7 @@ class ServerSide:
         server.layers = server_layers(
             config, member.telemetry, self.policy, self.verifier, member.identity, self.layers
         )
-        for source in (self.policy, server, self._health_port):
+        for source in (self.policy, server):
             member.telemetry.add(source)
         member.telemetry.declare(server.methods())
         member.tasks.supervise(self.policy.watch, "policy")
@@ -98,8 +99,8 @@ class ServerSide:
         if server.services:
             await server.start()
             member.spawn(server.accept_loop_ended(), "accept loop of the mesh port")
-        await self._health_port.start()
-        member.spawn(self._health_port.accept_loop_ended(), "accept loop of the health port")
+        if self._health_port is not None:
+            await self._open_health_port(self._health_port)
         self.health.set_all(True)
 
     async def stop(self, drain: bool = True) -> None:
@@ -110,7 +111,8 @@ class ServerSide:
         if drain:
             await self.server.drain()
         await self.server.stop(0)
-        await self._health_port.stop()
+        if self._health_port is not None:
+            await self._health_port.stop()
 
     def state(self) -> Mapping[str, Any]:
         """Return the state that the admin page shows, as values that JSON can encode."""
@@ -120,6 +122,22 @@ class ServerSide:
             "policy_generation": self.policy.generation,
             **self.server.state(),
         }
+
+    async def _open_health_port(self, port: HealthPort) -> None:
+        try:
+            await port.start()
+        except StartError as e:
+            if self._config.health.address != HealthConfig.address:
+                raise
+            # Several servers on one machine, and nobody has asked for this address.
+            reason = str(e)
+            self._member.telemetry.log.warning(
+                "the health port is not opened; set MESH_HEALTH_ADDRESS", reason=reason
+            )
+            self._health_port = None
+            return
+        self._member.telemetry.add(port)
+        self._member.spawn(port.accept_loop_ended(), "accept loop of the health port")
 
     async def _follow_keys(self) -> None:
         verifier = self.verifier

@@ -1,9 +1,11 @@
-"""Parses targets of channels: a service's short name or a full DNS name, with or without a port. Pure."""
+"""Parses targets of channels: a service's short name or a full DNS name, with or without a port, or a URI of
+gRPC's form (https://github.com/grpc/grpc/blob/master/doc/naming.md). Pure.
+"""
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Literal, Self, cast
 
 #: A DNS label of a host name (RFC 1123). Underscores are allowed because some local resolvers use them.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
@@ -11,7 +13,13 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 #: The most characters of a full name, without the trailing dot (RFC 1035, section 2.3.4).
 _LONGEST = 253
-_FORMS = "use SERVICE, SERVICE.NAMESPACE or a full name such as product.shop.svc.cluster.local, and :PORT"
+_FORMS = (
+    "use SERVICE, SERVICE.NAMESPACE or a full name such as product.shop.svc.cluster.local, and :PORT; "
+    "or dns:///NAME, srv:///NAME, static:///ADDRESS:PORT,ADDRESS:PORT"
+)
+#: How a target says where its endpoints are found.
+Scheme = Literal["", "dns", "srv", "static"]
+STATIC = "static:///"
 
 
 class TargetError(ValueError):
@@ -23,16 +31,21 @@ class Target:
     """A parsed target.
 
     Args:
-        name: Fully qualified name in lower case, with the trailing dot.
+        name: Fully qualified name in lower case, with the trailing dot. Empty for addresses without a name.
         port: The port, or None if the target has none.
         service: Name of the service, if it is one of this cluster; otherwise empty.
         namespace: Namespace of that service; otherwise empty.
+        scheme: How the endpoints are found: by A and AAAA records, by SRV records, or not at all because
+            `addresses` are the endpoints. Empty: as the settings say.
+        addresses: The endpoints of the scheme `static`, such as `127.0.0.1:50051`.
     """
 
     name: str
     port: int | None = None
     service: str = ""
     namespace: str = ""
+    scheme: Scheme = ""
+    addresses: tuple[str, ...] = ()
 
     @property
     def in_cluster(self) -> bool:
@@ -51,7 +64,8 @@ class Target:
 
         `product` is the service with that name in `namespace`; `product.shop` is the one in the namespace
         `shop`. Names with three or more labels, such as `product.shop.svc`, and names with a trailing dot are
-        full names.
+        full names. `dns:///` and `srv:///` before any of these say which records are looked up.
+        `static:///127.0.0.1:50051,127.0.0.2:50051` are addresses.
 
         Args:
             text: The target of a channel.
@@ -61,6 +75,14 @@ class Target:
         Raises:
             TargetError: The text has none of these forms.
         """
+        scheme, rest = _scheme(text)
+        if scheme == "static":
+            return cls("", scheme=scheme, addresses=_addresses(text, rest))
+        found = cls._parse_name(rest, namespace, cluster_domain)
+        return replace(found, scheme=scheme) if scheme else found
+
+    @classmethod
+    def _parse_name(cls, text: str, namespace: str, cluster_domain: str) -> Self:
         host, port = _split(text)
         labels = _labels(text, host)
         if len(labels) <= 2 and not host.endswith("."):
@@ -106,14 +128,38 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
+def _scheme(text: str) -> tuple[Scheme, str]:
+    """Return the scheme of a target, and what follows it."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return "", text
+    if scheme not in ("dns", "srv", "static"):
+        raise TargetError(f"target {text!r}: the scheme {scheme!r} is not supported; {_FORMS}")
+    authority, slash, path = rest.partition("/")
+    if not slash:
+        raise TargetError(f"target {text!r}: write {scheme}:///{authority}, with three slashes")
+    if authority:
+        raise TargetError(
+            f"target {text!r}: {authority!r}: the nameserver is MESH_RESOLVER_NAMESERVER, for all targets; "
+            f"write {scheme}:///{path}"
+        )
+    return cast(Scheme, scheme), path
+
+
+def _addresses(text: str, listed: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in listed.split(",")]
+    try:
+        for part in parts:
+            parse_endpoint(part)
+    except ValueError as e:
+        raise TargetError(f"target {text!r}: {e}; use IP addresses, {STATIC}ADDRESS:PORT,ADDRESS:PORT") from e
+    return tuple(parts)
+
+
 def _split(text: str) -> tuple[str, int | None]:
-    if "://" in text:
-        raise TargetError(f"target {text!r}: schemes are not supported; {_FORMS}")
     host, colon, port = text.rpartition(":")
     if _is_address(text) or _is_address(host):
-        raise TargetError(
-            f"target {text!r} is an address; give the channel a StaticResolver([{text!r}]) instead"
-        )
+        raise TargetError(f"target {text!r} is an address; use {STATIC}ADDRESS:PORT")
     try:
         return (host, parse_port(port)) if colon else (text, None)
     except ValueError as e:

@@ -6,6 +6,7 @@ import pytest
 
 import grpcmesh.config
 from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.target import Target
 
 #: The list is repeated here on purpose: a changed default changes the behaviour of every process.
 DEFAULTS = {
@@ -13,6 +14,9 @@ DEFAULTS = {
     "namespace": "meshmart",
     "cluster_domain": "cluster.local",
     "address": "127.0.0.1:50051",
+    "targets": {},
+    "plaintext": False,
+    "require_tls": False,
     "resolver.kind": "dns",
     "resolver.nameserver": "",
     "resolver.resolv_conf": Path("/etc/resolv.conf"),
@@ -232,3 +236,116 @@ def test_a_dns_name_is_fully_qualified() -> None:
 def test_a_duration_that_is_no_number_is_refused(value: str) -> None:
     told = f"MESH_DEADLINE_STREAM={value!r}: must be a finite number"
     assert problems(MESH_DEADLINE_STREAM=value) == [told]
+
+
+def test_a_target_is_found_where_the_settings_say() -> None:
+    config = read(
+        MESH_TARGETS="product=dns:///catalogue.shop:8443,hello=static:///10.0.0.1:1,10.0.0.2:2,old=srv:///old.a"
+    )
+    assert config.target("product") == Target(
+        "catalogue.shop.svc.cluster.local.", 8443, "catalogue", "shop", "dns"
+    )
+    addresses = ("10.0.0.1:1", "10.0.0.2:2")
+    named = Target("hello.meshmart.svc.cluster.local.", None, "hello", "meshmart", "static", addresses)
+    assert config.target("hello") == named
+    assert config.target("old").scheme == "srv"
+    assert config.target("order") == Target("order.meshmart.svc.cluster.local.", None, "order", "meshmart")
+
+
+def test_the_own_name_is_not_that_of_a_target() -> None:
+    assert read(MESH_TARGETS="ping=dns:///other.shop").own_name == "ping.meshmart.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ("product=xds:///a", "the scheme 'xds' is not supported"),
+        ("dns:///product=product", "has to be a name without a scheme"),
+        ("product=dns:///a b", "is not a label"),
+        ("product=static:///a:1", "use IP addresses"),
+        ("product", "is not name=value"),
+    ],
+)
+def test_a_wrong_target_is_told_at_the_start(targets: str, told: str) -> None:
+    assert told in problems(MESH_TARGETS=targets)[0]
+
+
+FILE = """
+namespace = "shop"
+[resolver]
+port = 50061
+min_interval = 2
+nameserver = "10.0.0.53"
+[channel]
+members = ["product", "order"]
+[channel.options]
+"grpc.http2.max_frame_size" = 65536
+[server]
+reflection = false
+[targets]
+product = "dns:///product.other:8443"
+"""
+
+
+def file(directory: Path, text: str) -> str:
+    path = directory / "mesh.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
+    path = file(tmp_path, FILE)
+    environ = {"MESH_CONFIG_FILE": path, "MESH_RESOLVER_NAMESERVER": "10.0.0.54"}
+    config, origins = MeshConfig.with_origins(environ, service="ping")
+    changed = {key: value for key, value in flat(config).items() if DEFAULTS.get(key) != value}
+    assert changed == {
+        "service": "ping",
+        "namespace": "shop",
+        "resolver.port": 50061,
+        "resolver.min_interval": 2.0,
+        "resolver.nameserver": "10.0.0.54",
+        "channel.members": ("product", "order"),
+        "channel.options": {"grpc.http2.max_frame_size": "65536"},
+        "server.reflection": False,
+        "targets": {"product": "dns:///product.other:8443"},
+    }
+    assert origins["MESH_RESOLVER_PORT"] == path
+    assert origins["MESH_RESOLVER_NAMESERVER"] == "environment"
+    assert "MESH_RESOLVER_TIMEOUT" not in origins
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("port = 1", "mesh.toml: port: no such setting"),
+        ("[resolver]\nprot = 1", "mesh.toml: resolver_prot: no such setting"),
+        ("[resolver]\nport = true", "mesh.toml: resolver_port = True: has the wrong type"),
+        ("[resolver]\nport = 1.5", "mesh.toml: resolver_port = 1.5: "),
+        ("[resolver]\nport = 99999", "resolver.port: 99999 is not a port"),
+        ("[resolver]\ntimeout = inf", "mesh.toml: resolver_timeout = inf: must be a finite number"),
+        ("[server]\nreflection = 1", "mesh.toml: server_reflection = 1: has the wrong type"),
+        ("namespace = 1", "mesh.toml: namespace = 1: must be a string"),
+        ("targets = ['a']", "mesh.toml: targets = ['a']: has the wrong type"),
+        ("resolver = 1", "mesh.toml: resolver: must be a table"),
+        ("[balancer]\npolicy = 'best'", "mesh.toml: balancer_policy = 'best': must be one of"),
+        ("= 1", "mesh.toml: "),
+        ("a = " + "[" * 5000, "mesh.toml: "),
+        ("#" * 300_000, "mesh.toml: larger than 262144 bytes"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    [problem] = problems(MESH_CONFIG_FILE=file(tmp_path, text))
+    assert told in problem
+
+
+def test_a_missing_or_unreadable_file_is_told(tmp_path: Path) -> None:
+    assert "No such file" in problems(MESH_CONFIG_FILE=str(tmp_path / "none"))[0]
+    assert "Is a directory" in problems(MESH_CONFIG_FILE=str(tmp_path))[0]
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert "binary: " in problems(MESH_CONFIG_FILE=str(tmp_path / "binary"))[0]
+
+
+def test_plaintext_and_required_tls_are_a_contradiction() -> None:
+    assert problems(MESH_PLAINTEXT="true", MESH_REQUIRE_TLS="true") == [
+        "MESH: plaintext: refused, because require_tls is set"
+    ]

@@ -27,7 +27,7 @@ from grpcmesh.clock import Clock, Rng, monotonic, system_rng
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import IdentityStore
 from grpcmesh.outlier import Outliers
-from grpcmesh.resolver import DnsResolver, Resolver
+from grpcmesh.resolver import Resolver, resolver_of
 from grpcmesh.retry import RetryBudget
 from grpcmesh.service_config import Effective, ServiceConfigStore
 
@@ -41,12 +41,11 @@ class MeshChannel(grpc.aio.Channel):
     It starts with its first call at the latest, and belongs to the event loop that runs then.
 
     Args:
-        target: `product`, `product.shop` for another namespace, or a fully qualified name. A `:port` may
-            follow.
+        target: A target as in mesh/docs/targets.md, such as `product` or `dns:///product.shop:8443`.
         config: Settings of the process.
         identity: Our certificates and the trust bundle. If None, connections are plaintext (for tests and
             benchmarks).
-        resolver: Finds the endpoints; by default by DNS.
+        resolver: Finds the endpoints; by default as the target says.
         options: Arguments of the native channels, such as `("grpc.max_receive_message_length", 8 << 20)`.
             They override those of the configuration.
         service_config: Settings of the target and its methods. Changes take effect while the channel runs.
@@ -84,7 +83,7 @@ class MeshChannel(grpc.aio.Channel):
         interceptor_hooks(interceptors, grpc.aio.UnaryUnaryClientInterceptor)  # raises for anything else
         rng = rng or system_rng()
         wanted = config.target(target)
-        resolver = resolver or DnsResolver(config.resolver, wanted.name, wanted.port)
+        resolver = resolver or resolver_of(config.resolver, wanted)
         budget, store = RetryBudget(config.retry), service_config or ServiceConfigStore()
         settings = Settings(config, store.effective(target), budget, clock, rng)
         outliers = Outliers(target, settings.outlier_detection, clock, rng)

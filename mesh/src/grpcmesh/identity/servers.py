@@ -13,6 +13,7 @@ from grpcmesh.identity.credentials import Credentials
 from grpcmesh.identity.fields import name_of, utc_of
 from grpcmesh.identity.problems import Cause, Problem
 from grpcmesh.identity_config import DNS_ONLY
+from grpcmesh.target import TargetError
 
 _FILE = "the server's certificate"
 
@@ -22,7 +23,8 @@ class ServerIdentity:
     """The names that the certificate of a target's servers must carry.
 
     Args:
-        dns_name: One of its DNS names. gRPC compares it in the handshake.
+        dns_name: One of its DNS names. gRPC compares it in the handshake. Empty if connections are plaintext
+            and the target is a list of addresses.
         spiffe_id: Its only URI. Empty for a server outside the mesh, for which only the DNS name is checked.
     """
 
@@ -39,6 +41,8 @@ class ServerIdentity:
         in brackets. A server outside the mesh gets its DNS name.
         """
         authority = f"[{self.spiffe_id}]" if self.spiffe_id else self.dns_name
+        if not authority:
+            return {}
         return {"grpc.ssl_target_name_override": self.dns_name, "grpc.default_authority": authority}
 
 
@@ -48,9 +52,16 @@ def server_identity(config: MeshConfig, target: str) -> ServerIdentity:
     By default it is the SPIFFE id of the service with that name.
 
     Raises:
-        TargetError: The target is malformed.
+        TargetError: The target is malformed, or is a list of addresses without a name.
     """
     parsed = config.target(target)
+    if config.plaintext:
+        return ServerIdentity(parsed.name.rstrip("."))
+    if not parsed.name:
+        raise TargetError(
+            f"target {target!r} has no name that its servers could prove: give it one, "
+            f"MESH_TARGETS=NAME={target}, and open the channel to NAME"
+        )
     named = config.identity.servers.get(target, "")
     if not named and parsed.in_cluster:
         named = str(Workload(config.identity.trust_domain, parsed.namespace, parsed.service))

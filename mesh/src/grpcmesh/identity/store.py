@@ -78,8 +78,7 @@ class IdentityStore:
         own = config.identity
         workload = Workload(own.trust_domain, config.namespace, config.service)
         roles = BOTH if serves else frozenset({Role.CLIENT})
-        name = config.dns_name(config.service).rstrip(".")
-        return cls(own, Expected(own.trust_domain, workload, name, roles))
+        return cls(own, Expected(own.trust_domain, workload, config.own_name, roles))
 
     @property
     def current(self) -> Credentials:
@@ -240,7 +239,12 @@ class IdentityStore:
     def _located(self, error: IdentityError) -> IdentityError:
         """Return the error with the path of the file in place of its name."""
         name = error.problems[0].file
-        return IdentityError(f"{located(self._config, name)}{str(error).removeprefix(name)}", error.problems)
+        text = f"{located(self._config, name)}{str(error).removeprefix(name)}"
+        if self._config.directory == IdentityConfig.directory and not self._config.directory.exists():
+            text += (
+                "; set MESH_IDENTITY_DIRECTORY (for development: `python -m grpcmesh ca` makes certificates)"
+            )
+        return IdentityError(text, error.problems)
 
     def _note_end(self) -> None:
         """Log, once, that the identity in use has ended."""

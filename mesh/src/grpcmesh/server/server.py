@@ -55,7 +55,7 @@ def server_layers(
     Errors are mapped inside all layers, in `grpcmesh.server.stack`. Interceptors run inside all layers, too.
 
     Args:
-        config: Settings of the process.
+        config: Settings of the process. In plaintext mode, callers are not identified or authorized.
         telemetry: Its layers trace, measure and log calls.
         policy: Holds the authorization policy.
         verifier: Verifies user tokens. If None, every token is refused.
@@ -63,6 +63,8 @@ def server_layers(
         own: Layers of the application.
     """
     domain, namespace = config.identity.trust_domain, config.namespace
+    # In plaintext mode, which is for development, nobody is asked for a token unless a policy says so.
+    has_users = not config.plaintext or config.authz.policy_file is not None
     layers: list[ServerLayer | None] = [
         telemetry.trace_server,  # first, so that all that follows has a trace to belong to
         telemetry.metrics_server,  # before anything can refuse: a refused call counts
@@ -74,12 +76,12 @@ def server_layers(
         WastedCalls(config.server.wasted_calls, config.server.wasted_calls_burst)  # closes connections of
         if config.server.wasted_calls  # peers whose calls come to nothing: when all below have refused them
         else None,
-        IdentityLayer(domain, identity),  # who is it, by its certificate
-        AuthzLayer(policy, domain, namespace),  # may this workload call this method
+        None if config.plaintext else IdentityLayer(domain, identity),  # who is it, by its certificate
+        None if config.plaintext else AuthzLayer(policy, domain, namespace),  # may it call this method
         AdmissionLayer(config.admission, message_bytes(config.server))
         if config.admission.enabled
         else None,  # is there room for it: before what costs more than to refuse it
-        UserLayer(verifier, policy.user_rule),  # and on whose behalf
+        UserLayer(verifier, policy.user_rule) if has_users else None,  # and on whose behalf
         *own,  # the application's own: they see only calls that are allowed
         FaultLayer(Faults(monotonic, system_rng())) if config.fault.enabled else None,  # last: breaks only
         # what would have been served, so that what is refused stays refused
@@ -300,9 +302,8 @@ class MeshServer(grpc.aio.Server):
 
     def _start_probe(self, watcher: QueueWatcher) -> None:
         config = self._config
-        name = config.dns_name(config.service).rstrip(".")
         target = loopback(config.address, self.port)
-        made = QueueProbe(target, name, self._identity, watcher, self._tasks, monotonic)
+        made = QueueProbe(target, config.own_name, self._identity, watcher, self._tasks, monotonic)
         self._handlers.add_bare(PATH, made.handler)
         self._tasks.supervise(made.run, "queue probe")
 

@@ -110,7 +110,7 @@ def _take(
     methods: dict[MethodName, MethodConfig],
     origins: dict[str, str],
 ) -> None:
-    for name, key in _SETTINGS.items():
+    for name, key in SETTINGS.items():
         value = getattr(config, name)
         if value is not None and name not in settings:
             settings[name] = value
@@ -136,7 +136,7 @@ def _named(name: MethodName, config: MethodConfig) -> MethodConfig:
 
 
 #: Fields of `ServiceConfig` beside the methods, by their names in JSON.
-_SETTINGS = {
+SETTINGS = {
     "load_balancing": "loadBalancingConfig",
     "retry_throttling": "retryThrottling",
     "health_check": "healthCheckConfig",
