@@ -1,7 +1,8 @@
 """gRPC's interop tests over mutual TLS, both ways: grpc-go's client at our server, our client at its server.
 
 Each case of our client also runs on bare grpc.aio, and our server stands beside grpc.aio's: what fails there
-too is grpcio's. Not run: credentials of Google and ALTS, which are no business of a mesh's.
+too is grpcio's. Not run: credentials of Google and ALTS, which are no business of a mesh's. The cases of load
+reports are in test_orca.py.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import grpc
 import pytest
 
 from grpcmesh.authz import PolicyStore
+from grpcmesh.balancer.oob import LoadReportServicer
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import AuthzConfig, IdentityConfig, MeshConfig, TelemetryConfig
@@ -24,6 +26,7 @@ from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
+from grpcmesh.watchers import WatcherBudget
 from tests import gotools
 from tests.conformance import protos
 from tests.conformance.interop_cases import CASES, EMPTY, Cases, run
@@ -34,10 +37,14 @@ FILES = ["interop/test.proto", "interop/messages.proto", "interop/empty.proto"]
 POLICY = """
 [[allow]]
 from = ["client"]
-methods = ["grpc.testing.TestService/*", "grpc.testing.UnimplementedService/*"]
+methods = [
+  "grpc.testing.TestService/*", "grpc.testing.UnimplementedService/*",
+  "xds.service.orca.v3.OpenRcaService/*",
+]
 [users]
 "grpc.testing.TestService/*" = "anyone"
 "grpc.testing.UnimplementedService/*" = "anyone"
+"xds.service.orca.v3.OpenRcaService/*" = "anyone"
 """
 #: The cases that grpc-go's client runs in one process.
 GO_CASES = [*EMPTY, *CASES, "channel_soak", "compressed_unary", "compressed_streams"]
@@ -92,10 +99,14 @@ def read(peers: Peers, service: str) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (peers.directory / service).iterdir() if file.is_file()}
 
 
-def servicer(peers: Peers) -> Any:
-    """Return the test service. The generated base class provides the methods that it leaves out."""
-    made = type("Servicer", (TestService, peers.rpc.TestServiceServicer), {})
-    return made(peers.messages)
+def add_services(peers: Peers, server: Any) -> None:
+    """Add the test service, and the stream of the load reports that its clients ask for.
+
+    The generated base class provides the methods that our test service leaves out.
+    """
+    made = type("Servicer", (TestService, peers.rpc.TestServiceServicer), {})(peers.messages)
+    peers.rpc.add_TestServiceServicer_to_server(made, server)
+    LoadReportServicer(lambda: made.report, WatcherBudget(8, 8, "load reports")).add_to(server)
 
 
 @asynccontextmanager
@@ -107,7 +118,7 @@ async def mesh_server(peers: Peers) -> AsyncIterator[int]:
     store = identity(settings)
     layers = server_layers(settings, Telemetry(settings), policy, None, store)
     server = MeshServer(settings, identity=store, layers=layers, health=HealthServicer())
-    peers.rpc.add_TestServiceServicer_to_server(servicer(peers), server)
+    add_services(peers, server)
     await server.start()
     try:
         yield server.port
@@ -118,7 +129,7 @@ async def mesh_server(peers: Peers) -> AsyncIterator[int]:
 @asynccontextmanager
 async def bare_server(peers: Peers) -> AsyncIterator[int]:
     server = grpc.aio.server()
-    peers.rpc.add_TestServiceServicer_to_server(servicer(peers), server)
+    add_services(peers, server)
     files = {
         name: (peers.directory / "server" / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")
     }

@@ -1,7 +1,7 @@
 // The interop tests of grpc-go with certificates of a mesh: its own client has no flag for a client certificate.
 //
 //	interop server     DIRECTORY         prints its port, and ends when its standard input does
-//	interop client     DIRECTORY ADDRESS NAME CASE...
+//	interop client     DIRECTORY ADDRESS NAME CASE...      (cases orca_* in a process of their own)
 //	interop protos                       writes the descriptors of the test service, for other languages
 //
 // DIRECTORY holds tls.crt, tls.key and ca.crt; NAME is the DNS name in the server's certificate.
@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/interop"
 	"google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/orca"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -70,8 +71,11 @@ func identity(directory string) *tls.Config {
 func serve(directory string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(identity(directory))))
-	grpc_testing.RegisterTestServiceServer(server, interop.NewTestServer())
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(identity(directory))), orca.CallMetricsServerOption(nil))
+	load := orca.NewServerMetricsRecorder()
+	check(orca.Register(server, orca.ServiceOptions{ServerMetricsProvider: load}))
+	reporting := interop.NewTestServerOptions{MetricsRecorder: load}
+	grpc_testing.RegisterTestServiceServer(server, interop.NewTestServer(reporting))
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -85,6 +89,10 @@ func call(directory, address, name string, cases []string) {
 	config := identity(directory)
 	config.ServerName = name
 	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(config))}
+	if strings.HasPrefix(cases[0], "orca_") { // the policy of the package that keeps the reports for its tests
+		const policy = `{"loadBalancingConfig": [{"test_backend_metrics_load_balancer": {}}]}`
+		options = append(options, grpc.WithDefaultServiceConfig(policy))
+	}
 	dial := func() *grpc.ClientConn {
 		conn, err := grpc.NewClient(address, options...)
 		check(err)
@@ -127,6 +135,10 @@ func run(ctx context.Context, one string, conn *grpc.ClientConn, dial func() *gr
 		interop.DoUnimplementedMethod(ctx, conn)
 	case "unimplemented_service":
 		interop.DoUnimplementedService(ctx, grpc_testing.NewUnimplementedServiceClient(conn))
+	case "orca_per_rpc":
+		interop.DoORCAPerRPCTest(ctx, client)
+	case "orca_oob":
+		interop.DoORCAOOBTest(ctx, client)
 	case "compressed_unary":
 		interop.DoLargeUnaryCall(ctx, client, zipped)
 	case "compressed_streams":
