@@ -42,12 +42,17 @@ class HookErrors:
 
 
 def let_through(error: BaseException) -> None:
-    """Raise a `KeyboardInterrupt` again, out of the running event loop.
+    """Raise a `KeyboardInterrupt` again: out of the running event loop, or at once in a thread without one.
 
     It was meant for the process, and not for the call whose code it happened to interrupt.
     """
-    if isinstance(error, KeyboardInterrupt):
-        asyncio.get_running_loop().call_soon(_raise, error)
+    if not isinstance(error, KeyboardInterrupt):
+        return
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise error from None
+    loop.call_soon(_raise, error)
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -38,6 +38,8 @@ class Caller:
             per logical call.
     """
 
+    _flight: type[Flight] = Flight
+
     def __init__(
         self, core: Core, spec: Spec, enter: Callable[[], None], interceptors: Sequence[Any] = ()
     ) -> None:
@@ -68,7 +70,7 @@ class Caller:
         if timeout is not None:
             call.deadline = call.started + timeout
         patient = settings.wait_for_ready if wait_for_ready is None else bool(wait_for_ready)
-        flight = Flight(core, spec, call, request, patient, options)
+        flight = self._flight(core, spec, call, request, patient, options)
         flight.begin(metadata)
         return flight
 

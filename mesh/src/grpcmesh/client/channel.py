@@ -14,13 +14,12 @@ from prometheus_client import Metric
 
 from grpcmesh import forking
 from grpcmesh.admission import CallerThrottle
-from grpcmesh.balancer import Balancer, Subset
+from grpcmesh.balancer import Subset
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
-from grpcmesh.client.core import Core
 from grpcmesh.client.interceptors import hooks as interceptor_hooks
-from grpcmesh.client.pool import Pool
+from grpcmesh.client.parts import Parts
 from grpcmesh.client.settings import Settings
 from grpcmesh.client.spec import Deserializer, Serializer, Spec
 from grpcmesh.clock import Clock, Rng, monotonic, system_rng
@@ -60,6 +59,8 @@ class MeshChannel(grpc.aio.Channel):
         ValueError: One of `interceptors` is no client interceptor of grpc.aio.
     """
 
+    _parts = Parts()
+
     def __init__(
         self,
         target: str,
@@ -89,7 +90,7 @@ class MeshChannel(grpc.aio.Channel):
         outliers = Outliers(target, settings.outlier_detection, clock, rng)
         self._outliers = outliers
         balancing = settings.effective.config.load_balancing
-        balancer = Balancer(
+        balancer = self._parts.balancer(
             replace(config.balancer, zone=config.preferred_zone),
             target,
             clock,
@@ -104,12 +105,14 @@ class MeshChannel(grpc.aio.Channel):
         self._unsubscribe = store.subscribe(target, self._configure)
         self._grpc_metrics = telemetry.grpc_metrics if telemetry else None
         measuring = self._grpc_metrics.client(wanted.uri) if self._grpc_metrics else None
-        self._core = Core(
+        self._core = self._parts.core(
             target,
             clock,
             balancer,
             resolver,
-            Pool(target, config, balancer, resolver, identity, settings.wanted(), subset, dict(options)),
+            self._parts.pool(
+                target, config, balancer, resolver, identity, settings.wanted(), subset, dict(options)
+            ),
             settings,
             budget,
             stack.client_layers(config, telemetry, layers, measuring[:1] if measuring else ()),
@@ -296,12 +299,16 @@ class MeshChannel(grpc.aio.Channel):
         deserializer: Deserializer,
         generated: bool | None,
     ) -> Spec:
-        spec = Spec(self._core, Method.parse(path, kind), serializer, deserializer)
+        spec = self._parts.spec(self._core, Method.parse(path, kind), serializer, deserializer)
+        self.add(spec, generated)
+        return spec
+
+    def add(self, spec: Spec, generated: bool | None) -> None:
+        """Note that a multi-callable uses this spec. `generated`: whether a stub has made it."""
         if generated and self._grpc_metrics is not None:
             self._grpc_metrics.calls(spec.method)
         self._core.specs.add(spec)
         self._core.calls_service(spec.method)
-        return spec
 
     def __repr__(self) -> str:
         return f"<MeshChannel {self._target}: {self._core.balancer!r}>"

@@ -38,6 +38,9 @@ class Connection:
             reconnect after that.
     """
 
+    #: Makes the event that `drain` waits for.
+    _event: type[asyncio.Event] = asyncio.Event
+
     def __init__(
         self,
         uri: str,
@@ -52,12 +55,7 @@ class Connection:
     ) -> None:
         self.guard, self._on_refused = guard, on_refused
         self._refused = False
-        target = guard.target if guard else uri
-        self.channel = (
-            grpc.aio.secure_channel(target, credentials, options)
-            if credentials
-            else grpc.aio.insecure_channel(target, options)
-        )
+        self.channel = self._open(uri, guard.target if guard else uri, credentials, options)
         self.machine = ConnectionMachine(wanted.health is not None)
         #: Attempts that run over it, oldest first.
         self.attempts: dict[NativeAttempt, None] = {}
@@ -66,6 +64,14 @@ class Connection:
         self._watches = Watches(self.channel, tasks, self._on_health, self._on_error, listener)
         #: Set when the last attempt has ended. None unless `drain` waits for that.
         self.idle: asyncio.Event | None = None
+
+    def _open(
+        self, uri: str, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[Option]
+    ) -> grpc.aio.Channel:
+        """Open the native channel. `target`: the URI in the form by which the guard finds the channel."""
+        if credentials:
+            return grpc.aio.secure_channel(target, credentials, options)
+        return grpc.aio.insecure_channel(target, options)
 
     async def run(self) -> None:
         """Keep the native channel connected and follow its state, until cancelled, refused or closed."""
@@ -134,14 +140,14 @@ class Connection:
             timeout: Seconds to wait at most; None waits without a bound.
             reason: Sent to the callers of attempts that are cut, as the details of UNAVAILABLE.
         """
-        self.idle = asyncio.Event()
+        self.idle = self._event()
         if self.attempts:
             try:
                 async with asyncio.timeout(timeout):
                     await self.idle.wait()
             except TimeoutError:
                 pass
-        finished = all(attempt.answered for attempt in self.attempts)
+        finished = all(attempt.answered for attempt in tuple(self.attempts))
         await self.close(reason)
         return finished
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
@@ -38,6 +38,12 @@ async def wait_until(event: asyncio.Event, timeout: float) -> bool:
     return True
 
 
+class Timer(Protocol):
+    """A callback that will be called later, unless it is cancelled before."""
+
+    def cancel(self) -> None: ...
+
+
 class Core:
     """The parts of a channel that its calls use.
 
@@ -49,6 +55,10 @@ class Core:
     """
 
     loop: asyncio.AbstractEventLoop
+    #: Calls a callback after some seconds.
+    later: Callable[[float, Callable[[], object]], Timer]
+    #: Makes the event that `finish` waits for.
+    _event: type[asyncio.Event] = asyncio.Event
 
     def __init__(
         self,
@@ -110,16 +120,20 @@ class Core:
     def start(self) -> None:
         """Begin to resolve and connect. Raises IdentityError if there is no certificate."""
         self.loop = asyncio.get_running_loop()
+        self.later = self._timers(self.loop)
         self.pool.start()
         self.open = True
         self.tasks.supervise(self._watch_deadlines, "deadlines")
+
+    def _timers(self, loop: asyncio.AbstractEventLoop) -> Callable[[float, Callable[[], object]], Timer]:
+        return loop.call_later
 
     async def finish(self, grace: float, details: str) -> None:
         """Refuse new calls, wait at most `grace` seconds for calls under way, then cancel them."""
         self.open = False
         try:
             if (self.calls or self.chains) and grace > 0:
-                self.idle = asyncio.Event()
+                self.idle = self._event()
                 await wait_until(self.idle, grace)
         finally:
             for flight in tuple(self.calls):

@@ -1,6 +1,6 @@
 """The asynchronous driver of one call. It carries out, with gRPC and the layers, what the machine decides."""
 
-import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,7 +20,7 @@ from grpcmesh.hooks import let_through
 from grpcmesh.status import ATTEMPTS_KEY, TIMEOUT_KEY, to_wire
 
 if TYPE_CHECKING:
-    from grpcmesh.client.core import Core
+    from grpcmesh.client.core import Core, Timer
     from grpcmesh.client.spec import Spec
 
 _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
@@ -40,12 +40,14 @@ class Flight(Listeners):
     #: The attempt that reads and writes go to: it runs or has decided the call. None between two attempts.
     attempt: NativeAttempt | None = None
     done = False
-    error: AioRpcError | None = None
+    error: grpc.RpcError | None = None
     #: The request metadata, validated.
     metadata: Pairs
+    #: Returns the exception that the caller catches for a status.
+    error_of: Callable[[Status], grpc.RpcError] = staticmethod(error_of)
     _ends: tuple[Hook, ...] = ()
-    _timer: asyncio.TimerHandle | None = None
-    _hedge: asyncio.TimerHandle | None = None
+    _timer: "Timer | None" = None
+    _hedge: "Timer | None" = None
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class Flight(Listeners):
         """Return what to raise for a call that failed."""
         status = self.machine.status
         assert status is not None
-        assert self.error is not None
+        assert isinstance(self.error, AioRpcError)
         return outcome_of(status, self.error)
 
     # -- the attempts ----------------------------------------------------------------------------
@@ -220,7 +222,7 @@ class Flight(Listeners):
             self._hedge_in(self.machine.wait)
         elif do is Do.BACKOFF:
             self.attempt = None
-            self._timer = self.core.loop.call_later(self.machine.wait, self._backoff_over)
+            self._timer = self.core.later(self.machine.wait, self._backoff_over)
         else:
             self._wait()
 
@@ -236,7 +238,7 @@ class Flight(Listeners):
         """Start a timer that ends the call at its deadline, for when no native call does."""
         deadline = self.call.deadline
         if deadline is not None and self._timer is None:
-            self._timer = self.core.loop.call_later(deadline - self.core.clock(), self.expire)
+            self._timer = self.core.later(deadline - self.core.clock(), self.expire)
 
     def _attempt(self, now: float) -> None:
         core, machine, spec, call = self.core, self.machine, self.spec, self.call
@@ -268,7 +270,7 @@ class Flight(Listeners):
     def _hedge_in(self, seconds: float) -> None:
         if self._hedge is not None:
             self._hedge.cancel()
-        self._hedge = self.core.loop.call_later(seconds, self._hedge_due)
+        self._hedge = self.core.later(seconds, self._hedge_due)
 
     def _hedge_due(self) -> None:
         self._hedge = None
@@ -319,7 +321,7 @@ class Flight(Listeners):
         for attempt in tuple(machine.live):
             self._abandon(attempt)
         if status is not None:
-            call.error = self.error = error_of(status)
+            call.error = self.error = self.error_of(status)
         else:
             winner: Any = machine.winner
             self.attempt = winner

@@ -60,6 +60,8 @@ class Pool:
         options: Channel arguments from code.
     """
 
+    _connection: type[Connection] = Connection
+
     def __init__(
         self,
         target: str,
@@ -157,7 +159,7 @@ class Pool:
 
     def _connect(self, slot: Slot) -> Connection:
         guards = self.guards
-        connection = Connection(
+        connection = self._connection(
             slot.uri,
             self._credentials,
             self._options(),

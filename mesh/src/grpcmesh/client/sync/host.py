@@ -1,0 +1,135 @@
+"""The event loop that owns the background work of synchronous channels: DNS, health watches, certificates."""
+
+import asyncio
+import atexit
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from grpcmesh import forking
+from grpcmesh.forking import ForkedProcessError
+
+_T = TypeVar("_T")
+
+#: Seconds that the background thread has to end.
+_STOP_TIMEOUT = 10.0
+_ON_LOOP = (
+    "a synchronous call on the event loop's thread would block the loop: "
+    "use the asynchronous channel, or make the call in another thread (asyncio.to_thread)"
+)
+
+
+#: The hosts whose threads run.
+_running: "weakref.WeakSet[Host]" = weakref.WeakSet()
+
+
+class Host:
+    """Runs coroutines for threads, on an event loop in another thread.
+
+    Args:
+        loop: The running loop of an asynchronous program. If None, `start` makes a loop and a thread for it.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._own = loop is None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._callbacks: ThreadPoolExecutor | None = None
+        self._inherited: ForkedProcessError | None = None
+        self._loop_thread = 0
+        if loop is not None:
+            self.loop, self._loop_thread = loop, threading.get_ident()
+
+    def inherited(self, error: ForkedProcessError) -> None:
+        """Handle a fork: in the child process, every use raises this error."""
+        self._inherited = error
+        _running.discard(self)
+
+    def start(self) -> None:
+        """Start the thread. Idempotent.
+
+        Raises:
+            ForkedProcessError: The mesh was started in the parent of this process.
+        """
+        if self._inherited is not None:
+            raise self._inherited
+        with self._starting:
+            if not self._own or self._thread is not None:
+                return
+            forking.register(self)
+            self.loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_run, args=(self.loop,), name="grpcmesh", daemon=True)
+            thread.start()
+            self._thread, self._loop_thread = thread, thread.ident or 0
+            _running.add(self)
+
+    def refuse_own_thread(self) -> None:
+        """Raise RuntimeError if the calling thread is that of the event loop, which must not block."""
+        if threading.get_ident() == self._loop_thread:
+            raise RuntimeError(_ON_LOOP)
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the loop and return its result."""
+        try:
+            if self._inherited is not None:
+                raise self._inherited
+            self.refuse_own_thread()
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except BaseException:
+            coroutine.close()
+            raise
+        return future.result()
+
+    def soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Call `callback` on the loop. Do nothing if the loop has been closed, or was inherited by a fork."""
+        if self._inherited is None and not self.loop.is_closed():
+            try:
+                self.loop.call_soon_threadsafe(callback, *arguments)
+            except RuntimeError:  # it has been closed meanwhile
+                return
+
+    def dispatch(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Call an application's callback in a thread for these, one after another."""
+        with self._starting:
+            if self._callbacks is None:
+                self._callbacks = ThreadPoolExecutor(1, "grpcmesh callbacks")
+            self._callbacks.submit(callback, *arguments)
+
+    def stop(self) -> None:
+        """Cancel all that runs on the loop, and end the thread. Idempotent."""
+        if self._inherited is not None:
+            return
+        with self._starting:
+            thread, self._thread = self._thread, None
+            callbacks, self._callbacks = self._callbacks, None
+            _running.discard(self)
+        if callbacks is not None:
+            callbacks.shutdown(wait=False)
+        if thread is not None:
+            self.soon(self.loop.stop)
+            thread.join(_STOP_TIMEOUT)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        running = asyncio.all_tasks(loop)
+        for task in running:
+            task.cancel()
+        if running:
+            loop.run_until_complete(asyncio.wait(running, timeout=_STOP_TIMEOUT / 2))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop the threads before the interpreter ends: a program may not have closed its channels."""
+    for host in list(_running):
+        host.stop()
