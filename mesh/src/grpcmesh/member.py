@@ -1,6 +1,7 @@
 """A process's membership in the mesh: identity, telemetry, channels and background tasks."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ from grpcmesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from grpcmesh.client.channel import MeshChannel
+    from grpcmesh.client.sync.channel import SyncChannel
+    from grpcmesh.client.sync.host import Host
     from grpcmesh.http import HttpServer
 
 #: Seconds that calls under way on a channel have to end when the membership ends.
@@ -78,6 +81,11 @@ class Member:
         self.states: dict[str, Callable[[], Any]] = {}
         self._sockets = sockets and bool(config.admin.address)
         self._channels: dict[str, MeshChannel] = {}
+        self._sync_channels: dict[str, SyncChannel] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._host: Host | None = None
+        #: The lock of all synchronous channels, which use the same layers.
+        self._lock = threading.RLock()
 
     async def __aenter__(self) -> Self:
         """Load the identity, and start background tasks and the admin port.
@@ -89,6 +97,12 @@ class Member:
             OSError: The admin port cannot be listened on, and its address is not the default.
             ForkedProcessError: The mesh was started in the parent of this process.
         """
+        self._loop = asyncio.get_running_loop()
+        if self._host is not None:
+            self._host.adopt(self._loop)
+        return await self._enter()
+
+    async def _enter(self) -> Self:
         forking.register(self)
         if self.identity is None:
             refuse_beside_certificates(self.config)
@@ -131,6 +145,36 @@ class Member:
             self._channels[target] = self._open(target, more)
         return self._channels[target]
 
+    def sync_channel(self, target: str, **more: Any) -> "SyncChannel":
+        """Return the synchronous channel to a service. There is one per target, for all threads.
+
+        The membership starts with its first call at the latest: on a loop in a thread, unless it has been
+        entered. It may be made before a fork, and started in the children.
+
+        Args:
+            target: See `MeshChannel`.
+            more: `options`, `layers` and `attempt_layers`, as for `channel`.
+
+        Raises:
+            ValueError: The channel is open already, and `more` is not empty.
+        """
+        if self._inherited is not None:
+            raise self._inherited
+        if target in self._sync_channels and more:
+            raise ValueError(f"the channel to {target} is open already: {', '.join(more)} would be ignored")
+        if target not in self._sync_channels:
+            self._sync_channels[target] = self._open_sync(target, more)
+        return self._sync_channels[target]
+
+    def start(self) -> None:
+        """Start the membership on a loop in a thread. Idempotent. Errors are those of `async with`."""
+        self._threads().start()
+
+    def close(self) -> None:
+        """End a membership that runs on a loop in a thread. Idempotent."""
+        if self._host is not None:
+            self._host.stop()
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Run a coroutine in the background, at most until the membership ends."""
         if self._inherited is not None:
@@ -142,7 +186,11 @@ class Member:
         """End the membership: tasks, channels, admin port and telemetry, in this order."""
         await self.tasks.aclose()
         channels, self._channels = list(self._channels.values()), {}
-        await asyncio.gather(*(channel.close(CHANNEL_GRACE) for channel in channels))
+        threads, self._sync_channels = list(self._sync_channels.values()), {}
+        await asyncio.gather(
+            *(channel.close(CHANNEL_GRACE) for channel in channels),
+            *(channel.aclose(CHANNEL_GRACE) for channel in threads),
+        )
         if self.admin is not None:
             await self.admin.aclose()
         await self.telemetry.aclose()
@@ -154,7 +202,10 @@ class Member:
             "replica": self.config.replica,
             "certificate": self._certificate(),
             "service_config_problems": list(self.service_config.problems),
-            "targets": [channel.state() for channel in self._channels.values()],
+            "targets": [
+                *(channel.state() for channel in self._channels.values()),
+                *(channel.state() for channel in self._sync_channels.values()),
+            ],
             **{key: read() for key, read in self.states.items()},
         }
 
@@ -209,3 +260,27 @@ class Member:
         self.telemetry.add(channel)
         self.spawn(channel.start(), f"channel {target}")
         return channel
+
+    def _open_sync(self, target: str, more: Mapping[str, Any]) -> "SyncChannel":
+        from grpcmesh.client.sync.channel import SyncChannel
+
+        channel = SyncChannel(
+            target,
+            self.config,
+            host=self._threads(),
+            lock=self._lock,
+            identity=self.identity,
+            service_config=self.service_config,
+            telemetry=self.telemetry,
+            **more,
+        )
+        self.telemetry.add(channel)
+        return channel
+
+    def _threads(self) -> "Host":
+        """Return the host of the synchronous channels."""
+        from grpcmesh.client.sync.host import Host
+
+        if self._host is None:
+            self._host = Host(self._loop, self._enter, self.aclose)
+        return self._host

@@ -35,6 +35,8 @@ class Mesh:
             add_CheckoutServiceServicer_to_server(Checkout(products), server)
             await mesh.serve(server)
 
+    A synchronous program needs only `sync_channel`, and `close` at its end, or `with Mesh...`.
+
     Args:
         config: Settings of the process.
         service_configs: gRPC service configs by target, from the application's code. A file and the
@@ -83,6 +85,18 @@ class Mesh:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
+    def __enter__(self) -> Self:
+        """Start the mesh in a thread, for synchronous programs. Raises what `async with` raises."""
+        self._member.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End a mesh that runs in a thread: channels, whose calls end with CANCELLED, and telemetry."""
+        self._member.close()
+
     @property
     def config(self) -> MeshConfig:
         """Return the settings of the process."""
@@ -126,6 +140,31 @@ class Mesh:
             "interceptors": interceptors,
         }
         return self._member.channel(target, **{name: value for name, value in more.items() if value})
+
+    def sync_channel(
+        self,
+        target: str,
+        *,
+        resolver: "Resolver | None" = None,
+        options: Sequence[tuple[str, int | str]] = (),
+        layers: Sequence[ClientLayer] = (),
+        attempt_layers: Sequence[AttemptLayer] = (),
+    ) -> "grpc.Channel":
+        """Return the synchronous channel to a service, for all threads. There is one per target.
+
+        It needs no `async with`: its first call starts the mesh, in a thread, in the process that makes it.
+        So it may be made before a server such as gunicorn forks its workers. See mesh/docs/sync.md.
+
+        Args:
+            target, resolver, options, layers, attempt_layers: As for `channel`. Hooks of layers run under a
+                lock, and must not block.
+
+        Raises:
+            TargetError: The target is malformed.
+            ValueError: The channel is open already, so that the other arguments would be ignored.
+        """
+        more = {"resolver": resolver, "options": options, "layers": layers, "attempt_layers": attempt_layers}
+        return self._member.sync_channel(target, **{name: value for name, value in more.items() if value})
 
     def server(
         self,

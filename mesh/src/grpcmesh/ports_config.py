@@ -34,6 +34,8 @@ class ServerConfig:
     methods. The connection of a peer that makes more is closed. 0: no bound."""
     wasted_calls_burst: int = 500
     """Wasted calls that one peer may make in a burst."""
+    threads: int = 32
+    """Threads for methods of servicers that are plain functions. Each such call takes one while it runs."""
     keepalive_time: float = 30.0
     """Seconds without traffic after which a peer is pinged."""
     keepalive_timeout: float = 10.0
@@ -54,7 +56,14 @@ class ServerConfig:
             require(getattr(self, name) >= -1, f"server.{name}: must be a size or -1")
         for name in ("max_connections", "max_connections_per_peer", "wasted_calls", "max_connection_age"):
             require(getattr(self, name) >= 0, f"server.{name}: must not be negative")
-        for name in ("max_metadata", "max_concurrent_streams", "max_pending_calls", "wasted_calls_burst"):
+        counts = (
+            "max_metadata",
+            "max_concurrent_streams",
+            "max_pending_calls",
+            "wasted_calls_burst",
+            "threads",
+        )
+        for name in counts:
             require(getattr(self, name) > 0, f"server.{name}: must be positive")
         for name in ("keepalive_time", "keepalive_timeout", "handshake_timeout"):
             require(getattr(self, name) > 0, f"server.{name}: must be positive")

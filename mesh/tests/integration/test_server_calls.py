@@ -1,6 +1,6 @@
 """The four kinds of call through the stack: counts, cancellation, deadlines, handlers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,13 @@ async def test_the_call_knows_its_deadline_and_is_current_in_every_kind(tmp_path
         assert current_call.get() is None
 
 
-async def test_a_servicer_that_would_block_the_loop_is_refused(tmp_path: Path) -> None:
-    class Blocking(PingServiceServicer):
-        def Ping(self, request: PingRequest, context: Any) -> PingResponse:  # type: ignore[override]
-            return PingResponse()
+async def test_a_generator_of_a_method_with_one_response_is_refused(tmp_path: Path) -> None:
+    class Generating(PingServiceServicer):
+        def Ping(self, request: PingRequest, context: Any) -> Iterator[PingResponse]:  # type: ignore[override]
+            yield PingResponse()
 
     with pytest.raises(TypeError, match=r"mesh\.testing\.PingService/Ping: must be `async def`"):
-        async with serve(tmp_path, Blocking()):
+        async with serve(tmp_path, Generating()):
             pass
 
 

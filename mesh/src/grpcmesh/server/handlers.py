@@ -12,6 +12,7 @@ from grpcmesh.server.accept import REPLACEMENT
 from grpcmesh.server.intercept import intercepted
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
+from grpcmesh.server.threads import Threads
 from grpcmesh.server.wrapping import asynchronous, kind_of, unimplemented, wrap
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ class Handlers(grpc.GenericRpcHandler):
 
     Args:
         streams: A set that holds each stream while it runs.
+        threads: Runs methods that are plain functions. If None, they are refused.
     """
 
-    def __init__(self, streams: set[Stream]) -> None:
-        self._streams = streams
+    def __init__(self, streams: set[Stream], threads: Threads | None = None) -> None:
+        self._streams, self._threads = streams, threads
         self._interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
         self._stacks: Mapping[Purpose, Stack] = {}
         self._registered: dict[str, _Registered] = {}
@@ -72,12 +74,12 @@ class Handlers(grpc.GenericRpcHandler):
         """Add a service's methods. A method of the mesh replaces one of the application with the same path.
 
         Raises:
-            TypeError: One of the methods is not `async def`.
+            TypeError: One of the methods cannot be served; see `wrap`.
         """
         self.services[purpose].add(service)
         for name, handler in handlers.items():
             method = Method.parse(f"/{service}/{name}", kind_of(handler))
-            asynchronous(handler, method)
+            asynchronous(handler, method, self._threads)
             if method.path not in self._registered or purpose is not Purpose.APPLICATION:
                 self._registered[method.path] = _Registered(method, handler, purpose)
 
@@ -141,8 +143,8 @@ class Handlers(grpc.GenericRpcHandler):
 
     def _wrap(self, method: Method, handler: Handler, purpose: Purpose) -> Handler:
         if self._interceptors and purpose is Purpose.APPLICATION:
-            handler = intercepted(handler, method, self._interceptors)
-        return wrap(handler, method, self._stacks[purpose], self._streams)
+            handler = intercepted(handler, method, self._interceptors, self._threads)
+        return wrap(handler, method, self._stacks[purpose], self._streams, self._threads)
 
     def _answering(self, behavior: Callable[[Any, Any], Any]) -> Handler:
         handler: Any = grpc.stream_stream_rpc_method_handler(behavior)

@@ -14,6 +14,7 @@ import grpc
 from grpcmesh.call import Kind, Method
 from grpcmesh.errors import FieldViolation, InvalidArgument
 from grpcmesh.server.outcome import Unimplemented
+from grpcmesh.server.threads import Threads
 from grpcmesh.server.wrapping import CONSTRUCTORS, asynchronous, kind_of, parser, serializer
 
 _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
@@ -27,7 +28,10 @@ class Details(NamedTuple):
 
 
 def intercepted(
-    handler: Any, method: Method, interceptors: Sequence[grpc.aio.ServerInterceptor]
+    handler: Any,
+    method: Method,
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    threads: Threads | None = None,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """Return a handler of raw messages that asks the interceptors before each call.
 
@@ -36,6 +40,7 @@ def intercepted(
         method: The method that it serves.
         interceptors: Outermost first. Each may return the handler of its continuation, a wrapper of it, or
             another handler of any kind. If it returns None, the call ends with UNIMPLEMENTED.
+        threads: Runs behaviours that are plain functions.
     """
 
     async def lookup(details: grpc.HandlerCallDetails) -> Any:
@@ -47,11 +52,11 @@ def intercepted(
 
     async def one(request: Any, context: Any) -> Any:
         chosen = await ask(_details(method, context))
-        return await _respond(chosen, method, request, context)
+        return await _respond(chosen, method, request, context, threads)
 
     async def many(request: Any, context: Any) -> None:
         chosen = await ask(_details(method, context))
-        await _stream(chosen, method, request, context)
+        await _stream(chosen, method, request, context, threads)
 
     return CONSTRUCTORS[method.kind](many if method.kind.response_streaming else one)
 
@@ -60,18 +65,20 @@ def _details(method: Method, context: Any) -> Any:
     return Details(method.path, tuple(context.invocation_metadata()))
 
 
-async def _respond(handler: Any, method: Method, request: Any, context: Any) -> bytes:
+async def _respond(
+    handler: Any, method: Method, request: Any, context: Any, threads: Threads | None
+) -> bytes:
     """Serve a call with one response."""
-    kind, behavior = _checked(handler, method)
+    kind, behavior = _checked(handler, method, threads)
     if kind.response_streaming:
         raise TypeError(f"{method.full_name}: an interceptor returned a handler that streams responses")
     message = await _request(handler, kind, method, request)
     return bytes(serializer(handler)(await behavior(message, _Messages(handler, context))))
 
 
-async def _stream(handler: Any, method: Method, request: Any, context: Any) -> None:
+async def _stream(handler: Any, method: Method, request: Any, context: Any, threads: Threads | None) -> None:
     """Serve a call with a stream of responses."""
-    kind, behavior = _checked(handler, method)
+    kind, behavior = _checked(handler, method, threads)
     messages = _Messages(handler, context)
     message = await _request(handler, kind, method, request)
     if inspect.isasyncgenfunction(behavior):
@@ -87,11 +94,11 @@ async def _stream(handler: Any, method: Method, request: Any, context: Any) -> N
         await messages.write(response)
 
 
-def _checked(handler: Any, method: Method) -> tuple[Kind, Any]:
+def _checked(handler: Any, method: Method, threads: Threads | None) -> tuple[Kind, Any]:
     if handler is None:
         raise Unimplemented("not implemented")
     kind = kind_of(handler)
-    return kind, asynchronous(handler, Method(method.path, method.service, method.name, kind))
+    return kind, asynchronous(handler, Method(method.path, method.service, method.name, kind), threads)
 
 
 async def _request(handler: Any, kind: Kind, method: Method, request: Any) -> Any:

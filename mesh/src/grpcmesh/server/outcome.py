@@ -39,7 +39,7 @@ def translate(error: BaseException, stream: Stream | None) -> BaseException:
         if stream is not None and stream.ending:
             return stream.leaving()
         return error if _cancelled() else _not_cancelled(error)
-    if isinstance(error, grpc.aio.AioRpcError) and error.code() in DOWNSTREAM:
+    if isinstance(error, grpc.aio.AioRpcError | grpc.Call) and error.code() in DOWNSTREAM:
         return DOWNSTREAM[error.code()]()
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("this took too long")

@@ -33,6 +33,7 @@ from grpcmesh.server.ports import listen
 from grpcmesh.server.probe import PATH, QueueProbe, loopback
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream, leaving
+from grpcmesh.server.threads import Threads
 from grpcmesh.serving import QueueWatcher
 from grpcmesh.tasks import Tasks
 from grpcmesh.watchers import WatcherBudget
@@ -126,7 +127,8 @@ class MeshServer(grpc.aio.Server):
         self._config, self._identity, self._health = config, identity, health
         self._layer_errors = HookErrors("server")
         self._streams: set[Stream] = set()
-        self._handlers = Handlers(self._streams)
+        self._threads = Threads(config.server.threads, "grpcmesh servicer")
+        self._handlers = Handlers(self._streams, self._threads)
         self._server: grpc.aio.Server | None = None
         self._accepting = Accepting("the mesh port", health.leave)
         self._tasks = Tasks()
@@ -155,7 +157,7 @@ class MeshServer(grpc.aio.Server):
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
     ) -> None:
-        """Behave as the method of `grpc.aio.Server`. Raises TypeError if a method is not `async def`."""
+        """Behave as the method of `grpc.aio.Server`. Methods that are plain functions run in threads."""
         self._handlers.add(Purpose.APPLICATION, service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
@@ -253,6 +255,7 @@ class MeshServer(grpc.aio.Server):
         self.draining = self._accepting.stopping = True
         if self._server is not None:
             await self._server.stop(grace)
+        self._threads.stop()
         await self._tasks.aclose()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:

@@ -14,26 +14,34 @@ from grpcmesh.call import Kind, Method
 from grpcmesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument
 from grpcmesh.server.context import Context
 from grpcmesh.server.outcome import Unimplemented
+from grpcmesh.server.plain import plain
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Parse, Serialize, Stream
+from grpcmesh.server.threads import Threads
 
 
 def wrap(
-    handler: "grpc.RpcMethodHandler[Any, Any]", method: Method, stack: Stack, streams: set[Stream]
+    handler: "grpc.RpcMethodHandler[Any, Any]",
+    method: Method,
+    stack: Stack,
+    streams: set[Stream],
+    threads: Threads | None = None,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """Return a handler that runs each call of the given one through the stack.
 
     Args:
-        handler: A handler as generated code registers it. Its behaviour is a coroutine function or an async
-            generator function.
+        handler: A handler as generated code registers it. Its behaviour is a coroutine function, an async
+            generator function, or a plain function.
         method: The method that it serves.
         stack: The layers.
         streams: A set that holds each stream while it runs, so that it can be ended early.
+        threads: Runs behaviours that are plain functions. If None, they are refused.
 
     Raises:
-        TypeError: The behaviour is a plain function, which would block the event loop.
+        TypeError: The behaviour is a plain function, which would block the event loop, and there are no
+            threads; or it is a generator of a method with one response.
     """
-    behavior = asynchronous(handler, method)
+    behavior = asynchronous(handler, method, threads)
     parse, serialize = parser(handler), serializer(handler)
     if method.kind.response_streaming:
         run = _streaming(behavior, parse, serialize, method, stack, streams)
@@ -160,8 +168,10 @@ def _identity(message: Any) -> Any:
     return message
 
 
-def asynchronous(handler: "grpc.RpcMethodHandler[Any, Any]", method: Method) -> Any:
-    """Return the behaviour of a handler. Raises TypeError if it would block the event loop."""
+def asynchronous(
+    handler: "grpc.RpcMethodHandler[Any, Any]", method: Method, threads: Threads | None = None
+) -> Any:
+    """Return the behaviour of a handler; a plain function is made to run in a thread. Raises as `wrap`."""
     behavior: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
@@ -171,7 +181,14 @@ def asynchronous(handler: "grpc.RpcMethodHandler[Any, Any]", method: Method) -> 
         return behavior
     if getattr(behavior, "__module__", "").endswith("_pb2_grpc"):
         return unimplemented  # a method of the generated base class that the servicer left alone
-    raise TypeError(f"{method.full_name}: must be `async def`, is {behavior!r}")
+    if inspect.iscoroutinefunction(getattr(behavior, "__call__", None)):  # noqa: B004 - of an object
+        return behavior
+    generates = inspect.isasyncgenfunction(behavior) or inspect.isgeneratorfunction(behavior)
+    if threads is not None and (method.kind.response_streaming or not generates):
+        return plain(behavior, method, threads)
+    raise TypeError(
+        f"{method.full_name}: must be `async def` (without `yield`, if it has one response), is {behavior!r}"
+    )
 
 
 async def unimplemented(request: Any, context: Any) -> Any:

@@ -257,4 +257,4 @@ def _close_later(channel: LoopPart, host: Host | None) -> None:
     """Close a channel that was dropped, and stop its own host. Called on the loop."""
     task = channel.core.tasks.spawn(channel.close(), "close")
     if host is not None:
-        task.add_done_callback(lambda task: channel.core.loop.stop())
+        task.add_done_callback(lambda task: task.cancelled() or channel.core.loop.stop())

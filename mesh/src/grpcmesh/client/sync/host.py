@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,8 @@ _T = TypeVar("_T")
 
 #: Seconds that the background thread has to end.
 _STOP_TIMEOUT = 10.0
+#: Seconds that tasks have to end after they are cancelled.
+_END_TASKS = 5.0
 _ON_LOOP = (
     "a synchronous call on the event loop's thread would block the loop: "
     "use the asynchronous channel, or make the call in another thread (asyncio.to_thread)"
@@ -30,19 +33,36 @@ class Host:
 
     Args:
         loop: The running loop of an asynchronous program. If None, `start` makes a loop and a thread for it.
+        begin: Awaited on the new loop before `start` returns. What it raises, `start` raises.
+        end: Awaited on the loop before it ends.
     """
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._own = loop is None
-        self._starting = threading.Lock()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        begin: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+        end: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
+        self._own, self._begin, self._end = True, begin, end
+        self._starting, self._dispatching = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._callbacks: ThreadPoolExecutor | None = None
         self._inherited: ForkedProcessError | None = None
         self._loop_thread = 0
         if loop is not None:
-            self.loop, self._loop_thread = loop, threading.get_ident()
+            self.adopt(loop)
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use the running loop of the calling thread.
+
+        Raises:
+            RuntimeError: A synchronous call has started the mesh already, on a loop of its own.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a call on a synchronous channel has started the mesh already, in a thread")
+        self._own, self.loop, self._loop_thread = False, loop, threading.get_ident()
 
     def inherited(self, error: ForkedProcessError) -> None:
         """Handle a fork: in the child process, every use raises this error."""
@@ -66,6 +86,15 @@ class Host:
             thread.start()
             self._thread, self._loop_thread = thread, thread.ident or 0
             _running.add(self)
+            if self._begin is not None:
+                self._started_by(self._begin)
+
+    def _started_by(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        try:
+            self.run(begin())
+        except BaseException:
+            self._end_thread()
+            raise
 
     def refuse_own_thread(self) -> None:
         """Raise RuntimeError if the calling thread is that of the event loop, which must not block."""
@@ -94,7 +123,7 @@ class Host:
 
     def dispatch(self, callback: Callable[..., Any], *arguments: Any) -> None:
         """Call an application's callback in a thread for these, one after another."""
-        with self._starting:
+        with self._dispatching:
             if self._callbacks is None:
                 self._callbacks = ThreadPoolExecutor(1, "grpcmesh callbacks")
             self._callbacks.submit(callback, *arguments)
@@ -104,9 +133,14 @@ class Host:
         if self._inherited is not None:
             return
         with self._starting:
-            thread, self._thread = self._thread, None
-            callbacks, self._callbacks = self._callbacks, None
-            _running.discard(self)
+            if self._thread is not None and self._end is not None:
+                self.run(self._end())
+            self._end_thread()
+
+    def _end_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        callbacks, self._callbacks = self._callbacks, None
+        _running.discard(self)
         if callbacks is not None:
             callbacks.shutdown(wait=False)
         if thread is not None:
@@ -121,11 +155,17 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         running = asyncio.all_tasks(loop)
         for task in running:
             task.cancel()
-        if running:
-            loop.run_until_complete(asyncio.wait(running, timeout=_STOP_TIMEOUT / 2))
+        with contextlib.suppress(RuntimeError):  # a channel that was dropped has stopped the loop, too
+            loop.run_until_complete(
+                asyncio.wait([*running, loop.create_task(_nothing())], timeout=_END_TASKS)
+            )
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+async def _nothing() -> None:
+    """Do nothing: `asyncio.wait` needs at least one task."""
 
 
 @atexit.register
