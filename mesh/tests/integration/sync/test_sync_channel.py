@@ -21,7 +21,7 @@ from grpcmesh.service_config import ServiceConfigStore
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from grpcmesh.testing.resolver import FakeResolver
-from tests.integration.replicas import Cluster
+from tests.integration.replicas import Cluster, Wire
 from tests.integration.sync.peer import until
 
 _CONFIG = MeshConfig("client", balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0))
@@ -115,6 +115,7 @@ def test_without_a_certificate_the_first_call_says_so(tmp_path: Path) -> None:
     channel = SyncChannel("ping", _CONFIG, identity=store, resolver=FakeResolver())
     with pytest.raises(IdentityError):
         PingServiceStub(channel).Ping(PingRequest(), timeout=5)  # type: ignore[call-arg]
+    assert "grpcmesh" not in {thread.name for thread in threading.enumerate()}
     channel.close()
 
 
@@ -155,7 +156,13 @@ async def _set(resolver: FakeResolver, *endpoints: str) -> None:
     resolver.set(*endpoints)
 
 
-def test_no_idempotent_call_fails_while_a_replica_restarts_under_load(threads: Threads) -> None:
+def test_no_idempotent_call_fails_when_connections_are_reset_under_load(threads: Threads) -> None:
+    wire = Wire(threads.servers[0].port)
+    threads.host.run(wire.start())
+    resolver = FakeResolver()
+    resolver.set(wire.endpoint, *(server.endpoint for server in threads.servers[1:]))
+    threads.channel = threads.open(resolver=resolver)
+    stub: Any = PingServiceStub(threads.channel)
     threads.ready()
     stop = threading.Event()
     failures: list[object] = []
@@ -164,7 +171,7 @@ def test_no_idempotent_call_fails_while_a_replica_restarts_under_load(threads: T
     def work() -> None:
         while not stop.is_set():
             try:
-                answers[threads.stub.Ping(PingRequest(), timeout=60).replica] += 1
+                answers[stub.Ping(PingRequest(), timeout=60).replica] += 1
             except grpc.RpcError as e:
                 failures.append(e)
 
@@ -172,16 +179,17 @@ def test_no_idempotent_call_fails_while_a_replica_restarts_under_load(threads: T
         for _ in range(8):
             pool.submit(work)
         until(lambda: answers.total() > 50)
-        threads.host.run(threads.servers[0].stop(20))
+        threads.host.soon(wire.cut)
         before = answers.total()
         until(lambda: answers.total() > before + 100)
-        threads.host.run(threads.servers[0].start())
-        threads.ready()
+        threads.host.run(wire.start())
         before = answers["ping-1"]
         until(lambda: answers["ping-1"] > before + 20)
         stop.set()
     assert not failures
     assert _left(threads.channel) == _NOTHING
+    threads.channel.close()
+    threads.host.soon(wire.cut)
 
 
 def test_calls_of_every_kind_and_end_give_back_what_they_took(threads: Threads) -> None:
@@ -222,14 +230,14 @@ def test_hedging(threads: Threads) -> None:
     document = json.dumps({"ping": {"methodConfig": [{"name": names, "hedgingPolicy": policy}]}})
     store = ServiceConfigStore(None, document)
     store.load()
-    stub: Any = PingServiceStub(threads.open(service_config=store))
-    stub.Poke(PingRequest(), timeout=60)
-    threads.servers[0].servicer.delay = threads.servers[1].servicer.delay = 20
+    threads.channel = threads.open(service_config=store)
+    threads.ready()
+    stub: Any = PingServiceStub(threads.channel)
+    threads.servers[0].servicer.delay = 60
     answers = [stub.Ping.with_call(PingRequest(), timeout=60) for _ in range(3)]
-    # The hedge may go to the other slow one; then the call takes its 20 seconds. So two of the three answers
-    # prove nothing, but an answer of the fast one that took two attempts does.
-    assert any(call.attempts == 2 for _, call in answers)
-    until(lambda: _left(threads.channels[-1]) == _NOTHING)
+    assert "ping-1" not in {answer.replica for answer, _ in answers}
+    assert 2 in {call.attempts for _, call in answers}
+    until(lambda: _left(threads.channel) == _NOTHING)
 
 
 async def test_a_call_on_the_thread_of_the_loop_is_refused(tmp_path: Path) -> None:

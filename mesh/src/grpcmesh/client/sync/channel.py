@@ -126,7 +126,12 @@ class SyncChannel(grpc.Channel):
             forking.register(self)
             self._rng.seed()  # before the fork of several workers it was the same in all of them
             self.host.start()
-            self.host.run(self.loop_part.start())
+            try:
+                self.host.run(self.loop_part.start())
+            except BaseException:
+                if self._stops_host:
+                    self.host.stop()
+                raise
             self._started = True
 
     def close(self) -> None:
@@ -190,8 +195,9 @@ class SyncChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         codec = (request_serializer, response_deserializer)
-        blocking = self._spec(BlockingSpec, method, Kind.UNARY, *codec)
-        return callables.UnaryUnary(self, blocking, self._spec(SyncSpec, method, Kind.UNARY, *codec))
+        blocking = self._spec(BlockingSpec, method, Kind.UNARY, codec, _registered_method)
+        futures = self._spec(SyncSpec, method, Kind.UNARY, codec, _registered_method)
+        return callables.UnaryUnary(self, blocking, futures)
 
     def unary_stream(
         self,
@@ -201,7 +207,8 @@ class SyncChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         codec = (request_serializer, response_deserializer)
-        return callables.UnaryStream(self, self._spec(SyncSpec, method, Kind.SERVER_STREAM, *codec))
+        spec = self._spec(SyncSpec, method, Kind.SERVER_STREAM, codec, _registered_method)
+        return callables.UnaryStream(self, spec)
 
     def stream_unary(
         self,
@@ -211,7 +218,8 @@ class SyncChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         codec = (request_serializer, response_deserializer)
-        return callables.StreamUnary(self, self._spec(SyncSpec, method, Kind.CLIENT_STREAM, *codec))
+        spec = self._spec(SyncSpec, method, Kind.CLIENT_STREAM, codec, _registered_method)
+        return callables.StreamUnary(self, spec)
 
     def stream_stream(
         self,
@@ -221,16 +229,17 @@ class SyncChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         codec = (request_serializer, response_deserializer)
-        return callables.StreamStream(self, self._spec(SyncSpec, method, Kind.BIDI_STREAM, *codec))
+        spec = self._spec(SyncSpec, method, Kind.BIDI_STREAM, codec, _registered_method)
+        return callables.StreamStream(self, spec)
 
-    def _spec(self, make: type[SyncSpec], path: str, kind: Kind, *codec: Any) -> SyncSpec:
+    def _spec(
+        self, make: type[SyncSpec], path: str, kind: Kind, codec: tuple[Any, Any], generated: bool | None
+    ) -> SyncSpec:
         if self._inherited is not None:
             raise self._inherited
-        core = self.core
         with self.loop_part.lock:
-            spec = make(core, Method.parse(path, kind), *codec)
-            core.specs.add(spec)
-            core.calls_service(spec.method)
+            spec = make(self.core, Method.parse(path, kind), *codec)
+            self.loop_part.add(spec, generated)
         return spec
 
     def _watch(self, callback: Any) -> None:
