@@ -13,7 +13,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ test-simulation: $(VENV)/.dev ## a thousand clients and 300 servers in virtual t
 
 test-conformance: $(VENV)/.dev ## gRPC's interop tests and Connect's conformance suite, both ways (needs Go)
 	@cd mesh && ../$(PYTEST) tests/conformance
+
+test-speed: $(VENV)/.dev ## guards: the stack's CPU against bare grpc.aio, and a pick at 3, 30 and 300 endpoints
+	@cd mesh && ../$(PYTEST) tests/speed
+	@$(PYTEST) tests/speed
 
 plots: $(VENV)/.dev ## draws the simulator's pictures in mesh/docs/images
 	@cd mesh && ../$(RUN) -m tests.simulation.plots

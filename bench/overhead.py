@@ -38,6 +38,7 @@ from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import (
+    AdmissionConfig,
     AuthzConfig,
     BalancerConfig,
     HealthConfig,
@@ -97,6 +98,8 @@ def config(directory: Path, service: str, access_log: str = "off") -> MeshConfig
         balancer=BalancerConfig(slow_start=0),
         health=HealthConfig(watch=True),
         telemetry=TelemetryConfig(sample_ratio=0.01, access_log=access_log),  # type: ignore[arg-type]
+        # Admission does its work, but refuses nothing: a busy machine must not end a measurement.
+        admission=AdmissionConfig(target_age=3600),
     )
 
 
@@ -183,10 +186,10 @@ class Peer:
     def start(cls, variant: str, directory: Path, loop: str) -> "Peer":
         command = [sys.executable, __file__, "--serve", variant, "--directory", str(directory)]
         command += ["--loop", loop]
-        log = (directory / f"{variant}.log").open("w")
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        )
+        with (directory / f"{variant}.log").open("w") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -202,8 +205,10 @@ class Peer:
 
     def stop(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
+        self.process.stdout.close()
 
 
 @dataclass
@@ -258,7 +263,7 @@ def native_round_robin(peers: list[Peer]) -> grpc.aio.Channel:
 
 
 async def mesh_channel(
-    peers: list[Peer], directory: Path, stack: AsyncExitStack, full: bool
+    peers: list[Peer], directory: Path, stack: AsyncExitStack, full: bool, **more: Any
 ) -> grpc.aio.Channel:
     settings, telemetry, identity = config(directory, "storefront"), None, None
     if full:
@@ -268,7 +273,9 @@ async def mesh_channel(
         identity = IdentityStore(settings.identity)
         identity.load()
     resolver = StaticResolver([Address("127.0.0.1", p.port) for p in peers])
-    channel = MeshChannel("product", settings, identity=identity, resolver=resolver, telemetry=telemetry)
+    channel = MeshChannel(
+        "product", settings, identity=identity, resolver=resolver, telemetry=telemetry, **more
+    )
     await channel.start()
     return channel
 
