@@ -28,6 +28,10 @@ _INTERNAL, _UNAVAILABLE = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE
 _CANCELLED, _LATE = grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED
 #: Says that an attempt has ended without a message.
 NOTHING: Any = object()
+#: The details that grpc.aio gives a call one of whose writes failed.
+_WRITE_FAILED = "Internal error from Core"
+#: Seconds to wait for the server's status then. It takes an iteration of the event loop or two.
+_STATUS_TIMEOUT = 1.0
 
 
 class DoneCallback:
@@ -48,10 +52,29 @@ class DoneCallback:
             attempt.native_done()
 
 
+class StreamedDoneCallback(DoneCallback):
+    """The same for calls with a request stream: keeps the status that the server has sent.
+
+    A write that fails because the server has ended the call sets the status INTERNAL in grpc.aio, before the
+    server's own status or in place of it (grpc/grpc#36066).
+    """
+
+    __slots__ = ()
+
+    def __call__(self, native: Any) -> None:
+        attempt = self._attempt
+        if attempt is not None and attempt.state is not _ENDED:
+            if settled(native.details(), "") == _WRITE_FAILED:
+                attempt.flight.core.loop.call_later(_STATUS_TIMEOUT, super().__call__, native)
+                return
+            attempt.sent_status = status_of_native(native, attempt.connection.look)
+        super().__call__(native)
+
+
 class NativeAttempt(LiveAttempt):
     """An attempt with a native call: the part that unary and streaming responses share."""
 
-    __slots__ = ("awaited", "connection", "ends", "flight", "native")
+    __slots__ = ("awaited", "connection", "ends", "flight", "native", "sent_status")
 
     def __init__(self, flight: "Flight", endpoint: Any, number: int, started: float) -> None:
         # All fields of the base classes, too: three nested calls per attempt would cost more than this.
@@ -64,6 +87,8 @@ class NativeAttempt(LiveAttempt):
         self.ends: tuple[Hook, ...] = ()
         #: The native call; None where it could not be made.
         self.native: Any = None
+        #: The server's status, None for OK; `NOTHING` while it is unknown, and without a request stream.
+        self.sent_status: Any = NOTHING
         #: Whether a task is in `UnaryAttempt.answer`: then it takes the response.
         self.awaited = False
 
@@ -198,7 +223,10 @@ class UnaryAttempt(NativeAttempt):
 
     def _failure(self, error: BaseException) -> Status:
         if isinstance(error, AioRpcError):
-            return self._in_time(status_of(error, self.connection.look))
+            known = self.sent_status
+            return self._in_time(
+                known if isinstance(known, Status) else status_of(error, self.connection.look)
+            )
         if isinstance(error, asyncio.CancelledError):
             if self._overdue():
                 return Status(_LATE, "Deadline Exceeded")
@@ -263,7 +291,9 @@ class StreamAttempt(NativeAttempt):
 
     def _settle(self) -> None:
         if self.state is not _ENDED:
-            status = status_of_native(self.native, self.connection.look)
+            status = self.sent_status
+            if status is NOTHING:
+                status = status_of_native(self.native, self.connection.look)
             self.flight.ended(self, None if status is None else self._in_time(status))
 
 

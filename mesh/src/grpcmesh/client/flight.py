@@ -7,7 +7,7 @@ import grpc
 from grpc.aio import AioRpcError
 
 from grpcmesh.call import ClientCall
-from grpcmesh.client.attempt import NOTHING, DoneCallback, NativeAttempt
+from grpcmesh.client.attempt import NOTHING, DoneCallback, NativeAttempt, StreamedDoneCallback
 from grpcmesh.client.failures import error_of, outcome_of
 from grpcmesh.client.listeners import Listeners
 from grpcmesh.client.machines import CallMachine, Do, Status
@@ -301,7 +301,8 @@ class Flight(Listeners):
             else:  # a call with `**` costs more, also where there is nothing in it
                 native = make(self.request, timeout=timeout, metadata=Sent(sent))
             attempt.native = native
-            native.add_done_callback(DoneCallback(attempt))
+            callback = DoneCallback if self.settings.rules.resendable else StreamedDoneCallback
+            native.add_done_callback(callback(attempt))
         except Exception as e:
             attempt.abandon(_unsendable(e, connection.closed))
             return
