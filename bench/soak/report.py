@@ -36,9 +36,8 @@ def _journeys(run: Run) -> Iterator[str]:
 
 def _weather(run: Run) -> Iterator[str]:
     kinds = Counter(p.weather.kind for p in run.passed)
-    yield f"\n{kinds.total()} pieces of weather: " + ", ".join(
-        f"{n} {kind}" for kind, n in kinds.most_common()
-    )
+    yield f"\nstarved of CPU for {run.verdict.starved:.0%} of the time"
+    yield f"{kinds.total()} pieces of weather: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
 
 
 def _slopes(run: Run) -> Iterator[str]:
@@ -70,6 +69,7 @@ def summary(run: Run) -> dict[str, Any]:
         "codes": dict(Counter(call for each in run.log.failed for call in each.calls)),
         "excused": dict(run.verdict.excuses()),
         "unexcused": [vars(each) for each in run.verdict.unexcused],
+        "starved": round(run.verdict.starved, 3),
         "weather": dict(Counter(p.weather.kind for p in run.passed)),
         "slopes": [
             {

@@ -16,8 +16,16 @@ from bench.soak.forecast import SPARED, Weather, forecast
 from bench.soak.journeys import Failed, Log, Traffic, since
 from bench.soak.sampler import DRIVER, SUPERVISOR, Sample, Sampler
 from bench.soak.storm import Passed, Storm
-from bench.soak.verdict import Verdict, around, judge_journeys, judge_slopes
-from bench.soak.world import World
+from bench.soak.verdict import (
+    Verdict,
+    around,
+    judge_journeys,
+    judge_slopes,
+    judge_starvation,
+    starved_spells,
+)
+from bench.soak.world import SERVICE_CONFIG, World
+from grpcmesh.config import ServiceConfigConfig
 from meshmart.audit import audited
 from meshmart.chaos import OrderRun
 from meshmart.embedded import EmbeddedCluster
@@ -74,7 +82,8 @@ class Run:
         rng = random.Random(self.plan.seed)
         async with AsyncExitStack() as stack:
             cluster = await stack.enter_async_context(EmbeddedCluster(self._world.state_dir))
-            joined = await stack.enter_async_context(join(self._world.state_dir))
+            config = ServiceConfigConfig(inline=SERVICE_CONFIG)
+            joined = await stack.enter_async_context(join(self._world.state_dir, service_config=config))
             services = (await cluster.status())["services"]
             replicas = {name: len(row["replicas"]) for name, row in services.items() if row["replicas"]}
             self.wanted = [*(f"{name}/{SPARED}" for name in replicas), SUPERVISOR, DRIVER]
@@ -105,7 +114,9 @@ class Run:
 
     async def _judge(self, traffic: Traffic) -> None:
         verdict, plan = self.verdict, self.plan
-        judge_journeys(verdict, self.log.failed, self.passed)
+        spells = starved_spells(self.samples)
+        judge_journeys(verdict, self.log.failed, [*self.passed, *spells])
+        judge_starvation(verdict, spells, plan.duration)
         judge_slopes(verdict, self.samples, plan.warm, self.wanted, plan.duration >= SLOPES_FROM)
         verdict.problems += [f"{p.weather}: {p.problem}" for p in self.passed if p.problem]
         state = self._world.state_dir

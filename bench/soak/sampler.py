@@ -34,6 +34,7 @@ class Sample:
         rss, pss: The resident and the proportional set in MiB.
         fds: The number of open file descriptors.
         tasks: The number of asyncio tasks; None where it is unknown.
+        waited: The seconds for which its main thread has been ready to run without a CPU, since its start.
     """
 
     at: float
@@ -43,6 +44,7 @@ class Sample:
     pss: float
     fds: int
     tasks: float | None
+    waited: float = 0.0
 
 
 class Sampler:
@@ -99,10 +101,11 @@ class Sampler:
     def _read(self, process: str, pid: int, tasks: float | None) -> Sample | None:
         try:
             memory, fds = read(pid), len(os.listdir(f"/proc/{pid}/fd"))
+            waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
         except (OSError, KeyError):  # it has ended
             return None
         pss, rss = round(memory.proportional, 2), round(memory.resident, 2)
-        return Sample(round(self._clock(), 2), process, pid, rss, pss, fds, tasks)
+        return Sample(round(self._clock(), 2), process, pid, rss, pss, fds, tasks, round(waited, 3))
 
 
 def as_row(sample: Sample) -> dict[str, object]:

@@ -1,9 +1,11 @@
 """Which failed journeys and which slopes break a bound. Pure."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.soak.forecast import Weather
 from bench.soak.journeys import Failed
 from bench.soak.sampler import FIGURES, Sample, lives, points
 from bench.soak.slope import Slope, slope
@@ -53,6 +55,10 @@ class Excuse:
 
 #: The scenario whose buyer repeats its order, with one key, until there is an answer.
 STUBBORN = "order"
+#: The weather of the machine: a spell in which a process got too little CPU to measure anything.
+STARVED = "starved"
+#: The share of a spell for which a process waits for a CPU, and the share of a run that may be starved.
+WAITS, MOST_STARVED = 0.25, 0.25
 #: What the weather may break, the first that applies. Everything else breaks the bound.
 EXCUSES = (
     Excuse(
@@ -66,8 +72,13 @@ EXCUSES = (
         frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"}),
         "not idempotent, so the mesh may not repeat a call that a replica has seen: whoever makes it does, "
         f"with the same key, like the scenario {STUBBORN!r}",
-        calls=frozenset({"order/CreateOrder", "chat/Chat"}),
+        calls=frozenset({"order/CreateOrder", "chat/Chat", "user/RefreshToken"}),
         own=True,
+    ),
+    Excuse(
+        frozenset({STARVED}),
+        frozenset({"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "HTTP_429", "HTTP_504", "ReadTimeout"}),
+        "not measured: this machine gave a process no CPU for more than a quarter of the time",
     ),
     Excuse(
         frozenset({"kill"}),
@@ -104,6 +115,8 @@ class Verdict:
     excused: list[tuple[Failed, Excuse]] = field(default_factory=list)
     unexcused: list[Failed] = field(default_factory=list)
     rises: list[Rise] = field(default_factory=list)
+    starved: float = 0.0
+    """The share of the run in which a process got too little CPU."""
     problems: list[str] = field(default_factory=list)
     """Other broken bounds, one line each."""
 
@@ -151,6 +164,27 @@ def judge_slopes(
     for name in wanted:
         if len({s.pid for s in samples if s.process == name}) > 1:
             verdict.problems.append(f"{name} was restarted, although no weather ends it")
+
+
+def starved_spells(samples: Sequence[Sample]) -> list[Passed]:
+    """Return when a process waited for a CPU for too large a share of the time between two of its samples."""
+    spells = []
+    for (process, _), life in lives(samples).items():
+        for before, after in itertools.pairwise(life):
+            if after.waited - before.waited > WAITS * (after.at - before.at):
+                spells.append(Passed(Weather(before.at, STARVED, how=process), before.at, after.at))
+    return spells
+
+
+def judge_starvation(verdict: Verdict, spells: Sequence[Passed], duration: float) -> None:
+    """Add a problem if the run was starved for too long to say anything."""
+    starved, end = 0.0, 0.0
+    for spell in sorted(spells, key=lambda s: s.began):
+        starved += max(0.0, spell.ended - max(end, spell.began))
+        end = max(end, spell.ended)
+    verdict.starved = starved / duration
+    if verdict.starved > MOST_STARVED:
+        verdict.problems.append(f"not measured: starved of CPU for {verdict.starved:.0%} of the time")
 
 
 def around(failed: Failed, passed: Sequence[Passed], before: float = 15.0) -> list[Passed]:

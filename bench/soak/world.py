@@ -13,6 +13,10 @@ from pathlib import Path
 from tests.ports import free_port, loopback_prefix
 from tests.postgres import Postgres, binaries, throwaway
 
+#: The settings of the shop and of the load: reads are hedged. Otherwise each caller of a replica that hangs
+#: loses up to five reads until it ejects the replica.
+SERVICE_CONFIG = Path(__file__).with_name("service_config.json").read_text(encoding="utf-8")
+
 
 class Database:
     """The server of the databases, restarted without blocking the loop."""
@@ -66,6 +70,7 @@ def world() -> Iterator[World]:
             **kept,
             "MESHMART_LOOPBACK": loopback_prefix(),
             "MESHMART_DATABASE_URL": database.url("postgres"),
+            "MESH_SERVICE_CONFIG_INLINE": SERVICE_CONFIG,
         }
         state = Path(directory) / "state"
         command = [sys.executable, "-m", "meshmart"]

@@ -6,7 +6,16 @@ from bench.soak.forecast import Weather
 from bench.soak.journeys import Failed
 from bench.soak.sampler import Sample
 from bench.soak.storm import Passed
-from bench.soak.verdict import EXCUSES, LONG_ENOUGH, Verdict, around, judge_journeys, judge_slopes
+from bench.soak.verdict import (
+    EXCUSES,
+    LONG_ENOUGH,
+    Verdict,
+    around,
+    judge_journeys,
+    judge_slopes,
+    judge_starvation,
+    starved_spells,
+)
 
 OUTAGE = Passed(Weather(100, "database", 3, how="fast"), 100, 106)
 AFTERMATH = next(e.aftermath for e in EXCUSES if "database" in e.kinds)
@@ -123,3 +132,26 @@ def test_a_run_without_the_slope_it_promises_is_broken_and_a_short_one_promises_
 def test_a_spared_process_that_was_restarted_breaks_the_bound() -> None:
     verdict = _slopes(_life("product/1", 1, 0, 650), _life("product/1", 2, 650, 3600))
     assert verdict.problems == ["product/1 was restarted, although no weather ends it"]
+
+
+def _waiting(begin: int, end: int, share: float) -> list[Sample]:
+    times = range(begin, end + 1, 5)
+    return [Sample(at, "product/1", 1, 80, 70, 40, 20, waited=share * (at - begin)) for at in times]
+
+
+def test_a_late_answer_of_a_starved_machine_is_not_measured_and_a_lost_connection_is() -> None:
+    spells = starved_spells(_waiting(100, 120, 0.3))
+    assert [(s.began, s.ended) for s in spells] == [(100, 105), (105, 110), (110, 115), (115, 120)]
+    assert _judged(_failed(101, 106, "product/GetProduct DEADLINE_EXCEEDED"), *spells).kept
+    assert not _judged(_failed(101, 106, "product/GetProduct UNAVAILABLE"), *spells).kept
+    assert not _judged(_failed(121, 126, "product/GetProduct DEADLINE_EXCEEDED"), *spells).kept
+    assert starved_spells(_waiting(100, 120, 0.2)) == []
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(20, True), (40, False)])
+def test_a_run_that_was_starved_for_long_says_nothing(seconds: int, kept: bool) -> None:
+    verdict = Verdict()
+    twice = [*starved_spells(_waiting(0, seconds, 0.5)), *starved_spells(_waiting(0, seconds, 0.9))]
+    judge_starvation(verdict, twice, 100)
+    assert verdict.starved == seconds / 100
+    assert verdict.kept is kept
