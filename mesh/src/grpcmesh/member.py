@@ -83,6 +83,7 @@ class Member:
         self._channels: dict[str, MeshChannel] = {}
         self._sync_channels: dict[str, SyncChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: int | None = None
         self._host: Host | None = None
         #: The lock of all synchronous channels, which use the same layers.
         self._lock = threading.RLock()
@@ -97,9 +98,9 @@ class Member:
             OSError: The admin port cannot be listened on, and its address is not the default.
             ForkedProcessError: The mesh was started in the parent of this process.
         """
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
         if self._host is not None:
-            self._host.adopt(self._loop)
+            self._host.adopt(self._loop, self._loop_thread)
         return await self._enter()
 
     async def _enter(self) -> Self:
@@ -160,11 +161,14 @@ class Member:
         """
         if self._inherited is not None:
             raise self._inherited
-        if target in self._sync_channels and more:
-            raise ValueError(f"the channel to {target} is open already: {', '.join(more)} would be ignored")
-        if target not in self._sync_channels:
-            self._sync_channels[target] = self._open_sync(target, more)
-        return self._sync_channels[target]
+        with self._lock:
+            if target in self._sync_channels and more:
+                raise ValueError(
+                    f"the channel to {target} is open already: {', '.join(more)} would be ignored"
+                )
+            if target not in self._sync_channels:
+                self._sync_channels[target] = self._open_sync(target, more)
+            return self._sync_channels[target]
 
     def start(self) -> None:
         """Start the membership on a loop in a thread. Idempotent. Errors are those of `async with`."""
@@ -282,5 +286,5 @@ class Member:
         from grpcmesh.client.sync.host import Host
 
         if self._host is None:
-            self._host = Host(self._loop, self._enter, self.aclose)
+            self._host = Host(self._loop, self._enter, self.aclose, self._loop_thread)
         return self._host

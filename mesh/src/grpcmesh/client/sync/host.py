@@ -35,6 +35,7 @@ class Host:
         loop: The running loop of an asynchronous program. If None, `start` makes a loop and a thread for it.
         begin: Awaited on the new loop before `start` returns. What it raises, `start` raises.
         end: Awaited on the loop before it ends.
+        loop_thread: The thread of `loop`; by default the calling one.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -44,6 +45,7 @@ class Host:
         loop: asyncio.AbstractEventLoop | None = None,
         begin: Callable[[], Coroutine[Any, Any, Any]] | None = None,
         end: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+        loop_thread: int | None = None,
     ) -> None:
         self._own, self._begin, self._end = True, begin, end
         self._starting, self._dispatching = threading.Lock(), threading.Lock()
@@ -52,17 +54,17 @@ class Host:
         self._inherited: ForkedProcessError | None = None
         self._loop_thread = 0
         if loop is not None:
-            self.adopt(loop)
+            self.adopt(loop, loop_thread or threading.get_ident())
 
-    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use the running loop of the calling thread.
+    def adopt(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
+        """Use a running loop.
 
         Raises:
             RuntimeError: A synchronous call has started the mesh already, on a loop of its own.
         """
         if self._thread is not None:
             raise RuntimeError("a call on a synchronous channel has started the mesh already, in a thread")
-        self._own, self.loop, self._loop_thread = False, loop, threading.get_ident()
+        self._own, self.loop, self._loop_thread = False, loop, loop_thread
 
     def inherited(self, error: ForkedProcessError) -> None:
         """Handle a fork: in the child process, every use raises this error."""
