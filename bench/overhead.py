@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpcmesh  # noqa: F401 - before gRPC, which reads its environment once
+
+# isort: split
 import grpc
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -23,6 +23,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpcmesh  # noqa: F401 - before gRPC, which reads its environment once
+
+# isort: split
 import grpc
 import uvloop
 

@@ -4,7 +4,6 @@ import sys
 
 import typer
 
-import grpcmesh.grpc_environment  # noqa: F401 - a verb that calls takes TLS 1.3 only
 from local.errors import ClusterError, describe
 from meshmart import (
     admin,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import grpcmesh  # noqa: F401 - before gRPC, which reads its environment once
 from tests.databases import Maker, PostgresMaker, SqliteMaker
 from tests.postgres import Postgres, binaries, throwaway
 

@@ -20,7 +20,7 @@ from grpcmesh.authz import PolicyStore
 from grpcmesh.balancer.oob import LoadReportServicer
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import AuthzConfig, IdentityConfig, MeshConfig, TelemetryConfig
+from grpcmesh.config import AdmissionConfig, AuthzConfig, IdentityConfig, MeshConfig, TelemetryConfig
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.resolver import StaticResolver
@@ -85,6 +85,8 @@ def config(peers: Peers, service: str) -> MeshConfig:
         address="127.0.0.1:0",
         identity=IdentityConfig(peers.directory / service),
         authz=AuthzConfig(peers.directory / "policy.toml"),
+        # A busy machine makes calls queue: what admission does about that is not for these tests.
+        admission=AdmissionConfig(enabled=False),
         telemetry=TelemetryConfig(access_log="off"),
     )
 

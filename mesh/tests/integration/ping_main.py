@@ -1,15 +1,14 @@
 """A ping service as a process, for the tests of the runtime; PING_MODE chooses what it does wrong."""
 
 import asyncio
-import codecs
 import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from grpcmesh.config import ConfigError
 from grpcmesh.runtime import App, run
@@ -32,13 +31,26 @@ async def fail_soon() -> None:
     raise RuntimeError("the background has failed")
 
 
-async def stop_guarding(app: App) -> None:
-    """Disable the guard that keeps accept loops alive, once the ports are open."""
-    async for status in app.health.follow(""):
-        if status.status == health_pb2.HealthCheckResponse.SERVING:
-            break
-    codecs.register_error("strict", codecs.strict_errors)
-    print("unguarded", flush=True)
+async def break_on_signal(app: App) -> None:
+    """End the accept loop of a port by an error at its next call, after SIGUSR1.
+
+    grpc.aio makes a task for each call. From the signal on, that fails in an accept loop.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, asked.set)
+    print("breakable", flush=True)
+    await asked.wait()
+
+    def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+        creator = asyncio.current_task()
+        if creator is not None and "_server_main_loop" in getattr(creator.get_coro(), "__qualname__", ""):
+            coroutine.close()
+            raise RuntimeError("no task for a call")
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(factory)
+    print("broken", flush=True)
 
 
 async def build(app: App) -> None:
@@ -51,8 +63,8 @@ async def build(app: App) -> None:
         raise RuntimeError("build has failed")
     if mode == "misconfigured":
         raise ConfigError(["PING_MODE: is wrong", "PING_COLOUR: is missing"])
-    if mode == "unguarded":
-        app.spawn(stop_guarding(app), "unguarding")
+    if mode == "breakable":
+        app.spawn(break_on_signal(app), "breaking")
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
     if mode == "priorities":

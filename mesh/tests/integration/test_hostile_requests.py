@@ -99,9 +99,21 @@ async def test_no_path_stops_a_server(port: Port) -> None:
 
 async def test_a_path_that_is_not_utf_8_is_an_unknown_method(port: Port) -> None:
     said = await attempt(port, rawh2.headers(b"/a.B/\xff"))
-    # UNIMPLEMENTED; or UNKNOWN, where grpc.aio decodes the path in the task of the call (before 1.84).
-    assert b"grpc-status\x0212" in said or b"grpc-status\x012" in said
+    assert b"grpc-status\x0212" in said  # UNIMPLEMENTED
     await port.good_call()
+
+
+async def test_a_path_that_is_not_utf_8_is_counted_and_logs_no_stack_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [b"/a.B/\xff", b"\xff", b"/\xe2\x82/x"]
+    async with serve(tmp_path) as served, asyncio.timeout(20):
+        async with rawh2.connect(served.endpoint, rawh2.tls(served.ca.issue("client"))) as connection:
+            for path in paths:
+                await connection.answer(await connection.request(rawh2.headers(path)))
+        unknown = {"grpc_service": "unknown", "grpc_code": "Unimplemented"}
+        assert served.metric("grpc_server_handled_total", **unknown) == len(paths)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_path_that_is_not_utf_8_leaves_other_calls_of_its_connection_alone(port: Port) -> None:

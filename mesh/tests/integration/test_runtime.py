@@ -244,18 +244,19 @@ async def test_a_failing_background_task_takes_the_process_down_drained(tmp_path
 async def test_a_server_whose_accept_loop_has_ended_says_so_and_leaves_with_1(
     tmp_path: Path, port: str
 ) -> None:
-    async with process(tmp_path, PING_MODE="unguarded", MESH_DRAIN_DELAY="2") as p:
+    async with process(tmp_path, PING_MODE="breakable", MESH_DRAIN_DELAY="2") as p:
         await p.ready()
-        await until(lambda: "unguarded" in p.text())
         async with p.channel() as channel, grpc.aio.insecure_channel(p.address("health")) as plain:
             call = PingServiceStub(channel).Count(PingRequest(count=1_000_000, delay=0.01))
             await call.read()  # an open stream does not keep the process alive
             stub: Any = health_pb2_grpc.HealthStub(plain)
             watch = stub.Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            p.popen.send_signal(signal.SIGUSR1)
+            await until(lambda: "broken" in p.lines())
             context = rawh2.tls(p.ca.issue("client")) if port == "mesh" else None
-            async with rawh2.connect(p.address(port), context) as hostile:
-                await hostile.request(rawh2.headers(b"/a.B/\xff"))
+            async with rawh2.connect(p.address(port), context) as last:
+                await last.request(rawh2.headers(b"/a.B/c"))
                 assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             assert await p.code() == 1
         assert f"the accept loop of the {port} port has ended" in p.text()

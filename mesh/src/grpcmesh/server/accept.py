@@ -2,20 +2,22 @@
 
 grpc.aio accepts all calls of a server in one task. Since grpcio 1.84 that task decodes the `:path` of a
 request, which may hold any bytes, as strict UTF-8. A path that is not UTF-8 raises an error that ends the
-task, and with it the server. (Older versions decode it in the task of the call: only that call ends, with
-UNKNOWN.) There is no hook before that decoding: no interceptor, handler or channel argument sees such a
-request earlier. The only place left is Python's registry of codec error handlers. The handler here returns
-U+FFFD when an accept loop decodes, and behaves as `strict` does anywhere else.
+task, and with it the server. Older versions decode it in the task of the call: only that call ends, with
+UNKNOWN, but three stack traces are logged and no layer counts it. There is no hook before that decoding: no
+interceptor, handler or channel argument sees such a request earlier. The only place left is Python's
+registry of codec error handlers. The handler here returns U+FFFD when an accept loop decodes, or the task of
+a call whose handler has not been looked up yet, and behaves as `strict` does anywhere else.
 
-It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends.
+It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends, and
+a task inherits the context variables of the task that creates it.
 `tests/integration/test_hostile_requests.py` fails with a version of grpcio that works in another way.
 """
 
 import asyncio
 import codecs
 import types
-import weakref
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -23,7 +25,8 @@ import grpc
 #: The replacement, in a decoded path, of bytes that are not UTF-8. No method has it in its name.
 REPLACEMENT = "\ufffd"
 
-_accept_loops: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+#: Whether grpc runs: true in an accept loop and in the tasks that it creates, until `looked_up`.
+_accepting: ContextVar[bool] = ContextVar("_accepting", default=False)
 
 
 class AcceptLoopEndedError(Exception):
@@ -55,13 +58,16 @@ class Accepting:
             RuntimeError: This version of grpcio starts its accept loop in another way.
         """
         codecs.register_error("strict", _strict)
-        created = await _run(server.start())
+        token = _accepting.set(True)
+        try:
+            created = await _run(server.start())
+        finally:
+            _accepting.reset(token)
         if len(created) != 1:
             self.stopping = True
             await server.stop(None)
             raise RuntimeError(f"grpcio {grpc.__version__} is not supported: it starts {len(created)} tasks")
         (loop,) = created
-        _accept_loops.add(loop)
         loop.add_done_callback(self._loop_ended)
 
     async def wait(self) -> None:
@@ -81,6 +87,11 @@ class Accepting:
             self._on_ended()
 
 
+def looked_up() -> None:
+    """Note that grpc looks up the handler of a call: what runs in this task from now on is not grpc alone."""
+    _accepting.set(False)
+
+
 @types.coroutine
 def _run(coroutine: Any) -> Generator[Any, Any, set[asyncio.Task[Any]]]:
     """Run a coroutine, and return the tasks that it created before it first suspended.
@@ -98,13 +109,6 @@ def _run(coroutine: Any) -> Generator[Any, Any, set[asyncio.Task[Any]]]:
 
 def _strict(error: UnicodeError) -> tuple[str | bytes, int]:
     """Handle an error of the codec error handler `strict`, which is the default of `bytes.decode`."""
-    if isinstance(error, UnicodeDecodeError) and _accepting():
+    if isinstance(error, UnicodeDecodeError) and _accepting.get():
         return REPLACEMENT, error.end
     return codecs.strict_errors(error)
-
-
-def _accepting() -> bool:
-    try:
-        return asyncio.current_task() in _accept_loops
-    except RuntimeError:  # no event loop runs in this thread
-        return False

@@ -8,7 +8,7 @@ import grpc
 
 from grpcmesh.call import Kind, Method, Purpose
 from grpcmesh.hooks import let_through
-from grpcmesh.server.accept import REPLACEMENT
+from grpcmesh.server.accept import REPLACEMENT, looked_up
 from grpcmesh.server.intercept import intercepted
 from grpcmesh.server.stack import Stack
 from grpcmesh.server.streams import Stream
@@ -113,6 +113,7 @@ class Handlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Return the wrapped handler of a call. For an unknown method it answers UNIMPLEMENTED."""
+        looked_up()
         method: Any = handler_call_details.method
         path: str = method if isinstance(method, str) else method.decode(errors="replace")
         return self._wrapped.get(path) or self._search(path, handler_call_details)
