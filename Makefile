@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PYTEST := $(BIN)/pytest
+# Tests wait more than they compute: more workers than cores. WORKERS=0 runs them in one process, in order.
+WORKERS ?= 4
+SPREAD := -n $(WORKERS) --dist worksteal
 PROTOS := $(sort $(wildcard protos/ecommerce/*.proto))
 generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
@@ -66,16 +69,16 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 
 test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop
 	$(call say,"the library: unit tests")
-	@cd mesh && ../$(PYTEST) tests/unit
+	@cd mesh && ../$(PYTEST) $(SPREAD) tests/unit
 	$(call say,"the shop: unit tests")
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(SPREAD) tests/unit
 	$(call say,"the library: integration tests (loopback, mTLS, real processes)")
-	@cd mesh && ../$(PYTEST) tests/integration
+	@cd mesh && ../$(PYTEST) $(SPREAD) tests/integration
 	$(call say,"the shop: integration tests")
-	@$(PYTEST) tests/integration
+	@$(PYTEST) $(SPREAD) tests/integration
 
 test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on PostgreSQL
-	@$(PYTEST) tests/unit tests/integration -k postgres
+	@$(PYTEST) $(SPREAD) tests/unit tests/integration -k postgres
 
 test-simulation: $(VENV)/.dev ## a thousand clients and 300 servers in virtual time, on the library's own decisions
 	@cd mesh && ../$(PYTEST) tests/simulation
