@@ -107,13 +107,19 @@ class Fleet:
         self._resolve()
         await leaving
 
-    def channel(self, replicas: Sequence[Replica] = (), workload: str = "client") -> MeshChannel:
+    def channel(
+        self,
+        replicas: Sequence[Replica] = (),
+        workload: str = "client",
+        options: Sequence[tuple[str, int]] = (),
+    ) -> MeshChannel:
         """A channel of a workload; to certain replicas, or to all that there are at a time."""
         resolver = FakeResolver(*map(_address, replicas or self.replicas))
         if not replicas:
             self._resolvers.append(resolver)
         config = MeshConfig(workload, balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0))
-        channel = MeshChannel(self._service, config, identity=self._identity(workload), resolver=resolver)
+        identity = self._identity(workload)
+        channel = MeshChannel(self._service, config, identity=identity, resolver=resolver, options=options)
         self._channels.append(channel)
         return channel
 

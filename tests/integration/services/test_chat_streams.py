@@ -9,6 +9,7 @@ import grpc
 import pytest
 import sqlalchemy as sa
 from ecommerce import chat_pb2 as pb
+from ecommerce.chat_pb2_grpc import ChatServiceStub
 
 from services.chat.storage import SqlStore
 from services.chat.tables import messages as messages_table
@@ -33,10 +34,12 @@ async def test_a_reader_that_stands_still_holds_little_however_much_is_said(
         return found
 
     monkeypatch.setattr(SqlStore, "since", counted)
-    bob = Person(chat, 2, "bob", 0)
-    stream: Any = bob.stub.JoinRoom(pb.JoinRoomRequest(room_id="tea"), metadata=bob.metadata, timeout=300)
+    # The client's window is fixed. Otherwise it grows with gRPC's estimate of the bandwidth-delay product, on
+    # a slow machine to all of the 8 MB.
+    channel = chat.channel(chat.replicas[:1], options=[("grpc.http2.bdp_probe", 0)])
+    stub: Any = ChatServiceStub(channel)
+    stream = stub.JoinRoom(pb.JoinRoomRequest(room_id="tea"), metadata=chat.token(2, "bob"), timeout=300)
     await stream.initial_metadata()
-    # 8 MB in all; a client takes 4 of a stream that it does not read.
     said = {"room": "tea", "user_id": 3, "user_name": "c", "text": "\N{MUSICAL SYMBOL G CLEF}" * 2000}
 
     def say_all(connection: sa.Connection) -> None:
