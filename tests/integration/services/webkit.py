@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ecommerce.order_pb2_grpc import add_OrderServiceServicer_to_server
@@ -39,6 +40,7 @@ from services.order.servicer import OrderServicer
 from services.order.storage import SqlStore as OrderStore
 from services.order.tasks import SagaTasks
 from services.order.updates import Updates
+from services.storefront import catalogue, clients, exchange
 from services.storefront.app import build_app
 from services.storefront.calls import Caller
 from services.storefront.clients import shop
@@ -177,6 +179,15 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
     }
 
 
+def _wait_longer(patch: pytest.MonkeyPatch) -> None:
+    # All of the shop runs on one event loop here: on a crowded machine a log-in takes longer than the ten
+    # seconds that the storefront waits for it.
+    for module in (catalogue, clients):
+        patch.setattr(module, "READ_TIMEOUT", 60.0)
+    patch.setattr(clients, "WRITE_TIMEOUT", 60.0)
+    patch.setattr(exchange, "TIMEOUT", 60.0)
+
+
 @asynccontextmanager
 async def web_shop(databases: Databases, directory: Path, replicas: int = 1) -> AsyncIterator[Running]:
     """The shop over these databases.
@@ -187,6 +198,7 @@ async def web_shop(databases: Databases, directory: Path, replicas: int = 1) -> 
         replicas: Of the storefront.
     """
     async with AsyncExitStack() as stack:
+        _wait_longer(stack.enter_context(pytest.MonkeyPatch.context()))
         keys = signing_keys(directory)
         build = Builder(stack, databases, keys)
         channels = await _services(build, keys)
