@@ -44,7 +44,7 @@ def _slopes(run: Run) -> Iterator[str]:
     least = f"processes that lived at least {LONG_ENOUGH / 60:g} minutes then"
     yield f"\nslopes after {run.plan.warm:.0f} s (95 % interval), of {least}"
     for rise in run.verdict.rises:
-        yield f"  {'BROKEN' if rise.broken else 'ok    '} {rise}"
+        yield f"  {'BROKEN' if rise.broken else 'ok    ' if rise.judged else 'shown '} {rise}"
     if not run.verdict.rises:
         yield "  none: the run is too short"
 

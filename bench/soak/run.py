@@ -35,8 +35,9 @@ from meshmart.operator import Joined, join
 SETTLE = 120.0
 #: Seconds between two lines of progress.
 TELL_EVERY = 60.0
-#: Seconds from which on a run must show the slope of every process that no weather ends.
-SLOPES_FROM = 600.0
+#: Seconds from which on slopes are judged. In a shorter run the processes are still warming up: allocators
+#: and caches fill with each first rotation, restart of the database and kind of call.
+JUDGED_FROM = 2400.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Run:
         spells = starved_spells(self.samples)
         judge_journeys(verdict, self.log.failed, [*self.passed, *spells])
         judge_starvation(verdict, spells, plan.duration)
-        judge_slopes(verdict, self.samples, plan.warm, self.wanted, plan.duration >= SLOPES_FROM)
+        judge_slopes(verdict, self.samples, plan.warm, self.wanted, plan.duration >= JUDGED_FROM)
         verdict.problems += [f"{p.weather}: {p.problem}" for p in self.passed if p.problem]
         state = self._world.state_dir
         books, found = await audited(state / "data", self._world.environ, SETTLE)

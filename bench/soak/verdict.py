@@ -92,16 +92,17 @@ EXCUSES = (
 
 @dataclass(frozen=True)
 class Rise:
-    """The slope of one figure of one process."""
+    """The slope of one figure of one process. If it is not judged, the process is still warming up."""
 
     process: str
     figure: str
     seconds: float
     slope: Slope
+    judged: bool = True
 
     @property
     def broken(self) -> bool:
-        return self.slope.breaks(BOUNDS[self.figure])
+        return self.judged and self.slope.breaks(BOUNDS[self.figure])
 
     def __str__(self) -> str:
         unit = f" {FIGURES[self.figure]}" if FIGURES[self.figure] else ""
@@ -141,7 +142,7 @@ def judge_journeys(verdict: Verdict, failed: Sequence[Failed], passed: Sequence[
 
 
 def judge_slopes(
-    verdict: Verdict, samples: Sequence[Sample], warm: float, wanted: Sequence[str], must: bool
+    verdict: Verdict, samples: Sequence[Sample], warm: float, wanted: Sequence[str], judged: bool
 ) -> None:
     """Add the slope of each figure of each process that lived long enough.
 
@@ -149,7 +150,7 @@ def judge_slopes(
         samples: All samples.
         warm: The seconds after which processes are warm. Earlier samples do not count.
         wanted: The processes that no weather ends.
-        must: Whether a wanted process without a slope breaks the bound. A short run has none.
+        judged: Whether a slope, and a wanted process without one, can break a bound. In a short run not.
     """
     late = lives(s for s in samples if s.at >= warm)
     for (process, _), life in late.items():
@@ -157,9 +158,9 @@ def judge_slopes(
             continue
         for figure in FIGURES:
             if rise := slope(points(life, figure)):
-                verdict.rises.append(Rise(process, figure, life[-1].at - life[0].at, rise))
+                verdict.rises.append(Rise(process, figure, life[-1].at - life[0].at, rise, judged))
     measured = {rise.process for rise in verdict.rises}
-    if must and (missing := [name for name in wanted if name not in measured]):
+    if judged and (missing := [name for name in wanted if name not in measured]):
         verdict.problems.append(f"no slope of {', '.join(missing)}: they did not live long enough")
     for name in wanted:
         if len({s.pid for s in samples if s.process == name}) > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.soak.verdict import MOST_STARVED
 from tests.e2e.conftest import TIMEOUT, environment
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +24,12 @@ def test_a_short_soak_keeps_its_bounds_and_shows_what_it_did(tmp_path: Path) -> 
         timeout=3 * TIMEOUT,
         env=environment(),
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     summary = json.loads((tmp_path / "soak.json").read_text())
-    assert summary["kept"]
     assert summary["books"]["settled"]
+    if summary["starved"] <= MOST_STARVED:  # otherwise its bounds are not measured, and it says so
+        assert done.returncode == 0, done.stdout
+    assert summary["kept"] is (done.returncode == 0)
     assert set(summary["asked"]) == {"page", "browse", "search", "buy", "follow", "chat", "order"}
     assert set(summary["weather"]) == {"database", "rotate", "scale", "kill", "dns"}
     rows = [json.loads(line) for line in (tmp_path / "soak.jsonl").read_text().splitlines()]

@@ -99,9 +99,9 @@ def _life(process: str, pid: int, begin: float, end: float, per_hour: float = 0.
     ]
 
 
-def _slopes(*samples: list[Sample], must: bool = True) -> Verdict:
+def _slopes(*samples: list[Sample], judged: bool = True) -> Verdict:
     verdict = Verdict()
-    judge_slopes(verdict, [s for each in samples for s in each], 600, ["product/1"], must)
+    judge_slopes(verdict, [s for each in samples for s in each], 600, ["product/1"], judged)
     return verdict
 
 
@@ -126,7 +126,13 @@ def test_a_process_that_was_killed_has_a_slope_of_its_own_if_it_lived_long_enoug
 def test_a_run_without_the_slope_it_promises_is_broken_and_a_short_one_promises_none() -> None:
     short = _life("product/1", 1, 0, 700)
     assert _slopes(short).problems == ["no slope of product/1: they did not live long enough"]
-    assert _slopes(short, must=False).kept
+    assert _slopes(short, judged=False).kept
+
+
+def test_a_process_that_is_still_warming_up_is_shown_and_not_judged() -> None:
+    verdict = _slopes(_life("product/1", 1, 0, 3600, 30), judged=False)
+    assert verdict.kept
+    assert [rise.figure for rise in verdict.rises] == ["rss", "fds", "tasks"]
 
 
 def test_a_spared_process_that_was_restarted_breaks_the_bound() -> None:
