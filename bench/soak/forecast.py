@@ -18,6 +18,9 @@ CALM = 15.0
 RECOVERY = 15.0
 #: The services that speak HTTP, and so have no fault service.
 WEB = frozenset(spec.name for spec in SHOP.values() if spec.web)
+#: The kinds in which replicas start. One that starts while DNS is out knows no endpoints and no keys of the
+#: token issuer, becomes ready all the same, and fails calls until DNS is back (docs/soak.md, limits).
+STARTS = frozenset({"kill", "freeze", "scale"})
 #: Stands for everything, in `Weather.tracks`.
 EVERYTHING = "*"
 
@@ -49,7 +52,10 @@ class Weather:
 
     def excludes(self, other: "Weather") -> bool:
         """Return whether the two must not happen at the same time."""
-        return EVERYTHING in (self.track, other.track) or self.track == other.track
+        if EVERYTHING in (self.track, other.track) or self.track == other.track:
+            return True
+        kinds = {self.kind, other.kind}
+        return "dns" in kinds and not kinds.isdisjoint(STARTS)
 
     def __str__(self) -> str:
         where = f"{self.service}/{self.replica}" if self.replica else self.service
