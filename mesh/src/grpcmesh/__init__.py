@@ -2,8 +2,9 @@
 
 Import it before gRPC, which reads its environment once (`grpcmesh.grpc_environment`).
 
-The names of `__all__` and the module `grpcmesh.errors` are the public API; mesh/docs/stability.md says what
-else is stable. They are imported when they are first used, so that a process loads only what it needs.
+The names of `__all__` are the public API, with the modules `grpcmesh.errors`, `grpcmesh.call` and
+`grpcmesh.service_config`; mesh/docs/stability.md says what else is stable. They are imported when they are
+first used, so that a process loads only what it needs.
 """
 
 import importlib
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from grpcmesh import grpc_environment as grpc_environment
 
 if TYPE_CHECKING:
+    from grpcmesh.balancer import BalancerPolicy
     from grpcmesh.call import AttemptLayer, ClientLayer, ServerLayer, current_principal, current_workload
     from grpcmesh.config import ConfigError, MeshConfig
+    from grpcmesh.identity import Certificates
     from grpcmesh.mesh import Mesh
     from grpcmesh.resolver import Address, Resolver, StaticResolver
     from grpcmesh.runtime import App, run
@@ -24,6 +27,8 @@ __all__ = [
     "Address",
     "App",
     "AttemptLayer",
+    "BalancerPolicy",
+    "Certificates",
     "ClientLayer",
     "ConfigError",
     "Mesh",
@@ -42,6 +47,8 @@ _MODULES = {
     "Address": "resolver",
     "App": "runtime",
     "AttemptLayer": "call",
+    "BalancerPolicy": "balancer",
+    "Certificates": "identity",
     "ClientLayer": "call",
     "ConfigError": "config",
     "Mesh": "mesh",

@@ -56,16 +56,16 @@ class ResolverConfig:
         require(0 <= self.jitter < 1, "resolver.jitter: must be in [0, 1)")
 
 
-BalancerPolicy = Literal["round_robin", "least_request", "peak_ewma", "random", "weighted_round_robin"]
+BalancerPolicyName = Literal["round_robin", "least_request", "peak_ewma", "random", "weighted_round_robin"]
 
 
 @dataclass(frozen=True)
 class BalancerConfig:
     """Settings of load balancing and of connections to endpoints."""
 
-    policy: BalancerPolicy = "round_robin"
+    policy: BalancerPolicyName = "round_robin"
     """The default policy."""
-    targets: Mapping[str, BalancerPolicy] = field(default_factory=dict)
+    targets: Mapping[str, BalancerPolicyName] = field(default_factory=dict)
     """Policy by target: `product=least_request,order=random`."""
     slow_start: float = 1.0
     """Seconds in which a new endpoint warms up from a tenth of its share to all of it. 0: at once."""
@@ -85,7 +85,7 @@ class BalancerConfig:
     """Endpoints of the preferred zone that have to be in rotation. With fewer, there is no preference."""
 
     def __post_init__(self) -> None:
-        known = typing.get_args(BalancerPolicy)
+        known = typing.get_args(BalancerPolicyName)
         for policy in (self.policy, *self.targets.values()):
             require(policy in known, f"balancer.policy: {policy!r} is none of {', '.join(known)}")
         for name in ("slow_start", "ewma_decay", "connect_timeout", "max_backoff", "drain_timeout"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from grpcmesh.client_config import BalancerConfig as BalancerConfig
-from grpcmesh.client_config import BalancerPolicy as BalancerPolicy
+from grpcmesh.client_config import BalancerPolicyName as BalancerPolicyName
 from grpcmesh.client_config import ChannelConfig as ChannelConfig
 from grpcmesh.client_config import ResolverConfig as ResolverConfig
 from grpcmesh.client_config import RetryConfig as RetryConfig

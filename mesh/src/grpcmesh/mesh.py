@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from grpcmesh.call import AttemptLayer, ClientLayer, ServerLayer
-from grpcmesh.config import MeshConfig
+from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.identity import IdentityStore
 from grpcmesh.lifecycle import live, signals_stop
 from grpcmesh.member import Member
 from grpcmesh.telemetry import Telemetry
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import grpc
 
     from grpcmesh.auth import KeySource
+    from grpcmesh.balancer import PolicyFactory
+    from grpcmesh.identity import Certificates
     from grpcmesh.resolver import Resolver
     from grpcmesh.server_side import ServerSide
     from grpcmesh.service_config import ServiceConfig
@@ -41,6 +44,11 @@ class Mesh:
         config: Settings of the process.
         service_configs: gRPC service configs by target, from the application's code. A file and the
             environment override them.
+        certificates: Returns the certificates of the process, in place of files. Called on a thread at each
+            poll. If it raises, the last good ones stay.
+
+    Raises:
+        ConfigError: The settings ask for plaintext, and there are certificates.
 
     Raises, when it is entered:
         IdentityError: There is no usable certificate.
@@ -50,9 +58,16 @@ class Mesh:
     """
 
     def __init__(
-        self, config: MeshConfig, *, service_configs: "Mapping[str, ServiceConfig] | None" = None
+        self,
+        config: MeshConfig,
+        *,
+        service_configs: "Mapping[str, ServiceConfig] | None" = None,
+        certificates: "Callable[[], Certificates] | None" = None,
     ) -> None:
-        self._member = Member(config, service_configs=service_configs)
+        if config.plaintext and certificates is not None:
+            raise ConfigError(["MESH_PLAINTEXT: refused, because the program brings certificates: unset it"])
+        identity = IdentityStore.of(config, serves=False, source=certificates)
+        self._member = Member(config, identity=identity, service_configs=service_configs)
         self._side: ServerSide | None = None
         self._resources = contextlib.AsyncExitStack()
         self._stopping = asyncio.Event()
@@ -64,19 +79,20 @@ class Mesh:
         environ: Mapping[str, str] | None = None,
         *,
         service_configs: "Mapping[str, ServiceConfig] | None" = None,
+        certificates: "Callable[[], Certificates] | None" = None,
     ) -> Self:
         """Return the mesh with the settings of the variables MESH_*.
 
         Args:
             service: Name of the workload, unless MESH_SERVICE is set.
             environ: Holds the variables. None: the process's environment.
-            service_configs: See `Mesh`.
+            service_configs, certificates: See `Mesh`.
 
         Raises:
             ConfigError: A variable is wrong or unknown. The error has a line for each.
         """
         config = MeshConfig.from_env(os.environ if environ is None else environ, service=service)
-        return cls(config, service_configs=service_configs)
+        return cls(config, service_configs=service_configs, certificates=certificates)
 
     async def __aenter__(self) -> Self:
         await self._member.__aenter__()
@@ -116,17 +132,20 @@ class Mesh:
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
         interceptors: "Sequence[grpc.aio.ClientInterceptor]" = (),
+        policy: "PolicyFactory | None" = None,
     ) -> "grpc.aio.Channel":
         """Return the channel to a service. There is one per target, which the mesh closes when it ends.
 
         Args:
-            target: `product`, `product.shop` for another namespace, or a full name, optionally with `:port`.
-            resolver: Finds the endpoints; by default by DNS.
+            target: A target as in mesh/docs/targets.md, such as `product` or `dns:///product.shop:8443`.
+            resolver: Finds the endpoints; by default as the target says.
             options: Channel arguments, such as `("grpc.max_receive_message_length", 8 << 20)`. They override
                 those of the settings.
             layers: Layers of the call stack, outermost first. They run once per call.
             attempt_layers: Layers of the attempt stack, outermost first. They run once per attempt.
             interceptors: Client interceptors of grpc.aio, outermost first. They run once per call.
+            policy: Makes the balancing policy, such as a subclass of `BalancerPolicy`. It replaces that of
+                the settings.
 
         Raises:
             TargetError: The target is malformed.
@@ -138,6 +157,7 @@ class Mesh:
             "layers": layers,
             "attempt_layers": attempt_layers,
             "interceptors": interceptors,
+            "policy": policy,
         }
         return self._member.channel(target, **{name: value for name, value in more.items() if value})
 
@@ -149,6 +169,7 @@ class Mesh:
         options: Sequence[tuple[str, int | str]] = (),
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
+        policy: "PolicyFactory | None" = None,
     ) -> "grpc.Channel":
         """Return the synchronous channel to a service, for all threads. There is one per target.
 
@@ -156,14 +177,20 @@ class Mesh:
         So it may be made before a server such as gunicorn forks its workers. See mesh/docs/sync.md.
 
         Args:
-            target, resolver, options, layers, attempt_layers: As for `channel`. Hooks of layers run under a
-                lock, and must not block.
+            target, resolver, options, layers, attempt_layers, policy: As for `channel`. Layers and the
+                policy run under a lock, and must not block.
 
         Raises:
             TargetError: The target is malformed.
             ValueError: The channel is open already, so that the other arguments would be ignored.
         """
-        more = {"resolver": resolver, "options": options, "layers": layers, "attempt_layers": attempt_layers}
+        more = {
+            "resolver": resolver,
+            "options": options,
+            "layers": layers,
+            "attempt_layers": attempt_layers,
+            "policy": policy,
+        }
         return self._member.sync_channel(target, **{name: value for name, value in more.items() if value})
 
     def server(

@@ -11,7 +11,7 @@ import pytest
 
 from grpcmesh.balancer import LOAD_KEY, LoadReport
 from grpcmesh.ca import CertificateAuthority, write_atomically
-from grpcmesh.config import BalancerPolicy, HealthConfig
+from grpcmesh.config import BalancerPolicyName, HealthConfig
 from grpcmesh.resolver import Address
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
@@ -29,7 +29,7 @@ async def test_three_replicas_get_equal_shares(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "policy", ["round_robin", "least_request", "peak_ewma", "random", "weighted_round_robin"]
 )
-async def test_every_policy_uses_every_replica(tmp_path: Path, policy: BalancerPolicy) -> None:
+async def test_every_policy_uses_every_replica(tmp_path: Path, policy: BalancerPolicyName) -> None:
     async with cluster(tmp_path, 3, with_balancer(policy=policy)) as ping:
         for server in ping.servers:
             server.servicer.trailing = ((LOAD_KEY, LoadReport(cpu_utilization=0.5, qps=10).encode()),)

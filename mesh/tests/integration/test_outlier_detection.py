@@ -11,14 +11,14 @@ from typing import Any, get_args
 import grpc
 import pytest
 
-from grpcmesh.config import BalancerPolicy, RetryConfig
+from grpcmesh.config import BalancerPolicyName, RetryConfig
 from grpcmesh.service_config import ServiceConfigStore
 from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.integration.replicas import CONFIG, Cluster, Load, Wire, cluster, eventually, with_balancer
 
-POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
+POLICIES: tuple[BalancerPolicyName, ...] = get_args(BalancerPolicyName)
 
 
 def ejected(ping: Cluster) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def in_flight(ping: Cluster, endpoint: str) -> int:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_replica_that_fails_fast_draws_nothing_once_it_is_ejected(
-    tmp_path: Path, policy: BalancerPolicy
+    tmp_path: Path, policy: BalancerPolicyName
 ) -> None:
     async with cluster(tmp_path, 3, with_balancer(policy=policy)) as ping:
         sick = ping.servers[0]
@@ -51,7 +51,7 @@ async def test_a_replica_that_fails_fast_draws_nothing_once_it_is_ejected(
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_without_ejection_a_replica_that_fails_fast_draws_no_more_than_its_share(
-    tmp_path: Path, policy: BalancerPolicy
+    tmp_path: Path, policy: BalancerPolicyName
 ) -> None:
     config = replace(CONFIG, retry=RetryConfig(max_attempts=1))
     async with cluster(tmp_path, 3, config) as ping:
@@ -98,7 +98,7 @@ def cancels(sick: PingServer, wire: Wire) -> None:
 @pytest.mark.parametrize("policy", ["round_robin", "peak_ewma"])
 @pytest.mark.parametrize("becomes_sick", [resets, cancels])
 async def test_a_replica_that_resets_connections_or_streams_is_ejected(
-    tmp_path: Path, policy: BalancerPolicy, becomes_sick: Callable[[PingServer, Wire], None]
+    tmp_path: Path, policy: BalancerPolicyName, becomes_sick: Callable[[PingServer, Wire], None]
 ) -> None:
     config = replace(with_balancer(policy=policy), retry=RetryConfig(max_attempts=1))
     async with cluster(tmp_path, 2, config) as ping:

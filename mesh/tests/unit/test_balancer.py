@@ -3,24 +3,36 @@
 import random
 import time
 from collections import Counter
-from typing import get_args
+from typing import ClassVar, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpcmesh.balancer import Balancer, Endpoint, LoadReport, State, Verdict
+from grpcmesh.balancer import (
+    Balancer,
+    BalancerPolicy,
+    Endpoint,
+    LoadReport,
+    PolicyFactory,
+    State,
+    Verdict,
+)
 from grpcmesh.balancer.weighted import BLACKOUT, EXPIRY, StaticStride
-from grpcmesh.config import BalancerConfig, BalancerPolicy
+from grpcmesh.call import ClientCall
+from grpcmesh.config import BalancerConfig, BalancerPolicyName
+from grpcmesh.service_config import LoadBalancing
 from grpcmesh.testing.clock import VirtualClock
 
-POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
+POLICIES: tuple[BalancerPolicyName, ...] = get_args(BalancerPolicyName)
 
 
 class Bench:
     """A balancer over `count` endpoints, all of them ready and past slow start."""
 
-    def __init__(self, policy: BalancerPolicy, count: int, slow_start: float = 1.0, zone: str = "") -> None:
+    def __init__(
+        self, policy: BalancerPolicyName, count: int, slow_start: float = 1.0, zone: str = ""
+    ) -> None:
         self.clock = VirtualClock()
         config = BalancerConfig(policy=policy, slow_start=slow_start, zone=zone)
         self.balancer = Balancer(config, "ping", self.clock, random.Random(7))
@@ -67,32 +79,32 @@ class Bench:
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "weighted_round_robin"])
-def test_turns_are_exactly_equal(policy: BalancerPolicy) -> None:
+def test_turns_are_exactly_equal(policy: BalancerPolicyName) -> None:
     assert set(Bench(policy, 3).shares(3000).values()) == {1000}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_equal_endpoints_get_about_equal_shares(policy: BalancerPolicy) -> None:
+def test_equal_endpoints_get_about_equal_shares(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 3)
     counts = bench.serve(100, 100, {e.address: 0.005 for e in bench.endpoints})
     assert max(counts.values()) / min(counts.values()) < 1.1
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_another_endpoint_than_the_one_that_failed_is_picked(policy: BalancerPolicy) -> None:
+def test_another_endpoint_than_the_one_that_failed_is_picked(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 3)
     avoid = bench.endpoints[1]
     assert all(bench.balancer.pick(avoid) is not avoid for _ in range(100))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_the_only_endpoint_is_picked_even_if_it_failed(policy: BalancerPolicy) -> None:
+def test_the_only_endpoint_is_picked_even_if_it_failed(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 1)
     assert bench.balancer.pick(bench.endpoints[0]) is bench.endpoints[0]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_new_endpoint_warms_up_and_then_gets_its_share(policy: BalancerPolicy) -> None:
+def test_a_new_endpoint_warms_up_and_then_gets_its_share(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 2, slow_start=10.0)
     new = Endpoint("10.0.1.1:1")
     bench.join(new)
@@ -105,7 +117,7 @@ def test_a_new_endpoint_warms_up_and_then_gets_its_share(policy: BalancerPolicy)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_endpoints_that_all_warm_up_share_evenly(policy: BalancerPolicy) -> None:
+def test_endpoints_that_all_warm_up_share_evenly(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 3, slow_start=10.0)
     for endpoint in bench.endpoints:
         bench.balancer.set_state(endpoint, State.FAILED)
@@ -136,7 +148,7 @@ def test_round_robin_clients_do_not_start_at_the_same_endpoint() -> None:
 
 
 @pytest.mark.parametrize("policy", ["least_request", "peak_ewma"])
-def test_a_slow_endpoint_gets_less(policy: BalancerPolicy) -> None:
+def test_a_slow_endpoint_gets_less(policy: BalancerPolicyName) -> None:
     bench = Bench(policy, 3)
     fast, also_fast, slow = (e.address for e in bench.endpoints)
     counts = bench.serve(30, 200, {fast: 0.005, also_fast: 0.005, slow: 0.3})
@@ -249,7 +261,7 @@ def test_the_preferred_zone_is_used_while_it_has_anyone() -> None:
 @pytest.mark.parametrize(("ready", "share"), [(10, 1.0), (8, 1.0), (5, 0.7), (1, 0.14), (0, 0.0)])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_zone_that_has_lost_endpoints_keeps_as_many_calls_as_it_can_take(
-    policy: BalancerPolicy, ready: int, share: float
+    policy: BalancerPolicyName, ready: int, share: float
 ) -> None:
     bench = Bench(policy, 0, zone="a")
     near = [Endpoint(f"near-{i}", "a") for i in range(10)]
@@ -320,7 +332,7 @@ def test_a_balancer_shows_its_endpoints() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_pick_costs_the_same_at_3_and_at_300(policy: BalancerPolicy) -> None:
+def test_a_pick_costs_the_same_at_3_and_at_300(policy: BalancerPolicyName) -> None:
     few, many = Bench(policy, 3), Bench(policy, 300)
 
     def cost(bench: Bench) -> float:
@@ -334,3 +346,53 @@ def test_a_pick_costs_the_same_at_3_and_at_300(policy: BalancerPolicy) -> None:
         bench.picked()
     costs = [(cost(few), cost(many)) for _ in range(9)]  # in turns: both meet the same machine
     assert min(m for _, m in costs) < 3 * min(f for f, _ in costs)
+
+
+class Last(BalancerPolicy):
+    """Picks the last endpoint, and knows how attempts ended."""
+
+    wants_latency = True
+    latencies: ClassVar[list[float]] = []
+
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
+        return self.endpoints[-1]
+
+    def ended(self, endpoint: Endpoint, latency: float, ok: bool) -> None:
+        self.latencies.append(latency)
+
+
+class Wrong(BalancerPolicy):
+    """Raises, or picks an endpoint that is none."""
+
+    def pick(self, avoid: Endpoint | None = None, call: ClientCall | None = None) -> Endpoint:
+        if self.rng.random() < 0.5:
+            raise KeyError("no such zone")
+        return Endpoint("10.0.0.99:1")
+
+
+def own(policy: PolicyFactory) -> Balancer:
+    made = Balancer(BalancerConfig(slow_start=0), "ping", VirtualClock(), random.Random(7), own=policy)
+    endpoints = [Endpoint(f"10.0.0.{i}:1") for i in range(3)]
+    made.replace(endpoints)
+    for endpoint in endpoints:
+        made.set_state(endpoint, State.READY)
+    return made
+
+
+def test_a_policy_of_the_application_picks_whatever_the_service_config_says() -> None:
+    balancer = own(Last)
+    balancer.configure(LoadBalancing("least_request"))
+    picked = [balancer.pick() for _ in range(10)]
+    assert {e.address for e in picked if e} == {balancer.rotation[-1].address}
+    assert balancer.policy_name == "Last"
+    balancer.policy.ended(balancer.rotation[0], 0.25, True)
+    assert balancer.policy.wants_latency
+    assert Last.latencies == [0.25]
+
+
+def test_a_policy_that_fails_costs_no_call_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    balancer = own(Wrong)
+    counts = Counter(e.address for _ in range(300) if (e := balancer.pick()))
+    assert set(counts) == {"10.0.0.0:1", "10.0.0.1:1", "10.0.0.2:1"}
+    assert sum(counts.values()) == 300
+    assert len([r for r in caplog.records if "policy Wrong failed" in r.getMessage()]) == 1

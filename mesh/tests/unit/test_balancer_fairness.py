@@ -17,10 +17,10 @@ from grpcmesh.balancer.subsetting import Subset
 from grpcmesh.balancer.weighted import BLACKOUT
 from grpcmesh.balancer.xxhash import xxh64
 from grpcmesh.call import ClientCall, Kind, Method
-from grpcmesh.config import BalancerConfig, BalancerPolicy
+from grpcmesh.config import BalancerConfig, BalancerPolicyName
 from grpcmesh.testing.clock import VirtualClock
 
-POLICIES: tuple[BalancerPolicy, ...] = get_args(BalancerPolicy)
+POLICIES: tuple[BalancerPolicyName, ...] = get_args(BalancerPolicyName)
 
 
 def call(method: str = "Get", *metadata: tuple[str, str | bytes]) -> ClientCall:
@@ -30,7 +30,7 @@ def call(method: str = "Get", *metadata: tuple[str, str | bytes]) -> ClientCall:
 class Target:
     """A balancer over endpoints that are ready, in virtual time."""
 
-    def __init__(self, policy: BalancerPolicy, count: int) -> None:
+    def __init__(self, policy: BalancerPolicyName, count: int) -> None:
         self.clock = VirtualClock()
         self.balancer = Balancer(BalancerConfig(policy=policy), "b", self.clock, random.Random(7))
         self.endpoints = [Endpoint(f"10.0.0.{i}:1") for i in range(count)]
@@ -68,7 +68,7 @@ class Target:
 @pytest.mark.parametrize("policy", ["round_robin", "weighted_round_robin"])
 @pytest.mark.parametrize(("methods", "count"), [(2, 2), (3, 3), (2, 4), (6, 3)])
 def test_each_method_has_equal_shares_however_calls_alternate(
-    policy: BalancerPolicy, methods: int, count: int
+    policy: BalancerPolicyName, methods: int, count: int
 ) -> None:
     target = Target(policy, count)
     for endpoint in target.endpoints if policy == "weighted_round_robin" else ():
@@ -86,7 +86,7 @@ def test_each_method_has_equal_shares_however_calls_alternate(
 @pytest.mark.parametrize("workers", [1, 8, 60])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_an_endpoint_that_fails_fast_draws_no_more_than_its_share(
-    policy: BalancerPolicy, workers: int, count: int
+    policy: BalancerPolicyName, workers: int, count: int
 ) -> None:
     target = Target(policy, count)
     failing = target.endpoints[0].address

@@ -7,6 +7,7 @@ from typing import Protocol
 from grpcmesh.balancer.endpoint import SOURCES, Endpoint, State
 from grpcmesh.balancer.narrowing import Narrowing, Zones
 from grpcmesh.balancer.orca import LoadReport
+from grpcmesh.balancer.own import OwnPolicy, PolicyFactory
 from grpcmesh.balancer.policies import make_policy
 from grpcmesh.balancer.policy import Policy, SlowStart
 from grpcmesh.call import ClientCall
@@ -48,6 +49,7 @@ class Balancer:
         target: Short name of the service, for which `config` may set a policy.
         ejections: Outlier detection. If None, no endpoint is ejected.
         balancing: Policy from the service config. If None, the policy of `config` is used.
+        own: Makes the application's own policy, which replaces any other.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Balancer:
         rng: Rng | None = None,
         ejections: Ejections | None = None,
         balancing: LoadBalancing | None = None,
+        own: PolicyFactory | None = None,
     ) -> None:
+        self._own = own
         self._ejections = ejections
         self._config, self._clock, self._rng = config, clock, rng or system_rng()
         self.endpoints: dict[str, Endpoint] = {}
@@ -77,9 +81,11 @@ class Balancer:
         default: PolicyName = self._config.targets.get(self._target, self._config.policy)
         balancing = balancing or LoadBalancing(default)
         #: The name of the policy in force.
-        self.policy_name: PolicyName = balancing.policy
+        self.policy_name = getattr(self._own, "__name__", "own") if self._own else str(balancing.policy)
 
         def make() -> Policy:
+            if self._own is not None:
+                return OwnPolicy(self._own, self._slow_start, self._clock, self._rng)
             return make_policy(balancing, self._config, self._slow_start, self._clock, self._rng)
 
         self.policy = make()

@@ -67,10 +67,12 @@ class SlowStart:
 
 
 class Policy:
-    """Picks among endpoints that are ready.
+    """Picks among endpoints that are ready. Base class of an application's own policies, too.
 
     Args:
         slow_start: Weights of the endpoints that warm up.
+        clock: Monotonic seconds.
+        rng: Draws randomly.
     """
 
     #: Whether the policy uses `ended`, and whether it uses `reported`.

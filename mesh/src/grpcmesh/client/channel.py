@@ -14,7 +14,7 @@ from prometheus_client import Metric
 
 from grpcmesh import forking
 from grpcmesh.admission import CallerThrottle
-from grpcmesh.balancer import Subset
+from grpcmesh.balancer import PolicyFactory, Subset
 from grpcmesh.breaker import Breaker
 from grpcmesh.call import AttemptLayer, ClientLayer, Kind, Method
 from grpcmesh.client import callables, metrics, stack
@@ -52,6 +52,8 @@ class MeshChannel(grpc.aio.Channel):
         layers: The application's own layers of the call stack, outermost first.
         attempt_layers: The application's own layers of the attempt stack, outermost first.
         interceptors: Client interceptors of grpc.aio, outermost first. They run once per logical call.
+        policy: Makes the application's own balancing policy, such as the class of one. It replaces that of
+            the settings.
         clock: Returns monotonic seconds; tests pass a virtual clock.
         rng: Draws jitter and picks; tests pass a seeded one.
 
@@ -74,6 +76,7 @@ class MeshChannel(grpc.aio.Channel):
         layers: Sequence[ClientLayer] = (),
         attempt_layers: Sequence[AttemptLayer] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        policy: PolicyFactory | None = None,
         clock: Clock = monotonic,
         rng: Rng | None = None,
     ) -> None:
@@ -97,6 +100,7 @@ class MeshChannel(grpc.aio.Channel):
             rng,
             ejections=outliers,
             balancing=balancing,
+            own=policy,
         )
         outliers.on_change = balancer.rotate
         breaker = Breaker(target, settings.circuit_breaker)

@@ -6,12 +6,14 @@ from grpcmesh.identity.handshakes import HandshakeMonitor
 from grpcmesh.identity.layer import IdentityLayer
 from grpcmesh.identity.leaf import Expected, Role
 from grpcmesh.identity.material import Material
+from grpcmesh.identity.material import Material as Certificates
 from grpcmesh.identity.problems import Cause, IdentityError, Problem
 from grpcmesh.identity.servers import ServerIdentity, Verdict, explain, judge, server_identity
 from grpcmesh.identity.store import IdentityStore
 
 __all__ = [
     "Cause",
+    "Certificates",
     "Credentials",
     "Diagnosis",
     "Expected",

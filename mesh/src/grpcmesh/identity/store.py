@@ -22,7 +22,7 @@ from grpcmesh.identity.leaf import BOTH, Expected, Role
 from grpcmesh.identity.material import Material
 from grpcmesh.identity.old_tls import require_tls13
 from grpcmesh.identity.peers import Peers
-from grpcmesh.identity.problems import Problem
+from grpcmesh.identity.problems import Cause, Problem
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +48,17 @@ class IdentityStore:
         expected: The requirements on the certificate. By default any workload of the trust domain, for both
             roles.
         clock: Returns unix seconds.
+        source: Returns the certificates, in place of the files. If it raises, they cannot be read.
     """
 
     def __init__(
-        self, config: IdentityConfig, expected: Expected | None = None, clock: Clock = time.time
+        self,
+        config: IdentityConfig,
+        expected: Expected | None = None,
+        clock: Clock = time.time,
+        source: Callable[[], Material] | None = None,
     ) -> None:
+        self._source = source
         self._config, self._clock = config, clock
         self._expected = expected or Expected(config.trust_domain)
         self._current: Credentials | None = None
@@ -68,17 +74,18 @@ class IdentityStore:
         self.peers = Peers(config.trust_domain, clock)
 
     @classmethod
-    def of(cls, config: MeshConfig, serves: bool) -> Self:
+    def of(cls, config: MeshConfig, serves: bool, source: Callable[[], Material] | None = None) -> Self:
         """Return the identity store of a member of the mesh.
 
         Args:
             config: Settings of the process, which name its workload.
             serves: Whether the process is also a server. If so, its certificate must carry its DNS name.
+            source: See `IdentityStore`.
         """
         own = config.identity
         workload = Workload(own.trust_domain, config.namespace, config.service)
         roles = BOTH if serves else frozenset({Role.CLIENT})
-        return cls(own, Expected(own.trust_domain, workload, config.own_name, roles))
+        return cls(own, Expected(own.trust_domain, workload, config.own_name, roles), source=source)
 
     @property
     def current(self) -> Credentials:
@@ -190,12 +197,20 @@ class IdentityStore:
 
     def _look(self) -> Look | None:
         """Read the files, and check them if they or the result may have changed. Changes no state."""
-        files, now = read(self._config), self._clock()
+        files, now = self._read(), self._clock()
         if files == self._seen and not any(p.until is not None and p.until <= now for p in self._rejected):
             return None
         if isinstance(files, Problem):
             return Look(files, Diagnosis((files,)))
         return Look(files, diagnose(files, self._expected, now))
+
+    def _read(self) -> Material | Problem:
+        if self._source is None:
+            return read(self._config)
+        try:
+            return self._source()
+        except Exception as e:  # of the application: the last good identity stays, whatever it raises
+            return Problem(Cause.UNREADABLE, "tls.crt", f"the source of certificates failed: {e!r}")
 
     def _apply(self, look: Look | None) -> bool:
         self._note_end()
@@ -238,6 +253,8 @@ class IdentityStore:
 
     def _located(self, error: IdentityError) -> IdentityError:
         """Return the error with the path of the file in place of its name."""
+        if self._source is not None:
+            return error
         name = error.problems[0].file
         text = f"{located(self._config, name)}{str(error).removeprefix(name)}"
         if self._config.directory == IdentityConfig.directory and not self._config.directory.exists():
