@@ -57,6 +57,7 @@ DEFAULTS = {
     "server.keepalive_timeout": 10.0,
     "server.handshake_timeout": 5.0,
     "server.max_connection_age": 0.0,
+    "server.threads": 32,
     "server.options": {},
     "server.reflection": True,
     "server.channelz": True,
