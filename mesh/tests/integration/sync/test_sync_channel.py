@@ -1,6 +1,7 @@
 """The synchronous channel over replicas: mutual TLS, balance, retries, deadlines, hedging, threads."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections import Counter
@@ -246,3 +247,41 @@ async def test_a_call_on_the_thread_of_the_loop_is_refused(tmp_path: Path) -> No
     with pytest.raises(RuntimeError, match="would block the loop"):
         PingServiceStub(channel).Ping(PingRequest())  # type: ignore[call-arg]
     await channel.aclose(0)
+
+
+def test_a_channel_that_is_dropped_closes_itself(threads: Threads) -> None:
+    resolver = FakeResolver()
+    resolver.set(*(server.endpoint for server in threads.servers))
+    channel = SyncChannel("ping", _CONFIG, identity=threads.cluster.identity, resolver=resolver)
+    stream: Any = PingServiceStub(channel).Count(PingRequest())  # type: ignore[call-arg]
+    assert next(stream).number == 1
+    (background,) = (t for t in threading.enumerate() if t.ident == channel.host.loop_thread)
+    del channel
+    assert next(stream).number == 2  # the call keeps its channel
+    del stream
+    gc.collect()
+    background.join(60)
+    assert not background.is_alive()
+    until(lambda: not any(server.servicer.running for server in threads.servers))
+
+
+def test_settings_that_change_are_applied_to_the_next_calls(threads: Threads, tmp_path: Path) -> None:
+    file = tmp_path / "service_config.json"
+    file.write_text("{}")
+    store = ServiceConfigStore(file, "")
+    store.load()
+    threads.channel = threads.open(service_config=store)
+    threads.ready()
+    stub: Any = PingServiceStub(threads.channel)
+    request = PingRequest(delay=0.3)
+    assert stub.Ping(request, timeout=60).replica
+    names = [{"service": "mesh.testing.PingService"}]
+    file.write_text(json.dumps({"ping": {"methodConfig": [{"name": names, "timeout": "0.05s"}]}}))
+    threads.channel.host.run(_poll(store))
+    with pytest.raises(grpc.RpcError) as e:
+        stub.Ping(request, timeout=60)
+    assert e.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def _poll(store: ServiceConfigStore) -> None:
+    store.poll()

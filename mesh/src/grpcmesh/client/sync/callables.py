@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from grpcmesh.call import AttemptLayer
 from grpcmesh.client.callables import Caller
 from grpcmesh.client.spec import Spec
+from grpcmesh.client.stack import Hooks
 from grpcmesh.client.sync.attempt import BlockingCall, StreamAttempt, UnaryAttempt
 from grpcmesh.client.sync.calls import StreamCall, SyncCall
 from grpcmesh.client.sync.flight import BlockingFlight, SyncFlight
@@ -22,12 +24,15 @@ class SyncSpec(Spec):
     __slots__ = ()
 
     def configure(self) -> None:
-        super().configure()
-        self.attempt = UnaryAttempt
-        if self.method.kind.response_streaming:
-            self.attempt = StreamAttempt
+        core, method = self._core, self.method
+        settings = core.settings.of(method)
+        streams = method.kind.response_streaming
+        if streams:
             # Hedged streams would need a thread for each attempt, to see which one answers first.
-            self.settings.rules.hedging = None
+            settings.rules.hedging = None
+        self.attempt_hooks = Hooks(core.attempt_layers, AttemptLayer, method)
+        self.attempt = StreamAttempt if streams else UnaryAttempt
+        self.settings = settings  # last, and whole: threads read it without the lock
 
     def _make(self, channel: Any) -> Any:
         native = super()._make(channel.calls)

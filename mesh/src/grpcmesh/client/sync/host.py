@@ -52,7 +52,8 @@ class Host:
         self._thread: threading.Thread | None = None
         self._callbacks: ThreadPoolExecutor | None = None
         self._inherited: ForkedProcessError | None = None
-        self._loop_thread = 0
+        #: The id of the loop's thread; 0 before it runs.
+        self.loop_thread = 0
         if loop is not None:
             self.adopt(loop, loop_thread or threading.get_ident())
 
@@ -64,7 +65,7 @@ class Host:
         """
         if self._thread is not None:
             raise RuntimeError("a call on a synchronous channel has started the mesh already, in a thread")
-        self._own, self.loop, self._loop_thread = False, loop, loop_thread
+        self._own, self.loop, self.loop_thread = False, loop, loop_thread
 
     def inherited(self, error: ForkedProcessError) -> None:
         """Handle a fork: in the child process, every use raises this error."""
@@ -86,7 +87,7 @@ class Host:
             self.loop = asyncio.new_event_loop()
             thread = threading.Thread(target=_run, args=(self.loop,), name="grpcmesh", daemon=True)
             thread.start()
-            self._thread, self._loop_thread = thread, thread.ident or 0
+            self._thread, self.loop_thread = thread, thread.ident or 0
             _running.add(self)
             if self._begin is not None:
                 self._started_by(self._begin)
@@ -100,7 +101,7 @@ class Host:
 
     def refuse_own_thread(self) -> None:
         """Raise RuntimeError if the calling thread is that of the event loop, which must not block."""
-        if threading.get_ident() == self._loop_thread:
+        if threading.get_ident() == self.loop_thread:
             raise RuntimeError(_ON_LOOP)
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
