@@ -45,6 +45,8 @@ class Flight(Listeners):
     metadata: Pairs
     #: Returns the exception that the caller catches for a status.
     error_of: Callable[[Status], grpc.RpcError] = staticmethod(error_of)
+    #: The done callback of calls with a request stream.
+    streamed_callback: type[DoneCallback] = StreamedDoneCallback
     _ends: tuple[Hook, ...] = ()
     _timer: "Timer | None" = None
     _hedge: "Timer | None" = None
@@ -301,7 +303,7 @@ class Flight(Listeners):
             else:  # a call with `**` costs more, also where there is nothing in it
                 native = make(self.request, timeout=timeout, metadata=Sent(sent))
             attempt.native = native
-            callback = DoneCallback if self.settings.rules.resendable else StreamedDoneCallback
+            callback = DoneCallback if self.settings.rules.resendable else self.streamed_callback
             native.add_done_callback(callback(attempt))
         except Exception as e:
             attempt.abandon(_unsendable(e, connection.closed))

@@ -8,7 +8,7 @@ import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
-from grpcmesh.client.attempt import NativeAttempt
+from grpcmesh.client.attempt import DoneCallback, NativeAttempt
 from grpcmesh.client.flight import Flight
 from grpcmesh.client.machines import Status
 from grpcmesh.client.sync.attempt import UnaryAttempt
@@ -25,6 +25,7 @@ class SyncFlight(Flight):
 
     core: "SyncCore"
     error_of = MeshRpcError
+    streamed_callback = DoneCallback
 
     def __init__(self, core: "SyncCore", *arguments: Any) -> None:
         super().__init__(core, *arguments)
