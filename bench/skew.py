@@ -52,6 +52,8 @@ _OWN = Path(__file__).resolve().parents[1]
 CALM = 10.0
 #: Seconds that the books may take to settle.
 SETTLE = 120.0
+#: How the keys of orders begin. `meshmart.books.read` returns only orders whose keys begin with `chaos-`.
+KEYS = "chaos-skew-"
 #: Seconds between two orders of a buyer.
 PAUSE = 0.5
 #: The services whose replicas --kill kills: those whose sagas another replica resumes.
@@ -86,7 +88,7 @@ async def load(
         session = shop.buyers[number % len(shop.buyers)]
         buyer = PersistentBuyer(shop, session, looks=number % 2 == 1)
         while not over.is_set():
-            outcome.orders.asked.append(await buyer.order(f"skew-{uuid.uuid4().hex}", random_cart(shop.rng)))
+            outcome.orders.asked.append(await buyer.order(f"{KEYS}{uuid.uuid4().hex}", random_cart(shop.rng)))
             await asyncio.sleep(PAUSE)
 
     mix = Load(await SCENARIOS["mix"](member.channel), options.rps, report=outcome.mix, finish=30)
