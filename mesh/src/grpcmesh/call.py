@@ -184,6 +184,8 @@ class ServerCall:
     over: bool = False
     #: The end hooks of the layers whose start hooks have run. Only for the stack.
     ends: "tuple[Callable[[ServerCall], None], ...]" = ()
+    #: Whether the server has cut the call, because it stops. Only for the stack.
+    cut: bool = False
 
     def values(self, key: str) -> Sequence[str | bytes]:
         """Return all values of a metadata key, in the order in which they were sent."""

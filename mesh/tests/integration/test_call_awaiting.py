@@ -9,9 +9,11 @@ import grpc
 import pytest
 
 from grpcmesh.client.channel import MeshChannel
+from grpcmesh.testing.ping import PingServer
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.integration.replicas import Cluster, cluster, eventually
+from grpcmesh.testing.resolver import FakeResolver
+from tests.integration.replicas import CONFIG, Cluster, cluster, eventually
 
 
 @pytest.fixture
@@ -116,3 +118,48 @@ async def test_a_call_ends_although_its_response_came_while_the_coroutine_was_cl
     steps.close()
     await eventually(call.done)
     assert isinstance(await call, PingResponse)
+
+
+async def test_a_task_that_is_cancelled_in_the_instant_in_which_the_connection_is_cut_is_cancelled(
+    ping: Cluster,
+) -> None:
+    channel = ping.open()
+    call = await under_way(ping, channel)
+    task = asyncio.create_task(waits(call))
+    await asyncio.sleep(0)
+    cut(channel)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert call.cancelled()
+
+
+@pytest.mark.parametrize("operation", ["write", "wait_for_connection", "done_writing"])
+@pytest.mark.parametrize("how", ["deadline", "cut", "cancel"])
+async def test_a_request_that_waits_for_a_free_stream_ends_with_its_call(
+    tmp_path: Path, how: str, operation: str
+) -> None:
+    """The server takes one stream at a time, so that the metadata of the second waits at the client."""
+    server = PingServer(None, options=[("grpc.max_concurrent_streams", 1)], watchable=False)
+    async with (
+        server,
+        MeshChannel("ping", CONFIG, identity=None, resolver=FakeResolver(server.endpoint)) as channel,
+    ):
+        stub = PingServiceStub(channel)
+        await channel.channel_ready()
+        first = stub.Poke(PingRequest(delay=3600))
+        await eventually(lambda: server.servicer.running == 1)
+        call = stub.Echo(timeout=1.0 if how == "deadline" else 600)
+        arguments = [PingRequest()] if operation == "write" else []
+        task = asyncio.create_task(getattr(call, operation)(*arguments))
+        await asyncio.sleep(0.01)
+        if how == "cut":
+            cut(channel)
+        elif how == "cancel":
+            call.cancel()
+        await asyncio.wait([task], timeout=60)
+        assert task.done()
+        await eventually(call.done)
+        first.cancel()
+        code = {"deadline": "DEADLINE_EXCEEDED", "cut": "UNAVAILABLE", "cancel": "CANCELLED"}[how]
+        assert (await call.code()).name == code

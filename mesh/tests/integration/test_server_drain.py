@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpcmesh.health.list_pb2 import HealthListResponse
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
+from tests.integration.endkit import answer, begin
 from tests.integration.serverkit import Served, failure, serve, until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -68,13 +70,20 @@ async def wait_for(call: Any) -> Any:
     return await call
 
 
-async def test_what_outlasts_the_grace_is_cut_off(tmp_path: Path) -> None:
-    async with serve(tmp_path, grace=0.3) as served, served.channel() as channel:
-        call = asyncio.ensure_future(failure(PingServiceStub(channel).Ping(PingRequest(delay=60))))
+@pytest.mark.parametrize("method", ["Ping", "Count", "Sum", "Echo"])
+async def test_what_outlasts_the_grace_is_unavailable_and_says_why(tmp_path: Path, method: str) -> None:
+    async with serve(tmp_path, grace=0.3, stream_grace=60) as served, served.channel() as channel:
+        call = begin(PingServiceStub(channel), method, PingRequest(delay=60))
+        failing = asyncio.ensure_future(failure(answer(call)))
         await until(lambda: served.servicer.running == 1)
         await served.server.drain()
-        assert (await call).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        error = await failing
+        assert (error.code(), error.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "this replica has stopped before it had answered",
+        )
         await until(lambda: served.servicer.running == 0)
+        assert served.metric("grpc_server_handled_total", grpc_code="Unavailable", grpc_method=method) == 1
 
 
 async def test_an_endless_stream_is_told_to_resume_elsewhere(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ async def test_a_slow_call_is_answered_by_a_hedge_and_the_loser_is_cancelled(
     await made.channel.close()
 
 
+async def test_a_pushback_past_the_deadline_ends_a_hedged_call_with_its_own_failure(
+    ping: Cluster, tmp_path: Path
+) -> None:
+    made = await configured(ping, tmp_path, hedged(nonFatalStatusCodes=["UNAVAILABLE"]))
+    failing = PingRequest(fail_code="UNAVAILABLE", pushback="3600000")
+    with pytest.raises(grpc.aio.AioRpcError, match="was told to fail"):
+        await made.stub.Ping(failing, timeout=30)
+    await made.channel.close()
+
+
 async def test_a_method_with_side_effects_is_not_hedged(ping: Cluster, tmp_path: Path) -> None:
     made = await configured(ping, tmp_path, hedged(POKE))
     for server in ping.servers:

@@ -16,7 +16,7 @@ from grpcmesh.hooks import HookErrors
 from grpcmesh.identity import IdentityLayer
 from grpcmesh.server.server import server_layers
 from grpcmesh.server.stack import Stack
-from grpcmesh.server.streams import Stream
+from grpcmesh.server.streams import Running, Stream
 from grpcmesh.server.wrapping import wrap
 from grpcmesh.telemetry import Telemetry
 from tests.unit.fakes import FakeContext, samples
@@ -61,7 +61,7 @@ async def serve(
     purpose: Purpose = Purpose.APPLICATION,
 ) -> Any:
     handler: Any = grpc.unary_unary_rpc_method_handler(behavior)
-    wrapped: Any = wrap(handler, METHOD, Stack(layers, "shop-1", purpose, errors), set())
+    wrapped: Any = wrap(handler, METHOD, Stack(layers, "shop-1", purpose, errors), Running())
     return await wrapped.unary_unary(b"x", context or FakeContext())
 
 
@@ -219,7 +219,7 @@ async def test_a_cancellation_at_the_deadline_is_the_deadlines(remaining: float 
 def test_a_handler_that_is_not_asynchronous_is_refused(behavior: Any) -> None:
     handler: Any = grpc.unary_unary_rpc_method_handler(behavior)
     with pytest.raises(TypeError, match=r"shop\.Shop/Buy: must be `async def`"):
-        wrap(handler, METHOD, Stack([]), set())
+        wrap(handler, METHOD, Stack([]), Running())
 
 
 def test_an_async_generator_is_no_handler_of_one_response() -> None:
@@ -227,7 +227,7 @@ def test_an_async_generator_is_no_handler_of_one_response() -> None:
         yield request
 
     with pytest.raises(TypeError):
-        wrap(grpc.unary_unary_rpc_method_handler(generates), METHOD, Stack([]), set())
+        wrap(grpc.unary_unary_rpc_method_handler(generates), METHOD, Stack([]), Running())
 
 
 def test_the_stack_has_this_order() -> None:

@@ -175,14 +175,15 @@ class UnaryAttempt(NativeAttempt):
         Raises:
             asyncio.CancelledError: The calling task is being cancelled.
         """
-        task = asyncio.current_task(self.flight.core.loop)
+        flight = self.flight  # the attempt has none once it has ended
+        task = asyncio.current_task(flight.core.loop)
         before = task.cancelling() if task is not None else 0
         self.awaited = True
         try:
             data = yield from self.native.__await__()
         except asyncio.CancelledError as e:
             if task is not None and task.cancelling() > (before if self.state is _ENDED else 0):
-                self.flight.cancel()
+                flight.cancel()
                 raise
             self._failed(e)
         except Exception as e:
@@ -195,18 +196,21 @@ class UnaryAttempt(NativeAttempt):
                 self.native_done()
 
     def _collect(self) -> None:
-        if self.state is _ENDED:
-            return
-        response = self.native.__await__()
+        if self.state is not _ENDED and not self.awaited:
+            self.flight.core.tasks.spawn(self._take(), "response")
+
+    async def _take(self) -> None:
+        """Take the response that nobody awaits. It may come later than the status."""
         try:
-            response.send(None)
-        except StopIteration as e:
-            self._answered(e.value)
-        except (Exception, asyncio.CancelledError) as e:
+            data = await self.native
+        except asyncio.CancelledError as e:
+            if cancelling():
+                raise
+            self._failed(e)
+        except Exception as e:
             self._failed(e)
         else:
-            response.close()
-            self.flight.core.tasks.spawn(self._wait(), "response")
+            self._answered(data)
 
     def _answered(self, data: Any) -> None:
         if self.state is _ENDED:
@@ -232,11 +236,6 @@ class UnaryAttempt(NativeAttempt):
                 return Status(_LATE, "Deadline Exceeded")
             return Status(_UNAVAILABLE, "the connection was closed")
         return Status(_INTERNAL, f"gRPC failed: {error!r}", final=True, cause=error)
-
-    async def _wait(self) -> None:
-        """Wait for a response that arrives later than gRPC is known to deliver it, and take it."""
-        await asyncio.wait([asyncio.ensure_future(self.native)])
-        self._collect()
 
 
 class StreamAttempt(NativeAttempt):

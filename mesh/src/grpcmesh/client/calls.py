@@ -26,6 +26,8 @@ _MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
 _FINISHED = "RPC already finished."
 _HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
 _OPEN, _COMMITTED = AttemptState.OPEN, AttemptState.COMMITTED
+#: What an operation of a native call raises when the call has ended.
+_REFUSED = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 
 
 class MeshCall:
@@ -111,11 +113,7 @@ class MeshCall:
         """
         flight = self._flight
         while (attempt := await self._attempt(self._changed)) is not None and not flight.done:
-            try:
-                await attempt.native.wait_for_connection()
-            except (grpc.aio.AioRpcError, asyncio.CancelledError):
-                if self._is_cancelling():
-                    raise
+            await self._sent(attempt)
             if not attempt.native.done():
                 return
             if not flight.done and attempt is flight.attempt:
@@ -148,6 +146,25 @@ class MeshCall:
         except asyncio.CancelledError:
             self._flight.cancel()
             raise
+
+    async def _sent(self, attempt: NativeAttempt) -> None:
+        """Wait until the metadata of an attempt has been sent, or the attempt is over.
+
+        Where a native call is cancelled first, grpc.aio's `wait_for_connection` and `write` wait for ever.
+        """
+        flight = self._flight
+        sent = asyncio.ensure_future(attempt.native.wait_for_connection())
+        try:
+            while not (sent.done() or flight.done or attempt is not flight.attempt):
+                await asyncio.wait({sent, flight.changed()}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        finally:
+            sent.cancel()
+            await asyncio.wait({sent})
+            if not sent.cancelled():
+                sent.exception()  # or asyncio would log that nobody has retrieved it
 
     def _is_cancelling(self) -> bool:
         """Return whether the calling task is being cancelled, and then cancel the call."""
@@ -272,6 +289,8 @@ class _StreamRequest(MeshCall):
     def __init__(self, flight: Flight) -> None:
         super().__init__(flight)
         self._half_closed = False
+        #: The attempt whose metadata is known to have been sent.
+        self._open: NativeAttempt | None = None
 
     async def write(self, request: Any) -> None:
         flight = self._flight
@@ -284,6 +303,9 @@ class _StreamRequest(MeshCall):
         data = flight.serialized(request)
         attempt = await self._attempt(self._changed)
         if data is not NOTHING and attempt is not None:
+            if attempt is not self._open:
+                await self._sent(attempt)
+                self._open = attempt
             await self._through(attempt, attempt.native.write(data))
             flight.call.sent += 1
             return  # As in grpc.aio: if the call has ended meanwhile, the next operation says so.
@@ -307,14 +329,17 @@ class _StreamRequest(MeshCall):
         flight = self._flight
         try:
             await operation
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+        except (*_REFUSED, grpc.aio.InternalError) as e:
             if self._is_cancelling():
                 raise
-            while attempt is flight.attempt and not flight.done and attempt.native.done():
+            # An InternalError says that the call is over, before grpc.aio has its status.
+            over = isinstance(e, grpc.aio.InternalError)
+            while attempt is flight.attempt and not flight.done and (over or attempt.native.done()):
                 await self._changed()
-            if flight.error is None:
+            if flight.error is not None:
+                raise flight.outcome() from None
+            if not over:
                 raise
-            raise flight.outcome() from None
 
 
 class UnaryUnary(_UnaryResponse, grpc.aio.UnaryUnaryCall[_Req, _Res], Generic[_Req, _Res]):

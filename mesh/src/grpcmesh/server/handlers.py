@@ -11,7 +11,7 @@ from grpcmesh.hooks import let_through
 from grpcmesh.server.accept import REPLACEMENT, looked_up
 from grpcmesh.server.intercept import intercepted
 from grpcmesh.server.stack import Stack
-from grpcmesh.server.streams import Stream
+from grpcmesh.server.streams import Running
 from grpcmesh.server.threads import Threads
 from grpcmesh.server.wrapping import asynchronous, kind_of, unimplemented, wrap
 
@@ -45,12 +45,12 @@ class Handlers(grpc.GenericRpcHandler):
     registered through `registrar`. All others are the application's, whatever their path.
 
     Args:
-        streams: A set that holds each stream while it runs.
+        running: Holds each call while it runs.
         threads: Runs methods that are plain functions. If None, they are refused.
     """
 
-    def __init__(self, streams: set[Stream], threads: Threads | None = None) -> None:
-        self._streams, self._threads = streams, threads
+    def __init__(self, running: Running, threads: Threads | None = None) -> None:
+        self._running, self._threads = running, threads
         self._interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
         self._stacks: Mapping[Purpose, Stack] = {}
         self._registered: dict[str, _Registered] = {}
@@ -145,11 +145,11 @@ class Handlers(grpc.GenericRpcHandler):
     def _wrap(self, method: Method, handler: Handler, purpose: Purpose) -> Handler:
         if self._interceptors and purpose is Purpose.APPLICATION:
             handler = intercepted(handler, method, self._interceptors, self._threads)
-        return wrap(handler, method, self._stacks[purpose], self._streams, self._threads)
+        return wrap(handler, method, self._stacks[purpose], self._running, self._threads)
 
     def _answering(self, behavior: Callable[[Any, Any], Any]) -> Handler:
         handler: Any = grpc.stream_stream_rpc_method_handler(behavior)
-        return wrap(handler, UNKNOWN_METHOD, self._stacks[Purpose.UNKNOWN], self._streams)
+        return wrap(handler, UNKNOWN_METHOD, self._stacks[Purpose.UNKNOWN], self._running)
 
 
 class Registrar:

@@ -10,7 +10,7 @@ import grpc
 from grpcmesh import status
 from grpcmesh.call import ServerCall
 from grpcmesh.errors import DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
-from grpcmesh.server.streams import Stream
+from grpcmesh.server.streams import Stream, left
 
 #: Maps the code of a failed call that the servicer made to the error that its own caller gets. Other codes
 #: become INTERNAL: NOT_FOUND, for example, is about a thing that our caller never named. Details are not
@@ -33,9 +33,11 @@ class Unimplemented(MeshError):  # noqa: N818 - named as those of grpcmesh.error
     """Raised if a method is in the contract but not implemented by this server."""
 
 
-def translate(error: BaseException, stream: Stream | None) -> BaseException:
+def translate(call: ServerCall, error: BaseException, stream: Stream | None) -> BaseException:
     """Return the error that the caller gets in place of the one that was raised."""
     if isinstance(error, asyncio.CancelledError):
+        if call.cut and not call.context.done():
+            return _cut_off()
         if stream is not None and stream.ending:
             return stream.leaving()
         return error if _cancelled() else _not_cancelled(error)
@@ -73,6 +75,14 @@ def code_set(context: Any) -> grpc.StatusCode:
     if not code:
         return grpc.StatusCode.OK
     return next((c for c in grpc.StatusCode if c.value[0] == code), grpc.StatusCode.UNKNOWN)
+
+
+def _cut_off() -> MeshError:
+    """Return the error of a call that was cut, and take back the cancellation of its task."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+    return left()
 
 
 def _cancelled() -> bool:

@@ -17,7 +17,7 @@ from grpcmesh.server.front import Front
 from grpcmesh.server.handlers import Handlers
 from grpcmesh.server.options import HEALTH_PORT
 from grpcmesh.server.stack import Stack
-from grpcmesh.server.streams import Stream
+from grpcmesh.server.streams import Running
 
 
 class StartError(Exception):
@@ -35,7 +35,7 @@ class HealthPort:
     def __init__(self, config: HealthConfig, health: HealthServicer) -> None:
         self.port = 0
         self._config, self._health = config, health
-        self._streams: set[Stream] = set()
+        self._running = Running()
         self._front: Front | None = None
         self._server: grpc.aio.Server | None = None
         self._accepting = accept.Accepting("the health port", health.leave)
@@ -46,7 +46,7 @@ class HealthPort:
 
     async def start(self) -> None:
         """Begin to listen. Raises StartError if the address cannot be listened on."""
-        handlers = Handlers(self._streams)
+        handlers = Handlers(self._running)
         self._health.register(handlers.registrar(Purpose.MESH))
         handlers.seal({purpose: Stack((), purpose=purpose) for purpose in Purpose})
         listening = bind(self._config.address)
@@ -66,7 +66,7 @@ class HealthPort:
 
     async def stop(self) -> None:
         """Stop the port. Health watches get an error that tells them to resume elsewhere."""
-        for stream in list(self._streams):
+        for stream in list(self._running.streams):
             stream.interrupt()
         self._accepting.stopping = True
         if self._server is not None:

@@ -32,7 +32,7 @@ from grpcmesh.server.options import file_limit, mesh_port, message_bytes
 from grpcmesh.server.ports import listen
 from grpcmesh.server.probe import PATH, QueueProbe, loopback
 from grpcmesh.server.stack import Stack
-from grpcmesh.server.streams import Stream, leaving
+from grpcmesh.server.streams import Running, leaving
 from grpcmesh.server.threads import Threads
 from grpcmesh.serving import QueueWatcher
 from grpcmesh.tasks import Tasks
@@ -41,6 +41,11 @@ from grpcmesh.watchers import WatcherBudget
 if TYPE_CHECKING:
     from grpcmesh.auth import TokenVerifier
     from grpcmesh.telemetry import Telemetry
+
+#: Seconds that calls have to end after the grace, before grpc cancels them.
+_LAST_WORD = 1.0
+#: Seconds between two looks for calls to end meanwhile.
+_CUT_AGAIN = 0.02
 
 
 def server_layers(
@@ -126,9 +131,9 @@ class MeshServer(grpc.aio.Server):
         self.layers, self.interceptors = list(layers), list(interceptors)
         self._config, self._identity, self._health = config, identity, health
         self._layer_errors = HookErrors("server")
-        self._streams: set[Stream] = set()
+        self._running = Running()
         self._threads = Threads(config.server.threads, "grpcmesh servicer")
-        self._handlers = Handlers(self._streams, self._threads)
+        self._handlers = Handlers(self._running, self._threads)
         self._server: grpc.aio.Server | None = None
         self._accepting = Accepting("the mesh port", health.leave)
         self._tasks = Tasks()
@@ -240,7 +245,7 @@ class MeshServer(grpc.aio.Server):
             which: Returns whether to end the stream of a call; by default if it has a response stream.
             error: Makes the error for the callers; by default, one that says to resume at another replica.
         """
-        ending = [stream for stream in self._streams if which(stream.call)]
+        ending = [stream for stream in self._running.streams if which(stream.call)]
         for stream in ending:
             stream.interrupt(error)
         return len(ending)
@@ -250,13 +255,25 @@ class MeshServer(grpc.aio.Server):
         self._queue_watcher = watcher
 
     async def stop(self, grace: float | None) -> None:
-        """Refuse new calls, and cancel calls under way after `grace` seconds (None: at once)."""
+        """Refuse new calls. End calls under way with UNAVAILABLE after `grace` seconds (None: at once)."""
         self._refuse_if_inherited()
         self.draining = self._accepting.stopping = True
         if self._server is not None:
-            await self._server.stop(grace)
+            await self._stop(self._server, grace or 0.0)
         self._threads.stop()
         await self._tasks.aclose()
+
+    async def _stop(self, server: grpc.aio.Server, grace: float) -> None:
+        # grpc cancels calls without a word, so it is given a little longer than their servicers.
+        stopping = asyncio.create_task(server.stop(grace + _LAST_WORD), name="stop")
+        try:
+            await asyncio.wait({stopping}, timeout=grace)
+            while not stopping.done():  # calls that were on their way may still begin
+                self._running.cut()
+                await asyncio.wait({stopping}, timeout=_CUT_AGAIN)
+            await stopping
+        finally:
+            stopping.cancel()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """Wait until the server has stopped, for at most `timeout` seconds.

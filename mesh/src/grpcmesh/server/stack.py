@@ -101,7 +101,7 @@ class Stack:
 
     async def fail(self, call: ServerCall, raised: BaseException, stream: Stream | None = None) -> None:
         """End a call whose layer or servicer raised: run the end hooks, then abort it or raise for grpc."""
-        error = call.error = translate(raised, stream)
+        error = call.error = translate(call, raised, stream)
         call.code = code_of(call, error)
         self._finish(call)
         if told(call, error):

@@ -23,6 +23,27 @@ def leaving() -> MeshError:
     return Unavailable("this replica is leaving; resume at another")
 
 
+def left() -> MeshError:
+    """Return the error with which a server that stops ends a call that has outlasted the grace."""
+    return Unavailable("this replica has stopped before it had answered")
+
+
+class Running:
+    """The calls that are being served, so that they can be ended early."""
+
+    def __init__(self) -> None:
+        self.streams: set[Stream] = set()
+        #: All calls, by the task that serves them.
+        self.calls: dict[asyncio.Task[Any] | None, ServerCall] = {}
+
+    def cut(self) -> None:
+        """End every call with UNAVAILABLE, once. Its servicer gets `CancelledError`."""
+        for task, call in tuple(self.calls.items()):
+            if task is not None and not call.cut and not call.over:
+                call.cut = True
+                task.cancel()
+
+
 class Stream(Context):
     """One stream, which is the servicer's context. It reads and writes messages, and delegates the rest.
 

@@ -4,6 +4,7 @@ The wrapper also parses requests and serializes responses. grpc could do that, b
 UNKNOWN with the text of the exception.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from grpcmesh.server.context import Context
 from grpcmesh.server.outcome import Unimplemented
 from grpcmesh.server.plain import plain
 from grpcmesh.server.stack import Stack
-from grpcmesh.server.streams import Parse, Serialize, Stream
+from grpcmesh.server.streams import Parse, Running, Serialize, Stream
 from grpcmesh.server.threads import Threads
 
 
@@ -24,7 +25,7 @@ def wrap(
     handler: "grpc.RpcMethodHandler[Any, Any]",
     method: Method,
     stack: Stack,
-    streams: set[Stream],
+    running: Running,
     threads: Threads | None = None,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """Return a handler that runs each call of the given one through the stack.
@@ -34,7 +35,7 @@ def wrap(
             generator function, or a plain function.
         method: The method that it serves.
         stack: The layers.
-        streams: A set that holds each stream while it runs, so that it can be ended early.
+        running: Holds each call while it runs.
         threads: Runs behaviours that are plain functions. If None, they are refused.
 
     Raises:
@@ -44,9 +45,9 @@ def wrap(
     behavior = asynchronous(handler, method, threads)
     parse, serialize = parser(handler), serializer(handler)
     if method.kind.response_streaming:
-        run = _streaming(behavior, parse, serialize, method, stack, streams)
+        run = _streaming(behavior, parse, serialize, method, stack, running)
     else:
-        run = _unary(behavior, parse, serialize, method, stack, streams)
+        run = _unary(behavior, parse, serialize, method, stack, running)
     return CONSTRUCTORS[method.kind](run)
 
 
@@ -58,16 +59,18 @@ def kind_of(handler: "grpc.RpcMethodHandler[Any, Any]") -> Kind:
 
 
 def _unary(
-    behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, streams: set[Stream]
+    behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, running: Running
 ) -> Any:
     """Return the behaviour for a method with one response."""
     request_streaming = method.kind.request_streaming
 
     async def run(raw: Any, context: Any) -> Any:
         call = stack.begin(method, context)
+        task = asyncio.current_task()
+        running.calls[task] = call
         stream = Stream(call, context, parse, serialize) if request_streaming else None
         if stream is not None:
-            streams.add(stream)
+            running.streams.add(stream)
         try:
             stack.enter(call)
             if call.deadline is not None and call.deadline <= call.started:
@@ -90,7 +93,8 @@ def _unary(
             stack.succeed(call)
         finally:
             if stream is not None:
-                streams.discard(stream)
+                running.streams.discard(stream)
+            running.calls.pop(task, None)
             call.over = True
         return response
 
@@ -98,7 +102,7 @@ def _unary(
 
 
 def _streaming(
-    behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, streams: set[Stream]
+    behavior: Any, parse: Parse, serialize: Serialize, method: Method, stack: Stack, running: Running
 ) -> Any:
     """Return the behaviour for a method with a stream of responses."""
     generates = inspect.isasyncgenfunction(behavior)
@@ -107,7 +111,9 @@ def _streaming(
     async def run(raw: Any, context: Any) -> None:
         call = stack.begin(method, context)
         stream = Stream(call, context, parse, serialize)
-        streams.add(stream)
+        running.streams.add(stream)
+        task = asyncio.current_task()
+        running.calls[task] = call
         try:
             stack.enter(call)
             if call.deadline is not None and call.deadline <= call.started:
@@ -126,7 +132,8 @@ def _streaming(
         else:
             stack.succeed(call)
         finally:
-            streams.discard(stream)
+            running.streams.discard(stream)
+            running.calls.pop(task, None)
             call.over = True
 
     return run

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -137,6 +137,7 @@ class PingServer:
         replica: Name of the replica.
         address: Address to listen on; port 0 takes a free one.
         watchable: Whether it serves grpc.health.v1.Health.
+        options: Further arguments of the native server.
     """
 
     def __init__(
@@ -146,11 +147,13 @@ class PingServer:
         address: str = "127.0.0.1:0",
         *,
         watchable: bool = True,
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.servicer = PingServicer(replica)
         self.health = health.HealthServicer()
         self.port = 0
         self._leaf, self._address, self._watchable = leaf, address, watchable
+        self._options = options
         self._server: grpc.aio.Server | None = None
         #: Called with the server before it starts, to add services to it.
         self.also: Callable[[grpc.aio.Server], None] = lambda server: None
@@ -161,7 +164,7 @@ class PingServer:
 
     async def start(self) -> None:
         """Start the server. If it ran before, it uses the same port."""
-        options = [("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)]
+        options = [("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0), *self._options]
         server = grpc.aio.server(options=options)
         add_PingServiceServicer_to_server(self.servicer, server)
         if self._watchable:

@@ -108,9 +108,9 @@ async def test_closing_a_channel_cancels_its_calls(peer: Peer, method: str) -> N
 async def test_a_grace_lets_calls_end(peer: Peer) -> None:
     channel = await peer.open()
     stub = PingServiceStub(channel)
-    short, long = stub.Ping(PingRequest(delay=2)), stub.Ping(PingRequest(delay=30))
+    short, long = stub.Ping(PingRequest(delay=0.05)), stub.Ping(PingRequest(delay=30))
     await eventually(lambda: peer.server.servicer.running == 2)
-    await channel.close(grace=4)
+    await channel.close(grace=0.3)
     assert (await short).replica == "ping-1"
     assert long.cancelled()
 

@@ -262,11 +262,15 @@ class CallMachine:
         wait = None
         if not self._hedged_enough:
             wait = hedging.after_failure(status.code, attempts, pushback, forgiven)
-        if wait is None:
+        if wait is None or self._after_deadline(wait, now):
             self._hedged_enough = True
         elif rules.retry.hedge(now):
             return self._hedge_after(wait, now)
         return Do.NOTHING if self.live else self._end(status)
+
+    def _after_deadline(self, wait: float, now: float) -> bool:
+        """Return whether a server's pushback leads past the deadline of the call."""
+        return bool(wait) and self.call.deadline is not None and now + wait >= self.call.deadline
 
     def _hedge_after(self, wait: float, now: float) -> Do:
         if not wait:
