@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grpcmesh.grpc_environment import CIPHER_SUITES, FORK_SUPPORT, TLS13_ONLY
+from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, FORK_SUPPORT, OWN_POLLER, TLS13_ONLY
 from local.addresses import Place
 from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
@@ -65,6 +65,7 @@ class Surroundings:
         variables = {
             CIPHER_SUITES: TLS13_ONLY,
             FORK_SUPPORT: "0",
+            EXPERIMENTS: OWN_POLLER,  # known to the grpcio that requirements.lock pins
             # A shop for trials has users with known passwords, unless the user's environment says otherwise.
             "MESHMART_DEMO_USERS": "true",
             **self.base,

@@ -8,7 +8,7 @@ import pytest
 
 from grpcmesh import member, runtime
 from grpcmesh.config import MeshConfig
-from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
+from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, OWN_POLLER, TLS13_ONLY
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
 ENDS_BY_ITSELF = ("Job", "CronJob", "Pod")
@@ -103,6 +103,7 @@ def test_the_mesh_takes_every_setting_that_it_is_given(rendered: Rendered) -> No
             continue
         config = MeshConfig.from_env(given)
         assert given[CIPHER_SUITES] == TLS13_ONLY, name
+        assert given[EXPERIMENTS] == OWN_POLLER, name
         assert config.namespace == "shop", name
         if name.startswith("Deployment/") and "client" not in name:
             assert config.service == container["name"]

@@ -46,6 +46,8 @@ MESH_IDENTITY_TRUST_DOMAIN: {{ $values.trustDomain }}
 # A suite that nobody can negotiate: of TLS below 1.3 there is none left (grpcmesh.grpc_environment).
 GRPC_SSL_CIPHER_SUITES: ECDHE-PSK-CHACHA20-POLY1305
 GRPC_ENABLE_FORK_SUPPORT: "0"
+# A call costs an eighth less CPU with the grpcio that the image holds, 1.82; others do not know it.
+GRPC_EXPERIMENTS: -event_engine_poller_for_python
 # Asked this often although CoreDNS says 30 s: a new pod is used within five seconds.
 MESH_RESOLVER_MAX_INTERVAL: "5"
 MESH_TELEMETRY_SAMPLE_RATIO: {{ $values.otlp.sampleRatio | quote }}

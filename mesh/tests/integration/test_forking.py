@@ -72,5 +72,5 @@ def test_what_the_environment_says_is_read_as_grpc_reads_it(said: str, wanted: b
     assert fork_handlers_wanted({FORK_SUPPORT: said}) is wanted
     assert not fork_handlers_wanted({})
     environ = {FORK_SUPPORT: said}
-    prepare(environ, imported=False)
+    prepare(environ, imported=False, version="1.82.3")
     assert environ[FORK_SUPPORT] == said

@@ -115,13 +115,13 @@ async def test_a_server_with_tls_1_2_gets_no_word_of_a_call(tmp_path: Path) -> N
 
 def test_where_grpc_has_been_imported_nothing_is_set_any_more() -> None:
     late: dict[str, str] = {}
-    assert prepare(late, imported=True) is False
+    assert prepare(late, imported=True, version="1.82.3") is False
     assert late == {}
     early: dict[str, str] = {}
-    assert prepare(early, imported=False) is True
-    assert prepare(early, imported=True) is True
+    assert prepare(early, imported=False, version="1.82.3") is True
+    assert prepare(early, imported=True, version="1.82.3") is True
     own = {CIPHER_SUITES: "HIGH"}
-    assert prepare(own, imported=False) is False
+    assert prepare(own, imported=False, version="1.82.3") is False
     assert own[CIPHER_SUITES] == "HIGH"
 
 

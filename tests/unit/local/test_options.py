@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grpcmesh.config import MeshConfig
-from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
+from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, OWN_POLLER, TLS13_ONLY
 from local.addresses import ManyAddresses, OneAddress, Place, choose
 from local.catalog import SHOP
 from local.environment import Surroundings, client_environment
@@ -131,6 +131,12 @@ def test_a_replica_takes_no_tls_below_1_3_unless_the_user_says_otherwise() -> No
     place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
     assert surroundings({}).replica(SHOP["product"], 2, place)[CIPHER_SUITES] == TLS13_ONLY
     assert surroundings({CIPHER_SUITES: "HIGH"}).replica(SHOP["product"], 2, place)[CIPHER_SUITES] == "HIGH"
+
+
+def test_a_replica_does_its_own_polling_unless_the_user_says_otherwise() -> None:
+    place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
+    assert surroundings({}).replica(SHOP["product"], 2, place)[EXPERIMENTS] == OWN_POLLER
+    assert surroundings({EXPERIMENTS: ""}).replica(SHOP["product"], 2, place)[EXPERIMENTS] == ""
 
 
 def test_a_program_outside_joins_as_the_operator_and_listens_nowhere() -> None:
