@@ -1,7 +1,7 @@
 """Exemption depends on a call's handler, never on its path. The policy here denies everything."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,10 @@ async def intercept(directory: Path, interceptors: Iterable[Any], policy: str = 
         await served.server.stop(0)
 
 
+def generates(request: Any, context: Any) -> Iterator[bytes]:
+    yield b"more than one response"
+
+
 async def test_interceptors_of_grpc_run_around_all_four_kinds_in_their_order(tmp_path: Path) -> None:
     notes: list[str] = []
     got = await intercept(tmp_path, [Interceptor("first", notes), Interceptor("second", notes)])
@@ -240,19 +244,20 @@ async def test_interceptors_run_after_authorization(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("handler", "code"),
+    ("handler", "answers"),
     [
-        (grpc.unary_unary_rpc_method_handler(answer_early), "DATA_LOSS"),  # type: ignore[arg-type]
-        (grpc.stream_unary_rpc_method_handler(answer_early), "DATA_LOSS"),  # type: ignore[arg-type]
-        (grpc.unary_unary_rpc_method_handler(lambda request, context: b""), "INTERNAL"),
-        (None, "UNIMPLEMENTED"),
-        ("nonsense", "INTERNAL"),
+        (grpc.unary_unary_rpc_method_handler(answer_early), ["DATA_LOSS"] * 4),  # type: ignore[arg-type]
+        (grpc.stream_unary_rpc_method_handler(answer_early), ["DATA_LOSS"] * 4),  # type: ignore[arg-type]
+        (grpc.unary_unary_rpc_method_handler(lambda request, context: b"x"), [b"x", [b"x"]] * 2),
+        (grpc.unary_unary_rpc_method_handler(generates), ["INTERNAL"] * 4),  # type: ignore[arg-type]
+        (None, ["UNIMPLEMENTED"] * 4),
+        ("nonsense", ["INTERNAL"] * 4),
     ],
 )
 async def test_an_interceptor_may_answer_itself_whatever_the_kind_of_call(
-    tmp_path: Path, handler: Any, code: str
+    tmp_path: Path, handler: Any, answers: list[Any]
 ) -> None:
-    assert await intercept(tmp_path, [Interceptor("first", [], handler)]) == [code] * 4
+    assert await intercept(tmp_path, [Interceptor("first", [], handler)]) == answers
 
 
 async def test_an_interceptor_that_raises_is_internal(tmp_path: Path) -> None:
