@@ -92,7 +92,7 @@ async def test_a_call_that_the_server_cancels_is_an_error(stub: Any) -> None:
 async def test_a_deadline(stub: Any) -> None:
     call = stub.Ping(PingRequest(), timeout=100)
     assert 50 < (call.time_remaining() or 0) <= 100
-    assert 50 < (await call).time_remaining < 100.1
+    assert 50 < (await call).time_remaining <= 101  # the wire rounds up
     for method in METHODS:
         # Not shorter: a deadline that passes while requests are still being sent is CANCELLED in grpc.aio.
         call = begin(stub, method, PingRequest(delay=30), timeout=0.5)
