@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import pytest
 from ecommerce.order_pb2_grpc import OrderServiceStub, add_OrderServiceServicer_to_server
 from ecommerce.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
 from ecommerce.product_pb2_grpc import ProductServiceStub, add_ProductServiceServicer_to_server
@@ -24,6 +25,7 @@ from grpcmesh.call import Principal, ServerCall, ServerLayer, Workload
 from grpcmesh.clock import Clock
 from grpcmesh.config import MeshConfig
 from grpcmesh.health.servicer import HealthServicer
+from grpcmesh.server import streams
 from grpcmesh.server.server import MeshServer
 from grpcmesh.status import from_wire
 from services.kit.audit import AuditLog, audited
@@ -31,6 +33,7 @@ from services.kit.background import repeating
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Relay
+from services.order import clients as order_clients
 from services.order.audited_methods import AUDITED as ORDER_AUDITED
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
@@ -130,6 +133,8 @@ async def shop(databases: Databases, now: Clock) -> AsyncIterator[Shop]:
     """All three `SERVICES` over these databases."""
     dbs = {}
     async with AsyncExitStack() as stack:
+        # Three services share one event loop here: a step may take longer than its four seconds.
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(order_clients, "STEP_TIMEOUT", 60.0)
         for name in SERVICES:
             dbs[name] = await stack.enter_async_context(Database.open(databases.url(name), name))
         db = dbs["product"]
@@ -316,4 +321,8 @@ async def answers_whatever_it_is_asked(
     def check(request: Any, metadata: Any) -> None:
         asyncio.run_coroutine_threadsafe(call(request, metadata), loop).result(30)
 
-    await asyncio.to_thread(check)
+    with pytest.MonkeyPatch.context() as patch:
+        # All requests are read before a call is ended, however slow the machine: grpc/grpc#36066.
+        patch.setattr(streams, "_LULL", 60.0)
+        patch.setattr(streams, "_HEARD_OUT", 60.0)
+        await asyncio.to_thread(check)
