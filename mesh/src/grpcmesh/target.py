@@ -13,6 +13,8 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 #: The most characters of a full name, without the trailing dot (RFC 1035, section 2.3.4).
 _LONGEST = 253
+#: The most characters of the scope of an IPv6 address, which is the name or the number of an interface.
+_LONGEST_SCOPE = 63
 _FORMS = (
     "use SERVICE, SERVICE.NAMESPACE or a full name such as product.shop.svc.cluster.local, and :PORT; "
     "or dns:///NAME, srv:///NAME, static:///ADDRESS:PORT,ADDRESS:PORT"
@@ -106,6 +108,8 @@ def parse_endpoint(text: str, default_port: int | None = None) -> tuple[str, int
         raise ValueError(f"{text!r} has no port")
     address, _, scope = host.partition("%")
     ipaddress.ip_address(address)  # raises ValueError, which names the text
+    if not scope.isascii() or len(scope) > _LONGEST_SCOPE:
+        raise ValueError(f"{text!r} names no network interface")  # the socket module raises UnicodeError
     return f"{address}%{scope}" if scope else address, default_port or 0 if port is None else port
 
 

@@ -66,6 +66,29 @@ async def test_an_srv_target_that_fails_later_keeps_its_addresses(server: DnsSer
     assert (await lookup()).addresses == expected
 
 
+async def test_many_silent_srv_targets_do_not_keep_the_others_from_being_asked(server: DnsServer) -> None:
+    """More than are asked at the same time, and first in order: a zone whose nameservers are down."""
+    silent = [f"a-{i}.{NAME}" for i in range(20)]
+    good = [f"z-{i}.{NAME}" for i in range(3)]
+    server.records = {(SERVICE, "SRV"): [f"0 0 4001 {target}" for target in (*silent, *good)]}
+    server.records |= {(target, "A"): [f"127.0.0.{i + 1}"] for i, target in enumerate(good)}
+    server.script = lambda query, tcp, answer: (
+        [] if str(query.question[0].name).startswith("a-") else [answer.to_wire(max_size=65535)]
+    )
+    found = await look_up(config(server, kind="srv", timeout=3.0))
+    assert {a.host for a in found.addresses} == {"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+    assert "a-0" in found.problem
+
+
+async def test_the_ttl_of_additional_records_of_other_names_does_not_count(server: DnsServer) -> None:
+    """Such as those of the zone's nameservers, which some servers add."""
+    server.records = {(SERVICE, "SRV"): [f"0 0 4001 one.{NAME}"]}
+    server.additional = [(f"one.{NAME}", "A", ["127.0.0.1"]), (f"ns.{NAME}", "A", ["127.0.0.9"])]
+    server.ttl, server.ttls = 30, {(f"ns.{NAME}", "A"): 0}
+    found = await look_up(config(server, kind="srv"))
+    assert (found.addresses, found.ttl) == ({Address("127.0.0.1", 4001)}, 30)
+
+
 async def test_srv_records_that_name_no_port_or_no_target_are_left_out(server: DnsServer) -> None:
     server.records = {
         (SERVICE, "SRV"): [

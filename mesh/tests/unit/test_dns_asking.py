@@ -136,6 +136,20 @@ def test_the_options_of_resolv_conf_are_honoured_within_the_time_of_a_look_up() 
     assert net.log == [(0.0, "one", True), (1.0, "two", True)]
 
 
+@pytest.mark.parametrize("count", [3, MAX_NAMESERVERS])
+@pytest.mark.parametrize("timeout", [None, 1.0, 2.0, 30.0])
+def test_the_last_nameserver_answers_while_all_others_are_silent(count: int, timeout: float | None) -> None:
+    """Whatever `options timeout:` says, the last one is asked with time left for its answer."""
+    *silent, alive = [Nameserver(f"10.0.1.{i}") for i in range(count)]
+
+    async def net(server: Nameserver, question: Question, tcp: bool) -> Answer:
+        await (asyncio.sleep(0.1) if server == alive else asyncio.Event().wait())
+        return ANSWER
+
+    asking = Asking(Fixed(Nameservers((*silent, alive), timeout=timeout)), 0.4, net)
+    assert run_in_virtual_time(asking(QUESTION, 2.0)) == ANSWER
+
+
 def test_rotate_begins_each_look_up_with_another_nameserver() -> None:
     net = Net(one=[0.0], two=[0.0])
     asking = Asking(Fixed(Nameservers((ONE, TWO), rotate=True)), 0.4, net)
@@ -236,6 +250,13 @@ def test_odd_options_are_bounded_or_ignored(options: str, timeout: int | None, a
 )
 def test_any_text_gives_between_one_and_the_most_nameservers(text: str) -> None:
     assert 1 <= len(parse_resolv_conf(text).servers) <= MAX_NAMESERVERS
+
+
+@pytest.mark.parametrize("scope", ["ü", "\ufffd", "x" * 64])
+def test_a_scope_that_no_interface_can_have_is_no_nameserver(scope: str) -> None:
+    """For some of them the socket module raises a UnicodeError, which ended the look-up."""
+    read = parse_resolv_conf(f"nameserver fe80::1%{scope}\nnameserver 10.0.0.1")
+    assert read.servers == (ONE,)
 
 
 def test_a_line_that_names_no_nameserver_is_counted() -> None:

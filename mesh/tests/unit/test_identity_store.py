@@ -235,6 +235,35 @@ def test_a_bundle_that_no_longer_holds_our_issuer_is_not_taken(
     assert len(caplog.records) == 1
 
 
+def test_a_load_may_be_repeated(directory: Directory) -> None:
+    """On the same files it has no effect; a new identity is taken and told, as after a poll."""
+    store, told = directory.store, []
+    before = store.current
+    store.subscribe(told.append)
+    store.load()
+    assert (store.current.serial, told) == (before.serial, [])
+    directory.write(over(ROOT.issue()))
+    store.load()
+    assert store.current.serial != before.serial
+    assert told == [store.current]
+    assert not store.poll()
+
+
+def test_a_repeated_load_of_bad_files_fails_and_leaves_the_last_good_identity(directory: Directory) -> None:
+    store = directory.store
+    before = store.current
+    directory.write(over(Authority("foreign").issue()))
+    for _ in range(2):
+        with pytest.raises(IdentityError):
+            store.load()
+    assert store.current is before
+    assert not store.poll()
+    assert store.problems
+    directory.write(over(ROOT.issue()))
+    store.load()
+    assert not store.problems
+
+
 def test_what_is_put_back_is_no_reload(directory: Directory, caplog: pytest.LogCaptureFixture) -> None:
     before = directory.store.current
     directory.write(over(Authority("foreign").issue()))

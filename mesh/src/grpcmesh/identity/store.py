@@ -104,21 +104,14 @@ class IdentityStore:
         return self._clock()
 
     def load(self) -> None:
-        """Read the directory now.
+        """Read the directory now. Repeated, it also takes a new identity at once, without waiting for a poll.
 
         Raises:
             IdentityError: The identity is not usable, or this process would take a TLS below 1.3. The message
                 is one line that names the file or the variable, what is wrong with it and what to do.
         """
         require_tls13()
-        look = self._look()
-        assert look is not None  # nothing has been seen before
-        try:
-            self._current = self._usable(look)
-        except IdentityError as e:
-            raise self._located(e) from e
-        self._seen = self._used = look.files
-        self.peers.trust(self._current.bundle)
+        self._require_usable()
 
     def require_server(self) -> None:
         """Require from now on that the certificate is also good for a server: its DNS name and its usage.
@@ -126,17 +119,27 @@ class IdentityStore:
         Raises:
             IdentityError: It is not. The message is as that of `load`.
         """
-        self._expected, self._seen = replace(self._expected, roles=BOTH), None
+        self._expected = replace(self._expected, roles=BOTH)
+        self._require_usable()
+
+    def _require_usable(self) -> None:
+        """Check the files anew, and use them if they are not in use. Raises IdentityError."""
+        self._seen = None
         look = self._look()
         assert look is not None  # nothing counts as seen
         try:
             credentials = self._usable(look)
         except IdentityError as e:
             raise self._located(e) from e
-        self._seen = look.files
-        if look.files != self._used:
-            self._used = look.files
+        self._seen, self._rejected = look.files, ()
+        if look.files == self._used:
+            return
+        self._used = look.files
+        if self._current is not None:
             self._take(credentials)
+            return
+        self._current = credentials
+        self.peers.trust(credentials.bundle)
 
     def subscribe(self, callback: Callable[[Credentials], None]) -> Callable[[], None]:
         """Call `callback`, on the event loop, with each new identity. Return a function that cancels that."""

@@ -33,6 +33,7 @@ class Asking:
     Args:
         directory: Holds the nameservers.
         interval: Seconds until the next nameserver is asked. resolv.conf's `options timeout:` overrides it.
+            It is shorter where not all nameservers could be asked within the time of a look-up.
         ask: Asks one nameserver.
     """
 
@@ -51,8 +52,8 @@ class Asking:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         servers = self._directory.current()
-        # Never so long that a second one would not be asked.
-        interval = min(servers.timeout or self._interval, timeout / 2)
+        # Short enough that each one is asked, and a single one twice, with time left for the last answer.
+        interval = min(servers.timeout or self._interval, timeout / max(2, len(servers.servers)))
         failures: dict[Nameserver, str] = {}
         running: _Running = {}
         try:

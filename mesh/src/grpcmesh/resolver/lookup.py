@@ -1,7 +1,8 @@
 """Looks up a target once: its addresses, or its SRV records and their addresses."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from grpcmesh.resolver.wire import Question, Service
 #: Seconds to wait for the other address family once one has been found. RFC 8305 calls it the resolution
 #: delay; this one allows for a lost datagram.
 FAMILY_DELAY = 0.5
-#: The most SRV targets that are looked up at the same time.
+#: The most SRV targets that are looked up at the same time, those that stay silent aside.
 _PARALLEL = 8
 
 
@@ -80,12 +81,13 @@ class DnsLookup:
         if not answer.exists:
             return Found(frozenset(), answer.ttl, "nxdomain")
         services = usable_services(answer.values)[: self._config.max_endpoints]
-        known = additional_hosts(answer.additional)
-        wanted = sorted({s.target for s in services} - known.keys())
+        targets = {s.target for s in services}
+        known = {n: hosts for n, hosts in additional_hosts(answer.additional).items() if n in targets}
+        wanted = sorted(targets - known.keys())
         gate = asyncio.Semaphore(_PARALLEL)
 
         async def look_up(target: bytes) -> Hosts | LookupFailedError:
-            async with gate:
+            async with _place(gate, self._config.try_interval):
                 try:
                     return await self._hosts(target, until)
                 except LookupFailedError as e:
@@ -124,6 +126,24 @@ class DnsLookup:
                 return replace(answer, ttl=min(ttls, default=None))
             question = question._replace(name=answer.alias)
         raise LookupFailedError("error", f"{question}: an alias of an alias, and so on")
+
+
+@contextlib.asynccontextmanager
+async def _place(gate: asyncio.Semaphore, seconds: float) -> AsyncIterator[None]:
+    """Hold a place for at most `seconds`: a target that stays silent must not keep others from being asked."""
+    await gate.acquire()
+    held = [gate]
+
+    def leave() -> None:
+        if held:
+            held.pop().release()
+
+    timer = asyncio.get_running_loop().call_later(seconds, leave)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        leave()
 
 
 def _questions(name: bytes) -> list[Question]:
