@@ -130,7 +130,7 @@ class DnsLookup:
 
 @contextlib.asynccontextmanager
 async def _place(gate: asyncio.Semaphore, seconds: float) -> AsyncIterator[None]:
-    """Hold a place for at most `seconds`: a target that stays silent must not keep others from being asked."""
+    """Hold a place for at most `seconds`, so that a silent target does not keep others from being asked."""
     await gate.acquire()
     held = [gate]
 
