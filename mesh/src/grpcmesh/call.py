@@ -186,11 +186,15 @@ class ServerCall:
     ends: "tuple[Callable[[ServerCall], None], ...]" = ()
     #: Whether the server has cut the call, because it stops. Only for the stack.
     cut: bool = False
+    #: Whether a metadata key may have been sent more than once. If not, `values` need not look at all entries.
+    repeats: bool = True
 
     def values(self, key: str) -> Sequence[str | bytes]:
         """Return all values of a metadata key, in the order in which they were sent."""
         if key not in self.metadata:
             return ()
+        if not self.repeats:
+            return (self.metadata[key],)
         return [value for name, value in self.context.invocation_metadata() or () if name == key]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from grpcmesh.bad_values import bad_values
 from grpcmesh.call import (
     ClientCall,
     ServerCall,
@@ -70,6 +71,19 @@ def test_without_a_valid_traceparent_the_tracestate_belongs_to_nothing(recorder:
         )
         assert "tracestate" not in sent
         assert sent["baggage"] == BAGGAGE
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_call_with_two_traceparents_begins_its_own_trace(recorder: ListRecorder, records: bool) -> None:
+    """As an HTTP request does: nobody can say which of them is the caller's."""
+    before = bad_values.counts["traceparent"]
+    call = incoming(PARENT, PARENT, ("tracestate", STATE))
+    sent = dict(forwarded(tracer(recorder if records else None), call))
+    trace = parse_traceparent(sent["traceparent"])
+    assert trace is not None
+    assert trace.trace_id != SAMPLED.trace_id
+    assert "tracestate" not in sent
+    assert bad_values.counts["traceparent"] - before == 1
 
 
 def test_baggage_stays_where_a_target_takes_none(recorder: ListRecorder) -> None:

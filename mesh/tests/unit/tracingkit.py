@@ -16,6 +16,7 @@ from grpcmesh.telemetry import (
     TraceMiddleware,
 )
 from grpcmesh.telemetry.tracing import ClientTrace, ServerTrace, Tracer
+from tests.unit.fakes import FakeContext
 
 GET = Method.parse("/ecommerce.ProductService/GetProduct", Kind.UNARY)
 HEALTH = Method.parse("/grpc.health.v1.Health/Watch", Kind.SERVER_STREAM)
@@ -69,8 +70,9 @@ def tracer(recorder: ListRecorder | None, ratio: float = 1.0) -> Tracer:
 
 def serve(layer: ServerTrace, header: str | None = None, method: Method = GET) -> ServerCall:
     purpose = Purpose.MESH if method is HEALTH else Purpose.APPLICATION
-    metadata = {"traceparent": header} if header else {}
-    call = ServerCall(method, None, 0.0, metadata, purpose)  # type: ignore[arg-type]
+    metadata = (("traceparent", header),) if header else ()
+    context: Any = FakeContext(metadata=metadata)
+    call = ServerCall(method, context, 0.0, dict(metadata), purpose)
     layer.on_start(call)
     return call
 

@@ -58,8 +58,10 @@ class Stack:
         """Return a new call, which no layer has seen yet, and make it the current call of this task."""
         started, remaining = time.monotonic(), context.time_remaining()
         deadline = None if remaining is None else started + remaining
-        metadata = dict(context.invocation_metadata())
+        sent = context.invocation_metadata()
+        metadata = dict(sent)
         call = ServerCall(method, context, started, metadata, self._purpose, deadline)
+        call.repeats = len(sent) > len(metadata)
         # Each call has a task of its own, so nothing needs restoring; `call.over` ends what tasks inherit.
         current_call.set(call)
         call.trailing = self._trailing

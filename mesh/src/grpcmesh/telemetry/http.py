@@ -11,7 +11,7 @@ from grpcmesh.telemetry.w3c import (
     TRACEPARENT,
     TRACESTATE,
     parse_baggage,
-    parse_traceparent,
+    parse_traceparents,
     parse_tracestate,
 )
 
@@ -119,8 +119,7 @@ def _attributes(scope: Scope) -> Attributes:
 
 def _parent(scope: Scope) -> TraceContext | None:
     """Return the trace in the request's headers, or None. More than one `traceparent` counts as malformed."""
-    headers = _headers(scope, TRACEPARENT)
-    parent = parse_traceparent(b",".join(headers)) if headers else None
+    parent = parse_traceparents(_headers(scope, TRACEPARENT))
     states = _headers(scope, TRACESTATE) if parent is not None else ()
     return parent._replace(state=parse_tracestate(states)) if parent is not None and states else parent
 

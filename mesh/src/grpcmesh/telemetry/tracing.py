@@ -31,7 +31,7 @@ from grpcmesh.telemetry.w3c import (
     TRACESTATE,
     format_traceparent,
     parse_baggage,
-    parse_traceparent,
+    parse_traceparents,
     parse_tracestate,
 )
 
@@ -166,7 +166,7 @@ class ServerTrace(ServerLayer):
 
     def on_start(self, call: ServerCall) -> None:
         tracer, metadata = self._tracer, call.metadata
-        parent = parse_traceparent(metadata.get(TRACEPARENT))
+        parent = parse_traceparents(call.values(TRACEPARENT))
         if parent is None and call.purpose is Purpose.MESH:
             return
         if parent is not None and TRACESTATE in metadata:

@@ -6,7 +6,7 @@ same in gRPC metadata and HTTP headers. Every value comes from a peer. A malform
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
 from grpcmesh.bad_values import bad_values
@@ -54,6 +54,16 @@ def parse_traceparent(value: str | bytes | None) -> TraceContext | None:
             return TraceContext(trace_id, span_id, flags in _SAMPLED)
     bad_values.count("traceparent")
     return None
+
+
+def parse_traceparents(values: Sequence[str | bytes]) -> TraceContext | None:
+    """Return the context of all values of `traceparent`, or None. More than one counts as malformed.
+
+    So does W3C's test suite: nobody can say which of them is the caller's.
+    """
+    if len(values) > 1:
+        return parse_traceparent(",".join(map(_text, values)))
+    return parse_traceparent(values[0] if values else None)
 
 
 def format_traceparent(trace: TraceContext) -> str:
