@@ -186,7 +186,7 @@ class ServerCall:
     ends: "tuple[Callable[[ServerCall], None], ...]" = ()
     #: Whether the server has cut the call, because it stops. Only for the stack.
     cut: bool = False
-    #: Whether a metadata key may have been sent more than once. If not, `values` need not look at all entries.
+    #: Whether a metadata key may have been sent more than once. If not, `values` reads `metadata`.
     repeats: bool = True
 
     def values(self, key: str) -> Sequence[str | bytes]:
