@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 #: What each verb does. Its module has `main(arguments) -> exit status`.
 VERBS: Mapping[str, str] = {
     "ca": "makes certificates for development, with a CA of their own",
+    "check": "says what is wrong with a workload and its targets, and what to do about it",
     "config": "prints the settings in force, and where each value came from",
 }
 

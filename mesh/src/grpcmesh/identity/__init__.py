@@ -9,7 +9,7 @@ from grpcmesh.identity.material import Material
 from grpcmesh.identity.material import Material as Certificates
 from grpcmesh.identity.problems import Cause, IdentityError, Problem
 from grpcmesh.identity.servers import ServerIdentity, Verdict, explain, judge, server_identity
-from grpcmesh.identity.store import IdentityStore
+from grpcmesh.identity.store import IdentityStore, expected_of
 
 __all__ = [
     "Cause",
@@ -27,6 +27,7 @@ __all__ = [
     "ServerIdentity",
     "Verdict",
     "diagnose",
+    "expected_of",
     "explain",
     "judge",
     "server_identity",

@@ -46,6 +46,22 @@ def prove(cert_chain: bytes, private_key: bytes, ca: bytes, roles: frozenset[Rol
         return ""  # this system has no anonymous files: says nothing of the certificate
 
 
+def client_context(cert_chain: bytes, private_key: bytes, ca: bytes) -> ssl.SSLContext:
+    """Return a context that connects with this identity, and verifies the server's chain, validity and name.
+
+    Args:
+        cert_chain, private_key, ca: See `prove`.
+
+    Raises:
+        OSError: They cannot be loaded. `ssl.SSLError` is one.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, cert_chain, private_key, ca, verify=True)
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags & ~_NO_CHECK_TIME)
+    context.check_hostname = True
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 def _context(protocol: int, cert_chain: bytes, private_key: bytes, ca: bytes, verify: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -35,6 +35,13 @@ class Look:
     diagnosis: Diagnosis
 
 
+def expected_of(config: MeshConfig, serves: bool) -> Expected:
+    """Return the requirements on the certificate of a member of the mesh. `serves`: see `of`."""
+    domain = config.identity.trust_domain
+    workload = Workload(domain, config.namespace, config.service)
+    return Expected(domain, workload, config.own_name, BOTH if serves else frozenset({Role.CLIENT}))
+
+
 class IdentityStore:
     """Holds the current identity of this process.
 
@@ -82,10 +89,7 @@ class IdentityStore:
             serves: Whether the process is also a server. If so, its certificate must carry its DNS name.
             source: See `IdentityStore`.
         """
-        own = config.identity
-        workload = Workload(own.trust_domain, config.namespace, config.service)
-        roles = BOTH if serves else frozenset({Role.CLIENT})
-        return cls(own, Expected(own.trust_domain, workload, config.own_name, roles), source=source)
+        return cls(config.identity, expected_of(config, serves), source=source)
 
     @property
     def current(self) -> Credentials:

@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-A, NS, CNAME, SOA, AAAA, SRV, OPT = 1, 2, 5, 6, 28, 33, 41
-KINDS = {A: "A", AAAA: "AAAA", SRV: "SRV"}
+A, NS, CNAME, SOA, PTR, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 28, 33, 41
+KINDS = {A: "A", AAAA: "AAAA", SRV: "SRV", PTR: "PTR"}
 NXDOMAIN = 3
 #: The largest answer in bytes that we allow over UDP. It is not fragmented (DNS flag day 2020).
 PAYLOAD = 1232
@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
     Args:
         name: The name in wire form, lower case, uncompressed.
-        kind: The record type: A, AAAA or SRV.
+        kind: The record type: A, AAAA, SRV or PTR.
     """
 
     name: bytes
@@ -55,8 +55,8 @@ class Record(NamedTuple):
         name: The name in wire form.
         kind: The record type.
         ttl: TTL in seconds.
-        value: For A and AAAA the address as packed bytes, for SRV a `Service`, for CNAME the name of the
-            target, for SOA the negative TTL in seconds, for NS empty bytes.
+        value: For A and AAAA the address as packed bytes, for SRV a `Service`, for CNAME and PTR the name
+            that they point to, for SOA the negative TTL in seconds, for NS empty bytes.
     """
 
     name: bytes
@@ -194,7 +194,7 @@ class _Reader:
             if end - at != (4 if kind == A else 16):
                 raise MalformedError("an address of the wrong length")
             return self._data[at:end]
-        if kind == CNAME:
+        if kind in (CNAME, PTR):
             return self._last_name(at, end)
         if kind == SRV:
             priority, weight, port = _SRV.unpack_from(self._data, at)

@@ -15,12 +15,18 @@ EXPORT_TIMEOUT = 2.0
 
 def channel_to(endpoint: str) -> grpc.Channel:
     """Return a channel to `http://host:port` (no TLS), `https://host:port`, or `host:port` (no TLS)."""
-    url = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
+    address, is_secure = address_of(endpoint)
     # A pool of its own: this channel must share no connection or backoff with the mesh's.
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    if url.scheme == "https":
-        return grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials(), options)
-    return grpc.insecure_channel(url.netloc, options)
+    if is_secure:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
+    return grpc.insecure_channel(address, options)
+
+
+def address_of(endpoint: str) -> tuple[str, bool]:
+    """Return host and port of an endpoint, and whether it is to be reached over TLS. See `channel_to`."""
+    url = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
+    return url.netloc, url.scheme == "https"
 
 
 def reason_of(error: grpc.RpcError) -> str:

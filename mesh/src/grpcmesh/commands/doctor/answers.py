@@ -1,0 +1,203 @@
+"""Asks an endpoint's gRPC server: for its health, its clock, its callers, and whether it lets us call."""
+
+import asyncio
+import contextlib
+import importlib
+import ipaddress
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import grpc
+from cryptography import x509
+from grpc_health.v1 import health_pb2
+
+from grpcmesh.client.options import channel_options
+from grpcmesh.clock import Clock
+from grpcmesh.commands.doctor.facts import Answers
+from grpcmesh.config import MeshConfig
+from grpcmesh.health.list_pb2 import HealthListRequest, HealthListResponse
+from grpcmesh.identity import Material, ServerIdentity, explain
+from grpcmesh.identity.leaf import listed, uris
+from grpcmesh.resolver import Address
+
+_HEALTH, _CHANNELZ = "/grpc.health.v1.Health/", "/grpc.channelz.v1.Channelz/"
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+#: No message of protobuf: a tag that does not end. A server parses a request once its policy has allowed the
+#: call.
+_UNPARSABLE = b"\xff"
+#: Seconds that one call, and all about callers, may take.
+_TIMEOUT = 1.0
+#: The most connections of a server whose callers are looked at.
+MAX_SOCKETS = 100
+
+
+class Caller(NamedTuple):
+    """Ourselves, as the caller of a target.
+
+    Args:
+        config: Settings of the process.
+        files: Our certificate; None in plaintext mode, or if it cannot be read.
+        expected: The names that the servers must prove.
+        methods: Full names of methods that are asked for by a request that no server can parse.
+    """
+
+    config: MeshConfig
+    files: Material | None
+    expected: ServerIdentity
+    methods: Sequence[str] = ()
+
+
+class Asker:
+    """Asks gRPC servers.
+
+    Args:
+        clock: Returns unix seconds.
+    """
+
+    def __init__(self, clock: Clock = time.time) -> None:
+        self._clock = clock
+        self._channelz: Any = None
+        with contextlib.suppress(ModuleNotFoundError):
+            self._channelz = importlib.import_module("grpc_channelz.v1.channelz_pb2")
+
+    @property
+    def knows_channelz(self) -> bool:
+        """Return whether channelz can be asked: grpcio-channelz is installed."""
+        return self._channelz is not None
+
+    async def ask(self, address: Address, caller: Caller, own_host: str) -> Answers:
+        """Return the answers of one server.
+
+        Args:
+            address: Its address.
+            caller: Who asks.
+            own_host: Our IP address on a connection to it.
+        """
+        async with _channel(address, caller) as channel:
+            try:
+                not_serving = await _not_serving(channel)
+            except grpc.aio.AioRpcError as e:
+                return Answers(_told(e))
+            ahead, peers = await self._look(channel, address.port, own_host, caller)
+            denied = {m: text for m in caller.methods if (text := await _denied(channel, m))}
+            return Answers("", not_serving, ahead, denied, peers)
+
+    async def _look(
+        self, channel: grpc.aio.Channel, port: int, own_host: str, caller: Caller
+    ) -> tuple[float | None, frozenset[str] | None]:
+        """Return by how much the server's clock is ahead, and its callers. None: it does not tell."""
+        if self._channelz is None:
+            return None, None
+        ahead: float | None = None
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                servers, ahead = await self._servers(channel)
+                return ahead, await self._peers(channel, servers, port, own_host, caller)
+        except (grpc.aio.AioRpcError, TimeoutError):
+            return ahead, None
+
+    async def _servers(self, channel: grpc.aio.Channel) -> tuple[list[int], float | None]:
+        messages = self._channelz
+        sent = self._clock()
+        response = await self._call(channel, "GetServers", messages.GetServersRequest())
+        middle = (sent + self._clock()) / 2
+        # This call is itself the last one that the server has started: it tells the time.
+        times = [server.data.last_call_started_timestamp for server in response.server]
+        newest = max((t.seconds + t.nanos / 1e9 for t in times), default=0)
+        return [server.ref.server_id for server in response.server], newest - middle if newest else None
+
+    async def _peers(
+        self, channel: grpc.aio.Channel, servers: list[int], port: int, own_host: str, caller: Caller
+    ) -> frozenset[str] | None:
+        messages, found = self._channelz, set[str]()
+        for server in servers:
+            request = messages.GetServerSocketsRequest(server_id=server, max_results=MAX_SOCKETS)
+            listed = await self._call(channel, "GetServerSockets", request)
+            if not listed.end:
+                return None
+            requests = [messages.GetSocketRequest(socket_id=ref.socket_id) for ref in listed.socket_ref]
+            sockets = await asyncio.gather(*(self._socket(channel, r) for r in requests))
+            for socket in sockets:
+                if socket is not None and socket.local.tcpip_address.port == port:
+                    found.add(_peer(socket))
+        own = caller.config.identity.trust_domain, caller.config.namespace, caller.config.service
+        return frozenset(found - {own_host, f"spiffe://{own[0]}/ns/{own[1]}/sa/{own[2]} at {own_host}"})
+
+    async def _socket(self, channel: grpc.aio.Channel, request: Any) -> Any:
+        try:
+            return (await self._call(channel, "GetSocket", request)).socket
+        except grpc.aio.AioRpcError:
+            return None  # closed meanwhile
+
+    async def _call(self, channel: grpc.aio.Channel, name: str, request: Any) -> Any:
+        answer = getattr(self._channelz, f"{name}Response")
+        method: Any = channel.unary_unary(
+            _CHANNELZ + name, type(request).SerializeToString, answer.FromString
+        )
+        return await method(request, timeout=_TIMEOUT)
+
+
+def _channel(address: Address, caller: Caller) -> grpc.aio.Channel:
+    config, files = caller.config, caller.files
+    options = channel_options(config.balancer, config.channel, "", caller.expected)
+    if config.plaintext or files is None:
+        return grpc.aio.insecure_channel(address.uri, options)
+    credentials = grpc.ssl_channel_credentials(files.ca, files.private_key, files.cert_chain)
+    return grpc.aio.secure_channel(address.uri, credentials, options)
+
+
+async def _not_serving(channel: grpc.aio.Channel) -> tuple[str, ...]:
+    """Return the services that are NOT_SERVING. A server without health service counts as serving."""
+    listing: Any = channel.unary_unary(
+        f"{_HEALTH}List", HealthListRequest.SerializeToString, HealthListResponse.FromString
+    )
+    try:
+        statuses = (await listing(HealthListRequest(), timeout=_TIMEOUT)).statuses
+        return tuple(sorted(name for name, health in statuses.items() if health.status == _NOT_SERVING))
+    except grpc.aio.AioRpcError as e:
+        if e.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            raise
+    return await _checked(channel)
+
+
+async def _checked(channel: grpc.aio.Channel) -> tuple[str, ...]:
+    check: Any = channel.unary_unary(
+        f"{_HEALTH}Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT)
+    except grpc.aio.AioRpcError as e:
+        if e.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
+            return ()
+        raise
+    return ("",) if answer.status == _NOT_SERVING else ()
+
+
+async def _denied(channel: grpc.aio.Channel, method: str) -> str:
+    """Return the server's words if it denies us a method, else an empty string. The method does not run."""
+    call: Any = channel.unary_unary(f"/{method}")
+    try:
+        await call(_UNPARSABLE, timeout=_TIMEOUT)
+    except grpc.aio.AioRpcError as e:
+        return (e.details() or "permission denied") if e.code() is grpc.StatusCode.PERMISSION_DENIED else ""
+    return ""
+
+
+def _told(error: grpc.aio.AioRpcError) -> str:
+    details = error.details() or ""
+    explained = explain(details)
+    return f"{error.code().name}: {explained[1] if explained else details[:200]}"
+
+
+def _peer(socket: Any) -> str:
+    """Return a caller: its SPIFFE id, if it has shown a certificate, and its IP address."""
+    packed = socket.remote.tcpip_address.ip_address
+    host = str(ipaddress.ip_address(packed)) if len(packed) in (4, 16) else "an unknown address"
+    try:
+        shown = uris(x509.load_pem_x509_certificate(socket.security.tls.remote_certificate))
+    except ValueError:
+        return host
+    return f"{listed(shown)} at {host}" if shown else host

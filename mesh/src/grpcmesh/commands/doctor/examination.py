@@ -1,0 +1,115 @@
+"""Runs the probes side by side, within a time, and collects their facts."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from grpcmesh.authz.policy import Policy
+from grpcmesh.clock import Clock
+from grpcmesh.commands.doctor import facts, names
+from grpcmesh.commands.doctor.answers import Asker, Caller
+from grpcmesh.commands.doctor.certificate import own_certificate
+from grpcmesh.commands.doctor.endpoints import examine
+from grpcmesh.commands.doctor.process import NotReadableError, exporter, policy, process
+from grpcmesh.config import MeshConfig
+from grpcmesh.identity import Material, server_identity
+
+#: The most endpoints of a target that are looked at.
+MAX_ENDPOINTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to look at.
+
+    Args:
+        config: Settings of the workload.
+        targets: The targets that it calls.
+        methods: Full names of methods of these targets that it must be allowed to call.
+        serves: Whether it is also a server.
+        timeout: Seconds that the network may take in all.
+    """
+
+    config: MeshConfig
+    targets: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    serves: bool = True
+    timeout: float = 5.0
+
+
+class Examination:
+    """Collects the facts about one workload.
+
+    Args:
+        request: What to look at.
+        environ: May hold OTEL_EXPORTER_OTLP_ENDPOINT, and the cluster IPs that Kubernetes names.
+        clock: Returns unix seconds.
+    """
+
+    def __init__(
+        self, request: Request, environ: Mapping[str, str] = os.environ, clock: Clock = time.time
+    ) -> None:
+        self._request, self._environ, self._clock = request, environ, clock
+        self._asker = Asker(clock)
+        self._skipped: list[str] = []
+
+    async def collect(self) -> facts.Facts:
+        """Look at everything. Raises TargetError for a target that no server could prove to be."""
+        config, now = self._request.config, self._clock()
+        own: facts.OwnCertificate | None = None
+        files: Material | None = None
+        if not config.plaintext:
+            own, files = own_certificate(config, now, serves=self._request.serves)
+        callers = {
+            target: Caller(config, files, server_identity(config, target), self._request.methods)
+            for target in self._request.targets
+        }
+        rules, problem = policy(config.authz)
+        if callers and not self._asker.knows_channelz:
+            self._skipped.append("clocks and callers of targets: grpcio-channelz is not installed")
+        if callers and own and files is None:
+            self._skipped.append("handshakes and health of targets: there is no certificate")
+        targets, own_process, exported = await asyncio.gather(
+            asyncio.gather(*(self._target(target, caller) for target, caller in callers.items())),
+            self._process(own.workload if own else "", rules),
+            self._exporter(),
+        )
+        found = tuple(target for target in targets if target is not None)
+        return facts.Facts(now, own, found, own_process, problem, exported, tuple(self._skipped))
+
+    async def _target(self, target: str, caller: Caller) -> facts.Target | None:
+        try:
+            async with asyncio.timeout(self._request.timeout):
+                return await self._examined(target, caller)
+        except TimeoutError:
+            self._skipped.append(f"{target}: the examination did not end within {self._request.timeout:g} s")
+            return None
+
+    async def _examined(self, target: str, caller: Caller) -> facts.Target:
+        config = caller.config
+        timeout = min(config.resolver.timeout, self._request.timeout / 2)
+        lookup, addresses = await names.look_up(
+            config.resolver, config.target(target), timeout, self._environ
+        )
+        looked_at, left_out = addresses[:MAX_ENDPOINTS], len(addresses[MAX_ENDPOINTS:])
+        if left_out:
+            self._skipped.append(
+                f"{target}: {left_out} of {len(addresses)} endpoints; {MAX_ENDPOINTS} are looked at"
+            )
+        endpoints = await asyncio.gather(*(examine(a, caller, self._asker) for a in looked_at))
+        return facts.Target(target, lookup, tuple(endpoints), left_out)
+
+    async def _process(self, workload: str, rules: Policy) -> facts.Process | None:
+        try:
+            return await process(self._request.config.admin, workload, rules)
+        except NotReadableError as e:
+            self._skipped.append(f"the process of this workload, by its metrics: {e}")
+            return None
+
+    async def _exporter(self) -> tuple[str, str] | None:
+        config = self._request.config.telemetry
+        endpoint = config.otlp_endpoint or self._environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        problem = await exporter(endpoint) if endpoint else ""
+        return (endpoint, problem) if problem else None

@@ -1,0 +1,284 @@
+"""`python -m grpcmesh check`: each cause is made to happen, with real servers, certificates and DNS."""
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.commands.doctor.examination import Examination, Request
+from grpcmesh.commands.doctor.findings import Finding
+from grpcmesh.commands.doctor.rules import findings
+from grpcmesh.config import MeshConfig
+from tests.dnskit import NAME, DnsServer, dns_servers
+from tests.integration.serverkit import Served, serve, until
+from tests.ports import free_port
+
+METHOD = "mesh.testing.PingService/Ping"
+HOUR = datetime.timedelta(hours=1)
+#: Seconds that an examination may take here: the machine may be busy.
+PATIENCE = 60.0
+
+
+class Workload:
+    """The workload `client`, with a certificate, beside a replica of `ping` and a nameserver."""
+
+    def __init__(self, directory: Path, served: Served, nameserver: DnsServer) -> None:
+        self.directory, self.served, self.dns = directory, served, nameserver
+        self.certs = directory / "client"
+        write_atomically(self.certs, served.ca.issue("client").files())
+        nameserver.hosts("127.0.0.1")
+        self.environ = {
+            "MESH_SERVICE": "client",
+            "MESH_IDENTITY_DIRECTORY": str(self.certs),
+            "MESH_RESOLVER_NAMESERVER": nameserver.endpoint,
+            "MESH_RESOLVER_PORT": str(served.server.port),
+            "MESH_ADMIN_ADDRESS": "",
+        }
+
+    async def check(
+        self,
+        *targets: str,
+        clock: Callable[[], float] = time.time,
+        methods: tuple[str, ...] = (),
+        **environ: str,
+    ) -> dict[str, Finding]:
+        """Return the findings by cause."""
+        environ = self.environ | environ
+        config = MeshConfig.from_env(environ)
+        request = Request(config, targets or ("ping",), methods, timeout=PATIENCE)
+        found = findings(await Examination(request, environ, clock).collect())
+        assert all("\n" not in str(finding) and finding.remedy for finding in found)
+        by_cause = {finding.cause: finding for finding in found}
+        assert len(by_cause) == len(found), found
+        return by_cause
+
+
+@pytest.fixture
+async def workload(tmp_path: Path) -> AsyncIterator[Workload]:
+    async with serve(tmp_path) as served, dns_servers() as (nameserver,):
+        yield Workload(tmp_path, served, nameserver)
+
+
+async def test_nothing_is_found_where_all_is_well(workload: Workload) -> None:
+    assert await workload.check(methods=(METHOD,)) == {}
+    assert not workload.served.servicer.calls  # type: ignore[attr-defined] - the method has not run
+
+
+async def test_a_name_that_does_not_exist(workload: Workload) -> None:
+    found = await workload.check("pong")
+    assert found.keys() == {"name_not_found"}
+    assert "pong.meshmart.svc.cluster.local does not exist" in found["name_not_found"].problem
+
+
+async def test_a_name_without_addresses(workload: Workload) -> None:
+    workload.dns.records[NAME, "TXT"] = ['"x"']
+    del workload.dns.records[NAME, "A"]
+    assert (await workload.check()).keys() == {"no_addresses"}
+
+
+async def test_a_nameserver_that_does_not_answer(workload: Workload) -> None:
+    workload.dns.silent = True
+    found = await workload.check(MESH_RESOLVER_TIMEOUT="0.3", MESH_RESOLVER_TRY_INTERVAL="0.1")
+    assert found.keys() == {"dns_unreachable"}
+
+
+async def test_a_service_that_is_not_headless_by_its_name_in_dns(workload: Workload) -> None:
+    workload.dns.records["1.0.0.127.in-addr.arpa.", "PTR"] = [NAME]
+    found = await workload.check()
+    assert found.keys() == {"not_headless"}
+    assert "127.0.0.1, is a cluster IP" in found["not_headless"].problem
+
+
+async def test_a_service_that_is_not_headless_by_the_environment(workload: Workload) -> None:
+    assert (await workload.check(PING_SERVICE_HOST="127.0.0.1")).keys() == {"not_headless"}
+
+
+async def test_one_pod_of_a_headless_service_is_no_cluster_ip(workload: Workload) -> None:
+    workload.dns.records["1.0.0.127.in-addr.arpa.", "PTR"] = [f"127-0-0-1.{NAME}"]
+    assert await workload.check() == {}
+
+
+async def test_a_closed_port(workload: Workload) -> None:
+    port = free_port()
+    found = await workload.check(MESH_RESOLVER_PORT=str(port))
+    assert found.keys() == {"port_closed"}
+    assert found["port_closed"].problem == f"127.0.0.1:{port} refuses connections: nothing listens there"
+
+
+async def test_a_missing_certificate(workload: Workload) -> None:
+    (workload.certs / "tls.crt").unlink()
+    found = await workload.check()
+    assert found.keys() == {"certificate_missing"}
+    assert str(workload.certs / "tls.crt") in found["certificate_missing"].problem
+
+
+async def test_a_certificate_that_cannot_be_read(workload: Workload) -> None:
+    (workload.certs / "tls.key").unlink()
+    (workload.certs / "tls.key").mkdir()  # permissions do not stop root, who may run this test
+    assert (await workload.check()).keys() == {"certificate_unreadable"}
+
+
+async def test_a_certificate_that_is_malformed(workload: Workload) -> None:
+    (workload.certs / "tls.crt").write_text("nonsense")
+    assert (await workload.check()).keys() == {"certificate_malformed"}
+
+
+def issued(workload: Workload, **options: Any) -> None:
+    """Give the workload another certificate."""
+    write_atomically(workload.certs, workload.served.ca.issue("client", **options).files())
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+async def test_an_expired_certificate(workload: Workload) -> None:
+    issued(workload, not_before=now() - HOUR, lifetime=-HOUR / 2)
+    found = await workload.check()
+    assert found.keys() == {"certificate_expired"}
+
+
+async def test_a_certificate_that_is_not_yet_valid(workload: Workload) -> None:
+    issued(workload, not_before=now() + HOUR)
+    found = await workload.check()
+    assert found.keys() == {"certificate_not_yet_valid"}
+    assert "clock" in found["certificate_not_yet_valid"].remedy
+
+
+async def test_a_certificate_that_is_about_to_expire(workload: Workload) -> None:
+    issued(workload, not_before=now() - 9 * HOUR, lifetime=HOUR)
+    found = await workload.check()
+    assert found.keys() == {"certificate_expiring"}
+    assert "in 60 minutes" in found["certificate_expiring"].problem
+
+
+async def test_a_certificate_of_another_issuer_than_our_bundle(workload: Workload) -> None:
+    foreign = CertificateAuthority(generation=2).issue("client").files()
+    write_atomically(workload.certs, foreign | {"ca.crt": workload.served.ca.pem})
+    assert (await workload.check()).keys() == {"certificate_unknown_issuer"}
+
+
+async def test_a_certificate_of_another_workload(workload: Workload) -> None:
+    issued(workload, uris=[workload.served.ca.spiffe_id("order")])
+    assert (await workload.check()).keys() == {"certificate_wrong_workload"}
+
+
+async def test_a_certificate_without_our_dns_name(workload: Workload) -> None:
+    issued(workload, dns_names=["order"])
+    assert (await workload.check()).keys() == {"certificate_dns_name"}
+
+
+async def test_peers_whose_bundle_lacks_our_issuer(workload: Workload) -> None:
+    foreign = CertificateAuthority(generation=2)
+    files = foreign.issue("client").files()
+    write_atomically(workload.certs, files | {"ca.crt": foreign.pem + workload.served.ca.pem})
+    found = await workload.check()
+    assert found.keys() == {"issuer_not_in_peers_bundle"}
+    assert "mesh CA generation 2" in found["issuer_not_in_peers_bundle"].problem
+
+
+async def test_a_server_of_another_issuer(workload: Workload) -> None:
+    ca = CertificateAuthority(generation=2)
+    write_atomically(workload.certs, ca.issue("client").files())
+    found = await workload.check()
+    assert found.keys() == {"server_certificate_unknown_issuer"}
+
+
+async def test_a_server_that_is_another_workload(workload: Workload) -> None:
+    found = await workload.check(MESH_IDENTITY_SERVERS="ping=spiffe://cluster.local/ns/shop/sa/ping")
+    assert found.keys() == {"server_certificate_wrong_workload"}
+
+
+async def test_a_server_without_the_dns_name(workload: Workload) -> None:
+    workload.dns.hosts("127.0.0.1", name="pong.meshmart.svc.cluster.local.")
+    found = await workload.check("pong", MESH_IDENTITY_SERVERS=f"pong={workload.served.ca.spiffe_id('ping')}")
+    assert found.keys() == {"server_certificate_dns_name"}
+
+
+async def test_a_server_whose_certificate_has_expired_by_our_clock(workload: Workload) -> None:
+    """Ours lives longer. OpenSSL looks at the clock of the system, so the certificate really ends."""
+    workload.served.write_certificate(
+        workload.served.ca.issue("ping", lifetime=datetime.timedelta(seconds=2))
+    )
+    serial = workload.served.identity.current.serial
+    identity = workload.served.identity
+    await until(lambda: identity.current.serial != serial and time.time() >= identity.current.not_after)
+    found = await workload.check()
+    assert found.keys() == {"server_certificate_expired"}
+
+
+async def test_clocks_that_differ(workload: Workload) -> None:
+    found = await workload.check(clock=lambda: time.time() - 200)
+    assert found.keys() == {"clock_skew"}
+    assert "3 minutes ahead of ours" in found["clock_skew"].problem
+
+
+async def test_a_replica_that_says_not_serving(workload: Workload) -> None:
+    workload.served.health.set_all(False)
+    found = await workload.check()
+    assert found.keys() == {"not_serving"}
+    assert "NOT_SERVING of the whole process" in found["not_serving"].problem
+
+
+async def test_one_service_that_is_not_serving(workload: Workload) -> None:
+    workload.served.health.set("mesh.testing.PingService", False)
+    assert "NOT_SERVING of mesh.testing.PingService" in (await workload.check())["not_serving"].problem
+
+
+async def test_a_policy_that_denies_a_method(workload: Workload) -> None:
+    workload.served.write_policy("allow = []")
+    await until(lambda: not workload.served.policy.current.workloads)
+    found = await workload.check(methods=(METHOD,))
+    assert found.keys() == {"policy_denies"}
+    assert not workload.served.servicer.calls  # type: ignore[attr-defined]
+    assert (
+        f"denies us {METHOD}: {workload.served.ca.spiffe_id('client')} may not"
+        in found["policy_denies"].problem
+    )
+
+
+async def test_a_policy_file_that_is_wrong(workload: Workload) -> None:
+    (workload.directory / "own.toml").write_text("[nonsense]")
+    found = await workload.check(MESH_AUTHZ_POLICY_FILE=str(workload.directory / "own.toml"))
+    assert found.keys() == {"policy_unusable"}
+
+
+async def test_an_exporter_that_cannot_be_reached(workload: Workload) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    found = await workload.check(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    assert found.keys() == {"exporter_unreachable"}
+    assert endpoint in found["exporter_unreachable"].problem
+    reachable = f"127.0.0.1:{workload.served.server.port}"
+    assert "exporter_unreachable" in await workload.check(
+        MESH_TELEMETRY_OTLP_ENDPOINT=reachable
+    )  # speaks TLS
+
+
+async def run(workload: Workload, *arguments: str) -> tuple[int, str]:
+    """Run the command as a process. Return its exit status and output."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MESH_", "OTEL_"))}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "grpcmesh", "check", *arguments,
+        env=clean | workload.environ, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    with contextlib.closing(process._transport):  # type: ignore[attr-defined]
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_the_exit_status_tells(workload: Workload) -> None:
+    assert (await run(workload, "ping", "--timeout", "60"))[0] == 0
+    status, output = await run(workload, "pong", "--json", "--timeout", "60")
+    assert status == 1
+    assert [finding["cause"] for finding in json.loads(output)["findings"]] == ["name_not_found"]
+    assert (await run(workload, "a b"))[0] == 2
