@@ -67,6 +67,8 @@ async def build(app: App) -> None:
         app.spawn(break_on_signal(app), "breaking")
     if mode == "failing":
         app.spawn(fail_soon(), "failing")
+    if mode == "keyless":
+        app.use_keys(Unreachable())
     if mode == "priorities":
         app.prioritize({f"mesh.testing.PingService/{m}": p for m, p in PRIORITIES.items()})
     if mode == "subprocess":
@@ -77,6 +79,13 @@ async def build(app: App) -> None:
         return
     if mode != "edge":
         add_PingServiceServicer_to_server(PingServicer(app.config.replica), app.server)
+
+
+class Unreachable:
+    """A source of keys that cannot be reached."""
+
+    async def fetch(self) -> dict[str, Any]:
+        raise ConnectionError("the issuer does not answer")
 
 
 class Spawning(PingServicer):

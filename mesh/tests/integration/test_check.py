@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
@@ -18,8 +19,11 @@ from grpcmesh.commands.doctor.examination import Examination, Request
 from grpcmesh.commands.doctor.findings import Finding
 from grpcmesh.commands.doctor.rules import findings
 from grpcmesh.config import MeshConfig
+from grpcmesh.testing.ping_pb2 import PingRequest
+from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.dnskit import NAME, DnsServer, dns_servers
-from tests.integration.serverkit import Served, serve, until
+from tests.integration.serverkit import CHANNEL_OPTIONS, POLICY, Served, failure, serve, until
+from tests.integration.test_runtime import Process, process
 from tests.ports import free_port
 
 METHOD = "mesh.testing.PingService/Ping"
@@ -261,6 +265,87 @@ async def test_an_exporter_that_cannot_be_reached(workload: Workload) -> None:
     assert "exporter_unreachable" in await workload.check(
         MESH_TELEMETRY_OTLP_ENDPOINT=reachable
     )  # speaks TLS
+
+
+async def own(p: Process, directory: Path) -> tuple[dict[str, Finding], tuple[str, ...]]:
+    """Return what is found in the process `ping` from inside, and what could not be looked at."""
+    environ = {
+        "MESH_SERVICE": "ping",
+        "MESH_IDENTITY_DIRECTORY": str(directory / "certs"),
+        "MESH_AUTHZ_POLICY_FILE": str(directory / "policy.toml"),
+        "MESH_ADMIN_ADDRESS": p.address("admin"),
+    }
+    request = Request(MeshConfig.from_env(environ), timeout=PATIENCE)
+    facts = await Examination(request, environ).collect()
+    return {finding.cause: finding for finding in findings(facts)}, facts.skipped
+
+
+async def test_callers_that_our_policy_has_denied(tmp_path: Path) -> None:
+    async with process(tmp_path) as p:
+        await p.ready()
+        assert await own(p, tmp_path) == ({}, ())
+        leaf = p.ca.issue("intruder")
+        credentials = grpc.ssl_channel_credentials(p.ca.pem, leaf.tls_key, leaf.tls_crt)
+        async with grpc.aio.secure_channel(
+            p.address("mesh"), credentials, options=CHANNEL_OPTIONS
+        ) as channel:
+            await failure(PingServiceStub(channel).Ping(PingRequest()))
+        found, _ = await own(p, tmp_path)
+    assert found.keys() == {"policy_denies"}
+    assert f"{p.ca.spiffe_id('intruder')} was denied {METHOD}: 1 calls" in found["policy_denies"].problem
+
+
+async def test_tokens_whose_keys_cannot_be_fetched(tmp_path: Path) -> None:
+    async with process(tmp_path, PING_MODE="keyless") as p:
+        await p.ready()
+        found, _ = await own(p, tmp_path)
+    assert found.keys() == {"tokens_unverifiable"}
+    assert "fetches of the keys have failed" in found["tokens_unverifiable"].problem
+
+
+async def test_a_policy_that_asks_for_users_without_keys(tmp_path: Path) -> None:
+    async with process(tmp_path, policy=POLICY.replace('"anyone"', '"user"')) as p:
+        await p.ready()
+        found, _ = await own(p, tmp_path)
+    assert found.keys() == {"tokens_unverifiable"}
+    assert "has no keys" in found["tokens_unverifiable"].problem
+
+
+async def test_metrics_of_another_process_are_not_taken_for_ours(tmp_path: Path) -> None:
+    async with process(tmp_path) as p:
+        await p.ready()
+        write_atomically(tmp_path / "certs", p.ca.issue("order").files())
+        environ = {
+            "MESH_IDENTITY_DIRECTORY": str(tmp_path / "certs"),
+            "MESH_ADMIN_ADDRESS": p.address("admin"),
+        }
+        request = Request(MeshConfig.from_env(environ, service="order"), timeout=PATIENCE)
+        facts = await Examination(request, environ).collect()
+    assert facts.process is None
+    assert p.ca.spiffe_id("ping") in facts.skipped[0]
+
+
+async def test_a_plain_client_that_is_pinned_to_one_of_two_replicas(
+    workload: Workload, tmp_path: Path
+) -> None:
+    ca = workload.served.ca
+    (tmp_path / "second").mkdir()
+    async with serve(tmp_path / "second", ca=ca) as other:
+        replicas = f"ping=static:///{workload.served.endpoint},{other.endpoint}"
+        assert await workload.check(MESH_TARGETS=replicas) == {}
+        balanced, pinned = ca.issue("balanced"), ca.issue("pinned")
+        async with (
+            workload.served.channel(balanced) as one,
+            other.channel(balanced) as two,
+            workload.served.channel(pinned) as three,
+        ):
+            await asyncio.gather(*(channel.channel_ready() for channel in (one, two, three)))
+            found = await workload.check(MESH_TARGETS=replicas)
+    assert found.keys() == {"pinned_clients"}
+    told = found["pinned_clients"].problem
+    assert told.startswith(
+        f"{ca.spiffe_id('pinned')} at 127.0.0.1 is connected to {workload.served.endpoint} only"
+    )
 
 
 async def run(workload: Workload, *arguments: str) -> tuple[int, str]:

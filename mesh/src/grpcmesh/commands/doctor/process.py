@@ -87,7 +87,7 @@ def _body(answer: bytes) -> str:
 
 def _read(text: str, workload: str, rules: Policy) -> Process:
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    owners = [labels.get("workload", "") for labels, _ in _samples(families, "mesh_certificate")]
+    owners = [labels.get("workload", "") for labels, _ in _samples(families, "mesh_certificate_info")]
     if owners != ([workload] if workload else []):
         raise ValueError(f"the port is that of {owners[0] if owners else 'a process without certificate'}")
     denials = {
@@ -104,7 +104,7 @@ def _read(text: str, workload: str, rules: Policy) -> Process:
 def _samples(families: Mapping[str, Metric], name: str) -> list[tuple[Mapping[str, str], float]]:
     family = families.get(name)
     found = family.samples if family else []
-    return [(s.labels, s.value) for s in found if s.name in (name, f"{name}_total", f"{name}_info")]
+    return [(s.labels, s.value) for s in found if s.name in (name, f"{name}_total")]
 
 
 async def exporter(endpoint: str) -> str:
