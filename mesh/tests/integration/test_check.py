@@ -220,6 +220,44 @@ async def test_a_server_whose_certificate_has_expired_by_our_clock(workload: Wor
     assert found.keys() == {"server_certificate_expired"}
 
 
+async def test_a_server_that_speaks_no_tls_and_one_that_says_nothing(workload: Workload) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    for handler, told in ((plain, "does not speak TLS"), (silent, "does not end within 1 s")):
+        async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            found = await workload.check(MESH_RESOLVER_PORT=str(port))
+            assert found.keys() == {"server_certificate_handshake"}
+            assert told in found["server_certificate_handshake"].problem
+
+
+async def test_a_plaintext_server_of_somebody_else(workload: Workload) -> None:
+    """It has no channelz, and a health service whose answer nobody can read."""
+    plaintext = {"MESH_PLAINTEXT": "true", "MESH_IDENTITY_DIRECTORY": str(workload.directory / "none")}
+
+    async def junk(request: bytes, context: Any) -> bytes:
+        return b"\xff"
+
+    handlers = {"List": grpc.unary_unary_rpc_method_handler(junk)}
+    for served in ({}, handlers):
+        server = grpc.aio.server()
+        handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", served)
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            found = await workload.check(MESH_RESOLVER_PORT=str(port), **plaintext)
+        finally:
+            await server.stop(0)
+        assert found.keys() == ({"call_refused"} if served else set())
+
+
 async def test_clocks_that_differ(workload: Workload) -> None:
     found = await workload.check(clock=lambda: time.time() - 200)
     assert found.keys() == {"clock_skew"}
@@ -292,7 +330,10 @@ async def test_callers_that_our_policy_has_denied(tmp_path: Path) -> None:
             await failure(PingServiceStub(channel).Ping(PingRequest()))
         found, _ = await own(p, tmp_path)
     assert found.keys() == {"policy_denies"}
-    assert f"{p.ca.spiffe_id('intruder')} was denied {METHOD}: 1 calls" in found["policy_denies"].problem
+    assert (
+        f"{p.ca.spiffe_id('intruder')} was denied {METHOD} (calls since this process started: 1)"
+        in found["policy_denies"].problem
+    )
 
 
 async def test_tokens_whose_keys_cannot_be_fetched(tmp_path: Path) -> None:
@@ -367,3 +408,5 @@ async def test_the_exit_status_tells(workload: Workload) -> None:
     assert status == 1
     assert [finding["cause"] for finding in json.loads(output)["findings"]] == ["name_not_found"]
     assert (await run(workload, "a b"))[0] == 2
+    workload.environ["MESH_PLAINTEXT"] = "true"  # beside certificates: no process would start
+    assert (await run(workload, "ping"))[0] == 2

@@ -19,6 +19,7 @@ from grpcmesh.commands.doctor.facts import Facts
 from grpcmesh.commands.doctor.findings import Finding
 from grpcmesh.commands.doctor.rules import findings
 from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.identity.plaintext import refuse_beside_certificates
 from grpcmesh.target import TargetError
 
 _METHOD = re.compile(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ, cloc
     given = _parser().parse_args(arguments)
     try:
         config = MeshConfig.from_env(environ, service=given.service)
+        if config.plaintext:
+            refuse_beside_certificates(config)
         request = Request(config, given.targets, given.method, not given.client, given.timeout)
         with _broken_pipes_are_errors():
             facts = asyncio.run(Examination(request, environ, clock).collect())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grpc
-from cryptography import x509
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from grpcmesh.client.options import channel_options
@@ -17,8 +17,9 @@ from grpcmesh.clock import Clock
 from grpcmesh.commands.doctor.facts import Answers
 from grpcmesh.config import MeshConfig
 from grpcmesh.health.list_pb2 import HealthListRequest, HealthListResponse
-from grpcmesh.identity import Material, ServerIdentity, explain
+from grpcmesh.identity import Material, Problem, ServerIdentity, explain
 from grpcmesh.identity.leaf import listed, uris
+from grpcmesh.identity.material import certificates
 from grpcmesh.resolver import Address
 
 _HEALTH, _CHANNELZ = "/grpc.health.v1.Health/", "/grpc.channelz.v1.Channelz/"
@@ -79,6 +80,8 @@ class Asker:
                 not_serving = await _not_serving(channel)
             except grpc.aio.AioRpcError as e:
                 return Answers(_told(e))
+            except DecodeError:
+                return Answers("its answer cannot be parsed")
             ahead, peers = await self._look(channel, address.port, own_host, caller)
             denied = {m: text for m in caller.methods if (text := await _denied(channel, m))}
             return Answers("", not_serving, ahead, denied, peers)
@@ -94,7 +97,7 @@ class Asker:
             async with asyncio.timeout(_TIMEOUT):
                 servers, ahead = await self._servers(channel)
                 return ahead, await self._peers(channel, servers, port, own_host, caller)
-        except (grpc.aio.AioRpcError, TimeoutError):
+        except (grpc.aio.AioRpcError, TimeoutError, DecodeError):
             return ahead, None
 
     async def _servers(self, channel: grpc.aio.Channel) -> tuple[list[int], float | None]:
@@ -132,10 +135,7 @@ class Asker:
 
     async def _call(self, channel: grpc.aio.Channel, name: str, request: Any) -> Any:
         answer = getattr(self._channelz, f"{name}Response")
-        method: Any = channel.unary_unary(
-            _CHANNELZ + name, type(request).SerializeToString, answer.FromString
-        )
-        return await method(request, timeout=_TIMEOUT)
+        return await _asked(channel, _CHANNELZ + name, request, answer)
 
 
 def _channel(address: Address, caller: Caller) -> grpc.aio.Channel:
@@ -147,14 +147,20 @@ def _channel(address: Address, caller: Caller) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address.uri, credentials, options)
 
 
+async def _asked(channel: grpc.aio.Channel, path: str, request: Any, answer: type[Any]) -> Any:
+    """Make a call. Raises AioRpcError, and DecodeError for bytes that are no such answer."""
+    # Not grpc's own deserializer, with which a malformed answer is logged and becomes None.
+    call: Any = channel.unary_unary(path, request_serializer=type(request).SerializeToString)
+    return answer.FromString(await call(request, timeout=_TIMEOUT))
+
+
 async def _not_serving(channel: grpc.aio.Channel) -> tuple[str, ...]:
     """Return the services that are NOT_SERVING. A server without health service counts as serving."""
-    listing: Any = channel.unary_unary(
-        f"{_HEALTH}List", HealthListRequest.SerializeToString, HealthListResponse.FromString
-    )
     try:
-        statuses = (await listing(HealthListRequest(), timeout=_TIMEOUT)).statuses
-        return tuple(sorted(name for name, health in statuses.items() if health.status == _NOT_SERVING))
+        listed = await _asked(channel, f"{_HEALTH}List", HealthListRequest(), HealthListResponse)
+        return tuple(
+            sorted(name for name, health in listed.statuses.items() if health.status == _NOT_SERVING)
+        )
     except grpc.aio.AioRpcError as e:
         if e.code() is not grpc.StatusCode.UNIMPLEMENTED:
             raise
@@ -162,13 +168,9 @@ async def _not_serving(channel: grpc.aio.Channel) -> tuple[str, ...]:
 
 
 async def _checked(channel: grpc.aio.Channel) -> tuple[str, ...]:
-    check: Any = channel.unary_unary(
-        f"{_HEALTH}Check",
-        health_pb2.HealthCheckRequest.SerializeToString,
-        health_pb2.HealthCheckResponse.FromString,
-    )
+    request, kind = health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
     try:
-        answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT)
+        answer = await _asked(channel, f"{_HEALTH}Check", request, kind)
     except grpc.aio.AioRpcError as e:
         if e.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
             return ()
@@ -196,8 +198,6 @@ def _peer(socket: Any) -> str:
     """Return a caller: its SPIFFE id, if it has shown a certificate, and its IP address."""
     packed = socket.remote.tcpip_address.ip_address
     host = str(ipaddress.ip_address(packed)) if len(packed) in (4, 16) else "an unknown address"
-    try:
-        shown = uris(x509.load_pem_x509_certificate(socket.security.tls.remote_certificate))
-    except ValueError:
-        return host
+    found = certificates("the caller's certificate", socket.security.tls.remote_certificate)
+    shown = [] if isinstance(found, Problem) else uris(found[0])
     return f"{listed(shown)} at {host}" if shown else host

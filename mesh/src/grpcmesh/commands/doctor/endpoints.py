@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import ssl
 
-from cryptography import x509
-
 from grpcmesh.commands.doctor.answers import Asker, Caller
 from grpcmesh.commands.doctor.facts import Answers, Endpoint, Handshake
 from grpcmesh.identity import Material, ServerIdentity, explain
 from grpcmesh.identity.leaf import listed, uris
-from grpcmesh.identity.problems import Cause
+from grpcmesh.identity.material import certificates
+from grpcmesh.identity.problems import Cause, Problem
 from grpcmesh.identity.proof import client_context
 from grpcmesh.resolver import Address
 
@@ -76,7 +75,10 @@ async def _shaken(address: Address, context: ssl.SSLContext, expected: ServerIde
     )
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        ids = uris(x509.load_der_x509_certificate(shown))
+        found = certificates("the server's certificate", ssl.DER_cert_to_PEM_cert(shown).encode())
+        if isinstance(found, Problem):
+            return Handshake(found.cause, str(found))
+        ids = uris(found[0])
         if expected.spiffe_id and ids != [expected.spiffe_id]:
             text = f"the server is {listed(ids) or 'nobody by SPIFFE id'}, not {expected.spiffe_id}"
             return Handshake(Cause.WRONG_WORKLOAD, text)

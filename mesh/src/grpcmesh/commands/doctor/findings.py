@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from grpcmesh.identity.problems import Cause as CertificateCause
 
+#: The most characters of a problem.
+_LONGEST = 500
+
 
 class Cause(enum.StrEnum):
     """The causes that `check` names, beside those of certificates."""
@@ -44,8 +47,15 @@ class Finding:
     problem: str
     remedy: str
 
+    @classmethod
+    def of(cls, cause: str, subject: str, problem: str, remedy: str) -> "Finding":
+        """Return a finding in printable text of bounded length, because it may quote other processes."""
+        printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem[:_LONGEST])
+        return cls(cause, subject, printable, remedy)
+
     def __str__(self) -> str:
-        return f"{self.subject}: {self.problem}. Remedy: {self.remedy}. [{self.cause}]"
+        stop = "" if self.problem.endswith("?") else "."
+        return f"{self.subject}: {self.problem}{stop} Remedy: {self.remedy}. [{self.cause}]"
 
 
 #: What to do about each cause.
@@ -107,7 +117,7 @@ REMEDIES: Mapping[Cause, str] = {
 
 _ANEW = "issue the certificate again: `kubectl describe certificate`, or `python -m grpcmesh ca`"
 #: What to do about each cause of a certificate.
-CERTIFICATE_REMEDIES: Mapping[CertificateCause, str] = {
+CERTIFICATE_REMEDIES: dict[CertificateCause, str] = {
     CertificateCause.UNREADABLE: (
         "see that the process's user may read it (`fsGroup`, `defaultMode`), and mount the whole Secret, "
         "never by `subPath`"
@@ -138,4 +148,21 @@ CERTIFICATE_REMEDIES: Mapping[CertificateCause, str] = {
     CertificateCause.ISSUER_EXPIRED: "renew the CA, then every certificate",
     CertificateCause.INVALID_ISSUER: "issue the chain again",
     CertificateCause.HANDSHAKE: _ANEW,
+}
+#: What to do about the certificate of a server, where that differs from our own.
+SERVER_REMEDIES: Mapping[CertificateCause, str] = CERTIFICATE_REMEDIES | {
+    CertificateCause.UNKNOWN_ISSUER: (
+        "add the CA that signed the server's certificate to our ca.crt, or the missing intermediate to the "
+        "server's tls.crt"
+    ),
+    CertificateCause.WRONG_WORKLOAD: (
+        "if it is the right server, name its id in MESH_IDENTITY_SERVERS; otherwise the name leads to "
+        "another workload: see the selector of its Service"
+    ),
+    CertificateCause.DNS_NAME: "add the name to `dnsNames` of the server's certificate",
+    CertificateCause.EXPIRED: "renew it, and see why the server has not; check the clock of this node",
+    CertificateCause.HANDSHAKE: (
+        "see that this port is the mesh port, and that both sides use TLS or neither does; look at the "
+        "server's log"
+    ),
 }

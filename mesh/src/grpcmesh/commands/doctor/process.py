@@ -49,7 +49,7 @@ async def process(config: AdminConfig, workload: str, rules: Policy) -> Process:
         return _read(text, workload, rules)
     except TimeoutError:
         raise NotReadableError(f"{config.address} does not answer within {_TIMEOUT:g} s") from None
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, ArithmeticError) as e:
         raise NotReadableError(f"{config.address or 'the admin port is switched off'}: {e}") from e
 
 
@@ -91,12 +91,14 @@ def _read(text: str, workload: str, rules: Policy) -> Process:
     if owners != ([workload] if workload else []):
         raise ValueError(f"the port is that of {owners[0] if owners else 'a process without certificate'}")
     denials = {
-        (labels["caller"], labels["method"]): int(value)
+        (labels.get("caller", ""), labels.get("method", "")): int(value)
         for labels, value in _samples(families, "mesh_authz_denials")
         if value
     }
     keys = [int(value) for _, value in _samples(families, "mesh_auth_keys")]
-    failed = [v for labels, v in _samples(families, "mesh_auth_key_fetches") if labels["result"] == "error"]
+    failed = [
+        v for labels, v in _samples(families, "mesh_auth_key_fetches") if labels.get("result") == "error"
+    ]
     users = any(not rule.optional for rule in rules.users.values())
     return Process(denials, keys[0] if keys else None, int(sum(failed)), users)
 

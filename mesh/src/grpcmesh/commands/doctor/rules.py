@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from grpcmesh.commands.doctor.facts import Endpoint, Facts, NameLookup, OwnCertificate, Process, Target
-from grpcmesh.commands.doctor.findings import CERTIFICATE_REMEDIES, REMEDIES, Cause, Finding
+from grpcmesh.commands.doctor.findings import CERTIFICATE_REMEDIES, REMEDIES, SERVER_REMEDIES, Cause, Finding
 from grpcmesh.identity.fields import utc_of
 
 #: Share of a certificate's validity that is left when it is about to expire. cert-manager renews at a third.
@@ -30,7 +30,7 @@ def findings(facts: Facts) -> list[Finding]:
 
 
 def _found(cause: Cause, subject: str, problem: str) -> Finding:
-    return Finding(cause, subject, problem, REMEDIES[cause])
+    return Finding.of(cause, subject, problem, REMEDIES[cause])
 
 
 def _own_certificate(own: OwnCertificate, now: float) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def _own_certificate(own: OwnCertificate, now: float) -> Iterator[Finding]:
         return
     for problem in own.problems:
         remedy = CERTIFICATE_REMEDIES[problem.cause]
-        yield Finding(f"certificate_{problem.cause}", "certificate", f"{own.directory}: {problem}", remedy)
+        yield Finding.of(f"certificate_{problem.cause}", "certificate", f"{own.directory}: {problem}", remedy)
     left = own.ends - now
     if not own.problems and left < EXPIRING * (own.ends - own.begins):
         text = f"{own.directory}: expires at {utc_of(own.ends)}, in {_duration(left)}, and is not renewed yet"
@@ -52,7 +52,7 @@ def _policy(problem: str) -> Iterator[Finding]:
 
 def _process(process: Process) -> Iterator[Finding]:
     for (caller, method), count in sorted(process.denials.items()):
-        text = f"{caller} was denied {method}: {count} calls since this process started"
+        text = f"{caller} was denied {method} (calls since this process started: {count})"
         yield _found(Cause.POLICY_DENIES, "policy", text)
     if process.keys == 0 and process.failed_fetches:
         text = (
@@ -99,8 +99,8 @@ def _ports(target: str, endpoints: Iterable[Endpoint]) -> Iterator[Finding]:
 def _handshakes(target: str, endpoints: Iterable[Endpoint], own: OwnCertificate | None) -> Iterator[Finding]:
     shaken = [(e.address, e.handshake) for e in endpoints if e.handshake is not None]
     for (cause, text), addresses in _grouped((a, (h.cause, h.text)) for a, h in shaken if h.cause):
-        remedy = CERTIFICATE_REMEDIES[cause] if cause else ""
-        yield Finding(f"server_certificate_{cause}", target, f"{_listed(addresses)}: {text}", remedy)
+        remedy = SERVER_REMEDIES[cause] if cause else ""
+        yield Finding.of(f"server_certificate_{cause}", target, f"{_listed(addresses)}: {text}", remedy)
     refusing = [address for address, handshake in shaken if handshake.refused]
     if refusing and own and not own.problems:  # a bad certificate is refused for what is wrong with it
         text = (
