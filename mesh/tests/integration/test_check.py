@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -237,6 +238,19 @@ async def test_a_server_that_speaks_no_tls_and_one_that_says_nothing(workload: W
             assert told in found["server_certificate_handshake"].problem
 
 
+async def test_an_examination_that_does_not_end_in_time_is_a_finding(workload: Workload) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        environ = workload.environ | {"MESH_TARGETS": f"ping=static:///127.0.0.1:{port}"}
+        request = Request(MeshConfig.from_env(environ), ["ping"], timeout=0.2)
+        (found,) = findings(await Examination(request, environ).collect())
+    assert (found.cause, found.subject) == ("too_slow", "ping")
+
+
 async def test_a_plaintext_server_of_somebody_else(workload: Workload) -> None:
     """It has no channelz, and a health service whose answer nobody can read."""
     plaintext = {"MESH_PLAINTEXT": "true", "MESH_IDENTITY_DIRECTORY": str(workload.directory / "none")}
@@ -286,6 +300,12 @@ async def test_a_policy_that_denies_a_method(workload: Workload) -> None:
         f"denies us {METHOD}: {workload.served.ca.spiffe_id('client')} may not"
         in found["policy_denies"].problem
     )
+
+
+async def test_a_method_that_the_target_does_not_serve(workload: Workload) -> None:
+    found = await workload.check(methods=(f"{METHOD}s",))
+    assert found.keys() == {"method_unknown"}
+    assert f"does not serve {METHOD}s" in found["method_unknown"].problem
 
 
 async def test_a_policy_file_that_is_wrong(workload: Workload) -> None:
@@ -387,6 +407,20 @@ async def test_a_plain_client_that_is_pinned_to_one_of_two_replicas(
     assert told.startswith(
         f"{ca.spiffe_id('pinned')} at 127.0.0.1 is connected to {workload.served.endpoint} only"
     )
+
+
+def test_it_needs_no_extras() -> None:
+    extras = ("opentelemetry", "jwt", "starlette", "uvicorn", "uvloop", "grpc_reflection")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({extras}))\n"
+        "from grpcmesh.commands import check; sys.exit(check.main(['pong']))"
+    )
+    environ = {"MESH_IDENTITY_DIRECTORY": "/nowhere", "MESH_RESOLVER_NAMESERVER": "127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "[certificate_missing]" in done.stdout
 
 
 async def run(workload: Workload, *arguments: str) -> tuple[int, str]:

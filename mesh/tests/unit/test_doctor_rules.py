@@ -1,5 +1,7 @@
 """The doctor's rules: facts to findings, and the tables of remedies."""
 
+import dataclasses
+
 import pytest
 
 from grpcmesh.commands.doctor.facts import (
@@ -75,6 +77,13 @@ def test_clients_are_pinned_only_if_every_endpoint_is_known() -> None:
     assert causes(Facts(0, targets=(target(*both, left_out=1),))) == []
     assert causes(Facts(0, targets=(target(*both, Endpoint("c:1", answers=Answers())),))) == []
     assert causes(Facts(0, targets=(target(connected("a:1", "x")),))) == []
+
+
+def test_a_method_is_unknown_unless_another_target_serves_it() -> None:
+    lacks = target(Endpoint("a:1", answers=Answers(unknown=("a.B/C",))))
+    other = dataclasses.replace(target(Endpoint("b:1", answers=Answers())), target="order")
+    assert causes(Facts(0, targets=(lacks,))) == ["method_unknown"]
+    assert causes(Facts(0, targets=(lacks, other))) == []
 
 
 def test_keys_matter_to_a_server_that_verifies_tokens() -> None:

@@ -1,13 +1,13 @@
 """What the export of spans and that of metrics over OTLP share: the channel, the resource, the outcome."""
 
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import grpc
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from grpcmesh.config import MeshConfig
+from grpcmesh.telemetry.otlp_endpoint import address_of
 
 #: Seconds that one export may take.
 EXPORT_TIMEOUT = 2.0
@@ -21,12 +21,6 @@ def channel_to(endpoint: str) -> grpc.Channel:
     if is_secure:
         return grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
     return grpc.insecure_channel(address, options)
-
-
-def address_of(endpoint: str) -> tuple[str, bool]:
-    """Return host and port of an endpoint, and whether it is to be reached over TLS. See `channel_to`."""
-    url = urlsplit(endpoint if "//" in endpoint else f"http://{endpoint}")
-    return url.netloc, url.scheme == "https"
 
 
 def reason_of(error: grpc.RpcError) -> str:

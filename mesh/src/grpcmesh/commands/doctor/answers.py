@@ -1,8 +1,6 @@
 """Asks an endpoint's gRPC server: for its health, its clock, its callers, and whether it lets us call."""
 
 import asyncio
-import contextlib
-import importlib
 import ipaddress
 import time
 from collections.abc import Sequence
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 
 from grpcmesh.client.options import channel_options
@@ -24,6 +23,7 @@ from grpcmesh.resolver import Address
 
 _HEALTH, _CHANNELZ = "/grpc.health.v1.Health/", "/grpc.channelz.v1.Channelz/"
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_DENIED, _UNKNOWN = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED
 #: No message of protobuf: a tag that does not end. A server parses a request once its policy has allowed the
 #: call.
 _UNPARSABLE = b"\xff"
@@ -58,14 +58,6 @@ class Asker:
 
     def __init__(self, clock: Clock = time.time) -> None:
         self._clock = clock
-        self._channelz: Any = None
-        with contextlib.suppress(ModuleNotFoundError):
-            self._channelz = importlib.import_module("grpc_channelz.v1.channelz_pb2")
-
-    @property
-    def knows_channelz(self) -> bool:
-        """Return whether channelz can be asked: grpcio-channelz is installed."""
-        return self._channelz is not None
 
     async def ask(self, address: Address, caller: Caller, own_host: str) -> Answers:
         """Return the answers of one server.
@@ -83,15 +75,15 @@ class Asker:
             except DecodeError:
                 return Answers("its answer cannot be parsed")
             ahead, peers = await self._look(channel, address.port, own_host, caller)
-            denied = {m: text for m in caller.methods if (text := await _denied(channel, m))}
-            return Answers("", not_serving, ahead, denied, peers)
+            tried = {method: await _tried(channel, method) for method in caller.methods}
+            denied = {m: e.details() or "" for m, e in tried.items() if e and e.code() is _DENIED}
+            unknown = tuple(m for m, e in tried.items() if e and e.code() is _UNKNOWN)
+            return Answers("", not_serving, ahead, denied, unknown, peers)
 
     async def _look(
         self, channel: grpc.aio.Channel, port: int, own_host: str, caller: Caller
     ) -> tuple[float | None, frozenset[str] | None]:
         """Return by how much the server's clock is ahead, and its callers. None: it does not tell."""
-        if self._channelz is None:
-            return None, None
         ahead: float | None = None
         try:
             async with asyncio.timeout(_TIMEOUT):
@@ -101,9 +93,8 @@ class Asker:
             return ahead, None
 
     async def _servers(self, channel: grpc.aio.Channel) -> tuple[list[int], float | None]:
-        messages = self._channelz
         sent = self._clock()
-        response = await self._call(channel, "GetServers", messages.GetServersRequest())
+        response = await self._call(channel, "GetServers", channelz_pb2.GetServersRequest())
         middle = (sent + self._clock()) / 2
         # This call is itself the last one that the server has started: it tells the time.
         times = [server.data.last_call_started_timestamp for server in response.server]
@@ -113,13 +104,13 @@ class Asker:
     async def _peers(
         self, channel: grpc.aio.Channel, servers: list[int], port: int, own_host: str, caller: Caller
     ) -> frozenset[str] | None:
-        messages, found = self._channelz, set[str]()
+        found = set[str]()
         for server in servers:
-            request = messages.GetServerSocketsRequest(server_id=server, max_results=MAX_SOCKETS)
+            request = channelz_pb2.GetServerSocketsRequest(server_id=server, max_results=MAX_SOCKETS)
             listed = await self._call(channel, "GetServerSockets", request)
             if not listed.end:
                 return None
-            requests = [messages.GetSocketRequest(socket_id=ref.socket_id) for ref in listed.socket_ref]
+            requests = [channelz_pb2.GetSocketRequest(socket_id=ref.socket_id) for ref in listed.socket_ref]
             sockets = await asyncio.gather(*(self._socket(channel, r) for r in requests))
             for socket in sockets:
                 if socket is not None and socket.local.tcpip_address.port == port:
@@ -134,7 +125,7 @@ class Asker:
             return None  # closed meanwhile
 
     async def _call(self, channel: grpc.aio.Channel, name: str, request: Any) -> Any:
-        answer = getattr(self._channelz, f"{name}Response")
+        answer = getattr(channelz_pb2, f"{name}Response")
         return await _asked(channel, _CHANNELZ + name, request, answer)
 
 
@@ -178,14 +169,14 @@ async def _checked(channel: grpc.aio.Channel) -> tuple[str, ...]:
     return ("",) if answer.status == _NOT_SERVING else ()
 
 
-async def _denied(channel: grpc.aio.Channel, method: str) -> str:
-    """Return the server's words if it denies us a method, else an empty string. The method does not run."""
+async def _tried(channel: grpc.aio.Channel, method: str) -> grpc.aio.AioRpcError | None:
+    """Return the error by which a server refuses a request that it cannot parse. The method does not run."""
     call: Any = channel.unary_unary(f"/{method}")
     try:
         await call(_UNPARSABLE, timeout=_TIMEOUT)
     except grpc.aio.AioRpcError as e:
-        return (e.details() or "permission denied") if e.code() is grpc.StatusCode.PERMISSION_DENIED else ""
-    return ""
+        return e
+    return None
 
 
 def _told(error: grpc.aio.AioRpcError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grpcmesh.authz.policy import Policy
+from grpcmesh.call import Workload
 from grpcmesh.clock import Clock
 from grpcmesh.commands.doctor import facts, names
 from grpcmesh.commands.doctor.answers import Asker, Caller
@@ -53,6 +54,7 @@ class Examination:
     ) -> None:
         self._request, self._environ, self._clock = request, environ, clock
         self._asker = Asker(clock)
+        self._unfinished: list[str] = []
         self._skipped: list[str] = []
 
     async def collect(self) -> facts.Facts:
@@ -67,24 +69,24 @@ class Examination:
             for target in self._request.targets
         }
         rules, problem = policy(config.authz)
-        if callers and not self._asker.knows_channelz:
-            self._skipped.append("clocks and callers of targets: grpcio-channelz is not installed")
         if callers and own and files is None:
             self._skipped.append("handshakes and health of targets: there is no certificate")
         targets, own_process, exported = await asyncio.gather(
             asyncio.gather(*(self._target(target, caller) for target, caller in callers.items())),
-            self._process(own.workload if own else "", rules),
+            self._process(rules),
             self._exporter(),
         )
         found = tuple(target for target in targets if target is not None)
-        return facts.Facts(now, own, found, own_process, problem, exported, tuple(self._skipped))
+        return facts.Facts(
+            now, own, found, own_process, problem, exported, tuple(self._unfinished), tuple(self._skipped)
+        )
 
     async def _target(self, target: str, caller: Caller) -> facts.Target | None:
         try:
             async with asyncio.timeout(self._request.timeout):
                 return await self._examined(target, caller)
         except TimeoutError:
-            self._skipped.append(f"{target}: the examination did not end within {self._request.timeout:g} s")
+            self._unfinished.append(target)
             return None
 
     async def _examined(self, target: str, caller: Caller) -> facts.Target:
@@ -101,9 +103,11 @@ class Examination:
         endpoints = await asyncio.gather(*(examine(a, caller, self._asker) for a in looked_at))
         return facts.Target(target, lookup, tuple(endpoints), left_out)
 
-    async def _process(self, workload: str, rules: Policy) -> facts.Process | None:
+    async def _process(self, rules: Policy) -> facts.Process | None:
+        config = self._request.config
+        own = Workload(config.identity.trust_domain, config.namespace, config.service)
         try:
-            return await process(self._request.config.admin, workload, rules)
+            return await process(config.admin, "" if config.plaintext else str(own), rules)
         except NotReadableError as e:
             self._skipped.append(f"the process of this workload, by its metrics: {e}")
             return None

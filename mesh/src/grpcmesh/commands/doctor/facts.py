@@ -74,6 +74,7 @@ class Answers:
         not_serving: Names of services that are NOT_SERVING; "" is the whole process.
         ahead: Seconds by which the server's clock is ahead of ours; None if it is unknown.
         denied: The server's words by method, for methods that its policy denies us.
+        unknown: Methods that the server does not serve.
         peers: The callers that are connected, by address and certificate; None if they are unknown.
     """
 
@@ -81,6 +82,7 @@ class Answers:
     not_serving: tuple[str, ...] = ()
     ahead: float | None = None
     denied: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
     peers: frozenset[str] | None = None
 
 
@@ -135,6 +137,7 @@ class Facts:
         certificate: None in plaintext mode.
         policy: Why our policy file cannot be used; empty if it can.
         exporter: The OTLP endpoint and why it cannot be reached; None if it can, or there is none.
+        unfinished: Targets whose examination did not end in time.
         skipped: Lines that say what could not be looked at, and why.
     """
 
@@ -144,4 +147,5 @@ class Facts:
     process: Process | None = None
     policy: str = ""
     exporter: tuple[str, str] | None = None
+    unfinished: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()

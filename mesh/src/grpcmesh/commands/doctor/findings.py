@@ -24,6 +24,8 @@ class Cause(enum.StrEnum):
     CLOCK_SKEW = "clock_skew"
     NOT_SERVING = "not_serving"
     CALL_REFUSED = "call_refused"
+    METHOD_UNKNOWN = "method_unknown"
+    TOO_SLOW = "too_slow"
     POLICY_UNUSABLE = "policy_unusable"
     POLICY_DENIES = "policy_denies"
     TOKENS_UNVERIFIABLE = "tokens_unverifiable"
@@ -94,6 +96,8 @@ REMEDIES: Mapping[Cause, str] = {
         "look at the server's log: it is starting, draining, or says itself that it cannot serve"
     ),
     Cause.CALL_REFUSED: "look at the server's log, and at its rules for callers",
+    Cause.METHOD_UNKNOWN: "correct the method's name, or see which version of the server runs there",
+    Cause.TOO_SLOW: "see whether DNS and the servers answer slowly, or give it more time (--timeout)",
     Cause.POLICY_UNUSABLE: (
         "correct the file that MESH_AUTHZ_POLICY_FILE names; until then the server does not start"
     ),

@@ -12,7 +12,7 @@ from grpcmesh.authz.policy import Policy
 from grpcmesh.commands.doctor.facts import Process
 from grpcmesh.config import AdminConfig, AuthzConfig
 from grpcmesh.target import parse_endpoint
-from grpcmesh.telemetry.otlp import address_of
+from grpcmesh.telemetry.otlp_endpoint import address_of
 
 #: Seconds that each step may take, and the most bytes of the metrics.
 _TIMEOUT, _LARGEST = 1.0, 16 * 1024 * 1024
@@ -43,6 +43,8 @@ async def process(config: AdminConfig, workload: str, rules: Policy) -> Process:
     Raises:
         NotReadableError: They cannot be read, or another process has that port.
     """
+    if not config.address:
+        raise NotReadableError("the admin port is switched off (MESH_ADMIN_ADDRESS)")
     try:
         async with asyncio.timeout(_TIMEOUT):
             text = await _metrics(config)
@@ -50,7 +52,7 @@ async def process(config: AdminConfig, workload: str, rules: Policy) -> Process:
     except TimeoutError:
         raise NotReadableError(f"{config.address} does not answer within {_TIMEOUT:g} s") from None
     except (OSError, ValueError, ArithmeticError) as e:
-        raise NotReadableError(f"{config.address or 'the admin port is switched off'}: {e}") from e
+        raise NotReadableError(f"{config.address}: {e}") from e
 
 
 async def _metrics(config: AdminConfig) -> str:

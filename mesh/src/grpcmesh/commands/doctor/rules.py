@@ -13,6 +13,7 @@ EXPIRING = 0.2
 SKEW = 30.0
 #: The most endpoints, callers or services that a line lists.
 _LISTED = 3
+_UNFINISHED = "the examination did not end in time"
 
 _V = TypeVar("_V")
 
@@ -26,6 +27,8 @@ def findings(facts: Facts) -> list[Finding]:
         *(_process(facts.process) if facts.process else ()),
         *(_exporter(*facts.exporter) if facts.exporter else ()),
         *(found for target in facts.targets for found in _target(target, own)),
+        *_unknown_methods(facts.targets),
+        *(_found(Cause.TOO_SLOW, target, _UNFINISHED) for target in facts.unfinished),
     ]
 
 
@@ -124,6 +127,17 @@ def _answers(target: str, endpoints: Iterable[Endpoint]) -> Iterator[Finding]:
             yield _found(Cause.POLICY_DENIES, target, text)
     for address, answers in answered:
         yield from _skew(target, address, answers.ahead)
+
+
+def _unknown_methods(targets: Iterable[Target]) -> Iterator[Finding]:
+    """Find methods that a target does not serve, unless they are those of another target."""
+    answered = {t.target: [(e.address, e.answers) for e in t.endpoints if e.answers] for t in targets}
+    for target, answers in answered.items():
+        others = [a for name, found in answered.items() if name != target for _, a in found if not a.error]
+        for method in sorted({method for _, a in answers for method in a.unknown}):
+            if all(method in other.unknown for other in others):
+                places = [address for address, a in answers if method in a.unknown]
+                yield _found(Cause.METHOD_UNKNOWN, target, f"{_listed(places)} does not serve {method}")
 
 
 def _skew(target: str, address: str, ahead: float | None) -> Iterator[Finding]:
