@@ -17,6 +17,7 @@ import pytest
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.commands.doctor.examination import Examination, Request
+from grpcmesh.commands.doctor.facts import Facts
 from grpcmesh.commands.doctor.findings import Finding
 from grpcmesh.commands.doctor.rules import findings
 from grpcmesh.config import MeshConfig
@@ -46,6 +47,7 @@ class Workload:
             "MESH_IDENTITY_DIRECTORY": str(self.certs),
             "MESH_RESOLVER_NAMESERVER": nameserver.endpoint,
             "MESH_RESOLVER_PORT": str(served.server.port),
+            "MESH_RESOLVER_TIMEOUT": str(PATIENCE),
             "MESH_ADMIN_ADDRESS": "",
         }
 
@@ -54,12 +56,13 @@ class Workload:
         *targets: str,
         clock: Callable[[], float] = time.time,
         methods: tuple[str, ...] = (),
+        timeout: float = PATIENCE,
         **environ: str,
     ) -> dict[str, Finding]:
         """Return the findings by cause."""
         environ = self.environ | environ
         config = MeshConfig.from_env(environ)
-        request = Request(config, targets or ("ping",), methods, timeout=PATIENCE)
+        request = Request(config, targets or ("ping",), methods, timeout=timeout)
         found = findings(await Examination(request, environ, clock).collect())
         assert all("\n" not in str(finding) and finding.remedy for finding in found)
         by_cause = {finding.cause: finding for finding in found}
@@ -230,25 +233,40 @@ async def test_a_server_that_speaks_no_tls_and_one_that_says_nothing(workload: W
         await reader.read()
         writer.close()
 
-    for handler, told in ((plain, "does not speak TLS"), (silent, "does not end within 1 s")):
+    for handler, timeout, told in (
+        (plain, PATIENCE, "does not speak TLS"),
+        (silent, 5.0, "does not end within 1 s"),
+    ):
         async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            found = await workload.check(MESH_RESOLVER_PORT=str(port))
+            found = await workload.check(MESH_RESOLVER_PORT=str(port), timeout=timeout)
             assert found.keys() == {"server_certificate_handshake"}
             assert told in found["server_certificate_handshake"].problem
 
 
 async def test_an_examination_that_does_not_end_in_time_is_a_finding(workload: Workload) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+    """Each of the six calls takes a fifth of the time."""
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        environ = workload.environ | {"MESH_TARGETS": f"ping=static:///127.0.0.1:{port}"}
-        request = Request(MeshConfig.from_env(environ), ["ping"], timeout=0.2)
-        (found,) = findings(await Examination(request, environ).collect())
-    assert (found.cause, found.subject) == ("too_slow", "ping")
+    async def hang(request: bytes, context: Any) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    methods = {f"M{n}": grpc.unary_unary_rpc_method_handler(hang) for n in range(6)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        found = await workload.check(
+            methods=tuple(f"a.B/{name}" for name in methods),
+            timeout=5.0,
+            MESH_RESOLVER_PORT=str(port),
+            MESH_PLAINTEXT="true",
+            MESH_IDENTITY_DIRECTORY=str(workload.directory / "none"),
+        )
+    finally:
+        await server.stop(0)
+    assert found.keys() == {"too_slow"}
 
 
 async def test_a_plaintext_server_of_somebody_else(workload: Workload) -> None:
@@ -315,14 +333,22 @@ async def test_a_policy_file_that_is_wrong(workload: Workload) -> None:
 
 
 async def test_an_exporter_that_cannot_be_reached(workload: Workload) -> None:
-    endpoint = f"http://127.0.0.1:{free_port()}"
-    found = await workload.check(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-    assert found.keys() == {"exporter_unreachable"}
-    assert endpoint in found["exporter_unreachable"].problem
-    reachable = f"127.0.0.1:{workload.served.server.port}"
-    assert "exporter_unreachable" in await workload.check(
-        MESH_TELEMETRY_OTLP_ENDPOINT=reachable
-    )  # speaks TLS
+    for endpoint in (f"http://127.0.0.1:{free_port()}", workload.served.endpoint):  # the latter speaks TLS
+        (found,) = findings(await exported(workload, endpoint, 5.0))
+        assert (found.cause, endpoint in found.problem) == ("exporter_unreachable", True)
+    collector = grpc.aio.server()
+    port = collector.add_insecure_port("127.0.0.1:0")
+    await collector.start()
+    try:
+        assert findings(await exported(workload, f"http://127.0.0.1:{port}", PATIENCE)) == []
+    finally:
+        await collector.stop(0)
+
+
+async def exported(workload: Workload, endpoint: str, timeout: float) -> Facts:
+    """Look at the workload alone, which exports to this endpoint."""
+    environ = workload.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    return await Examination(Request(MeshConfig.from_env(environ), timeout=timeout), environ).collect()
 
 
 async def own(p: Process, directory: Path) -> tuple[dict[str, Finding], tuple[str, ...]]:

@@ -27,8 +27,6 @@ _DENIED, _UNKNOWN = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEME
 #: No message of protobuf: a tag that does not end. A server parses a request once its policy has allowed the
 #: call.
 _UNPARSABLE = b"\xff"
-#: Seconds that one call, and all about callers, may take.
-_TIMEOUT = 1.0
 #: The most connections of a server whose callers are looked at.
 MAX_SOCKETS = 100
 
@@ -41,12 +39,14 @@ class Caller(NamedTuple):
         files: Our certificate; None in plaintext mode, or if it cannot be read.
         expected: The names that the servers must prove.
         methods: Full names of methods that are asked for by a request that no server can parse.
+        step: Seconds that a connection, a handshake, a call, and all calls about callers may take.
     """
 
     config: MeshConfig
     files: Material | None
     expected: ServerIdentity
     methods: Sequence[str] = ()
+    step: float = 1.0
 
 
 class Asker:
@@ -69,13 +69,13 @@ class Asker:
         """
         async with _channel(address, caller) as channel:
             try:
-                not_serving = await _not_serving(channel)
+                not_serving = await _not_serving(channel, caller.step)
             except grpc.aio.AioRpcError as e:
                 return Answers(_told(e))
             except DecodeError:
                 return Answers("its answer cannot be parsed")
             ahead, peers = await self._look(channel, address.port, own_host, caller)
-            tried = {method: await _tried(channel, method) for method in caller.methods}
+            tried = {method: await _tried(channel, method, caller.step) for method in caller.methods}
             denied = {m: e.details() or "" for m, e in tried.items() if e and e.code() is _DENIED}
             unknown = tuple(m for m, e in tried.items() if e and e.code() is _UNKNOWN)
             return Answers("", not_serving, ahead, denied, unknown, peers)
@@ -86,7 +86,7 @@ class Asker:
         """Return by how much the server's clock is ahead, and its callers. None: it does not tell."""
         ahead: float | None = None
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(caller.step):
                 servers, ahead = await self._servers(channel)
                 return ahead, await self._peers(channel, servers, port, own_host, caller)
         except (grpc.aio.AioRpcError, TimeoutError, DecodeError):
@@ -138,30 +138,32 @@ def _channel(address: Address, caller: Caller) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address.uri, credentials, options)
 
 
-async def _asked(channel: grpc.aio.Channel, path: str, request: Any, answer: type[Any]) -> Any:
+async def _asked(
+    channel: grpc.aio.Channel, path: str, request: Any, answer: type[Any], timeout: float | None = None
+) -> Any:
     """Make a call. Raises AioRpcError, and DecodeError for bytes that are no such answer."""
     # Not grpc's own deserializer, with which a malformed answer is logged and becomes None.
     call: Any = channel.unary_unary(path, request_serializer=type(request).SerializeToString)
-    return answer.FromString(await call(request, timeout=_TIMEOUT))
+    return answer.FromString(await call(request, timeout=timeout))
 
 
-async def _not_serving(channel: grpc.aio.Channel) -> tuple[str, ...]:
+async def _not_serving(channel: grpc.aio.Channel, timeout: float) -> tuple[str, ...]:
     """Return the services that are NOT_SERVING. A server without health service counts as serving."""
     try:
-        listed = await _asked(channel, f"{_HEALTH}List", HealthListRequest(), HealthListResponse)
+        listed = await _asked(channel, f"{_HEALTH}List", HealthListRequest(), HealthListResponse, timeout)
         return tuple(
             sorted(name for name, health in listed.statuses.items() if health.status == _NOT_SERVING)
         )
     except grpc.aio.AioRpcError as e:
         if e.code() is not grpc.StatusCode.UNIMPLEMENTED:
             raise
-    return await _checked(channel)
+    return await _checked(channel, timeout)
 
 
-async def _checked(channel: grpc.aio.Channel) -> tuple[str, ...]:
+async def _checked(channel: grpc.aio.Channel, timeout: float) -> tuple[str, ...]:
     request, kind = health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
     try:
-        answer = await _asked(channel, f"{_HEALTH}Check", request, kind)
+        answer = await _asked(channel, f"{_HEALTH}Check", request, kind, timeout)
     except grpc.aio.AioRpcError as e:
         if e.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
             return ()
@@ -169,11 +171,11 @@ async def _checked(channel: grpc.aio.Channel) -> tuple[str, ...]:
     return ("",) if answer.status == _NOT_SERVING else ()
 
 
-async def _tried(channel: grpc.aio.Channel, method: str) -> grpc.aio.AioRpcError | None:
+async def _tried(channel: grpc.aio.Channel, method: str, timeout: float) -> grpc.aio.AioRpcError | None:
     """Return the error by which a server refuses a request that it cannot parse. The method does not run."""
     call: Any = channel.unary_unary(f"/{method}")
     try:
-        await call(_UNPARSABLE, timeout=_TIMEOUT)
+        await call(_UNPARSABLE, timeout=timeout)
     except grpc.aio.AioRpcError as e:
         return e
     return None

@@ -13,8 +13,6 @@ from grpcmesh.identity.problems import Cause, Problem
 from grpcmesh.identity.proof import client_context
 from grpcmesh.resolver import Address
 
-#: Seconds that the connection, the handshake, and each call may take.
-STEP = 1.0
 #: The start of a connection of HTTP/2: the preface and empty settings (RFC 9113, 3.4). A server answers with
 #: its own.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -22,29 +20,29 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 
 
 async def examine(address: Address, caller: Caller, asker: Asker) -> Endpoint:
     """Return the facts about an endpoint. Takes a few seconds at most."""
-    closed, own_host = await _connect(address)
+    closed, own_host = await _connect(address, caller.step)
     if closed:
         return Endpoint(str(address), closed)
     if caller.config.plaintext:
         return Endpoint(str(address), answers=await asker.ask(address, caller, own_host))
     if caller.files is None:
         return Endpoint(str(address))
-    handshake = await _shake(address, caller.files, caller.expected)
+    handshake = await _shake(address, caller.files, caller.expected, caller.step)
     answers: Answers | None = None
     if handshake is not None and handshake.cause is None and not handshake.refused:
         answers = await asker.ask(address, caller, own_host)
     return Endpoint(str(address), "", handshake, answers)
 
 
-async def _connect(address: Address) -> tuple[str, str]:
+async def _connect(address: Address, timeout: float) -> tuple[str, str]:
     """Return why the port cannot be connected to, or empty; and our own IP address on the connection."""
     try:
-        async with asyncio.timeout(STEP):
+        async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(address.host, address.port)
     except ConnectionRefusedError:
         return "refuses connections: nothing listens there", ""
     except TimeoutError:
-        return f"does not answer within {STEP:g} s", ""
+        return f"does not answer within {timeout:g} s", ""
     except OSError as e:
         return f"cannot be connected to: {e.strerror or e}", ""
     own: str = writer.get_extra_info("sockname")[0]
@@ -52,19 +50,21 @@ async def _connect(address: Address) -> tuple[str, str]:
     return "", own
 
 
-async def _shake(address: Address, files: Material, expected: ServerIdentity) -> Handshake | None:
+async def _shake(
+    address: Address, files: Material, expected: ServerIdentity, timeout: float
+) -> Handshake | None:
     """Make a handshake. Return None if our own files are not good enough to try."""
     try:
         context = client_context(files.cert_chain, files.private_key, files.ca)
     except (OSError, ValueError):
         return None
     try:
-        async with asyncio.timeout(STEP):
+        async with asyncio.timeout(timeout):
             return await _shaken(address, context, expected)
     except ssl.SSLError as e:
         return _explained(e, expected)
     except TimeoutError:
-        return Handshake(Cause.HANDSHAKE, f"the handshake does not end within {STEP:g} s")
+        return Handshake(Cause.HANDSHAKE, f"the handshake does not end within {timeout:g} s")
     except OSError as e:
         return Handshake(Cause.HANDSHAKE, f"the server ended the handshake ({type(e).__name__})")
 

@@ -39,6 +39,11 @@ class Request:
     serves: bool = True
     timeout: float = 5.0
 
+    @property
+    def step(self) -> float:
+        """Return the seconds that one step, such as a connection or a call, may take."""
+        return self.timeout / 5
+
 
 class Examination:
     """Collects the facts about one workload.
@@ -65,7 +70,9 @@ class Examination:
         if not config.plaintext:
             own, files = own_certificate(config, now, serves=self._request.serves)
         callers = {
-            target: Caller(config, files, server_identity(config, target), self._request.methods)
+            target: Caller(
+                config, files, server_identity(config, target), self._request.methods, self._request.step
+            )
             for target in self._request.targets
         }
         rules, problem = policy(config.authz)
@@ -107,7 +114,9 @@ class Examination:
         config = self._request.config
         own = Workload(config.identity.trust_domain, config.namespace, config.service)
         try:
-            return await process(config.admin, "" if config.plaintext else str(own), rules)
+            return await process(
+                config.admin, "" if config.plaintext else str(own), rules, self._request.step
+            )
         except NotReadableError as e:
             self._skipped.append(f"the process of this workload, by its metrics: {e}")
             return None
@@ -115,5 +124,5 @@ class Examination:
     async def _exporter(self) -> tuple[str, str] | None:
         config = self._request.config.telemetry
         endpoint = config.otlp_endpoint or self._environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-        problem = await exporter(endpoint) if endpoint else ""
+        problem = await exporter(endpoint, self._request.step) if endpoint else ""
         return (endpoint, problem) if problem else None

@@ -15,9 +15,6 @@ from grpcmesh.resolver.nameservers import Directory
 from grpcmesh.resolver.wire import PTR, Question, encode_name, name_text
 from grpcmesh.target import Target
 
-#: Seconds that the question for the name of an address may take.
-_REVERSE_TIMEOUT = 0.5
-
 
 async def look_up(
     config: ResolverConfig, target: Target, timeout: float, environ: Mapping[str, str] = os.environ
@@ -41,7 +38,7 @@ async def look_up(
     endpoints = sorted(found.addresses)
     alone = endpoints[0].host if len(endpoints) == 1 else ""
     is_cluster_ip = alone and (
-        _named(target, environ) == alone or await _is_service(config, target.name, alone)
+        _named(target, environ) == alone or await _is_service(config, target.name, alone, timeout / 4)
     )
     return NameLookup(target.name, found.result, cluster_ip=alone if is_cluster_ip else ""), endpoints
 
@@ -53,7 +50,7 @@ def _named(target: Target, environ: Mapping[str, str]) -> str:
     )
 
 
-async def _is_service(config: ResolverConfig, name: str, host: str) -> bool:
+async def _is_service(config: ResolverConfig, name: str, host: str, timeout: float) -> bool:
     """Return whether the address is that of the Service itself, instead of one of its pods.
 
     The DNS of Kubernetes gives a cluster IP the name of its Service, and a pod of a headless Service a name
@@ -61,10 +58,8 @@ async def _is_service(config: ResolverConfig, name: str, host: str) -> bool:
     """
     reverse = encode_name(ipaddress.ip_address(host.partition("%")[0]).reverse_pointer)
     try:
-        async with asyncio.timeout(_REVERSE_TIMEOUT):
-            answer = await Asking(Directory(config), config.try_interval)(
-                Question(reverse, PTR), _REVERSE_TIMEOUT
-            )
+        async with asyncio.timeout(timeout):
+            answer = await Asking(Directory(config), config.try_interval)(Question(reverse, PTR), timeout)
     except (LookupFailedError, TimeoutError):
         return False
     return name.lower() in {name_text(value) for value in answer.values}

@@ -14,8 +14,8 @@ from grpcmesh.config import AdminConfig, AuthzConfig
 from grpcmesh.target import parse_endpoint
 from grpcmesh.telemetry.otlp_endpoint import address_of
 
-#: Seconds that each step may take, and the most bytes of the metrics.
-_TIMEOUT, _LARGEST = 1.0, 16 * 1024 * 1024
+#: The most bytes of the metrics.
+_LARGEST = 16 * 1024 * 1024
 
 
 class NotReadableError(Exception):
@@ -32,13 +32,14 @@ def policy(config: AuthzConfig) -> tuple[Policy, str]:
     return store.current, ""
 
 
-async def process(config: AdminConfig, workload: str, rules: Policy) -> Process:
+async def process(config: AdminConfig, workload: str, rules: Policy, timeout: float) -> Process:
     """Return what the metrics of the process of this workload tell.
 
     Args:
         config: Says where they are served.
         workload: The SPIFFE id of the process; empty in plaintext mode.
         rules: The policy of this workload.
+        timeout: Seconds that it may take.
 
     Raises:
         NotReadableError: They cannot be read, or another process has that port.
@@ -46,11 +47,11 @@ async def process(config: AdminConfig, workload: str, rules: Policy) -> Process:
     if not config.address:
         raise NotReadableError("the admin port is switched off (MESH_ADMIN_ADDRESS)")
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(timeout):
             text = await _metrics(config)
         return _read(text, workload, rules)
     except TimeoutError:
-        raise NotReadableError(f"{config.address} does not answer within {_TIMEOUT:g} s") from None
+        raise NotReadableError(f"{config.address} does not answer within {timeout:g} s") from None
     except (OSError, ValueError, ArithmeticError) as e:
         raise NotReadableError(f"{config.address}: {e}") from e
 
@@ -111,11 +112,12 @@ def _samples(families: Mapping[str, Metric], name: str) -> list[tuple[Mapping[st
     return [(s.labels, s.value) for s in found if s.name in (name, f"{name}_total")]
 
 
-async def exporter(endpoint: str) -> str:
+async def exporter(endpoint: str, timeout: float) -> str:
     """Return why an OTLP endpoint cannot be reached, or an empty string.
 
     Args:
         endpoint: `http://host:port`, `https://host:port` or `host:port`.
+        timeout: Seconds that the connection may take.
     """
     address, is_secure = address_of(endpoint)
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
@@ -127,7 +129,7 @@ async def exporter(endpoint: str) -> str:
     )
     async with channel:
         try:
-            await asyncio.wait_for(channel.channel_ready(), _TIMEOUT)
+            await asyncio.wait_for(channel.channel_ready(), timeout)
         except TimeoutError:
-            return f"cannot be connected to within {_TIMEOUT:g} s: spans are lost"
+            return f"cannot be connected to within {timeout:g} s: spans are lost"
     return ""
