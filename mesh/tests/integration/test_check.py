@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-import datetime
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from grpcmesh.ca import CertificateAuthority, write_atomically
+from grpcmesh.ca import write_atomically
 from grpcmesh.commands.doctor.examination import Examination, Request
 from grpcmesh.commands.doctor.facts import Facts
 from grpcmesh.commands.doctor.findings import Finding
@@ -23,57 +22,19 @@ from grpcmesh.commands.doctor.rules import findings
 from grpcmesh.config import MeshConfig
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
-from tests.dnskit import NAME, DnsServer, dns_servers
-from tests.integration.serverkit import CHANNEL_OPTIONS, POLICY, Served, failure, serve, until
+from tests.dnskit import NAME
+from tests.integration.checkkit import PATIENCE, Workload, workloads
+from tests.integration.serverkit import CHANNEL_OPTIONS, POLICY, failure, serve, until
 from tests.integration.test_runtime import Process, process
 from tests.ports import free_port
 
 METHOD = "mesh.testing.PingService/Ping"
-HOUR = datetime.timedelta(hours=1)
-#: Seconds that an examination may take here: the machine may be busy.
-PATIENCE = 60.0
-
-
-class Workload:
-    """The workload `client`, with a certificate, beside a replica of `ping` and a nameserver."""
-
-    def __init__(self, directory: Path, served: Served, nameserver: DnsServer) -> None:
-        self.directory, self.served, self.dns = directory, served, nameserver
-        self.certs = directory / "client"
-        write_atomically(self.certs, served.ca.issue("client").files())
-        nameserver.hosts("127.0.0.1")
-        self.environ = {
-            "MESH_SERVICE": "client",
-            "MESH_IDENTITY_DIRECTORY": str(self.certs),
-            "MESH_RESOLVER_NAMESERVER": nameserver.endpoint,
-            "MESH_RESOLVER_PORT": str(served.server.port),
-            "MESH_RESOLVER_TIMEOUT": str(PATIENCE),
-            "MESH_ADMIN_ADDRESS": "",
-        }
-
-    async def check(
-        self,
-        *targets: str,
-        clock: Callable[[], float] = time.time,
-        methods: tuple[str, ...] = (),
-        timeout: float = PATIENCE,
-        **environ: str,
-    ) -> dict[str, Finding]:
-        """Return the findings by cause."""
-        environ = self.environ | environ
-        config = MeshConfig.from_env(environ)
-        request = Request(config, targets or ("ping",), methods, timeout=timeout)
-        found = findings(await Examination(request, environ, clock).collect())
-        assert all("\n" not in str(finding) and finding.remedy for finding in found)
-        by_cause = {finding.cause: finding for finding in found}
-        assert len(by_cause) == len(found), found
-        return by_cause
 
 
 @pytest.fixture
 async def workload(tmp_path: Path) -> AsyncIterator[Workload]:
-    async with serve(tmp_path) as served, dns_servers() as (nameserver,):
-        yield Workload(tmp_path, served, nameserver)
+    async with workloads(tmp_path) as made:
+        yield made
 
 
 async def test_nothing_is_found_where_all_is_well(workload: Workload) -> None:
@@ -120,108 +81,6 @@ async def test_a_closed_port(workload: Workload) -> None:
     found = await workload.check(MESH_RESOLVER_PORT=str(port))
     assert found.keys() == {"port_closed"}
     assert found["port_closed"].problem == f"127.0.0.1:{port} refuses connections: nothing listens there"
-
-
-async def test_a_missing_certificate(workload: Workload) -> None:
-    (workload.certs / "tls.crt").unlink()
-    found = await workload.check()
-    assert found.keys() == {"certificate_missing"}
-    assert str(workload.certs / "tls.crt") in found["certificate_missing"].problem
-
-
-async def test_a_certificate_that_cannot_be_read(workload: Workload) -> None:
-    (workload.certs / "tls.key").unlink()
-    (workload.certs / "tls.key").mkdir()  # permissions do not stop root, who may run this test
-    assert (await workload.check()).keys() == {"certificate_unreadable"}
-
-
-async def test_a_certificate_that_is_malformed(workload: Workload) -> None:
-    (workload.certs / "tls.crt").write_text("nonsense")
-    assert (await workload.check()).keys() == {"certificate_malformed"}
-
-
-def issued(workload: Workload, **options: Any) -> None:
-    """Give the workload another certificate."""
-    write_atomically(workload.certs, workload.served.ca.issue("client", **options).files())
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-async def test_an_expired_certificate(workload: Workload) -> None:
-    issued(workload, not_before=now() - HOUR, lifetime=-HOUR / 2)
-    found = await workload.check()
-    assert found.keys() == {"certificate_expired"}
-
-
-async def test_a_certificate_that_is_not_yet_valid(workload: Workload) -> None:
-    issued(workload, not_before=now() + HOUR)
-    found = await workload.check()
-    assert found.keys() == {"certificate_not_yet_valid"}
-    assert "clock" in found["certificate_not_yet_valid"].remedy
-
-
-async def test_a_certificate_that_is_about_to_expire(workload: Workload) -> None:
-    issued(workload, not_before=now() - 9 * HOUR, lifetime=HOUR)
-    found = await workload.check()
-    assert found.keys() == {"certificate_expiring"}
-    assert "in 60 minutes" in found["certificate_expiring"].problem
-
-
-async def test_a_certificate_of_another_issuer_than_our_bundle(workload: Workload) -> None:
-    foreign = CertificateAuthority(generation=2).issue("client").files()
-    write_atomically(workload.certs, foreign | {"ca.crt": workload.served.ca.pem})
-    assert (await workload.check()).keys() == {"certificate_unknown_issuer"}
-
-
-async def test_a_certificate_of_another_workload(workload: Workload) -> None:
-    issued(workload, uris=[workload.served.ca.spiffe_id("order")])
-    assert (await workload.check()).keys() == {"certificate_wrong_workload"}
-
-
-async def test_a_certificate_without_our_dns_name(workload: Workload) -> None:
-    issued(workload, dns_names=["order"])
-    assert (await workload.check()).keys() == {"certificate_dns_name"}
-
-
-async def test_peers_whose_bundle_lacks_our_issuer(workload: Workload) -> None:
-    foreign = CertificateAuthority(generation=2)
-    files = foreign.issue("client").files()
-    write_atomically(workload.certs, files | {"ca.crt": foreign.pem + workload.served.ca.pem})
-    found = await workload.check()
-    assert found.keys() == {"issuer_not_in_peers_bundle"}
-    assert "mesh CA generation 2" in found["issuer_not_in_peers_bundle"].problem
-
-
-async def test_a_server_of_another_issuer(workload: Workload) -> None:
-    ca = CertificateAuthority(generation=2)
-    write_atomically(workload.certs, ca.issue("client").files())
-    found = await workload.check()
-    assert found.keys() == {"server_certificate_unknown_issuer"}
-
-
-async def test_a_server_that_is_another_workload(workload: Workload) -> None:
-    found = await workload.check(MESH_IDENTITY_SERVERS="ping=spiffe://cluster.local/ns/shop/sa/ping")
-    assert found.keys() == {"server_certificate_wrong_workload"}
-
-
-async def test_a_server_without_the_dns_name(workload: Workload) -> None:
-    workload.dns.hosts("127.0.0.1", name="pong.meshmart.svc.cluster.local.")
-    found = await workload.check("pong", MESH_IDENTITY_SERVERS=f"pong={workload.served.ca.spiffe_id('ping')}")
-    assert found.keys() == {"server_certificate_dns_name"}
-
-
-async def test_a_server_whose_certificate_has_expired_by_our_clock(workload: Workload) -> None:
-    """Ours lives longer. OpenSSL looks at the clock of the system, so the certificate really ends."""
-    workload.served.write_certificate(
-        workload.served.ca.issue("ping", lifetime=datetime.timedelta(seconds=2))
-    )
-    serial = workload.served.identity.current.serial
-    identity = workload.served.identity
-    await until(lambda: identity.current.serial != serial and time.time() >= identity.current.not_after)
-    found = await workload.check()
-    assert found.keys() == {"server_certificate_expired"}
 
 
 async def test_a_server_that_speaks_no_tls_and_one_that_says_nothing(workload: Workload) -> None:
