@@ -6,9 +6,10 @@ from math import ceil
 
 import pytest
 
-from grpcmesh import member, runtime
+from grpcmesh import member, mesh
 from grpcmesh.config import MeshConfig
 from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, OWN_POLLER, TLS13_ONLY
+from grpcmesh.server import server
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
 ENDS_BY_ITSELF = ("Job", "CronJob", "Pod")
@@ -156,8 +157,8 @@ def test_the_grace_covers_all_that_leaving_may_take(rendered: Rendered) -> None:
         drain = MeshConfig.from_env(environment(container)).drain
         pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         # drain() and then what the service entered, such as the pages' server; then channels and telemetry.
-        needed = pre_stop + drain.delay + drain.grace + drain.grace + runtime.RESOURCES_TIMEOUT
-        needed += member.CHANNEL_GRACE
+        needed = pre_stop + drain.delay + drain.grace + drain.grace + mesh.RESOURCES_TIMEOUT
+        needed += server._LAST_WORD + member.CHANNEL_GRACE
         assert pod["terminationGracePeriodSeconds"] >= ceil(needed), name
 
 

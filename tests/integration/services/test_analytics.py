@@ -22,7 +22,7 @@ from services.kit.db import Database
 from services.kit.following import following
 from tests.databases import Maker
 
-from .replicakit import Fleet, fleet, resumed
+from .replicakit import Fleet, eventually, fleet, resumed
 from .shopkit import messages, refused
 
 Code = grpc.StatusCode
@@ -184,6 +184,11 @@ async def test_a_stream_survives_a_rolling_restart_with_nothing_lost_or_doubled(
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         following = group.create_task(resumed(follow, seen, total, 1))
         group.create_task(tell())
+
+        async def hears() -> bool:
+            return bool(seen)
+
+        await eventually(hears)  # from a replica that will leave
         for old in list(analytics.replicas):
             await asyncio.sleep(0.4)
             await analytics.start()

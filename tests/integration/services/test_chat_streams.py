@@ -90,6 +90,11 @@ async def test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled(ch
             group.create_task(resumed(listen, talked, total, 1)),
         ]
         speaking = group.create_task(speak())
+
+        async def both_hear() -> bool:
+            return bool(heard and talked)
+
+        await eventually(both_hear)  # from replicas that will leave
         for old in list(chat.replicas):
             await asyncio.sleep(0.4)
             await chat.start()

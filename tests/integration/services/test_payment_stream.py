@@ -24,7 +24,7 @@ from services.payment.servicer import PaymentServicer
 from services.payment.storage import CHANNEL, SqlStore
 from tests.databases import Databases, Maker
 
-from .replicakit import Fleet, fleet, resumed
+from .replicakit import Fleet, eventually, fleet, resumed
 
 Code = grpc.StatusCode
 
@@ -84,6 +84,11 @@ async def test_a_follower_sees_every_payment_once_while_all_replicas_are_replace
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         following_ = group.create_task(resumed(follow, seen, 100, start))
         group.create_task(pay())
+
+        async def follows() -> bool:
+            return bool(seen)
+
+        await eventually(follows)  # a replica that will leave
         for replica in list(payments.replicas):
             await payments.start()
             await payments.leave(replica)
