@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed test-wheel test-versions test-e2e test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,7 +101,10 @@ test-versions: $(VENV)/.dev ## the library's tests with the lowest versions that
 	@tools/test-versions
 
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
-	@$(PYTEST) tests/e2e -m "not browser"
+	@$(PYTEST) tests/e2e -m "not browser and not soak"
+
+test-soak: $(VENV)/.dev ## a minute and a half of the soak (needs PostgreSQL); not in CI, which would take too long
+	@$(PYTEST) tests/e2e -m soak
 
 test-dashboards: $(VENV)/.dev ## rules by promtool; dashboards on a real Prometheus that scrapes the shop
 	@$(PYTEST) tests/observability

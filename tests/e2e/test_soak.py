@@ -13,6 +13,7 @@ from tests.e2e.conftest import TIMEOUT, environment
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads memory and descriptors in /proc")
 @pytest.mark.usefixtures("postgres")  # skips where it is not installed
 def test_a_short_soak_keeps_its_bounds_and_shows_what_it_did(tmp_path: Path) -> None:
