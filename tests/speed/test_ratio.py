@@ -20,8 +20,9 @@ import uvloop
 from bench import overhead
 from grpcmesh.call import ClientCall, ClientLayer
 
-#: The whole stack over bare grpc.aio: measured 1.38 to 1.74 at loads of 32 to 43, and a margin.
-BOUND = 2.0
+#: The whole stack over bare grpc.aio: measured 1.87 to 1.92 on grpcio 1.82.3 (on 1.85.1, whose bare calls
+#: cost more: 1.38 to 1.74), and a margin of a fifth.
+BOUND = 2.3
 #: Pairs of rounds, calls of a round, and how many at a time.
 PAIRS, CALLS, CONCURRENCY = 15, 100, 4
 #: Seconds that a call may take on a machine that is busy.
