@@ -36,7 +36,7 @@ from ecommerce.product_pb2_grpc import (
     add_ProductServiceServicer_to_server,
 )
 
-from grpcmesh.auth import TokenIssuer, TokenVerifier
+from grpcmesh.auth import StaticKeys, TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
@@ -106,16 +106,6 @@ def config(directory: Path, service: str, access_log: str = "off") -> MeshConfig
     )
 
 
-class Keys:
-    """The verification key, as a file beside the certificates."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    async def fetch(self) -> dict[str, Any]:
-        return {"bench": signing_key(self._directory).public_key()}
-
-
 def signing_key(directory: Path) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes((directory / "signing.key").read_bytes())
 
@@ -163,7 +153,7 @@ async def serve_mesh(variant: str, directory: Path, stack: AsyncExitStack) -> in
     identity.load()
     policy = PolicyStore(settings.authz)
     policy.load()
-    verifier = TokenVerifier(settings.auth, Keys(directory))
+    verifier = TokenVerifier(settings.auth, StaticKeys({"bench": signing_key(directory).public_key()}))
     await verifier.refresh()
     layers = server_layers(settings, telemetry, policy, verifier, identity)
     health = HealthServicer()

@@ -1,12 +1,10 @@
 import asyncio
-import datetime
 import time
 from pathlib import Path
 
 import pytest
 
-from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
-from grpcmesh.call import Workload
+from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.config import IdentityConfig, MeshConfig
 from grpcmesh.identity import Cause, Credentials, Expected, IdentityError, IdentityStore, Material, files
 from tests.identity_cases import CASES, ROOT, Case, over
@@ -19,73 +17,12 @@ def ca() -> CertificateAuthority:
     return CertificateAuthority()
 
 
-def test_a_ca_of_the_longest_namespace_has_a_name_of_its_own() -> None:
-    # A namespace has up to 63 characters, a common name 64.
-    names = {
-        CertificateAuthority(namespace="n" * 62 + last, generation=2_000_000_000).certificate.subject
-        for last in "ab"
-    }
-    assert len(names) == 2
-
-
 @pytest.fixture
 def store(ca: CertificateAuthority, tmp_path: Path) -> IdentityStore:
     write_atomically(tmp_path / "certs", ca.issue("ping").files())
     made = IdentityStore(IdentityConfig(tmp_path / "certs"))
     made.load()
     return made
-
-
-def problem(leaf: Leaf) -> str:
-    with pytest.raises(IdentityError) as raised:
-        Credentials.parse(leaf.tls_crt, leaf.tls_key, leaf.ca_crt)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def test_a_good_certificate_tells_who_it_is_for(ca: CertificateAuthority) -> None:
-    leaf = ca.issue("ping")
-    credentials = Credentials.parse(leaf.tls_crt, leaf.tls_key, leaf.ca_crt)
-    assert credentials.workload == Workload("cluster.local", "meshmart", "ping")
-    assert credentials.serial == leaf.certificate.serial_number
-    assert credentials.not_after == leaf.certificate.not_valid_after_utc.timestamp()
-
-
-def test_a_private_key_is_not_in_the_repr(ca: CertificateAuthority) -> None:
-    leaf = ca.issue("ping")
-    assert "PRIVATE" not in repr(Credentials.parse(leaf.tls_crt, leaf.tls_key, leaf.ca_crt))
-
-
-@pytest.mark.parametrize("cut", [0, 10, 300])
-@pytest.mark.parametrize("name", ["tls_crt", "tls_key", "ca_crt"])
-def test_a_half_written_file_is_refused(ca: CertificateAuthority, name: str, cut: int) -> None:
-    leaf = ca.issue("ping")
-    parts = {"tls_crt": leaf.tls_crt, "tls_key": leaf.tls_key, "ca_crt": leaf.ca_crt}
-    parts[name] = parts[name][: min(cut, len(parts[name]) // 2)]
-    assert "not a complete" in problem(Leaf(**parts))
-
-
-def test_a_key_of_another_certificate_is_refused(ca: CertificateAuthority) -> None:
-    one, other = ca.issue("ping"), ca.issue("ping")
-    assert "does not belong" in problem(Leaf(one.tls_crt, other.tls_key, one.ca_crt))
-
-
-def test_an_expired_certificate_is_refused(ca: CertificateAuthority) -> None:
-    start = datetime.datetime.now(datetime.UTC) - 2 * DAY
-    assert "expired" in problem(ca.issue("ping", lifetime=-DAY, not_before=start))
-
-
-@pytest.mark.parametrize(
-    "uris", [[], ["https://ping.example"], ["spiffe://a/ns/b/sa/c", "spiffe://a/ns/b/sa/d"]]
-)
-def test_a_certificate_without_exactly_one_spiffe_uri_is_refused(
-    ca: CertificateAuthority, uris: list[str]
-) -> None:
-    assert "exactly one SPIFFE URI" in problem(ca.issue("ping", uris=uris))
-
-
-def test_a_certificate_without_any_alternative_name_is_refused(ca: CertificateAuthority) -> None:
-    assert "exactly one SPIFFE URI" in problem(ca.issue("ping", uris=[], dns_names=[]))
 
 
 def test_before_the_load_there_is_no_identity(tmp_path: Path) -> None:
@@ -371,59 +308,3 @@ def test_files_that_change_while_they_are_read_are_read_again(tmp_path: Path) ->
         patch.setattr(files, "_read", lambda config: next(reads))
         directory.store.load()
     assert directory.store.current.cert_chain == second.cert_chain
-
-
-class Source:
-    """Certificates from the application's code."""
-
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf: Leaf | None = leaf
-
-    def __call__(self) -> Material:
-        if self.leaf is None:
-            raise ConnectionError("the secret store is away")
-        return Material(self.leaf.tls_crt, self.leaf.tls_key, self.leaf.ca_crt)
-
-
-def test_certificates_of_a_source_are_taken_and_kept_while_it_fails(ca: CertificateAuthority) -> None:
-    source = Source(ca.issue("ping"))
-    store = IdentityStore.of(MeshConfig("ping"), serves=False, source=source)
-    store.load()
-    first = store.current.serial
-    source.leaf = ca.issue("ping")
-    assert store.poll()
-    second = store.current.serial
-    assert second != first
-    source.leaf = None
-    assert not store.poll()
-    assert store.current.serial == second
-    assert "the source of certificates failed: ConnectionError" in str(store.problems[0])
-    source.leaf = ca.issue("order")
-    assert not store.poll()
-    assert store.problems[0].cause is Cause.WRONG_WORKLOAD
-    source.leaf = ca.issue("ping")
-    assert store.poll()
-    assert store.problems == ()
-
-
-def test_a_source_that_fails_at_the_start_is_told() -> None:
-    source = Source(CertificateAuthority().issue("ping"))
-    source.leaf = None
-    store = IdentityStore.of(MeshConfig("ping"), serves=False, source=source)
-    with pytest.raises(IdentityError, match="the secret store is away"):
-        store.load()
-
-
-def test_a_server_requires_more_of_a_certificate_than_a_client(
-    ca: CertificateAuthority, tmp_path: Path
-) -> None:
-    write_atomically(tmp_path, ca.issue("ping", dns_names=["elsewhere"]).files())
-    store = IdentityStore.of(MeshConfig("ping", identity=IdentityConfig(tmp_path)), serves=False)
-    store.load()
-    with pytest.raises(IdentityError, match=r"ping\.meshmart\.svc\.cluster\.local"):
-        store.require_server()
-    write_atomically(tmp_path, ca.issue("ping").files())
-    renewed: list[Credentials] = []
-    store.subscribe(renewed.append)
-    store.require_server()
-    assert renewed == [store.current]
