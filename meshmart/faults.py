@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import AsyncIterator
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import HealthConfig, RetryConfig
@@ -18,6 +17,7 @@ from grpcmesh.fault import Fault
 from grpcmesh.fault import fault_pb2 as pb
 from grpcmesh.fault.fault_pb2_grpc import FaultServiceStub
 from grpcmesh.fault.rules import EVERY_METHOD
+from grpcmesh.fault.wire import duration, fault_message
 from grpcmesh.member import Member
 from grpcmesh.resolver import Address, StaticResolver
 from local.errors import ClusterError
@@ -42,15 +42,8 @@ async def set_fault(
         lasts: Seconds after which it ends by itself. If None, it ends when it is cleared or its process ends.
         lease: Seconds after which it ends unless it is set again. If None, it has no lease.
     """
-    asked = pb.Fault(
-        method=fault.method,
-        share=fault.share,
-        delay=duration(fault.delay),
-        abort=fault.abort,
-        concurrency=fault.concurrency,
-    )
     request = pb.SetFaultRequest(
-        fault=asked,
+        fault=fault_message(fault),
         lasts=None if lasts is None else duration(lasts),
         lease=None if lease is None else duration(lease),
     )
@@ -93,13 +86,6 @@ async def crash(member: Member, service: str, replica: Replica) -> None:
         except grpc.aio.AioRpcError as e:
             if e.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
-
-
-def duration(seconds: float) -> Duration:
-    """Return seconds as a protobuf Duration."""
-    told = Duration()
-    told.FromNanoseconds(round(seconds * 1e9))
-    return told
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from grpcmesh.fault import fault_pb2 as pb
 from grpcmesh.fault.fault_pb2_grpc import FaultServiceServicer
 from grpcmesh.fault.layer import FaultLayer
 from grpcmesh.fault.rules import EVERY_METHOD, Fault, Rule
+from grpcmesh.fault.wire import duration, fault_message
 
 #: Exit status of a crash: the one that a shell reports for kill -9.
 EX_KILLED = 137
@@ -67,16 +68,9 @@ class FaultServicer(FaultServiceServicer):
 
     def _active(self, rule: Rule) -> pb.ActiveFault:
         remaining = self._faults.remaining(rule)
-        fault = rule.fault
         return pb.ActiveFault(
-            fault=pb.Fault(
-                method=fault.method,
-                share=fault.share,
-                delay=_duration(fault.delay),
-                abort=fault.abort,
-                concurrency=fault.concurrency,
-            ),
-            remaining=None if remaining is None else _duration(remaining),
+            fault=fault_message(rule.fault),
+            remaining=None if remaining is None else duration(remaining),
             hits=rule.hits,
             held=self._layer.held_by(rule),
             set_by=rule.set_by,
@@ -137,9 +131,3 @@ def _wrong_times(**times: float | None) -> Iterable[tuple[str, str]]:
 
 def _seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
