@@ -20,7 +20,7 @@ from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
 from tests.integration import rawh2
 from tests.integration.rawh2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RawConnection
-from tests.integration.serverkit import Served, serve
+from tests.integration.serverkit import Served, serve, until
 
 PING = b"/mesh.testing.PingService/Ping"
 CHECK = b"/grpc.health.v1.Health/Check"
@@ -113,6 +113,19 @@ async def test_a_path_that_is_not_utf_8_is_counted_and_logs_no_stack_trace(
                 await connection.answer(await connection.request(rawh2.headers(path)))
         unknown = {"grpc_service": "unknown", "grpc_code": "Unimplemented"}
         assert served.metric("grpc_server_handled_total", **unknown) == len(paths)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_caller_that_leaves_while_such_a_path_is_refused_logs_no_stack_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = {"grpc_service": "unknown", "grpc_code": "Unimplemented"}
+    async with (
+        serve(tmp_path) as served,
+        rawh2.connect(served.endpoint, rawh2.tls(served.ca.issue("client"))) as connection,
+    ):
+        await connection.request(rawh2.headers(b"/a.B/\xff"), message=None)  # not half-closed
+        await until(lambda: served.metric("grpc_server_handled_total", **unknown))
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -6,7 +6,9 @@ task, and with it the server. Older versions decode it in the task of the call: 
 UNKNOWN, but three stack traces are logged and no layer counts it. There is no hook before that decoding: no
 interceptor, handler or channel argument sees such a request earlier. The only place left is Python's
 registry of codec error handlers. The handler here returns U+FFFD when an accept loop decodes, or the task of
-a call whose handler has not been looked up yet, and behaves as `strict` does anywhere else.
+a call whose handler has not been looked up yet, and behaves as `strict` does anywhere else. The task of a
+call with such a path stays lenient to its end: grpc decodes the path once more for a log line if the caller
+leaves early, and no code of an application runs there.
 
 It uses no private name of grpc: `start()` of a server creates its accept loop before it first suspends, and
 a task inherits the context variables of the task that creates it.
@@ -88,7 +90,7 @@ class Accepting:
 
 
 def looked_up() -> None:
-    """Note that grpc looks up the handler of a call: what runs in this task from now on is not grpc alone."""
+    """Make the current task decode strictly from now on: the path of its call is valid UTF-8."""
     _accepting.set(False)
 
 

@@ -113,9 +113,10 @@ class Handlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Return the wrapped handler of a call. For an unknown method it answers UNIMPLEMENTED."""
-        looked_up()
         method: Any = handler_call_details.method
         path: str = method if isinstance(method, str) else method.decode(errors="replace")
+        if REPLACEMENT not in path:  # else grpc may decode the path again when the call ends
+            looked_up()
         return self._wrapped.get(path) or self._search(path, handler_call_details)
 
     def _search(self, path: str, details: grpc.HandlerCallDetails) -> Handler:
