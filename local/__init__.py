@@ -1,1 +1,4 @@
-"""The embedded cluster: gives the services on one machine what Kubernetes gives them."""
+"""The embedded cluster: gives the services on one machine what Kubernetes gives them.
+
+May be imported by `meshmart`. Start reading in `supervisor`. See docs/embedded-cluster.md.
+"""

@@ -1,1 +1,4 @@
-"""The shop's books: read from the services' databases, and checked against each other."""
+"""The shop's books: read from the services' databases, and checked against each other.
+
+May be imported by `meshmart`. Start reading in `check`.
+"""

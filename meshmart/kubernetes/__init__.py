@@ -1,1 +1,4 @@
-"""Cluster mode: the Cluster port on Kubernetes, and access from outside of it."""
+"""Cluster mode: the Cluster port on Kubernetes, and access from outside of it.
+
+May be imported by `meshmart`. Start reading in `cluster`.
+"""

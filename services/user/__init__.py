@@ -1,0 +1,4 @@
+"""The user service: accounts, log-ins, sessions, and the keys with which tokens are signed and verified.
+
+May be imported by `services.migrate`. Other services reach it by its gRPC methods. Start reading in `domain`.
+"""

@@ -1,7 +1,7 @@
 """Admission: an overloaded server refuses calls early, the least important first.
 
-The decisions are pure; a layer of the server's stack applies them. Read `gate` first. `throttle` is the part
-for callers. See mesh/docs/admission.md.
+The decisions are pure; a layer of the server's stack applies them. `throttle` is the part for callers. May be
+imported by `grpcmesh.client`, `grpcmesh.server`. Start reading in `gate`. See mesh/docs/admission.md.
 """
 
 from grpcmesh.admission.gate import Gate, Refusal

@@ -1,7 +1,8 @@
-"""User tokens. The user service signs them, and every server verifies them against its published keys.
+"""User tokens. An issuer signs them, and every server verifies them against its published keys.
 
 Modules that need PyJWT (the extra `jwt`) are imported on first use, so a server without user tokens does not
-need it.
+need it. May be imported by `grpcmesh.mesh`, `grpcmesh.runtime`, `grpcmesh.server`, `grpcmesh.server_side`,
+`grpcmesh.commands`, `services`, `meshmart`. Start reading in `verifier`. See mesh/docs/user-auth.md.
 """
 
 import importlib

@@ -1,4 +1,8 @@
-"""Authorization by a policy file: which workload may call which method, and what its user needs."""
+"""Authorization by a policy file: which workload may call which method, and what its user needs.
+
+May be imported by `grpcmesh.server`, `grpcmesh.server_side`, `grpcmesh.runtime`, `grpcmesh.commands`. Start
+reading in `policy`. See mesh/docs/authz.md.
+"""
 
 from grpcmesh.authz.layer import AuthzLayer
 from grpcmesh.authz.policy import Policy, PolicyError, UserRule

@@ -1,4 +1,8 @@
-"""Chooses the endpoint of each call, by pure policies over the ready endpoints. See mesh/docs/balancer.md."""
+"""Chooses the endpoint of each call, by pure policies over the ready endpoints.
+
+May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.mesh`. Start reading in `balancer`.
+See mesh/docs/balancer.md.
+"""
 
 from grpcmesh.balancer.attempts import EndpointCounts, Latency, LoadReports
 from grpcmesh.balancer.balancer import Balancer, Verdict

@@ -1,4 +1,7 @@
-"""The verbs of `python -m grpcmesh`, one module each."""
+"""The verbs of `python -m grpcmesh`, one module each.
+
+May be imported by `grpcmesh.__main__`. Start reading in `config`.
+"""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,7 @@
-"""Fault injection: delays and aborts calls, controlled while the process runs. See mesh/docs/fault.md."""
+"""Fault injection: delays and aborts calls, controlled while the process runs.
+
+May be imported by `grpcmesh.server`, `local`, `meshmart`. Start reading in `rules`. See mesh/docs/fault.md.
+"""
 
 from grpcmesh.fault.layer import FaultLayer
 from grpcmesh.fault.rules import Fault, Faults, TooManyFaults

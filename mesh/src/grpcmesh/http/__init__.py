@@ -1,4 +1,8 @@
-"""An HTTP/1.1 server for ports that anybody can reach: strict framing, deadlines, limits by address."""
+"""An HTTP/1.1 server for ports that anybody can reach: strict framing, deadlines, limits by address.
+
+May be imported by `grpcmesh.admin`, `grpcmesh.member`, `services`, `local`, `meshmart`. Start reading in
+`server`.
+"""
 
 from grpcmesh.http.limits import HttpLimits
 from grpcmesh.http.peers import Proxies

@@ -1,4 +1,9 @@
-"""Identities: our own certificate, reloaded when it changes, and the SPIFFE identity of peers."""
+"""Identities: our own certificate, reloaded when it changes, and the SPIFFE identity of peers.
+
+May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.server_side`, `grpcmesh.member`,
+`grpcmesh.mesh`, `grpcmesh.runtime`, `grpcmesh.commands`, `local`, `meshmart`. Start reading in `store`.
+See mesh/docs/identity.md.
+"""
 
 from grpcmesh.identity.credentials import Credentials
 from grpcmesh.identity.diagnosis import Diagnosis, diagnose

@@ -1,7 +1,7 @@
 """Outlier detection: an endpoint that answers badly leaves rotation, and is probed before it returns.
 
-It implements gRFC A50. Pure: it imports only the vocabulary, and the balancer asks it. Read `detector` first.
-See mesh/docs/outlier-detection.md.
+It implements gRFC A50. Pure: it imports only the vocabulary, and the balancer asks it. May be imported by
+`grpcmesh.client`. Start reading in `detector`. See mesh/docs/outlier-detection.md.
 """
 
 from grpcmesh.outlier.detector import Change, OutlierDetector

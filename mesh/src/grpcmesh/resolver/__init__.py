@@ -1,4 +1,8 @@
-"""Resolves names to addresses, by DNS (asked directly) or a fixed list. See mesh/docs/resolver.md."""
+"""Resolves names to addresses, by DNS (asked directly) or a fixed list.
+
+May be imported by `grpcmesh.client`, `grpcmesh.mesh`, `grpcmesh.commands`, `grpcmesh.testing`, `services`,
+`meshmart`. Start reading in `dns`. See mesh/docs/resolver.md.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Decides which failed calls are retried, when, and how many in all. See mesh/docs/retry.md."""
+"""Decides which failed calls are retried, when, and how many in all.
+
+May be imported by `grpcmesh.client`. Start reading in `policy`. See mesh/docs/retry.md.
+"""
 
 from grpcmesh.retry.budget import RetryBudget
 from grpcmesh.retry.policy import (

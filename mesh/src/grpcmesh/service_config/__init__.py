@@ -1,7 +1,7 @@
 """Settings per target and per method, in the data model and JSON of the gRPC service config.
 
-https://github.com/grpc/grpc/blob/master/doc/service_config.md. Any part of the library may import it. Read
-`model` first. See mesh/docs/service-config.md.
+https://github.com/grpc/grpc/blob/master/doc/service_config.md. May be imported by `grpcmesh`, `meshmart`,
+`services`. Start reading in `model`. See mesh/docs/service-config.md.
 """
 
 from grpcmesh.service_config.model import (

@@ -1,4 +1,9 @@
-"""Telemetry: metrics, traces and logs. `Telemetry` combines them. See mesh/docs/telemetry.md."""
+"""Telemetry: metrics, traces and logs. `Telemetry` combines them.
+
+May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.member`, `grpcmesh.mesh`, `grpcmesh.asgi`,
+`grpcmesh.commands`, `services`, `local`, `meshmart`. Start reading in `telemetry`. See
+mesh/docs/telemetry.md.
+"""
 
 from grpcmesh.telemetry.context import (
     annotate,

@@ -2,7 +2,8 @@
 
 An event is a method; what it returns tells the driver what to do next. The asynchronous driver is
 `grpcmesh.client.flight` for calls and attempts, and `grpcmesh.client.pool` for connections and endpoints.
-See mesh/docs/calls.md. The shape is that of h11: decide here, do the I/O outside.
+The shape is that of h11: decide here, do the I/O outside. May be imported by `grpcmesh.client`. Start reading
+in `call`. See mesh/docs/calls.md.
 """
 
 from grpcmesh.client.machines.attempt import AttemptState, LiveAttempt
