@@ -243,7 +243,8 @@ class MeshConfig:
 
         Args:
             environ: The variables, usually `os.environ`. They override the file.
-            defaults: Values of `MeshConfig`'s own fields that neither sets.
+            defaults: Values of `MeshConfig`'s own fields that neither sets. A group such as
+                `retry=RetryConfig(…)` gives the default of each of its settings.
 
         Raises:
             ConfigError: A setting is wrong or unknown. The error has a line for each.

@@ -76,7 +76,8 @@ class EnvironReader:
 
         Args:
             prefix: Beginning of the variables' names.
-            defaults: Values of fields that nothing sets.
+            defaults: Values of fields that nothing sets. That of a field that is a dataclass itself gives
+                the defaults of each of its fields.
             table: The part of the file for this dataclass.
         """
         values: dict[str, Any] = dict(defaults)
@@ -85,7 +86,7 @@ class EnvironReader:
             variable, hint = f"{prefix}_{f.name.upper()}", hints[f.name]
             if dataclasses.is_dataclass(hint):
                 inner = self._table(rest.pop(f.name, {}), variable)
-                values[f.name] = self.read(typing.cast(type, hint), variable, {}, inner)
+                values[f.name] = self.read(typing.cast(type, hint), variable, _fields(values.get(f.name)), inner)
                 continue
             self.known.add(variable)
             in_file, value = f.name in rest, rest.pop(f.name, None)
@@ -122,6 +123,11 @@ class EnvironReader:
 
     def _place(self, variable: str) -> str:
         return f"{self.file}: {variable.removeprefix('MESH_').lower()}"
+
+
+def _fields(group: Any) -> dict[str, Any]:
+    """Return the values of a dataclass by the names of its fields; none where there is no dataclass."""
+    return {} if group is None else {f.name: getattr(group, f.name) for f in dataclasses.fields(group)}
 
 
 def _converted(value: Any, hint: Any) -> Any:

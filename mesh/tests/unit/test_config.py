@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 import grpcmesh.config
-from grpcmesh.config import ConfigError, MeshConfig
+from grpcmesh.client_config import RetryConfig
+from grpcmesh.config import ConfigError, MeshConfig, ServiceConfigConfig
 from grpcmesh.target import Target
 
 #: The list is repeated here on purpose: a changed default changes the behaviour of every process.
@@ -151,6 +152,19 @@ def test_every_field_has_a_docstring() -> None:
     for i in fields:
         if lines[i].strip().split(":")[0] in names and not lines[i].startswith("        "):
             assert lines[i + 1].strip().startswith('"""'), lines[i]
+
+
+def test_defaults_that_are_groups_hold_where_nothing_else_sets_a_setting(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.toml"
+    file.write_text("[retry]\nmax_attempts = 4\n")
+    groups = {
+        "retry": RetryConfig(max_attempts=2, base_backoff=0.2, max_backoff=9.0),
+        "service_config": ServiceConfigConfig(inline='{"product": {}}'),
+    }
+    environ = {"MESH_CONFIG_FILE": str(file), "MESH_RETRY_MAX_BACKOFF": "7"}
+    config = MeshConfig.from_env(environ, service="ping", **groups)
+    assert config.service_config == groups["service_config"]  # a8def03 and later versions dropped both groups
+    assert config.retry == RetryConfig(max_attempts=4, base_backoff=0.2, max_backoff=7.0)
 
 
 def test_variables_are_named_after_their_fields() -> None:
