@@ -86,7 +86,8 @@ class EnvironReader:
             variable, hint = f"{prefix}_{f.name.upper()}", hints[f.name]
             if dataclasses.is_dataclass(hint):
                 inner = self._table(rest.pop(f.name, {}), variable)
-                values[f.name] = self.read(typing.cast(type, hint), variable, _fields(values.get(f.name)), inner)
+                given = _fields(values.get(f.name))
+                values[f.name] = self.read(typing.cast(type, hint), variable, given, inner)
                 continue
             self.known.add(variable)
             in_file, value = f.name in rest, rest.pop(f.name, None)
