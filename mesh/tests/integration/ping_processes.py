@@ -24,7 +24,7 @@ from tests.ports import free_port
 
 MAIN = Path(__file__).with_name("ping_main.py")
 #: The most seconds to wait for something that takes a moment, since the machine may be busy.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Replica:

@@ -156,7 +156,7 @@ class Load:
     async def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                response = await self._stub.Ping(PingRequest(), timeout=5)
+                response = await self._stub.Ping(PingRequest(), timeout=60)
                 self.answers[response.replica] += 1
             except grpc.aio.AioRpcError as e:
                 self.failures.append(f"{e.code().name} {e.details()}")
@@ -173,7 +173,7 @@ class Load:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._stop.set()
-        await asyncio.wait_for(asyncio.gather(*self._tasks), 10)
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 120)
 
 
 def with_balancer(**changes: Any) -> MeshConfig:

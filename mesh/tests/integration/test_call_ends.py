@@ -66,9 +66,7 @@ async def test_closing_the_channel_ends_calls_that_back_off(tmp_path: Path) -> N
     config = replace(CONFIG, retry=replace(CONFIG.retry, base_backoff=1.0, max_backoff=1.0))
     async with cluster(tmp_path, 1, config) as ping:
         channel = ping.open()
-        call = PingServiceStub(channel).Ping(
-            PingRequest(fail_code="UNAVAILABLE", pushback="300"), timeout=1.0
-        )
+        call = PingServiceStub(channel).Ping(PingRequest(fail_code="UNAVAILABLE", pushback="300"), timeout=60)
         await eventually(lambda: channel.state()["retries"] == 1)
         assert not call.done()
         await channel.close()
@@ -86,7 +84,7 @@ async def test_a_grace_lets_calls_that_wait_and_back_off_end_well(tmp_path: Path
         request = PingRequest(text="x", fail_code="UNAVAILABLE", fail_times=1, pushback="100")
         call = PingServiceStub(channel).Ping(request)
         await eventually(lambda: channel.state()["retries"] == 1)
-        await channel.close(grace=5)
+        await channel.close(grace=60)
         assert (await call).text == "x"
 
 
@@ -164,7 +162,7 @@ async def test_a_broken_endpoint_with_new_certificates_freezes_nothing(tmp_path:
         ping.channel._core.pool._renew(distrusting)
         assert (await ping.stub.Poke(PingRequest())).replica == "ping-1"
         await ping.servers[0].stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             for _ in range(50):
                 error = await fails(ping.stub.Poke(PingRequest(), timeout=1.0))
                 assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -178,9 +176,9 @@ async def test_a_restart_right_after_new_certificates_costs_no_call(tmp_path: Pa
             write_atomically(ping.directory, ping.ca.issue("client").files())
             assert ping.identity.poll()
             await ping.servers[0].stop()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 for _ in range(20):
-                    await ping.stub.Poke(PingRequest(), timeout=5.0)
+                    await ping.stub.Poke(PingRequest(), timeout=30)
                 await ping.servers[0].start()
                 await eventually(lambda: list(ping.states().values()).count("ready") == 2)
 
@@ -190,7 +188,7 @@ async def test_a_call_that_nobody_could_see_is_made_elsewhere(tmp_path: Path) ->
     async with cluster(tmp_path, 2) as ping:
         await ping.servers[0].stop()
         for _ in range(40):
-            assert (await ping.stub.Poke(PingRequest(), timeout=5.0)).replica == "ping-2"
+            assert (await ping.stub.Poke(PingRequest(), timeout=30)).replica == "ping-2"
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from grpcmesh.call import current_call, current_principal, current_workload
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import MeshConfig
+from grpcmesh.config import DeadlineConfig, MeshConfig
 from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import current_baggage, current_trace
 from grpcmesh.testing.ping import PingServer
@@ -44,20 +44,27 @@ class Starter(PingServiceServicer):
         return PingResponse()
 
 
+#: Default deadline of the channel to the other server (s).
+DEFAULT = 60.0
+
+
 @pytest.fixture
 async def downstream() -> Any:
     """Yield a stub on a mesh channel to another server."""
     async with PingServer(None) as server:
         channel = MeshChannel(
-            "ping", MeshConfig("client"), identity=None, resolver=FakeResolver(server.endpoint)
+            "ping",
+            MeshConfig("client", deadline=DeadlineConfig(default=DEFAULT)),
+            identity=None,
+            resolver=FakeResolver(server.endpoint),
         )
         await channel.channel_ready()
         yield PingServiceStub(channel)
         await channel.close()
 
 
-#: Timeout of the call that starts the poller (s).
-TIMEOUT = 0.2
+#: Timeout of the call that starts the poller (s); its server has to see it, however busy the machine.
+TIMEOUT = 2.0
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -73,6 +80,7 @@ async def test_a_poller_started_by_a_handler_outlives_the_deadline_of_its_caller
 
     starter = Starter(asyncio.create_task, poll, waits)
     async with serve(tmp_path, starter) as served, served.channel() as channel:
+        await channel.channel_ready()
         call = PingServiceStub(channel).Ping(PingRequest(), timeout=TIMEOUT)
         if waits:
             with pytest.raises(grpc.aio.AioRpcError):
@@ -82,7 +90,7 @@ async def test_a_poller_started_by_a_handler_outlives_the_deadline_of_its_caller
         assert starter.task is not None
         await starter.task
     assert [a.text for a in answers] == ["poll", "poll"]
-    assert all(0 < a.time_remaining < 5.1 for a in answers)  # the default of its own
+    assert all(TIMEOUT < a.time_remaining < DEFAULT + 1.1 for a in answers)
 
 
 async def test_a_task_that_outlives_the_call_belongs_to_nobody(tmp_path: Path) -> None:
@@ -122,14 +130,15 @@ async def test_spawned_work_starts_clean_while_the_call_lives(tmp_path: Path, do
     tasks = Tasks()
     starter = Starter(tasks.spawn, look, waits=True)
     async with serve(tmp_path, starter) as served, served.channel() as channel:
-        call = PingServiceStub(channel).Ping(PingRequest(), timeout=2)
-        async with asyncio.timeout(10):
+        await channel.channel_ready()
+        call = PingServiceStub(channel).Ping(PingRequest(), timeout=TIMEOUT)
+        async with asyncio.timeout(DEFAULT):
             await looked.wait()
         call.cancel()
         await tasks.aclose()
     *inherited, remaining = seen
     assert inherited == [None, None, None, None]
-    assert remaining > 2.1  # not bounded by the two seconds of the call that is being served
+    assert remaining > TIMEOUT + 0.1  # not bounded by the call that is being served
 
 
 @pytest.mark.parametrize(

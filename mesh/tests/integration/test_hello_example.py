@@ -25,6 +25,7 @@ def environment(port: int, **more: str) -> dict[str, str]:
 @contextlib.contextmanager
 def server(log: Path, port: int, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
     address = {"MESH_ADDRESS": f"127.0.0.1:{port}", "MESH_HEALTH_ADDRESS": ""}
+    address["MESH_ADMISSION_ENABLED"] = "false"  # see serverkit
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "server.py"],

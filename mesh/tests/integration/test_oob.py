@@ -123,7 +123,9 @@ def metric(of: Any, name: str, **labels: str) -> float:
 
 async def shares(channel: MeshChannel, count: int = 100) -> Counter[str]:
     stub = PingServiceStub(channel)
-    return Counter([(await stub.Ping(PingRequest(), timeout=60)).replica for _ in range(count)])
+    # Servers in Java take their time for the first handshake.
+    calls = (stub.Ping(PingRequest(), timeout=60, wait_for_ready=True) for _ in range(count))
+    return Counter([(await call).replica for call in calls])
 
 
 async def test_out_of_band_reports_of_a_server_of_the_mesh_make_the_weights(tmp_path: Path) -> None:

@@ -169,8 +169,9 @@ async def test_a_servicer_learns_that_its_call_has_ended(tmp_path: Path, method:
     servicer = Plain(step)
     async with serve(tmp_path, servicer) as served, served.channel() as channel:
         stub: Any = PingServiceStub(channel)
+        await channel.channel_ready()
         sent = requests(1) if method in ("Sum", "Echo") else PingRequest(count=2)
-        call = getattr(stub, method)(sent, timeout=1 if how == "deadline" else 60)
+        call = getattr(stub, method)(sent, timeout=2 if how == "deadline" else 60)
         first = asyncio.ensure_future(call.read() if method in ("Count", "Echo") else _await(call))
         await until(began.is_set)
         if how == "cancel":

@@ -39,7 +39,7 @@ async def replicas(directory: Path, count: int) -> AsyncIterator[list[Served]]:
             own = directory / str(number)
             own.mkdir()
             servicer = PingServicer(f"ping-{number}")
-            served = await stack.enter_async_context(serve(own, servicer, delay=0.3, ca=ca))
+            served = await stack.enter_async_context(serve(own, servicer, delay=2, ca=ca))
             made.append(served)
         yield made
 
@@ -188,7 +188,7 @@ async def test_a_members_tasks_end_with_it_and_a_failure_is_remembered(tmp_path:
             raise RuntimeError("oh")
 
         member.spawn(fail())
-        assert str(await asyncio.wait_for(member.tasks.failed(), 1)) == "oh"
+        assert str(await asyncio.wait_for(member.tasks.failed(), 60)) == "oh"
         assert not forever.done()
     assert forever.cancelled()
 
@@ -213,7 +213,7 @@ async def test_a_server_tells_its_load_and_the_weighted_balancer_reads_it(tmp_pa
         store = identity(tmp_path / "client", ca)
         async with MeshChannel("ping", config, identity=store, resolver=resolver) as channel:
             stub, reports = PingServiceStub(channel), []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not reports or not reports[-1].qps:
                     call = stub.Ping(PingRequest())
                     await call

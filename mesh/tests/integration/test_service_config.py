@@ -193,7 +193,7 @@ async def test_a_stream_that_fails_before_it_begins_is_hedged_at_once_and_later_
 
 
 async def test_headers_alone_win_and_a_stream_may_be_empty(ping: Cluster, tmp_path: Path) -> None:
-    made = await configured(ping, tmp_path, hedged(COUNT, hedgingDelay="0.2s"))
+    made = await configured(ping, tmp_path, hedged(COUNT, hedgingDelay="2s"))
     go_on = asyncio.Event()
 
     async def begin_early(request: PingRequest, context: Any) -> None:
@@ -212,7 +212,7 @@ async def test_headers_alone_win_and_a_stream_may_be_empty(ping: Cluster, tmp_pa
     unread = made.stub.Count(PingRequest(), timeout=60)
     reading = asyncio.ensure_future(numbers(unread))
     await eventually(lambda: unread._flight.machine.winner is not None)
-    await asyncio.sleep(0.5)  # longer than the delay of a hedge
+    await asyncio.sleep(2.5)  # longer than the delay of a hedge
     go_on.set()
     assert await reading == await numbers(call) == [("early", 1)]
     assert call.attempts == unread.attempts == 1
@@ -245,7 +245,7 @@ async def test_an_attempt_that_takes_too_long_is_followed_by_another(ping: Clust
         "initialBackoff": "0.001s",
         "maxBackoff": "0.01s",
         "backoffMultiplier": 2,
-        "perAttemptRecvTimeout": "0.2s",
+        "perAttemptRecvTimeout": "0.5s",
     }
     made = await configured(ping, tmp_path, {"name": [PING, POKE], "retryPolicy": policy})
     ping.servers[0].servicer.delay = 3600

@@ -66,7 +66,7 @@ class Zoned:
         return self.channel
 
     async def answering(self) -> set[str]:
-        return {(await self.stub.Ping(PingRequest(), timeout=60)).replica for _ in range(30)}
+        return {(await self.stub.Ping(PingRequest(), timeout=60)).replica for _ in range(120)}
 
 
 @asynccontextmanager

@@ -51,9 +51,10 @@ async def test_a_unary_call_is_awaited_twice_and_fails_twice(stub: Any) -> None:
 
 
 async def test_calls_run_whether_or_not_they_are_awaited_yet(peer: Peer, stub: Any) -> None:
-    calls = [stub.Ping(PingRequest(delay=0.05)) for _ in range(3)]
+    calls = [stub.Ping(PingRequest(delay=3600)) for _ in range(3)]
     await eventually(lambda: peer.server.servicer.running == 3)
-    assert len(await asyncio.gather(*calls)) == 3
+    for call in calls:
+        call.cancel()
 
 
 async def test_metadata_of_every_shape(peer: Peer, stub: Any) -> None:

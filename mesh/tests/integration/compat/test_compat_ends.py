@@ -76,7 +76,7 @@ async def test_cancelling_the_task_that_waits_for_a_connection_cancels_its_call(
 
 
 async def test_cancelling_the_task_that_awaits_the_code_cancels_no_call(stub: Any) -> None:
-    call = stub.Ping(PingRequest(delay=0.2))
+    call = stub.Ping(PingRequest(delay=2))
     for wait in (call.code, call.initial_metadata, call.trailing_metadata, call.details):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(wait(), 0.01)
