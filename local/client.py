@@ -34,8 +34,8 @@ class ControlClient:
         """Make one request and return its result.
 
         Args:
-            verb: `status`, `scale`, `restore`, `renew`, `restart`, `kill`, `pause`, `resume`, `rotate`,
-                `break_dns`, `mend_dns` or `down`.
+            verb: `status`, `environment`, `scale`, `restore`, `renew`, `restart`, `kill`, `pause`, `resume`,
+                `rotate`, `break_dns`, `mend_dns` or `down`.
             report: Called with each line of progress.
             arguments: The arguments of the verb.
 

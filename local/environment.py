@@ -8,6 +8,8 @@ from local.addresses import Place
 from local.catalog import OPERATOR, ServiceSpec
 from local.state import StateDir
 
+#: How the variables begin that the library and gRPC read.
+MESH_VARIABLES = ("MESH_", "OTEL_", "GRPC_")
 # Enough to trace some of a visitor's few clicks, little enough that a load test does not fill the store.
 _SAMPLE_RATIO = "0.05"
 

@@ -8,6 +8,7 @@ from local.catalog import CLUSTER_DOMAIN, MESH_PORT, NAMESPACE, OPERATOR
 from local.certs import Issued
 from local.deployment import Deployment
 from local.dns import Outage
+from local.environment import MESH_VARIABLES
 from local.errors import ClusterError
 from local.events import Report
 from local.leases import LONGEST
@@ -43,6 +44,8 @@ class Operations:
         match request:
             case {"verb": "status"}:
                 return self.status()
+            case {"verb": "environment", "service": str(service), "replica": int(replica)}:
+                return self._environment(self._deployment(service).replica(replica))
             case {"verb": "down"}:
                 return await self._down(report)
         if not self._supervisor.started:
@@ -88,6 +91,11 @@ class Operations:
                 name: _service(deployment, s.options.port) for name, deployment in s.deployments.items()
             },
         }
+
+    def _environment(self, replica: Replica) -> dict[str, str]:
+        """Return what a process needs to look at the mesh as this replica does."""
+        everything = self._supervisor.environment(replica.spec, replica.number)
+        return {name: value for name, value in everything.items() if name.startswith(MESH_VARIABLES)}
 
     async def _down(self, report: Report) -> None:
         report("draining")

@@ -123,6 +123,10 @@ class Supervisor:
         for replica in self.replicas():
             replica.kill()
 
+    def environment(self, spec: ServiceSpec, number: int) -> dict[str, str]:
+        """Return all variables of one replica's process."""
+        return self.surroundings.replica(spec, number, self.loopback.place(spec, number))
+
     def replicas(self) -> list[Replica]:
         return [r for d in self.deployments.values() for r in d.replicas()]
 
@@ -210,7 +214,7 @@ class Supervisor:
 
     def _replica(self, spec: ServiceSpec, number: int) -> Replica:
         place = self.loopback.place(spec, number)
-        environment = self.surroundings.replica(spec, number, place)
+        environment = self.environment(spec, number)
         log = self.state.log(f"{spec.name}-{number}")
 
         async def launch() -> Process:

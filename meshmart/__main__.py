@@ -9,6 +9,7 @@ from meshmart import (
     admin,
     audit,
     call,
+    check,
     down,
     fault,
     kill,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
+app.command("check")(check.check)
 app.command("logs")(logs.logs)
 app.command("scale")(scale.scale)
 app.command("restart")(restart.restart)

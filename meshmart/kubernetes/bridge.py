@@ -35,7 +35,8 @@ _CARRIED = (
 _HEARTBEAT, _SILENCE = 5.0, 30.0
 #: Seconds that the verb may take to end after Ctrl-C.
 _ENDING = 20.0
-_STDIN, _STDOUT, _STDERR, _STATUS = range(4)
+#: The channels of an exec.
+STDIN, STDOUT, STDERR, STATUS = range(4)
 
 
 def run(context: str, namespace: str, arguments: Sequence[str]) -> int:
@@ -57,7 +58,7 @@ async def _run(context: str, namespace: str, arguments: Sequence[str]) -> int:
     async with await Api.of_context(context, namespace) as api:
         pod = toolbox(await api.list("pods", _SELECTOR), namespace)
         async with api.exec(pod, TOOLBOX, COMMAND) as socket, _interrupts(socket):
-            await socket.send_bytes(bytes([_STDIN]) + verb.line())
+            await socket.send_bytes(bytes([STDIN]) + verb.line())
             async with _heartbeats(socket):
                 return await _relayed(socket)
 
@@ -108,7 +109,7 @@ async def _interrupts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[
             _cancel(task)
             return
         pulled = True
-        asking.add(loop.create_task(socket.send_bytes(bytes([_STDIN]) + b"\n")))
+        asking.add(loop.create_task(socket.send_bytes(bytes([STDIN]) + b"\n")))
         loop.call_later(_ENDING, _cancel, task)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -131,7 +132,7 @@ async def _heartbeats(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[
     async def beat() -> None:
         while True:
             await asyncio.sleep(_HEARTBEAT)
-            await socket.send_bytes(bytes([_STDIN]) + HEARTBEAT)
+            await socket.send_bytes(bytes([STDIN]) + HEARTBEAT)
 
     task = asyncio.create_task(beat(), name="heartbeats")
     try:
@@ -148,12 +149,12 @@ def _cancel(task: "asyncio.Task[int] | None") -> None:
 
 async def _relayed(socket: aiohttp.ClientWebSocketResponse) -> int:
     """Write the verb's output, and return its exit status."""
-    outputs: dict[int, BinaryIO] = {_STDOUT: sys.stdout.buffer, _STDERR: sys.stderr.buffer}
+    outputs: dict[int, BinaryIO] = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
     async for message in socket:
         if message.type is not aiohttp.WSMsgType.BINARY or len(message.data) < 2:
             continue
         channel, data = message.data[0], message.data[1:]
-        if channel == _STATUS:
+        if channel == STATUS:
             return exit_status(data)
         if channel in outputs:
             outputs[channel].write(data)
@@ -161,8 +162,12 @@ async def _relayed(socket: aiohttp.ClientWebSocketResponse) -> int:
     raise ClusterError("the connection to the toolbox broke before the verb had ended")
 
 
-def exit_status(data: bytes) -> int:
+def exit_status(data: bytes, where: str = "the toolbox") -> int:
     """Return the exit status in the Status object at the end of an exec.
+
+    Args:
+        data: The object, as JSON.
+        where: Names the place in the message of an error.
 
     Raises:
         ClusterError: the command could not be run at all.
@@ -173,4 +178,4 @@ def exit_status(data: bytes) -> int:
     for cause in told.get("details", {}).get("causes", ()):
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
-    raise ClusterError(f"the toolbox could not run it: {told.get('message', told)}")
+    raise ClusterError(f"{where} could not run it: {told.get('message', told)}")

@@ -58,6 +58,12 @@ def port(pod: Object, *names: str) -> int:
     return next((ports[n] for n in names if n in ports), 0)
 
 
+def container(pod: Object) -> str:
+    """Return the name of the container that is the service; the others of a pod are not ours."""
+    names = [str(c["name"]) for c in pod["spec"]["containers"]]
+    return service_of(pod) if service_of(pod) in names else names[0]
+
+
 def restarts(pod: Object) -> int:
     statuses = pod.get("status", {}).get("containerStatuses") or ()
     return sum(int(s.get("restartCount", 0)) for s in statuses)

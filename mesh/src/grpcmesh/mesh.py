@@ -255,6 +255,26 @@ class Mesh:
         if error is not None:
             raise error
 
+    def set_health(self, service: str, *, serving: bool) -> None:
+        """Set the health of a service of the server, which callers watch (mesh/docs/health.md).
+
+        Callers make no more calls of a service that is NOT_SERVING here, and use other replicas. What is set
+        before `serve` holds from its start. From SIGTERM on, everything stays NOT_SERVING. Call it in the
+        event loop's thread; from another one, use `loop.call_soon_threadsafe`.
+
+        Args:
+            service: Full name of a service that has been added to the server, such as `shop.Orders`; "" is
+                the whole process, whose replica then gets no calls at all.
+            serving: Whether it can serve.
+
+        Raises:
+            RuntimeError: There is no server.
+            ValueError: The server has no such service.
+        """
+        if self._side is None:
+            raise RuntimeError("the health of a service is that of a server: make one with server()")
+        self._side.set_health(service, serving)
+
     def stop(self) -> None:
         """Make `serve` drain and return."""
         self._stopping.set()

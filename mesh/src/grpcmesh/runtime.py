@@ -81,6 +81,10 @@ class App:
         """
         self._side.prioritize(priorities)
 
+    def set_health(self, service: str, *, serving: bool) -> None:
+        """Set the health of a service, which callers watch. See `Mesh.set_health`."""
+        self.mesh.set_health(service, serving=serving)
+
     def use_keys(self, source: "KeySource") -> None:
         """Set the source of the keys that verify user tokens. Without it, every token is refused.
 

@@ -43,7 +43,8 @@ class ServerSide:
     ) -> None:
         config = self._config = member.config
         self._member, self._admission = member, config.admission
-        self._stopped = False
+        self._started, self._stopped = False, False
+        self._told_health: dict[str, bool] = {}  # by the application; what it says nothing of serves
         self.policy = PolicyStore(config.authz)
         self.policy.load()
         if member.identity is not None:
@@ -101,7 +102,18 @@ class ServerSide:
             member.spawn(server.accept_loop_ended(), "accept loop of the mesh port")
         if self._health_port is not None:
             await self._open_health_port(self._health_port)
-        self.health.set_all(True)
+        self._started = True
+        for service in self.health.statuses():
+            self.health.set(service, self._told_health.get(service, True))
+
+    def set_health(self, service: str, serving: bool) -> None:
+        """Set the health of a service. See `Mesh.set_health`."""
+        if service and service not in self.server.services:
+            added = ", ".join(sorted(self.server.services)) or "none"
+            raise ValueError(f"{service!r} is no service of this server, which has {added}")
+        self._told_health[service] = serving
+        if self._started:
+            self.health.set(service, serving)
 
     async def stop(self, drain: bool = True) -> None:
         """Close the ports, after a drain if `drain`. Idempotent."""

@@ -185,6 +185,12 @@ async def test_a_method_that_the_target_does_not_serve(workload: Workload) -> No
     assert f"does not serve {METHOD}s" in found["method_unknown"].problem
 
 
+async def test_a_method_is_asked_of_the_target_before_the_equals_sign_only(workload: Workload) -> None:
+    assert await workload.check(methods=(f"ping={METHOD}", f"order={METHOD}s")) == {}
+    found = await workload.check(methods=(f"ping={METHOD}s",))
+    assert found.keys() == {"method_unknown"}
+
+
 async def test_a_policy_file_that_is_wrong(workload: Workload) -> None:
     (workload.directory / "own.toml").write_text("[nonsense]")
     found = await workload.check(MESH_AUTHZ_POLICY_FILE=str(workload.directory / "own.toml"))
@@ -255,6 +261,13 @@ async def test_a_policy_that_asks_for_users_without_keys(tmp_path: Path) -> None
         found, _ = await own(p, tmp_path)
     assert found.keys() == {"tokens_unverifiable"}
     assert "has no keys" in found["tokens_unverifiable"].problem
+
+
+async def test_a_process_that_serves_no_methods_needs_no_keys(tmp_path: Path) -> None:
+    """The policy of a mesh may be one file for all, also for those that only call."""
+    async with process(tmp_path, policy=POLICY.replace('"anyone"', '"user"'), PING_MODE="edge") as p:
+        await p.ready()
+        assert await own(p, tmp_path) == ({}, ())
 
 
 async def test_metrics_of_another_process_are_not_taken_for_ours(tmp_path: Path) -> None:

@@ -82,8 +82,20 @@ def test_clients_are_pinned_only_if_every_endpoint_is_known() -> None:
 def test_a_method_is_unknown_unless_another_target_serves_it() -> None:
     lacks = target(Endpoint("a:1", answers=Answers(unknown=("a.B/C",))))
     other = dataclasses.replace(target(Endpoint("b:1", answers=Answers())), target="order")
+    asked = {"product": ("a.B/C",), "order": ("a.B/C",)}
     assert causes(Facts(0, targets=(lacks,))) == ["method_unknown"]
-    assert causes(Facts(0, targets=(lacks, other))) == []
+    assert causes(Facts(0, targets=(lacks, other), asked=asked)) == []
+    assert causes(Facts(0, targets=(lacks, other), asked={"product": ("a.B/C",)})) == ["method_unknown"]
+
+
+def test_a_method_that_may_be_that_of_a_target_without_answers_is_not_called_unknown() -> None:
+    lacks = target(Endpoint("a:1", answers=Answers(unknown=("a.B/C",))))
+    asked = {"product": ("a.B/C",), "order": ("a.B/C",)}
+    closed = dataclasses.replace(target(Endpoint("b:1", "refuses connections")), target="order")
+    refused = dataclasses.replace(target(Endpoint("b:1", answers=Answers("UNAVAILABLE"))), target="order")
+    assert causes(Facts(0, targets=(lacks, closed), asked=asked)) == ["port_closed"]
+    assert causes(Facts(0, targets=(lacks, refused), asked=asked)) == ["call_refused"]
+    assert causes(Facts(0, targets=(lacks,), unfinished=("order",), asked=asked)) == ["too_slow"]
 
 
 def test_keys_matter_to_a_server_that_verifies_tokens() -> None:

@@ -23,6 +23,7 @@ from grpcmesh.identity.plaintext import refuse_beside_certificates
 from grpcmesh.target import TargetError
 
 _METHOD = re.compile(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
+_METHOD_FORM = "[TARGET=]PACKAGE.SERVICE/METHOD"
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ, clock: Clock = time.time) -> int:
@@ -76,8 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         type=_method,
-        metavar="PACKAGE.SERVICE/METHOD",
-        help="look whether the targets' policy lets us call this method; it is not run. May be repeated",
+        metavar=_METHOD_FORM,
+        help="look whether the policy of the targets, or of one, lets us call this method; it is not run. "
+        "May be repeated",
     )
     parser.add_argument("--client", action="store_true", help="the workload calls only, and serves nothing")
     parser.add_argument(
@@ -88,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _method(text: str) -> str:
-    if not _METHOD.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not PACKAGE.SERVICE/METHOD")
+    if not _METHOD.fullmatch(text.rpartition("=")[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {_METHOD_FORM}")
     return text
 
 

@@ -28,7 +28,8 @@ class Request:
     Args:
         config: Settings of the workload.
         targets: The targets that it calls.
-        methods: Full names of methods of these targets that it must be allowed to call.
+        methods: Full names of methods of these targets that it must be allowed to call. A method is asked of
+            all targets, or only of that before an equals sign: `product=ecommerce.ProductService/GetProduct`.
         serves: Whether it is also a server.
         timeout: Seconds that the network may take in all.
     """
@@ -43,6 +44,11 @@ class Request:
     def step(self) -> float:
         """Return the seconds that one step, such as a connection or a call, may take."""
         return self.timeout / 5
+
+    def methods_of(self, target: str) -> tuple[str, ...]:
+        """Return the methods that are asked of a target."""
+        named = [method.rpartition("=") for method in self.methods]
+        return tuple(dict.fromkeys(method for only, _, method in named if only in ("", target)))
 
 
 class Examination:
@@ -71,7 +77,11 @@ class Examination:
             own, files = own_certificate(config, now, serves=self._request.serves)
         callers = {
             target: Caller(
-                config, files, server_identity(config, target), self._request.methods, self._request.step
+                config,
+                files,
+                server_identity(config, target),
+                self._request.methods_of(target),
+                self._request.step,
             )
             for target in self._request.targets
         }
@@ -85,7 +95,15 @@ class Examination:
         )
         found = tuple(target for target in targets if target is not None)
         return facts.Facts(
-            now, own, found, own_process, problem, exported, tuple(self._unfinished), tuple(self._skipped)
+            now,
+            own,
+            found,
+            own_process,
+            problem,
+            exported,
+            tuple(self._unfinished),
+            {target: caller.methods for target, caller in callers.items()},
+            tuple(self._skipped),
         )
 
     async def _target(self, target: str, caller: Caller) -> facts.Target | None:

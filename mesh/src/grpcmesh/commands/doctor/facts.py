@@ -1,6 +1,6 @@
 """The facts that the probes collect, and that the rules judge."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from grpcmesh.identity import Diagnosis, Problem
@@ -138,6 +138,7 @@ class Facts:
         policy: Why our policy file cannot be used; empty if it can.
         exporter: The OTLP endpoint and why it cannot be reached; None if it can, or there is none.
         unfinished: Targets whose examination did not end in time.
+        asked: By target, the methods that it is asked for.
         skipped: Lines that say what could not be looked at, and why.
     """
 
@@ -148,4 +149,5 @@ class Facts:
     policy: str = ""
     exporter: tuple[str, str] | None = None
     unfinished: tuple[str, ...] = ()
+    asked: Mapping[str, Collection[str]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ from grpcmesh.config import AdminConfig, AuthzConfig
 from grpcmesh.target import parse_endpoint
 from grpcmesh.telemetry.otlp_endpoint import address_of
 
+#: How the services begin that are not an application's: the library's, and that of unknown paths.
+_INFRASTRUCTURE = ("grpc.", "mesh.fault.", "unknown")
 #: The most bytes of the metrics.
 _LARGEST = 16 * 1024 * 1024
 
@@ -102,8 +104,14 @@ def _read(text: str, workload: str, rules: Policy) -> Process:
     failed = [
         v for labels, v in _samples(families, "mesh_auth_key_fetches") if labels.get("result") == "error"
     ]
-    users = any(not rule.optional for rule in rules.users.values())
+    users = _serves(families) and any(not rule.optional for rule in rules.users.values())
     return Process(denials, keys[0] if keys else None, int(sum(failed)), users)
+
+
+def _serves(families: Mapping[str, Metric]) -> bool:
+    """Return whether the process serves methods of an application."""
+    services = {labels.get("grpc_service", "") for labels, _ in _samples(families, "grpc_server_started")}
+    return any(not service.startswith(_INFRASTRUCTURE) for service in services)
 
 
 def _samples(families: Mapping[str, Metric], name: str) -> list[tuple[Mapping[str, str], float]]:

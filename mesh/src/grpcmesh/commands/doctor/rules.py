@@ -1,6 +1,6 @@
 """Turns facts into findings. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from grpcmesh.commands.doctor.facts import Endpoint, Facts, NameLookup, OwnCertificate, Process, Target
@@ -27,7 +27,7 @@ def findings(facts: Facts) -> list[Finding]:
         *(_process(facts.process) if facts.process else ()),
         *(_exporter(*facts.exporter) if facts.exporter else ()),
         *(found for target in facts.targets for found in _target(target, own)),
-        *_unknown_methods(facts.targets),
+        *_unknown_methods(facts.targets, facts.asked),
         *(_found(Cause.TOO_SLOW, target, _UNFINISHED) for target in facts.unfinished),
     ]
 
@@ -129,13 +129,19 @@ def _answers(target: str, endpoints: Iterable[Endpoint]) -> Iterator[Finding]:
         yield from _skew(target, address, answers.ahead)
 
 
-def _unknown_methods(targets: Iterable[Target]) -> Iterator[Finding]:
-    """Find methods that a target does not serve, unless they are those of another target."""
-    answered = {t.target: [(e.address, e.answers) for e in t.endpoints if e.answers] for t in targets}
+def _unknown_methods(targets: Iterable[Target], asked: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+    """Find methods that no target serves that was asked for them.
+
+    Nothing is said of a method that may be that of a target whose endpoints did not answer.
+    """
+    answered = {
+        t.target: [(e.address, e.answers) for e in t.endpoints if e.answers and not e.answers.error]
+        for t in targets
+    }
     for target, answers in answered.items():
-        others = [a for name, found in answered.items() if name != target for _, a in found if not a.error]
         for method in sorted({method for _, a in answers for method in a.unknown}):
-            if all(method in other.unknown for other in others):
+            others = [answered.get(name) for name in asked if name != target and method in asked[name]]
+            if all(other and all(method in a.unknown for _, a in other) for other in others):
                 places = [address for address, a in answers if method in a.unknown]
                 yield _found(Cause.METHOD_UNKNOWN, target, f"{_listed(places)} does not serve {method}")
 

@@ -1,0 +1,1 @@
+"""What `meshmart check` does: runs `python -m grpcmesh check` inside each workload, merges the findings."""
