@@ -60,3 +60,8 @@ class AuthConfig:
     """Seconds between two fetches of the published keys and revocations."""
     cache_size: int = 4096
     """The most verified tokens in the cache."""
+    keys_timeout: float = 30.0
+    """Seconds for which the start waits for the first keys. Then the server reports SERVING without them."""
+
+    def __post_init__(self) -> None:
+        require(self.keys_timeout >= 0, "auth.keys_timeout: must not be negative")

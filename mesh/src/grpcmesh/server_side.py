@@ -18,9 +18,6 @@ from grpcmesh.server.server import MeshServer, server_layers
 if TYPE_CHECKING:
     from grpcmesh.auth import KeySource, TokenVerifier
 
-#: Seconds for which the start waits for the keys that verify tokens. Then it continues without them.
-KEYS_TIMEOUT = 5.0
-
 
 class ServerSide:
     """The mesh server of a process, with the policy, the verifier of tokens and the health port.
@@ -157,7 +154,7 @@ class ServerSide:
             return
         self._member.telemetry.add(verifier)
         if verifier.source is not None:
-            await verifier.start(KEYS_TIMEOUT)
+            await verifier.start(self._config.auth.keys_timeout)
             self._member.tasks.supervise(verifier.watch, "keys")
 
     def _token_verifier(self) -> "TokenVerifier | None":

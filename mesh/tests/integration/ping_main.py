@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -69,6 +70,8 @@ async def build(app: App) -> None:
         app.spawn(fail_soon(), "failing")
     if mode == "keyless":
         app.use_keys(Unreachable())
+    if mode == "late keys":
+        app.use_keys(Late(Path(os.environ["PING_KEYS"])))
     if mode == "priorities":
         app.prioritize({f"mesh.testing.PingService/{m}": p for m, p in PRIORITIES.items()})
     if mode == "subprocess":
@@ -86,6 +89,16 @@ class Unreachable:
 
     async def fetch(self) -> dict[str, Any]:
         raise ConnectionError("the issuer does not answer")
+
+
+class Late(Unreachable):
+    """A source of keys that answers once a file exists."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def fetch(self) -> dict[str, Any]:
+        return {} if self._file.exists() else await super().fetch()
 
 
 class Spawning(PingServicer):

@@ -248,7 +248,7 @@ async def test_callers_that_our_policy_has_denied(tmp_path: Path) -> None:
 
 
 async def test_tokens_whose_keys_cannot_be_fetched(tmp_path: Path) -> None:
-    async with process(tmp_path, PING_MODE="keyless") as p:
+    async with process(tmp_path, PING_MODE="keyless", MESH_AUTH_KEYS_TIMEOUT="0.1") as p:
         await p.ready()
         found, _ = await own(p, tmp_path)
     assert found.keys() == {"tokens_unverifiable"}

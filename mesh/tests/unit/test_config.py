@@ -93,6 +93,7 @@ DEFAULTS = {
     "auth.leeway": 5.0,
     "auth.refresh_interval": 30.0,
     "auth.cache_size": 4096,
+    "auth.keys_timeout": 30.0,
     "fault.enabled": False,
     "admission.enabled": True,
     "admission.target_age": 0.5,
