@@ -82,8 +82,6 @@ class Replica:
             "MESH_ADMIN_ADDRESS": f"127.0.0.1:{free_port()}",
             "MESH_IDENTITY_DIRECTORY": str(directory / "ping"),
             "MESH_AUTHZ_POLICY_FILE": str(directory / "policy.toml"),
-            "MESH_ADMISSION_MAX_STREAMS": "2000",
-            "MESH_ADMISSION_MAX_BYTES": str(1 << 33),
         }
         self._process: subprocess.Popen[bytes]
 

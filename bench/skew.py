@@ -1,10 +1,11 @@
 """Upgrades a shop from another release to this one under load, and takes it back; counts what fails.
 
     git worktree add /tmp/before a8def03
-    python bench/skew.py /tmp/before [--python P] [--kill] [--up-only] [--rps 4] [--visitors 2] [--buyers 2]
-                         [--seed N] [--state-dir DIR]
+    python bench/skew.py /tmp/before [--python P] [--kill] [--up-only] [--postgres] [--rps 4] [--visitors 2]
+                         [--buyers 2] [--seed N] [--state-dir DIR]
 
-It starts the other release's shop, two replicas of each service, on SQLite or MESHMART_DATABASE_URL. Under
+It starts the other release's shop, two replicas of each service, on SQLite, on a PostgreSQL of its own
+(--postgres), or on MESHMART_DATABASE_URL. Under
 load it runs this release's migrations, then replaces the services one after another, in random order, replica
 by replica, each drained; then back in another order. The load: visitors of the storefront who log in, order,
 and follow the order on its page; buyers who order and repeat an order until it is answered; and the load
@@ -26,8 +27,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from services.loadgen.journeys import SCENARIOS
 from services.loadgen.persistent import PersistentBuyer, random_cart
 from services.loadgen.report import Report
 from services.loadgen.shop import Shop
+from tests.postgres import binaries, throwaway
 
 _OWN = Path(__file__).resolve().parents[1]
 #: Seconds under load before the upgrade, between the two ways, and after both.
@@ -237,6 +239,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="interpreter of the other release")
     parser.add_argument("--kill", action="store_true", help=f"kill the replicas of {' and '.join(KILLED)}")
     parser.add_argument("--up-only", action="store_true", help="do not go back")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own, not on SQLite")
     parser.add_argument("--rps", type=float, default=4, help="arrivals of the mix per second")
     parser.add_argument("--visitors", type=int, default=2, help="visitors at a time")
     parser.add_argument("--buyers", type=int, default=2, help="orders in flight of buyers who repeat them")
@@ -244,8 +247,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    with tempfile.TemporaryDirectory(prefix="meshmart-skew-") as directory:
+    with ExitStack() as stack:
+        if options.postgres:
+            os.environ["MESHMART_DATABASE_URL"] = stack.enter_context(_database())
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="meshmart-skew-"))
         return 0 if asyncio.run(run(options, options.state_dir or Path(directory))) else 1
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    """Run a PostgreSQL, and yield its URL. Raises SystemExit if it is not installed."""
+    programs = binaries()
+    if programs is None:
+        sys.exit(
+            "skew: PostgreSQL is not installed (no pg_ctl and initdb); on Debian: apt install postgresql"
+        )
+    with throwaway(programs) as server:
+        yield server.url("postgres")
 
 
 if __name__ == "__main__":

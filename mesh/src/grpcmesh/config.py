@@ -98,9 +98,9 @@ class AdmissionConfig:
     """Lower bound of the adaptive limit on unary calls that run at once."""
     max_calls: int = 1000
     """Upper bound of the adaptive limit on unary calls that run at once."""
-    max_streams: int = 1000
-    """The most streams that run at once."""
-    max_bytes: int = 1 << 32
+    max_streams: int = 1250
+    """The most streams that run at once. 90 % of them may be of default priority: 1,125."""
+    max_bytes: int = 1 << 33
     """The most bytes that the messages of all running calls may take, if each has one of the largest size."""
     priorities: Mapping[str, str] = field(default_factory=dict)
     """`critical`, `default` or `sheddable` by method: `a.Orders/Create=critical,a.Items/List=sheddable`."""

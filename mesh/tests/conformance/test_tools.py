@@ -1,4 +1,4 @@
-"""The commands of grpcurl and grpc-health-probe that our docs give, run as they stand there.
+"""The commands of grpcurl, grpc-health-probe and ghz that our docs give, run as they stand there.
 
 They are read from the code blocks of the docs, so that a command cannot be wrong there and right here.
 """
@@ -20,6 +20,7 @@ from tests.integration.test_runtime import Process
 TOOLS = {
     "grpcurl": ("github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4"),
     "grpc-health-probe": ("github.com/grpc-ecosystem/grpc-health-probe", "v0.4.63"),
+    "ghz": ("github.com/bojand/ghz/cmd/ghz", "v0.120.0"),
 }
 DOCS = Path(__file__).parents[2] / "docs"
 #: The pages of the library and, where the library lies in the shop's repository, those of the shop.
@@ -48,6 +49,7 @@ EXPECTED = {
     " -v ": r"^Response trailers received:",
     "grpcurl ": r'"replica": "ping-1"',
     "grpc-health-probe": r"^status: SERVING$",
+    "ghz ": r"^\s+\[OK\]\s+400 responses",
 }
 
 
@@ -110,11 +112,12 @@ def test_a_command_of_the_docs_does_what_it_is_for(served: Process, command: str
     assert re.search(wanted, done.stdout + done.stderr, re.MULTILINE), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("tool", ["grpcurl", "grpc-health-probe"])
+@pytest.mark.parametrize("tool", list(TOOLS))
 def test_a_tool_without_a_certificate_is_refused(served: Process, tool: str) -> None:
     trusting = {
         "grpcurl": 'grpcurl -cacert "$CERTS/ca.crt" -authority "$NAME" "$MESH" list',
         "grpc-health-probe": 'grpc-health-probe -addr "$MESH" -tls -tls-ca-cert "$CERTS/ca.crt" '
         '-tls-server-name "$NAME"',
+        "ghz": 'ghz --cacert "$CERTS/ca.crt" --cname "$NAME" --call "$METHOD" -d "$DATA" -n 1 "$MESH"',
     }
     assert run(trusting[tool], served).returncode != 0

@@ -11,7 +11,7 @@ import pytest
 
 from grpcmesh.admission import AdmissionLayer, ConcurrencyLimit, Gate, Priority, QueueAdmission, Refusal
 from grpcmesh.call import Kind, Method
-from grpcmesh.config import AdmissionConfig
+from grpcmesh.config import AdmissionConfig, ServerConfig
 from grpcmesh.status import TIMEOUT_KEY
 from grpcmesh.testing.clock import VirtualClock
 
@@ -250,6 +250,15 @@ def test_streams_and_memory_have_limits_of_their_own() -> None:
     for streaming in [True] * 4 + [False] * 6:
         gate.leave("a.B/C", None, streaming)
     assert (gate.streams, gate.limit.in_flight) == (0, 0)
+
+
+def test_a_thousand_streams_of_default_priority_pass_under_the_default_settings() -> None:
+    """Beside them run several hundred unary calls, whose messages count, too."""
+    config = AdmissionConfig()
+    limit = ConcurrencyLimit(config.max_calls, config.max_calls, VirtualClock())
+    gate = Gate(None, limit, config.max_streams, config.max_bytes, ServerConfig().max_receive_message)
+    assert [gate.enter(Priority.DEFAULT, None, True) for _ in range(1000)] == [None] * 1000
+    assert [gate.enter(Priority.DEFAULT, None, False) for _ in range(500)] == [None] * 500
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from google.protobuf import descriptor_pool
+
 from grpcmesh.call import Registrar
 from grpcmesh.config import ServerConfig
 
@@ -41,5 +43,30 @@ def _add_channelz(server: Any) -> None:
 def _add_reflection(server: Any, services: Callable[[], Iterable[str]]) -> None:
     reflection = importlib.import_module("grpc_reflection.v1alpha.reflection")
     stubs = importlib.import_module("grpc_reflection.v1alpha.reflection_pb2_grpc")
-    servicer = reflection.aio.ReflectionServicer(sorted({*services(), reflection.SERVICE_NAME}))
+    names = sorted({*services(), reflection.SERVICE_NAME})
+    servicer = reflection.aio.ReflectionServicer(names, pool=_Symbols(descriptor_pool.Default()))
     stubs.add_ServerReflectionServicer_to_server(servicer, server)
+
+
+class _Symbols:
+    """A descriptor pool that finds the file of a method, too.
+
+    The reflection protocol asks for `package.Service.Method` as for any symbol, and ghz does. The pool of
+    protobuf's upb finds only types, services, fields and extensions by `FindFileContainingSymbol`.
+
+    Args:
+        pool: The pool whose descriptors these are.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def FindFileContainingSymbol(self, name: str) -> Any:
+        """Return the file that declares a symbol. Raises KeyError if there is none."""
+        try:
+            return self._pool.FindFileContainingSymbol(name)
+        except KeyError:
+            return self._pool.FindMethodByName(name).containing_service.file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
