@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ plots: $(VENV)/.dev ## draws the simulator's pictures in mesh/docs/images
 test-wheel: $(VENV)/.dev ## the library's tests in an environment that holds only its wheel and its test dependencies
 	@tools/test-wheel
 
+dist: $(RUN) ## builds the library's sdist and wheel in mesh/dist and checks them: contents, metadata, changelog
+	@tools/dist
+
+test-dist: dist ## installs them on each Python from 3.11 to 3.14 that is here, and makes a call over mutual TLS
+	@tools/test-dist
+
 test-versions: $(VENV)/.dev ## the library's tests with the lowest versions that it declares of its dependencies
 	@tools/test-versions
 
@@ -141,6 +147,8 @@ lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)
 	  --no-emit-package grpcmesh --extra build --extra dev pyproject.toml -o requirements-dev.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 	  --group sbom -o requirements-sbom.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	  --group dist -o requirements-dist.lock
 
 clean: ## removes what was built and the demo's state
 	@[ ! -e .meshmart ] || $(BIN)/meshmart down >/dev/null 2>&1 || true

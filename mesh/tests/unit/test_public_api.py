@@ -5,6 +5,7 @@ an entry in CHANGELOG.md (docs/stability.md says which version it needs).
 """
 
 import dataclasses
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -111,8 +112,11 @@ def test_another_name_is_no_attribute() -> None:
 
 
 def test_the_version_is_that_of_the_distribution_and_of_the_changelog() -> None:
-    project = tomllib.loads((MESH / "pyproject.toml").read_text())["project"]
-    assert project["version"] == grpcmesh.__version__
+    """The distribution takes its version from the package, so it cannot have another one."""
+    pyproject = tomllib.loads((MESH / "pyproject.toml").read_text())
+    assert "version" not in pyproject["project"]
+    assert pyproject["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "grpcmesh.__version__"}
+    assert importlib.metadata.version("grpcmesh") == grpcmesh.__version__
     assert f"## {grpcmesh.__version__}" in (MESH / "CHANGELOG.md").read_text()
 
 
