@@ -22,6 +22,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     ),
     "own telemetry": (
         'otlp.endpoint="http://collector.telemetry:4317"',
+        "otlp.metrics=true",
         'otlp.pagesUrl="https://traces.example.com"',
         "prometheus.enabled=false",
         "grafana.enabled=false",

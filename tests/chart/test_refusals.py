@@ -10,6 +10,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("services.produkt.replicas=3",),
         "services.produkt: the shop has no such service",
     ),
+    "metrics for nobody": (("otlp.metrics=true",), "otlp.metrics: needs otlp.endpoint"),
     "letters from nobody": (('mail={"host":"mail.example.com"}',), "mail.from: must say whom"),
     "a mail system that cannot be verified": (
         ('mail={"host":"mail.example.com","from":"shop@example.com"}',),

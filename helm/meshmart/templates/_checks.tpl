@@ -46,6 +46,14 @@
 {{- toYaml $problems -}}
 {{- end }}
 
+{{- define "meshmart.telemetryProblems" -}}
+{{- $problems := list -}}
+{{- if and .Values.otlp.metrics (not .Values.otlp.endpoint) -}}
+{{- $problems = append $problems "otlp.metrics: needs otlp.endpoint, as the bundled Jaeger takes no metrics" -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end }}
+
 {{- /* The syntax, and what is where. What the entries mean, the processes say when they load it. */ -}}
 {{- define "meshmart.policyProblems" -}}
 {{- $problems := list -}}

@@ -54,6 +54,9 @@ MESH_TELEMETRY_SAMPLE_RATIO: {{ $values.otlp.sampleRatio | quote }}
 {{- with include "meshmart.otlpEndpoint" .root }}
 MESH_TELEMETRY_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
+{{- if $values.otlp.metrics }}
+MESH_TELEMETRY_OTLP_METRICS: "true"
+{{- end }}
 {{- if include "meshmart.bundleKey" .root }}
 MESH_IDENTITY_BUNDLE: /var/run/mesh/bundle/{{ $values.tls.trustBundle.key }}
 {{- end }}

@@ -1,6 +1,9 @@
 """Metrics of a web edge: one observation a request, with bounded labels."""
 
+import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, TraceMiddleware
+from grpcmesh.telemetry.http import KNOWN_METHODS, known_methods
 from grpcmesh.telemetry.registry import MergedSources
 from grpcmesh.telemetry.tracing import Tracer
 from tests.unit.test_telemetry_tracing import ListRecorder
@@ -65,6 +69,30 @@ async def test_what_a_stranger_sends_makes_no_labels() -> None:
     for method in ("BREW", "PROPFIND"):
         await ask(Page(route=None, status=404), metrics, method)
     assert samples(metrics, "_count") == [(labels("_OTHER", "", "404"), 2)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "known", "unknown"),
+    [
+        (None, {"GET", "QUERY"}, {"BREW", "get", ""}),
+        ("", {"GET"}, {"BREW", ""}),
+        (" , ", {"GET"}, {"BREW", ""}),
+        ("GET, BREW,", {"GET", "BREW"}, {"POST", "brew", ""}),
+    ],
+)
+def test_the_known_methods_are_those_of_opentelemetrys_variable(
+    variable: str | None, known: set[str], unknown: set[str]
+) -> None:
+    methods = known_methods({} if variable is None else {KNOWN_METHODS: variable})
+    assert known <= methods
+    assert not unknown & methods
+
+
+def test_the_variable_counts_in_a_process() -> None:
+    program = "from grpcmesh.telemetry.http import METHODS; print(sorted(METHODS))"
+    environ = {**os.environ, KNOWN_METHODS: "GET,BREW"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
+    assert done.stdout.strip() == "['BREW', 'GET']", done.stderr
 
 
 async def test_a_request_that_breaks_off_counts_too() -> None:

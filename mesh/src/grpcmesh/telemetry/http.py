@@ -1,6 +1,7 @@
 """An ASGI middleware that begins a trace for each HTTP request."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import os
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from grpcmesh.call import TraceContext
@@ -56,8 +57,21 @@ class TraceMiddleware:
             await self._app(scope, receive, request.sender(send))
 
 
-#: Methods that are recorded as they are: those of RFC 9110 and RFC 5789, and QUERY. Any other is `_OTHER`.
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+#: OpenTelemetry's variable for the methods that are known, which replaces the list: case-sensitive, separated
+#: by commas (https://opentelemetry.io/docs/specs/semconv/http/http-spans/).
+KNOWN_METHODS = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
+#: Those of RFC 9110 and RFC 5789, and QUERY.
+_STANDARD = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
+
+
+def known_methods(environ: Mapping[str, str]) -> frozenset[str]:
+    """Return the methods that are recorded as they are. If the variable names none, those of the RFCs are."""
+    named = [method.strip() for method in environ.get(KNOWN_METHODS, "").split(",")]
+    return frozenset(filter(None, named)) or frozenset(_STANDARD)
+
+
+#: Methods that are recorded as they are. Any other is `_OTHER`.
+METHODS = known_methods(os.environ)
 
 
 class HttpSpan(Step):
