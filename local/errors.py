@@ -14,6 +14,10 @@ class ClusterError(Exception):
         self.detail = detail
 
 
+class NoAnswerError(ClusterError):
+    """What was asked did not answer, and may answer later: a busy API server, a replica that starts."""
+
+
 def describe(error: OSError) -> str:
     """Return one line for an error of the operating system, such as `No space left on device:
     .meshmart/data`.

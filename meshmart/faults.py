@@ -20,7 +20,7 @@ from grpcmesh.fault.rules import EVERY_METHOD
 from grpcmesh.fault.wire import duration, fault_message
 from grpcmesh.member import Member
 from grpcmesh.resolver import Address, StaticResolver
-from local.errors import ClusterError
+from local.errors import ClusterError, NoAnswerError
 from meshmart.cluster import Replica
 
 _TIMEOUT = 10.0
@@ -100,7 +100,7 @@ async def _connected(member: Member, service: str, replica: Replica) -> AsyncIte
             async with asyncio.timeout(_TIMEOUT):
                 await channel.channel_ready()
         except TimeoutError:
-            raise ClusterError(f"{name} cannot be reached at {replica.address}") from None
+            raise NoAnswerError(f"{name} cannot be reached at {replica.address}") from None
         try:
             yield FaultServiceStub(channel)
         except grpc.aio.AioRpcError as e:

@@ -3,13 +3,13 @@
 import json
 import re
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from local.errors import ClusterError
+from local.errors import NoAnswerError
 
 _TIMEOUT = 5.0
 
@@ -18,7 +18,7 @@ def samples(url: str) -> Sequence[Sample]:
     """Return every sample of a metrics page.
 
     Raises:
-        ClusterError: it does not answer.
+        NoAnswerError: it does not answer.
     """
     return [s for family in text_string_to_metric_families(_fetch(url)) for s in family.samples]
 
@@ -27,18 +27,28 @@ def sample(url: str, name: str) -> float | None:
     """Return the value of a metric without labels; None if the page does not have it.
 
     Raises:
-        ClusterError: it does not answer.
+        NoAnswerError: it does not answer.
+    """
+    return values(url, name).get(name)
+
+
+def values(url: str, *names: str) -> Mapping[str, float]:
+    """Return the values of metrics without labels, by name, as far as the page has them.
+
+    Raises:
+        NoAnswerError: it does not answer.
     """
     # A hundredth of the work of parsing the whole page.
-    found = re.search(rf"^{re.escape(name)} (\S+)$", _fetch(url), re.MULTILINE)
-    return float(found[1]) if found else None
+    wanted = "|".join(map(re.escape, names))
+    found = re.findall(rf"^({wanted}) (\S+)$", _fetch(url), re.MULTILINE)
+    return {name: float(value) for name, value in found}
 
 
 def document(url: str) -> Any:
     """Return a page of JSON.
 
     Raises:
-        ClusterError: it does not answer.
+        NoAnswerError: it does not answer.
     """
     return json.loads(_fetch(url))
 
@@ -50,4 +60,4 @@ def _fetch(url: str) -> str:
         with opener.open(url, timeout=_TIMEOUT) as reply:
             return str(reply.read().decode())
     except OSError as e:
-        raise ClusterError(f"no answer from {url}: {e}") from e
+        raise NoAnswerError(f"no answer from {url}: {e}") from e

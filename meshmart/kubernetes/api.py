@@ -12,11 +12,12 @@ from typing import Any, Self
 
 import aiohttp
 
-from local.errors import ClusterError
+from local.errors import ClusterError, NoAnswerError
 
 _TIMEOUT = 15.0
-#: Seconds between two heartbeats on an exec's connection.
-_HEARTBEAT = 15.0
+#: Seconds between two heartbeats on an exec's connection, which breaks if one is not answered within half of
+#: that: an API server may be that slow (`_TIMEOUT`).
+_HEARTBEAT = 2 * _TIMEOUT
 #: The API path of each kind of object.
 _GROUPS = {
     "pods": "/api/v1",
@@ -40,7 +41,7 @@ class ApiError(ClusterError):
 class Api:
     """One namespace of a Kubernetes cluster.
 
-    Every method raises ClusterError if the API does not answer, and ApiError if it refuses.
+    Every method raises NoAnswerError if the API does not answer, and ApiError if it refuses.
 
     Args:
         configuration: The official client's configuration.
@@ -191,9 +192,9 @@ class Api:
             auth_settings=["BearerToken"],
         )
 
-    def _silent(self, error: Exception) -> ClusterError:
+    def _silent(self, error: Exception) -> NoAnswerError:
         what = str(error) or type(error).__name__
-        return ClusterError(f"the Kubernetes API at {self._configuration.host} does not answer: {what}")
+        return NoAnswerError(f"the Kubernetes API at {self._configuration.host} does not answer: {what}")
 
 
 def refusal(status: int, text: bytes) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
-from local.errors import ClusterError
+from local.errors import ClusterError, NoAnswerError
 from local.events import Report
 from local.tasks import until
 from meshmart import scrape
@@ -265,8 +265,20 @@ class KubernetesCluster:
     async def _until(
         self, look: Callable[[], Awaitable[bool]], what: str, patience: float = _PATIENCE
     ) -> None:
+        """Wait until `look` returns True. An API server that does not answer is asked again."""
+        silence: NoAnswerError | None = None
+
+        async def patient() -> bool:
+            nonlocal silence
+            try:
+                return await look()
+            except NoAnswerError as e:
+                silence = e
+                return False
+
         try:
             async with asyncio.timeout(patience):
-                await until(look, _POLL)
+                await until(patient, _POLL)
         except TimeoutError:
-            raise ClusterError(f"waited {patience:g} s and it was not so: {what}") from None
+            why = f"; {silence}" if silence else ""
+            raise ClusterError(f"waited {patience:g} s and it was not so: {what}{why}") from None

@@ -18,6 +18,7 @@ from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 from meshmart.output import console
 from meshmart.tour.check import Check, Outcome
+from meshmart.tour.elsewhere import elsewhere
 from meshmart.tour.starvation import watched
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
     started = time.monotonic()
     checks: tuple[Check, ...] = ()
     problem = ""
-    async with watched(await _processes(stage)) as watch:
+    async with watched(await _processes(stage)) as watch, elsewhere(stage, watch):
         try:
             async with asyncio.timeout(_SCENE_TIMEOUT):
                 checks = tuple(await scene.play(stage))
@@ -111,8 +112,13 @@ async def _outcome(scene: "Scene", stage: "Stage") -> Outcome:
 
 
 async def _processes(stage: "Stage") -> dict[str, int]:
-    """Return the process ids of the replicas that run on this machine, by name."""
-    services = (await stage.cluster.status())["services"]
+    """Return the process ids of the replicas that run on this machine, by name. Where nobody answers, none is
+    watched: the scene itself says what is wrong.
+    """
+    try:
+        services = (await stage.cluster.status())["services"]
+    except ClusterError:
+        return {}
     return {
         f"{service}/{replica['id']}": replica["pid"]
         for service, about in services.items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from grpcmesh.member import Member
+from local.errors import ClusterError, NoAnswerError
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.cluster import Cluster, Replica
@@ -84,11 +85,16 @@ class Stage:
         await self.cluster.scale_for_now(service, count)
 
     async def restore(self) -> None:
-        """Restore the number of replicas of every service that was scaled."""
+        """Restore the number of replicas of every service that was scaled. A failure is only reported,
+        because the end of the lease restores it, too.
+        """
         while self.scaled:
             service = self.scaled.pop()
             self.say(f"as many replicas of {service} as before")
-            await self.cluster.restore(service)
+            try:
+                await self.cluster.restore(service)
+            except ClusterError as e:
+                self.say(f"{service} gets them when its lease ends, because now it failed: {e}")
 
     async def all_ready(self, service: str, count: int, timeout: float = 60) -> list[Replica]:
         """Wait until the service has `count` replicas, all ready, and return them."""
@@ -102,16 +108,19 @@ class Stage:
     async def until(
         self, look: Callable[[], Awaitable[T | None]], what: str, timeout: float = 15, interval: float = 0.05
     ) -> T:
-        """Call `look` until it returns a value, and return that.
+        """Call `look` until it returns a value, and return that. What does not answer is asked again.
 
         Raises SceneError after `timeout` seconds.
         """
-        end = time.monotonic() + timeout
+        end, silence = time.monotonic() + timeout, ""
         while True:
-            if (seen := await look()) is not None:
-                return seen
+            try:
+                if (seen := await look()) is not None:
+                    return seen
+            except NoAnswerError as e:
+                silence = f"; {e}"
             if time.monotonic() > end:
-                raise SceneError(f"waited {timeout:g} s and it was not so: {what}")
+                raise SceneError(f"waited {timeout:g} s and it was not so: {what}{silence}")
             await asyncio.sleep(interval)
 
     async def settle(self, load: Load, calls: int, timeout: float = 30) -> None:

@@ -1,0 +1,75 @@
+"""The Cluster port on Kubernetes, where the API server does not always answer."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from grpcmesh.testing.clock import run_in_virtual_time
+from local.errors import ClusterError, NoAnswerError
+from meshmart.kubernetes.api import Api, Object
+from meshmart.kubernetes.cluster import KubernetesCluster
+from tests.unit.meshmart.api_objects import deployment, pod
+
+SILENT = "the Kubernetes API at https://10.96.0.1:443 does not answer: TimeoutError"
+
+
+class FakeApi:
+    """A namespace with a Deployment. Its pods are ready at once.
+
+    Args:
+        replicas: The pods of the Deployment.
+        silent: The numbers of the requests for pods, counted from 1, that are not answered.
+    """
+
+    namespace = "meshmart"
+
+    def __init__(self, replicas: int, silent: range = range(0)) -> None:
+        self._replicas, self._silent = replicas, silent
+        self.asked = 0
+
+    async def list(self, kind: str, selector: str = "") -> list[Object]:
+        if kind == "deployments":
+            return [deployment(wanted=self._replicas)]
+        if kind != "pods":
+            return []
+        self.asked += 1
+        if self.asked in self._silent:
+            raise NoAnswerError(SILENT)
+        return [pod(f"product-{n}") for n in range(self._replicas)]
+
+    async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
+        self._replicas = body["spec"]["replicas"]
+        return deployment(wanted=self._replicas)
+
+
+def scaled(api: FakeApi) -> None:
+    async def test() -> None:
+        await KubernetesCluster(cast(Api, api), {}).scale("product", 3)
+
+    run_in_virtual_time(test())
+
+
+def test_a_scaling_outlasts_an_api_server_that_does_not_answer_for_a_while() -> None:
+    api = FakeApi(2, silent=range(1, 4))
+    scaled(api)
+    assert api.asked == 4
+
+
+def test_a_scaling_that_the_api_server_never_confirmed_says_so() -> None:
+    with pytest.raises(ClusterError, match=r"waited 240 s and it was not so: product .*does not answer"):
+        scaled(FakeApi(2, silent=range(1, 100_000)))
+
+
+def test_a_request_that_the_api_refuses_is_not_repeated() -> None:
+    class Refuses(FakeApi):
+        async def list(self, kind: str, selector: str = "") -> list[Object]:
+            if kind == "pods":
+                self.asked += 1
+                raise ClusterError("Kubernetes refuses (403): pods is forbidden")
+            return await super().list(kind, selector)
+
+    api = Refuses(2)
+    with pytest.raises(ClusterError, match="pods is forbidden"):
+        scaled(api)
+    assert api.asked == 1
