@@ -50,7 +50,7 @@ demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
 # OUT: where the code goes instead, for comparing.
 proto: $(VENV)/.dev ## generates the code of the protos beside them
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Imesh/src $(call generated,$(or $(OUT),mesh/src)) mesh/src/grpcmesh/testing/ping.proto mesh/src/grpcmesh/fault/fault.proto mesh/src/grpcmesh/health/list.proto
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Imesh/src $(call generated,$(or $(OUT),mesh/src)) mesh/src/grpcmesh/testing/ping.proto mesh/src/grpcmesh/fault/fault.proto mesh/src/grpcmesh/health/list.proto mesh/src/grpcmesh/identity/workload_api.proto
 
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .

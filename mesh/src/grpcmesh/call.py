@@ -17,7 +17,7 @@ from prometheus_client import Metric
 
 from grpcmesh.serving import Connections as Connections
 from grpcmesh.serving import Registrar as Registrar
-from grpcmesh.spiffe import parse_workload
+from grpcmesh.spiffe import parse_workload, split_id
 
 
 class Kind(enum.Enum):
@@ -99,29 +99,44 @@ def is_mesh_service(method: Method) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload, identified by a certificate: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`."""
+    """A workload, identified by a certificate: `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE`.
+
+    A workload whose SPIFFE id has another path has neither namespace nor service, but that `path`.
+    """
 
     trust_domain: str
     namespace: str
     service: str
+    path: str = ""
 
     def __str__(self) -> str:
-        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service}"
+        path = self.path or f"/ns/{self.namespace}/sa/{self.service}"
+        return f"spiffe://{self.trust_domain}{path}"
 
     @classmethod
     def parse(cls, uri: str) -> "Workload | None":
-        """Return the workload of a SPIFFE id, or None if the text has another form.
+        """Return the workload of a SPIFFE id in the form above, or None if the text has another form.
 
         `str()` of the result is the text again, so two ids are equal only if their texts are.
         """
         found = parse_workload(uri)
         return cls(*found) if found else None
 
+    @classmethod
+    def of_id(cls, uri: str) -> "Workload | None":
+        """Return the workload of a SPIFFE id with any path, or None if the text is no SPIFFE id."""
+        known, found = cls.parse(uri), split_id(uri)
+        return known or (cls(found[0], "", "", found[1]) if found else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The user on whose behalf a call is made, identified by a token."""
+    """The user on whose behalf a call is made, identified by a token.
 
+    Users of different issuers may have the same `subject`; the two together identify a user.
+    """
+
+    #: The user's number, if the issuer's subjects are numbers (`MESH_AUTH_SUBJECTS`). Otherwise 0.
     user_id: int
     name: str
     roles: frozenset[str] = frozenset()
@@ -130,6 +145,9 @@ class Principal:
     issued_at: float = 0.0
     #: The log-in that the token belongs to; empty if unknown.
     session: str = ""
+    #: The user at the issuer (`sub`), and the issuer (`iss`).
+    subject: str = ""
+    issuer: str = ""
 
     def has(self, role: str) -> bool:
         return role in self.roles

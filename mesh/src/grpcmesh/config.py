@@ -28,6 +28,9 @@ from grpcmesh.target import Target, TargetError, is_zone
 
 #: Names the file with settings.
 CONFIG_FILE = "MESH_CONFIG_FILE"
+#: The variable by which SPIFFE names the socket of the Workload API
+#: (https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md, 4).
+ENDPOINT_SOCKET = "SPIFFE_ENDPOINT_SOCKET"
 
 
 @dataclass(frozen=True)
@@ -256,9 +259,26 @@ class MeshConfig:
         """Do as `from_env`. Return the settings, and the source of each that is set, by its variable."""
         variables = {k: v for k, v in environ.items() if k.startswith("MESH_")}
         file = variables.pop(CONFIG_FILE, "")
-        reader = EnvironReader(variables, file, read_settings_file(Path(file)) if file else {})
+        table = read_settings_file(Path(file)) if file else {}
+        platform = _workload_api(environ, table)
+        variables |= platform
+        reader = EnvironReader(variables, file, table)
         config = reader.read(cls, "MESH", defaults, reader.table)
         reader.reject_unknown()
         if reader.problems or config is None:
             raise ConfigError(reader.problems)
-        return config, reader.origins
+        return config, {**reader.origins, **dict.fromkeys(platform, ENDPOINT_SOCKET)}
+
+
+def _workload_api(environ: Mapping[str, str], table: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the variable of the SPIFFE Workload API if the platform names one, and no setting overrides it.
+
+    A process in plaintext mode gets it in any case, so that it is refused: it was meant to have an identity.
+    """
+    socket, identity = environ.get(ENDPOINT_SOCKET, ""), table.get("identity", {})
+    own, directory = "MESH_IDENTITY_ENDPOINT_SOCKET", "MESH_IDENTITY_DIRECTORY"
+    in_file = isinstance(identity, Mapping) and identity.keys() & {"endpoint_socket", "directory"}
+    plaintext = "MESH_PLAINTEXT" in environ or "plaintext" in table
+    if not socket or own in environ or ((directory in environ or in_file) and not plaintext):
+        return {}
+    return {own: socket}

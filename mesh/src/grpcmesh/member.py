@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds that calls under way on a channel have to end when the membership ends.
 CHANNEL_GRACE = 1.0
+#: Seconds for which the start waits for the SPIFFE Workload API: a new entry takes some to reach the agent.
+FIRST_IDENTITY_TIMEOUT = 30.0
 
 
 class _Certificate:
@@ -109,6 +111,8 @@ class Member:
             refuse_beside_certificates(self.config)
             self.telemetry.log.log("WARNING", WARNING, {"set": "MESH_PLAINTEXT"})  # whatever the log's level
         else:
+            if self.identity.workload_api is not None:
+                await self.identity.workload_api.first(FIRST_IDENTITY_TIMEOUT)
             self.identity.load()
         self.service_config.load()
         try:
@@ -226,6 +230,8 @@ class Member:
             self.telemetry.add(self.identity)
             self.telemetry.add(_Certificate(self.identity))
             self.tasks.supervise(self.identity.watch, "identity")
+            if self.identity.workload_api is not None:
+                self.tasks.supervise(self.identity.workload_api.watch, "workload api")
         self.tasks.supervise(self.service_config.watch, "service config")
         if self._sockets:
             self.admin = self._admin_server()

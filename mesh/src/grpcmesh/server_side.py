@@ -153,15 +153,19 @@ class ServerSide:
         if verifier is None:
             return
         self._member.telemetry.add(verifier)
-        if verifier.source is not None:
+        if verifier.accepts_tokens:
             await verifier.start(self._config.auth.keys_timeout)
             self._member.tasks.supervise(verifier.watch, "keys")
 
     def _token_verifier(self) -> "TokenVerifier | None":
+        own = Workload(self._config.identity.trust_domain, self._config.namespace, self._config.service)
+        identity, auth = self._member.identity, self._config.auth
         try:
             from grpcmesh.auth.verifier import TokenVerifier
+
+            return TokenVerifier(auth, own=str(identity.current.workload if identity else own))
         except ModuleNotFoundError as e:
             self._no_tokens = e
+            if auth.issuers:
+                raise ConfigError([missing("MESH_AUTH_ISSUERS", "jwt", e)]) from e
             return None
-        own = Workload(self._config.identity.trust_domain, self._config.namespace, self._config.service)
-        return TokenVerifier(self._config.auth, own=str(own))

@@ -24,6 +24,7 @@ from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
 from tests.dnskit import NAME
 from tests.integration.checkkit import PATIENCE, Workload, workloads
+from tests.integration.idp import provider
 from tests.integration.serverkit import CHANNEL_OPTIONS, POLICY, failure, serve, until
 from tests.integration.test_runtime import Process, process
 from tests.ports import free_port
@@ -268,6 +269,29 @@ async def test_a_process_that_serves_no_methods_needs_no_keys(tmp_path: Path) ->
     async with process(tmp_path, policy=POLICY.replace('"anyone"', '"user"'), PING_MODE="edge") as p:
         await p.ready()
         assert await own(p, tmp_path) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "problem", "remedy"),
+    [
+        ({"MESH_AUTH_CA_FILE": ""}, "the TLS certificate is not accepted", "MESH_AUTH_CA_FILE"),
+        ({"MESH_AUTH_JWKS": "corp={base}/none"}, "answers with the status 404", "MESH_AUTH_JWKS"),
+        ({"MESH_AUTH_ISSUERS": "corp={base}/realms/shop/"}, "is of the issuer", "exactly as the provider"),
+        ({"MESH_AUTH_ALGORITHMS": "ES256"}, "none of its 1 keys", "MESH_AUTH_ALGORITHMS"),
+        ({"MESH_AUTH_ISSUERS": "corp=https://localhost:{closed}"}, "cannot be reached", "egress"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+async def test_an_identity_provider_whose_keys_cannot_be_fetched(
+    workload: Workload, tmp_path: Path, change: dict[str, str], problem: str, remedy: str
+) -> None:
+    async with provider(tmp_path) as idp:
+        assert await workload.check(**idp.settings()) == {}
+        changed = {k: v.format(base=idp.base, closed=free_port()) for k, v in change.items()}
+        found = await workload.check(**idp.settings() | changed)
+    assert found.keys() == {"tokens_unverifiable"}
+    assert problem in found["tokens_unverifiable"].problem
+    assert remedy in found["tokens_unverifiable"].remedy
 
 
 async def test_metrics_of_another_process_are_not_taken_for_ours(tmp_path: Path) -> None:

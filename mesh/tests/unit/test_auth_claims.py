@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpcmesh.auth import from_jwk
-from grpcmesh.auth.claims import MAX_ROLES, MAX_TEXT, ClaimsError, ExpiredError, read_claims
+from grpcmesh.auth.claims import MAX_ROLES, MAX_TEXT, ClaimRules, ClaimsError, ExpiredError, read_claims
 from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Principal
 from grpcmesh.errors import Unauthenticated
 from tests.unit.test_auth_tokens import ED, NOW, Shop, forge
 
 GOOD = {"sub": "7", "name": "alice", "roles": ["user"], "exp": NOW + 60}
+
+
+ALICE = Principal(7, "alice", frozenset({"user"}), NOW + 60, subject="7")
 
 
 def read(**claims: Any) -> Principal:
@@ -25,16 +29,75 @@ def read(**claims: Any) -> Principal:
 @pytest.mark.parametrize(
     ("claims", "expected"),
     [
-        ({}, Principal(7, "alice", frozenset({"user"}), NOW + 60)),
-        ({"exp": int(NOW) + 60}, Principal(7, "alice", frozenset({"user"}), NOW + 60)),
-        ({"roles": []}, Principal(7, "alice", frozenset(), NOW + 60)),
-        ({"sub": "9" * 18}, Principal(10**18 - 1, "alice", frozenset({"user"}), NOW + 60)),
-        ({"name": "Łucja 山"}, Principal(7, "Łucja 山", frozenset({"user"}), NOW + 60)),
-        ({"nbf": NOW + 5}, Principal(7, "alice", frozenset({"user"}), NOW + 60)),
+        ({}, ALICE),
+        ({"exp": int(NOW) + 60}, ALICE),
+        ({"roles": []}, replace(ALICE, roles=frozenset())),
+        ({"sub": "9" * 18}, replace(ALICE, user_id=10**18 - 1, subject="9" * 18)),
+        ({"name": "Łucja 山"}, replace(ALICE, name="Łucja 山")),
+        ({"nbf": NOW + 5}, ALICE),
     ],
 )
 def test_good_claims_are_read(claims: dict[str, Any], expected: Principal) -> None:
     assert read(**claims) == expected
+
+
+FOREIGN = ClaimRules("https://id.example", numeric=False, roles="realm_access.roles", roles_required=False)
+
+
+def read_foreign(rules: ClaimRules = FOREIGN, **claims: Any) -> Principal:
+    return read_claims({"sub": "u-1", "exp": NOW + 60, **claims}, NOW, 5.0, rules)
+
+
+@pytest.mark.parametrize("sub", ["alice", "auth0|5f7c", "f81d4fae-7dec", "7", "0", "x" * 255, "Łucja"])
+def test_a_foreign_issuers_subject_is_a_text_and_never_one_of_our_user_ids(sub: str) -> None:
+    principal = read_foreign(sub=sub)
+    assert (principal.subject, principal.user_id) == (sub, 0)
+    assert principal.issuer == "https://id.example"
+
+
+@pytest.mark.parametrize("sub", ["", "x" * 256, "a\nb", "\x1b[31m", "\ud800", 7, None, ["a"], {}])
+def test_a_foreign_issuers_subject_is_bounded_text(sub: Any) -> None:
+    with pytest.raises(ClaimsError, match="sub"):
+        read_foreign(sub=sub)
+
+
+@pytest.mark.parametrize(
+    ("path", "claims", "roles"),
+    [
+        ("realm_access.roles", {"realm_access": {"roles": ["admin"]}}, ["admin"]),
+        ("resource_access.shop.roles", {"resource_access": {"shop": {"roles": ["a", "b"]}}}, ["a", "b"]),
+        ("https://api.example.com/roles", {"https://api.example.com/roles": ["admin"]}, ["admin"]),
+        ("a.b", {"a.b": ["whole"], "a": {"b": ["parts"]}}, ["whole"]),
+        ("scope", {"scope": "read write"}, ["read", "write"]),
+        ("scp", {"scp": "read"}, ["read"]),
+        ("scope", {"scope": ["read"]}, ["read"]),
+        ("groups", {}, []),
+        ("realm_access.roles", {"realm_access": {}}, []),
+        ("realm_access.roles", {"roles": ["admin"]}, []),
+    ],
+    ids=str,
+)
+def test_the_place_of_the_roles_is_a_setting(path: str, claims: dict[str, Any], roles: list[str]) -> None:
+    assert read_foreign(replace(FOREIGN, roles=path), **claims).roles == set(roles)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"realm_access": ["roles"]},
+        {"realm_access": "roles"},
+        {"realm_access": None},
+        {"realm_access": {"roles": "admin"}},
+        {"realm_access": {"roles": {"admin": True}}},
+        {"realm_access": {"roles": None}},
+        {"realm_access": {"roles": ["x"] * (MAX_ROLES + 1)}},
+        {"realm_access": {"roles": ["a\n"]}},
+    ],
+    ids=lambda v: repr(v)[:40],
+)
+def test_nested_roles_of_a_wrong_shape_are_refused(claims: dict[str, Any]) -> None:
+    with pytest.raises(ClaimsError, match="roles"):
+        read_foreign(**claims)
 
 
 NO_DATES: list[Any] = [
@@ -156,6 +219,8 @@ TOKENS = {
     "alg HS256": raw({**HEADER, "alg": "HS256"}, CLAIMS),
     "alg ES256": raw({**HEADER, "alg": "ES256"}, CLAIMS),
     "alg a list": raw({**HEADER, "alg": ["EdDSA"]}, CLAIMS),
+    "typ logout": raw({**HEADER, "typ": "logout+jwt"}, CLAIMS),
+    "typ a list": raw({**HEADER, "typ": ["JWT"]}, CLAIMS),
     "crit": raw({**HEADER, "crit": ["x"], "x": 1}, CLAIMS),
     "crit empty": raw({**HEADER, "crit": []}, CLAIMS),
     "crit no list": raw({**HEADER, "crit": "exp"}, CLAIMS),

@@ -22,6 +22,7 @@ from tests.unit.fakes import call, samples
 CONFIG = AuthConfig(leeway=5, cache_size=8)
 ED = ed25519.Ed25519PrivateKey.generate()
 P256 = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(65537, 2048)
 NOW = 1_700_000_000.0
 
 
@@ -62,7 +63,8 @@ def forge(claims: Mapping[str, Any] | None = None, drop: str = "", key: Any = ED
 @pytest.mark.parametrize("key", [ED, P256], ids=["EdDSA", "ES256"])
 def test_an_issued_token_is_verified(key: Any) -> None:
     principal = Shop(key).verifier.verify(Shop(key).token())
-    assert principal == Principal(7, "alice", frozenset({"user", "admin"}), NOW + 60, NOW)
+    roles = frozenset({"user", "admin"})
+    assert principal == Principal(7, "alice", roles, NOW + 60, NOW, subject="7", issuer=CONFIG.issuer)
 
 
 def test_a_token_that_is_well_made_elsewhere_is_verified() -> None:
@@ -271,10 +273,11 @@ def test_the_start_waits_for_the_keys_only_so_long() -> None:
     run_in_virtual_time(scenario())
 
 
-@pytest.mark.parametrize("key", [ED, P256], ids=["EdDSA", "ES256"])
+@pytest.mark.parametrize("key", [ED, P256, RSA], ids=["EdDSA", "ES256", "RS256"])
 def test_a_key_survives_its_publication(key: Any) -> None:
     kid, read = from_jwk(jwk(key.public_key(), "k9"))
     assert (kid, read) == ("k9", key.public_key())
+    assert not {"d", "p", "q"} & json.loads(jwk(key.public_key(), "k9")).keys()
     assert '"d"' not in jwk(key.public_key(), "k9")
 
 
@@ -293,9 +296,27 @@ def with_kid(text: str) -> str:
         OKPAlgorithm.to_jwk(ED.public_key()),
         with_kid(OKPAlgorithm.to_jwk(ED)),
         with_kid(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key())),
-        with_kid(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key())),
+        with_kid(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key())),
+        with_kid(RSAAlgorithm.to_jwk(RSA)),
+        json.dumps({"kty": "RSA", "n": "A" * 100_000, "e": "AQAB", "kid": "k"}),
+        json.dumps({"kty": "RSA", "n": "A" * 340, "e": "A" * 10_000, "kid": "k"}),
+        json.dumps({"kty": "RSA", "n": 7, "e": 3, "kid": "k"}),
     ],
-    ids=["nothing", "list", "empty", "symmetric", "short", "no-id", "private", "P-384", "RSA"],
+    ids=[
+        "nothing",
+        "list",
+        "empty",
+        "symmetric",
+        "short",
+        "no-id",
+        "private",
+        "P-384",
+        "RSA-1024",
+        "RSA-private",
+        "RSA-huge",
+        "RSA-huge-exponent",
+        "RSA-numbers",
+    ],
 )
 def test_what_is_no_public_key_with_an_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a|cannot sign"):

@@ -4,17 +4,19 @@ import dataclasses
 
 import pytest
 
+from grpcmesh.auth import KeyCause
 from grpcmesh.commands.doctor.facts import (
     Answers,
     Endpoint,
     Facts,
     Handshake,
+    KeyProblem,
     NameLookup,
     OwnCertificate,
     Process,
     Target,
 )  # fmt: skip
-from grpcmesh.commands.doctor.findings import CERTIFICATE_REMEDIES, REMEDIES, Cause
+from grpcmesh.commands.doctor.findings import CERTIFICATE_REMEDIES, KEY_REMEDIES, REMEDIES, Cause
 from grpcmesh.commands.doctor.rules import EXPIRING, SKEW, findings
 from grpcmesh.identity import Cause as CertificateCause
 from grpcmesh.identity import Diagnosis, Problem
@@ -103,6 +105,20 @@ def test_keys_matter_to_a_server_that_verifies_tokens() -> None:
     assert causes(Facts(0, process=Process(keys=0))) == []
     assert causes(Facts(0, process=Process(keys=1, failed_fetches=9, users=True))) == []
     assert causes(Facts(0, process=Process(keys=0, users=True))) == ["tokens_unverifiable"]
+
+
+def test_a_provider_whose_keys_cannot_be_fetched_is_told_once_with_the_cause() -> None:
+    problem = KeyProblem(
+        "corp", KeyCause.UNTRUSTED, "https://id.example: the TLS certificate is not accepted"
+    )
+    (found,) = findings(Facts(0, process=Process(keys=0, failed_fetches=3, users=True), keys=(problem,)))
+    assert found.cause == "tokens_unverifiable"
+    assert "issuer corp cannot be verified: https://id.example: the TLS certificate" in found.problem
+    assert "MESH_AUTH_CA_FILE" in found.remedy
+
+
+def test_each_cause_of_a_provider_has_a_remedy() -> None:
+    assert KEY_REMEDIES.keys() == {cause for cause in KeyCause if cause != KeyCause.FAILED}
 
 
 def test_what_other_processes_say_is_printable_and_bounded() -> None:

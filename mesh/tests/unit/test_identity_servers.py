@@ -52,7 +52,7 @@ def test_whom_to_expect_can_be_set_for_each_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "DNS", "spiffe://", "spiffe://a", "spiffe://a/*", "spiffe://A/b", "a/b"]
+    "wrong", ["", "DNS", "spiffe://", "spiffe://a", "spiffe://*/b", "spiffe://a/**/b", "spiffe://A/b", "a/b"]
 )
 def test_a_setting_that_is_no_id_is_refused(wrong: str) -> None:
     with pytest.raises(ConfigError, match=r"identity\.servers: order="):
@@ -213,3 +213,9 @@ def test_a_server_that_may_refuse_our_certificate_is_told_of(tmp_path: Path) -> 
     assert "issued by 'CN=" in told
     assert told.endswith("(Socket closed)")
     assert watched.guard.explain("too busy", unanswered=True) == "too busy"
+
+
+def test_a_pattern_of_ids_is_checked_by_the_mesh_and_the_dns_name_by_grpc() -> None:
+    expected = server_identity(config(order="spiffe://bank/*/order"), "order")
+    assert expected.options["grpc.default_authority"] == expected.dns_name
+    assert (expected.is_pattern, expected.domain) == (True, "bank")

@@ -14,11 +14,18 @@ from grpcmesh.auth.revocation import MAX_REVOCATIONS, Revocation, Revocations
 if TYPE_CHECKING:
     from grpcmesh.auth.issuer import TokenIssuer
     from grpcmesh.auth.keys import KeySource, PublicKey, StaticKeys, from_jwk, jwk
+    from grpcmesh.auth.problems import KeyCause, KeysError
+    from grpcmesh.auth.sources import DiscoveredKeys, FileKeys, JwksKeys
     from grpcmesh.auth.verifier import TokenVerifier
 
 __all__ = [
     "MAX_REVOCATIONS",
+    "DiscoveredKeys",
+    "FileKeys",
+    "JwksKeys",
+    "KeyCause",
     "KeySource",
+    "KeysError",
     "PublicKey",
     "Revocation",
     "Revocations",
@@ -34,6 +41,8 @@ _MODULES = {
     "TokenIssuer": "issuer",
     "TokenVerifier": "verifier",
     **dict.fromkeys(("KeySource", "PublicKey", "StaticKeys", "from_jwk", "jwk"), "keys"),
+    **dict.fromkeys(("KeyCause", "KeysError"), "problems"),
+    **dict.fromkeys(("DiscoveredKeys", "FileKeys", "JwksKeys"), "sources"),
 }
 
 

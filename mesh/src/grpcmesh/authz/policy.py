@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpcmesh.call import Method, Workload
+from grpcmesh.spiffe import is_pattern, matches
 
 _METHOD = re.compile(r"[A-Za-z_][\w.]*/(\*|[A-Za-z_]\w*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -43,7 +44,8 @@ class Policy:
     """A policy: who may call which method. Calls that it does not allow are denied.
 
     `workloads` maps a method or `Service/*` to the callers that may call it. Callers are short names, of our
-    own trust domain and namespace, or full SPIFFE ids. `users` maps a method or `Service/*` to its user rule.
+    own trust domain and namespace, full SPIFFE ids, or patterns of ids. `users` maps a method or
+    `Service/*` to its user rule.
     """
 
     workloads: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -75,11 +77,15 @@ class Policy:
             trust_domain: The trust domain of the policy's short names.
             namespace: The namespace of the policy's short names.
         """
-        names = {str(caller)}
-        if (caller.trust_domain, caller.namespace) == (trust_domain, namespace):
+        spiffe_id = str(caller)
+        names = {spiffe_id}
+        if caller.service and (caller.trust_domain, caller.namespace) == (trust_domain, namespace):
             names.add(caller.service)
-        keys = (method.full_name, f"{method.service}/*")
-        return any(not names.isdisjoint(self.workloads.get(key, ())) for key in keys)
+        for key in (method.full_name, f"{method.service}/*"):
+            allowed = self.workloads.get(key, frozenset())
+            if not names.isdisjoint(allowed) or any(matches(p, spiffe_id) for p in allowed if "*" in p):
+                return True
+        return False
 
     def user_rule(self, method: Method) -> UserRule:
         """Return the rule of the method, else of its service, else `DEFAULT_RULE`."""
@@ -124,8 +130,10 @@ def _strings(where: str, name: str, value: Any) -> list[str]:
 
 
 def _caller(where: str, caller: str) -> str:
-    if not (_NAME.fullmatch(caller) or Workload.parse(caller)):
-        raise PolicyError(f"{where}: from: {caller!r} is neither a service's name nor a SPIFFE id")
+    if not (_NAME.fullmatch(caller) or is_pattern(caller)):
+        raise PolicyError(
+            f"{where}: from: {caller!r} is neither a service's name nor a SPIFFE id, nor a pattern of ids"
+        )
     return caller
 
 

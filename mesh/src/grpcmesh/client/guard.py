@@ -73,7 +73,7 @@ class Guard:
     def __init__(self, guards: Guards, uri: str, address: str) -> None:
         self._guards, self._address = guards, address
         self._own = guards.identity.current
-        self._bundle = self._own.bundle
+        self._bundle = self._own.bundle_for(guards.expected.domain)
         self._remote = RemoteCertificate(uri)
         self.target = self._remote.target
         self._shown = b""
@@ -87,6 +87,8 @@ class Guard:
         """Check the certificate that the server has shown in the handshake. `shown`: empty if unknown."""
         self._shown = shown
         self._verdict = self._judge(self._own) if shown else None
+        if not shown and self._guards.expected.is_pattern:  # which gRPC cannot check
+            self._verdict = Verdict(0, Cause.WRONG_WORKLOAD, "the server's certificate is not known")
 
     def refusal(self) -> str:
         """Return why the connection must not be used (any longer), or an empty string if it may be."""
@@ -101,10 +103,10 @@ class Guard:
 
     def trust(self, own: Credentials) -> None:
         """Check the server's certificate again if the bundle has changed."""
-        before = self._verdict
-        if before is None or own.bundle == self._bundle:
+        before, bundle = self._verdict, own.bundle_for(self._guards.expected.domain)
+        if before is None or bundle == self._bundle:
             return
-        self._bundle = own.bundle
+        self._bundle = bundle
         after = self._judge(own)
         if not after.proved and before.proved:
             text = "the CA of the server's certificate has left our bundle (ca.crt)"

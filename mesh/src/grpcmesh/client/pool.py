@@ -102,7 +102,7 @@ class Pool:
     def start(self) -> None:
         """Begin to resolve and connect. Raises IdentityError if there is no certificate."""
         if self._identity is not None:
-            self._credentials = self._identity.current.channel_credentials()
+            self._credentials = self._identity.current.channel_credentials(self._expected.domain)
             self._unsubscribe = self._identity.subscribe(self._renew)
             self.tasks.supervise(self._watch_certificates, "certificates")
         self.tasks.supervise(self._follow, "resolver")
@@ -229,7 +229,7 @@ class Pool:
 
     def _renew(self, credentials: Credentials) -> None:
         """Make a new connection to each endpoint with new certificates."""
-        self._credentials = credentials.channel_credentials()
+        self._credentials = credentials.channel_credentials(self._expected.domain)
         for connection in self._runs:
             if connection.guard is not None:
                 connection.guard.trust(credentials)

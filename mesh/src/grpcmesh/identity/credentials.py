@@ -1,12 +1,14 @@
 """A certificate with its key and trust bundle, which are checked before anything uses them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import grpc
 from cryptography import x509
 
 from grpcmesh.call import Workload
+from grpcmesh.identity.bundles import Bundle, Bundles
 from grpcmesh.identity.diagnosis import Diagnosis, diagnose
 from grpcmesh.identity.fields import name_of, to_pem, utc_of
 from grpcmesh.identity.leaf import Expected, workload_of
@@ -41,6 +43,8 @@ class Credentials:
     bundle: tuple[x509.Certificate, ...] = field(default=(), compare=False)
     #: Intermediates that follow the leaf in `cert_chain`.
     intermediates: tuple[x509.Certificate, ...] = field(default=(), compare=False)
+    #: The bundles of other trust domains that can be used.
+    federated: Mapping[str, Bundle] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
         return f"Credentials({self.workload}, serial={self.serial:x}, not_after={self.not_after:.0f})"
@@ -91,7 +95,20 @@ class Credentials:
             issued_by=leaf.issuer.rfc4514_string(),
             bundle=parsed.bundle,
             intermediates=parsed.chain,
+            federated=diagnosis.federated,
         )
+
+    @property
+    def bundles(self) -> Bundles:
+        """Return the bundles of all trust domains."""
+        return Bundles(self.workload.trust_domain, self.bundle, self.federated)
+
+    def bundle_for(self, domain: str) -> Bundle:
+        """Return the CAs that may issue identities of servers of a trust domain.
+
+        A domain without a bundle of its own is verified by ours, whose owner may have put its CA there.
+        """
+        return self.federated.get(domain, self.bundle)
 
     def ended(self, now: float) -> Problem | None:
         """Return why no peer accepts the certificate any more at `now` (unix seconds), or None."""
@@ -103,13 +120,23 @@ class Credentials:
             return Problem(Cause.ISSUER_EXPIRED, "ca.crt", text)
         return None
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return credentials for a client, which present this identity and trust only this bundle."""
-        return grpc.ssl_channel_credentials(self.ca, self.private_key, self.cert_chain)
+    def channel_credentials(self, domain: str = "") -> grpc.ChannelCredentials:
+        """Return credentials for a client, which present this identity and trust only one bundle.
+
+        Args:
+            domain: The trust domain of the servers. Empty: ours.
+        """
+        ca = to_pem(self.federated[domain]) if domain in self.federated else self.ca
+        return grpc.ssl_channel_credentials(ca, self.private_key, self.cert_chain)
 
     def server_configuration(self) -> grpc.ServerCertificateConfiguration:
-        """Return the certificate configuration for a server. It applies to handshakes from now on."""
-        return grpc.ssl_server_certificate_configuration([(self.private_key, self.cert_chain)], self.ca)
+        """Return the certificate configuration for a server. It applies to handshakes from now on.
+
+        Its handshakes accept certificates of every bundle. `identity.peer` then verifies each with the bundle
+        of its own trust domain.
+        """
+        pair = [(self.private_key, self.cert_chain)]
+        return grpc.ssl_server_certificate_configuration(pair, self.bundles.pem())
 
 
 def _life(ca: x509.Certificate | None) -> tuple[float, float, str]:

@@ -1,8 +1,10 @@
 """Diagnoses an identity: would a handshake with it succeed, and if not, why? Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.bundles import Bundle, federated
 from grpcmesh.identity.fields import to_pem
 from grpcmesh.identity.leaf import Expected
 from grpcmesh.identity.material import Material, Parsed
@@ -22,6 +24,8 @@ class Diagnosis:
     problems: tuple[Problem, ...]
     parsed: Parsed | None = None
     path: Path | None = None
+    #: The usable bundles of other trust domains.
+    federated: Mapping[str, Bundle] = field(default_factory=dict)
 
 
 def diagnose(files: Material, expected: Expected, now: float) -> Diagnosis:
@@ -45,7 +49,9 @@ def diagnose(files: Material, expected: Expected, now: float) -> Diagnosis:
     ]
     if not problems:
         problems = _prove(files, parsed, expected)
-    return Diagnosis(tuple(problems), parsed, way)
+    workload = leaf.workload_of(parsed.leaf)
+    others = federated(files.federated, workload.trust_domain if workload else "", now)
+    return Diagnosis(tuple(problems), parsed, way, others)
 
 
 def _prove(files: Material, parsed: Parsed, expected: Expected) -> list[Problem]:

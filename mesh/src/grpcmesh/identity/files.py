@@ -1,5 +1,6 @@
 """Reads the three files of an identity so that they belong together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from grpcmesh.config import IdentityConfig
@@ -21,17 +22,30 @@ def read(config: IdentityConfig) -> Material | Problem:
 
 
 def _read(config: IdentityConfig) -> Material | Problem:
-    content = []
+    content: dict[str, bytes] = {}
     for name in ("tls.crt", "tls.key", "ca.crt"):
         data = _content(name, located(config, name))
         if isinstance(data, Problem):
             return data
-        content.append(data)
-    return Material(*content)
+        content[name] = data
+    return with_bundles(config, Material(content["tls.crt"], content["tls.key"], content["ca.crt"]))
+
+
+def with_bundles(config: IdentityConfig, given: Material) -> Material | Problem:
+    """Return an identity with the bundles of other trust domains that the settings name."""
+    federated = dict(given.federated)
+    for domain, where in config.bundles.items():
+        data = _content(where, Path(where))
+        if isinstance(data, Problem):
+            return data
+        federated[domain] = data
+    return replace(given, federated=federated) if config.bundles else given
 
 
 def located(config: IdentityConfig, name: str) -> Path:
     """Return the path of the file with this name. The bundle may be outside the directory."""
+    if name in config.bundles.values():
+        return Path(name)
     return config.bundle if config.bundle and name == "ca.crt" else config.directory / name
 
 

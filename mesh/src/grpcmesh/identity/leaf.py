@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from grpcmesh.call import Workload
 from grpcmesh.identity import fields
 from grpcmesh.identity.problems import Cause, Problem
+from grpcmesh.spiffe import matches
 
 #: The only curves with a signature algorithm that BoringSSL offers for a leaf by default.
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
@@ -40,6 +41,7 @@ class Expected:
     Args:
         trust_domain: Trust domain of the SPIFFE id. If empty, any is accepted.
         workload: The exact SPIFFE id. If None, any of the trust domain is accepted.
+        spiffe_id: A pattern of SPIFFE ids, in place of `workload`.
         dns_name: The name by which clients call the process. If empty, any is accepted, but one is needed.
         roles: The ends of a connection that the certificate is used for. Without SERVER it needs no DNS name.
     """
@@ -48,6 +50,7 @@ class Expected:
     workload: Workload | None = None
     dns_name: str = ""
     roles: frozenset[Role] = BOTH
+    spiffe_id: str = ""
 
 
 def check(leaf: x509.Certificate, expected: Expected, now: float) -> list[Problem]:
@@ -66,7 +69,7 @@ def check(leaf: x509.Certificate, expected: Expected, now: float) -> list[Proble
 def workload_of(leaf: x509.Certificate) -> Workload | None:
     """Return the workload in the certificate's SPIFFE URI, or None unless it has exactly one."""
     found = uris(leaf)
-    return Workload.parse(found[0]) if len(found) == 1 else None
+    return Workload.of_id(found[0]) if len(found) == 1 else None
 
 
 def uris(leaf: x509.Certificate) -> list[str]:
@@ -147,6 +150,10 @@ def _spiffe(leaf: x509.Certificate, expected: Expected) -> _Found:
     if workload is None:
         form = "spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE"
         yield Cause.SPIFFE_ID, f"needs exactly one SPIFFE URI ({form}), has {listed(found) or 'none'}", None
+    elif expected.spiffe_id:
+        if not matches(expected.spiffe_id, str(workload)):
+            text = f"is of {workload}, and this process is {expected.spiffe_id}"
+            yield Cause.WRONG_WORKLOAD, text, None
     elif expected.workload and workload != expected.workload:
         yield Cause.WRONG_WORKLOAD, f"is of {workload}, and this process is {expected.workload}", None
     elif expected.trust_domain and workload.trust_domain != expected.trust_domain:

@@ -1,7 +1,8 @@
 """Parses the three PEM files of an identity. Hostile or incomplete content becomes a `Problem`."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,11 +25,17 @@ class Material:
         cert_chain: tls.crt: the leaf, followed by intermediates.
         private_key: tls.key: the key of the leaf.
         ca: ca.crt: the trust bundle.
+        federated: The bundles of other trust domains, by name. Each verifies workloads of its domain only.
     """
 
     cert_chain: bytes
     private_key: bytes
     ca: bytes
+    federated: Mapping[str, bytes] = field(default_factory=dict, hash=False)
+
+    def bundle_for(self, domain: str) -> bytes:
+        """Return the CAs that verify servers of a trust domain: its own bundle if it has one, else ours."""
+        return self.federated.get(domain, self.ca)
 
 
 @dataclass(frozen=True, repr=False)

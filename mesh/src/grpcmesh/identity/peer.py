@@ -7,12 +7,12 @@ from cryptography import x509
 
 from grpcmesh.call import Workload
 from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.bundles import Bundle, Bundles
 from grpcmesh.identity.fields import name_of, utc_of
 from grpcmesh.identity.old_tls import VERSION_IS_TOLD
 from grpcmesh.identity.path import Path
 from grpcmesh.identity.problems import Problem
 
-Bundle = tuple[x509.Certificate, ...]
 #: grpc's properties of a connection: `ServicerContext.auth_context()`.
 AuthContext = Mapping[str, Sequence[bytes]]
 #: The name of the certificate in messages, which the peer sees, too.
@@ -44,31 +44,32 @@ class Peer:
         workload: The workload of its SPIFFE id.
     """
 
-    __slots__ = ("__weakref__", "bundle", "certificate", "chain", "ends", "refusal", "told", "workload")
+    __slots__ = ("__weakref__", "bundles", "certificate", "chain", "ends", "refusal", "told", "workload")
 
     def __init__(self, certificate: x509.Certificate, chain: Bundle, workload: Workload) -> None:
         self.certificate, self.chain, self.workload = certificate, chain, workload
-        #: The bundle that it was verified with. With another bundle it has to be verified again.
-        self.bundle: Bundle | None = None
+        #: The bundles that it was verified with. With others it has to be verified again.
+        self.bundles: Bundles | None = None
         #: Unix seconds from which it is refused, and the reason.
         self.ends = 0.0
         self.refusal: Refusal | None = None
         self.told = False
 
-    def verify(self, bundle: Bundle, now: float) -> None:
+    def verify(self, bundles: Bundles, now: float) -> None:
         """Set until when the certificate is accepted. Verifies one or two signatures.
 
         Args:
-            bundle: The trust bundle.
+            bundles: The trust bundles. Only that of the workload's own trust domain counts.
             now: Unix seconds.
         """
+        bundle = bundles.of(self.workload.trust_domain)
         way = path.find(self.certificate, self.chain, bundle)
         problems = trust.check(way, bundle, now, _FILE)
         if problems:
             self.ends, self.refusal = 0.0, Refusal("untrusted", str(problems[0]))
         else:
             self.ends, self.refusal = _end_of(way)
-        self.bundle = bundle  # last: whoever sees it sees the rest
+        self.bundles = bundles  # last: whoever sees it sees the rest
 
     def __repr__(self) -> str:
         return f"<Peer {self.workload} serial={self.certificate.serial_number:x} ends={self.ends:.0f}>"
@@ -87,14 +88,14 @@ def shown(auth: AuthContext) -> tuple[bytes, ...]:
     return (*auth.get("x509_pem_cert", ()), *auth.get("x509_pem_cert_chain", ()))
 
 
-def read(auth: AuthContext, trust_domain: str) -> Peer:
+def read(auth: AuthContext, bundles: Bundles) -> Peer:
     """Read the certificate of a connection's peer, without verifying it.
 
     Raises:
-        RefusedError: The certificate is malformed, may sign others, or is not for a workload of this trust
-            domain.
+        RefusedError: The certificate is malformed, may sign others, or is not for a workload of a trust
+            domain that has a bundle.
     """
-    workload = _workload(auth, trust_domain)
+    workload = _workload(auth, bundles)
     found = material.certificates(_FILE, b"\n".join(shown(auth)))
     if isinstance(found, Problem):
         raise _refused("malformed", f"{_FILE} cannot be read")
@@ -114,12 +115,12 @@ def require_tls13(auth: AuthContext) -> None:
         raise _refused("tls_version", f"TLS 1.3 is required, the connection has {version or 'none'}")
 
 
-def _workload(auth: AuthContext, trust_domain: str) -> Workload:
+def _workload(auth: AuthContext, bundles: Bundles) -> Workload:
     uris = tuple(auth.get("peer_uri") or auth.get("peer_spiffe_id") or ())
-    workload = Workload.parse(_text(uris[0])) if len(uris) == 1 else None
+    workload = Workload.of_id(_text(uris[0])) if len(uris) == 1 else None
     if workload is None:
         raise _refused("no_spiffe_id", f"{_FILE} needs exactly one SPIFFE URI")
-    if workload.trust_domain != trust_domain:
+    if not bundles.trusts(workload.trust_domain):
         raise _refused("foreign_trust_domain", f"{workload} is of another trust domain")
     return workload
 

@@ -8,13 +8,14 @@ certificate is verified again.
 import logging
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grpcmesh.call import ServerCall
 from grpcmesh.clock import Clock
 from grpcmesh.errors import MeshError, Unavailable
-from grpcmesh.identity.peer import AuthContext, Bundle, Peer, RefusedError, read, require_tls13, shown
+from grpcmesh.identity.bundles import Bundle, Bundles
+from grpcmesh.identity.peer import AuthContext, Peer, RefusedError, read, require_tls13, shown
 
 _log = logging.getLogger(__name__)
 
@@ -30,13 +31,13 @@ class Peers:
     """Identifies the peers of one server.
 
     Args:
-        trust_domain: The trust domain of the workloads that are accepted.
+        trust_domain: The trust domain of the workloads that are accepted, beside those that have a bundle.
         clock: Returns unix seconds.
     """
 
     def __init__(self, trust_domain: str, clock: Clock = time.time) -> None:
         self._trust_domain, self._clock = trust_domain, clock
-        self._bundle: Bundle = ()
+        self._bundles = Bundles(trust_domain)
         self._connections: dict[tuple[Any, ...], Peer] = {}
         self._certificates: dict[tuple[bytes, ...], Peer] = {}
         #: All peers in use, including those that are no longer cached but still have a call.
@@ -50,10 +51,16 @@ class Peers:
         """Set the function that ends the streams of peers that are no longer accepted."""
         self._end_streams = end_streams
 
-    def trust(self, bundle: Bundle) -> None:
-        """Accept only peers that this bundle verifies from now on."""
-        if bundle != self._bundle:
-            self._bundle, self._changed, self._next_end = bundle, True, 0.0
+    def trust(self, bundle: Bundle, federated: Mapping[str, Bundle] | None = None) -> None:
+        """Accept only peers that these bundles verify from now on.
+
+        Args:
+            bundle: The bundle of our own trust domain.
+            federated: The bundles of other trust domains, by name.
+        """
+        bundles = Bundles(self._trust_domain, bundle, federated or {})
+        if bundles != self._bundles:
+            self._bundles, self._changed, self._next_end = bundles, True, 0.0
 
     def identify(self, context: Any) -> Peer:
         """Return the peer of a call's connection.
@@ -65,7 +72,7 @@ class Peers:
         # The key holds the identities, so a port that another workload uses later is no hit.
         key = (context.peer(), *(context.peer_identities() or ()))
         peer = self._connections.get(key)
-        if peer is not None and peer.bundle is self._bundle and self._clock() < peer.ends:
+        if peer is not None and peer.bundles is self._bundles and self._clock() < peer.ends:
             return peer
         # The peer is unknown or no longer accepted, or its port is used again with a renewed certificate.
         peer = self._read(context.auth_context())
@@ -78,12 +85,12 @@ class Peers:
     def pending(self) -> list[Peer]:
         """Return the peers to verify again, for `verify_all`. Empty unless the bundle has changed."""
         changed, self._changed = self._changed, False
-        return [peer for peer in self._alive if peer.bundle is not self._bundle] if changed else []
+        return [peer for peer in self._alive if peer.bundles is not self._bundles] if changed else []
 
     def verify_all(self, peers: Sequence[Peer]) -> None:
         """Verify these peers with the current bundle. May run on a thread."""
         for peer in peers:
-            peer.verify(self._bundle, self._clock())
+            peer.verify(self._bundles, self._clock())
 
     def sweep(self) -> int:
         """End the streams of peers that are no longer accepted. Return how many."""
@@ -105,8 +112,8 @@ class Peers:
 
     def _require(self, peer: Peer) -> None:
         now = self._clock()
-        if peer.bundle is not self._bundle:
-            peer.verify(self._bundle, now)
+        if peer.bundles is not self._bundles:
+            peer.verify(self._bundles, now)
         if now >= peer.ends:
             assert peer.refusal is not None
             self._tell(peer)
@@ -125,7 +132,7 @@ class Peers:
         certificates = shown(auth)
         if peer := self._certificates.get(certificates):
             return peer
-        peer = read(auth, self._trust_domain)
+        peer = read(auth, self._bundles)
         if len(self._certificates) >= _MAX_CERTIFICATES:
             self._certificates.clear()
         self._certificates[certificates] = peer

@@ -19,8 +19,12 @@ def refuse_beside_certificates(config: MeshConfig) -> None:
     """Refuse plaintext mode in a process that has certificates of the mesh: it was meant to use them.
 
     Raises:
-        ConfigError: There are files of an identity. The error names the first.
+        ConfigError: There are files of an identity, or a SPIFFE Workload API. The error names it.
     """
+    if socket := config.identity.endpoint_socket:
+        raise ConfigError(
+            [f"MESH_PLAINTEXT: refused, because there is a SPIFFE Workload API ({socket}): unset it"]
+        )
     for name in ("tls.crt", "tls.key", "ca.crt"):
         path = located(config.identity, name)
         if path.exists():

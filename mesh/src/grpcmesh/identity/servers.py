@@ -9,10 +9,12 @@ from cryptography import x509
 from grpcmesh.call import Workload
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import leaf, material, path, trust
+from grpcmesh.identity.bundles import Bundle
 from grpcmesh.identity.credentials import Credentials
 from grpcmesh.identity.fields import name_of, utc_of
 from grpcmesh.identity.problems import Cause, Problem
 from grpcmesh.identity_config import DNS_ONLY
+from grpcmesh.spiffe import domain_of, matches
 from grpcmesh.target import TargetError
 
 _FILE = "the server's certificate"
@@ -25,11 +27,22 @@ class ServerIdentity:
     Args:
         dns_name: One of its DNS names. gRPC compares it in the handshake. Empty if connections are plaintext
             and the target is a list of addresses.
-        spiffe_id: Its only URI. Empty for a server outside the mesh, for which only the DNS name is checked.
+        spiffe_id: Its only URI, or a pattern of URIs. Empty for a server outside the mesh, for which only the
+            DNS name is checked.
     """
 
     dns_name: str
     spiffe_id: str = ""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Return whether several SPIFFE ids are accepted."""
+        return "*" in self.spiffe_id
+
+    @property
+    def domain(self) -> str:
+        """Return the trust domain of the servers; empty if only the DNS name is checked."""
+        return domain_of(self.spiffe_id)
 
     @property
     def options(self) -> dict[str, str]:
@@ -38,9 +51,10 @@ class ServerIdentity:
         gRPC compares the DNS name in the handshake, and the SPIFFE id before it sends a call. It requires a
         call's authority to be among the names of the certificate, of any kind, and takes text in brackets as
         it stands (meant for IP literals). So `:authority` of a call to a member of the mesh is its SPIFFE id
-        in brackets. A server outside the mesh gets its DNS name.
+        in brackets. A server outside the mesh, or one of several ids, gets its DNS name.
         """
-        authority = f"[{self.spiffe_id}]" if self.spiffe_id else self.dns_name
+        exact = self.spiffe_id and not self.is_pattern
+        authority = f"[{self.spiffe_id}]" if exact else self.dns_name
         if not authority:
             return {}
         return {"grpc.ssl_target_name_override": self.dns_name, "grpc.default_authority": authority}
@@ -99,14 +113,15 @@ def judge(pem: bytes, expected: ServerIdentity, own: Credentials, now: float) ->
     found = material.certificates(_FILE, pem)
     if isinstance(found, Problem):
         return Verdict(0, Cause.MALFORMED, f"{_FILE} cannot be read")
-    return _identity(found[0], expected) or _validity(found[0], own, now)
+    bundle = own.bundle_for(expected.domain)
+    return _identity(found[0], expected) or _validity(found[0], own, bundle, now)
 
 
 def _identity(server: x509.Certificate, expected: ServerIdentity) -> Verdict | None:
     if not expected.spiffe_id:
         return None
     ids = leaf.uris(server)
-    if ids != [expected.spiffe_id]:
+    if len(ids) != 1 or not matches(expected.spiffe_id, ids[0]):
         text = f"the server is {leaf.listed(ids) or 'nobody by SPIFFE id'}, not {expected.spiffe_id}"
         return Verdict(0, Cause.WRONG_WORKLOAD, text)
     if leaf.may_sign(server):
@@ -114,9 +129,9 @@ def _identity(server: x509.Certificate, expected: ServerIdentity) -> Verdict | N
     return None
 
 
-def _validity(server: x509.Certificate, own: Credentials, now: float) -> Verdict:
-    way = path.find(server, own.intermediates, own.bundle)
-    problems = trust.check(way, own.bundle, now, _FILE)
+def _validity(server: x509.Certificate, own: Credentials, bundle: Bundle, now: float) -> Verdict:
+    way = path.find(server, own.intermediates, bundle)
+    problems = trust.check(way, bundle, now, _FILE)
     if problems and way.anchored:
         return Verdict(0, problems[0].cause, str(problems[0]))
     first = min(way.certificates, key=lambda certificate: certificate.not_valid_after_utc)

@@ -13,16 +13,17 @@ from prometheus_client import Metric
 from grpcmesh.call import Workload
 from grpcmesh.clock import Clock
 from grpcmesh.config import IdentityConfig, MeshConfig
-from grpcmesh.identity import metrics
+from grpcmesh.identity import bundles, metrics
 from grpcmesh.identity.credentials import Credentials, IdentityError
 from grpcmesh.identity.diagnosis import Diagnosis, diagnose
-from grpcmesh.identity.files import located, read
+from grpcmesh.identity.files import located, read, with_bundles
 from grpcmesh.identity.handshakes import HandshakeMonitor
 from grpcmesh.identity.leaf import BOTH, Expected, Role
 from grpcmesh.identity.material import Material
 from grpcmesh.identity.old_tls import require_tls13
 from grpcmesh.identity.peers import Peers
 from grpcmesh.identity.problems import Cause, Problem
+from grpcmesh.identity.workload_api import WorkloadApi
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ class Look:
 def expected_of(config: MeshConfig, serves: bool) -> Expected:
     """Return the requirements on the certificate of a member of the mesh. `serves`: see `of`."""
     domain = config.identity.trust_domain
-    workload = Workload(domain, config.namespace, config.service)
-    return Expected(domain, workload, config.own_name, BOTH if serves else frozenset({Role.CLIENT}))
+    pattern = config.identity.spiffe_id
+    workload = None if pattern else Workload(domain, config.namespace, config.service)
+    roles = BOTH if serves else frozenset({Role.CLIENT})
+    return Expected(domain, workload, config.own_name, roles, pattern)
 
 
 class IdentityStore:
@@ -66,6 +69,8 @@ class IdentityStore:
         source: Callable[[], Material] | None = None,
     ) -> None:
         self._source = source
+        #: Gives the certificates, if they come from there. Its `first` and `watch` have to be awaited.
+        self.workload_api: WorkloadApi | None = None
         self._config, self._clock = config, clock
         self._expected = expected or Expected(config.trust_domain)
         self._current: Credentials | None = None
@@ -89,7 +94,13 @@ class IdentityStore:
             serves: Whether the process is also a server. If so, its certificate must carry its DNS name.
             source: See `IdentityStore`.
         """
-        return cls(config.identity, expected_of(config, serves), source=source)
+        expected, api = expected_of(config, serves), None
+        if source is None and config.identity.endpoint_socket:
+            api = WorkloadApi(config.identity.endpoint_socket, expected.spiffe_id or str(expected.workload))
+            source = api.material
+        store = cls(config.identity, expected, source=source)
+        store.workload_api = api
+        return store
 
     @property
     def current(self) -> Credentials:
@@ -143,7 +154,8 @@ class IdentityStore:
             self._take(credentials)
             return
         self._current = credentials
-        self.peers.trust(credentials.bundle)
+        bundles.tell_unusable(self._used, credentials.bundles)
+        self.peers.trust(credentials.bundle, credentials.federated)
 
     def subscribe(self, callback: Callable[[Credentials], None]) -> Callable[[], None]:
         """Call `callback`, on the event loop, with each new identity. Return a function that cancels that."""
@@ -215,7 +227,9 @@ class IdentityStore:
         if self._source is None:
             return read(self._config)
         try:
-            return self._source()
+            return with_bundles(self._config, self._source())
+        except IdentityError as e:
+            return Problem(Cause.UNREADABLE, "tls.crt", str(e))
         except Exception as e:  # of the application: the last good identity stays, whatever it raises
             return Problem(Cause.UNREADABLE, "tls.crt", f"the source of certificates failed: {e!r}")
 
@@ -242,9 +256,10 @@ class IdentityStore:
 
     def _take(self, credentials: Credentials) -> None:
         self._current, self._ended = credentials, None
-        self.peers.trust(credentials.bundle)
+        self.peers.trust(credentials.bundle, credentials.federated)
         self._reloads["success"] += 1
         _log.info("certificate reloaded: serial %x of %s", credentials.serial, credentials.workload)
+        bundles.tell_unusable(self._used, credentials.bundles)
         for callback in list(self._subscribers):
             try:
                 callback(credentials)

@@ -57,6 +57,11 @@ def check_issuer(path: Path) -> list[Problem]:
     return [Problem(Cause.UNKNOWN_ISSUER, "ca.crt", text)]
 
 
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate of a bundle can sign others, with a key that gRPC can read."""
+    return not _unfit(certificate, 0)
+
+
 def _is_ambiguous(leaf: x509.Certificate, cas: Certificates) -> bool:
     if len({_key_of(ca) for ca in cas}) < 2:
         return False

@@ -134,7 +134,9 @@ def _channel(address: Address, caller: Caller) -> grpc.aio.Channel:
     options = channel_options(config.balancer, config.channel, "", caller.expected)
     if config.plaintext or files is None:
         return grpc.aio.insecure_channel(address.uri, options)
-    credentials = grpc.ssl_channel_credentials(files.ca, files.private_key, files.cert_chain)
+    credentials = grpc.ssl_channel_credentials(
+        files.bundle_for(caller.expected.domain), files.private_key, files.cert_chain
+    )
     return grpc.aio.secure_channel(address.uri, credentials, options)
 
 

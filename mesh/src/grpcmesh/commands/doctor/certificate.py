@@ -2,14 +2,23 @@
 
 from grpcmesh.commands.doctor.facts import OwnCertificate
 from grpcmesh.config import MeshConfig
-from grpcmesh.identity import Diagnosis, Material, Problem, diagnose, expected_of
+from grpcmesh.identity import (
+    Cause,
+    Diagnosis,
+    IdentityError,
+    IdentityStore,
+    Material,
+    Problem,
+    diagnose,
+    expected_of,
+)
 from grpcmesh.identity.fields import text_of
-from grpcmesh.identity.files import located, read
+from grpcmesh.identity.files import located, read, with_bundles
 from grpcmesh.identity.leaf import workload_of
 
 
-def own_certificate(
-    config: MeshConfig, now: float, *, serves: bool
+async def own_certificate(
+    config: MeshConfig, now: float, *, serves: bool, timeout: float
 ) -> tuple[OwnCertificate, Material | None]:
     """Return the facts about the certificate, and the content of its files if they can be read.
 
@@ -17,14 +26,28 @@ def own_certificate(
         config: Settings of the process.
         now: Unix seconds.
         serves: Whether the workload is also a server.
+        timeout: Seconds that the SPIFFE Workload API may take.
     """
-    directory = str(config.identity.directory)
-    files = read(config.identity)
+    socket = config.identity.endpoint_socket
+    directory = socket or str(config.identity.directory)
+    files = await _from_workload_api(config, serves, timeout) if socket else read(config.identity)
+    if isinstance(files, Problem) and socket:
+        return OwnCertificate(directory, diagnosis=Diagnosis((files,))), None
     if isinstance(files, Problem):
         path = located(config.identity, files.file)
         missing = str(path) if not path.exists() else ""
         return OwnCertificate(directory, missing, Diagnosis((files,))), None
     return _diagnosed(directory, diagnose(files, expected_of(config, serves), now)), files
+
+
+async def _from_workload_api(config: MeshConfig, serves: bool, timeout: float) -> Material | Problem:
+    api = IdentityStore.of(config, serves).workload_api
+    assert api is not None  # the settings name the socket
+    try:
+        await api.first(timeout)
+        return with_bundles(config.identity, api.material())
+    except IdentityError as e:
+        return Problem(Cause.UNREADABLE, "tls.crt", str(e))
 
 
 def _diagnosed(directory: str, diagnosis: Diagnosis) -> OwnCertificate:

@@ -12,6 +12,7 @@ from grpcmesh.identity.material import certificates
 from grpcmesh.identity.problems import Cause, Problem
 from grpcmesh.identity.proof import client_context
 from grpcmesh.resolver import Address
+from grpcmesh.spiffe import matches
 
 #: The start of a connection of HTTP/2: the preface and empty settings (RFC 9113, 3.4). A server answers with
 #: its own.
@@ -55,7 +56,7 @@ async def _shake(
 ) -> Handshake | None:
     """Make a handshake. Return None if our own files are not good enough to try."""
     try:
-        context = client_context(files.cert_chain, files.private_key, files.ca)
+        context = client_context(files.cert_chain, files.private_key, files.bundle_for(expected.domain))
     except (OSError, ValueError):
         return None
     try:
@@ -79,7 +80,7 @@ async def _shaken(address: Address, context: ssl.SSLContext, expected: ServerIde
         if isinstance(found, Problem):
             return Handshake(found.cause, str(found))
         ids = uris(found[0])
-        if expected.spiffe_id and ids != [expected.spiffe_id]:
+        if expected.spiffe_id and not (len(ids) == 1 and matches(expected.spiffe_id, ids[0])):
             text = f"the server is {listed(ids) or 'nobody by SPIFFE id'}, not {expected.spiffe_id}"
             return Handshake(Cause.WRONG_WORKLOAD, text)
         return Handshake(refused=not await _is_accepted(reader, writer))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from grpcmesh.authz.policy import Policy
 from grpcmesh.call import Workload
 from grpcmesh.clock import Clock
-from grpcmesh.commands.doctor import facts, names
+from grpcmesh.commands.doctor import facts, names, providers
 from grpcmesh.commands.doctor.answers import Asker, Caller
 from grpcmesh.commands.doctor.certificate import own_certificate
 from grpcmesh.commands.doctor.endpoints import examine
 from grpcmesh.commands.doctor.process import NotReadableError, exporter, policy, process
 from grpcmesh.config import MeshConfig
+from grpcmesh.extras import missing
 from grpcmesh.identity import Material, server_identity
 
 #: The most endpoints of a target that are looked at.
@@ -74,7 +75,9 @@ class Examination:
         own: facts.OwnCertificate | None = None
         files: Material | None = None
         if not config.plaintext:
-            own, files = own_certificate(config, now, serves=self._request.serves)
+            own, files = await own_certificate(
+                config, now, serves=self._request.serves, timeout=self._request.step
+            )
         callers = {
             target: Caller(
                 config,
@@ -88,10 +91,11 @@ class Examination:
         rules, problem = policy(config.authz)
         if callers and own and files is None:
             self._skipped.append("handshakes and health of targets: there is no certificate")
-        targets, own_process, exported = await asyncio.gather(
+        targets, own_process, exported, keys = await asyncio.gather(
             asyncio.gather(*(self._target(target, caller) for target, caller in callers.items())),
-            self._process(rules),
+            self._process(rules, own.workload if own else ""),
             self._exporter(),
+            self._keys(),
         )
         found = tuple(target for target in targets if target is not None)
         return facts.Facts(
@@ -104,6 +108,7 @@ class Examination:
             tuple(self._unfinished),
             {target: caller.methods for target, caller in callers.items()},
             tuple(self._skipped),
+            keys,
         )
 
     async def _target(self, target: str, caller: Caller) -> facts.Target | None:
@@ -128,16 +133,24 @@ class Examination:
         endpoints = await asyncio.gather(*(examine(a, caller, self._asker) for a in looked_at))
         return facts.Target(target, lookup, tuple(endpoints), left_out)
 
-    async def _process(self, rules: Policy) -> facts.Process | None:
+    async def _process(self, rules: Policy, own: str) -> facts.Process | None:
         config = self._request.config
-        own = Workload(config.identity.trust_domain, config.namespace, config.service)
+        named = str(Workload(config.identity.trust_domain, config.namespace, config.service))
+        workload = own if config.identity.spiffe_id else named
         try:
             return await process(
-                config.admin, "" if config.plaintext else str(own), rules, self._request.step
+                config.admin, "" if config.plaintext else workload, rules, self._request.step
             )
         except NotReadableError as e:
             self._skipped.append(f"the process of this workload, by its metrics: {e}")
             return None
+
+    async def _keys(self) -> tuple[facts.KeyProblem, ...]:
+        try:
+            return await providers.keys(self._request.config.auth, self._request.timeout / 2)
+        except ModuleNotFoundError as e:
+            self._skipped.append(missing("keys of identity providers", "jwt", e))
+            return ()
 
     async def _exporter(self) -> tuple[str, str] | None:
         config = self._request.config.telemetry

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from grpcmesh.identity import Diagnosis, Problem
 from grpcmesh.identity.problems import Cause as CertificateCause
+from grpcmesh.identity_config import SOCKET_SCHEME
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,7 @@ class OwnCertificate:
     """The certificate of this workload.
 
     Args:
-        directory: The directory of the files, for messages.
+        directory: The directory of the files, or the socket of the SPIFFE Workload API, for messages.
         missing: The file that does not exist; empty if there is none.
         diagnosis: The problems of the files.
         workload: The SPIFFE id in the certificate; empty if unknown.
@@ -27,6 +28,11 @@ class OwnCertificate:
     issuer: str = ""
     begins: float = float("-inf")
     ends: float = float("inf")
+
+    @property
+    def from_socket(self) -> bool:
+        """Return whether it comes from a SPIFFE Workload API."""
+        return self.directory.startswith(SOCKET_SCHEME)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -129,6 +135,21 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyProblem:
+    """An identity provider whose keys cannot be fetched.
+
+    Args:
+        issuer: Its name in `MESH_AUTH_ISSUERS`.
+        cause: A `grpcmesh.auth.KeyCause`.
+        text: What happened, with the address.
+    """
+
+    issuer: str
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All facts of one examination.
 
@@ -137,6 +158,7 @@ class Facts:
         certificate: None in plaintext mode.
         policy: Why our policy file cannot be used; empty if it can.
         exporter: The OTLP endpoint and why it cannot be reached; None if it can, or there is none.
+        keys: The identity providers whose keys cannot be fetched.
         unfinished: Targets whose examination did not end in time.
         asked: By target, the methods that it is asked for.
         skipped: Lines that say what could not be looked at, and why.
@@ -151,3 +173,4 @@ class Facts:
     unfinished: tuple[str, ...] = ()
     asked: Mapping[str, Collection[str]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    keys: tuple[KeyProblem, ...] = ()

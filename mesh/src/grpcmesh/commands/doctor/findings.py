@@ -119,6 +119,30 @@ REMEDIES: Mapping[Cause, str] = {
     ),
 }
 
+#: What to do about a certificate of a SPIFFE Workload API.
+SOCKET_REMEDY = (
+    "see that the agent runs, that its socket is mounted, and that the registration entry of this workload "
+    "has its SPIFFE id and its DNS names"
+)
+
+_ADDRESS = "correct MESH_AUTH_ISSUERS, or name the address of the keys in MESH_AUTH_JWKS"
+#: What to do about each cause of keys that cannot be fetched (`grpcmesh.auth.KeyCause`).
+KEY_REMEDIES: dict[str, str] = {
+    "name_unknown": f"{_ADDRESS}; see that this workload may ask a DNS that knows the provider",
+    "unreachable": "see that the provider runs, and that egress from this workload to it is allowed",
+    "timeout": "see that the provider runs, and that egress is allowed; or raise MESH_AUTH_FETCH_TIMEOUT",
+    "untrusted": "put the CA of the provider's HTTPS certificate into the file of MESH_AUTH_CA_FILE",
+    "redirect": "set the address that it redirects to, if it is the provider's: redirects are not followed",
+    "status": _ADDRESS,
+    "too_large": _ADDRESS,
+    "not_http": _ADDRESS,
+    "not_json": _ADDRESS,
+    "not_keys": f"{_ADDRESS}, and see that MESH_AUTH_ALGORITHMS allows what the provider signs with",
+    "issuer_mismatch": "set the issuer in MESH_AUTH_ISSUERS exactly as the provider writes it",
+    "not_https": "have the provider publish https addresses, or set MESH_AUTH_JWKS",
+    "unreadable": "correct the path in MESH_AUTH_JWKS, and let the process's user read it",
+}
+
 _ANEW = "issue the certificate again: `kubectl describe certificate`, or `python -m grpcmesh ca`"
 #: What to do about each cause of a certificate.
 CERTIFICATE_REMEDIES: dict[CertificateCause, str] = {

@@ -1,10 +1,26 @@
 """Turns facts into findings. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from grpcmesh.commands.doctor.facts import Endpoint, Facts, NameLookup, OwnCertificate, Process, Target
-from grpcmesh.commands.doctor.findings import CERTIFICATE_REMEDIES, REMEDIES, SERVER_REMEDIES, Cause, Finding
+from grpcmesh.commands.doctor.facts import (
+    Endpoint,
+    Facts,
+    KeyProblem,
+    NameLookup,
+    OwnCertificate,
+    Process,
+    Target,
+)
+from grpcmesh.commands.doctor.findings import (
+    CERTIFICATE_REMEDIES,
+    KEY_REMEDIES,
+    REMEDIES,
+    SERVER_REMEDIES,
+    SOCKET_REMEDY,
+    Cause,
+    Finding,
+)
 from grpcmesh.identity.fields import utc_of
 
 #: Share of a certificate's validity that is left when it is about to expire. cert-manager renews at a third.
@@ -24,7 +40,8 @@ def findings(facts: Facts) -> list[Finding]:
     return [
         *(_own_certificate(own, facts.now) if own else ()),
         *(_policy(facts.policy) if facts.policy else ()),
-        *(_process(facts.process) if facts.process else ()),
+        *(_process(facts.process, facts.keys) if facts.process else ()),
+        *_keys(facts.keys),
         *(_exporter(*facts.exporter) if facts.exporter else ()),
         *(found for target in facts.targets for found in _target(target, own)),
         *_unknown_methods(facts.targets, facts.asked),
@@ -41,7 +58,7 @@ def _own_certificate(own: OwnCertificate, now: float) -> Iterator[Finding]:
         yield _found(Cause.CERTIFICATE_MISSING, "certificate", f"{own.missing} does not exist")
         return
     for problem in own.problems:
-        remedy = CERTIFICATE_REMEDIES[problem.cause]
+        remedy = SOCKET_REMEDY if own.from_socket else CERTIFICATE_REMEDIES[problem.cause]
         yield Finding.of(f"certificate_{problem.cause}", "certificate", f"{own.directory}: {problem}", remedy)
     left = own.ends - now
     if not own.problems and left < EXPIRING * (own.ends - own.begins):
@@ -53,10 +70,19 @@ def _policy(problem: str) -> Iterator[Finding]:
     yield _found(Cause.POLICY_UNUSABLE, "policy", problem)
 
 
-def _process(process: Process) -> Iterator[Finding]:
+def _keys(problems: Iterable[KeyProblem]) -> Iterator[Finding]:
+    for problem in problems:
+        text = f"tokens of the issuer {problem.issuer} cannot be verified: {problem.text}"
+        remedy = KEY_REMEDIES.get(problem.cause, REMEDIES[Cause.TOKENS_UNVERIFIABLE])
+        yield Finding.of(Cause.TOKENS_UNVERIFIABLE, "tokens", text, remedy)
+
+
+def _process(process: Process, problems: Sequence[KeyProblem]) -> Iterator[Finding]:
     for (caller, method), count in sorted(process.denials.items()):
         text = f"{caller} was denied {method} (calls since this process started: {count})"
         yield _found(Cause.POLICY_DENIES, "policy", text)
+    if problems:
+        return  # they say what the numbers of the process say, and why
     if process.keys == 0 and process.failed_fetches:
         text = (
             f"no user's token can be verified: all {process.failed_fetches} fetches of the keys have failed"
