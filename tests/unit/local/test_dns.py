@@ -136,3 +136,41 @@ def test_an_outage_is_silence_or_servfail_until_it_ends() -> None:
     answered = zone.answer(query.to_wire())
     assert answered is not None
     assert hosts(dns.message.from_wire(answered)) == {"127.0.1.1", "127.0.1.2"}
+
+
+def test_a_repeated_query_is_answered_under_its_own_id_and_follows_what_is_ready() -> None:
+    ready = dict(READY)
+    zone = Zone(lambda: ready)
+    for present in (READY["product"], READY["product"][:1], [], READY["product"]):
+        ready["product"] = present
+        for _ in range(3):
+            query = dns.message.make_query(PRODUCT, "A")
+            wire = zone.answer(query.to_wire())
+            assert wire is not None
+            response = dns.message.from_wire(wire)
+            assert query.is_response(response)
+            assert hosts(response) == {record.host for record in present}
+
+
+def test_few_responses_are_remembered_however_many_names_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("local.dns._ANSWERS", 8)
+    zone = Zone(lambda: READY)
+    for number in range(100):
+        assert zone.answer(dns.message.make_query(f"n{number}.{PRODUCT}", "A").to_wire())
+        assert len(zone._answers) <= 8
+    zone = Zone(lambda: READY)
+    assert zone.answer(dns.message.make_query(PRODUCT, "A").to_wire() + bytes(2000))
+    assert not zone._answers
+
+
+def test_an_answer_is_read_and_written_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and writing messages takes most of the time, and a starved supervisor has little."""
+    zone, read = Zone(lambda: READY), []
+    parse = dns.message.from_wire
+    monkeypatch.setattr("dns.message.from_wire", lambda *a, **k: read.append(1) or parse(*a, **k))
+    for _ in range(50):
+        query = dns.message.make_query(PRODUCT, "A")
+        zone.answer(query.to_wire())
+    assert len(read) == 1
