@@ -14,7 +14,6 @@ It is set on grpcio 1.82 only, since newer versions do not know it. `GRPC_EXPERI
 Variables that are set already are not changed.
 """
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -74,6 +73,8 @@ def restart_if_too_late(environ: MutableMapping[str, str]) -> str | None:
         return f"{FORK_SUPPORT}={environ[FORK_SUPPORT]}: a subprocess would corrupt TLS connections; unset it"
     if FORK_SUPPORT in environ and CIPHER_SUITES in environ:
         return None
+    import multiprocessing  # only programs of `run` need it
+
     again = sys.orig_argv[1:]
     if again[:1] in ([], ["-"]) or multiprocessing.parent_process() is not None:
         wanted = f"{FORK_SUPPORT}=0 and {CIPHER_SUITES}={TLS13_ONLY}"

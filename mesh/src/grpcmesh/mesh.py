@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from grpcmesh.call import AttemptLayer, ClientLayer, ServerLayer
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.identity import IdentityStore
-from grpcmesh.lifecycle import live, signals_stop
 from grpcmesh.member import Member
 from grpcmesh.telemetry import Telemetry
 
@@ -250,6 +249,8 @@ class Mesh:
             self._serving((), ())
         if self._side is None or (server is not None and server is not self._side.server):
             raise TypeError("serve() takes the server that server() of the same mesh returned")
+        from grpcmesh.lifecycle import signals_stop
+
         with signals_stop(self._stopping) if signals else contextlib.nullcontext():
             error = await self._live(_nothing, capture_logging, freeze)
         if error is not None:
@@ -313,6 +314,8 @@ class Mesh:
         self, build: Callable[[], Awaitable[None]], capture_logging: bool, freeze: bool
     ) -> BaseException | None:
         """Build, serve and drain. Return the error of the first task of `spawn` that failed."""
+        from grpcmesh.lifecycle import live
+
         side = self._side
         assert side is not None
         if capture_logging:

@@ -129,5 +129,16 @@ def test_importing_the_library_imports_nothing_else_and_sets_what_grpc_reads() -
     subprocess.run([sys.executable, "-c", program], check=True, env={})
 
 
+def test_a_client_does_not_import_what_only_servers_need() -> None:
+    program = (
+        "import sys; from grpcmesh import Mesh; mesh = Mesh.from_env('web', {'MESH_PLAINTEXT': 'true'});"
+        "mesh.sync_channel('greeter'); print(*sys.modules)"
+    )
+    loaded = subprocess.check_output([sys.executable, "-c", program], env={}, text=True).split()
+    parts = {name.split(".")[1] for name in loaded if name.startswith("grpcmesh.")}
+    assert "member" in parts
+    assert not parts & {"lifecycle", "server", "server_side", "authz", "auth", "fault", "runtime", "ca"}
+
+
 if __name__ == "__main__":
     print(*surface(), *growing(), sep="\n")

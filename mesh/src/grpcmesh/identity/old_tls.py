@@ -18,7 +18,6 @@ from typing import Final
 import grpc
 
 from grpcmesh import grpc_environment
-from grpcmesh.ca import CertificateAuthority
 from grpcmesh.grpc_environment import CIPHER_SUITES, TLS13_ONLY
 from grpcmesh.identity.problems import IdentityError
 
@@ -70,6 +69,8 @@ def _refused() -> bool:
 
 @contextlib.contextmanager
 def _server() -> Iterator[int]:
+    from grpcmesh.ca import CertificateAuthority  # few programs get here
+
     leaf = CertificateAuthority().issue("self")
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)
