@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -130,6 +131,20 @@ async def stop(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()):
         raise error
+
+
+async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Run a function that blocks in a thread, or on the loop if the interpreter is ending.
+
+    `asyncio.to_thread` raises then, because no thread can be started any more. Nothing else has to run on the
+    loop at that time.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        future = loop.run_in_executor(None, functools.partial(function, *arguments))
+    except RuntimeError:
+        return function(*arguments)
+    return await future
 
 
 def cancelling() -> bool:

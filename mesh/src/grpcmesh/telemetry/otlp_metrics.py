@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from grpcmesh.config import MeshConfig
+from grpcmesh.tasks import in_thread
 from grpcmesh.telemetry.grpc_metrics import Distribution, Family, GrpcMetrics, Labels
 from grpcmesh.telemetry.otlp import EXPORT_TIMEOUT, Outcomes, channel_to, reason_of, resource_of
 
@@ -67,7 +68,7 @@ class MetricsExporter:
     async def export(self) -> None:
         """Export the metrics as they are now. A failure is counted."""
         # Encoding takes milliseconds, and the channel blocks.
-        self.outcomes.add(1, await asyncio.to_thread(self._send, self._metrics.read(), time.time_ns()))
+        self.outcomes.add(1, await in_thread(self._send, self._metrics.read(), time.time_ns()))
 
     async def _run(self) -> None:
         while True:

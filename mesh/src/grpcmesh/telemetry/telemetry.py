@@ -1,6 +1,5 @@
 """The telemetry of one process: combines metrics, traces and logs."""
 
-import asyncio
 import atexit
 import functools
 import os
@@ -15,6 +14,7 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Method
 from grpcmesh.config import MeshConfig
 from grpcmesh.extras import missing
+from grpcmesh.tasks import in_thread
 from grpcmesh.telemetry.access import AccessLog
 from grpcmesh.telemetry.grpc_metrics import GrpcMetrics
 from grpcmesh.telemetry.lag import LoopLag
@@ -150,7 +150,7 @@ class Telemetry:
         if self._exporter is not None:
             await self._exporter.aclose()
         if self._recorder is not None:
-            await asyncio.to_thread(self._recorder.close, CLOSE_TIMEOUT)
+            await in_thread(self._recorder.close, CLOSE_TIMEOUT)
         if self._captured is not None:
             self._captured.restore()
             self._captured = None

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from grpcmesh import Mesh
 from grpcmesh.client.sync.channel import SyncChannel
-from grpcmesh.config import MeshConfig
+from grpcmesh.config import AdminConfig, MeshConfig
 from grpcmesh.resolver import StaticResolver
 from grpcmesh.testing.ping_pb2 import PingRequest
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub
@@ -95,5 +96,14 @@ def unclosed(endpoint: str) -> None:
     print("worked")
 
 
+def unclosed_mesh(endpoint: str) -> None:
+    """Make calls and leave the mesh open: when the process exits, it closes all by itself."""
+    mesh = Mesh(MeshConfig("client", plaintext=True, admin=AdminConfig(address="")))
+    stub: Any = PingServiceStub(mesh.sync_channel("ping", resolver=StaticResolver([endpoint])))
+    stub.Ping(PingRequest(), timeout=60)
+    print("worked")
+
+
 if __name__ == "__main__":
-    {"inherit": inherit, "prefork": prefork, "unclosed": unclosed}[sys.argv[1]](sys.argv[2])
+    ways = {"inherit": inherit, "prefork": prefork, "unclosed": unclosed, "unclosed mesh": unclosed_mesh}
+    ways[sys.argv[1]](sys.argv[2])

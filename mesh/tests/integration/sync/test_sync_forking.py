@@ -44,7 +44,8 @@ def test_forked_workers_start_a_mesh_that_was_made_before_the_fork(endpoint: str
     assert lines == ["child worked 3"] * 4 + ["status 0 0 0 0", "parent worked"], (lines, errors)
 
 
-def test_a_program_that_closes_nothing_ends(endpoint: str) -> None:
-    lines, errors = _run("unclosed", endpoint)
+@pytest.mark.parametrize("how", ["unclosed", "unclosed mesh"])
+def test_a_program_that_closes_nothing_ends(endpoint: str, how: str) -> None:
+    lines, errors = _run(how, endpoint)
     assert lines == ["worked"]
     assert "Traceback" not in errors

@@ -6,6 +6,7 @@ channel carries the watches of health and load, which would need a thread each o
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import grpc
 
 from grpcmesh.client.connection import Connection
 from grpcmesh.client.options import Option
+from grpcmesh.tasks import in_thread
 
 _IDLE, _READY = grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.READY
 _SHUTDOWN = grpc.ChannelConnectivity.SHUTDOWN
@@ -81,7 +83,7 @@ class PairedChannel:
         self._on_state(_SHUTDOWN)
         if (wait := self._asked + _NOTICED - self._loop.time()) > 0:
             await asyncio.sleep(wait)  # or else gRPC's thread raises ValueError: the channel is closed
-        await asyncio.to_thread(self.calls.close)  # it waits for gRPC's threads
+        await in_thread(self.calls.close)  # it waits for gRPC's threads
         await self._watches.close()
 
     def _on_state(self, state: grpc.ChannelConnectivity) -> None:
@@ -103,9 +105,11 @@ class SyncConnection(Connection):
         self, uri: str, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[Option]
     ) -> Any:
         watches = super()._open(uri, uri, credentials, options)
+        # Not what instrumentation, such as OpenTelemetry's, has put in their place: it returns streams that
+        # are generators, which cannot be cancelled and have no status. The mesh has traces of its own.
         if credentials:
-            return PairedChannel(grpc.secure_channel(target, credentials, options), watches)
-        return PairedChannel(grpc.insecure_channel(target, options), watches)
+            return PairedChannel(inspect.unwrap(grpc.secure_channel)(target, credentials, options), watches)
+        return PairedChannel(inspect.unwrap(grpc.insecure_channel)(target, options), watches)
 
     def look(self) -> bool:
         """Return whether a server may have seen calls that were begun on this connection.
