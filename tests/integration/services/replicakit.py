@@ -19,7 +19,15 @@ from grpcmesh.auth import StaticKeys, TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
-from grpcmesh.config import AuthConfig, AuthzConfig, BalancerConfig, DrainConfig, IdentityConfig, MeshConfig
+from grpcmesh.config import (
+    AuthConfig,
+    AuthzConfig,
+    BalancerConfig,
+    DeadlineConfig,
+    DrainConfig,
+    IdentityConfig,
+    MeshConfig,
+)
 from grpcmesh.health.servicer import HealthServicer
 from grpcmesh.identity import IdentityStore
 from grpcmesh.server.server import MeshServer, server_layers
@@ -117,7 +125,11 @@ class Fleet:
         resolver = FakeResolver(*map(_address, replicas or self.replicas))
         if not replicas:
             self._resolvers.append(resolver)
-        config = MeshConfig(workload, balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0))
+        config = MeshConfig(
+            workload,
+            balancer=BalancerConfig(slow_start=0.0, drain_timeout=5.0),
+            deadline=DeadlineConfig(default=60.0),  # the machine may be busy
+        )
         identity = self._identity(workload)
         channel = MeshChannel(self._service, config, identity=identity, resolver=resolver, options=options)
         self._channels.append(channel)
