@@ -112,7 +112,8 @@ async def test_silence_is_a_failure_when_the_time_is_over(server: DnsServer) -> 
     with pytest.raises(LookupFailedError, match=f"{server.endpoint} did not answer") as e:
         await look_up(config(server, timeout=0.5))
     assert e.value.result == "timeout"
-    assert server.asked.count(f"{NAME} A") == 2  # again after 0.2 s; the third would come after 0.6 s
+    # Again after 0.2 s, unless the process is held up; a third would come after 0.6 s. See test_dns_asking.
+    assert server.asked.count(f"{NAME} A") in (1, 2)
 
 
 async def test_a_truncated_answer_is_asked_for_over_tcp(server: DnsServer) -> None:

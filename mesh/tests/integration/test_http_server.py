@@ -145,7 +145,7 @@ async def test_a_client_that_reads_gets_all_of_it() -> None:
 
 
 async def test_a_connection_is_kept_between_requests_and_then_closed() -> None:
-    async with serving(replace(NEVER, keep_alive=1.0)) as port:
+    async with serving(replace(NEVER, keep_alive=3.0)) as port:
         client = await port.connect(GET)
         await client.answer()
         client.writer.write(GET)
