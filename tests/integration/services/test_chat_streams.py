@@ -72,8 +72,12 @@ async def test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled(ch
     def listen(after: int) -> Any:
         return _Held(charlie.stub.Chat(metadata=charlie.metadata, timeout=60), after)
 
+    replaced = asyncio.Event()
+
     async def speak() -> None:
         for n in range(total):
+            if n == total - 20:
+                await replaced.wait()  # nobody has heard all before its replica leaves
             while True:
                 try:
                     await charlie.say(str(n), key=f"key-{n}")
@@ -84,7 +88,7 @@ async def test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled(ch
             await asyncio.sleep(0.01)
 
     await charlie.say("begin")
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(150), asyncio.TaskGroup() as group:
         ends = [
             group.create_task(resumed(join, heard, total, 1)),
             group.create_task(resumed(listen, talked, total, 1)),
@@ -99,6 +103,7 @@ async def test_streams_survive_a_rolling_restart_with_nothing_lost_or_doubled(ch
             await asyncio.sleep(0.4)
             await chat.start()
             await chat.leave(old)
+        replaced.set()
         await speaking
     for messages_ in (heard, talked):
         assert [m.cursor for m in messages_] == list(range(2, total + 2))
