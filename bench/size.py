@@ -33,7 +33,8 @@ import importlib.metadata as m, json, pathlib
 def size(d):
     files = {pathlib.Path(d.locate_file(f)) for f in d.files or ()}
     return sum(f.stat().st_size for f in files if f.is_file() and "__pycache__" not in f.parts)
-print(json.dumps([(d.name, d.version, size(d)) for d in m.distributions() if d.name != "pip"]))
+own = ("pip", "setuptools")  # of an empty environment
+print(json.dumps([(d.name, d.version, size(d)) for d in m.distributions() if d.name not in own]))
 """
 #: What is imported, by name. The stub is that of examples/hello.
 IMPORTS = {
