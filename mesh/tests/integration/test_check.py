@@ -211,6 +211,14 @@ async def test_an_exporter_that_cannot_be_reached(workload: Workload) -> None:
         await collector.stop(0)
 
 
+@pytest.mark.parametrize("endpoint", ["http://", "http://127.0.0.1:99999", "http://a b:1", "http://[::1"])
+async def test_an_exporter_that_is_no_address(workload: Workload, endpoint: str) -> None:
+    """gRPC's channel to such an address hung the command for good."""
+    (found,) = findings(await exported(workload, endpoint, PATIENCE))
+    assert found.cause == "exporter_unreachable"
+    assert "is no address of a collector" in found.problem
+
+
 async def exported(workload: Workload, endpoint: str, timeout: float) -> Facts:
     """Look at the workload alone, which exports to this endpoint."""
     environ = workload.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}

@@ -34,6 +34,13 @@ async def test_a_certificate_that_cannot_be_read(workload: Workload) -> None:
     assert (await workload.check()).keys() == {"certificate_unreadable"}
 
 
+async def test_a_directory_that_cannot_be_looked_into(workload: Workload) -> None:
+    """A name that is too long stops root, too, unlike permissions; both ended the command with a stack."""
+    found = await workload.check(MESH_IDENTITY_DIRECTORY="/" + "x" * 300)
+    assert found.keys() == {"certificate_unreadable"}
+    assert "File name too long" in found["certificate_unreadable"].problem
+
+
 async def test_a_certificate_that_is_malformed(workload: Workload) -> None:
     (workload.certs / "tls.crt").write_text("nonsense")
     assert (await workload.check()).keys() == {"certificate_malformed"}

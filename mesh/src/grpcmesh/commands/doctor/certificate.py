@@ -1,5 +1,7 @@
 """Reads and diagnoses the certificate of this workload."""
 
+from pathlib import Path
+
 from grpcmesh.commands.doctor.facts import OwnCertificate
 from grpcmesh.config import MeshConfig
 from grpcmesh.identity import (
@@ -34,8 +36,7 @@ async def own_certificate(
     if isinstance(files, Problem) and socket:
         return OwnCertificate(directory, diagnosis=Diagnosis((files,))), None
     if isinstance(files, Problem):
-        path = located(config.identity, files.file)
-        missing = str(path) if not path.exists() else ""
+        missing = _missing(located(config.identity, files.file))
         return OwnCertificate(directory, missing, Diagnosis((files,))), None
     return _diagnosed(directory, diagnose(files, expected_of(config, serves), now)), files
 
@@ -48,6 +49,17 @@ async def _from_workload_api(config: MeshConfig, serves: bool, timeout: float) -
         return with_bundles(config.identity, api.material())
     except IdentityError as e:
         return Problem(Cause.UNREADABLE, "tls.crt", str(e))
+
+
+def _missing(path: Path) -> str:
+    """Return the path if there is no such file, or an empty string if it just cannot be read."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return str(path)
+    except (OSError, ValueError):
+        pass  # such as a directory that this user may not search: the problem says so
+    return ""
 
 
 def _diagnosed(directory: str, diagnosis: Diagnosis) -> OwnCertificate:

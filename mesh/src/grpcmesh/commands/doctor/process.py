@@ -1,6 +1,7 @@
 """Looks at the process of this workload: its policy file, its own metrics, and its collector."""
 
 import asyncio
+import urllib.parse
 from collections.abc import Mapping
 
 import grpc
@@ -127,7 +128,11 @@ async def exporter(endpoint: str, timeout: float) -> str:
         endpoint: `http://host:port`, `https://host:port` or `host:port`.
         timeout: Seconds that the connection may take.
     """
-    address, is_secure = address_of(endpoint)
+    try:
+        address, is_secure = address_of(endpoint)
+        _require_host(address)
+    except ValueError:
+        return "is no address of a collector, such as http://collector:4317: spans are lost"
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     credentials = grpc.ssl_channel_credentials()
     channel = (
@@ -141,3 +146,10 @@ async def exporter(endpoint: str, timeout: float) -> str:
         except TimeoutError:
             return f"cannot be connected to within {timeout:g} s: spans are lost"
     return ""
+
+
+def _require_host(address: str) -> None:
+    """Raise ValueError unless gRPC can connect to an address. To another one, it tries for good."""
+    found = urllib.parse.urlsplit(f"//{address}")
+    if not found.hostname or found.port == 0 or any(map(str.isspace, address)):
+        raise ValueError(address)
