@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto fmt lint docs plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,11 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 	@cd mesh && ../$(BIN)/lint-imports
 	$(call say,"buf lint and buf breaking")
 	@PATH=$(CURDIR)/$(BIN):$$PATH tools/check-protos
+	$(call say,"mesh/docs/configuration.md is what the code says")
+	@cd mesh && ../$(RUN) -m doctools.configuration --check
+
+docs: $(VENV)/.dev ## builds the library's documentation as a site in mesh/build/site; a warning is an error
+	@cd mesh && ../$(BIN)/mkdocs --quiet build --strict
 
 test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop
 	$(call say,"the library: unit tests")
