@@ -70,7 +70,7 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 	@cd mesh && ../$(RUN) -m doctools.configuration --check
 
 docs: $(VENV)/.dev ## builds the library's documentation as a site in mesh/build/site; a warning is an error
-	@cd mesh && ../$(BIN)/mkdocs --quiet build --strict
+	@cd mesh && ../$(BIN)/mkdocs build --strict
 
 test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop
 	$(call say,"the library: unit tests")

@@ -15,6 +15,8 @@ MESH = Path(__file__).parents[1]
 FOLDER = "mesh/docs"
 #: Pages of the site that lie outside the folder, by their place in the repository.
 OUTSIDE = {"mesh/CHANGELOG.md": "changelog.md", "mesh/README.md": "README.md"}
+#: A relative link.
+BESIDE = re.compile(r"\]\((?!\w+:|#)")
 #: A link to a file above the folder.
 ABOVE = re.compile(r"\]\((\.\./[^)#\s]+)")
 #: Stands where the docstring of a name belongs. GitHub does not show a comment.
@@ -23,7 +25,7 @@ NAME = re.compile(r"^<!-- docstring: ([\w.]+) -->$", re.MULTILINE)
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the changelog, whose links are as seen from the folder above, and the colours of code."""
-    text = (MESH / "CHANGELOG.md").read_text().replace("](docs/", "](")
+    text = BESIDE.sub("](../", (MESH / "CHANGELOG.md").read_text()).replace("](../docs/", "](")
     files.append(File.generated(config, "changelog.md", content=text))
     files.append(File.generated(config, "pygments.css", content=HtmlFormatter().get_style_defs(".highlight")))
     return files
