@@ -1,6 +1,6 @@
 """The verbs of `python -m grpcmesh`, one module each.
 
-May be imported by `grpcmesh.__main__`. Start reading in `config`.
+May be imported by `grpcmesh.__main__`, `meshmart.doctor`, `meshmart.kubernetes`. Start reading in `config`.
 """
 
 import sys
