@@ -1,8 +1,7 @@
 """Authorization by a policy file: which workload may call which method, and what its user needs.
 
 May be imported by `grpcmesh.server`, `grpcmesh.server_side`, `grpcmesh.runtime`, `grpcmesh.commands`,
-`meshmart.doctor`. Start
-reading in `policy`. See mesh/docs/authz.md.
+`meshmart.doctor`. Start reading in `policy`. See mesh/docs/authz.md.
 """
 
 from grpcmesh.authz.layer import AuthzLayer
