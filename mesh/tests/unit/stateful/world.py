@@ -156,7 +156,7 @@ class Made:
 class FakeCredentials:
     """Renewed credentials, for a plaintext connection."""
 
-    def channel_credentials(self) -> None:
+    def channel_credentials(self, domain: str = "") -> None:
         return None
 
 
