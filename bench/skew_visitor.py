@@ -25,6 +25,9 @@ ADDRESS = {
     "country": "NL",
     "pay": "wallet",
 }
+#: A notice of a page, and what it says of a product that is sold out; the same in both releases.
+_NOTICE = re.compile(r'<p class="notice bad[^>]*>(.*?)</p>', re.DOTALL)
+_SOLD_OUT = re.compile(r"\d+ requested, \d+ available")
 _FIELD = r'name="{}" value="([^"]*)"'
 
 
@@ -158,7 +161,7 @@ class Visitor:
 
 
 def _sold_out(response: httpx.Response) -> bool:
-    return response.status_code == 422 and "stock" in _notice(response.text)
+    return response.status_code == 422 and bool(_SOLD_OUT.search(_notice(response.text)))
 
 
 def _hidden(page: str, name: str) -> str:
@@ -169,4 +172,6 @@ def _hidden(page: str, name: str) -> str:
 
 
 def _notice(page: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", page)[:4000].split())[-400:] if "notice" in page else ""
+    """Return the text of the page's first notice, or an empty text."""
+    found = _NOTICE.search(page)
+    return " ".join(found[1].split()) if found else ""
