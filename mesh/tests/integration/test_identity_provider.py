@@ -263,18 +263,24 @@ async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     await reader.read()
 
 
+async def _sent(writer: asyncio.StreamWriter) -> None:
+    await writer.drain()
+    # `drain` may return without suspending. If the client has left, the event loop must run to notice it.
+    await asyncio.sleep(0)
+
+
 async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     while not writer.is_closing():
         writer.write(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
-        await writer.drain()
+        await _sent(writer)
 
 
 async def endless_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\n")
     while not writer.is_closing():
         writer.write(b"x: " + b"y" * 1000 + b"\r\n")
-        await writer.drain()
+        await _sent(writer)
 
 
 async def leaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
