@@ -342,6 +342,16 @@ def test_a_method_for_anyone_needs_no_token_and_reads_one() -> None:
     assert alice.principal.name == "alice"
 
 
+@pytest.mark.parametrize("rule", [USER, MODERATOR])
+def test_a_missing_token_is_refused_with_both_remedies(rule: UserRule) -> None:
+    # A new policy has no [users], so this message is the first that its author sees.
+    users, _ = layer(rule)
+    with pytest.raises(Unauthenticated) as refused:
+        users.on_start(call())
+    assert "authorization: Bearer" in refused.value.message
+    assert '"anyone" of this method in [users]' in refused.value.message
+
+
 @pytest.mark.parametrize("rule", [ANYONE, USER, MODERATOR])
 @pytest.mark.parametrize("header", ["Bearer x.y.z", "Basic YTpi", "Bearer", ""])
 def test_a_bad_token_is_refused_whatever_the_method_needs(rule: UserRule, header: str) -> None:

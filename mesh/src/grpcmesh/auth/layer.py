@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from grpcmesh.auth.verifier import TokenVerifier
 
 _SCHEME = "bearer "
+#: A policy without `[users]` asks for a user, so this is often the first answer of a new service.
+NEEDS_TOKEN = (
+    "a user's token is needed: send `authorization: Bearer TOKEN`, or say \"anyone\" of this method in [users] "
+    "of the server's policy"
+)
 
 
 class Rule(Protocol):
@@ -40,7 +45,7 @@ class UserLayer(ServerLayer):
         header = call.metadata.get("authorization")
         if header is None:
             if not rule.optional:
-                raise Unauthenticated("a token is needed")
+                raise Unauthenticated(NEEDS_TOKEN)
             return
         # A bad token is refused even if none is needed: the caller expects to be identified by it.
         call.principal = self._verify(header)
