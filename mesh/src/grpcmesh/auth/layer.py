@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 _SCHEME = "bearer "
 #: A policy without `[users]` asks for a user, so this is often the first answer of a new service.
 NEEDS_TOKEN = (
-    "a user's token is needed: send `authorization: Bearer TOKEN`, or say \"anyone\" of this method in [users] "
-    "of the server's policy"
+    "a user's token is needed: send `authorization: Bearer TOKEN`, or "
+    'say "anyone" of this method in [users] of the policy of the server'
 )
 
 
