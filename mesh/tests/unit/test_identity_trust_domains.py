@@ -77,6 +77,21 @@ def test_nor_by_an_intermediate_or_a_ca_of_our_name(server: Federation) -> None:
     server.refuse(context(shown(namesake, OURS)))
 
 
+def test_nor_on_a_port_from_which_the_workload_that_it_names_has_just_called(server: Federation) -> None:
+    """Both may come through one gateway, which gives a port of its own to one connection after another."""
+    for rightful, forger, uri in ((ROOT, PARTNER, OURS), (PARTNER, ROOT, BUYER)):
+        genuine, forged = context(shown(rightful, uri)), context(shown(forger, uri))
+        assert str(server.serve(genuine).workload) == uri
+        server.refuse(forged)
+        assert str(server.serve(genuine).workload) == uri
+
+
+def test_nor_by_a_certificate_of_ours_that_does_not_say_that_it_is_a_ca(server: Federation) -> None:
+    """Nobody but the CA decides who may sign (RFC 5280, 6.1.4 k)."""
+    between = Authority("between", ROOT, basic=False)
+    server.refuse(context(between.issue("client", uris=[OURS], chain=[between])))
+
+
 def test_a_domain_without_a_bundle_is_refused(server: Federation) -> None:
     server.refuse(context(shown(ROOT, "spiffe://stranger.example/ns/shop/sa/buyer")))
     assert server.refusals() == {"foreign_trust_domain": 1}

@@ -61,6 +61,7 @@ class Peers:
         bundles = Bundles(self._trust_domain, bundle, federated or {})
         if bundles != self._bundles:
             self._bundles, self._changed, self._next_end = bundles, True, 0.0
+            self._connections.clear()
 
     def identify(self, context: Any) -> Peer:
         """Return the peer of a call's connection.
@@ -69,9 +70,11 @@ class Peers:
             RefusedError: The peer is not, or no longer, accepted.
         """
         # Reading the whole authentication context takes ten times as long as reading the identities.
-        # The key holds the identities, so a port that another workload uses later is no hit.
+        # The key holds the identities, so a port that another workload uses later is no hit. But the CA of
+        # another trust domain can write any identities, and the handshake accepts it: then only the
+        # certificate tells who it is.
         key = (context.peer(), *(context.peer_identities() or ()))
-        peer = self._connections.get(key)
+        peer = None if self._bundles.federated else self._connections.get(key)
         if peer is not None and peer.bundles is self._bundles and self._clock() < peer.ends:
             return peer
         # The peer is unknown or no longer accepted, or its port is used again with a renewed certificate.

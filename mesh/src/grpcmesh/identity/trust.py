@@ -25,8 +25,9 @@ def check(path: Path, bundle: Certificates, now: float, file: str = "tls.crt") -
         return [_unanchored(path, bundle, file)]
     problems = []
     for depth, (subject, issuer) in enumerate(zip(path.certificates, path.issuers, strict=False)):
-        where = "ca.crt" if issuer in bundle else file
-        found = _check_signature(subject, issuer, file) or _check_issuer(issuer, depth, where, now)
+        trusted = issuer in bundle
+        where = "ca.crt" if trusted else file
+        found = _check_signature(subject, issuer, file) or _check_issuer(issuer, depth, trusted, where, now)
         problems += [found] if found else []
     return problems
 
@@ -59,7 +60,7 @@ def check_issuer(path: Path) -> list[Problem]:
 
 def is_ca(certificate: x509.Certificate) -> bool:
     """Return whether a certificate of a bundle can sign others, with a key that gRPC can read."""
-    return not _unfit(certificate, 0)
+    return not _unfit(certificate, 0, trusted=True)
 
 
 def _is_ambiguous(leaf: x509.Certificate, cas: Certificates) -> bool:
@@ -108,7 +109,9 @@ def _check_signature(subject: x509.Certificate, issuer: x509.Certificate, file: 
     return None
 
 
-def _check_issuer(issuer: x509.Certificate, depth: int, file: str, now: float) -> Problem | None:
+def _check_issuer(
+    issuer: x509.Certificate, depth: int, trusted: bool, file: str, now: float
+) -> Problem | None:
     """Check one issuer. `depth`: the number of intermediates below it. `now`: unix seconds."""
     name, begins, ends = fields.name_of(issuer), issuer.not_valid_before_utc, issuer.not_valid_after_utc
     if now >= ends.timestamp():
@@ -116,13 +119,16 @@ def _check_issuer(issuer: x509.Certificate, depth: int, file: str, now: float) -
     if now < begins.timestamp():
         text = f"the CA {name!r} is not valid before {fields.utc(begins)}; is the clock right?"
         return Problem(Cause.ISSUER_NOT_YET_VALID, file, text, until=begins.timestamp())
-    if text := _unfit(issuer, depth):
+    if text := _unfit(issuer, depth, trusted):
         return Problem(Cause.INVALID_ISSUER, file, f"the CA {name!r} {text}")
     return None
 
 
-def _unfit(issuer: x509.Certificate, depth: int) -> str:
+def _unfit(issuer: x509.Certificate, depth: int, trusted: bool) -> str:
+    """Return why a certificate must not issue others. `trusted`: whether it is in the bundle itself."""
     constraints = fields.extension(issuer, x509.BasicConstraints)
+    if constraints is None and not trusted:  # or any leaf without the extension could issue (RFC 5280, 6.1.4)
+        return "is no CA: it has no basic constraints"
     if constraints is not None and not constraints.ca:
         return "is no CA: its basic constraints say so"
     limit = constraints.path_length if constraints else None
