@@ -12,9 +12,12 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from grpcmesh.auth import jwk
+from grpcmesh.auth import TokenVerifier, jwk
+from grpcmesh.config import MeshConfig
 from tests.pki import Authority
 
+#: Seconds that a fetch may take where it is to succeed: machines are shared.
+PATIENCE = 60.0
 DISCOVERY = "/realms/shop/.well-known/openid-configuration"
 KEYS = "/realms/shop/keys"
 #: Keys that providers have in turn: making one takes long.
@@ -115,6 +118,13 @@ class Provider:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.directory / "idp.pem")
         return context
+
+
+def verifier(idp: Provider, *, own: str = "", monotonic: Any = None, **more: str) -> TokenVerifier:
+    environ = idp.settings(MESH_AUTH_FETCH_TIMEOUT=str(PATIENCE), **more)
+    config = MeshConfig.from_env(environ, service="ping").auth
+    clock = {"monotonic": monotonic} if monotonic else {}
+    return TokenVerifier(config, own=own, **clock)
 
 
 @asynccontextmanager

@@ -121,6 +121,14 @@ def test_a_token_that_has_ended_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["Jean\u00a0Luc", "山田\u3000太郎", "می\u200cخواهم", None, 7, "x" * (MAX_TEXT + 1)]
+)
+def test_a_foreign_name_that_cannot_be_shown_locks_nobody_out(name: Any) -> None:
+    assert read_foreign(sub="f81d4fae", name=name).name == ""
+    assert read_foreign(sub="f81d4fae", name="Ada").name == "Ada"
+
+
+@pytest.mark.parametrize(
     "sub",
     [
         "",

@@ -68,7 +68,7 @@ def read_claims(
         raise ExpiredError("exp")
     if "nbf" in claims and _date(claims, "nbf") > now + leeway:
         raise ClaimsError("nbf")
-    name, session = _text(claims.get("name", ""), "name"), _text(claims.get("sid", ""), "sid")
+    name, session = _name(claims, rules), _text(claims.get("sid", ""), "sid")
     issued_at = _date(claims, "iat") if "iat" in claims else 0.0
     subject = _subject(claims)
     user_id = _user_id(subject) if rules.numeric else 0
@@ -95,6 +95,16 @@ def _subject(claims: Mapping[str, Any]) -> str:
     if not isinstance(subject, str) or not (0 < len(subject) <= MAX_SUBJECT and subject.isprintable()):
         raise ClaimsError("sub")
     return subject
+
+
+def _name(claims: Mapping[str, Any], rules: ClaimRules) -> str:
+    """Return the user's name, which is only shown. A foreign name that cannot be shown is left out."""
+    try:
+        return _text(claims.get("name", ""), "name")
+    except ClaimsError:
+        if rules.numeric:
+            raise
+        return ""
 
 
 def _user_id(subject: str) -> int:
