@@ -4,10 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grpcmesh.commands.doctor.findings import Cause, Finding
+from grpcmesh.commands.doctor.findings import Cause, Finding, listed, printable
 
-#: The most workloads that a line lists.
-_LISTED = 3
 #: The fields of a finding in the library's JSON.
 _FIELDS = ("cause", "subject", "problem", "remedy")
 #: The most characters of a field, and the most findings of one workload: they come from another process.
@@ -70,9 +68,9 @@ def parse(workload: str, text: str) -> Outcome:
     try:
         told = json.loads(text)
         findings = [_finding(each) for each in told["findings"][:_MOST]]
-        skipped = [_printable(str(line)) for line in told["not_checked"][:_MOST]]
+        skipped = [printable(str(line), _LONGEST) for line in told["not_checked"][:_MOST]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise UnreadableError(f"its output is not that of the check: {_printable(text[:100])!r}") from e
+        raise UnreadableError(f"its output is not that of the check: {printable(text, 100)!r}") from e
     return Outcome(workload, findings, skipped)
 
 
@@ -112,15 +110,5 @@ def pinned(finding: Finding) -> bool:
     return finding.cause == Cause.PINNED_CLIENTS
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return a list of names for a sentence, of bounded length."""
-    shown = ", ".join(names[:_LISTED])
-    return f"{shown} and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
-
-
 def _finding(told: Mapping[str, object]) -> Finding:
-    return Finding(*(_printable(str(told[name])) for name in _FIELDS))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST])
+    return Finding(*(printable(str(told[name]), _LONGEST) for name in _FIELDS))

@@ -1,13 +1,15 @@
 """The table of causes: for each, what to do about it."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from grpcmesh.identity.problems import Cause as CertificateCause
 
 #: The most characters of a problem.
 _LONGEST = 500
+#: The most values that a line lists, such as endpoints, callers, services or workloads.
+_LISTED = 3
 
 
 class Cause(enum.StrEnum):
@@ -52,12 +54,23 @@ class Finding:
     @classmethod
     def of(cls, cause: str, subject: str, problem: str, remedy: str) -> "Finding":
         """Return a finding in printable text of bounded length, because it may quote other processes."""
-        printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem[:_LONGEST])
-        return cls(cause, subject, printable, remedy)
+        return cls(cause, subject, printable(problem, _LONGEST), remedy)
 
     def __str__(self) -> str:
         stop = "" if self.problem.endswith("?") else "."
         return f"{self.subject}: {self.problem}{stop} Remedy: {self.remedy}. [{self.cause}]"
+
+
+def printable(text: str, longest: int) -> str:
+    """Return the first `longest` characters of a text, with those that cannot be shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:longest])
+
+
+def listed(values: Iterable[str]) -> str:
+    """Return a list for a sentence, of bounded length: at most three values, and how many more there are."""
+    values = list(values)
+    shown = ", ".join(values[:_LISTED])
+    return f"{shown} and {len(values) - _LISTED} more" if len(values) > _LISTED else shown
 
 
 #: What to do about each cause.

@@ -20,6 +20,7 @@ from grpcmesh.commands.doctor.findings import (
     SOCKET_REMEDY,
     Cause,
     Finding,
+    listed,
 )
 from grpcmesh.identity.fields import utc_of
 
@@ -27,8 +28,6 @@ from grpcmesh.identity.fields import utc_of
 EXPIRING = 0.2
 #: Seconds of clock skew that are tolerated. A server's gRPC library tells its time to a few seconds only.
 SKEW = 30.0
-#: The most endpoints, callers or services that a line lists.
-_LISTED = 3
 _UNFINISHED = "the examination did not end in time"
 
 _V = TypeVar("_V")
@@ -122,18 +121,18 @@ def _name(target: str, lookup: NameLookup) -> Iterator[Finding]:
 
 def _ports(target: str, endpoints: Iterable[Endpoint]) -> Iterator[Finding]:
     for closed, addresses in _grouped((e.address, e.closed) for e in endpoints):
-        yield _found(Cause.PORT_CLOSED, target, f"{_listed(addresses)} {closed}")
+        yield _found(Cause.PORT_CLOSED, target, f"{listed(addresses)} {closed}")
 
 
 def _handshakes(target: str, endpoints: Iterable[Endpoint], own: OwnCertificate | None) -> Iterator[Finding]:
     shaken = [(e.address, e.handshake) for e in endpoints if e.handshake is not None]
     for (cause, text), addresses in _grouped((a, (h.cause, h.text)) for a, h in shaken if h.cause):
         remedy = SERVER_REMEDIES[cause] if cause else ""
-        yield Finding.of(f"server_certificate_{cause}", target, f"{_listed(addresses)}: {text}", remedy)
+        yield Finding.of(f"server_certificate_{cause}", target, f"{listed(addresses)}: {text}", remedy)
     refusing = [address for address, handshake in shaken if handshake.refused]
     if refusing and own and not own.problems:  # a bad certificate is refused for what is wrong with it
         text = (
-            f"{_listed(refusing)} refused our certificate ({own.workload}), which is valid here: "
+            f"{listed(refusing)} refused our certificate ({own.workload}), which is valid here: "
             f"its bundle lacks our issuer {own.issuer!r}, or its clock is wrong"
         )
         yield _found(Cause.ISSUER_NOT_IN_PEERS_BUNDLE, target, text)
@@ -142,14 +141,14 @@ def _handshakes(target: str, endpoints: Iterable[Endpoint], own: OwnCertificate 
 def _answers(target: str, endpoints: Iterable[Endpoint]) -> Iterator[Finding]:
     answered = [(e.address, e.answers) for e in endpoints if e.answers is not None]
     for error, addresses in _grouped((a, answers.error) for a, answers in answered):
-        yield _found(Cause.CALL_REFUSED, target, f"{_listed(addresses)} does not tell its health: {error}")
+        yield _found(Cause.CALL_REFUSED, target, f"{listed(addresses)} does not tell its health: {error}")
     for names, addresses in _grouped((a, answers.not_serving) for a, answers in answered):
-        what = "the whole process" if "" in names else _listed(names)
-        text = f"{_listed(addresses)} says NOT_SERVING of {what}, and gets no calls for it"
+        what = "the whole process" if "" in names else listed(names)
+        text = f"{listed(addresses)} says NOT_SERVING of {what}, and gets no calls for it"
         yield _found(Cause.NOT_SERVING, target, text)
     for denied, addresses in _grouped((a, tuple(answers.denied.items())) for a, answers in answered):
         for method, details in denied:
-            text = f"{_listed(addresses)} denies us {method}: {details}"
+            text = f"{listed(addresses)} denies us {method}: {details}"
             yield _found(Cause.POLICY_DENIES, target, text)
     for address, answers in answered:
         yield from _skew(target, address, answers.ahead)
@@ -169,7 +168,7 @@ def _unknown_methods(targets: Iterable[Target], asked: Mapping[str, Collection[s
             others = [answered.get(name) for name in asked if name != target and method in asked[name]]
             if all(other and all(method in a.unknown for _, a in other) for other in others):
                 places = [address for address, a in answers if method in a.unknown]
-                yield _found(Cause.METHOD_UNKNOWN, target, f"{_listed(places)} does not serve {method}")
+                yield _found(Cause.METHOD_UNKNOWN, target, f"{listed(places)} does not serve {method}")
 
 
 def _skew(target: str, address: str, ahead: float | None) -> Iterator[Finding]:
@@ -202,12 +201,6 @@ def _grouped(pairs: Iterable[tuple[str, _V]]) -> Iterator[tuple[_V, list[str]]]:
         if value:
             groups.setdefault(value, []).append(address)
     yield from groups.items()
-
-
-def _listed(values: Iterable[str]) -> str:
-    values = list(values)
-    shown = ", ".join(values[:_LISTED])
-    return f"{shown} and {len(values) - _LISTED} more" if len(values) > _LISTED else shown
 
 
 def _duration(seconds: float) -> str:
