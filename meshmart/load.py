@@ -1,9 +1,11 @@
 """`meshmart load`: generates open-loop load through the mesh, and prints a report."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +14,12 @@ from meshmart.ask import parsed
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 from meshmart.output import console, watched
+
+if TYPE_CHECKING:
+    from grpcmesh.member import Member
+
+#: The most seconds before the load in which connections are made.
+CONNECT = 10.0
 
 
 @here_or_there
@@ -57,8 +65,29 @@ async def _load(state_dir: Path, scenario: str, rps: float, seconds: float) -> d
         raise CommandError(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
     async with join(state_dir) as joined:
         journey = await SCENARIOS[scenario](joined.member.channel)
+        await _connect(joined.member)
         report = await Load(journey, rps).run(seconds, _progress(seconds))
         return report.summary(await joined.replica_names())
+
+
+async def _connect(member: "Member") -> None:
+    """Connect to the replicas of every service that the load calls, and let them warm up.
+
+    Otherwise a replica that is connected later than the others has a smaller share of the calls, which says
+    nothing about balancing. One that cannot be connected to in time is left to the load.
+    """
+    channels = [member.channel(target["target"]) for target in member.state()["targets"]]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONNECT):
+            for channel in channels:
+                await channel.channel_ready()
+                while not _all_ready(channel.state()):  # noqa: ASYNC110 # there is no event of that
+                    await asyncio.sleep(0.02)
+    await asyncio.sleep(member.config.balancer.slow_start)
+
+
+def _all_ready(channel: Mapping[str, Any]) -> bool:
+    return all(endpoint["state"] == "ready" for endpoint in channel["endpoints"])
 
 
 def _progress(seconds: float) -> Any:
