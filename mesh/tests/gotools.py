@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 #: The most seconds that a build may take. Most of it is the first download.
 TIMEOUT = 900
+#: How often a build is tried, and seconds between two tries: Go does not repeat a download that has failed.
+TRIES, PAUSE = 4, 5.0
 
 
 def go() -> str:
@@ -49,8 +52,12 @@ def build(source: Path, program: Path) -> Path:
 
 
 def _run(*command: str, **environ: str) -> str:
-    done = subprocess.run(
-        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=TIMEOUT
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
-    return done.stdout
+    for left in reversed(range(TRIES)):
+        done = subprocess.run(
+            command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=TIMEOUT
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if left:
+            time.sleep(PAUSE)
+    raise AssertionError(f"{' '.join(command)}: {done.stderr[-2000:]}")
