@@ -6,12 +6,17 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.observability.rules import ROOT
 
 DASHBOARDS = sorted((ROOT / "helm" / "meshmart" / "dashboards").glob("*.json"))
+
+T = TypeVar("T")
+#: Seconds for which something is looked for that is not there yet, in all.
+PATIENCE = 240.0
 
 #: What Grafana puts in: four scrapes of the chart's Prometheus, and a service that both serves and calls.
 VARIABLES = {"$__rate_interval": "20s", "$namespace": "meshmart", "$service": "order"}
@@ -75,6 +80,9 @@ def _operands(expr: str) -> list[str]:
 class Prometheus:
     """Its HTTP API.
 
+    A busy machine scrapes, evaluates and exports late. So what is looked for is looked for again, until it is
+    there or `PATIENCE` has passed since this object was made.
+
     Args:
         url: From `meshmart status --json`.
         since: Unix seconds: the left edge of the graphs, before there was anything to see.
@@ -82,6 +90,13 @@ class Prometheus:
 
     def __init__(self, url: str, since: float) -> None:
         self._url, self._since = url, since
+        self._give_up = time.monotonic() + PATIENCE
+
+    def until(self, look: Callable[[], T]) -> T:
+        """Look until there is something, and return that, or what the last look returned."""
+        while not (seen := look()) and time.monotonic() < self._give_up:
+            time.sleep(1)
+        return seen
 
     def get(self, path: str, **parameters: Any) -> Any:
         """`data` of an answer; fails on an error, such as a query that does not parse."""
@@ -93,19 +108,30 @@ class Prometheus:
 
     def graph(self, expr: str) -> list[dict[str, Any]]:
         """Series with at least one number (a share of nothing is none), from the beginning until now."""
+        return self.until(lambda: self._graph(expr))
+
+    def _graph(self, expr: str) -> list[dict[str, Any]]:
         span = {"start": self._since, "end": time.time(), "step": 5}
         series = self.get("query_range", query=expr, **span)["result"]
         return [s for s in series if any(value != "NaN" for _, value in s["values"])]
 
     def peak(self, expr: str) -> float:
         """The largest number that it ever was; 0 without any."""
-        values = (float(v) for s in self.graph(expr) for _, v in s["values"] if v != "NaN")
-        return max(values, default=0.0)
+
+        def look() -> float:
+            values = (float(v) for s in self._graph(expr) for _, v in s["values"] if v != "NaN")
+            return max(values, default=0.0)
+
+        return self.until(look)
 
     def exemplars(self, expr: str) -> set[str]:
         """Trace ids of the points that Grafana draws upon the graph of this expression."""
-        found = self.get("query_exemplars", query=expr, start=self._since, end=time.time())
-        return {e["labels"]["trace_id"] for series in found for e in series["exemplars"]}
+
+        def look() -> set[str]:
+            found = self.get("query_exemplars", query=expr, start=self._since, end=time.time())
+            return {e["labels"]["trace_id"] for series in found for e in series["exemplars"]}
+
+        return self.until(look)
 
 
 def fetch(url: str, accept: str = "*/*", traceparent: str = "") -> tuple[int, str]:

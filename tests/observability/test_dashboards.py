@@ -102,9 +102,12 @@ def test_what_a_rule_looks_at_is_there(prometheus: Prometheus, name: str, expr: 
 
 
 def test_prometheus_evaluates_every_rule_without_an_error(prometheus: Prometheus) -> None:
-    loaded = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
-    assert sorted(r["name"] for r in loaded) == sorted(_name(r) for r in rules())
-    assert {r["name"]: r.get("lastError") for r in loaded if r["health"] != "ok"} == {}
+    def loaded() -> list[Rule]:
+        return [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+
+    assert sorted(r["name"] for r in loaded()) == sorted(_name(r) for r in rules())
+    prometheus.until(lambda: all(r["health"] != "unknown" for r in loaded()))  # not evaluated yet
+    assert {r["name"]: r.get("lastError") for r in loaded() if r["health"] != "ok"} == {}
 
 
 def _name(rule: Rule) -> str:
@@ -115,8 +118,9 @@ def _name(rule: Rule) -> str:
 @pytest.mark.parametrize("variable", ["namespace", "service"])
 def test_the_variables_offer_what_there_is(prometheus: Prometheus, variable: str) -> None:
     match = 'mesh_serving{job="meshmart", namespace="meshmart"}'
-    assert {"namespace": "meshmart", "service": "order"}[variable] in prometheus.get(
-        f"label/{variable}/values", **{"match[]": match}
+    wanted = {"namespace": "meshmart", "service": "order"}[variable]
+    assert prometheus.until(
+        lambda: wanted in prometheus.get(f"label/{variable}/values", **{"match[]": match})
     )
 
 
@@ -149,14 +153,19 @@ def test_an_exemplar_leads_to_its_trace(
 ) -> None:
     found = prometheus.exemplars(expression.text)
     assert found, expression.text
-    # A span may have been dropped or evicted; that of the last calls is there.
-    assert any(fetch(f"{status['traces']}/api/traces/{trace}")[0] == 200 for trace in found)
+
+    def followed() -> bool:
+        # A span may have been dropped or evicted; that of the last calls is there, once it has been sent.
+        traces = prometheus.exemplars(expression.text)
+        return any(fetch(f"{status['traces']}/api/traces/{trace}")[0] == 200 for trace in traces)
+
+    assert prometheus.until(followed)
 
 
 def test_exemplars_are_exposed_to_whoever_asks_for_openmetrics_and_to_no_one_else(
     status: dict[str, Any],
 ) -> None:
-    metrics = status["services"]["product"]["replicas"][-1]["metrics"]
+    metrics = status["services"]["product"]["replicas"][0]["metrics"]  # was never killed
     _, openmetrics = fetch(metrics, "application/openmetrics-text; version=1.0.0")
     assert openmetrics.endswith("# EOF\n")
     assert "# {trace_id=" in openmetrics
