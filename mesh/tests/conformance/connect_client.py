@@ -1,4 +1,5 @@
-"""The client under test of Connect's conformance suite. Its argument is `mesh` or `bare`.
+"""The client under test of Connect's conformance suite. Its arguments are `mesh` or `bare`, and the
+socket of tests.conformance.warm.
 
 The runner describes calls on the standard input, and reads what came of each.
 """
@@ -15,7 +16,7 @@ from grpcmesh import grpc_environment  # noqa: F401  # first: it sets what gRPC 
 import grpc
 from google.rpc import status_pb2
 
-from tests.conformance import frames, plain
+from tests.conformance import frames, plain, warm
 from tests.conformance.connect import client_compat, headers, metadata, pack, service, service_grpc
 
 #: Calls at a time, and the timeout of a call (s). Only calls of the suite that never end take as long.
@@ -186,4 +187,5 @@ async def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    kind, socket = sys.argv[1:]
+    warm.serve(socket, lambda: main(kind))

@@ -1,4 +1,5 @@
-"""The server under test of Connect's conformance suite. Its argument is `mesh` or `bare`.
+"""The server under test of Connect's conformance suite. Its arguments are `mesh` or `bare`, and the
+socket of tests.conformance.warm.
 
 The runner describes the server that it wants on the standard input, reads the port, and ends the process.
 """
@@ -16,7 +17,7 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from tests.conformance import frames, plain
+from tests.conformance import frames, plain, warm
 from tests.conformance.connect import headers, metadata, pack, server_compat, service, service_grpc
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -130,4 +131,5 @@ async def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    kind, socket = sys.argv[1:]
+    warm.serve(socket, lambda: main(kind))

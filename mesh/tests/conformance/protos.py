@@ -16,7 +16,7 @@ def generate(descriptors: Path, out: Path, *names: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}"]
     subprocess.run(
-        [*command, f"--python_out={out}", f"--grpc_python_out={out}", *names], check=True, timeout=60
+        [*command, f"--python_out={out}", f"--grpc_python_out={out}", *names], check=True, timeout=600
     )
 
 

@@ -4,7 +4,6 @@ Known failures are the same few lines for both, and one more for bare grpc.aio. 
 being listed fails the test, and so does a listed one that passes.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import gotools
-from tests.conformance import protos
+from tests.conformance import protos, warm
 
 HERE = Path(__file__).parent
 MODULE = "connectrpc.com/conformance"
@@ -26,7 +25,7 @@ NEVER_ANSWERED = "**/no-request"
 #: This case runs alone: C-core's HPACK decoder then rejects encodings of later calls on its connection.
 SPOILS_THE_CONNECTION = "**/unexpected-compression"
 #: The most seconds that a run of the suite may take. It takes about thirty.
-TIMEOUT = 400
+TIMEOUT = 1800
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = gotools.module(MODULE, VERSION) / "proto"
     descriptors = directory / "connect.binpb"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{source}", "--include_imports"]
-    subprocess.run([*command, f"--descriptor_set_out={descriptors}", *FILES], check=True, timeout=60)
+    subprocess.run([*command, f"--descriptor_set_out={descriptors}", *FILES], check=True, timeout=600)
     protos.generate(descriptors, directory / "protos", *FILES)
     return directory / "protos"
 
@@ -54,15 +53,14 @@ def run(generated: Path, mode: str, kind: str, *flags: str) -> None:
     failing = [*patterns(f"{mode}-failing"), *patterns(f"{mode}-failing-{kind}")]
     lists = [f"--known-failing={pattern}" for pattern in failing]
     lists += [f"--known-flaky={pattern}" for pattern in patterns(f"{mode}-flaky")]
-    program = [sys.executable, "-m", f"tests.conformance.connect_{mode}", kind]
-    done = subprocess.run(
-        [runner, "--conf", HERE / "connect.yaml", "--mode", mode, *lists, *flags, "--", *program],
-        env={**os.environ, "CONFORMANCE_PROTOS": str(generated)},
-        cwd=HERE.parents[1],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    module = f"tests.conformance.connect_{mode}"
+    with warm.started(module, kind, CONFORMANCE_PROTOS=str(generated)) as program:
+        done = subprocess.run(
+            [runner, "--conf", HERE / "connect.yaml", "--mode", mode, *lists, *flags, "--", *program],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
     print(done.stdout[-300:])
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -48,8 +48,8 @@ methods = [
 """
 #: The cases that grpc-go's client runs in one process.
 GO_CASES = [*EMPTY, *CASES, "channel_soak", "compressed_unary", "compressed_streams"]
-#: The most seconds that all of them may take.
-TIMEOUT = 300
+#: The most seconds that all of them may take, and the end of a process.
+TIMEOUT = 900
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Peers:
 def peers(tmp_path_factory: pytest.TempPathFactory) -> Peers:
     directory = tmp_path_factory.mktemp("interop")
     program = gotools.build(HERE / "interop", directory / "interop")
-    described = subprocess.run([program, "protos"], capture_output=True, check=True, timeout=60).stdout
+    described = subprocess.run([program, "protos"], capture_output=True, check=True, timeout=600).stdout
     (directory / "interop.binpb").write_bytes(described)
     out = directory / "protos"
     protos.generate(directory / "interop.binpb", out, *FILES)
@@ -185,7 +185,7 @@ async def go_server(peers: Peers) -> AsyncIterator[int]:
         yield int(await process.stdout.readline())
     finally:
         process.stdin.close()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), TIMEOUT)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
