@@ -164,7 +164,7 @@ async def test_deadlines_count_as_failures(tmp_path: Path) -> None:
         codes: list[grpc.StatusCode] = []
         while not ejected(ping):  # one call at a time: nothing stalls
             try:
-                await ping.stub.Ping(PingRequest(), timeout=0.1)
+                await ping.stub.Ping(PingRequest(), timeout=0.5)
             except grpc.aio.AioRpcError as e:
                 codes.append(e.code())
             assert len(codes) < 50

@@ -124,7 +124,7 @@ async def test_a_room_too_many_is_refused_and_leaves_nothing(
 
 
 async def test_streams_of_the_own_process_hear_without_waiting_for_a_look(pair: Pair) -> None:
-    async with asyncio.timeout(5), aclosing(pair[0].follow("tea", 0)) as messages:
+    async with asyncio.timeout(60), aclosing(pair[0].follow("tea", 0)) as messages:
         following = asyncio.ensure_future(anext(messages))
         await pair[0].post(_said("x"))
         assert (await following).text == "x"

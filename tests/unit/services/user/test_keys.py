@@ -28,7 +28,7 @@ def write(directory: Path, kid: str, key: PrivateKeyTypes | None = None) -> None
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a directory tells nobody when it changes
             await asyncio.sleep(0.005)
 
