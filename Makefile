@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto fmt lint docs plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto manifests fmt lint docs plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ proto: $(VENV)/.dev ## generates the code of the protos beside them
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Iprotos $(call generated,$(or $(OUT),protos)) $(PROTOS)
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(RUN) -m grpc_tools.protoc -Imesh/src $(call generated,$(or $(OUT),mesh/src)) mesh/src/grpcmesh/testing/ping.proto mesh/src/grpcmesh/fault/fault.proto mesh/src/grpcmesh/health/list.proto mesh/src/grpcmesh/identity/workload_api.proto
 
+manifests: $(VENV)/.dev ## writes what follows from the services' manifests: policy, chart, import contracts, docs/methods.md
+	@$(RUN) -m tools.manifests
+	@$(RUN) tools/methods-table
+
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
 
@@ -66,6 +70,9 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 	@cd mesh && ../$(BIN)/lint-imports
 	$(call say,"buf lint and buf breaking")
 	@PATH=$(CURDIR)/$(BIN):$$PATH tools/check-protos
+	$(call say,"policy chart import contracts and docs/methods.md are what the manifests say")
+	@$(RUN) -m tools.manifests --check
+	@$(RUN) tools/methods-table --check
 	$(call say,"mesh/docs/configuration.md is what the code says")
 	@cd mesh && ../$(RUN) -m doctools.configuration --check
 

@@ -1,12 +1,26 @@
-"""The services of the shop: the only place that lists them."""
+"""The services that the embedded cluster runs: those of the shop, as their manifests describe them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MESH_PORT, HEALTH_PORT, ADMIN_PORT = 50051, 50052, 9090
+from services import manifest
+from services.manifest import ADMIN_PORT, HEALTH_PORT, MESH_PORT, OPERATOR, Manifest, Manifests
+
+__all__ = (
+    "ADMIN_PORT",
+    "CLUSTER_DOMAIN",
+    "HEALTH_PORT",
+    "MESH_PORT",
+    "NAMESPACE",
+    "OPERATOR",
+    "OUTSIDER",
+    "SHOP",
+    "Catalog",
+    "ServiceSpec",
+    "of_manifests",
+)
+
 NAMESPACE, CLUSTER_DOMAIN = "meshmart", "cluster.local"
-OPERATOR = "client"
-"""The workload whose certificate people and external programs use."""
 OUTSIDER = "outsider"
 """A member of the mesh that the policy lets call nothing: the tour's intruder."""
 
@@ -35,24 +49,29 @@ class ServiceSpec:
 
 Catalog = Mapping[str, ServiceSpec]
 
-SHOP: Catalog = {
-    spec.name: spec
-    for spec in (
-        ServiceSpec("product", "services.product.main", 1, first=True),
-        ServiceSpec("order", "services.order.main", 2),
-        ServiceSpec("payment", "services.payment.main", 3),
-        ServiceSpec(
-            "user",
-            "services.user.main",
-            4,
-            first=True,  # product fetches its keys to verify tokens
-            environment={"MESHMART_SIGNING_KEYS_DIR": "{state}/keys"},
-        ),
-        ServiceSpec("notification", "services.notification.main", 5),
-        ServiceSpec("chat", "services.chat.main", 6),
-        ServiceSpec("analytics", "services.analytics.main", 7),
-        # No replica by default: `MESHMART_LOAD_RPS=20 meshmart up --replicas loadgen=1` starts one.
-        ServiceSpec("loadgen", "services.loadgen.main", 8, replicas=0, stores=False),
-        ServiceSpec("storefront", "services.storefront.main", 9, stores=False, first=True, web=True),
-    )
+#: The environment variables by which a service finds a secret.
+_SECRETS: Mapping[str, Mapping[str, str]] = {
+    manifest.SIGNING_KEYS: {"MESHMART_SIGNING_KEYS_DIR": "{state}/keys"},
+    manifest.MAIL: {},  # no mail system, unless the user's own environment names one
 }
+
+
+def of_manifests(manifests: Manifests) -> Catalog:
+    """Return how the embedded cluster runs the services that have these manifests."""
+    return {name: _spec(one) for name, one in manifests.items()}
+
+
+def _spec(one: Manifest) -> ServiceSpec:
+    return ServiceSpec(
+        one.name,
+        one.module,
+        one.subnet,
+        replicas=one.replicas,
+        stores=one.stores,
+        first=one.first,
+        web=one.kind == manifest.WEB,
+        environment={name: value for secret in one.secrets for name, value in _SECRETS[secret].items()},
+    )
+
+
+SHOP: Catalog = of_manifests(manifest.shop())

@@ -12,6 +12,7 @@ import typer
 
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
+from services.manifest import shop
 
 app = typer.Typer(help="Manage users as the operator; no admin account is needed.", no_args_is_help=True)
 
@@ -22,7 +23,7 @@ _ReasonOption = Annotated[
 #: The timeout of a call, in seconds.
 _TIMEOUT = 10.0
 #: The services that keep an audit log.
-LOGGING = ("notification", "order", "payment", "product", "user")
+LOGGING = tuple(sorted(name for name, manifest in shop().items() if "ListAuditLog" in manifest.methods))
 _MOST = 100
 
 

@@ -14,11 +14,12 @@ from typing import Any, Self
 from local.errors import ClusterError
 from meshmart.books.model import Books, Order
 from meshmart.cluster import Cluster
+from services import manifest
 from services.loadgen.persistent import PATIENCE, Asked, PersistentBuyer, random_cart
 from services.loadgen.shop import Shop
 
 #: The services whose replicas are killed by default. The storefront takes no part in these orders.
-VICTIMS = ("product", "order", "payment", "user", "notification", "analytics", "chat")
+VICTIMS = tuple(name for name, its in manifest.shop().items() if its.kind == manifest.GRPC)
 
 #: The most rounds of further orders until the killer has reached its limit.
 MORE_ROUNDS = 30

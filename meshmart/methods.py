@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from meshmart.errors import CommandError
+from services.manifest import shop
 
 
 def find(full_name: str) -> MethodDescriptor:
@@ -47,16 +48,13 @@ def services() -> list[str]:
 
 def targets() -> dict[str, str]:
     """Return the full name of each service, by its target name in the mesh."""
-    return {_target(name): name for name in services()}
+    return {name: manifest.service for name, manifest in shop().items() if manifest.service}
 
 
 def target(method: MethodDescriptor) -> str:
     """Return the target name in the mesh of a method's service: `product` for `ProductService`."""
-    return _target(method.containing_service.full_name)
-
-
-def _target(full_name: str) -> str:
-    return full_name.rpartition(".")[2].removesuffix("Service").lower()
+    names = {service: name for name, service in targets().items()}
+    return names[method.containing_service.full_name]
 
 
 def requests(method: MethodDescriptor, text: str) -> list[Message]:

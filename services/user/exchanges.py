@@ -9,12 +9,29 @@ from typing import Protocol
 from grpcmesh.call import Principal, Workload
 from grpcmesh.errors import PermissionDenied
 from services.kit.validation import checking
+from services.manifest import ANYONE, GRPC, OPERATOR, Manifests, shop
 
-#: The services for which a workload may get tokens: those that it calls on behalf of its users. The
-#: operator's workload may get them for all services.
-ALLOWED: Mapping[str, frozenset[str]] = {"storefront": frozenset({"notification", "order", "user"})}
-SERVICES = frozenset({"analytics", "chat", "notification", "order", "payment", "product", "user"})
-_OPERATOR = "client"
+
+def audiences(manifests: Manifests) -> Mapping[str, frozenset[str]]:
+    """Return the services for which each workload may get tokens: those that it calls on behalf of its users.
+
+    Only workloads whose manifest says that they call ExchangeToken get any. A service is called on behalf of
+    users if one of the methods that are called needs a user.
+    """
+    return {
+        caller: frozenset(
+            target
+            for target, methods in manifest.calls.items()
+            if any(manifests[target].methods[method].user != ANYONE for method in methods)
+        )
+        for caller, manifest in manifests.items()
+        if "ExchangeToken" in manifest.calls.get("user", ())
+    }
+
+
+#: The services for which each workload may get tokens. The operator's workload may get them for all services.
+ALLOWED = audiences(shop())
+SERVICES = frozenset(name for name, manifest in shop().items() if manifest.kind == GRPC)
 
 
 class Narrower(Protocol):
@@ -53,7 +70,7 @@ class Exchanges:
         """
         with checking() as check:
             check.that(service in SERVICES, "service", f"must be one of {', '.join(sorted(SERVICES))}")
-        allowed = SERVICES if caller.service == _OPERATOR else ALLOWED.get(caller.service, frozenset())
+        allowed = SERVICES if caller.service == OPERATOR else ALLOWED.get(caller.service, frozenset())
         if service not in allowed:
             raise PermissionDenied(
                 f"{caller.service} has no business with tokens for {service}", "AUDIENCE_NOT_ALLOWED"

@@ -97,9 +97,7 @@ def test_status_finds_the_pages_of_every_service_that_has_some(defaults: Rendere
 
 def test_the_policy_is_the_one_that_the_embedded_cluster_runs_with(defaults: Rendered) -> None:
     ours = (ROOT / "services" / "policy.toml").read_text()
-    assert (CHART / "files" / "policy.toml").read_text() == ours, (
-        "cp services/policy.toml helm/meshmart/files/"
-    )
+    assert (CHART / "files" / "policy.toml").read_text() == ours, "make manifests"
     mounted = defaults.of("ConfigMap")["meshmart-policy"]["data"]["policy.toml"]
     assert tomllib.loads(mounted) == tomllib.loads(ours)
 

@@ -32,10 +32,10 @@
 {{- toYaml $problems -}}
 {{- end }}
 
-{{- /* The module of a service, and the services that it calls. The shop's are those in values.yaml. */ -}}
+{{- /* The module of a service, and the services that it calls. */ -}}
 {{- define "meshmart.callProblems" -}}
 {{- $problems := list -}}
-{{- $shop := list "product" "order" "payment" "user" "notification" "chat" "analytics" "storefront" "loadgen" -}}
+{{- $shop := (include "meshmart.shop" . | fromYaml).services -}}
 {{- if and (not .spec.module) (not (has (trimPrefix "services." .path) $shop)) -}}
 {{- $problems = append $problems (printf "%s: the shop has no such service; it has %s. One of your own needs module" .path (join ", " (sortAlpha $shop))) -}}
 {{- end -}}
@@ -50,13 +50,14 @@
 {{- /* What the shop's own services are and need, whatever the values say. */ -}}
 {{- define "meshmart.roleProblems" -}}
 {{- $problems := list -}}
-{{- if and .spec.signingKeys (ne .name "user") -}}
-{{- $problems = append $problems (printf "%s.signingKeys: only the user service signs tokens" .path) -}}
+{{- $shop := include "meshmart.shop" . | fromYaml -}}
+{{- if and .spec.signingKeys (not (has .name $shop.signing)) -}}
+{{- $problems = append $problems (printf "%s.signingKeys: only the %s service signs tokens" .path (join ", " $shop.signing)) -}}
 {{- end -}}
-{{- if and (eq .name "user") (not .spec.signingKeys) -}}
+{{- if and (has .name $shop.signing) (not .spec.signingKeys) -}}
 {{- $problems = append $problems (printf "%s.signingKeys: must be true, since this service signs the tokens" .path) -}}
 {{- end -}}
-{{- if and (not .spec.database) (has .name (list "product" "order" "payment" "user" "notification" "chat" "analytics")) -}}
+{{- if and (not .spec.database) (has .name $shop.storing) -}}
 {{- $problems = append $problems (printf "%s.database: must be true, since this service keeps its data there" .path) -}}
 {{- end -}}
 {{- if gt (float64 .spec.drain.streamGrace) (float64 .spec.drain.grace) -}}

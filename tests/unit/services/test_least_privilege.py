@@ -1,8 +1,5 @@
-"""Nobody may what nobody does: the policy against the calls that the services' code makes."""
+"""Nobody may do what nobody does: manifests and policy against the calls that the services' code makes."""
 
-import ast
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,8 @@ from ecommerce import (
 
 from grpcmesh.authz.policy import Policy
 from grpcmesh.call import Kind, Method, Workload
+from services.manifest import shop
+from tests.unit.services import stubs
 
 SERVICES = Path(__file__).parents[3] / "services"
 POLICY = Policy.parse((SERVICES / "policy.toml").read_text())
@@ -47,29 +46,16 @@ INTERNAL = frozenset(
 )
 
 
-@cache
-def _trees(package: str) -> tuple[ast.Module, ...]:
-    return tuple(ast.parse(path.read_text()) for path in (SERVICES / package).rglob("*.py"))
-
-
-def _names(package: str) -> Iterator[str]:
-    """Every name and attribute that a package's code uses."""
-    for tree in _trees(package):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
-                yield node.attr
-            elif isinstance(node, ast.Name):
-                yield node.id
-
-
 def calls(workload: str) -> frozenset[str]:
-    """The methods that a workload's code calls: of each stub that it makes, those that it names."""
-    used = frozenset(_names(workload))
-    stubs = {name.removesuffix("Stub") for name in used if name.endswith("ServiceStub")}
-    found = {f"ecommerce.{stub}/{method}" for stub in stubs for method in METHODS[f"ecommerce.{stub}"] & used}
-    if "UserKeys" in used:  # services.kit.tokens
-        found.add("ecommerce.UserService/GetVerificationKeys")
-    return frozenset(found)
+    """The methods that a workload's code calls."""
+    return frozenset(f"ecommerce.{service}/{method}" for service, method in stubs.calls(workload))
+
+
+def listed(workload: str) -> frozenset[str]:
+    """The methods that its manifest lists."""
+    manifests = shop()
+    called = manifests[workload].calls.items()
+    return frozenset(f"{manifests[target].service}/{name}" for target, names in called for name in names)
 
 
 def allowed(workload: str) -> frozenset[str]:
@@ -81,8 +67,17 @@ def allowed(workload: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_manifest_lists_what_the_code_calls_and_nothing_else(workload: str) -> None:
+    assert listed(workload) == calls(workload)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_service_may_call_what_its_code_calls_and_nothing_else(workload: str) -> None:
     assert allowed(workload) == calls(workload)
+
+
+def test_every_service_has_a_manifest() -> None:
+    assert sorted(shop()) == WORKLOADS
 
 
 def test_the_code_was_read() -> None:

@@ -1,0 +1,145 @@
+"""Services' manifests: what they say, and how a mistake in one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from services.manifest import MAIL, Manifest, ManifestError, Method, Variable, load, parse, shop
+
+REVIEW = """
+service = "ecommerce.ReviewService"
+replicas = 3
+stores = true
+secrets = ["mail"]
+[embedded]
+subnet = 10
+first = true
+[calls]
+user = ["GetVerificationKeys"]
+[methods]
+WriteReview = {}
+ListReviews = { user = "anyone", priority = "sheddable" }
+DeleteReview = { user = ["admin", "moderator"] }
+EraseUser = { user = "anyone", internal = true }
+[kubernetes.env]
+MESHMART_STARS = { value = "5", about = "The most." }
+"""
+
+
+def problem(text: str) -> str:
+    with pytest.raises(ManifestError) as caught:
+        parse("review", text)
+    return "\n".join(caught.value.problems)
+
+
+def test_a_manifest_says_all_that_others_need() -> None:
+    assert parse("review", REVIEW) == Manifest(
+        name="review",
+        subnet=10,
+        service="ecommerce.ReviewService",
+        replicas=3,
+        stores=True,
+        first=True,
+        secrets=(MAIL,),
+        calls={"user": ("GetVerificationKeys",)},
+        methods={
+            "WriteReview": Method(),
+            "ListReviews": Method("anyone", priority="sheddable"),
+            "DeleteReview": Method(("admin", "moderator")),
+            "EraseUser": Method("anyone", internal=True),
+        },
+        env={"MESHMART_STARS": Variable("5", "The most.")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("replicas = 3", "replicas = 51", "replicas: 51 is no integer from 0 to 50"),
+        ("replicas = 3", "replicas = true", "replicas: True is no integer"),
+        ("replicas = 3", "replica = 3", "replica: there is no such key"),
+        ("stores = true", 'stores = "yes"', "stores: 'yes' is neither true nor false"),
+        ('["mail"]', '["mial"]', "secrets: mial: there is only signing-keys, mail"),
+        ("subnet = 10", "", "embedded.subnet: is missing"),
+        ("first = true", "second = true", "embedded.second: there is no such key"),
+        ('["GetVerificationKeys"]', '"GetVerificationKeys"', "calls.user: 'GetVerificationKeys' is no list"),
+        ('["GetVerificationKeys"]', '["A", "A"]', "calls.user: ['A', 'A'] names something twice"),
+        ('"anyone", priority', '"any", priority', "methods.ListReviews.user: 'any' is none of anyone, user"),
+        ('["admin", "moderator"]', "[]", "methods.DeleteReview.user: is an empty list"),
+        (
+            '"sheddable"',
+            '"low"',
+            "methods.ListReviews.priority: 'low' is none of critical, default, sheddable",
+        ),
+        ("WriteReview = {}", "WriteReview = 1", "methods.WriteReview: 1 is no table"),
+        (
+            "WriteReview = {}",
+            "WriteReview = { users = 1 }",
+            "methods.WriteReview.users: there is no such key",
+        ),
+        (', about = "The most."', "", "kubernetes.env.MESHMART_STARS.about: is missing"),
+        ("[kubernetes.env]", "[kubernetes.envs]", "kubernetes.envs: there is no such key"),
+        ("replicas = 3", 'kind = "web"', "kind: grpc has `service` and `methods`, and no other kind has"),
+        ("replicas = 3", 'kind = "cron"', "kind: 'cron' is none of grpc, web, load"),
+        ('"ecommerce.ReviewService"', '""', "kind: grpc has `service` and `methods`"),
+        ("replicas = 3", "replicas", "is not TOML: "),
+    ],
+)
+def test_a_mistake_is_told_with_the_file_and_the_key(before: str, after: str, told: str) -> None:
+    assert before in REVIEW
+    assert f"services/review/service.toml: {told}" in problem(REVIEW.replace(before, after, 1))
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert len(problem("replicas = -1\nstores = 1").splitlines()) == 4  # and no subnet, and no service
+
+
+def write(root: Path, **manifests: str) -> Path:
+    for name, text in manifests.items():
+        path = root / name / "service.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return root
+
+
+USER = """
+service = "ecommerce.UserService"
+[embedded]
+subnet = 4
+[methods]
+GetVerificationKeys = { user = "anyone" }
+[calls]
+review = ["EraseUser"]
+"""
+
+
+def test_manifests_stand_in_the_order_of_their_subnets(tmp_path: Path) -> None:
+    assert list(load(write(tmp_path, review=REVIEW, user=USER))) == ["user", "review"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("review = [", "reviews = [", "user/service.toml: calls.reviews: there is no service reviews"),
+        ('"EraseUser"', '"Erase"', "user/service.toml: calls.review: review serves no Erase"),
+        ('"EraseUser"', "", "user/service.toml: calls.review: is an empty list"),
+        (
+            '"EraseUser"',
+            '"ListReviews"',
+            "review/service.toml: methods.EraseUser: is internal, but no service",
+        ),
+        ("subnet = 4", "subnet = 10", "user/service.toml: embedded.subnet: 10 is the subnet of review"),
+    ],
+)
+def test_manifests_that_contradict_each_other_are_refused(
+    tmp_path: Path, before: str, after: str, told: str
+) -> None:
+    assert before in USER
+    with pytest.raises(ManifestError, match=f"services/{told}"):
+        load(write(tmp_path, review=REVIEW, user=USER.replace(before, after)))
+
+
+def test_the_shops_manifests_are_right() -> None:
+    assert shop()["user"].secrets == ("signing-keys",)
+    assert shop()["storefront"].ports["http"] == 8080
+    assert "http" not in shop()["order"].ports
