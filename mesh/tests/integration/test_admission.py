@@ -22,6 +22,7 @@ from grpcmesh.status import REFUSED_KEY
 from grpcmesh.testing.ping import PingServicer
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceStub, add_PingServiceServicer_to_server
+from tests.integration.serverkit import until
 
 
 @asynccontextmanager
@@ -99,12 +100,13 @@ async def test_callers_from_outside_are_refused_by_the_queue_that_a_probe_sees(t
 
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, options) as channel:
         stub = PingServiceStub(channel)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             await asyncio.gather(*(call(stub) for _ in range(150)))
     assert failures == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "calls queue too long before they are served")}
     state: Any = server.state()["admission"]
-    assert state["probes"] > 0
     assert state["refused"]["queue"] > 0
+    # A probe that has not come back yet tells of the queue, too.
+    await until(lambda: server.state()["admission"]["probes"] > 0)
     await server.stop(0)
 
 

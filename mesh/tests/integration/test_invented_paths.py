@@ -61,7 +61,7 @@ async def test_invented_paths_leave_no_handlers_no_labels_and_few_lines(tmp_path
     served = started(tmp_path)
     await served.server.start()
     try:
-        async with asyncio.timeout(120), served.channel() as channel:
+        async with asyncio.timeout(600), served.channel() as channel:
             await failure(channel.unary_unary("/no.Such/Method")(b""))
             before = size(served), labels(served)
             assert set(await invent(served, channel)) == {"UNIMPLEMENTED"}
@@ -88,7 +88,7 @@ async def test_nor_do_they_through_a_handler_of_all_paths(
     served.server.add_generic_rpc_handlers([CatchAll(anew)])
     await served.server.start()
     try:
-        async with asyncio.timeout(120), served.channel() as channel:
+        async with asyncio.timeout(600), served.channel() as channel:
             codes = await invent(served, channel)
         assert set(codes) == {"OK" if allowed else "PERMISSION_DENIED"}
         assert size(served) <= handlers.MOST_FOUND + 50

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import inspect
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,8 @@ _IDLE, _READY = grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.READY
 _SHUTDOWN = grpc.ChannelConnectivity.SHUTDOWN
 #: Seconds that gRPC's threads may need to report a state that a failed call shows already.
 _REPORTED = 0.05
-#: Seconds in which gRPC notices, in its thread, that a channel shall connect: 0.2, and some for the thread.
-_NOTICED = 0.3
+#: The most seconds for which the end of gRPC's thread is waited for. It looks every 0.2 s whether to end.
+_ENDED = 10.0
 
 
 class ThreadsafeEvent(asyncio.Event):
@@ -40,7 +41,9 @@ class ThreadsafeEvent(asyncio.Event):
 class PairedChannel:
     """The two native channels to one endpoint, with the methods of `grpc.aio.Channel` that the mesh uses.
 
-    gRPC tells the state of a synchronous channel only to subscribers, in threads of its own.
+    gRPC tells the state of a synchronous channel only to subscribers, in threads of its own. One of them
+    polls the channel as long as there are subscribers, and raises ValueError if the channel is closed before
+    it has ended.
 
     Args:
         calls: Carries the calls.
@@ -53,13 +56,14 @@ class PairedChannel:
         self._state = grpc.ChannelConnectivity.CONNECTING
         self._turned = threading.Condition()
         self._change = asyncio.Event()
-        self._asked = -_NOTICED
+        before = set(threading.enumerate())
         calls.subscribe(self._on_state, try_to_connect=True)
+        #: gRPC's thread, and perhaps others of gRPC that began at the same moment: nothing tells which it is.
+        self._pollers = [t for t in threading.enumerate() if t not in before and t.name.endswith("(_run)")]
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         if try_to_connect and self._state is _IDLE:  # else gRPC connects by itself
             # There is no other way to ask for it.
-            self._asked = self._loop.time()
             self.calls.subscribe(_ignore, try_to_connect=True)
             self.calls.unsubscribe(_ignore)
         return self._state
@@ -81,10 +85,15 @@ class PairedChannel:
     async def close(self) -> None:
         """Close both. Calls under way end with CANCELLED."""
         self._on_state(_SHUTDOWN)
-        if (wait := self._asked + _NOTICED - self._loop.time()) > 0:
-            await asyncio.sleep(wait)  # or else gRPC's thread raises ValueError: the channel is closed
-        await in_thread(self.calls.close)  # it waits for gRPC's threads
+        self.calls.unsubscribe(self._on_state)
+        await in_thread(self._close)
         await self._watches.close()
+
+    def _close(self) -> None:
+        give_up = time.monotonic() + _ENDED
+        for thread in self._pollers:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        self.calls.close()
 
     def _on_state(self, state: grpc.ChannelConnectivity) -> None:
         with self._turned:
