@@ -18,7 +18,7 @@ from tests.integration.services import hostile
 from tests.integration.services.webkit import SERVICES, Running, web_shop
 from tests.unit.services.storefront.fakes import FakeShop
 
-PATIENCE = 30.0
+PATIENCE = 300.0
 #: Every route of the application; a new one is fuzzed without anybody thinking of it.
 ROUTES = sorted(
     {
@@ -44,7 +44,7 @@ async def shop(databases: Databases, tmp_path: Path) -> AsyncIterator[Running]:
 async def visitor(shop: Running, name: str) -> hostile.Visitor:
     """Somebody who has logged in."""
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{shop.port}", trust_env=False, timeout=60
+        base_url=f"http://127.0.0.1:{shop.port}", trust_env=False, timeout=300
     ) as client:
         await client.get("/login")
         form = {"csrf": client.cookies["csrf"], "login": name, "password": f"{name}-password"}

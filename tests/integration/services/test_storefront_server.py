@@ -14,7 +14,7 @@ from services.storefront.domain import Address, Category, Product
 from services.storefront.server import HttpServer
 from tests.unit.services.storefront.fakes import BOB, FakeShop
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from services.storefront.domain import Problem, ShopError, Status
 from services.storefront.live import MAX_STREAMS
 from tests.unit.services.storefront.fakes import BOB, FAR, FakeShop, jwt
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 class Browser:
