@@ -47,7 +47,7 @@ def main() -> int:
 
 def _run(plan: Plan, out: Path) -> bool:
     files = out_files(out)
-    with world() as shop, files["rows"].open("w", encoding="utf-8") as rows:
+    with world() as shop, files["rows"].open("w+", encoding="utf-8") as rows:
         run = Run(shop, plan, rows, lambda line: print(line, flush=True))
         verdict = asyncio.run(run())
     files["summary"].write_text(

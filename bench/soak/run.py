@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -62,7 +63,8 @@ class Run:
     Args:
         world: The shop.
         plan: The settings.
-        rows: Receives a line of JSON for each sample, piece of weather and failed journey.
+        rows: Receives a line of JSON for each sample, piece of weather and failed journey. The samples are
+            read from it again at the end: this process's memory is measured, too, and does not keep them.
         say: Called with each line of progress.
     """
 
@@ -70,6 +72,7 @@ class Run:
         self._world, self.plan, self._rows, self._say = world, plan, rows, say
         self._clock = since(time.monotonic())
         self.samples: list[Sample] = []
+        """All samples, at the end."""
         self.passed: list[Passed] = []
         self.log = Log(self._clock, on_failed=self._failed)
         self.wanted: list[str] = []
@@ -115,6 +118,9 @@ class Run:
 
     async def _judge(self, traffic: Traffic) -> None:
         verdict, plan = self.verdict, self.plan
+        self._rows.seek(0)
+        self.samples = sampler.from_rows(self._rows)
+        self._rows.seek(0, os.SEEK_END)
         spells = starved_spells(self.samples)
         judge_journeys(verdict, self.log.failed, [*self.passed, *spells])
         judge_starvation(verdict, spells, plan.duration)
@@ -140,7 +146,6 @@ class Run:
     # What happens, as it happens
 
     def _sampled(self, sample: Sample) -> None:
-        self.samples.append(sample)
         self._write(sampler.as_row(sample))
 
     def _over(self, passed: Passed) -> None:

@@ -1,6 +1,7 @@
 """Samples memory, file descriptors and asyncio tasks of every process of the shop. Linux: it reads /proc."""
 
 import asyncio
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -111,6 +112,12 @@ class Sampler:
 def as_row(sample: Sample) -> dict[str, object]:
     """Return it as a line of the run's file."""
     return {"row": "sample", **asdict(sample)}
+
+
+def from_rows(lines: Iterable[str]) -> list[Sample]:
+    """Return the samples among the lines of the run's file."""
+    rows = (json.loads(line) for line in lines)
+    return [Sample(**row) for row in rows if row.pop("row") == "sample"]
 
 
 def lives(samples: Iterable[Sample]) -> dict[tuple[str, int], list[Sample]]:

@@ -148,13 +148,13 @@ def judge_slopes(
 
     Args:
         samples: All samples.
-        warm: The seconds after which processes are warm. Earlier samples do not count.
+        warm: The seconds after which a process is warm. Its earlier samples do not count.
         wanted: The processes that no weather ends.
         judged: Whether a slope, and a wanted process without one, can break a bound. In a short run not.
     """
-    late = lives(s for s in samples if s.at >= warm)
-    for (process, _), life in late.items():
-        if life[-1].at - life[0].at < LONG_ENOUGH:
+    for (process, _), whole in lives(samples).items():
+        life = [s for s in whole if s.at >= whole[0].at + warm]
+        if not life or life[-1].at - life[0].at < LONG_ENOUGH:
             continue
         for figure in FIGURES:
             if rise := slope(points(life, figure)):

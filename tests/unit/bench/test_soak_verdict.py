@@ -1,10 +1,12 @@
 """Which failures the weather excuses, and which slopes break a bound."""
 
+import json
+
 import pytest
 
 from bench.soak.forecast import Weather
 from bench.soak.journeys import Failed
-from bench.soak.sampler import Sample
+from bench.soak.sampler import Sample, as_row, from_rows
 from bench.soak.storm import Passed
 from bench.soak.verdict import (
     EXCUSES,
@@ -114,10 +116,12 @@ def test_a_process_that_leaks_breaks_the_bound_and_one_that_does_not_keeps_it() 
 
 def test_a_rise_during_the_warm_up_does_not_count() -> None:
     assert _slopes(_life("product/1", 1, 0, 600, 300), _life("product/1", 1, 600, 3600)).kept
+    warming, warm = _life("product/2", 2, 1500, 2100, 300), _life("product/2", 2, 2100, 3600)
+    assert _slopes(_life("product/1", 1, 0, 3600), warming, warm).kept
 
 
-def test_a_process_that_was_killed_has_a_slope_of_its_own_if_it_lived_long_enough() -> None:
-    spared, dead = _life("product/1", 1, 0, 3600), _life("product/2", 2, 600, 600 + LONG_ENOUGH - 10)
+def test_a_process_that_was_killed_has_a_slope_of_its_own_if_it_lived_long_enough_after_its_warm_up() -> None:
+    spared, dead = _life("product/1", 1, 0, 3600), _life("product/2", 2, 600, 1200 + LONG_ENOUGH - 10)
     leaking = _life("product/2", 3, 1000, 2500, 30)
     assert {rise.process for rise in _slopes(spared, dead).rises} == {"product/1"}
     assert not _slopes(spared, dead, leaking).kept
@@ -138,6 +142,12 @@ def test_a_process_that_is_still_warming_up_is_shown_and_not_judged() -> None:
 def test_a_spared_process_that_was_restarted_breaks_the_bound() -> None:
     verdict = _slopes(_life("product/1", 1, 0, 650), _life("product/1", 2, 650, 3600))
     assert verdict.problems == ["product/1 was restarted, although no weather ends it"]
+
+
+def test_samples_are_read_from_the_file_of_the_run_again() -> None:
+    life = _life("product/1", 1, 0, 20)
+    lines = [json.dumps(as_row(sample)) for sample in life]
+    assert from_rows([*lines, json.dumps({"row": "weather", "kind": "kill"})]) == life
 
 
 def _waiting(begin: int, end: int, share: float) -> list[Sample]:
