@@ -15,7 +15,9 @@ from meshmart import (
     kill,
     load,
     logs,
+    new,
     redeliver,
+    remove,
     restart,
     rotate,
     scale,
@@ -52,6 +54,8 @@ app.command("redeliver")(redeliver.redeliver)
 app.command("tour")(tour.tour)
 app.command("token")(token.token)
 app.command("call")(call.call)
+app.add_typer(new.app, name="new")
+app.add_typer(remove.app, name="remove")
 
 
 def main() -> None:

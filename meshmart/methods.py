@@ -52,9 +52,16 @@ def targets() -> dict[str, str]:
 
 
 def target(method: MethodDescriptor) -> str:
-    """Return the target name in the mesh of a method's service: `product` for `ProductService`."""
-    names = {service: name for name, service in targets().items()}
-    return names[method.containing_service.full_name]
+    """Return the target name in the mesh of a method's service: `product` for `ProductService`.
+
+    Raises:
+        CommandError: no service of the shop serves it.
+    """
+    service = method.containing_service.full_name
+    for name, served in targets().items():
+        if served == service:
+            return name
+    raise CommandError(f"no service of the shop serves {service}; they serve {', '.join(services())}")
 
 
 def requests(method: MethodDescriptor, text: str) -> list[Message]:

@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale(ROOT, manifests))
         return _fail(f"run make manifests; not current: {names}") if names else 0
-    for path, text in files(ROOT, manifests).items():
-        path.write_text(text, encoding="utf-8")
+    for path in stale(ROOT, manifests):
+        path.write_text(files(ROOT, manifests)[path], encoding="utf-8")
     return 0
 
 

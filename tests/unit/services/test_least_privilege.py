@@ -3,31 +3,18 @@
 from pathlib import Path
 
 import pytest
-from ecommerce import (
-    analytics_pb2,
-    chat_pb2,
-    notification_pb2,
-    order_pb2,
-    payment_pb2,
-    product_pb2,
-    user_pb2,
-)
 
 from grpcmesh.authz.policy import Policy
 from grpcmesh.call import Kind, Method, Workload
 from services.manifest import shop
 from tests.unit.services import stubs
+from tools.manifests import proto
 
 SERVICES = Path(__file__).parents[3] / "services"
 POLICY = Policy.parse((SERVICES / "policy.toml").read_text())
 DOMAIN = ("cluster.local", "meshmart")
-_FILES = (analytics_pb2, chat_pb2, notification_pb2, order_pb2, payment_pb2, product_pb2, user_pb2)
 #: Methods by service, such as `ecommerce.UserService`.
-METHODS: dict[str, frozenset[str]] = {
-    service.full_name: frozenset(method.name for method in service.methods)
-    for file in _FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-}
+METHODS = proto.methods()
 WORKLOADS = sorted(p.parent.name for p in SERVICES.glob("*/main.py"))
 #: What the operator's workload must not do: it is some service's own business.
 INTERNAL = frozenset(

@@ -15,24 +15,24 @@ from tools.manifests import chart, contracts, policy, proto
 from tools.manifests.__main__ import ROOT, files, stale
 
 DOMAIN = ("cluster.local", "meshmart")
-REVIEW = Manifest(
-    name="review",
+EXAMPLE = Manifest(
+    name="example",
     subnet=10,
-    service="ecommerce.ReviewService",
+    service="ecommerce.ExampleService",
     replicas=3,
     stores=True,
     secrets=("mail",),
     calls={"user": ("GetVerificationKeys",)},
-    methods={"WriteReview": Rule(), "ListReviews": Rule("anyone"), "Erase": Rule(("admin",), internal=True)},
+    methods={"Write": Rule(), "List": Rule("anyone"), "Erase": Rule(("admin",), internal=True)},
 )
 
 
-def with_review() -> Manifests:
+def with_example() -> Manifests:
     """The shop with one more service, which order calls."""
     manifests = dict(shop())
     order = manifests["order"]
-    manifests["order"] = replace(order, calls={**order.calls, "review": ("Erase",)})
-    return {**manifests, "review": REVIEW}
+    manifests["order"] = replace(order, calls={**order.calls, "example": ("Erase",)})
+    return {**manifests, "example": EXAMPLE}
 
 
 def test_the_files_are_current() -> None:
@@ -52,45 +52,45 @@ def test_a_method_that_only_the_manifest_or_only_the_proto_has_is_told() -> None
         "services/chat/service.toml: methods.Talk: ecommerce.ChatService has no such method",
     ]
     assert list(proto.problems(manifests)) == ["protos: no manifest has service = 'ecommerce.ChatService'"]
-    unknown = {**manifests, "chat": chat, "review": REVIEW}
+    unknown = {**manifests, "chat": chat, "example": EXAMPLE}
     assert list(proto.problems(unknown)) == [
-        "services/review/service.toml: service: the protos have no ecommerce.ReviewService"
+        "services/example/service.toml: service: the protos have no ecommerce.ExampleService"
     ]
 
 
 def test_the_policy_of_a_new_service() -> None:
-    rules = Policy.parse(policy.render(with_review()))
+    rules = Policy.parse(policy.render(with_example()))
 
     def may(caller: str, name: str) -> bool:
         return rules.allows(Workload(*DOMAIN, caller), Method.parse(f"/{name}", Kind.UNARY), *DOMAIN)
 
-    assert may("client", "ecommerce.ReviewService/WriteReview")
-    assert not may("client", "ecommerce.ReviewService/Erase")
-    assert may("order", "ecommerce.ReviewService/Erase")
-    assert not may("order", "ecommerce.ReviewService/WriteReview")
-    assert not may("product", "ecommerce.ReviewService/Erase")
-    assert may("review", "ecommerce.UserService/GetVerificationKeys")
-    assert not may("review", "ecommerce.UserService/GetUser")
+    assert may("client", "ecommerce.ExampleService/Write")
+    assert not may("client", "ecommerce.ExampleService/Erase")
+    assert may("order", "ecommerce.ExampleService/Erase")
+    assert not may("order", "ecommerce.ExampleService/Write")
+    assert not may("product", "ecommerce.ExampleService/Erase")
+    assert may("example", "ecommerce.UserService/GetVerificationKeys")
+    assert not may("example", "ecommerce.UserService/GetUser")
 
     def user(name: str) -> tuple[bool, frozenset[str]]:
-        rule = rules.user_rule(Method.parse(f"/ecommerce.ReviewService/{name}", Kind.UNARY))
+        rule = rules.user_rule(Method.parse(f"/ecommerce.ExampleService/{name}", Kind.UNARY))
         return rule.optional, frozenset(rule.roles)
 
-    assert user("WriteReview") == (False, frozenset())
-    assert user("ListReviews") == (True, frozenset())
+    assert user("Write") == (False, frozenset())
+    assert user("List") == (True, frozenset())
     assert user("Erase") == (False, {"admin"})
 
 
 def test_the_chart_of_a_new_service() -> None:
     text = (ROOT / "helm/meshmart/values.yaml").read_text()
-    before, after = yaml.safe_load(text), yaml.safe_load(chart.values(text, with_review()))
-    assert after["services"].pop("review") == {"calls": ["user"], "replicas": 3, "mail": True}
-    assert "review" in after["services"]["order"]["calls"]
-    after["services"]["order"]["calls"].remove("review")
+    before, after = yaml.safe_load(text), yaml.safe_load(chart.values(text, with_example()))
+    assert after["services"].pop("example") == {"calls": ["user"], "replicas": 3, "mail": True}
+    assert "example" in after["services"]["order"]["calls"]
+    after["services"]["order"]["calls"].remove("example")
     assert after == before
-    lists = yaml.safe_load("\n".join(chart.shop(with_review()).splitlines()[3:-1]))
-    assert "review" in lists["services"]
-    assert "review" in lists["storing"]
+    lists = yaml.safe_load("\n".join(chart.shop(with_example()).splitlines()[3:-1]))
+    assert "example" in lists["services"]
+    assert "example" in lists["storing"]
     assert lists["signing"] == ["user"]
 
 
@@ -100,9 +100,9 @@ def test_values_without_services_are_refused() -> None:
 
 
 def test_the_import_contracts_of_a_new_service() -> None:
-    text = contracts.render((ROOT / "pyproject.toml").read_text(), with_review())
+    text = contracts.render((ROOT / "pyproject.toml").read_text(), with_example())
     found = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
-    naming = [c["name"] for c in found if any("services.review" in str(c.get(key)) for key in c)]
+    naming = [c["name"] for c in found if any("services.example" in str(c.get(key)) for key in c)]
     assert len(naming) == 3
 
 

@@ -1,0 +1,189 @@
+"""Adds a service to a checkout of this project, and removes one."""
+
+import keyword
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from string import Template
+
+from meshmart.errors import CommandError
+from services.manifest import FILE, MAX_SUBNET, ManifestError, Manifests, load
+
+TEMPLATES = Path(__file__).parent / "templates"
+#: Names of objects of the chart, of workloads that are no service, and of packages in services/.
+TAKEN = frozenset(
+    {"client", "outsider", "test", "postgres", "jaeger", "prometheus", "grafana", "migrations", "credentials"}
+    | {"certificates", "cleanup", "kit", "common"}
+)
+_NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+#: The templates of a service's files, by the file's path; NAME is the service's name.
+_FILES = {
+    "protos/ecommerce/NAME.proto": "proto",
+    "services/NAME/service.toml": "service.toml",
+    "services/NAME/__init__.py": "package",
+    "services/NAME/domain.py": "domain",
+    "services/NAME/tables.py": "tables",
+    "services/NAME/storage.py": "storage",
+    "services/NAME/servicer.py": "servicer",
+    "services/NAME/main.py": "main",
+    "services/NAME/seed.py": "seed",
+    "services/NAME/migrations/versions/0001_texts.py": "migration",
+    "tests/unit/services/NAME/__init__.py": "",
+    "tests/unit/services/NAME/test_texts.py": "unit_test",
+    "tests/integration/services/test_NAME.py": "integration_test",
+}
+#: As in the Makefile.
+_PROTOC = (
+    "-Iprotos",
+    "--python_out=protos",
+    "--pyi_out=protos",
+    "--grpc_python_out=protos",
+    "--mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:protos",
+)
+#: What belongs to a service, as patterns of paths.
+_OWNED = (
+    "services/NAME",
+    "tests/unit/services/NAME",
+    "tests/integration/services/test_NAME.py",
+    "protos/ecommerce/NAME.proto",
+    "protos/ecommerce/NAME_pb2*",
+)
+
+
+def checkout(directory: Path) -> Path:
+    """Return the root of the checkout around a directory.
+
+    Raises:
+        CommandError: there is none.
+    """
+    for root in (directory.resolve(), *directory.resolve().parents):
+        if (root / "services/manifest.py").is_file() and (root / "Makefile").is_file():
+            return root
+    raise CommandError(f"{directory} is not in a checkout of this project, whose files this command changes")
+
+
+def add(root: Path, name: str) -> list[Path]:
+    """Write the files of a new service, then generate what follows from its proto and its manifest.
+
+    Returns:
+        The files that were written, relative to the root.
+
+    Raises:
+        CommandError: the name is taken or cannot be a service's, or the generators fail.
+    """
+    manifests = _manifests(root)
+    _check(root, name, manifests)
+    texts = render(name, _subnet(manifests))
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    _generate(root, f"protos/ecommerce/{name}.proto")
+    return list(texts)
+
+
+def render(name: str, subnet: int) -> Mapping[Path, str]:
+    """Return the files of a new service, by path relative to the root of the checkout."""
+    values = {"name": name, "Name": name.capitalize(), "subnet": str(subnet)}
+    return {
+        Path(path.replace("NAME", name)): _template(template).substitute(values) if template else ""
+        for path, template in _FILES.items()
+    }
+
+
+def remove(root: Path, name: str) -> list[Path]:
+    """Delete a service's folder, tests and proto, then generate what follows from the other manifests.
+
+    Returns:
+        What was deleted, relative to the root.
+
+    Raises:
+        CommandError: there is no such service, another one calls it or imports its proto, or the generators
+            fail.
+    """
+    manifests = _manifests(root)
+    if name not in manifests:
+        raise CommandError(f"there is no service {name!r}; there are {', '.join(manifests)}")
+    if users := sorted(_users(root, name, manifests)):
+        raise CommandError(f"{name} is still used: {', '.join(users)}; remove these uses first")
+    paths = [path for pattern in _OWNED for path in root.glob(pattern.replace("NAME", name))]
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _generate(root)
+    return [path.relative_to(root) for path in paths]
+
+
+def _users(root: Path, name: str, manifests: Manifests) -> Iterator[str]:
+    """Return where others call a service, and which of its own files they use."""
+    yield from (f"services/{m.name}/{FILE}" for m in manifests.values() if name in m.calls)
+    used = re.compile(rf"\b(services\.{name}\b|{name}_pb2|ecommerce/{name}\.proto)")
+    own = [path for pattern in _OWNED for path in root.glob(pattern.replace("NAME", name))]
+    for folder in ("services", "local", "meshmart", "tests", "bench", "protos/ecommerce"):
+        for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.proto")):
+            mine = any(path == one or one in path.parents for one in own)
+            if not mine and used.search(path.read_text(encoding="utf-8")):
+                yield str(path.relative_to(root))
+
+
+def _check(root: Path, name: str, manifests: Manifests) -> None:
+    """Raise CommandError unless a new service can have this name."""
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise CommandError(
+            f"{name!r} is no name of a service: 2 to 31 small letters and digits, such as review"
+        )
+    if name in TAKEN or name in manifests or (root / "services" / name).exists():
+        raise CommandError(f"the name {name} is taken")
+    message = re.compile(
+        rf"^(message|enum|service) ((Create|Get)?{name.capitalize()}(Request|Response|Service)?) ", re.M
+    )
+    for path in (root / "protos/ecommerce").glob("*.proto"):
+        if path.stem == name or (found := message.search(path.read_text(encoding="utf-8"))):
+            what = path.name if path.stem == name else f"{found[2]} in {path.name}" if found else ""
+            raise CommandError(f"the name {name} is taken: the protos have {what}")
+
+
+def _subnet(manifests: Manifests) -> int:
+    """Return the first subnet after those of the others. Raises CommandError if there is none."""
+    used = {manifest.subnet for manifest in manifests.values()}
+    free = (number for number in range(max(used, default=0) + 1, MAX_SUBNET + 1) if number not in used)
+    if (subnet := next(free, None)) is None:
+        raise CommandError(f"no embedded.subnet above those of the manifests is free, up to {MAX_SUBNET}")
+    return subnet
+
+
+def _manifests(root: Path) -> Manifests:
+    try:
+        return load(root / "services")
+    except ManifestError as e:
+        raise CommandError(str(e)) from None
+
+
+def _template(name: str) -> Template:
+    return Template((TEMPLATES / f"{name}.tmpl").read_text(encoding="utf-8"))
+
+
+def _generate(root: Path, *protos: str) -> None:
+    """Generate the code of protos, and what follows from the manifests: `make proto manifests`, without its
+    installation of packages.
+
+    Raises:
+        CommandError: a generator fails.
+    """
+    for proto in protos:
+        _run(root, "-m", "grpc_tools.protoc", *_PROTOC, proto)
+    _run(root, "-m", "tools.manifests")
+    _run(root, "tools/methods-table")
+
+
+def _run(root: Path, *arguments: str) -> None:
+    """Run Python in the checkout, with the plugins of protoc that lie beside it."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    environ = {**os.environ, "PATH": path}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = (done.stderr or done.stdout).strip()
+        raise CommandError(f"{' '.join(arguments)} failed in {root} (has `make setup-dev` run?): {told}")

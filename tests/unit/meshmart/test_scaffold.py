@@ -1,0 +1,63 @@
+"""The names that a new service may have, and the files that it gets."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from meshmart.errors import CommandError
+from meshmart.scaffold.service import add, checkout, remove, render
+from services.manifest import parse
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The manifests and protos of this checkout."""
+    for path in (*ROOT.glob("services/*/service.toml"), *ROOT.glob("protos/ecommerce/*.proto")):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gift-card", "'gift-card' is no name of a service"),
+        ("Review", "'Review' is no name of a service"),
+        ("../x", "'../x' is no name of a service"),
+        ("class", "'class' is no name of a service"),
+        ("order", "the name order is taken"),
+        ("kit", "the name kit is taken"),
+        ("postgres", "the name postgres is taken"),
+        ("address", "the name address is taken: the protos have Address in common.proto"),
+    ],
+)
+def test_a_name_that_cannot_be_a_services_is_refused(root: Path, name: str, told: str) -> None:
+    before = sorted(root.rglob("*"))
+    with pytest.raises(CommandError, match=told):
+        add(root, name)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_what_is_no_service_is_not_removed(root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    with pytest.raises(CommandError, match=r"there is no service '\.\./x'; there are product, order"):
+        remove(root, "../x")
+    assert sorted(root.rglob("*")) == before
+
+
+def test_the_checkout_around_a_directory_is_found(tmp_path: Path) -> None:
+    assert checkout(ROOT / "services" / "order") == ROOT
+    with pytest.raises(CommandError, match="is not in a checkout of this project"):
+        checkout(tmp_path)
+
+
+def test_the_files_of_a_service_bear_its_name_and_its_manifest_is_right() -> None:
+    files = render("parcel", 10)
+    assert all("parcel" in str(path) for path in files)
+    manifest = parse("parcel", files[Path("services/parcel/service.toml")])
+    assert (manifest.service, manifest.subnet) == ("ecommerce.ParcelService", 10)
+    assert not [path for path, text in files.items() if "$" in text]
