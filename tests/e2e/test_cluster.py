@@ -57,7 +57,7 @@ class Command:
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return str(reply.read().decode())
 
 
@@ -84,7 +84,7 @@ def get_product(meshmart: Command, replica: dict[str, Any]) -> GetProductRespons
             request_serializer=GetProductRequest.SerializeToString,
             response_deserializer=GetProductResponse.FromString,
         )
-        reply: GetProductResponse = call(GetProductRequest(id=1), timeout=10)
+        reply: GetProductResponse = call(GetProductRequest(id=1), timeout=60)
         return reply
 
 

@@ -46,9 +46,10 @@ def test_a_tour_that_is_killed_leaves_no_replica_hanging(cluster: RunningCluster
             hanging += "hangs" in line and "notification/" in line
             if hanging == len(pids):
                 break
-        assert any(_stopped(pids))
         os.kill(tour.pid, signal.SIGKILL)
 
+    # They hang until the lease ends. A process that gets no CPU stops only when it is its turn.
+    asyncio.run(eventually(lambda: any(_stopped(pids)), MENDED))
     asyncio.run(eventually(lambda: not any(_stopped(pids)), MENDED))
     cluster.meshmart("audit", "--settle", "60s")
 
@@ -63,6 +64,8 @@ def test_a_tour_that_is_killed_leaves_no_fault_in_place(cluster: RunningCluster)
         env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
     ) as tour:
         assert tour.stdout is not None
+        # It says so once every replica has the fault. On a busy machine the lease may end before a command
+        # has looked at it.
         assert any("fail every call" in line for line in tour.stdout)
         os.kill(tour.pid, signal.SIGKILL)
 
@@ -71,7 +74,6 @@ def test_a_tour_that_is_killed_leaves_no_fault_in_place(cluster: RunningCluster)
         listed = cluster.run("fault", "list", "product", "--json")
         return listed.returncode == 0 and not json.loads(listed.stdout)
 
-    assert json.loads(cluster.meshmart("fault", "list", "product", "--json"))
     asyncio.run(eventually(healed, MENDED))
     asyncio.run(eventually(lambda: len(_replicas(cluster, "product")) == before, MENDED))
 

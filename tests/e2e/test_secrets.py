@@ -59,7 +59,8 @@ class Client:
 
     cluster: RunningCluster
     token: str
-    traces: list[str] = field(default_factory=list)
+    #: The span of each call on the client's side, by its trace.
+    traces: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def channel(self, service: str) -> Iterator[grpc.Channel]:
@@ -76,14 +77,14 @@ class Client:
 
     def metadata(self) -> list[tuple[str, str]]:
         """Those of one call: the user, and a trace that every service is to record."""
-        self.traces.append(secrets.token_hex(16))
-        traceparent = f"00-{self.traces[-1]}-{secrets.token_hex(8)}-01"
-        return [("authorization", f"Bearer {self.token}"), ("traceparent", traceparent)]
+        trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+        self.traces[trace_id] = span_id
+        return [("authorization", f"Bearer {self.token}"), ("traceparent", f"00-{trace_id}-{span_id}-01")]
 
     def code(self, call: Callable[..., Any], request: Any) -> grpc.StatusCode:
         """Makes a call and reads all of its answers."""
         try:
-            answer = call(request, metadata=self.metadata(), timeout=20)
+            answer = call(request, metadata=self.metadata(), timeout=60)
             if hasattr(answer, "__next__"):
                 list(answer)
         except grpc.RpcError as e:
@@ -157,17 +158,20 @@ def _pay(client: Client, said: Secrets) -> None:
             assert client.code(order.CreateOrder, request) is code
 
 
-async def _traces(cluster: RunningCluster, ids: list[str]) -> dict[str, bytes]:
-    """All that was recorded of these traces, once it has arrived."""
+async def _traces(cluster: RunningCluster, calls: dict[str, str]) -> dict[str, bytes]:
+    """All that was recorded of these traces, once what served each call has arrived: that ends last."""
     found: dict[str, bytes] = {}
-    async with httpx.AsyncClient(base_url=cluster.traces) as http:
+    async with httpx.AsyncClient(base_url=cluster.traces, timeout=30) as http:
 
         async def arrived() -> bool:
-            replies = {trace_id: await http.get(f"/api/traces/{trace_id}") for trace_id in ids}
+            replies = {trace_id: await http.get(f"/api/traces/{trace_id}") for trace_id in calls}
             found.update({trace_id: r.content for trace_id, r in replies.items() if r.is_success})
-            return len(found) == len(ids)
+            parents = [{span["parent_id"] for span in json.loads(text)["spans"]} for text in found.values()]
+            return len(found) == len(calls) and all(
+                calls[t] in p for t, p in zip(found, parents, strict=True)
+            )
 
-        await eventually(arrived, 30)
+        await eventually(arrived, 120)
     return found
 
 
@@ -193,7 +197,7 @@ async def vanish(cluster: RunningCluster, stored: Callable[[], Awaitable[bytes]]
     traced, kept = b"\n".join(traces.values()), await stored()
     # That it was there to be found: the end of a number is kept, the calls were logged and traced.
     assert said.card[-4:].encode() in kept
-    assert client.traces[0].encode() in kept
+    assert next(iter(client.traces)).encode() in kept
     spans = [span for trace in traces.values() for span in json.loads(trace)["spans"]]
     assert {"payment", "order"} <= {span["service"] for span in spans}
     for secret in said.long():

@@ -69,7 +69,7 @@ class Replicas:
 
     def _code(self, call: Any, request: Any, metadata: Any) -> Code:
         try:
-            answer = call(request, metadata=metadata, timeout=20, wait_for_ready=True)
+            answer = call(request, metadata=metadata, timeout=60, wait_for_ready=True)
             if hasattr(answer, "__next__"):
                 list(answer)
         except grpc.RpcError as e:
@@ -90,7 +90,7 @@ def replicas(cluster: RunningCluster) -> Iterator[Replicas]:
 def test_a_suspended_user_is_refused_everywhere_within_a_minute_and_after_restarts(
     cluster: RunningCluster, replicas: Replicas
 ) -> None:
-    login = replicas.user().Login(user_pb2.LoginRequest(login=USER, password=f"{USER}-password"), timeout=20)
+    login = replicas.user().Login(user_pb2.LoginRequest(login=USER, password=f"{USER}-password"), timeout=60)
     before = replicas.codes(login.access_token)
     assert len(before) >= 2 * len(CALLS)  # other tests may have scaled a service
     assert Code.UNAUTHENTICATED not in before.values(), before
@@ -100,7 +100,7 @@ def test_a_suspended_user_is_refused_everywhere_within_a_minute_and_after_restar
     try:
         refresh = user_pb2.RefreshTokenRequest(refresh_token=login.refresh_token)
         with pytest.raises(grpc.RpcError) as refused:  # at once, at the other replica too
-            replicas.user().RefreshToken(refresh, timeout=20)
+            replicas.user().RefreshToken(refresh, timeout=60)
         assert refused.value.code() is Code.UNAUTHENTICATED  # type: ignore[attr-defined]
         left = replicas.codes(login.access_token)
         while set(left.values()) != {Code.UNAUTHENTICATED}:
@@ -124,4 +124,4 @@ def test_a_suspended_user_is_refused_everywhere_within_a_minute_and_after_restar
         cluster.meshmart("admin", "activate", USER)
     with ExitStack() as stack:
         again = Replicas(cluster, stack).user()
-        assert again.Login(user_pb2.LoginRequest(login=USER, password=f"{USER}-password"), timeout=20)
+        assert again.Login(user_pb2.LoginRequest(login=USER, password=f"{USER}-password"), timeout=60)

@@ -25,7 +25,7 @@ SCENES = [
 ]
 
 #: How often a scene is played again that could not be measured.
-TRIES = 3
+TRIES = 8
 
 #: What the scenes show, switched off on the servers' side. The client's side goes with `--plain`: gRPC's
 #: own client, which has no balancer, no retry and no certificate reload; nor does that client resume streams
@@ -83,7 +83,7 @@ def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
 
 def _played(cluster: RunningCluster, *scenes: str) -> dict[str, Any]:
     """The outcomes of a tour, by scene; its exit status says whether each has passed."""
-    done = cluster.run("tour", *scenes, "--json", timeout=1200)
+    done = cluster.run("tour", *scenes, "--json", timeout=3600)
     assert done.stdout, done.stderr
     outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
     assert (done.returncode == 0) == all(o["passed"] for o in outcomes.values())
@@ -97,13 +97,23 @@ def without_features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     with up(RunningCluster(state, FEATURES_OFF), "--replicas", "product=3") as cluster:
         (state / "policy.toml").write_text(ALLOW_EVERYONE)
         outcomes = _failed(cluster, "--plain", *(name for name in SCENES if name not in SWITCHED_OFF))
-        for name, (variables, _) in SWITCHED_OFF.items():
-            outcomes |= _failed(RunningCluster(state, FEATURES_OFF | variables), name)
+        for name, (variables, figure) in SWITCHED_OFF.items():
+            without = RunningCluster(state, FEATURES_OFF | variables)
+            outcomes |= _failed(without, name)
+            for _ in range(TRIES):
+                if outcomes[name]["measured"] or figure in _missed(outcomes[name], figure):
+                    break
+                outcomes |= _failed(without, name)
         yield outcomes
 
 
+def _missed(outcome: dict[str, Any], figure: str) -> list[str]:
+    """The beginnings, as long as this one, of the names of the figures that missed their bounds."""
+    return [check["what"][: len(figure)] for check in outcome["checks"] if not check["passed"]]
+
+
 def _failed(cluster: RunningCluster, *arguments: str) -> dict[str, dict[str, Any]]:
-    done = cluster.run("tour", "--json", *arguments, timeout=1200)
+    done = cluster.run("tour", "--json", *arguments, timeout=3600)
     assert done.returncode == 1, done.stderr
     return {o["scene"]: o for o in json.loads(done.stdout)}
 
@@ -119,8 +129,7 @@ def test_a_scene_fails_without_the_feature_that_it_shows(
 def test_the_figure_that_shows_the_feature_misses_its_bound_without_it(
     without_features: dict[str, dict[str, Any]], scene: str, figure: str
 ) -> None:
-    checks = without_features[scene]["checks"]
-    assert figure in [c["what"][: len(figure)] for c in checks if not c["passed"]], without_features[scene]
+    assert figure in _missed(without_features[scene], figure), without_features[scene]
 
 
 def test_an_unknown_scene_is_a_clear_error(cluster: RunningCluster) -> None:
