@@ -25,7 +25,7 @@ class RolloutConfig:
     """The time after which a ready replica is known to every caller: the TTL, and a second to connect."""
     grace: float = 30.0
     """The time that a replica may drain before it is killed (`terminationGracePeriodSeconds`)."""
-    ready_timeout: float = 60.0
+    ready_timeout: float = 120.0
     """The time that a replica may take to become ready."""
     crashes: int = 3
     """The number of crashes after which a new replica that was never ready is given up."""

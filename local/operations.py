@@ -18,9 +18,9 @@ from local.replica import Replica
 from local.supervisor import Supervisor
 from local.tasks import all_of, unless, until
 
-_PRESENTED_TIMEOUT = 15.0
+_PRESENTED_TIMEOUT = 60.0
 _PRESENTED_POLL = 0.3
-_KILL_TIMEOUT = 5.0
+_KILL_TIMEOUT = 30.0
 #: The name of the lease of a DNS outage.
 _DNS = "the outage of DNS"
 

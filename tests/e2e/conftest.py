@@ -15,7 +15,11 @@ import pytest
 from tests.ports import free_port
 
 #: Seconds that a command may take; starting everything on a loaded two-core machine is the longest.
-TIMEOUT = 240.0
+TIMEOUT = 600.0
+#: Commands that measure nothing: on a busy machine their calls take longer than the shop's default deadline.
+PATIENT = ("admin", "audit", "call", "fault", "token")
+#: How often a scene is played again that could not be measured.
+TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class RunningCluster:
         """Runs `meshmart ARGUMENTS`, whatever comes of it."""
         command = [sys.executable, "-m", "meshmart", *arguments, "--state-dir", str(self.state_dir)]
         environment = self.environment_of_commands
+        if arguments[0] in PATIENT:
+            environment |= {"MESH_DEADLINE_DEFAULT": "60"}
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
     @property
@@ -49,6 +55,28 @@ class RunningCluster:
         """`meshmart status --json`."""
         found: dict[str, Any] = json.loads(self.meshmart("status", "--json"))
         return found
+
+    def played(self, *scenes: str) -> dict[str, dict[str, Any]]:
+        """The outcomes of a tour, by scene: of all scenes, or of these.
+
+        One that was not measured is played again: the machine had no CPU for the shop or the command, which
+        says nothing about the mesh.
+        """
+        outcomes = self._played(*scenes)
+        for _ in range(TRIES):
+            unmeasured = [name for name, outcome in outcomes.items() if not outcome["measured"]]
+            if not unmeasured:
+                break
+            outcomes |= self._played(*unmeasured)
+        return outcomes
+
+    def _played(self, *scenes: str) -> dict[str, dict[str, Any]]:
+        done = self.run("tour", *scenes, "--json", timeout=3600)
+        assert done.stdout, done.stderr
+        outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
+        # The exit status says whether each has passed.
+        assert (done.returncode == 0) == all(o["passed"] for o in outcomes.values())
+        return outcomes
 
     @property
     def storefront(self) -> str:

@@ -17,7 +17,7 @@ from ecommerce.product_pb2 import GetProductRequest, GetProductResponse
 from tests.integration.local.helpers import alive, eventually
 from tests.ports import free_port, loopback_prefix
 
-TIMEOUT = 180
+TIMEOUT = 600
 
 
 class Command:

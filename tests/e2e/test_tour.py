@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningCluster, up
+from tests.e2e.conftest import TRIES, RunningCluster, up
 
 SCENES = [
     "balance",
@@ -23,9 +23,6 @@ SCENES = [
     "streams",
     "no-lost-orders",
 ]
-
-#: How often a scene is played again that could not be measured.
-TRIES = 8
 
 #: What the scenes show, switched off on the servers' side. The client's side goes with `--plain`: gRPC's
 #: own client, which has no balancer, no retry and no certificate reload; nor does that client resume streams
@@ -71,23 +68,10 @@ methods = [
 
 
 def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
-    outcomes = _played(cluster)
+    outcomes = cluster.played()
     assert list(outcomes) == SCENES
-    for _ in range(TRIES):
-        unmeasured = [name for name, o in outcomes.items() if not o["measured"]]
-        if unmeasured:  # the machine had no CPU for the command: that says nothing about the mesh
-            outcomes |= _played(cluster, *unmeasured)
     failed = {name: o for name, o in outcomes.items() if not o["passed"]}
     assert not failed, json.dumps(failed, indent=1)  # whole: pytest would cut the figures off
-
-
-def _played(cluster: RunningCluster, *scenes: str) -> dict[str, Any]:
-    """The outcomes of a tour, by scene; its exit status says whether each has passed."""
-    done = cluster.run("tour", *scenes, "--json", timeout=3600)
-    assert done.stdout, done.stderr
-    outcomes = {o["scene"]: o for o in json.loads(done.stdout)}
-    assert (done.returncode == 0) == all(o["passed"] for o in outcomes.values())
-    return outcomes
 
 
 @pytest.fixture(scope="module")
