@@ -21,6 +21,11 @@ class Workload:
         path = self.path or f"/ns/{self.namespace}/sa/{self.service}"
         return f"spiffe://{self.trust_domain}{path}"
 
+    def seen_from(self, trust_domain: str, namespace: str) -> str:
+        """Return the short name of a service of this trust domain and namespace; of others the SPIFFE id."""
+        ours = self.service and self.namespace == namespace and self.trust_domain == trust_domain
+        return self.service if ours else str(self)
+
     @classmethod
     def parse(cls, uri: str) -> "Workload | None":
         """Return the workload of a SPIFFE id in the form above, or None if the text has another form.

@@ -23,6 +23,12 @@ from grpcmesh.telemetry.writer import MAX_BUFFER, LineWriter
 GET = Method.parse("/ecommerce.ProductService/GetProduct", Kind.UNARY)
 HEALTH = Method.parse("/grpc.health.v1.Health/Check", Kind.UNARY)
 TRACE = TraceContext("ab" * 16, "cd" * 8, False)
+#: Workloads of which "order" or nothing would be too little: another path, domain, or namespace.
+FOREIGN = (
+    "spiffe://cluster.local/region/eu/order",
+    "spiffe://partner.example/ns/meshmart/sa/order",
+    "spiffe://cluster.local/ns/staging/sa/order",
+)
 
 
 class Lines:
@@ -159,12 +165,13 @@ def served(
     method: Method = GET,
     error: BaseException | None = None,
     code: grpc.StatusCode = grpc.StatusCode.OK,
+    caller: str = "spiffe://cluster.local/ns/meshmart/sa/order",
 ) -> None:
     purpose = Purpose.MESH if method is HEALTH else Purpose.APPLICATION
     call = ServerCall(method, None, 10.0, {}, purpose, trace=TRACE)  # type: ignore[arg-type]
-    call.workload, call.principal = Workload("cluster.local", "meshmart", "order"), Principal(2, "bob")
+    call.workload, call.principal = Workload.of_id(caller), Principal(2, "bob")
     call.error, call.ended, call.code = error, 10.0125, code if error is None else code_of(error)
-    AccessLog(lines.log, mode).on_end(call)
+    AccessLog(lines.log, mode, "cluster.local", "meshmart").on_end(call)
 
 
 def test_the_access_log_has_a_line_for_a_call(lines: Lines) -> None:
@@ -184,6 +191,12 @@ def test_the_access_log_has_a_line_for_a_call(lines: Lines) -> None:
         "caller": "order",
         "user": 2,
     }
+
+
+@pytest.mark.parametrize("caller", FOREIGN)
+def test_a_caller_from_elsewhere_is_logged_by_its_whole_id(lines: Lines, caller: str) -> None:
+    served(lines, caller=caller)
+    assert lines.all[0]["caller"] == caller
 
 
 def test_a_refused_call_says_why_and_an_unexpected_error_only_its_type(lines: Lines) -> None:

@@ -39,13 +39,16 @@ def recorder() -> ListRecorder:
 
 
 def test_about_the_ratio_of_new_traces_is_sampled(recorder: ListRecorder) -> None:
-    layer = ServerTrace(tracer(recorder, 0.1), "127.0.1.1:50051")
+    layer = ServerTrace(tracer(recorder, 0.1), "127.0.1.1:50051", "cluster.local", "meshmart")
     sampled = sum(serve(layer).span is not None for _ in range(2000))
     assert 150 <= sampled <= 250
 
 
 def test_the_callers_decision_is_followed_both_ways(recorder: ListRecorder) -> None:
-    never, always = (ServerTrace(tracer(recorder, ratio), "127.0.1.1:50051") for ratio in (0.0, 1.0))
+    never, always = (
+        ServerTrace(tracer(recorder, ratio), "127.0.1.1:50051", "cluster.local", "meshmart")
+        for ratio in (0.0, 1.0)
+    )
     recorded = serve(never, format_traceparent(SAMPLED))
     assert recorded.span.parent == SAMPLED
     passed = serve(always, format_traceparent(UNSAMPLED))
@@ -54,7 +57,7 @@ def test_the_callers_decision_is_followed_both_ways(recorder: ListRecorder) -> N
 
 def test_an_unsampled_call_still_has_a_trace_that_its_own_calls_carry_on(recorder: ListRecorder) -> None:
     unsampled = tracer(recorder, 0.0)
-    call = serve(ServerTrace(unsampled, "127.0.1.1:50051"))
+    call = serve(ServerTrace(unsampled, "127.0.1.1:50051", "cluster.local", "meshmart"))
     token = current_call.set(call)
     try:
         out = send(ClientTrace(unsampled))
@@ -68,7 +71,11 @@ def test_an_unsampled_call_still_has_a_trace_that_its_own_calls_carry_on(recorde
 
 def test_without_an_exporter_a_sampled_context_passes_through_unchanged() -> None:
     silent = tracer(None)
-    token = current_call.set(serve(ServerTrace(silent, "127.0.1.1:50051"), format_traceparent(SAMPLED)))
+    token = current_call.set(
+        serve(
+            ServerTrace(silent, "127.0.1.1:50051", "cluster.local", "meshmart"), format_traceparent(SAMPLED)
+        )
+    )
     try:
         out = send(ClientTrace(silent))
     finally:
@@ -77,7 +84,12 @@ def test_without_an_exporter_a_sampled_context_passes_through_unchanged() -> Non
 
 
 def test_health_checks_begin_no_trace(recorder: ListRecorder) -> None:
-    assert serve(ServerTrace(tracer(recorder), "127.0.1.1:50051"), method=HEALTH).trace is None
+    assert (
+        serve(
+            ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart"), method=HEALTH
+        ).trace
+        is None
+    )
     assert send(ClientTrace(tracer(recorder)), HEALTH).metadata == []
     assert recorder.spans == []
 
@@ -86,7 +98,9 @@ def test_a_client_span_is_the_child_of_the_served_call_and_its_context_is_sent(
     recorder: ListRecorder,
 ) -> None:
     layer = tracer(recorder)
-    inbound = serve(ServerTrace(layer, "127.0.1.1:50051"), format_traceparent(SAMPLED))
+    inbound = serve(
+        ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart"), format_traceparent(SAMPLED)
+    )
     token = current_call.set(inbound)
     try:
         out = send(ClientTrace(layer))
@@ -119,7 +133,7 @@ def test_each_attempt_is_an_event_with_its_endpoint_and_code(recorder: ListRecor
 
 
 def test_a_server_span_says_who_called_what_and_how_it_ended(recorder: ListRecorder) -> None:
-    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051")
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart")
     call = serve(layer)
     call.workload, call.principal = Workload("cluster.local", "meshmart", "order"), Principal(7, "x")
     call.code = grpc.StatusCode.UNAVAILABLE
@@ -145,7 +159,7 @@ def test_a_server_span_says_who_called_what_and_how_it_ended(recorder: ListRecor
 def test_the_callers_mistakes_are_no_error_of_the_server(
     recorder: ListRecorder, code: str, error: str | None
 ) -> None:
-    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051")
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart")
     call = serve(layer)
     call.code = grpc.StatusCode[code]
     layer.on_end(call)
@@ -174,7 +188,7 @@ def test_calls_inside_a_step_are_its_children_and_it_can_be_annotated(recorder: 
 def test_a_call_served_within_a_steps_context_is_not_part_of_the_step(recorder: ListRecorder) -> None:
     layer = tracer(recorder)
     with Step(layer, "start the server", {}):
-        served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+        served = serve(ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart"))
         token = current_call.set(served)
         inside = send(ClientTrace(layer))
         current_call.reset(token)
@@ -204,7 +218,7 @@ async def test_a_task_that_outlives_a_step_is_no_part_of_it(recorder: ListRecord
 
 async def test_a_task_that_outlives_the_call_keeps_the_steps_of_its_own(recorder: ListRecorder) -> None:
     layer = tracer(recorder)
-    served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+    served = serve(ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart"))
     over = asyncio.Event()
 
     async def work() -> list[Any]:
@@ -238,9 +252,17 @@ async def test_tasks_that_create_tasks_hold_no_chain_of_steps_that_ended(recorde
     assert await relay(50) <= 2
 
 
+def test_a_server_span_names_a_caller_from_elsewhere_by_its_whole_id(recorder: ListRecorder) -> None:
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart")
+    call = serve(layer)
+    call.workload = Workload.of_id("spiffe://partner.example/ns/meshmart/sa/order")
+    layer.on_end(call)
+    assert recorder.spans[0].attributes["mesh.caller"] == "spiffe://partner.example/ns/meshmart/sa/order"
+
+
 async def test_detached_work_keeps_the_trace_and_nothing_else(recorder: ListRecorder) -> None:
     layer = tracer(recorder)
-    served = serve(ServerTrace(layer, "127.0.1.1:50051"))
+    served = serve(ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart"))
     served.workload = Workload("cluster.local", "meshmart", "order")
 
     async def work() -> list[Any]:

@@ -78,9 +78,7 @@ class Policy:
             namespace: The namespace of the policy's short names.
         """
         spiffe_id = str(caller)
-        names = {spiffe_id}
-        if caller.service and (caller.trust_domain, caller.namespace) == (trust_domain, namespace):
-            names.add(caller.service)
+        names = {spiffe_id, caller.seen_from(trust_domain, namespace)}
         for key in (method.full_name, f"{method.service}/*"):
             allowed = self.workloads.get(key, frozenset())
             if not names.isdisjoint(allowed) or any(matches(p, spiffe_id) for p in allowed if "*" in p):

@@ -7,7 +7,7 @@ import grpc
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
-from grpcmesh.call import Purpose, ServerCall, ServerLayer
+from grpcmesh.call import Purpose, ServerCall, ServerLayer, Workload
 from grpcmesh.errors import MeshError
 from grpcmesh.rates import PeerRates
 from grpcmesh.telemetry.logs import Logger
@@ -39,12 +39,15 @@ class AccessLog(ServerLayer):
         log: The logger.
         mode: `all`, `errors` (codes other than OK) or `off`. Calls of the mesh's own services (health,
             reflection) are logged only if they end with an unusual code.
+        trust_domain: Callers of this trust domain and namespace are logged by their short names.
+        namespace: See `trust_domain`.
     """
 
     observes = True
 
-    def __init__(self, log: Logger, mode: str) -> None:
+    def __init__(self, log: Logger, mode: str, trust_domain: str, namespace: str) -> None:
         self._log, self._mode = log, mode
+        self._trust_domain, self._namespace = trust_domain, namespace
         self._info, self._error = log.head("INFO", "call"), log.head("ERROR", "call")
         self._lines = PeerRates(REFUSED_LINES, REFUSED_BURST)
         #: Number of lines of refused calls that were left out.
@@ -70,13 +73,16 @@ class AccessLog(ServerLayer):
         head = self._error if code in _ERRORS else self._info
         trace, workload, principal = call.trace, call.workload, call.principal
         ids = f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"' if trace is not None else ""
-        caller = f',"caller":{quote(workload.service)}' if workload is not None else ""
+        caller = f',"caller":{quote(self._name(workload))}' if workload is not None else ""
         user = f',"user":{principal.user_id}' if principal is not None else ""
         reason = "" if code == "OK" else f',"reason":{quote(_reason(call))}'
         return (
             f'{{"ts":"{self._log.stamp()}{head}{ids},"method":{quote(call.method.path[1:MAX_PATH])}'
             f',"code":"{code}","duration_ms":{(call.ended - call.started) * 1000:.3f}{caller}{user}{reason}}}'
         )
+
+    def _name(self, workload: Workload) -> str:
+        return workload.seen_from(self._trust_domain, self._namespace)
 
 
 def _reason(call: ServerCall) -> str:

@@ -69,9 +69,10 @@ class Telemetry:
         forced = RateLimit(config.telemetry.max_forced_traces)
         self.tracer = Tracer(config.telemetry.sample_ratio, self._recorder, random.Random(), forced)
         self.metrics_server, self.metrics_client = ServerMetrics(), ClientMetrics()
-        self.trace_server = ServerTrace(self.tracer, config.address)
+        home = (config.identity.trust_domain, config.namespace)
+        self.trace_server = ServerTrace(self.tracer, config.address, *home)
         self.trace_client = ClientTrace(self.tracer, functools.lru_cache(256)(_takes_baggage(config)))
-        self.access_log = AccessLog(self.log, config.telemetry.access_log)
+        self.access_log = AccessLog(self.log, config.telemetry.access_log, *home)
         self._lag = LoopLag()
         self._captured: CapturedLogging | None = None
         lines = _Lines(self._writer)

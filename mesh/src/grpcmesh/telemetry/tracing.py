@@ -156,12 +156,15 @@ class ServerTrace(ServerLayer):
     Args:
         tracer: The tracer of the process.
         address: The address of this server, `host:port`.
+        trust_domain: Callers of this trust domain and namespace are recorded by their short names.
+        namespace: See `trust_domain`.
     """
 
     observes = True
 
-    def __init__(self, tracer: Tracer, address: str) -> None:
+    def __init__(self, tracer: Tracer, address: str, trust_domain: str, namespace: str) -> None:
         self._tracer = tracer
+        self._trust_domain, self._namespace = trust_domain, namespace
         self._address = _endpoint(address)
 
     def on_start(self, call: ServerCall) -> None:
@@ -189,7 +192,7 @@ class ServerTrace(ServerLayer):
             return
         attributes: Attributes = {"rpc.response.status_code": call.code.name}
         if call.workload is not None:
-            attributes["mesh.caller"] = call.workload.service
+            attributes["mesh.caller"] = call.workload.seen_from(self._trust_domain, self._namespace)
         if call.principal is not None:
             attributes["user.id"] = str(call.principal.user_id)
         error = call.code.name if call.code.name in SERVER_FAULTS else None
