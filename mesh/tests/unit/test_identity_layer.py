@@ -224,6 +224,17 @@ def test_an_expired_certificate_is_refused_on_an_open_connection(
     server.serve(other.context)  # type: ignore[arg-type]
 
 
+def test_a_replaced_certificate_that_expires_is_no_refusal(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.serve(context(ROOT.issue("client", ends=DAY)))
+    server.calls.clear()  # the call is over, and the caller has a new certificate
+    server.now = (NOW + DAY).timestamp()
+    server.store.peers.sweep()
+    assert not server.ended
+    assert not caplog.records
+
+
 def test_a_port_that_is_used_again_with_a_renewed_certificate_is_accepted(server: Server) -> None:
     server.serve(context(ROOT.issue("client", ends=DAY)))
     server.now = (NOW + DAY).timestamp()

@@ -110,8 +110,10 @@ class Peers:
         if self._end_streams is None or peer.refusal is None:
             return 0
         text = f"{peer.refusal.text}; connect again with a valid one"
-        self._tell(peer)
-        return self._end_streams(lambda call: call.peer is peer, lambda: Unavailable(text))
+        ending = self._end_streams(lambda call: call.peer is peer, lambda: Unavailable(text))
+        if ending:  # otherwise nobody was refused: a certificate that has been replaced expires, too
+            self._tell(peer)
+        return ending
 
     def _require(self, peer: Peer) -> None:
         now = self._clock()
