@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto manifests fmt lint docs plots test test-postgres test-simulation test-conformance test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto manifests fmt lint docs plots test test-postgres test-simulation test-conformance test-spire test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ test-simulation: $(VENV)/.dev ## a thousand clients and 300 servers in virtual t
 
 test-conformance: $(VENV)/.dev ## gRPC's interop tests and Connect's conformance suite, both ways (needs Go)
 	@cd mesh && ../$(PYTEST) tests/conformance
+
+test-spire: $(VENV)/.dev ## workloads with certificates of a real SPIRE, which Go builds (needs root); not in CI, which would take too long
+	@cd mesh && ../$(PYTEST) tests/spire
 
 test-speed: $(VENV)/.dev ## guards: the stack's CPU against bare grpc.aio, and a pick at 3, 30 and 300 endpoints
 	@cd mesh && ../$(PYTEST) tests/speed

@@ -240,6 +240,7 @@ async def told(api: WorkloadApi) -> str:
     await asyncio.wait([trying])
     with pytest.raises(IdentityError) as e:
         await api.first(0.01)
+    assert e.value.__context__ is None  # nobody wants to read of the timeout that ended the wait
     return str(e.value)
 
 
@@ -247,6 +248,12 @@ async def test_a_workload_without_an_entry_is_told(agents: tuple[Agent, Agent]) 
     agents[0].send()
     text = await told(WorkloadApi(agents[0].socket, WEB))
     assert "has no identity for this workload: register an entry for it" in text
+
+
+async def test_a_refusal_says_what_to_do(agents: tuple[Agent, Agent]) -> None:
+    agents[0].fail(grpc.StatusCode.PERMISSION_DENIED)  # as SPIRE does without an entry
+    text = await told(WorkloadApi(agents[0].socket, WEB))
+    assert text.endswith("PERMISSION_DENIED: no identity issued: register an entry for this workload")
 
 
 async def test_the_identity_that_is_expected_is_taken_of_several(agents: tuple[Agent, Agent]) -> None:

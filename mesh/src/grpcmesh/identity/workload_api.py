@@ -4,6 +4,7 @@ https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_API.md
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 
@@ -62,14 +63,13 @@ class WorkloadApi:
             IdentityError: There is none. The message says why.
         """
         backoff = Backoff(_FIRST, _LONGEST, random.Random())
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._last is None:
                     await self._follow(until_first=True)
                     if self._last is None:
                         await asyncio.sleep(backoff.next())
-        except TimeoutError:
-            self.material()
+        self.material()
 
     async def watch(self) -> None:
         """Take each new identity, and connect again when the stream ends, until cancelled."""
@@ -94,7 +94,11 @@ class WorkloadApi:
                         return True
                 self._fail("it ended the stream")
             except grpc.aio.AioRpcError as e:
-                self._fail(f"{e.code().name}: {e.details()}")
+                # SPIRE's agent answers so if no entry matches the process.
+                unknown = e.code() is grpc.StatusCode.PERMISSION_DENIED
+                self._fail(
+                    f"{e.code().name}: {e.details()}", ": register an entry for this workload" * unknown
+                )
             finally:
                 call.cancel()
         return taken
@@ -108,10 +112,10 @@ class WorkloadApi:
         self.problem = ""
         return True
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, remedy: str = "") -> None:
         """Note a problem, and log it if it is a new one. The last identity stays."""
         shown = ascii(text)[1:-1][:_MOST_TEXT]
-        problem = f"the SPIFFE Workload API at {self.socket} gave no identity: {shown}"
+        problem = f"the SPIFFE Workload API at {self.socket} gave no identity: {shown}{remedy}"
         if problem != self.problem:
             self.problem = problem
             _log.warning("%s", problem)
