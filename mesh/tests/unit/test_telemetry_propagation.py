@@ -40,7 +40,7 @@ def incoming(*metadata: tuple[str, str]) -> ServerCall:
 
 def forwarded(layer: Tracer, call: ServerCall, out: ClientCall | None = None, **options: Any) -> list[Any]:
     """Return the metadata of a call that is made while the other is served."""
-    ServerTrace(layer, "127.0.1.1:50051").on_start(call)
+    ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart").on_start(call)
     token = current_call.set(call)
     try:
         out = out or ClientCall(GET, "product", 0.0)
@@ -121,7 +121,7 @@ async def test_baggage_is_that_of_the_call_in_steps_and_detached_work_too(
 ) -> None:
     layer = tracer(recorder)
     call = incoming(("baggage", "tenant=%37"))
-    ServerTrace(layer, "127.0.1.1:50051").on_start(call)
+    ServerTrace(layer, "127.0.1.1:50051", "cluster.local", "meshmart").on_start(call)
     token = current_call.set(call)
     with Step(layer, "step", {}):
         inside = current_baggage()
@@ -139,7 +139,7 @@ class Flood:
     def __init__(self, recorder: ListRecorder, limit: float, ratio: float = 0.0) -> None:
         self.now = 0.0
         self.tracer = Tracer(ratio, recorder, random.Random(1), RateLimit(limit, lambda: self.now))
-        self.layer = ServerTrace(self.tracer, "127.0.1.1:50051")
+        self.layer = ServerTrace(self.tracer, "127.0.1.1:50051", "cluster.local", "meshmart")
 
     def calls(self, count: int, parent: TraceContext | None = SAMPLED) -> int:
         """Serve `count` calls, and return how many were recorded."""
