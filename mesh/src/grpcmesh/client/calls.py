@@ -18,6 +18,7 @@ from grpcmesh.client.dropped import on_loop
 from grpcmesh.client.failures import settled
 from grpcmesh.client.flight import Flight
 from grpcmesh.client.machines import AttemptState
+from grpcmesh.client.view import CallView
 
 _Req = TypeVar("_Req")
 _Res = TypeVar("_Res")
@@ -30,40 +31,14 @@ _OPEN, _COMMITTED = AttemptState.OPEN, AttemptState.COMMITTED
 _REFUSED = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 
 
-class MeshCall:
+class MeshCall(CallView):
     """The base of the four kinds of call. See `grpc.aio.Call`."""
-
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
 
     def __del__(self) -> None:
         # Absent where __init__ did not run.
         flight: Flight | None = getattr(self, "_flight", None)
         if flight is not None and not flight.done:
             on_loop(flight.core.loop, flight.cancel, "Cancelled upon garbage collection!")
-
-    @property
-    def endpoint(self) -> str | None:
-        """Return the address of the last attempt's endpoint, such as `127.0.1.1:50051`; None before it."""
-        return self._flight.call.endpoint
-
-    @property
-    def attempts(self) -> int:
-        """Return the number of attempts so far: more than one if the call was retried or hedged."""
-        return self._flight.call.attempts
-
-    def cancelled(self) -> bool:
-        return self._flight.done and self._flight.call.code is grpc.StatusCode.CANCELLED
-
-    def done(self) -> bool:
-        return self._flight.done
-
-    def cancel(self) -> bool:
-        return self._flight.cancel()
-
-    def time_remaining(self) -> float | None:
-        deadline = self._flight.call.deadline
-        return None if deadline is None else max(0.0, deadline - self._flight.core.clock())
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         if self._flight.done:
@@ -120,11 +95,6 @@ class MeshCall:
                 await self._changed()
         if flight.error is not None:
             raise flight.outcome()
-
-    def __repr__(self) -> str:
-        call = self._flight.call
-        state = call.code.name if self._flight.done else self._flight.machine.state.value
-        return f"<{call.method.full_name} {state} endpoint={call.endpoint} attempts={call.attempts}>"
 
     async def _attempt(self, changed: Callable[[], Awaitable[None]] | None = None) -> NativeAttempt | None:
         """Wait for an attempt that runs or has decided the call. Return None if the call ended without."""

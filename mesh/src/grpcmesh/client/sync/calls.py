@@ -15,19 +15,23 @@ from grpcmesh.client.machines import AttemptState
 from grpcmesh.client.sync.attempt import StreamAttempt, UnaryAttempt
 from grpcmesh.client.sync.errors import Future
 from grpcmesh.client.sync.flight import SyncFlight
+from grpcmesh.client.view import CallView
 
 _OPEN, _COMMITTED = AttemptState.OPEN, AttemptState.COMMITTED
 
 
-class SyncCall(grpc.Call, Future):
+class SyncCall(CallView, grpc.Call, Future):
     """The base of all kinds of call: a `grpc.Call` that is also a `grpc.Future`.
 
     Args:
         keep: An object that the call keeps alive, which is the channel.
     """
 
+    _flight: SyncFlight
+
     def __init__(self, flight: SyncFlight, keep: object) -> None:
-        self._flight, self._keep = flight, keep
+        super().__init__(flight)
+        self._keep = keep
 
     def __del__(self) -> None:
         # Absent where __init__ did not run. Not at once: the garbage collector may run in any thread, also in
@@ -36,27 +40,10 @@ class SyncCall(grpc.Call, Future):
         if flight is not None and not flight.done:
             flight.core.host.soon(flight.cancel, "Cancelled upon garbage collection!")
 
-    @property
-    def endpoint(self) -> str | None:
-        """Return the address of the last attempt's endpoint, such as `127.0.1.1:50051`; None before it."""
-        return self._flight.call.endpoint
-
-    @property
-    def attempts(self) -> int:
-        """Return the number of attempts so far: more than one if the call was retried or hedged."""
-        return self._flight.call.attempts
-
     # -- grpc.RpcContext and grpc.Call -----------------------------------------------------------
 
     def is_active(self) -> bool:
         return not self._flight.done
-
-    def time_remaining(self) -> Any:
-        deadline = self._flight.call.deadline
-        return None if deadline is None else max(0.0, deadline - self._flight.core.clock())
-
-    def cancel(self) -> bool:
-        return self._flight.cancel()
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Call `callback` when the call has ended, in a thread of the mesh. Return False if it has ended."""
@@ -111,14 +98,8 @@ class SyncCall(grpc.Call, Future):
 
     # -- grpc.Future -----------------------------------------------------------------------------
 
-    def cancelled(self) -> bool:
-        return self._flight.done and self._flight.call.code is grpc.StatusCode.CANCELLED
-
     def running(self) -> bool:
         return not self._flight.done
-
-    def done(self) -> bool:
-        return self._flight.done
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end of the call, and return its response; None for a stream.
@@ -154,11 +135,6 @@ class SyncCall(grpc.Call, Future):
         """Call `fn` with this call when it has ended: in a thread of the mesh, or at once if it has."""
         if not self.add_callback(partial(fn, self)):
             fn(self)
-
-    def __repr__(self) -> str:
-        call = self._flight.call
-        state = call.code.name if self._flight.done else self._flight.machine.state.value
-        return f"<{call.method.full_name} {state} endpoint={call.endpoint} attempts={call.attempts}>"
 
 
 class StreamCall(SyncCall):
