@@ -124,7 +124,7 @@ class CertificateAuthority:
             ValueError: The name of the service cannot be part of a SPIFFE id, or the CA has expired.
         """
         if uris is None and parse_workload(self.spiffe_id(service)) is None:
-            raise ValueError(f"{self.spiffe_id(service)!r} is no SPIFFE id")
+            raise ValueError(f"{self.spiffe_id(service)!r} is not a SPIFFE id")
         key = ec.generate_private_key(ec.SECP256R1())
         begins, ends = self._window(lifetime, not_before)
         builder = _builder(_name(service), self.certificate.subject, key, begins, ends)

@@ -107,7 +107,7 @@ class ServerSide:
         """Set the health of a service. See `Mesh.set_health`."""
         if service and service not in self.server.services:
             added = ", ".join(sorted(self.server.services)) or "none"
-            raise ValueError(f"{service!r} is no service of this server, which has {added}")
+            raise ValueError(f"{service!r} is not a service of this server, which has {added}")
         self._told_health[service] = serving
         if self._started:
             self.health.set(service, serving)

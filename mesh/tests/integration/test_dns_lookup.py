@@ -244,7 +244,7 @@ async def test_aliases_without_end_end(server: DnsServer) -> None:
         return [answer.to_wire()]
 
     server.script = only_the_first
-    with pytest.raises(LookupFailedError, match="an alias of an alias"):
+    with pytest.raises(LookupFailedError, match="aliases in a row"):
         await look_up(config(server), "a0.")
     assert len(server.asked) <= 20
 

@@ -115,6 +115,6 @@ async def test_health_is_that_of_a_service_of_the_server(mesh: Mesh) -> None:
         mesh.set_health(PING, serving=False)
     server_of(mesh)
     with pytest.raises(
-        ValueError, match=r"'shop.Orders' is no service of this server, which has mesh.testing"
+        ValueError, match=r"'shop.Orders' is not a service of this server, which has mesh.testing"
     ):
         mesh.set_health("shop.Orders", serving=False)

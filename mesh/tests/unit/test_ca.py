@@ -88,7 +88,7 @@ def test_a_leaf_never_outlives_the_ca_and_none_is_issued_after_its_end() -> None
 
 @pytest.mark.parametrize("service", ["", "..", "a/b", "a b", "ä", "a%20b", "a" * 3000])
 def test_a_name_that_cannot_be_an_identity_is_refused(service: str) -> None:
-    with pytest.raises(ValueError, match="is no SPIFFE id"):
+    with pytest.raises(ValueError, match="is not a SPIFFE id"):
         authority(Clock()).issue(service)
 
 

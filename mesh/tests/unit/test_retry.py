@@ -104,7 +104,7 @@ def test_pushback_is_read_from_trailing_metadata() -> None:
 
 
 def test_an_unknown_code_in_the_configuration_is_told() -> None:
-    with pytest.raises(ConfigError, match="'SOMETIMES' is no status code"):
+    with pytest.raises(ConfigError, match="'SOMETIMES' is not the name of a gRPC status code"):
         policy(RetryConfig(codes=("SOMETIMES",)))
 
 

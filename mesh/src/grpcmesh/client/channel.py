@@ -58,7 +58,7 @@ class MeshChannel(grpc.aio.Channel):
         rng: Draws jitter and picks; tests pass a seeded one.
 
     Raises:
-        ValueError: One of `interceptors` is no client interceptor of grpc.aio.
+        ValueError: One of `interceptors` is not a client interceptor of grpc.aio.
     """
 
     _parts = Parts()

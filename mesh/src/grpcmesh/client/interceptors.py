@@ -41,11 +41,11 @@ def hooks(interceptors: Sequence[grpc.aio.ClientInterceptor], kind: type[Any]) -
         kind: The class of that kind, such as `grpc.aio.UnaryUnaryClientInterceptor`.
 
     Raises:
-        ValueError: One of the interceptors is no client interceptor of grpc.aio.
+        ValueError: One of the interceptors is not a client interceptor of grpc.aio.
     """
     for interceptor in interceptors:
         if not isinstance(interceptor, tuple(_HOOKS)):
-            raise ValueError(f"{interceptor!r} is no client interceptor of grpc.aio")
+            raise ValueError(f"{interceptor!r} is not a client interceptor of grpc.aio")
     return [
         getattr(interceptor, _HOOKS[kind]) for interceptor in interceptors if isinstance(interceptor, kind)
     ]

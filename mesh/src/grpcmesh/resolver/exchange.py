@@ -57,7 +57,7 @@ def _use(message: Message, question: Question) -> Answer:
     if message.rcode not in (0, wire.NXDOMAIN):
         raise QueryError(_NAMES.get(message.rcode, f"rcode {message.rcode}"))
     if is_lame(message):
-        raise QueryError("it does not answer for others")
+        raise QueryError("it does not resolve names for this client")
     return read(message, question)
 
 
@@ -85,7 +85,7 @@ async def _over_udp(server: Nameserver, data: bytes, message_id: int, question: 
                 return wire.parse(answer, message_id, question)
             except MalformedError:
                 bad_values.count("dns_message")
-    raise QueryError("it sends nothing but what was not asked for")
+    raise QueryError(f"none of its {MAX_STRAYS} datagrams answers the query")
 
 
 async def _over_tcp(server: Nameserver, data: bytes) -> bytes:

@@ -125,7 +125,7 @@ class DnsLookup:
             if not answer.alias:
                 return replace(answer, ttl=min(ttls, default=None))
             question = question._replace(name=answer.alias)
-        raise LookupFailedError("error", f"{question}: an alias of an alias, and so on")
+        raise LookupFailedError("error", f"{question}: more than {MAX_ALIASES} aliases in a row")
 
 
 @contextlib.asynccontextmanager

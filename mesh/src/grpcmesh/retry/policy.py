@@ -89,7 +89,7 @@ def _code(name: str) -> grpc.StatusCode:
     try:
         return grpc.StatusCode[name]
     except KeyError:
-        raise ConfigError([f"retry.codes: {name!r} is no status code"]) from None
+        raise ConfigError([f"retry.codes: {name!r} is not the name of a gRPC status code"]) from None
 
 
 def settings_of(config: RetryConfig) -> RetrySettings:
