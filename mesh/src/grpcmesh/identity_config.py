@@ -52,10 +52,8 @@ class IdentityConfig:
             known = expected == DNS_ONLY or is_pattern(expected)
             require(known, f"identity.servers: {target}={expected!r} is neither a SPIFFE id nor {DNS_ONLY}")
         own = not self.spiffe_id or domain_of(self.spiffe_id) == self.trust_domain
-        require(
-            own,
-            f"identity.spiffe_id: {self.spiffe_id!r} is not a SPIFFE id of the trust domain {self.trust_domain}",
-        )
+        text = f"identity.spiffe_id: {self.spiffe_id!r} is not a SPIFFE id of the trust domain"
+        require(own, f"{text} {self.trust_domain}")
         for domain in self.bundles:
             good = is_trust_domain(domain) and domain != self.trust_domain
             require(good, f"identity.bundles: {domain!r} is not the name of another trust domain")
