@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from grpcmesh.config import ConfigError
 from meshmart.books import check, orders
 from meshmart.books.model import Books, Change, Order
 from meshmart.books.verdict import Verdict
@@ -64,8 +64,8 @@ async def reading(data: Path, environ: Mapping[str, str], work: Work[T]) -> T:
         if url:
             return await _on_postgres(url, work)
         return await asyncio.to_thread(_on_sqlite, data, work)
-    except ArgumentError:  # its text may hold the password
-        raise CommandError("MESHMART_DATABASE_URL must be postgresql://…") from None
+    except ConfigError as e:
+        raise CommandError(str(e)) from None
     except (DBAPIError, OSError, TimeoutError) as e:
         raise CommandError(f"the books cannot be read: {getattr(e, 'orig', None) or e}") from None
 
@@ -136,7 +136,7 @@ def _versions(watch: sa.Connection, present: Sequence[str]) -> list[int]:
 def _postgres(url: str) -> AsyncEngine:
     from services.kit import dsn
 
-    parsed = make_url(url)
+    parsed = dsn.url_of(url)
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise CommandError("MESHMART_DATABASE_URL must be postgresql://…")
     told = dsn.parse(parsed)

@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds to wait for DNS where there are addresses from before.
 PATIENCE = 1.0
+#: Seconds to wait for an address where there is another: a host that has vanished answers nothing.
+TURN = 1.0
 #: Hosts whose addresses are kept.
 MAX_HOSTS = 16
 
@@ -80,8 +82,13 @@ class ResolvingLoop:
     The server's certificate is still checked against the host name: asyncpg passes that name to `start_tls`.
     """
 
-    def __init__(self, addresses: Addresses) -> None:
-        self._addresses = addresses
+    def __init__(self, addresses: Addresses, turn: float = TURN) -> None:
+        """
+        Args:
+            addresses: Resolves names.
+            turn: Seconds to wait for an address before the next one is tried.
+        """
+        self._addresses, self._turn = addresses, turn
 
     async def create_connection(
         self, factory: Callable[[], Any], host: str | None = None, port: int | None = None, **options: Any
@@ -90,11 +97,16 @@ class ResolvingLoop:
         loop = asyncio.get_running_loop()
         if not host or not port:  # a socket that is connected already
             return await loop.create_connection(factory, **options)
+        if options.get("ssl"):  # `sslnegotiation=direct`: else the address would be checked, not the name
+            options.setdefault("server_hostname", host)
         problems: list[OSError] = []
-        for address in await self._addresses.of(host, port):
+        *others, last = await self._addresses.of(host, port)
+        for address in (*others, last):
             try:
-                return await loop.create_connection(factory, address, port, **options)
-            except OSError as e:
+                # The last one may take as long as the driver lets it.
+                async with asyncio.timeout(None if address is last else self._turn):
+                    return await loop.create_connection(factory, address, port, **options)
+            except OSError as e:  # a TimeoutError is one
                 problems.append(e)
         raise problems[0]
 

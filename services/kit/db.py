@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from grpcmesh.config import ConfigError
 from services.kit import audit_record, sqlite
+from services.kit.dsn import url_of
 from services.kit.statement_spans import StatementSpans
 from services.kit.transient import translated
 
@@ -100,10 +99,7 @@ class Database:
             ConfigError: the URL has another form.
         """
         self.service = service
-        try:
-            self.url = make_url(url)
-        except ArgumentError as e:  # its text may hold the password
-            raise ConfigError(["MESHMART_DATABASE_URL: must be sqlite:///PATH or postgresql://…"]) from e
+        self.url = url_of(url)
         self._timeout, self._statement_timeout = lock_timeout, statement_timeout
         self._notifier: Notifier | None = None
         self._engine = self._made()

@@ -1,16 +1,16 @@
 """Parses and checks MESHMART_DATABASE_URL for PostgreSQL when a process starts."""
 
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from grpcmesh.config import ConfigError
+from services.kit import dsn_tls
 
 #: Connections of a process's pool. One more carries notifications where there are any
 #: (`services.kit.notifier`), so seven services with three replicas each need 7 x 3 x (3 + 1) = 84 of
@@ -30,18 +30,13 @@ _TLS = (
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
-_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-#: The modes that check the server's certificate and therefore need a root certificate.
-_VERIFYING = ("verify-ca", "verify-full")
-#: The parameters that name a file, each with the variable that replaces it, as in libpq.
-_FILES = {
-    "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT",
-    "sslkey": "PGSSLKEY",
-    "sslcrl": "PGSSLCRL",
-}
-#: `sslrootcert=system`, as libpq 16 has it: the certificate authorities of the operating system.
-_SYSTEM = "system"
+#: The parameters that may stand more than once, one for each server: the first that answers is used.
+_SERVERS = ("host", "port")
+#: What libpq calls `target_session_attrs`: which of several servers is used.
+_SESSIONS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+#: Further parameters of libpq that are of use here.
+_OTHERS = ("user", "password", "passfile", "target_session_attrs", "channel_binding")
+_KNOWN = frozenset((*_TLS, *_SERVERS, *_OTHERS, "ssl", "pool_size", "pooling"))
 
 Pooling = Literal["", "session", "transaction"]
 _POOLING: Final[tuple[Pooling, ...]] = ("", "session", "transaction")
@@ -79,61 +74,82 @@ class Dsn:
         return self.arguments | unnamed
 
 
+def url_of(text: str) -> URL:
+    """Return the URL of a database, of any kind.
+
+    Raises:
+        ConfigError: it is not a URL. The error does not repeat it, because it may hold a password.
+    """
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigError(["MESHMART_DATABASE_URL: must be sqlite:///PATH or postgresql://…"]) from None
+
+
 def parse(url: URL, environ: Mapping[str, str] = os.environ) -> Dsn:
     """Parse and check a URL.
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE&…`.
-        environ: PGSSLROOTCERT and so on are used where `sslrootcert` and so on are missing, as in libpq.
+        environ: PGSSLMODE, PGSSLROOTCERT and so on are used where `sslmode`, `sslrootcert` and so on are
+            missing, as in libpq.
 
     Raises:
-        ConfigError: a parameter has a value that cannot work, or names a file that does not exist.
+        ConfigError: there is no such parameter, or it has a value that cannot work or names a file that
+            cannot be used.
     """
-    query = {name: str(value) for name, value in url.query.items()}
+    _refuse(_wrong_names(url.query))
+    servers = {name: url.query[name] for name in _SERVERS if name in url.query}
+    query = {name: str(value) for name, value in url.query.items() if name not in _SERVERS}
     if "ssl" in query:  # asyncpg's name for it
         query.setdefault("sslmode", query.pop("ssl"))
     size = query.pop("pool_size", str(POOL_SIZE))
     pooling = query.pop("pooling", "")
-    tls = {name: query.pop(name) for name in _TLS if name in query}
-    problems = [*_wrong_numbers(size, pooling), *_wrong_tls(tls, environ)]
+    given = {name: query.pop(name) for name in _TLS if name in query}
+    _refuse([*_wrong_values(size, pooling, query), *dsn_tls.problems(given, environ)])
+    query.pop("channel_binding", None)
+    user, password = query.pop("user", url.username), query.pop("password", url.password)
+    url = url.set(
+        drivername="postgresql+asyncpg", username=user, password=password, query={**query, **servers}
+    )
+    _check_servers(url)
+    chosen = next(p for p in _POOLING if p == pooling)
+    return Dsn(url, int(size), dsn_tls.completed(given, environ), chosen)
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         raise ConfigError([f"MESHMART_DATABASE_URL: {problem}" for problem in problems])
-    if tls.get("sslrootcert") == _SYSTEM:
-        tls["sslrootcert"] = system_authorities()
-    chosen = next(p for p in _POOLING if p == pooling)
-    return Dsn(url.set(drivername="postgresql+asyncpg", query=query), int(size), tls, chosen)
 
 
-def _wrong_numbers(size: str, pooling: str) -> list[str]:
+def _wrong_names(query: Mapping[str, str | tuple[str, ...]]) -> list[str]:
+    """Return what is wrong with the parameters' names. asyncpg refuses them only when it connects."""
+    known = ", ".join(sorted(_KNOWN))
+    problems = [f"{name}: there is no such parameter; there are {known}" for name in query.keys() - _KNOWN]
+    repeated = [name for name, value in query.items() if not isinstance(value, str)]
+    return problems + [f"{name}: must be there only once" for name in repeated if name not in _SERVERS]
+
+
+def _wrong_values(size: str, pooling: str, query: Mapping[str, str]) -> list[str]:
     problems = []
-    if not size.isdecimal() or not 1 <= int(size) <= MAX_POOL_SIZE:
+    if not (size.isascii() and size.isdecimal()) or not 1 <= int(size) <= MAX_POOL_SIZE:
         problems.append(f"pool_size={size!r}: must be from 1 to {MAX_POOL_SIZE}")
     if pooling not in _POOLING:
         problems.append(f"pooling={pooling!r}: must be session or transaction")
-    return problems
-
-
-def _wrong_tls(tls: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    mode = tls.get("sslmode", "prefer")
-    if mode not in _MODES:
-        return [f"sslmode={mode!r}: must be one of {', '.join(_MODES)}"]
-    named = {name: tls.get(name) or environ.get(variable, "") for name, variable in _FILES.items()}
-    problems = [
-        f"{name}={path!r}: there is no such file"
-        for name, path in named.items()
-        if path and path != _SYSTEM and not Path(path).expanduser().is_file()
-    ]
-    if named["sslrootcert"] == _SYSTEM and not system_authorities():
-        problems.append("sslrootcert=system: this system has no certificate authorities; name a file")
-    default = Path("~/.postgresql/root.crt").expanduser()
-    if mode in _VERIFYING and not named["sslrootcert"] and not default.is_file():
+    session = query.get("target_session_attrs", "any")
+    if session not in _SESSIONS:
+        problems.append(f"target_session_attrs={session!r}: must be one of {', '.join(_SESSIONS)}")
+    if query.get("channel_binding") not in (None, "disable", "prefer"):
         problems.append(
-            f"sslmode={mode} needs the certificate of the server's CA: add sslrootcert=/path/to/ca.crt, "
-            "or sslrootcert=system"
+            "channel_binding: the driver cannot bind a login to its TLS channel; leave it out, and have "
+            "sslmode=verify-full check the server"
         )
     return problems
 
 
-def system_authorities() -> str:
-    """Return the file of this system's certificate authorities; "" if it has none."""
-    return ssl.get_default_verify_paths().cafile or ""
+def _check_servers(url: URL) -> None:
+    """Raise ConfigError if `host` and `port` do not fit together."""
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ArgumentError as e:
+        _refuse([f"host, port: {e}"])

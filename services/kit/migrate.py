@@ -9,6 +9,7 @@ by `services.kit.online`, without blocking writers.
 
 import asyncio
 import importlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -16,19 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import PendingRollbackError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 import services
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 from services.kit import roles
 from services.kit.db import Database
-from services.kit.transient import translated, why_refused
+from services.kit.transient import cause_of, may_not, translated, why_refused
 
 if TYPE_CHECKING:
     import asyncpg
+
+_log = logging.getLogger(__name__)
 
 #: Seconds to wait for another migration of the same database, and for SQLite's lock.
 LOCK_TIMEOUT = 60.0
@@ -62,10 +67,12 @@ async def migrate(
         role: The role that the service logs in as, on PostgreSQL. If None, it uses the role that migrates.
 
     It is safe to repeat and safe to run twice at once: the second run waits, then finds nothing to do. If the
-    database does not answer yet, it waits for it.
+    database does not answer yet, it waits for it. Tables that a newer release has migrated are left as they
+    are, and not seeded.
 
     Raises:
-        ConfigError: the database refuses the login, the URL is not valid, or the role cannot be created.
+        ConfigError: the database refuses the login or a right, the URL is not valid, or the role cannot be
+            created.
         Unavailable: the database is out of reach for longer than `REACH_TIMEOUT`, or a lock was not acquired
             in `ATTEMPTS` attempts.
     """
@@ -74,10 +81,10 @@ async def migrate(
     async with Database.open(url, service, lock_timeout=wait, statement_timeout=DDL_TIMEOUT) as db:
         await _reach(db)
         async with nullcontext() if on_sqlite else _exclusively(url, service):
-            await _tried(db, revision, concurrently=_concurrently(url))
+            known = await _tried(db, revision, concurrently=_concurrently(url))
             if role is not None and not on_sqlite:
                 await roles.make(db, role)
-        if seed:
+        if seed and known:
             await importlib.import_module(f"services.{service}.seed").seed(db, **(options or {}))
 
 
@@ -119,18 +126,26 @@ async def _locked(connection: "asyncpg.Connection", service: str) -> bool:
     return False
 
 
-async def _tried(db: Database, revision: str, *, concurrently: bool) -> None:
-    """Run the migrations, and try again if a lock was not acquired. Completed migrations are not repeated."""
-    pause = FIRST_PAUSE
-    for attempt in range(1, ATTEMPTS + 1):
+async def _tried(db: Database, revision: str, *, concurrently: bool) -> bool:
+    """Run the migrations, and try again if a lock was not acquired. Completed migrations are not repeated.
+
+    Return whether the tables are those of this release, not of a newer one.
+    """
+    attempt, pause = 1, FIRST_PAUSE
+    while True:
         try:
-            await db.alone(lambda connection: _upgrade(connection, db, revision, concurrently))
-            return
+            return await db.alone(lambda connection: _upgrade(connection, db, revision, concurrently))
         except (Unavailable, PendingRollbackError) as e:  # the latter: the connection was lost
             if attempt == ATTEMPTS or db.is_sqlite:
-                raise Unavailable(f"{db.service} cannot be migrated: {e}") from e
+                why = cause_of(e) if isinstance(e, Unavailable) else ""
+                raise Unavailable(f"{db.service} cannot be migrated: {why or e}") from e
+        except DBAPIError as e:
+            if not may_not(e):
+                raise
+            problem = f"its user may not migrate {db.service}: {e.orig}"
+            raise ConfigError([f"MESHMART_DATABASE_URL: {problem}"]) from e
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LAST_PAUSE)
+        attempt, pause = attempt + 1, min(2 * pause, LAST_PAUSE)
 
 
 async def _reach(db: Database) -> None:
@@ -149,7 +164,7 @@ async def _reach(db: Database) -> None:
             if problem := why_refused(e.__cause__):
                 raise ConfigError([f"MESHMART_DATABASE_URL: {problem}"]) from e
             if asyncio.get_running_loop().time() > give_up:
-                raise Unavailable(f"{e.message}: {e.__cause__}") from e
+                raise Unavailable(f"{e.message}: {cause_of(e)}") from e
             await asyncio.sleep(REACH_INTERVAL)
 
 
@@ -162,7 +177,11 @@ def _concurrently(url: str) -> bool:
     return not url.startswith("sqlite") and make_url(url).query.get("pooling") != "transaction"
 
 
-def _upgrade(connection: Connection, db: Database, revision: str, concurrently: bool) -> None:
+def _upgrade(connection: Connection, db: Database, revision: str, concurrently: bool) -> bool:
+    """Run the migrations. Return whether this release knows the tables: a newer one may have migrated them.
+
+    Then they are left as they are: migrations only add, so that the older release works with them.
+    """
     if not db.is_sqlite:
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{db.service}"'))
         connection.commit()
@@ -173,4 +192,17 @@ def _upgrade(connection: Connection, db: Database, revision: str, concurrently: 
     config.set_main_option("path_separator", "newline")  # a path may hold any other character
     config.attributes["connection"] = connection
     config.attributes["concurrently"] = concurrently
+    if newer := _newer(connection, config):
+        _log.warning("%s: a newer release has migrated its tables, to %s: nothing is done", db.service, newer)
+        return False
     command.upgrade(config, revision)
+    return True
+
+
+def _newer(connection: Connection, config: Config) -> str:
+    """Return the tables' revision if this release has no such migration, else ""."""
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if connection.dialect.name != "sqlite":
+        connection.commit()  # each migration is to be a transaction of its own
+    return "" if current is None or current in known else current

@@ -80,7 +80,7 @@ class Notifier:
                     _log.warning("notifications through PostgreSQL work again")
                 failing = False
                 await self._attached(connection)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+            except Exception as e:  # whatever the driver raises, the loop must go on
                 if not failing:
                     _log.warning("notifications through PostgreSQL failed, polling instead: %s", e)
                 failing = True

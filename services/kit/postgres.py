@@ -17,6 +17,7 @@ from services.kit.background import repeating
 from services.kit.db import STATEMENT_TIMEOUT
 from services.kit.dsn import Dsn
 from services.kit.statement_spans import listen_for_errors
+from services.kit.transient import translated
 
 #: Seconds after which PostgreSQL ends a transaction that is idle.
 IDLE_TIMEOUT = 10.0
@@ -26,6 +27,8 @@ MIN_OPEN, FILL_INTERVAL = 2, 10.0
 #: Seconds that the driver waits longer than PostgreSQL itself would. After that the server must have
 #: vanished.
 _SILENCE = 5.0
+#: The SQLSTATE of a write that a server refuses because it is a standby.
+_READ_ONLY = "25006"
 
 T = TypeVar("T")
 
@@ -62,7 +65,11 @@ class Pool:
 
     async def alone(self, work: Callable[[Connection], T]) -> T:
         async with self._writer.connect() as connection:
-            return await connection.run_sync(work)
+            try:
+                return await connection.run_sync(work)
+            except BaseException:
+                await connection.invalidate()  # what `work` has set there, such as a timeout, ends with it
+                raise
 
     def filled(self) -> AbstractAsyncContextManager[None]:
         """Keep `MIN_OPEN` connections open until the end of the block."""
@@ -72,9 +79,9 @@ class Pool:
         """Open connections until there are `MIN_OPEN`, or as many as the pool may have.
 
         Raises:
-            OSError, sqlalchemy.exc.DBAPIError: the database is out of reach.
+            Unavailable: the database is out of reach.
         """
-        async with AsyncExitStack() as stack:
+        async with translated(), AsyncExitStack() as stack:
             for _ in range(min(MIN_OPEN, self._size)):
                 await stack.enter_async_context(self._writer.connect())
 
@@ -83,7 +90,7 @@ class Pool:
 
 
 async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
-    """Open an asyncpg connection outside of the pool.
+    """Open an asyncpg connection outside of the pool, with our settings unless a pooler shares it.
 
     `timeout` is in seconds, to connect and for each command.
     """
@@ -98,6 +105,8 @@ async def connect(dsn: Dsn, service: str, timeout: float) -> asyncpg.Connection:
         timeout=timeout,
         command_timeout=timeout,
     )
+    if dsn.pooling == "transaction":
+        return connection  # settings would stay at a connection that the pooler gives to others
     try:
         await connection.execute(_set(service, timeout, STATEMENT_TIMEOUT, local=False))
     except BaseException:
@@ -120,6 +129,7 @@ def _engine(dsn: Dsn, service: str, timeout: float, statement_timeout: float) ->
     _apply_settings(made, dsn, partial(_set, service, timeout, statement_timeout))
     event.listen(made.sync_engine, "checkout", _refuse_closed)
     event.listen(made.sync_engine, "handle_error", _forget_values)
+    event.listen(made.sync_engine, "handle_error", _leave_standby)
     listen_for_errors(made.sync_engine)
     return made
 
@@ -196,6 +206,16 @@ def _refuse_closed(connection: Any, *_: object) -> None:
     """
     if connection.driver_connection.is_closed():
         raise DisconnectionError("closed by the database")
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Make the pool connect anew if its server takes no writes: it was demoted, and another one is primary.
+
+    Otherwise a pool that has connected to a standby, as DNS may still say after a switch-over, would stay
+    there for good.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _forget_values(context: ExceptionContext) -> None:

@@ -27,6 +27,8 @@ DIRECTORY = "MESHMART_DATABASE_ROLES_DIR"
 #: PostgreSQL's own parameters for a new password (https://www.rfc-editor.org/rfc/rfc7677).
 _ITERATIONS, _SALT = 4096, 16
 _MAX_NAME = 63
+#: Seconds to wait for the migrations of another service, which grant rights in the same database.
+_WAIT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ async def make(db: Database, role: Role) -> None:
     """
 
     def grant(c: Connection) -> None:
+        # PostgreSQL refuses two changes of a database's rights at once. The wait holds up nobody else.
+        c.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}s'")
+        c.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('meshmart roles'))")
         exists = c.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :name"), {"name": role.name})
         name, schema = _quoted(role.name), _quoted(db.service)
         if not exists:

@@ -68,7 +68,13 @@ def is_transient(error: DBAPIError | sqlite3.Error) -> bool:
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _SQLITE  # the low byte is the primary code
-    return _sqlstate(original).startswith(_POSTGRES)
+    return _sqlstate(original).startswith(_POSTGRES) or _is_no_server(original)
+
+
+def _is_no_server(original: BaseException | None) -> bool:
+    """Return whether no server is what `target_session_attrs` asks for; one may be promoted soon."""
+    # By its name: the driver is imported only where PostgreSQL is used.
+    return type(getattr(original, "__cause__", None)).__name__ == "TargetServerAttributeNotMatched"
 
 
 def why_refused(error: BaseException | None) -> str:
@@ -84,6 +90,17 @@ def why_refused(error: BaseException | None) -> str:
             return f"the server's certificate is refused: {error.verify_message}"
     original = getattr(error, "orig", None)
     return str(original) if _sqlstate(original).startswith(("28", "3D000")) else ""
+
+
+def may_not(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL refuses a statement because the role lacks a right."""
+    return _sqlstate(error.orig) == "42501"
+
+
+def cause_of(error: Unavailable) -> str:
+    """Return what the database or the network said, without the statement; "" if it said nothing."""
+    cause = error.__cause__
+    return str(getattr(cause, "orig", None) or cause or "")
 
 
 def _sqlstate(error: BaseException | None) -> str:

@@ -16,7 +16,7 @@ from typing import Literal, Self, cast
 import aiosmtplib
 
 from grpcmesh.config import ConfigError
-from services.kit.dsn import system_authorities
+from services.kit.dsn_tls import system_authorities
 from services.notification.mail import Letter, MailSystemError, UnacceptableLetter
 
 #: Seconds for one letter, below what the relay of the outbox gives a delivery.

@@ -7,13 +7,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
 
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import Unavailable
 from meshmart.books.read import audit
+from services.kit import postgres as postgres_kit
 from services.kit.db import Database
+from services.kit.dsn import parse
 from services.kit.migrate import migrate
 from services.migrate import services_with_tables
 from tests import pgbouncer
@@ -103,6 +107,19 @@ async def test_every_service_migrates_and_seeds_and_the_books_can_be_read(bounce
     }  # seeded, no orders
     for name in services_with_tables():
         await migrate(bouncer.right, name)  # nothing to do
+
+
+async def test_a_shared_connection_keeps_none_of_our_settings(bouncer: Bouncer) -> None:
+    """Other programs may share PgBouncer's connections, and would look into our schema."""
+    for _ in range(2 * CONNECTIONS[bouncer.mode]):
+        ours = await postgres_kit.connect(parse(make_url(bouncer.right)), "order", 60)
+        await ours.close()
+    other = await asyncpg.connect(
+        host=str(bouncer.directory), port=6432, user="meshmart", database=bouncer.database, timeout=60
+    )
+    settings = "SELECT current_setting('search_path') || ' ' || current_setting('lock_timeout')"
+    assert await other.fetchval(settings) == '"$user", public 0'
+    await other.close()
 
 
 async def test_streams_hear_of_changes(bouncer: Bouncer) -> None:

@@ -1,9 +1,12 @@
 """PostgreSQL over TLS, as `sslmode` and the certificates of a URL say."""
 
 import asyncio
+import contextlib
 import os
+import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +143,42 @@ async def test_notices_go_over_tls_too(secured: Secured) -> None:
         while not heard.is_set():  # one that comes before it listens is lost
             await db.write(lambda c: db.notify(c, "news"))
             await asyncio.wait({asyncio.ensure_future(heard.wait())}, timeout=0.1)
+
+
+@asynccontextmanager
+async def _direct(secured: Secured, directory: Path) -> AsyncIterator[int]:
+    """TLS from the first byte, as PostgreSQL 17 has it, before a server without: the port."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(secured.files / "server-tls.crt", secured.files / "server-tls.key")
+    context.set_alpn_protocols(["postgresql"])
+
+    socket = next(directory.glob(".s.PGSQL.*[0-9]"))  # noqa: ASYNC240 - a test's own directory
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_unix_connection(socket)
+        await asyncio.gather(_copy(reader, inner[1]), _copy(inner[0], writer))
+
+    server = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_direct_tls_checks_the_name_and_not_the_address(postgres: Postgres, secured: Secured) -> None:
+    query = f"sslmode=verify-full&sslrootcert={secured.files}/ca.crt&sslnegotiation=direct"
+    async with _direct(secured, postgres.directory) as port:
+        for host, good in {"localhost": True, "127.0.0.1": False}.items():
+            url = f"postgresql://meshmart@{host}:{port}/postgres?{query}"
+            async with Database.open(url, "shop", lock_timeout=60) as db:
+                with contextlib.nullcontext() if good else pytest.raises(Unavailable):
+                    assert await db.read(lambda c: c.scalar(text("SELECT 1"))) == 1
 
 
 @pytest.mark.parametrize(

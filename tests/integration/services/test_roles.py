@@ -253,6 +253,32 @@ async def _drop(owner: str) -> None:
     await admin.close()
 
 
+async def test_two_services_get_their_roles_at_once(owner: str) -> None:
+    """PostgreSQL lets only one transaction at a time change what a database's users may."""
+    await migrate(owner, "chat")
+    database = make_url(owner).database
+    other, watching = await _connected(owner), await _connected(owner)
+    async with Database.open(owner, "chat") as db, asyncio.timeout(120):
+        # As the migrations of another service, in its own process.
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT pg_advisory_xact_lock(hashtext('meshmart roles'))")
+        await other.execute(f'REVOKE TEMPORARY, CREATE ON DATABASE "{database}" FROM PUBLIC')
+        making = asyncio.create_task(make(db, _role("chat")))
+        while not await watching.fetchval(_WAITS):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+        await making
+    await other.close()
+    await watching.close()
+
+
+_WAITS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND application_name = 'meshmart-chat' AND datname = current_database()
+"""
+
+
 async def test_the_password_is_in_no_statement_that_the_server_logs(server: Postgres, owner: str) -> None:
     admin = await _connected(owner)
     await admin.execute(f"ALTER DATABASE \"{make_url(owner).database}\" SET log_statement = 'all'")
