@@ -42,6 +42,7 @@ from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
 from grpcmesh.config import (
     AdmissionConfig,
+    AuthConfig,
     AuthzConfig,
     BalancerConfig,
     HealthConfig,
@@ -100,6 +101,7 @@ def config(directory: Path, service: str, access_log: str = "off") -> MeshConfig
         authz=AuthzConfig(policy_file=directory / "policy.toml"),
         balancer=BalancerConfig(slow_start=0),
         health=HealthConfig(watch=True),
+        auth=AuthConfig(issuer="https://issuer.example.com", audience="bench"),
         telemetry=TelemetryConfig(sample_ratio=0.01, access_log=access_log),  # type: ignore[arg-type]
         # Admission does its work, but refuses nothing: a busy machine must not end a measurement.
         admission=AdmissionConfig(target_age=3600),

@@ -106,6 +106,8 @@ class MixedSupervisor(Supervisor):
             # to the replicas themselves, as through a Service.
             environment.pop("MESHMART_TRUSTED_PROXIES", None)
             release = self.release_of[spec.name]
+            if release is self._before:
+                environment.pop("MESH_SERVER_ERROR_DOMAIN", None)  # an older library has no such setting
             environment |= self.settings[spec.name] if release is not self._before else {}
             return await self._program(release, ["-m", spec.module], environment, made.name)
 

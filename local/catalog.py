@@ -8,8 +8,11 @@ from services.manifest import ADMIN_PORT, HEALTH_PORT, MESH_PORT, OPERATOR, Mani
 
 __all__ = (
     "ADMIN_PORT",
+    "AUDIENCE",
     "CLUSTER_DOMAIN",
+    "ERROR_DOMAIN",
     "HEALTH_PORT",
+    "ISSUER",
     "MESH_PORT",
     "NAMESPACE",
     "OPERATOR",
@@ -21,6 +24,9 @@ __all__ = (
 )
 
 NAMESPACE, CLUSTER_DOMAIN = "meshmart", "cluster.local"
+ISSUER, AUDIENCE, ERROR_DOMAIN = "https://user.meshmart", "meshmart", "meshmart"
+"""What clients know of the shop: issuer and audience of its tokens, and the domain of reasons in errors. The
+chart sets the same."""
 OUTSIDER = "outsider"
 """A member of the mesh that the policy lets call nothing: the tour's intruder."""
 

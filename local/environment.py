@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, FORK_SUPPORT, OWN_POLLER, TLS13_ONLY
 from local.addresses import Place
-from local.catalog import OPERATOR, ServiceSpec
+from local.catalog import AUDIENCE, ERROR_DOMAIN, ISSUER, NAMESPACE, OPERATOR, ServiceSpec
 from local.state import StateDir
 
 #: How the variables begin that the library and gRPC read.
@@ -35,8 +35,12 @@ class Surroundings:
             "MESH_TELEMETRY_SAMPLE_RATIO": _SAMPLE_RATIO,
             # Faults may be injected here: that is one purpose of the embedded cluster.
             "MESH_FAULT_ENABLED": "true",
+            "MESH_AUTH_ISSUER": ISSUER,
+            "MESH_AUTH_AUDIENCE": AUDIENCE,
+            "MESH_SERVER_ERROR_DOMAIN": ERROR_DOMAIN,
             **self._shared(),
             "MESH_SERVICE": spec.name,
+            "MESH_NAMESPACE": NAMESPACE,
             "MESH_REPLICA": f"{spec.name}-{number}",
             **self._zone(number),
             "MESH_ADDRESS": place.at(place.mesh),
@@ -98,6 +102,7 @@ def client_environment(
     """
     return {
         "MESH_SERVICE": identity,
+        "MESH_NAMESPACE": NAMESPACE,
         "MESH_RESOLVER_NAMESERVER": nameserver,
         "MESH_RESOLVER_KIND": resolver_kind,
         "MESH_IDENTITY_DIRECTORY": str(state.certs / identity),

@@ -13,7 +13,7 @@ import dns.rrset
 
 from grpcmesh.config import ResolverConfig
 
-NAME = "ping.meshmart.svc.cluster.local."
+NAME = "ping.default.svc.cluster.local."
 SERVICE = f"_grpc._tcp.{NAME}"
 
 #: Takes the query, whether it came over TCP, and the correct answer. Returns the packets to send.

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-NAMES = ("ping", "ping.meshmart.svc.cluster.local")
+NAMES = ("ping", "ping.default.svc.cluster.local")
 
 _USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -127,7 +127,7 @@ class Authority:
             chain: The intermediates to present, the leaf's issuer first.
         """
         key = key or ec_key()
-        full = f"{service}.meshmart.svc.cluster.local"
+        full = f"{service}.default.svc.cluster.local"
         alternative = [
             *(x509.DNSName(name) for name in ((service, full) if dns is None else dns)),
             *map(x509.UniformResourceIdentifier, [spiffe_id(service)] if uris is None else uris),
@@ -148,7 +148,7 @@ class Authority:
         return Pair(_sign(builder, self.key), key, tuple(a.certificate for a in chain))
 
 
-def spiffe_id(service: str, namespace: str = "meshmart", trust_domain: str = "cluster.local") -> str:
+def spiffe_id(service: str, namespace: str = "default", trust_domain: str = "cluster.local") -> str:
     return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service}"
 
 

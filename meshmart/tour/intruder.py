@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 
 from grpcmesh.ca import CertificateAuthority
-from local.catalog import OPERATOR, OUTSIDER
+from local.catalog import NAMESPACE, OPERATOR, OUTSIDER
 from meshmart.cluster import Replica
 from meshmart.tour import wrong_server
 from meshmart.tour.check import Check
@@ -43,7 +43,7 @@ def _attempts(certificates: Path, replica: Replica) -> list[tuple[str, str, Atte
     An attempt returns whether it ended as it should.
     """
     ca = _read(certificates, OPERATOR, "ca.crt")
-    foreign = CertificateAuthority().issue("storefront")
+    foreign = CertificateAuthority(namespace=NAMESPACE).issue("storefront")
     outsider = grpc.ssl_channel_credentials(
         ca, _read(certificates, OUTSIDER, "tls.key"), _read(certificates, OUTSIDER, "tls.crt")
     )

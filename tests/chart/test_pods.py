@@ -10,6 +10,7 @@ from grpcmesh import member, mesh
 from grpcmesh.config import MeshConfig
 from grpcmesh.grpc_environment import CIPHER_SUITES, EXPERIMENTS, OWN_POLLER, TLS13_ONLY
 from grpcmesh.server import server
+from local.catalog import AUDIENCE, ERROR_DOMAIN, ISSUER
 from tests.chart.helm import Helm, Manifest, Rendered, containers, environment
 
 ENDS_BY_ITSELF = ("Job", "CronJob", "Pod")
@@ -109,6 +110,8 @@ def test_the_mesh_takes_every_setting_that_it_is_given(rendered: Rendered) -> No
         if name.startswith("Deployment/") and "client" not in name:
             assert config.service == container["name"]
             assert config.authz.policy_file is not None
+            assert (config.auth.issuer, config.auth.audience) == (ISSUER, AUDIENCE)
+            assert config.server.error_domain == ERROR_DOMAIN
 
 
 def test_every_member_of_the_mesh_knows_its_zone_where_the_cluster_tells_it(rendered: Rendered) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
+from local.catalog import NAMESPACE
 from tests.image.archive import Archive
 from tests.image.container import USER, Container
 
@@ -52,7 +53,7 @@ def root(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Makes a workload's directory, readable to the container's user alone, as a Secret with fsGroup is."""
-    ca, top = CertificateAuthority(), tmp_path_factory.mktemp("certificates")
+    ca, top = CertificateAuthority(namespace=NAMESPACE), tmp_path_factory.mktemp("certificates")
 
     def issue(service: str) -> Path:
         directory = top / service

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.catalog import SHOP
+from local.catalog import AUDIENCE, ISSUER, NAMESPACE, SHOP
 from local.keys import ensure_signing_key
 from local.state import StateDir
 from tests.image.conftest import MakeContainer
@@ -37,12 +37,15 @@ def member(service: str, host: str) -> dict[str, str]:
     """What a pod's manifest says."""
     return {
         "MESH_SERVICE": service,
+        "MESH_NAMESPACE": NAMESPACE,
         "MESH_ADDRESS": f"{host}:50051",
         "MESH_HEALTH_ADDRESS": f"{host}:50052",
         "MESH_ADMIN_ADDRESS": f"{host}:9090",
         "MESH_ADMIN_METRICS_ONLY": "true",
         "MESH_IDENTITY_DIRECTORY": "/tls",
         "MESH_AUTHZ_POLICY_FILE": "/mesh/policy.toml",
+        "MESH_AUTH_ISSUER": ISSUER,
+        "MESH_AUTH_AUDIENCE": AUDIENCE,
         "MESHMART_HTTP_ADDRESS": f"{host}:8080",
         "MESHMART_DATA_DIR": "/data",
         "MESHMART_SIGNING_KEYS_DIR": "/data/keys",

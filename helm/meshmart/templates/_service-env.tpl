@@ -14,6 +14,10 @@ MESH_ADMIN_ADDRESS: "{{ $bind }}:9090"
 MESH_ADMIN_METRICS_ONLY: "true"
 MESH_IDENTITY_DIRECTORY: /var/run/mesh/tls
 MESH_AUTHZ_POLICY_FILE: /etc/mesh/policy.toml
+{{- /* What clients know of the shop, in whatever namespace it is. */}}
+MESH_AUTH_ISSUER: https://user.meshmart
+MESH_AUTH_AUDIENCE: meshmart
+MESH_SERVER_ERROR_DOMAIN: meshmart
 MESH_FAULT_ENABLED: {{ .root.Values.faults.enabled | quote }}
 MESH_DRAIN_DELAY: {{ .spec.drain.delay | quote }}
 MESH_DRAIN_GRACE: {{ .spec.drain.grace | quote }}

@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from grpcmesh.certificate_files import Leaf as Leaf
 from grpcmesh.certificate_files import write_atomically as write_atomically
+from grpcmesh.platform_settings import DEFAULT_NAMESPACE
 from grpcmesh.spiffe import parse_workload
 
 #: Characters of a common name (X.520, ub-common-name).
@@ -46,7 +47,7 @@ class CertificateAuthority:
     def __init__(
         self,
         trust_domain: str = "cluster.local",
-        namespace: str = "meshmart",
+        namespace: str = DEFAULT_NAMESPACE,
         generation: int = 1,
         lifetime: datetime.timedelta = datetime.timedelta(days=3650),
         *,
@@ -152,7 +153,7 @@ class CertificateAuthority:
         return [full, f"{service}.{self.namespace}.svc", f"{service}.{self.namespace}", service]
 
     def _self_signed(self, generation: int, lifetime: datetime.timedelta) -> x509.Certificate:
-        name = _name(_ca_name(self.namespace, generation), organization="Meshmart")
+        name = _name(_ca_name(self.namespace, generation), organization="grpcmesh")
         now = self._clock()
         builder = (
             _builder(name, name, self._key, now - _SKEW, now + lifetime)

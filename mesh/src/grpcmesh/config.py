@@ -21,16 +21,14 @@ from grpcmesh.environ import require as _require
 from grpcmesh.identity_config import AuthConfig as AuthConfig
 from grpcmesh.identity_config import AuthzConfig as AuthzConfig
 from grpcmesh.identity_config import IdentityConfig as IdentityConfig
+from grpcmesh.platform_settings import DEFAULT_NAMESPACE, of_platform
 from grpcmesh.ports_config import AdminConfig as AdminConfig
 from grpcmesh.ports_config import HealthConfig as HealthConfig
 from grpcmesh.ports_config import ServerConfig as ServerConfig
-from grpcmesh.target import Target, TargetError, is_zone
+from grpcmesh.target import Target, TargetError, is_label, is_zone
 
 #: Names the file with settings.
 CONFIG_FILE = "MESH_CONFIG_FILE"
-#: The variable by which SPIFFE names the socket of the Workload API
-#: (https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md, 4).
-ENDPOINT_SOCKET = "SPIFFE_ENDPOINT_SOCKET"
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,9 @@ class MeshConfig:
     """Name of this process among those of the service: `product-1`, or the pod's name."""
     zone: str = ""
     """The zone of this process, such as `eu-central-1a`, which callers learn. Empty: unknown."""
-    namespace: str = "meshmart"
-    """The Kubernetes namespace, and `ns` in SPIFFE identities."""
+    namespace: str = DEFAULT_NAMESPACE
+    """The Kubernetes namespace, and `ns` in SPIFFE identities. In a pod with a service account token, the
+    default is the pod's own."""
     cluster_domain: str = "cluster.local"
     """Suffix of service names in DNS."""
     address: str = "127.0.0.1:50051"
@@ -199,6 +198,7 @@ class MeshConfig:
 
     def __post_init__(self) -> None:
         _require(bool(self.service), "service: must not be empty")
+        _require(is_label(self.namespace), f"namespace: {self.namespace!r} is no name of a namespace")
         _require(not self.zone or is_zone(self.zone), f"zone: {self.zone!r} is no name of a zone")
         _require(not (self.plaintext and self.require_tls), "plaintext: refused, because require_tls is set")
         for name, text in self.targets.items():
@@ -260,25 +260,11 @@ class MeshConfig:
         variables = {k: v for k, v in environ.items() if k.startswith("MESH_")}
         file = variables.pop(CONFIG_FILE, "")
         table = read_settings_file(Path(file)) if file else {}
-        platform = _workload_api(environ, table)
-        variables |= platform
+        platform = of_platform(environ, table, defaults)
+        variables |= {name: value for name, (value, _) in platform.items()}
         reader = EnvironReader(variables, file, table)
         config = reader.read(cls, "MESH", defaults, reader.table)
         reader.reject_unknown()
         if reader.problems or config is None:
             raise ConfigError(reader.problems)
-        return config, {**reader.origins, **dict.fromkeys(platform, ENDPOINT_SOCKET)}
-
-
-def _workload_api(environ: Mapping[str, str], table: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the variable of the SPIFFE Workload API if the platform names one, and no setting overrides it.
-
-    A process in plaintext mode gets it in any case, so that it is refused: it was meant to have an identity.
-    """
-    socket, identity = environ.get(ENDPOINT_SOCKET, ""), table.get("identity", {})
-    own, directory = "MESH_IDENTITY_ENDPOINT_SOCKET", "MESH_IDENTITY_DIRECTORY"
-    in_file = isinstance(identity, Mapping) and identity.keys() & {"endpoint_socket", "directory"}
-    plaintext = "MESH_PLAINTEXT" in environ or "plaintext" in table
-    if not socket or own in environ or ((directory in environ or in_file) and not plaintext):
-        return {}
-    return {own: socket}
+        return config, {**reader.origins, **{name: source for name, (_, source) in platform.items()}}

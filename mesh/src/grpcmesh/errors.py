@@ -55,10 +55,14 @@ class AlreadyExists(MeshError):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable, machine-readable reason (`OUT_OF_STOCK`), its domain and its facts."""
+    """A stable, machine-readable reason (`OUT_OF_STOCK`), its domain and its facts.
+
+    The domain says whose reason it is, such as `shop.example.com` (https://google.aip.dev/193). If it is
+    empty, the server fills in its own, the setting `MESH_SERVER_ERROR_DOMAIN`.
+    """
 
     reason: str
-    domain: str = "meshmart"
+    domain: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from grpcmesh.environ import require
+from grpcmesh.environ import ConfigError, require
 from grpcmesh.spiffe import domain_of, is_pattern, is_trust_domain
 
 #: In `IdentityConfig.servers`: the DNS name decides alone.
@@ -76,10 +76,11 @@ class AuthzConfig:
 class AuthConfig:
     """Settings of user tokens."""
 
-    issuer: str = "https://user.meshmart"
-    """The `iss` of tokens whose keys the program provides (`mesh.server(keys=…)`)."""
-    audience: str = "meshmart"
-    """The `aud` that a token must carry, unless its `aud` is the SPIFFE id of the server itself."""
+    issuer: str = ""
+    """The `iss` of tokens whose keys the program provides (`mesh.server(keys=…)`). Has to be set there."""
+    audience: str = ""
+    """The `aud` that a token must carry, unless its `aud` is the SPIFFE id of the server itself. Has to be
+    set where tokens are verified."""
     subjects: Literal["number", "text"] = "number"
     """The form of `sub` in tokens of `issuer`: the decimal id of a user, or any text."""
     roles_claim: str = "roles"
@@ -131,6 +132,15 @@ class AuthConfig:
         all_issuers = [self.issuer, *self.issuers.values()]
         twice = next((issuer for issuer in all_issuers if all_issuers.count(issuer) > 1), "")
         require(not twice, f"auth.issuers: {twice} is there twice, or is auth.issuer, too")
+        lacking = next((name for name in self.issuers if not (self.audience or name in self.audiences)), "")
+        require(not lacking, f"auth.audiences: set that of {lacking}, or auth.audience for all issuers")
+
+    def require_own_issuer(self) -> None:
+        """Raise ConfigError if `issuer` or `audience` is missing, which tokens of that issuer need."""
+        missing = [name for name in ("issuer", "audience") if not getattr(self, name)]
+        told = "has to be set, because the program provides the keys of tokens"
+        if missing:
+            raise ConfigError([f"MESH_AUTH_{name.upper()}: {told}" for name in missing])
 
     def _require_of_issuers(self, name: str, values: Mapping[str, str]) -> None:
         for key, value in values.items():

@@ -46,6 +46,9 @@ class ServerConfig:
     """Seconds after which a connection is asked to end once its calls have ended. 0: never."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Channel arguments: `grpc.http2.max_frame_size=65536,grpc.optimization_target=latency`."""
+    error_domain: str = ""
+    """The domain of reasons in errors (`google.rpc.ErrorInfo`) that name none, such as `shop.example.com`.
+    Empty: the name of the service."""
     reflection: bool = True
     """Whether server reflection is served, to every workload of the mesh."""
     channelz: bool = True

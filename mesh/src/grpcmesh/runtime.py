@@ -89,7 +89,7 @@ class App:
         """Set the source of the keys that verify user tokens. Without it, every token is refused.
 
         Raises:
-            ConfigError: PyJWT is not installed.
+            ConfigError: PyJWT is not installed, or MESH_AUTH_ISSUER or MESH_AUTH_AUDIENCE is not set.
         """
         self._side.use_keys(source)
 

@@ -71,7 +71,7 @@ class ServerSide:
         """Set the source of the keys that verify user tokens. Without it, every token is refused.
 
         Raises:
-            ConfigError: PyJWT is not installed.
+            ConfigError: PyJWT is not installed, or MESH_AUTH_ISSUER or MESH_AUTH_AUDIENCE is not set.
         """
         if self.verifier is None:
             assert self._no_tokens is not None

@@ -53,10 +53,10 @@ def _resource(e: errors.NotFound | errors.AlreadyExists) -> list[Message]:
 
 
 def _reason(
-    e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied | errors.Injected,
+    e: errors.FailedPrecondition | errors.Aborted | errors.PermissionDenied | errors.Injected, domain: str
 ) -> list[Message]:
     r = e.reason
-    return [details.ErrorInfo(reason=r.reason, domain=r.domain, metadata=dict(r.metadata))]
+    return [details.ErrorInfo(reason=r.reason, domain=r.domain or domain, metadata=dict(r.metadata))]
 
 
 def _retry_info(e: errors.ResourceExhausted | errors.Unavailable) -> list[Message]:
@@ -91,33 +91,39 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def details_of(error: errors.MeshError) -> list[Message]:
-    """Return the google.rpc detail messages of an error."""
+def details_of(error: errors.MeshError, domain: str = "") -> list[Message]:
+    """Return the google.rpc detail messages of an error. `domain` is that of a reason which names none."""
     match error:
         case errors.InvalidArgument():
             return _bad_request(error)
         case errors.NotFound() | errors.AlreadyExists():
             return _resource(error)
         case errors.FailedPrecondition() | errors.Aborted() | errors.PermissionDenied() | errors.Injected():
-            return _reason(error)
+            return _reason(error, domain)
         case errors.ResourceExhausted() | errors.Unavailable():
             return _retry_info(error)
         case _:
             return []
 
 
-def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+def to_wire(
+    error: BaseException, domain: str = ""
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
     """Return the code, the message and the trailing metadata with which to abort a call.
 
     An error that is not in the table becomes INTERNAL with a fixed message, because its text may hold
     secrets.
+
+    Args:
+        error: What was raised.
+        domain: The domain of a reason that names none.
     """
     code = code_of(error)
     unknown = code is grpc.StatusCode.INTERNAL and not isinstance(error, errors.Injected)
     if unknown or not isinstance(error, errors.MeshError):
         return grpc.StatusCode.INTERNAL, "internal error", ()
     message = error.message.encode("utf-8", "replace").decode("utf-8")[:MAX_MESSAGE]
-    packed = _details(code, message, error)
+    packed = _details(code, message, error, domain)
     if not packed:
         return code, message, ()
     trailing: list[tuple[str, str | bytes]] = [(DETAILS_KEY, packed)]
@@ -127,10 +133,10 @@ def to_wire(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str
     return code, message, tuple(trailing)
 
 
-def _details(code: grpc.StatusCode, message: str, error: errors.MeshError) -> bytes:
+def _details(code: grpc.StatusCode, message: str, error: errors.MeshError, domain: str) -> bytes:
     """Return a serialized google.rpc.Status; empty if there are no details, or they cannot be sent."""
     try:
-        packed = [_pack(d) for d in details_of(error)]
+        packed = [_pack(d) for d in details_of(error, domain)]
     except (TypeError, ValueError):  # a value that is no text, or that UTF-8 cannot encode
         return b""
     if not packed:

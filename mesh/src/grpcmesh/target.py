@@ -197,6 +197,11 @@ def _in_cluster(name: str, cluster_domain: str) -> tuple[str, str]:
     return labels[-2], labels[-1]
 
 
+def is_label(text: str) -> bool:
+    """Return whether a text is a label of a DNS name, such as the name of a namespace."""
+    return _LABEL.fullmatch(text.lower()) is not None
+
+
 def is_zone(text: str) -> bool:
     """Return whether a text is a well-formed name of a zone."""
     return _ZONE.fullmatch(text) is not None

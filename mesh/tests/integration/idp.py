@@ -70,6 +70,7 @@ class Provider:
         """Return the variables of a server that trusts this provider."""
         return {
             "MESH_AUTH_ISSUERS": f"corp={self.issuer}",
+            "MESH_AUTH_AUDIENCE": "staff",
             "MESH_AUTH_CA_FILE": str(self.ca_file),
             "MESH_AUTH_ROLES_CLAIMS": "corp=realm_access.roles",
             **more,
@@ -82,7 +83,7 @@ class Provider:
             else "ES256" if isinstance(key, ec.EllipticCurvePrivateKey) else "RS256"
         )  # fmt: skip
         good = {
-            "iss": self.issuer, "aud": "meshmart", "sub": "f81d4fae", "exp": 4_000_000_000,
+            "iss": self.issuer, "aud": "staff", "sub": "f81d4fae", "exp": 4_000_000_000,
             "realm_access": {"roles": ["admin"]},
         }  # fmt: skip
         return jwt.encode({**good, **claims}, key, algorithm, headers={"kid": kid, **(header or {})})

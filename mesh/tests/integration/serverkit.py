@@ -15,6 +15,7 @@ from grpcmesh.authz import PolicyStore
 from grpcmesh.ca import CertificateAuthority, Leaf, write_atomically
 from grpcmesh.config import (
     AdmissionConfig,
+    AuthConfig,
     AuthzConfig,
     DrainConfig,
     FaultConfig,
@@ -71,6 +72,7 @@ class Served:
             drain=dataclasses.replace(DrainConfig(delay=0.05, grace=5, stream_grace=0.1), **drain),
             telemetry=telemetry or TelemetryConfig(),
             fault=fault or FaultConfig(),
+            auth=AuthConfig(issuer="https://issuer.example.com", audience="shop"),
             server=port or ServerConfig(),
             # A busy machine makes calls queue: what admission does about that is not for these tests.
             admission=AdmissionConfig(enabled=False),

@@ -46,7 +46,7 @@ async def test_nothing_is_found_where_all_is_well(workload: Workload) -> None:
 async def test_a_name_that_does_not_exist(workload: Workload) -> None:
     found = await workload.check("pong")
     assert found.keys() == {"name_not_found"}
-    assert "pong.meshmart.svc.cluster.local does not exist" in found["name_not_found"].problem
+    assert "pong.default.svc.cluster.local does not exist" in found["name_not_found"].problem
 
 
 async def test_a_name_without_addresses(workload: Workload) -> None:

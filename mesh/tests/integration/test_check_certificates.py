@@ -113,7 +113,7 @@ async def test_a_server_that_is_another_workload(workload: Workload) -> None:
 
 
 async def test_a_server_without_the_dns_name(workload: Workload) -> None:
-    workload.dns.hosts("127.0.0.1", name="pong.meshmart.svc.cluster.local.")
+    workload.dns.hosts("127.0.0.1", name="pong.default.svc.cluster.local.")
     found = await workload.check("pong", MESH_IDENTITY_SERVERS=f"pong={workload.served.ca.spiffe_id('ping')}")
     assert found.keys() == {"server_certificate_dns_name"}
 

@@ -105,7 +105,7 @@ async def test_a_share_of_the_calls_is_broken(tmp_path: Path) -> None:
         assert 60 <= failed <= 140
         (active,) = (await b.faults.ListFaults(pb.ListFaultsRequest())).faults
         assert active.hits == failed
-        assert active.set_by == "spiffe://cluster.local/ns/meshmart/sa/client"
+        assert active.set_by == "spiffe://cluster.local/ns/default/sa/client"
 
 
 async def test_one_method_is_broken_and_the_others_are_not(tmp_path: Path) -> None:

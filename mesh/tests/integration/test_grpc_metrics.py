@@ -25,7 +25,7 @@ from tests.integration.serverkit import Lines, Served, failure, serve, until
 
 SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 PING = "mesh.testing.PingService/Ping"
-TARGET = "dns:///ping.meshmart.svc.cluster.local"
+TARGET = "dns:///ping.default.svc.cluster.local"
 
 
 class Collector:

@@ -42,7 +42,7 @@ async def call(port: int, files: Material) -> bool:
     if not port:
         return False
     options = [
-        ("grpc.ssl_target_name_override", "ping.meshmart.svc.cluster.local"),
+        ("grpc.ssl_target_name_override", "ping.default.svc.cluster.local"),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
     ]

@@ -122,7 +122,7 @@ async def test_audiences_are_those_of_the_issuer_or_the_server_itself(idp: Provi
     assert await made.refresh()
     for good in ("shop", "api://x", ["other", "shop"], "spiffe://cluster.local/ns/shop/sa/ping"):
         assert not refused(made, idp.token(aud=good))
-    assert refused(made, idp.token(aud="meshmart"))
+    assert refused(made, idp.token(aud="staff"))
 
 
 async def test_a_new_key_is_fetched_when_a_token_names_it_and_an_old_one_is_void_when_it_leaves(

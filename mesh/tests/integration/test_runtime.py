@@ -42,13 +42,15 @@ class Process:
         (directory / "policy.toml").write_text(policy)
         self.output = directory / "output"
         self._environ = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("MESH_", "OTEL_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(("MESH_", "OTEL_", "KUBERNETES_"))},
             "MESH_REPLICA": "ping-1",
             "MESH_ADDRESS": self.address("mesh"),
             "MESH_HEALTH_ADDRESS": self.address("health"),
             "MESH_ADMIN_ADDRESS": self.address("admin"),
             "MESH_IDENTITY_DIRECTORY": str(directory / "certs"),
             "MESH_AUTHZ_POLICY_FILE": str(directory / "policy.toml"),
+            "MESH_AUTH_ISSUER": "https://issuer.example.com",
+            "MESH_AUTH_AUDIENCE": "shop",
             "MESH_DRAIN_DELAY": "0.2",
             "MESH_ADMISSION_ENABLED": "false",  # see serverkit
             **environ,
@@ -155,7 +157,7 @@ async def test_a_crash_is_as_a_kill_9_without_drain_or_answer(tmp_path: Path) ->
             await stub.SetFault(pb.SetFaultRequest(fault=pb.Fault(method="*", abort="INTERNAL")))
             state = json.loads(await fetch(f"http://{p.address('admin')}/state.json"))
             assert state["server"]["faults"] == {"*": "abort INTERNAL, share 1 (0 hits)"}
-            await until(lambda: "fault set by spiffe://cluster.local/ns/meshmart/sa/client" in p.text())
+            await until(lambda: "fault set by spiffe://cluster.local/ns/default/sa/client" in p.text())
             error = await failure(stub.Crash(pb.CrashRequest()))
             assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert await p.code() == 137
@@ -221,7 +223,7 @@ async def test_the_certificate_of_another_workload_is_one_clear_line_and_1(tmp_p
     async with process(tmp_path, MESH_IDENTITY_DIRECTORY=str(tmp_path / "other")) as p:
         assert await p.code() == 1
         assert len(p.lines()) == 1
-        assert "/sa/order, and this process is spiffe://cluster.local/ns/meshmart/sa/ping" in p.lines()[0]
+        assert "/sa/order, and this process is spiffe://cluster.local/ns/default/sa/ping" in p.lines()[0]
 
 
 async def test_a_wrong_policy_is_one_clear_line_and_1(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from grpcmesh import errors, status
+from grpcmesh.config import ServerConfig
 from grpcmesh.server import streams
 from grpcmesh.testing.ping_pb2 import PingRequest, PingResponse
 from grpcmesh.testing.ping_pb2_grpc import PingServiceServicer, PingServiceStub
@@ -59,6 +60,22 @@ async def test_a_typed_error_arrives_with_its_code_and_details(
             assert (wire.code, wire.message) == (code.value[0], error.message)
             assert wire.details[0].Is(detail.DESCRIPTOR)
         assert served.metric("grpc_server_handled_total", grpc_method=kind) == 1
+
+
+@pytest.mark.parametrize(("domain", "sent"), [("shop.example.com", "shop.example.com"), ("", "ping")])
+async def test_a_reason_is_of_the_domain_of_the_settings_or_of_the_service(
+    tmp_path: Path, domain: str, sent: str
+) -> None:
+    servicer, port = (
+        Raising(lambda: errors.Aborted("lost a race", "CONFLICT")),
+        ServerConfig(error_domain=domain),
+    )
+    async with serve(tmp_path, servicer, port=port) as served, served.channel() as channel:
+        wire = status.from_wire((await failure(invoke(PingServiceStub(channel), "Ping"))).trailing_metadata())
+        info = error_details_pb2.ErrorInfo()
+        assert wire is not None
+        assert wire.details[0].Unpack(info)
+        assert (info.reason, info.domain) == ("CONFLICT", sent)
 
 
 @pytest.fixture

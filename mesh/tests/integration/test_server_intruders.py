@@ -29,7 +29,7 @@ async def test_a_known_client_is_let_in_and_its_handshake_is_no_failure(tmp_path
     async with serve(tmp_path) as served:
         async with served.channel() as channel:
             response = await PingServiceStub(channel).Ping(PingRequest(text="hi"))
-        assert response.workload == "spiffe://cluster.local/ns/meshmart/sa/client"
+        assert response.workload == "spiffe://cluster.local/ns/default/sa/client"
         await until(lambda: not served.identity.handshakes.pending)
         assert served.metric("mesh_tls_handshakes_total") == 1
         assert served.metric(FAILURES) == 0
@@ -121,7 +121,7 @@ async def test_a_raw_client_with_tls_1_3_is_served(tmp_path: Path) -> None:
     [
         ([], "no_spiffe_id"),
         (["https://client.example"], "no_spiffe_id"),
-        (["spiffe://elsewhere/ns/meshmart/sa/client"], "foreign_trust_domain"),
+        (["spiffe://elsewhere/ns/default/sa/client"], "foreign_trust_domain"),
     ],
 )
 async def test_a_certificate_without_our_spiffe_id_is_unauthenticated(
@@ -143,12 +143,12 @@ async def test_two_spiffe_ids_in_one_certificate_are_refused(tmp_path: Path) -> 
         assert not served.servicer.calls
 
 
-@pytest.mark.parametrize("namespace", ["meshmart", "elsewhere"])
+@pytest.mark.parametrize("namespace", ["default", "elsewhere"])
 async def test_a_workload_that_the_policy_does_not_name_is_denied_and_counted(
     tmp_path: Path, namespace: str
 ) -> None:
     async with serve(tmp_path) as served:
-        name = "stranger" if namespace == "meshmart" else "client"
+        name = "stranger" if namespace == "default" else "client"
         caller = f"spiffe://cluster.local/ns/{namespace}/sa/{name}"
         error = await refused(served, served.channel(served.ca.issue(name, uris=[caller])))
         assert error.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -27,7 +27,7 @@ from tests.ports import free_port
 CA, PARTNER = Authority("spire"), Authority("partner")
 WEB, PING = "spiffe://example.org/web/frontend", "spiffe://example.org/region/eu/ping"
 BUYER = "spiffe://partner.example/shop/buyer"
-DNS = "ping.meshmart.svc.cluster.local"
+DNS = "ping.default.svc.cluster.local"
 #: Seconds that a call may take: machines are shared.
 PATIENCE = 60.0
 POLICY = """

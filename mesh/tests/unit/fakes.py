@@ -6,6 +6,10 @@ from typing import Any
 import grpc
 
 from grpcmesh.call import Kind, Method, ServerCall, Workload
+from grpcmesh.config import AuthConfig
+
+#: The settings of tokens whose keys the program provides.
+TOKENS = AuthConfig(issuer="https://issuer.example.com", audience="shop")
 
 
 class FakeContext:
@@ -69,7 +73,7 @@ def call(
     return ServerCall(method, context or FakeContext(), 0.0, metadata, workload=workload)
 
 
-def workload(service: str, namespace: str = "meshmart", trust_domain: str = "cluster.local") -> Workload:
+def workload(service: str, namespace: str = "default", trust_domain: str = "cluster.local") -> Workload:
     return Workload(trust_domain, namespace, service)
 
 

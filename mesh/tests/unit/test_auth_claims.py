@@ -14,6 +14,7 @@ from grpcmesh.auth.claims import MAX_ROLES, MAX_TEXT, ClaimRules, ClaimsError, E
 from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Principal
 from grpcmesh.errors import Unauthenticated
+from tests.unit.fakes import TOKENS as TRUSTED
 from tests.unit.test_auth_tokens import ED, NOW, Shop, forge
 
 GOOD = {"sub": "7", "name": "alice", "roles": ["user"], "exp": NOW + 60}
@@ -214,7 +215,7 @@ def raw(header: Any, payload: Any, *, good: bool = True) -> str:
 
 HEADER = {"alg": "EdDSA", "kid": "k1", "typ": "JWT"}
 DEEP = b"[" * 3000
-CLAIMS = {"iss": "https://user.meshmart", "aud": "meshmart", **GOOD}
+CLAIMS = {"iss": TRUSTED.issuer, "aud": TRUSTED.audience, **GOOD}
 
 
 def test_the_helper_makes_good_tokens() -> None:
@@ -253,9 +254,9 @@ TOKENS = {
     "exp not a number": raw(HEADER, json.dumps(CLAIMS).replace(str(NOW + 60), "NaN").encode()),
     "exp an endless integer": raw(HEADER, json.dumps(CLAIMS).replace(str(NOW + 60), "9" * 4000).encode()),
     "exp a text": raw(HEADER, {**CLAIMS, "exp": "9999999999"}),
-    "aud a dict": raw(HEADER, {**CLAIMS, "aud": {"meshmart": 1}}),
-    "aud of numbers": raw(HEADER, {**CLAIMS, "aud": [1, "meshmart"]}),
-    "iss a list": raw(HEADER, {**CLAIMS, "iss": ["https://user.meshmart"]}),
+    "aud a dict": raw(HEADER, {**CLAIMS, "aud": {TRUSTED.audience: 1}}),
+    "aud of numbers": raw(HEADER, {**CLAIMS, "aud": [1, TRUSTED.audience]}),
+    "iss a list": raw(HEADER, {**CLAIMS, "iss": [TRUSTED.issuer]}),
     "name half a pair": raw(HEADER, {**CLAIMS, "name": "\ud800"}),
     "signature missing": raw(HEADER, CLAIMS).rpartition(".")[0],
     "signature wrong": raw(HEADER, CLAIMS, good=False),

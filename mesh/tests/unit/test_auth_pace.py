@@ -112,4 +112,4 @@ async def test_the_text_of_an_exception_of_the_application_is_not_logged(
 def test_metrics_tell_age_and_problem_of_each_issuer() -> None:
     shop = Shop()
     assert shop.verifier.verify(forge()).subject == "7"
-    assert "mesh_auth_keys_age_seconds{issuer=https://user.meshmart}" in samples(shop.verifier)
+    assert "mesh_auth_keys_age_seconds{issuer=https://issuer.example.com}" in samples(shop.verifier)

@@ -18,8 +18,8 @@ from grpcmesh.auth import (
 )
 from grpcmesh.authz import UserRule
 from grpcmesh.call import Kind, Method, Principal, ServerCall
-from grpcmesh.config import AuthConfig
 from grpcmesh.errors import MeshError, Unauthenticated
+from tests.unit.fakes import TOKENS
 
 NOW = 1_000.0
 METHOD = Method.parse("/s.S/M", Kind.SERVER_STREAM)
@@ -36,12 +36,12 @@ class Source:
         return {"k": self.key.public_key()}
 
     def token(self, user_id: int, session: str = "") -> str:
-        issuer = TokenIssuer(self.key, "k", AuthConfig(), lambda: NOW)
+        issuer = TokenIssuer(self.key, "k", TOKENS, lambda: NOW)
         return issuer.issue(user_id, "bob", ["user"], 600, session)
 
 
 async def verifier(source: Source) -> TokenVerifier:
-    made = TokenVerifier(AuthConfig(), source, lambda: NOW + 10)
+    made = TokenVerifier(TOKENS, source, lambda: NOW + 10)
     assert await made.refresh()
     return made
 

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -14,12 +15,12 @@ from grpcmesh.auth import PublicKey, StaticKeys, TokenIssuer, TokenVerifier, Use
 from grpcmesh.auth.verifier import MIN_INTERVAL
 from grpcmesh.authz import UserRule
 from grpcmesh.call import Principal
-from grpcmesh.config import AuthConfig
+from grpcmesh.config import AuthConfig, ConfigError
 from grpcmesh.errors import PermissionDenied, Unauthenticated, Unavailable
 from grpcmesh.testing.clock import VirtualClock, run_in_virtual_time
-from tests.unit.fakes import call, samples
+from tests.unit.fakes import TOKENS, call, samples
 
-CONFIG = AuthConfig(leeway=5, cache_size=8)
+CONFIG = replace(TOKENS, leeway=5, cache_size=8)
 ED = ed25519.Ed25519PrivateKey.generate()
 P256 = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(65537, 2048)
@@ -179,6 +180,23 @@ def test_without_a_source_no_token_is_accepted() -> None:
     with pytest.raises(Unauthenticated):
         verifier.verify(forge())
     assert not asyncio.run(verifier.refresh())
+
+
+@pytest.mark.parametrize(
+    ("config", "variable"),
+    [
+        (AuthConfig(audience="shop"), "MESH_AUTH_ISSUER"),
+        (AuthConfig(issuer="https://issuer.example.com"), "MESH_AUTH_AUDIENCE"),
+    ],
+)
+def test_keys_need_an_issuer_and_an_audience(config: AuthConfig, variable: str) -> None:
+    lacks = rf"^{variable}: has to be set"
+    with pytest.raises(ConfigError, match=lacks):
+        TokenVerifier(config, StaticKeys({}))
+    with pytest.raises(ConfigError, match=lacks):
+        TokenVerifier(config).source = StaticKeys({})
+    with pytest.raises(ConfigError, match=lacks):
+        TokenIssuer(ED, "k1", config)
 
 
 class Published(StaticKeys):

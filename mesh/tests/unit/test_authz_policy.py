@@ -22,7 +22,7 @@ methods = ["shop.Shop/Buy"]
 "shop.Shop/Buy" = "user"
 """
 
-DOMAIN = ("cluster.local", "meshmart")
+DOMAIN = ("cluster.local", "default")
 
 
 def method(name: str) -> Method:
@@ -122,7 +122,7 @@ def test_a_caller_that_is_nobody_is_denied(tmp_path: Path) -> None:
 def test_a_denial_says_who_may_not_do_what(tmp_path: Path) -> None:
     with pytest.raises(PermissionDenied) as raised:
         Enforced(tmp_path).layer.on_start(call(workload=workload("stranger")))
-    caller = "spiffe://cluster.local/ns/meshmart/sa/stranger"
+    caller = "spiffe://cluster.local/ns/default/sa/stranger"
     assert raised.value.reason.reason == "WORKLOAD_NOT_ALLOWED"
     assert raised.value.reason.metadata == {"caller": caller, "method": "shop.Shop/Buy"}
 

@@ -53,7 +53,7 @@ def extension(
 def test_certificates_say_what_they_are_for() -> None:
     ca = authority(Clock())
     leaf, top = ca.issue("order").certificate, ca.certificate
-    assert (top.subject.rfc4514_string()) == "CN=shop mesh CA generation 7,O=Meshmart"
+    assert (top.subject.rfc4514_string()) == "CN=shop mesh CA generation 7,O=grpcmesh"
     for certificate, is_ca in ((top, True), (leaf, False)):
         constraints = extension(certificate, x509.BasicConstraints)
         assert (constraints.critical, constraints.value.ca) == (True, is_ca)  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ def test_a_kind_knows_which_ways_it_streams(
 
 
 def test_a_workload_reads_its_own_uri() -> None:
-    workload = Workload("cluster.local", "meshmart", "order")
+    workload = Workload("cluster.local", "default", "order")
     assert Workload.parse(str(workload)) == workload
 
 
@@ -34,13 +34,13 @@ def test_a_workload_reads_its_own_uri() -> None:
     "uri",
     [
         "",
-        "https://cluster.local/ns/meshmart/sa/order",
-        "spiffe://cluster.local/ns/meshmart/sa/",
-        "spiffe:///ns/meshmart/sa/order",
+        "https://cluster.local/ns/default/sa/order",
+        "spiffe://cluster.local/ns/default/sa/",
+        "spiffe:///ns/default/sa/order",
         "spiffe://cluster.local/ns//sa/order",
-        "spiffe://cluster.local/ns/meshmart/sa/order/more",
-        "spiffe://cluster.local/meshmart/order",
-        "spiffe:/cluster.local/ns/meshmart/sa/order",
+        "spiffe://cluster.local/ns/default/sa/order/more",
+        "spiffe://cluster.local/default/order",
+        "spiffe:/cluster.local/ns/default/sa/order",
     ],
 )
 def test_anything_else_is_no_workload(uri: str) -> None:

@@ -50,12 +50,12 @@ def test_the_native_callables_of_closed_connections_are_forgotten() -> None:
 
 
 def test_native_channels_verify_the_services_name_and_share_nothing() -> None:
-    name = "ping.meshmart.svc.cluster.local"
+    name = "ping.default.svc.cluster.local"
     options = dict(
         channel_options(BalancerConfig(max_backoff=2.0), ChannelConfig(), "ping", ServerIdentity(name))
     )
-    assert options["grpc.ssl_target_name_override"] == "ping.meshmart.svc.cluster.local"
-    assert options["grpc.default_authority"] == "ping.meshmart.svc.cluster.local"
+    assert options["grpc.ssl_target_name_override"] == "ping.default.svc.cluster.local"
+    assert options["grpc.default_authority"] == "ping.default.svc.cluster.local"
     assert options["grpc.use_local_subchannel_pool"] == 1
     assert options["grpc.max_reconnect_backoff_ms"] == 2000
     assert options["grpc.enable_http_proxy"] == 0

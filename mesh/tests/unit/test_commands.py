@@ -82,7 +82,7 @@ def test_what_holds_for_a_target_is_told(tmp_path: Path, capsys: pytest.CaptureF
     assert found["product: server"] == ["spiffe://bank/ns/live/sa/catalogue", "MESH_IDENTITY_SERVERS"]
     assert found["product: grpc.http2.max_frame_size"] == ["65536", "MESH_CHANNEL_OPTIONS"]
     assert found["product: methodConfig every method"] == ["timeout=5.0", str(service_config)]
-    assert found["order: server"][0] == "spiffe://cluster.local/ns/meshmart/sa/order"
+    assert found["order: server"][0] == "spiffe://cluster.local/ns/default/sa/order"
     assert found["order: port"] == ["50051", "MESH_RESOLVER_PORT"]
 
 

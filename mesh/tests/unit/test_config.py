@@ -12,7 +12,7 @@ from grpcmesh.target import Target
 #: The list is repeated here on purpose: a changed default changes the behaviour of every process.
 DEFAULTS = {
     "replica": "",
-    "namespace": "meshmart",
+    "namespace": "default",
     "cluster_domain": "cluster.local",
     "address": "127.0.0.1:50051",
     "targets": {},
@@ -60,6 +60,7 @@ DEFAULTS = {
     "server.max_connection_age": 0.0,
     "server.threads": 32,
     "server.options": {},
+    "server.error_domain": "",
     "server.reflection": True,
     "server.channelz": True,
     "health.address": "127.0.0.1:50052",
@@ -91,8 +92,8 @@ DEFAULTS = {
     "service_config.poll_interval": 1.0,
     "authz.policy_file": None,
     "authz.poll_interval": 1.0,
-    "auth.issuer": "https://user.meshmart",
-    "auth.audience": "meshmart",
+    "auth.issuer": "",
+    "auth.audience": "",
     "auth.subjects": "number",
     "auth.roles_claim": "roles",
     "auth.issuers": {},
@@ -258,7 +259,7 @@ def test_a_value_out_of_range_is_refused(variable: str, value: str) -> None:
 
 
 def test_a_dns_name_is_fully_qualified() -> None:
-    assert read().dns_name("product") == "product.meshmart.svc.cluster.local."
+    assert read().dns_name("product") == "product.default.svc.cluster.local."
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])
@@ -275,14 +276,14 @@ def test_a_target_is_found_where_the_settings_say() -> None:
         "catalogue.shop.svc.cluster.local.", 8443, "catalogue", "shop", "dns"
     )
     addresses = ("10.0.0.1:1", "10.0.0.2:2")
-    named = Target("hello.meshmart.svc.cluster.local.", None, "hello", "meshmart", "static", addresses)
+    named = Target("hello.default.svc.cluster.local.", None, "hello", "default", "static", addresses)
     assert config.target("hello") == named
     assert config.target("old").scheme == "srv"
-    assert config.target("order") == Target("order.meshmart.svc.cluster.local.", None, "order", "meshmart")
+    assert config.target("order") == Target("order.default.svc.cluster.local.", None, "order", "default")
 
 
 def test_the_own_name_is_not_that_of_a_target() -> None:
-    assert read(MESH_TARGETS="ping=dns:///other.shop").own_name == "ping.meshmart.svc.cluster.local"
+    assert read(MESH_TARGETS="ping=dns:///other.shop").own_name == "ping.default.svc.cluster.local"
 
 
 @pytest.mark.parametrize(

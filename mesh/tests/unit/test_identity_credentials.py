@@ -34,7 +34,7 @@ def problem(leaf: Leaf) -> str:
 def test_a_good_certificate_tells_who_it_is_for(ca: CertificateAuthority) -> None:
     leaf = ca.issue("ping")
     credentials = Credentials.parse(leaf.tls_crt, leaf.tls_key, leaf.ca_crt)
-    assert credentials.workload == Workload("cluster.local", "meshmart", "ping")
+    assert credentials.workload == Workload("cluster.local", "default", "ping")
     assert credentials.serial == leaf.certificate.serial_number
     assert credentials.not_after == leaf.certificate.not_valid_after_utc.timestamp()
 

@@ -10,7 +10,7 @@ from grpcmesh.identity.material import MAX_CERTIFICATES, MAX_SIZE
 from tests.identity_cases import CASES, ROOT, Case, over
 from tests.pki import CLIENT, DAY, NOW, Authority, Pair, malformed_uri, spiffe_id
 
-PING = Workload("cluster.local", "meshmart", "ping")
+PING = Workload("cluster.local", "default", "ping")
 
 
 def of(made: Material | Pair, expected: Expected = Expected(), now: float | None = None) -> Diagnosis:  # noqa: B008
@@ -53,9 +53,9 @@ def test_the_ca_ends_the_identity_too() -> None:
 @pytest.mark.parametrize(
     "caller",
     [
-        Workload("elsewhere", "meshmart", "ping"),
+        Workload("elsewhere", "default", "ping"),
         Workload("cluster.local", "other", "ping"),
-        Workload("cluster.local", "meshmart", "order"),
+        Workload("cluster.local", "default", "order"),
     ],
 )
 def test_the_certificate_of_another_workload_is_not_ours(caller: Workload) -> None:
@@ -68,18 +68,18 @@ def test_the_certificate_of_another_workload_is_not_ours(caller: Workload) -> No
 @pytest.mark.parametrize(
     ("names", "good"),
     [
-        (["ping.meshmart.svc.cluster.local"], True),
-        (["PING.meshmart.svc.cluster.local"], True),
-        (["*.meshmart.svc.cluster.local"], True),
-        (["ping", "ping.meshmart.svc"], False),
+        (["ping.default.svc.cluster.local"], True),
+        (["PING.default.svc.cluster.local"], True),
+        (["*.default.svc.cluster.local"], True),
+        (["ping", "ping.default.svc"], False),
         (["*.svc.cluster.local"], False),
-        (["p*.meshmart.svc.cluster.local"], False),
+        (["p*.default.svc.cluster.local"], False),
         (["*"], False),
-        (["order.meshmart.svc.cluster.local"], False),
+        (["order.default.svc.cluster.local"], False),
     ],
 )
 def test_a_server_carries_the_name_by_which_it_is_called(names: list[str], good: bool) -> None:
-    found = of(ROOT.issue(dns=names), Expected(dns_name="ping.meshmart.svc.cluster.local")).problems
+    found = of(ROOT.issue(dns=names), Expected(dns_name="ping.default.svc.cluster.local")).problems
     assert [p.cause for p in found] == ([] if good else [Cause.DNS_NAME])
 
 

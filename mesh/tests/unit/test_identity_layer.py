@@ -91,7 +91,7 @@ CLIENT = ROOT.issue("client")
 
 
 def test_the_caller_is_who_its_certificate_says(server: Server) -> None:
-    assert server.serve(context(CLIENT)).workload == Workload("cluster.local", "meshmart", "client")
+    assert server.serve(context(CLIENT)).workload == Workload("cluster.local", "default", "client")
 
 
 @pytest.mark.parametrize(
@@ -121,19 +121,19 @@ def test_anybody_else_is_refused_and_counted(server: Server, seen: FakeContext, 
     "uri",
     [
         "\ufffd",
-        "spiffe://cluster.local/ns/meshmart/sa/p%69ng",
-        "spiffe://CLUSTER.local/ns/meshmart/sa/client",
-        "SPIFFE://cluster.local/ns/meshmart/sa/client",
-        "spiffe://user@cluster.local/ns/meshmart/sa/client",
-        "spiffe://cluster.local:443/ns/meshmart/sa/client",
-        "spiffe://cluster.local/ns/meshmart/sa/client?a=b",
-        "spiffe://cluster.local/ns/meshmart/sa/client#a",
-        "spiffe://cluster.local/ns/meshmart/sa/client/",
-        "spiffe://cluster.local/ns/meshmart/sa/client\n",
-        "spiffe://cluster.local/ns/meshmart/sa/client\0",
-        "spiffe://cluster.local/ns/meshmart/sa/../sa/client",
-        "spiffe://cluster.local/ns/meshmart/sa/..",
-        "spiffe://cluster.local/ns/meshmart/sa/" + "a" * 10_000,
+        "spiffe://cluster.local/ns/default/sa/p%69ng",
+        "spiffe://CLUSTER.local/ns/default/sa/client",
+        "SPIFFE://cluster.local/ns/default/sa/client",
+        "spiffe://user@cluster.local/ns/default/sa/client",
+        "spiffe://cluster.local:443/ns/default/sa/client",
+        "spiffe://cluster.local/ns/default/sa/client?a=b",
+        "spiffe://cluster.local/ns/default/sa/client#a",
+        "spiffe://cluster.local/ns/default/sa/client/",
+        "spiffe://cluster.local/ns/default/sa/client\n",
+        "spiffe://cluster.local/ns/default/sa/client\0",
+        "spiffe://cluster.local/ns/default/sa/../sa/client",
+        "spiffe://cluster.local/ns/default/sa/..",
+        "spiffe://cluster.local/ns/default/sa/" + "a" * 10_000,
     ],
 )
 def test_a_strange_uri_costs_its_own_call(server: Server, uri: str) -> None:
@@ -188,7 +188,7 @@ def test_a_connection_whose_tls_version_grpc_never_tells_is_the_handshakes_busin
     if VERSION_IS_TOLD:
         server.refuse(seen)
     else:
-        assert server.serve(seen).workload == Workload("cluster.local", "meshmart", "client")
+        assert server.serve(seen).workload == Workload("cluster.local", "default", "client")
 
 
 def test_callers_are_reported_while_a_handshake_is_pending(server: Server) -> None:

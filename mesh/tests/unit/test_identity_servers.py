@@ -20,7 +20,7 @@ from grpcmesh.identity import (
 from tests.identity_cases import ROOT, over
 from tests.pki import DAY, NOW, Authority, Pair, pem, spiffe_id
 
-EXPECTED = ServerIdentity("ping.meshmart.svc.cluster.local", spiffe_id("ping"))
+EXPECTED = ServerIdentity("ping.default.svc.cluster.local", spiffe_id("ping"))
 
 
 def config(**servers: str) -> MeshConfig:

@@ -61,7 +61,7 @@ def test_a_server_requires_more_of_a_certificate_than_a_client(
     write_atomically(tmp_path, ca.issue("ping", dns_names=["elsewhere"]).files())
     store = IdentityStore.of(MeshConfig("ping", identity=IdentityConfig(tmp_path)), serves=False)
     store.load()
-    with pytest.raises(IdentityError, match=r"ping\.meshmart\.svc\.cluster\.local"):
+    with pytest.raises(IdentityError, match=r"ping\.default\.svc\.cluster\.local"):
         store.require_server()
     write_atomically(tmp_path, ca.issue("ping").files())
     renewed: list[Credentials] = []

@@ -281,7 +281,7 @@ def test_a_member_of_the_mesh_takes_only_its_own_certificate(tmp_path: Path) -> 
             IdentityStore.of(config, serves=serves).load()
     directory.write(over(ROOT.issue("order", dns=["other"])))
     IdentityStore.of(config, serves=False).load()
-    with pytest.raises(IdentityError, match=r"has no DNS name order\.meshmart\.svc"):
+    with pytest.raises(IdentityError, match=r"has no DNS name order\.default\.svc"):
         IdentityStore.of(config, serves=True).load()
 
 

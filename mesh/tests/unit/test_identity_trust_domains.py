@@ -15,7 +15,7 @@ from tests.unit.test_identity_layer import Server, context
 
 PARTNER, THIRD = Authority("partner"), Authority("third")
 BUYER = "spiffe://partner.example/ns/shop/sa/buyer"
-OURS = "spiffe://cluster.local/ns/meshmart/sa/client"
+OURS = "spiffe://cluster.local/ns/default/sa/client"
 
 
 class Federation(Server):

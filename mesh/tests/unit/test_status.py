@@ -16,13 +16,24 @@ def test_a_subclass_has_the_code_of_its_parent() -> None:
     class OutOfStock(errors.FailedPrecondition):
         pass
 
-    code, message, trailing = status.to_wire(OutOfStock("not enough", "OUT_OF_STOCK", product="7"))
+    code, message, trailing = status.to_wire(
+        OutOfStock("not enough", "OUT_OF_STOCK", product="7"), "shop.example.com"
+    )
     assert (code, message) == (grpc.StatusCode.FAILED_PRECONDITION, "not enough")
     wire = status.from_wire(trailing)
     assert wire is not None
     info = error_details_pb2.ErrorInfo()
     assert wire.details[0].Unpack(info)
-    assert (info.reason, info.domain, dict(info.metadata)) == ("OUT_OF_STOCK", "meshmart", {"product": "7"})
+    assert (info.reason, info.domain) == ("OUT_OF_STOCK", "shop.example.com")
+    assert dict(info.metadata) == {"product": "7"}
+
+
+def test_a_reason_may_name_its_own_domain() -> None:
+    error = errors.Aborted("lost a race", "CONFLICT")
+    error.reason = errors.Reason("CONFLICT", "billing.example.com")
+    (detail,) = status.details_of(error, "shop.example.com")
+    assert isinstance(detail, error_details_pb2.ErrorInfo)
+    assert (detail.reason, detail.domain) == ("CONFLICT", "billing.example.com")
 
 
 def test_every_wrong_field_is_named() -> None:

@@ -69,7 +69,7 @@ def failed(recorder: ListRecorder) -> None:
     """Record a served call and a call with two attempts that fail, with all that may be known of them."""
     layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart")
     served = serve(layer)
-    served.workload = Workload("cluster.local", "meshmart", "storefront")
+    served.workload = Workload("cluster.local", "default", "storefront")
     served.principal = Principal(7, "alice")
     served.code = grpc.StatusCode.INTERNAL
     layer.on_end(served)

@@ -33,6 +33,7 @@ from grpcmesh.identity import IdentityStore
 from grpcmesh.server.server import MeshServer, server_layers
 from grpcmesh.telemetry import Telemetry
 from grpcmesh.testing.resolver import FakeResolver
+from local.catalog import AUDIENCE, ISSUER
 
 POLICY = Path(__file__).parents[3] / "services" / "policy.toml"
 Metadata = tuple[tuple[str, str], ...]
@@ -72,7 +73,7 @@ class Fleet:
         self._policy.write_text(POLICY.read_text() + policy)
         self._ca, self._key = CertificateAuthority(), Ed25519PrivateKey.generate()
         self._keys = StaticKeys({"k": self._key.public_key()})
-        self._issuer = TokenIssuer(self._key, "k", AuthConfig())
+        self._issuer = TokenIssuer(self._key, "k", AuthConfig(ISSUER, AUDIENCE))
         self._numbers = itertools.count(1)
         self._channels: list[MeshChannel] = []
         self.replicas: list[Replica] = []
@@ -88,6 +89,7 @@ class Fleet:
         name = f"{self._service}-{next(self._numbers)}"
         config = replace(
             MeshConfig(self._service, replica=name, address="127.0.0.1:0"),
+            auth=AuthConfig(ISSUER, AUDIENCE),
             authz=AuthzConfig(self._policy),
             drain=DrainConfig(delay=0.3, grace=5, stream_grace=0.1),
         )

@@ -15,6 +15,7 @@ from ecommerce.user_pb2_grpc import add_UserServiceServicer_to_server
 
 from grpcmesh.config import AuthConfig
 from grpcmesh.server.server import MeshServer
+from local.catalog import AUDIENCE, ISSUER
 from services.chat.presence import Presence, leaving
 from services.chat.rooms import Rooms
 from services.chat.servicer import ChatServicer
@@ -102,14 +103,14 @@ async def _payment(stack: AsyncExitStack, server: MeshServer, db: Database) -> N
 async def _user(stack: AsyncExitStack, server: MeshServer, db: Database) -> None:
     users, passwords = SqlUsers(db), ScryptPasswords(Cost(log2_n=4))
     # Nobody logs in here: tokens come from `replicakit`.
-    keys = SigningKeys(Path(), AuthConfig(), now)
+    keys = SigningKeys(Path(), AuthConfig(ISSUER, AUDIENCE), now)
     ports = users, SqlSessions(db), SqlAttempts(db), passwords, keys
     logins = Logins(*ports, now, Lifetimes())
     accounts = Accounts(users, SqlSessions(db), passwords, logins, now, Lifetimes())
     recovery = Recovery(users, SqlSessions(db), SqlAttempts(db), accounts, now)
     published = Published(keys, SqlRevocations(db), now)
     parts = Users(users, passwords), logins, accounts, recovery
-    servicer = UserServicer(*parts, Exchanges(keys, now), published, AuthConfig().issuer)
+    servicer = UserServicer(*parts, Exchanges(keys, now), published, ISSUER)
     add_UserServiceServicer_to_server(audited(servicer, AuditLog(db), {}), server)
 
 

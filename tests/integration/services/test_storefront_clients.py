@@ -62,7 +62,7 @@ async def test_a_page_learns_who_answered_each_call(mesh: Mesh, trail: Trail) ->
     first = trail.steps[0]
     assert (first.target, first.method, first.code, first.attempts) == ("product", "GetProduct", "OK", 1)
     assert first.milliseconds > 0
-    assert set(mesh.products.callers) == {"spiffe://cluster.local/ns/meshmart/sa/storefront"}
+    assert set(mesh.products.callers) == {"spiffe://cluster.local/ns/default/sa/storefront"}
 
 
 async def test_a_cart_is_asked_for_in_one_call(mesh: Mesh, trail: Trail) -> None:

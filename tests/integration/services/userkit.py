@@ -14,6 +14,7 @@ from ecommerce.user_pb2_grpc import UserServiceStub, add_UserServiceServicer_to_
 
 from grpcmesh.auth import TokenVerifier
 from grpcmesh.config import AuthConfig
+from local.catalog import AUDIENCE, ISSUER
 from services.kit.audit import AuditLog, audited
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
@@ -38,7 +39,7 @@ from tests.databases import Databases, Maker
 
 from .shopkit import ADMIN, serving
 
-CONFIG = AuthConfig()
+CONFIG = AuthConfig(ISSUER, AUDIENCE)
 
 
 @dataclass

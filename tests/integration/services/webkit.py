@@ -31,6 +31,7 @@ from grpcmesh.http import Proxies
 from grpcmesh.server.server import MeshServer
 from grpcmesh.telemetry import HttpMetrics, MetricsMiddleware, Telemetry, TraceMiddleware
 from grpcmesh.testing.resolver import FakeResolver
+from local.catalog import AUDIENCE, ISSUER
 from services.kit.db import Database
 from services.order.clients import PaymentCashier, ProductCatalogue
 from services.order.erasure import Erasure
@@ -129,7 +130,7 @@ class Builder:
     async def serve(self, name: str, make: Make, caller: str = "storefront") -> MeshChannel:
         """A channel to a new server of a service, which takes every caller for this one."""
         own = str(Workload("cluster.local", "default", name))
-        verifier = TokenVerifier(AuthConfig(), self._keys, own=own)
+        verifier = TokenVerifier(AuthConfig(ISSUER, AUDIENCE), self._keys, own=own)
         assert await verifier.start(5)
         layers = [
             Called(caller, self.received.setdefault(name, [])),
@@ -168,7 +169,7 @@ async def _services(build: Builder, keys: SigningKeys) -> dict[str, MeshChannel]
         recovery = Recovery(users, SqlSessions(user_db), SqlAttempts(user_db), accounts, time.time)
         published = Published(keys, SqlRevocations(user_db), time.time)
         parts = Users(users, passwords), logins, accounts, recovery
-        servicer = UserServicer(*parts, Exchanges(keys, time.time), published, AuthConfig().issuer)
+        servicer = UserServicer(*parts, Exchanges(keys, time.time), published, ISSUER)
         add_UserServiceServicer_to_server(servicer, server)
 
     return {
@@ -232,6 +233,6 @@ def signing_keys(directory: Path) -> SigningKeys:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (home / "k1.pem").write_bytes(pem)
-    keys = SigningKeys(home, AuthConfig(), time.monotonic)
+    keys = SigningKeys(home, AuthConfig(ISSUER, AUDIENCE), time.monotonic)
     keys.load()
     return keys

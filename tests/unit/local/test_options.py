@@ -117,6 +117,15 @@ def test_the_users_own_settings_pass_through_but_do_not_move_a_replica() -> None
     assert config.address == "127.0.1.2:50051"
 
 
+def test_what_clients_know_of_the_shop_does_not_depend_on_the_defaults_of_the_library() -> None:
+    place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
+    config = MeshConfig.from_env(surroundings({"MESH_NAMESPACE": "mine"}).replica(SHOP["user"], 1, place))
+    assert config.identity.trust_domain == "cluster.local"
+    assert config.own_name == "user.meshmart.svc.cluster.local"
+    assert (config.auth.issuer, config.auth.audience) == ("https://user.meshmart", "meshmart")
+    assert config.server.error_domain == "meshmart"
+
+
 def test_replicas_are_spread_over_the_zones_that_the_user_names() -> None:
     place = Place("127.0.1.2", 50051, 50052, 9090, 8080)
     base = {"MESHMART_ZONES": "a, b"}
@@ -143,5 +152,6 @@ def test_a_program_outside_joins_as_the_operator_and_listens_nowhere() -> None:
     config = MeshConfig.from_env(client_environment(StateDir(Path("/s")), "127.0.0.1:53", "srv"))
     assert config.service == "client"
     assert config.identity.directory == Path("/s/certs/client")
+    assert config.namespace == "meshmart"
     assert config.admin.address == ""
     assert config.resolver.kind == "srv"

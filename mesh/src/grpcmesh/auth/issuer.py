@@ -23,6 +23,7 @@ class TokenIssuer:
 
     Raises:
         ValueError: The key is neither Ed25519 nor on P-256.
+        ConfigError: `config` names no issuer or no audience.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class TokenIssuer:
     ) -> None:
         self._key, self._kid, self._config, self._clock = private_key, kid, config, clock
         self._algorithm = algorithm_of(private_key)
+        config.require_own_issuer()
 
     def issue(
         self,

@@ -48,6 +48,9 @@ class TokenVerifier:
         own: An audience of this server alone, such as its SPIFFE id. Tokens for it are accepted beside those
             for the audiences of `config`, and no other server accepts them. If empty, there is none.
         monotonic: Returns monotonic seconds, by which keys age.
+
+    Raises:
+        ConfigError: There is a source, but `config` names no issuer or no audience. Also if it is set later.
     """
 
     def __init__(
@@ -62,7 +65,8 @@ class TokenVerifier:
         self._own = [own] if own else []
         numeric = config.subjects == "number"
         rules = ClaimRules(config.issuer, numeric, config.roles_claim, roles_required=numeric)
-        self._main = self._trust(rules, [config.audience], source)
+        self._main = self._trust(rules, [config.audience], None)
+        self.source = source
         self._issuers = {config.issuer: self._main, **self._providers()}
         for trusted in self._issuers.values():
             trusted.on_change = self._changed
@@ -78,6 +82,8 @@ class TokenVerifier:
 
     @source.setter
     def source(self, source: KeySource | None) -> None:
+        if source is not None:
+            self._config.require_own_issuer()
         self._main.source = source
 
     @property

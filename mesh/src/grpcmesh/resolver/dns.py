@@ -27,7 +27,7 @@ class DnsResolver:
 
     Args:
         config: Settings of the resolver.
-        name: Fully qualified name with the trailing dot, such as `product.meshmart.svc.cluster.local.`
+        name: Fully qualified name with the trailing dot, such as `product.shop.svc.cluster.local.`
         port: The port of every endpoint. If None, that of the configuration or of SRV records.
         lookup: Makes one look-up; by default by DNS.
         rng: Draws jitter.

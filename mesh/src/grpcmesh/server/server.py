@@ -328,7 +328,8 @@ class MeshServer(grpc.aio.Server):
         self._tasks.supervise(made.run, "queue probe")
 
     def _stack(self, purpose: Purpose) -> Stack:
-        return Stack(self.layers, self._config.replica, purpose, self._layer_errors)
+        domain = self._config.server.error_domain or self._config.service
+        return Stack(self.layers, self._config.replica, purpose, self._layer_errors, domain)
 
     def _application_methods(self) -> list[Method]:
         return self._handlers.methods(Purpose.APPLICATION)

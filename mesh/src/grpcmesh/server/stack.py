@@ -28,6 +28,7 @@ class Stack:
         replica: Name of this process, which is sent in the trailing metadata of each call.
         purpose: The purpose of the calls.
         errors: Counts errors of layers.
+        error_domain: The domain of reasons in errors that name none.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Stack:
         replica: str = "",
         purpose: Purpose = Purpose.APPLICATION,
         errors: HookErrors | None = None,
+        error_domain: str = "",
     ) -> None:
         named = ((status.REPLICA_KEY, replica),) if replica else ()
         self._trailing: tuple[tuple[str, str | bytes], ...] = named
         self._purpose, self._errors = purpose, errors or HookErrors("server")
+        self._error_domain = error_domain
         ends: tuple[Hook, ...] = ()
         starts: list[tuple[Hook, ServerLayer, tuple[Hook, ...]]] = []
         for layer in layers:
@@ -112,7 +115,7 @@ class Stack:
             _log.error("unexpected error in %s", call.method.full_name, exc_info=error)
         if stream is not None:
             await stream.hear_out()
-        code, message, trailing = status.to_wire(error)
+        code, message, trailing = status.to_wire(error, self._error_domain)
         if isinstance(error, Unimplemented):
             code, message = call.code, error.message
         await call.context.abort(code, encodable(message), (*trailing, *call.trailing))

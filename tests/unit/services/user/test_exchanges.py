@@ -10,12 +10,13 @@ from grpcmesh.auth import Revocation, TokenVerifier
 from grpcmesh.call import Principal, Workload
 from grpcmesh.config import AuthConfig
 from grpcmesh.errors import InvalidArgument, PermissionDenied, Unauthenticated
+from local.catalog import AUDIENCE, ISSUER
 from services.user.domain import User
 from services.user.exchanges import ALLOWED, SERVICES, Exchanges
 from services.user.keys import SigningKeys
 from tests.unit.services.test_least_privilege import WORKLOADS, calls
 
-CONFIG = AuthConfig()
+CONFIG = AuthConfig(ISSUER, AUDIENCE)
 NOW = 1_000.0
 BOB = User(2, "bob", "bob@example.com", 1, 0, ("user",), 0)
 

@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from grpcmesh.auth import TokenVerifier
 from grpcmesh.config import AuthConfig, ConfigError
+from local.catalog import AUDIENCE, ISSUER
 from services.user import keys as module
 from services.user.domain import Status, User
 from services.user.keys import SigningKeys
 
 ALICE = User(1, "alice", "alice@example.com", Status.ACTIVE, 0, ("user", "admin"), 0)
-CONFIG = AuthConfig()
+CONFIG = AuthConfig(ISSUER, AUDIENCE)
 
 
 def write(directory: Path, kid: str, key: PrivateKeyTypes | None = None) -> None:
