@@ -200,7 +200,8 @@ class MeshConfig:
         _require(bool(self.service), "service: must not be empty")
         _require(is_label(self.namespace), f"namespace: {self.namespace!r} is no name of a namespace")
         _require(not self.zone or is_zone(self.zone), f"zone: {self.zone!r} is no name of a zone")
-        _require(not (self.plaintext and self.require_tls), "plaintext: refused, because require_tls is set")
+        contradiction = self.plaintext and self.require_tls
+        _require(not contradiction, "plaintext: refused, because MESH_REQUIRE_TLS is set")
         for name, text in self.targets.items():
             try:
                 _require(not self._parse(name).scheme, f"targets: {name!r} has to be a name without a scheme")

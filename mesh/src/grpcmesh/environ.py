@@ -99,7 +99,7 @@ class EnvironReader:
         try:
             return cls(**values)
         except ConfigError as e:
-            self.problems += [f"{prefix}: {p}" for p in e.problems]
+            self.problems += [self._told(problem, prefix) for problem in e.problems]
         except TypeError as e:
             self.problems.append(f"{prefix}: {e}")
         return None
@@ -115,6 +115,15 @@ class EnvironReader:
             values[name] = _parse(raw, hint) if isinstance(raw, str) else _converted(raw, hint)
         except ValueError as e:
             self.problems.append(f"{told}{raw!r}: {e}")
+
+    def _told(self, problem: str, prefix: str) -> str:
+        """Return what a dataclass found, with the variable or the key of the file instead of its field."""
+        field, colon, rest = problem.partition(": ")
+        variable = f"MESH_{field.replace('.', '_').upper()}"
+        if not colon or variable not in self.known:
+            return f"{prefix}: {problem}"
+        in_file = self.origins.get(variable) == self.file != ""
+        return f"{self._place(variable) if in_file else variable}: {rest}"
 
     def _table(self, value: Any, variable: str) -> Mapping[str, Any]:
         if isinstance(value, Mapping):

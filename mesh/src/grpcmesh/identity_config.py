@@ -133,7 +133,7 @@ class AuthConfig:
         twice = next((issuer for issuer in all_issuers if all_issuers.count(issuer) > 1), "")
         require(not twice, f"auth.issuers: {twice} is there twice, or is auth.issuer, too")
         lacking = next((name for name in self.issuers if not (self.audience or name in self.audiences)), "")
-        require(not lacking, f"auth.audiences: set that of {lacking}, or auth.audience for all issuers")
+        require(not lacking, f"auth.audiences: set that of {lacking}, or MESH_AUTH_AUDIENCE")
 
     def require_own_issuer(self) -> None:
         """Raise ConfigError if `issuer` or `audience` is missing, which tokens of that issuer need."""

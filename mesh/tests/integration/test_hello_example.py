@@ -94,7 +94,7 @@ def test_plaintext_is_refused_beside_certificates_and_where_tls_is_required(tmp_
     assert f"refused, because there are certificates of the mesh ({directory}/tls.crt)" in beside.stderr
     required = client(1, MESH_PLAINTEXT="true", MESH_REQUIRE_TLS="true")
     assert required.returncode == 1
-    assert "plaintext: refused, because require_tls is set" in required.stderr
+    assert "MESH_PLAINTEXT: refused, because MESH_REQUIRE_TLS is set" in required.stderr
 
 
 def test_without_certificates_or_plaintext_it_says_what_to_do() -> None:

@@ -161,7 +161,7 @@ def test_a_discovery_document_of_another_issuer_is_refused(fields: dict[str, Any
         ({"issuers": {"corp": "id.example"}}, "is not an https:// URL"),
         ({"issuers": {"a": ISSUER, "b": ISSUER}}, "is there twice"),
         ({"issuer": ISSUER, "issuers": {"a": ISSUER}}, "is there twice"),
-        ({"issuers": {"a": ISSUER, "b": WHERE}, "audiences": {"a": "x"}}, "set that of b, or auth.audience"),
+        ({"issuers": {"a": ISSUER, "b": WHERE}, "audiences": {"a": "x"}}, "set that of b, or MESH_"),
         ({"jwks": {"corp": WHERE}}, "'corp' is none of auth.issuers"),
         ({"issuers": {"corp": ISSUER}, "jwks": {"corp": "http://id.example/keys"}}, "neither an https"),
         ({"issuers": {"corp": ISSUER}, "audiences": {"corp": " "}}, "must not be empty"),

@@ -227,7 +227,7 @@ def test_every_bad_variable_is_told_at_once() -> None:
         MESH_COLOUR="blue",
     )
     assert len(told) == 6
-    for word in ("MESH_DRAIN_GRACE='soon'", "70000", "fastest", "perhaps", "max_attempts", "MESH_COLOUR"):
+    for word in ("MESH_DRAIN_GRACE='soon'", "70000", "fastest", "perhaps", "_MAX_ATTEMPTS: ", "MESH_COLOUR"):
         assert any(word in line for line in told), word
 
 
@@ -351,7 +351,7 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
         ("[resolver]\nprot = 1", "mesh.toml: resolver_prot: no such setting"),
         ("[resolver]\nport = true", "mesh.toml: resolver_port = True: has the wrong type"),
         ("[resolver]\nport = 1.5", "mesh.toml: resolver_port = 1.5: "),
-        ("[resolver]\nport = 99999", "resolver.port: 99999 is not a port"),
+        ("[resolver]\nport = 99999", "mesh.toml: resolver_port: 99999 is not a port"),
         ("[resolver]\ntimeout = inf", "mesh.toml: resolver_timeout = inf: must be a finite number"),
         ("[server]\nreflection = 1", "mesh.toml: server_reflection = 1: has the wrong type"),
         ("namespace = 1", "mesh.toml: namespace = 1: must be a string"),
@@ -377,5 +377,5 @@ def test_a_missing_or_unreadable_file_is_told(tmp_path: Path) -> None:
 
 def test_plaintext_and_required_tls_are_a_contradiction() -> None:
     assert problems(MESH_PLAINTEXT="true", MESH_REQUIRE_TLS="true") == [
-        "MESH: plaintext: refused, because require_tls is set"
+        "MESH_PLAINTEXT: refused, because MESH_REQUIRE_TLS is set"
     ]
