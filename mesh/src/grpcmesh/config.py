@@ -267,5 +267,5 @@ class MeshConfig:
         config = reader.read(cls, "MESH", defaults, reader.table)
         reader.reject_unknown()
         if reader.problems or config is None:
-            raise ConfigError(reader.problems)
+            raise reader.error()
         return config, {**reader.origins, **{name: source for name, (_, source) in platform.items()}}

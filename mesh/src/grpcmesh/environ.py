@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grpcmesh.target import STATIC
+from grpcmesh.urls import without_secrets
 
 
 class ConfigError(Exception):
@@ -25,9 +26,16 @@ def require(condition: bool, problem: str) -> None:
         raise ConfigError([problem])
 
 
+def shortened(text: str, longest: int = 0) -> str:
+    """Return the text, or its beginning if it is long."""
+    longest = longest or _SHOWN
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 _T = typing.TypeVar("_T")
 
-
+#: The most characters of a wrong value in a message.
+_SHOWN = 200
 #: The most bytes of a settings file.
 MAX_FILE = 256 * 1024
 
@@ -104,6 +112,10 @@ class EnvironReader:
             self.problems.append(f"{prefix}: {e}")
         return None
 
+    def error(self) -> ConfigError:
+        """Return the error with all mistakes, each as a short line without secrets."""
+        return ConfigError([shortened(without_secrets(problem), 2 * _SHOWN) for problem in self.problems])
+
     def reject_unknown(self) -> None:
         """Report variables that no dataclass has."""
         for variable in sorted(self.environ.keys() - self.known):
@@ -114,7 +126,11 @@ class EnvironReader:
         try:
             values[name] = _parse(raw, hint) if isinstance(raw, str) else _converted(raw, hint)
         except ValueError as e:
-            self.problems.append(f"{told}{raw!r}: {e}")
+            # The error names the part of a map that is wrong; others may hold a secret.
+            value = (
+                "…" if isinstance(raw, str) and typing.get_origin(hint) is Mapping else shortened(repr(raw))
+            )
+            self.problems.append(f"{told}{value}: {shortened(str(e))}")
 
     def _told(self, problem: str, prefix: str) -> str:
         """Return what a dataclass found, with the variable or the key of the file instead of its field."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from grpcmesh.environ import ConfigError, require
 from grpcmesh.spiffe import domain_of, is_pattern, is_trust_domain
+from grpcmesh.urls import https_parts, without_secrets
 
 #: In `IdentityConfig.servers`: the DNS name decides alone.
 DNS_ONLY = "dns"
@@ -16,6 +16,9 @@ SOCKET_SCHEME = "unix:///"
 #: The signature algorithms of users' tokens. Each belongs to one type of key. `none` and HMAC are not among
 #: them and cannot be.
 ALGORITHMS = ("EdDSA", "ES256", "RS256")
+
+#: What the SPIFFE ID standard allows (2.1).
+_FORM = ": use 1 to 255 of a-z, 0-9, dot, dash and underscore"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class IdentityConfig:
 
     def __post_init__(self) -> None:
         require(self.poll_interval > 0, "identity.poll_interval: must be positive")
-        require(bool(self.trust_domain), "identity.trust_domain: must not be empty")
+        good = is_trust_domain(self.trust_domain)
+        require(good, f"identity.trust_domain: {self.trust_domain!r} is no name of a trust domain{_FORM}")
         for target, expected in self.servers.items():
             known = expected == DNS_ONLY or is_pattern(expected)
             require(known, f"identity.servers: {target}={expected!r} is neither a SPIFFE id nor {DNS_ONLY}")
@@ -113,7 +117,8 @@ class AuthConfig:
     cache_size: int = 4096
     """The most verified tokens in the cache."""
     keys_timeout: float = 30.0
-    """Seconds for which the start waits for the first keys. Then the server reports SERVING without them."""
+    """Seconds for which the start waits for the first keys. Then the server reports SERVING without them.
+    Once an issuer has answered, the others have `fetch_timeout` from the start."""
 
     def __post_init__(self) -> None:
         require(self.keys_timeout >= 0, "auth.keys_timeout: must not be negative")
@@ -125,10 +130,10 @@ class AuthConfig:
         for name in ("audiences", "jwks", "roles_claims"):
             self._require_of_issuers(name, getattr(self, name))
         for name, issuer in self.issuers.items():
-            require(_is_https(issuer), f"auth.issuers: {name}={issuer!r} is not an https:// URL")
+            _require_https("issuers", name, issuer)
         for name, where in self.jwks.items():
-            good = where.startswith("file:///") or _is_https(where)
-            require(good, f"auth.jwks: {name}={where!r} is neither an https:// nor a file:/// URL")
+            if not where.startswith("file:///"):
+                _require_https("jwks", name, where)
         all_issuers = [self.issuer, *self.issuers.values()]
         twice = next((issuer for issuer in all_issuers if all_issuers.count(issuer) > 1), "")
         require(not twice, f"auth.issuers: {twice} is there twice, or is auth.issuer, too")
@@ -148,12 +153,8 @@ class AuthConfig:
             require(bool(value.strip()), f"auth.{name}: {key}: must not be empty")
 
 
-def _is_https(text: str) -> bool:
-    """Return whether a text is an `https` URL that names a host and no user."""
+def _require_https(field: str, name: str, url: str) -> None:
     try:
-        parts = urlsplit(text)
-        _ = parts.port  # raises ValueError if it is no number
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and " " not in text
-    return plain and parts.scheme == "https" and bool(parts.hostname) and parts.username is None
+        https_parts(url)
+    except ValueError as e:
+        raise ConfigError([f"auth.{field}: {name}={without_secrets(url)[:200]!r}: {e}"]) from e

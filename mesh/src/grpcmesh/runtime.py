@@ -148,16 +148,16 @@ async def serve(
     freeze: bool = True,
 ) -> int:
     """Run a service until it has to stop. Return the exit status. See `run`."""
-    mesh = Mesh(config)
-    with signals_stop(mesh._stopping) if signals else contextlib.nullcontext():
-        try:
+    try:
+        mesh = Mesh(config)
+        with signals_stop(mesh._stopping) if signals else contextlib.nullcontext():
             async with mesh:
                 return await _guarded(mesh, build, capture_logging, freeze)
-        except ConfigError as e:  # of the service's own settings
-            return _misconfigured(config.service, e)
-        except _TOLD as e:
-            print(f"{config.service}: {getattr(e, 'strerror', None) or e}", file=sys.stderr)  # noqa: T201
-            return EX_FAILED
+    except ConfigError as e:  # of the service's own settings, or a contradiction of settings and files
+        return _misconfigured(config.service, e)
+    except _TOLD as e:
+        print(f"{config.service}: {e}", file=sys.stderr)  # noqa: T201
+        return EX_FAILED
 
 
 def _misconfigured(service: str, error: ConfigError) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from grpcmesh.auth import DiscoveredKeys, JwksKeys, KeyCause, KeysError, https
+from grpcmesh.auth.lookup import MAX_LOOKUPS, look_up
 from tests.integration.idp import DISCOVERY, KEYS, PATIENCE, Provider, answer, provider, verifier
 from tests.pki import Authority
 from tests.ports import free_port
@@ -160,17 +162,41 @@ async def test_a_server_without_tls_a_closed_port_and_an_unknown_name(
         assert await cause(server.sockets[0].getsockname()[1]) == KeyCause.UNTRUSTED
     assert await cause(free_port()) == KeyCause.UNREACHABLE
 
-    async def unknown(*args: Any, **more: Any) -> Any:
+    def unknown(*args: Any, **more: Any) -> Any:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert await cause(443) == KeyCause.NAME_UNKNOWN
+
+
+async def test_lookups_that_hang_hold_nothing_but_their_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def hang(*args: Any, **more: Any) -> Any:
+        answered.wait(PATIENCE)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    hanging = [asyncio.create_task(look_up("id.example", 443)) for _ in range(MAX_LOOKUPS)]
+    await asyncio.sleep(0)  # each has begun
+    try:
+        with pytest.raises(KeysError, match="lookups of names hang") as e:
+            await JwksKeys("https://id.example/?key=s3cret", timeout=PATIENCE).fetch()
+        assert "s3cret" not in str(e.value)
+        own = [thread for thread in threading.enumerate() if thread.name.startswith("lookup of an identity")]
+        assert len(own) >= MAX_LOOKUPS
+        assert all(thread.daemon for thread in own)  # the end of the process does not wait for them
+    finally:
+        answered.set()
+    assert all(isinstance(r, OSError) for r in await asyncio.gather(*hanging, return_exceptions=True))
 
 
 async def test_an_unreadable_ca_file_is_told(idp: Provider, tmp_path: Path) -> None:
     for path in (tmp_path / "none.pem", tmp_path / "empty.pem"):
         if path.name == "empty.pem":
             path.write_text("nothing")
-        with pytest.raises(KeysError, match=r"https://localhost"):
+        with pytest.raises(
+            KeysError, match=rf"^https://localhost.*: MESH_AUTH_CA_FILE={path}: (No such file|has no CA)"
+        ):
             await JwksKeys(idp.base + KEYS, ca_file=path, timeout=PATIENCE).fetch()
     assert ssl.OPENSSL_VERSION_INFO >= (1, 1, 1)

@@ -184,7 +184,7 @@ async def test_every_bad_variable_is_told_at_once_with_2(tmp_path: Path) -> None
     async with process(tmp_path, MESH_DRAIN_GRACE="soon", MESH_RESOLVER_PORT="99999", MESH_NO_SUCH="1") as p:
         assert await p.code() == 2
         assert len(p.lines()) == 3
-        for word in ("MESH_DRAIN_GRACE", "resolver.port", "MESH_NO_SUCH"):
+        for word in ("MESH_DRAIN_GRACE", "MESH_RESOLVER_PORT", "MESH_NO_SUCH"):
             assert word in p.text()
 
 

@@ -213,6 +213,20 @@ class Published(StaticKeys):
         return await super().fetch()
 
 
+def test_a_provider_that_is_down_delays_the_start_no_longer_than_a_fetch_may_take() -> None:
+    async def scenario() -> float:
+        corp, loop = "https://corp.example.com", asyncio.get_running_loop()
+        config = replace(CONFIG, issuers={"corp": corp}, fetch_timeout=5.0)
+        verifier, down = TokenVerifier(config, StaticKeys({"k1": ED.public_key()})), Published({})
+        down.failing, verifier._issuers[corp].source = True, down
+        began = loop.time()
+        assert not await verifier.start(3600)
+        assert down.fetches > 1
+        return loop.time() - began
+
+    assert run_in_virtual_time(scenario()) == pytest.approx(5.0)
+
+
 def test_a_failing_source_leaves_the_keys_as_they_were() -> None:
     async def scenario() -> None:
         source = Published({"k1": ED.public_key()})

@@ -9,11 +9,12 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import h11
 
+from grpcmesh.auth.lookup import look_up
 from grpcmesh.auth.problems import KeyCause, KeysError, told
+from grpcmesh.urls import https_parts, without_secrets
 
 #: The most bytes of a document, and of the head of an answer.
 MAX_BODY, MAX_HEAD = 256 * 1024, 16 * 1024
@@ -40,19 +41,12 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> "Address":
         """Parse a URL. Raises ValueError if it is no `https` URL, or holds a user name."""
-        if not (url.isascii() and url.isprintable()) or " " in url or len(url) > 2048:
-            raise ValueError(f"{told(url)} is not a URL")
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise ValueError(f"{told(url)} is not an https:// URL")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("a URL of keys must not hold a user name or a password")
         try:
-            parts.hostname.encode("idna")
-        except UnicodeError as e:
-            raise ValueError(f"{told(url)} does not name a host") from e
+            parts = https_parts(url)
+        except ValueError as e:
+            raise ValueError(f"{told(without_secrets(url))} {e}") from None
         query = f"?{parts.query}" if parts.query else ""
-        return cls(parts.hostname, parts.port or 443, f"{parts.path or '/'}{query}")
+        return cls(parts.hostname or "", parts.port or 443, f"{parts.path or '/'}{query}")
 
     @property
     def authority(self) -> str:
@@ -72,10 +66,10 @@ async def get(url: str, *, ca_file: Path | None = None, timeout: float) -> Answe
         KeysError: There is no such document, or the server misbehaves.
         ValueError: The URL is not of `https`.
     """
-    address = Address.parse(url)
+    address, url = Address.parse(url), without_secrets(url)
     try:
         async with asyncio.timeout(timeout):
-            context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file)
+            context = await asyncio.to_thread(_context, url, ca_file)
             return await _exchange(url, address, context)
     except TimeoutError:
         raise KeysError(KeyCause.TIMEOUT, f"{url} did not answer within {timeout:g} s") from None
@@ -94,9 +88,19 @@ async def get(url: str, *, ca_file: Path | None = None, timeout: float) -> Answe
         raise KeysError(KeyCause.NOT_HTTP, f"{url} does not answer as an HTTP/1.1 server") from None
 
 
+def _context(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Return the TLS settings. Raises KeysError if the CAs cannot be read."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as e:  # SSLError is an OSError
+        bad = isinstance(e, ssl.SSLError) or not getattr(e, "strerror", None)
+        reason = "has no CA certificates in PEM" if bad else str(getattr(e, "strerror", ""))
+        raise KeysError(KeyCause.UNREADABLE, f"{url}: MESH_AUTH_CA_FILE={ca_file}: {reason}") from None
+
+
 async def _exchange(url: str, address: Address, context: ssl.SSLContext) -> Answer:
     context.set_alpn_protocols(["http/1.1"])
-    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, limit=_CHUNK)
+    reader, writer = await _connect(address, context)
     try:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         writer.write(_request(connection, address))
@@ -104,6 +108,23 @@ async def _exchange(url: str, address: Address, context: ssl.SSLContext) -> Answ
         return await _answer(url, connection, reader)
     finally:
         writer.transport.abort()  # without waiting for the server's close_notify
+
+
+async def _connect(
+    address: Address, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first of the host's addresses that answers. Raises the OSError of the last one."""
+    failed: OSError = OSError("has no address")
+    for ip in await look_up(address.host, address.port):
+        try:
+            return await asyncio.open_connection(
+                ip, address.port, ssl=context, server_hostname=address.host, limit=_CHUNK
+            )
+        except ssl.SSLError:
+            raise
+        except OSError as e:
+            failed = e
+    raise failed
 
 
 def _request(connection: h11.Connection, address: Address) -> bytes:
@@ -137,7 +158,7 @@ async def _answer(url: str, connection: h11.Connection, reader: asyncio.StreamRe
 def _require_good(url: str, response: h11.Response) -> None:
     headers = dict(response.headers)
     if 300 <= response.status_code < 400:
-        where = told(headers.get(b"location", b"").decode("latin-1"))
+        where = told(without_secrets(headers.get(b"location", b"").decode("latin-1")))
         raise KeysError(KeyCause.REDIRECT, f"{url} redirects to {where}, which is not followed")
     if response.status_code != 200:
         raise KeysError(KeyCause.STATUS, f"{url} answers with the status {response.status_code}")

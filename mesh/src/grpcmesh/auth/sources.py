@@ -10,6 +10,7 @@ from grpcmesh.auth.jwks import read_discovery, read_jwks
 from grpcmesh.auth.keys import PublicKey
 from grpcmesh.auth.problems import KeyCause, KeysError
 from grpcmesh.identity_config import ALGORITHMS, AuthConfig
+from grpcmesh.urls import without_secrets
 
 #: Bounds of the seconds for which keys are fresh, and the seconds if their server does not say.
 SHORTEST, LONGEST, USUAL = 60.0, 3600.0, 300.0
@@ -51,7 +52,7 @@ class JwksKeys:
         """Return the keys by key id. Raises KeysError."""
         answer = await https.get(self._url, ca_file=self._ca_file, timeout=self._timeout)
         # A key takes up to a millisecond to decode.
-        keys = await asyncio.to_thread(read_jwks, answer.body, self._algorithms, self._url)
+        keys = await asyncio.to_thread(read_jwks, answer.body, self._algorithms, without_secrets(self._url))
         said = USUAL if answer.fresh_for is None else answer.fresh_for
         self.fresh_for = min(max(said, SHORTEST), LONGEST)
         return keys

@@ -1,6 +1,7 @@
 """Verifies tokens: signature, issuer, audience, expiry and roles. Caches results until the token expires."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -118,15 +119,28 @@ class TokenVerifier:
         return principal
 
     async def start(self, timeout: float) -> bool:
-        """Fetch the keys, with retries for at most `timeout` seconds. Return whether that succeeded."""
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(*(trusted.start() for trusted in self._sourced()))
-        except TimeoutError:
-            lacking = [t.rules.issuer for t in self._sourced() if not t.usable]
-            _log.warning("started without the keys of the token issuer %s", ", ".join(lacking))
-            return False
-        return True
+        """Fetch the keys of all issuers side by side, with retries. Return whether that succeeded.
+
+        Args:
+            timeout: Seconds for which the first keys are waited for. Once there are those of an issuer, the
+                others have only `config.fetch_timeout` in all, so that one of many that is down delays
+                nobody for long.
+        """
+        sourced = self._sourced()
+        soon = asyncio.get_running_loop().time() + min(timeout, self._config.fetch_timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout) as limit:
+
+                async def first_keys(trusted: TrustedIssuer) -> None:
+                    await trusted.start()
+                    if not all(t.usable for t in sourced):
+                        limit.reschedule(soon)
+
+                await asyncio.gather(*map(first_keys, sourced))
+                return True
+        lacking = [t.rules.issuer for t in sourced if not t.usable]
+        _log.warning("started without the keys of the token issuer %s", ", ".join(lacking))
+        return False
 
     async def refresh(self) -> bool:
         """Fetch the keys of all issuers now. Return whether that succeeded.

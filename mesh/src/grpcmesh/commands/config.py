@@ -15,10 +15,8 @@ from grpcmesh.service_config import Effective, ServiceConfigStore
 from grpcmesh.service_config.sources import SETTINGS
 from grpcmesh.target import TargetError
 from grpcmesh.telemetry.logs import names_secret
+from grpcmesh.urls import HIDDEN, without_secrets
 
-#: The user and password of a URL.
-_USER_INFO = re.compile(r"//[^/@\s]*@")
-_HIDDEN = "[redacted]"
 #: The source of a value that nothing sets.
 _DEFAULT = "default"
 
@@ -116,18 +114,18 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}={shown(key, inner)}" for key, inner in value.items())
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return without_secrets(",".join(map(str, value)))
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if (
-        names_secret(name.rpartition(":")[2].removeprefix("MESH_").lower())
+        names_secret(re.split(r"[:.]", name)[-1].removeprefix("MESH_").lower())
         and isinstance(value, str)
         and value
     ):
-        return _HIDDEN
-    return _USER_INFO.sub(f"//{_HIDDEN}@", str(value))
+        return HIDDEN
+    return without_secrets(str(value))
 
 
 def _flat(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
