@@ -135,7 +135,7 @@ class Spire:
 
     def entry(self, name: str, path: str, *arguments: str, dns: bool = True) -> None:
         """Register a workload: its Unix group, its id and, if `dns`, its DNS name."""
-        named = ("-dns", f"{name}.meshmart.svc.cluster.local") if dns else ()
+        named = ("-dns", f"{name}.default.svc.cluster.local") if dns else ()
         self.server(
             "entry", "create", "-parentID", f"spiffe://{self.domain}/node",
             "-selector", f"unix:gid:{self.group(name)}", "-spiffeID", f"spiffe://{self.domain}{path}",

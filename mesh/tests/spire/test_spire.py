@@ -10,7 +10,7 @@ from tests.spire.kit import Running, Spire, calls, spire
 
 #: What a workload logs with each new certificate.
 RENEWED = "certificate reloaded"
-CHECKOUT, PAYMENT = "/ns/meshmart/sa/checkout", "/region/eu/payment"
+CHECKOUT, PAYMENT = "/ns/default/sa/checkout", "/region/eu/payment"
 #: The ids that are not `/ns/NAMESPACE/sa/SERVICE`.
 PAYMENT_ID = "spiffe://example.org/region/*/payment"
 

@@ -81,7 +81,7 @@ def test_whatever_a_caller_is_called_the_access_log_has_one_line_of_json(
     lines: list[str] = []
     served = call(f"/{path}", workload=workload(caller))
     served.code, served.error = grpc.StatusCode.UNAVAILABLE, Unavailable(reason)
-    AccessLog(Logger("shop", "shop-1", lines.append), "all", "cluster.local", "meshmart").on_end(served)
+    AccessLog(Logger("shop", "shop-1", lines.append), "all", "cluster.local", "default").on_end(served)
     [written] = lines
     assert written.isascii()
     assert written.isprintable()

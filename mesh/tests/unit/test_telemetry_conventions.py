@@ -67,7 +67,7 @@ def recorder() -> ListRecorder:
 
 def failed(recorder: ListRecorder) -> None:
     """Record a served call and a call with two attempts that fail, with all that may be known of them."""
-    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart")
+    layer = ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "default")
     served = serve(layer)
     served.workload = Workload("cluster.local", "default", "storefront")
     served.principal = Principal(7, "alice")
@@ -99,7 +99,7 @@ def test_every_attribute_of_the_resource_is_in_the_conventions() -> None:
 def test_a_method_that_is_unknown_is_no_value_and_no_name(recorder: ListRecorder) -> None:
     path = Method.parse("/unknown/unknown", Kind.BIDI_STREAM)
     call = ServerCall(path, None, 0.0, {}, Purpose.UNKNOWN)  # type: ignore[arg-type]
-    ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "meshmart").on_start(call)
+    ServerTrace(tracer(recorder), "127.0.1.1:50051", "cluster.local", "default").on_start(call)
     assert (call.span.name, call.span.attributes["rpc.method"]) == ("grpc", "_OTHER")
 
 
