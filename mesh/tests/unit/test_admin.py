@@ -98,3 +98,21 @@ def test_a_process_without_certificate_or_targets_has_a_page_too() -> None:
     page = render({"service": "product", "replica": ""})
     assert "speaks plaintext" in page
     assert "calls no other service" in page
+
+
+async def test_a_reader_may_select_samples_by_name() -> None:
+    registry = CollectorRegistry()
+    Counter("mesh_picks", "Picks.", registry=registry).inc(3)
+    Counter("mesh_hedges", "Hedges.", registry=registry)
+    transport = httpx.ASGITransport(admin_app(registry, lambda: STATE))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        query = {"name[]": ["mesh_picks_total", "mesh_unknown"]}
+        response = await client.get("/metrics", params=query)
+        openmetrics = await client.get(
+            "/metrics", params=query, headers={"accept": "application/openmetrics-text;version=1.0.0"}
+        )
+        nothing = await client.get("/metrics", params={"name[]": "mesh_unknown"})
+    samples = [s for family in text_string_to_metric_families(response.text) for s in family.samples]
+    assert [(s.name, s.value) for s in samples] == [("mesh_picks_total", 3.0)]
+    assert [f.name for f in parse_openmetrics(openmetrics.text)] == ["mesh_picks"]
+    assert (nothing.status_code, nothing.text) == (200, "")

@@ -155,8 +155,14 @@ class Outliers(AttemptLayer):
         yield capped
         told = "Endpoints ejected by outlier detection."
         ejected = GaugeMetricFamily("mesh_outlier_ejected", told, labels=["target"])
-        ejected.add_metric([target], sum(r.state is not State.ADMITTED for r in self._records.values()))
+        told = "1 for an endpoint that outlier detection has ejected; others have no series."
+        endpoint = GaugeMetricFamily("mesh_outlier_endpoint_ejected", told, labels=["target", "endpoint"])
+        out = [r.name for r in self._records.values() if r.state is not State.ADMITTED]
+        ejected.add_metric([target], len(out))
+        for name in out:
+            endpoint.add_metric([target, name], 1)
         yield ejected
+        yield endpoint
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the endpoints that are out of rotation, by address, and why, for the admin page."""
