@@ -1,4 +1,7 @@
-"""Runs processes that are no services, such as the trace store. They are ready when their port answers."""
+"""Runs processes that are no services: the trace store, Prometheus, the console.
+
+They are ready when their port answers.
+"""
 
 import asyncio
 import socket
@@ -93,16 +96,19 @@ class Auxiliary:
 
 
 class Auxiliaries:
-    """The trace store and Prometheus, each if it is needed.
+    """The trace store, Prometheus and the console, each if it is needed.
 
     Args:
         state: The state directory, for logs and files.
         environ: If `OTEL_EXPORTER_OTLP_ENDPOINT` is set, traces go there, and no trace store is run.
         tell: Called when one ended by itself.
+        console: The program of the console, without its options; empty for none.
     """
 
-    def __init__(self, state: StateDir, environ: Mapping[str, str], tell: Tell) -> None:
-        self._state, self._environ, self._tell = state, environ, tell
+    def __init__(
+        self, state: StateDir, environ: Mapping[str, str], tell: Tell, console: Sequence[str] = ()
+    ) -> None:
+        self._state, self._environ, self._tell, self._program = state, environ, tell, console
         self._all: list[Auxiliary] = []
         self.otlp = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         """The endpoint to which spans are sent."""
@@ -110,6 +116,8 @@ class Auxiliaries:
         """The URL of the built-in store's pages."""
         self.prometheus: str | None = None
         """The URL of Prometheus, if it is installed."""
+        self.console: str | None = None
+        """The URL of the console's page."""
 
     def plan(self) -> list[Auxiliary]:
         """Decide what to run, and return it. The caller owns the tasks."""
@@ -117,7 +125,16 @@ class Auxiliaries:
             self._all.append(self._trace_store())
         if binary := prometheus.find():
             self._all.append(self._prometheus(binary))
-        return self._all
+        return list(self._all)
+
+    def plan_console(self) -> list[Auxiliary]:
+        """Decide whether to run the console, which is started later, because nobody's first page needs it.
+
+        The caller owns the task.
+        """
+        found = [self._console()] if self._program else []
+        self._all.extend(found)
+        return found
 
     def scrape(self, targets: Collection[prometheus.Target]) -> None:
         """Update the replicas that Prometheus scrapes."""
@@ -135,6 +152,13 @@ class Auxiliaries:
         self.otlp, self.traces = f"http://127.0.0.1:{otlp}", f"http://127.0.0.1:{http}"
         program = ["-m", "local.traces", "--otlp", f"127.0.0.1:{otlp}", "--http", f"127.0.0.1:{http}"]
         return Auxiliary("traces", program, self._environ, self._state.log("traces"), http, self._tell)
+
+    def _console(self) -> Auxiliary:
+        port = free_port(8081)
+        self.console = f"http://127.0.0.1:{port}"
+        options = ["--http", f"127.0.0.1:{port}", "--state-dir", str(self._state.path)]
+        program = [*self._program, *options]
+        return Auxiliary("console", program, self._environ, self._state.log("console"), port, self._tell)
 
     @property
     def _targets(self) -> Path:

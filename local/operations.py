@@ -86,6 +86,7 @@ class Operations:
             "storefront": f"http://127.0.0.1:{s.forwarder.port}",
             "prometheus": s.auxiliaries.prometheus,
             "traces": s.auxiliaries.traces,
+            "console": s.auxiliaries.console,
             "resolver": s.loopback.resolver_kind,
             "services": {
                 name: _service(deployment, s.options.port) for name, deployment in s.deployments.items()
@@ -260,6 +261,7 @@ def _replica(replica: Replica) -> dict[str, Any]:
         "port": place.http if replica.spec.web else place.mesh,
         "pid": replica.pid,
         "ready": replica.ready,
+        "draining": replica.stopping,
         "restarts": replica.restarts,
         "metrics": f"http://{place.at(place.admin)}/metrics",
         "health": place.at(place.health),

@@ -77,6 +77,11 @@ class Replica:
         return self.ready_since is not None
 
     @property
+    def stopping(self) -> bool:
+        """Return whether it is taken out of service for good, and drains."""
+        return self._stopping.is_set()
+
+    @property
     def pid(self) -> int | None:
         """Return the process id, or None while it waits for a restart."""
         return self._process.pid if self._process else None

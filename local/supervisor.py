@@ -45,6 +45,7 @@ class Supervisor:
         rollout: The timing of scaling and restarts.
         backoff: The backoff of restarts.
         migrate: The program that runs before services with a database; empty for none.
+        console: The program of the console; empty for none.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Supervisor:
         rollout: RolloutConfig | None = None,
         backoff: BackoffConfig | None = None,
         migrate: tuple[str, ...] = ("-m", "services.migrate"),
+        console: tuple[str, ...] = ("-m", "meshmart.console"),
     ) -> None:
         options.check(catalog)
         self.options, self.catalog, self._environ = options, catalog, environ
@@ -76,7 +78,7 @@ class Supervisor:
         self.forwarder = Forwarder(self._backends)
         self.certificates = Certificates(self.state, catalog, options.rotate_every)
         self.deployments: dict[str, Deployment] = {}
-        self.auxiliaries = Auxiliaries(self.state, environ, self.tell)
+        self.auxiliaries = Auxiliaries(self.state, environ, self.tell, console)
         self.leases = Leases(lambda text: self.tell(text, notable=True))
         """The disturbances that are undone unless they are renewed."""
         self._renewing = asyncio.Lock()
@@ -152,6 +154,8 @@ class Supervisor:
         self._keep(self.leases.run())
         self._keep(self._scrape())
         await self._ready(first, counts)
+        for auxiliary in self.auxiliaries.plan_console():
+            self._keep(auxiliary.run())
         later = [s for s in self.catalog.values() if not s.first]
         self._launch(later, counts)
         await all_of(self._ready(later, counts), self.auxiliaries.wait_ready(self._rollout.ready_timeout))

@@ -49,8 +49,8 @@ def _show(told: dict[str, Any]) -> None:
         if not about["replicas"]:
             table.add_row(service, "", "no replicas")
     out = console()
-    for name in ("storefront", "traces", "prometheus", "dns"):
-        out.print(f"{name:<11} {told[name] or '-'}", soft_wrap=True)
+    for name in ("storefront", "console", "traces", "prometheus", "dns"):
+        out.print(f"{name:<11} {told.get(name) or '-'}", soft_wrap=True)
     out.print()
     out.print(table)
 

@@ -58,7 +58,7 @@ class Terminal:
 
     def _welcome(self, event: Event, seconds: float) -> None:
         self._out.print(f"\n[bold green]The shop is open[/] after {seconds:.1f} s: [bold]{event.text}[/]\n")
-        for name in ("traces", "prometheus"):
+        for name in ("console", "traces", "prometheus"):
             if event.data.get(name):
                 self._out.print(f"  {name:<11} {event.data[name]}")
         self._out.print(f"  {'status':<11} meshmart status")

@@ -23,7 +23,15 @@ BACKOFF = BackoffConfig(first=0.1, longest=0.5)
 
 def supervisor(options: Options, environ: dict[str, str], listener: Listener) -> Supervisor:
     return Supervisor(
-        options, STUBS, environ, listener, probes=PROBES, rollout=ROLLOUT, backoff=BACKOFF, migrate=()
+        options,
+        STUBS,
+        environ,
+        listener,
+        probes=PROBES,
+        rollout=ROLLOUT,
+        backoff=BACKOFF,
+        migrate=(),
+        console=(),
     )
 
 

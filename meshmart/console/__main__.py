@@ -1,0 +1,29 @@
+"""`python -m meshmart.console --http HOST:PORT --state-dir DIRECTORY`: the console of a running cluster."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from local.options import DEFAULT_STATE_DIR
+from meshmart.console.server import serve
+
+
+def main() -> int:
+    """Parse the command line and serve. Exit status 1: the port cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m meshmart.console", description=__doc__)
+    parser.add_argument("--http", default="127.0.0.1:8081", help="address of the page")
+    parser.add_argument(
+        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="state directory of the embedded cluster"
+    )
+    options = parser.parse_args()
+    try:
+        asyncio.run(serve(options.http, options.state_dir))
+    except OSError as e:
+        sys.stderr.write(f"console: {e}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Builds the view of the calls between services. Pure."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from meshmart.console.model import EdgeView, Traffic
+from meshmart.console.series import Key
+from meshmart.console.services import Rates, bound, values
+from meshmart.console.window import quantile
+
+if TYPE_CHECKING:
+    from meshmart.console.observer import Watched
+
+#: The most edges that are shown: those with the most calls.
+MAX_EDGES = 1_000
+#: An edge begins to fail at the first share of failed calls, and has recovered below the second.
+FAILING, RECOVERED = 0.01, 0.001
+_Sums = dict[Key, float]
+
+
+def build(
+    names: Sequence[str],
+    watched: Collection["Watched"],
+    rates: Rates,
+    failing: Collection[tuple[str, str]],
+) -> tuple[EdgeView, ...]:
+    """Return the edges of the call graph, sorted by their services.
+
+    Args:
+        names: The services of the cluster.
+        watched: Its replicas.
+        rates: What each replica's counters did lately.
+        failing: The edges that failed so far.
+    """
+    providers = provided(watched)
+    known = frozenset(names)
+    now: dict[tuple[str, str], _Sums] = defaultdict(lambda: defaultdict(float))
+    total: dict[tuple[str, str], _Sums] = defaultdict(lambda: defaultdict(float))
+    callers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for each in watched:
+        for sums, read in ((now, rates[each.name]), (total, values(each))):
+            for key, value in read.items():
+                target = _target(key, providers, known)
+                if target is not None:
+                    edge = (each.service, target)
+                    sums[edge][(key[0], *key[2:])] += value
+                    callers[edge].add(each.name)
+    found = [_edge(edge, now[edge], total[edge], len(callers[edge]), edge in failing) for edge in callers]
+    busiest = sorted(found, key=lambda e: -e.traffic.calls)[:MAX_EDGES]
+    return tuple(sorted(busiest, key=lambda e: (e.source, e.target)))
+
+
+def provided(watched: Iterable["Watched"]) -> Mapping[str, str]:
+    """Return which service provides a gRPC service, as the servers themselves say.
+
+    A client's metrics name the gRPC service that it calls, not the target. One that several services provide
+    cannot be told apart, and is left out.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for each in watched:
+        for key in values(each):
+            if key[0] == "provides":
+                found[key[1]].add(each.service)
+    return {name: next(iter(services)) for name, services in found.items() if len(services) == 1}
+
+
+_BY_TARGET = frozenset(
+    {"retries", "hedges", "budget_exhausted", "budget_spent", "budget_allowed", "breaker_in_flight"}
+    | {"breaker_limit", "breaker_refused", "waiting", "picks"}
+)
+
+
+def _target(key: Key, providers: Mapping[str, str], known: Collection[str]) -> str | None:
+    """Return the service that a client's value is about, or None if it is about none of the cluster's."""
+    if key[0] in ("called", "call_le"):
+        return providers.get(key[1])
+    if key[0] not in _BY_TARGET:
+        return None
+    name = key[1].partition(".")[0]  # a full DNS name begins with the service
+    return name if name in known else None
+
+
+def _edge(
+    edge: tuple[str, str], now: Mapping[Key, float], total: Mapping[Key, float], callers: int, failed: bool
+) -> EdgeView:
+    calls = _traffic(now, total)
+    share = calls.failing / calls.rate if calls.rate > 0 else 0.0
+    return EdgeView(
+        *edge,
+        traffic=calls,
+        callers=callers,
+        retries=now.get(("retries",), 0.0),
+        hedges=now.get(("hedges",), 0.0),
+        budget_spent=int(total.get(("budget_spent",), 0)),
+        budget_allowed=int(total.get(("budget_allowed",), 0)),
+        budget_exhausted=now.get(("budget_exhausted",), 0.0),
+        breaker_in_flight=int(total.get(("breaker_in_flight",), 0)),
+        breaker_limit=int(total.get(("breaker_limit", "concurrent"), 0)),
+        breaker_refused=now.get(("breaker_refused",), 0.0),
+        waiting=int(total.get(("waiting",), 0)),
+        failing=share >= (RECOVERED if failed else FAILING),
+    )
+
+
+def _traffic(now: Mapping[Key, float], total: Mapping[Key, float]) -> Traffic:
+    buckets = {bound(key[1]): value for key, value in now.items() if key[0] == "call_le"}
+    ok, failing = now.get(("called", "ok"), 0.0), now.get(("called", "failed"), 0.0)
+    good, bad = total.get(("called", "ok"), 0.0), total.get(("called", "failed"), 0.0)
+    return Traffic(ok + failing, failing, quantile(0.99, buckets), good + bad, bad)

@@ -1,0 +1,123 @@
+"""Reads the cluster and its replicas, and publishes frames. One poller serves any number of viewers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from grpcmesh.clock import Clock
+from local.errors import ClusterError, NoAnswerError
+from meshmart import scrape
+from meshmart.console import events, frame
+from meshmart.console.history import History
+from meshmart.console.hub import Hub
+from meshmart.console.model import Snapshot
+from meshmart.console.observer import Observer
+from meshmart.console.schedule import Budget, Schedule
+from meshmart.console.series import NAMES
+
+#: The most events of the feed.
+FEED = 200
+#: The largest selection of a metrics page that is read, in bytes.
+MAX_PAGE = 2 * 1024 * 1024
+_SELECTION = urlencode([("name[]", name) for name in NAMES])
+#: Seconds between two looks at what is due.
+_TICK = 0.1
+_STATUS_TIMEOUT = 2.0
+_LINKS = ("storefront", "traces", "prometheus")
+
+
+class Cluster(Protocol):
+    """What the poller needs of a cluster: `meshmart.cluster.Cluster` has it."""
+
+    async def status(self) -> dict[str, Any]: ...
+
+
+class Poller:
+    """Owns everything that is known of the mesh.
+
+    Args:
+        cluster: The cluster.
+        budget: How much is read.
+        clock: Monotonic seconds.
+        wall: Unix seconds.
+    """
+
+    def __init__(self, cluster: Cluster, budget: Budget, clock: Clock, wall: Callable[[], float]) -> None:
+        self._cluster, self._budget, self._clock, self._wall = cluster, budget, clock, wall
+        self.hub, self.history = Hub(), History()
+        self.observer = Observer()
+        self._schedule = Schedule(budget)
+        self._ports: dict[str, scrape.Pages] = {}
+        self._feed: deque[frame.Entry] = deque(maxlen=FEED)
+        self._told = 0
+        self._before = Snapshot()
+        self._links: Mapping[str, str] = {}
+
+    async def run(self) -> None:
+        """Read and publish until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._publish(), name="publish")
+                while True:
+                    self._forget()
+                    watched = self.observer.watched
+                    for name in self._schedule.due(watched, self._clock(), self.hub.watched):
+                        group.create_task(self._read(name, watched[name].metrics), name=f"read-{name}")
+                    await asyncio.sleep(_TICK)
+        finally:
+            for port in self._ports.values():
+                port.close()
+
+    async def _read(self, name: str, url: str) -> None:
+        try:
+            if url not in self._ports:
+                self._ports[url], _ = scrape.pages(url, most=MAX_PAGE)
+            text = await self._ports[url].get(f"/metrics?{_SELECTION}", self._budget.timeout)
+            self.observer.page(name, text, self._clock())
+        except NoAnswerError:
+            self.observer.silent(name, self._clock())
+        finally:
+            self._schedule.done(name)
+
+    def _forget(self) -> None:
+        """Close the connections to replicas that are gone, or have moved."""
+        for url in self._ports.keys() - {w.metrics for w in self.observer.watched.values()}:
+            self._ports.pop(url).close()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._look()
+            self.publish()
+            period = self._budget.push if self.hub.watched else self._budget.idle_push
+            self.hub.arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(period):
+                    await self.hub.arrived.wait()
+
+    async def _look(self) -> None:
+        """Ask the cluster which replicas there are."""
+        try:
+            async with asyncio.timeout(_STATUS_TIMEOUT):
+                status = await self._cluster.status()
+        except TimeoutError:
+            self.observer.unreachable(f"no status within {_STATUS_TIMEOUT:g} s")
+        except ClusterError as e:
+            self.observer.unreachable(str(e))
+        else:
+            self.observer.cluster(status)
+            self._links = {name: status[name] for name in _LINKS if status.get(name)}
+
+    def publish(self) -> None:
+        """Compare the mesh with how it was, and publish how it is."""
+        snapshot = self.observer.snapshot(self._clock(), self._wall())
+        for event in events.diff(self._before, snapshot):
+            self._told += 1
+            self._feed.append(frame.Entry(self._told, snapshot.at, event))
+        self._before = snapshot
+        self.history.add(snapshot)
+        interval = self._budget.interval_of(len(self.observer.watched), self.hub.watched)
+        about = {"links": self._links, "interval": round(interval, 1), "push": self._budget.push}
+        self.hub.publish(frame.encode(snapshot, self._feed, about))

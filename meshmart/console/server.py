@@ -1,0 +1,61 @@
+"""The console as a process of its own: polls the mesh and serves the page until it is told to stop."""
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+from grpcmesh.admin.access import Access
+from grpcmesh.clock import monotonic
+from grpcmesh.config import AdminConfig
+from grpcmesh.http import HttpLimits, HttpServer
+from meshmart.console.poller import Poller
+from meshmart.console.schedule import Budget
+from meshmart.console.web import console_app
+from meshmart.running import running
+from meshmart.scrape import token_file
+
+#: A viewer that does not read for so many seconds is cut off.
+_LIMITS = HttpLimits(write_timeout=20.0)
+
+
+async def serve(address: str, state_dir: Path, budget: Budget | None = None) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        address: `host:port` to listen on; port 0 takes a free one.
+        state_dir: The state directory of the embedded cluster.
+        budget: How much is read.
+
+    Raises:
+        OSError: the address cannot be listened on, or everybody could reach it without a token.
+    """
+    closing = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, closing.set)
+    access = Access(AdminConfig(address=address, token_file=token_file()))
+    async with running(state_dir) as cluster:
+        poller = Poller(cluster, budget or Budget(), monotonic, time.time)
+        app = console_app(poller.hub, poller.history, access, closing)
+        server = HttpServer(app, address, "console", _LIMITS)
+        await server.start()
+        try:
+            await _until(closing, poller)
+        finally:
+            closing.set()
+            await server.aclose()
+
+
+async def _until(closing: asyncio.Event, poller: Poller) -> None:
+    """Poll until `closing` is set. Raises the poller's error if it fails."""
+    polling = asyncio.create_task(poller.run(), name="poller")
+    stopped = asyncio.create_task(closing.wait(), name="closing")
+    try:
+        await asyncio.wait({polling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if polling.done():
+            polling.result()
+    finally:
+        polling.cancel()
+        stopped.cancel()
+        await asyncio.gather(polling, stopped, return_exceptions=True)

@@ -1,0 +1,111 @@
+// The console: follows the stream of frames and draws each. It only reads.
+import { $, el, keyed, svg, text } from "/static/dom.js";
+import * as detail from "/static/detail.js";
+import { clock, plural, rate, seconds, span, success } from "/static/format.js";
+import * as map from "/static/map.js";
+import { SHAPES, STATES, tally } from "/static/states.js";
+import * as tables from "/static/tables.js";
+
+// A frame is due every 0.7 s; after so long without one the page is stale.
+const STALE = 4000;
+const LINKS = { storefront: "Shop", traces: "Traces", prometheus: "Metrics" };
+let frame = null, late = 0;
+
+const chosen = () => decodeURIComponent(location.hash.slice(1)) || null;
+
+function choose(what) {
+  const same = what === chosen();
+  history.replaceState(null, "", same ? " " : `#${encodeURIComponent(what)}`);
+  draw();
+  if (!same) $("detail-title")?.focus({ preventScroll: true });
+}
+
+function close() {
+  const [service] = (chosen() ?? "").split(/[/>]/);
+  history.replaceState(null, "", " ");
+  draw();
+  document.querySelector(`[data-service="${CSS.escape(service)}"]`)?.focus({ preventScroll: true });
+}
+
+function draw() {
+  if (!frame) return;
+  $("waiting").hidden = true;
+  $("problem").hidden = !frame.problem;
+  text($("problem"), frame.problem ? `The cluster does not say how it is: ${frame.problem}` : "");
+  facts();
+  map.draw(frame, chosen());
+  tables.draw(frame);
+  detail.draw(frame, chosen(), close);
+  feed();
+  links();
+  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many watch. This page changes nothing.`);
+}
+
+function facts() {
+  const replicas = frame.services.flatMap((s) => s.replicas ?? []);
+  const ready = tally(replicas).get("ready") ?? 0;
+  const all = frame.edges.reduce((sum, e) => ({ rate: sum.rate + (e.rate || 0), failing_rate: sum.failing_rate + (e.failing_rate || 0) }), { rate: 0, failing_rate: 0 });
+  const slowest = frame.edges.reduce((most, e) => ((e.p99 ?? 0) > (most?.p99 ?? 0) ? e : most), null);
+  const ends = Math.min(...frame.services.flatMap((s) => (s.certificate ? [s.certificate.not_after] : [])));
+  const pairs = [
+    ["Replicas ready", `${ready} of ${replicas.length}`, ready < replicas.length ? "warn" : "good"],
+    ["Calls between services", rate(all.rate), ""],
+    ["Succeed", success(all), all.failing_rate > 0.01 * all.rate ? "bad" : ""],
+    ["Slowest p99", slowest ? seconds(slowest.p99) : "–", "", slowest ? `${slowest.source} → ${slowest.target}` : ""],
+    ["Next certificate ends in", Number.isFinite(ends) ? span(ends - frame.at) : "–", ends - frame.at < 300 ? "bad" : ""],
+  ];
+  keyed($("facts"), pairs, ([name]) => name, () => el("div", {}, el("dt"), el("dd"), el("dd", { class: "soft small" })), (box, [name, value, kind, note]) => {
+    const [title, figure, about] = box.children;
+    text(title, name);
+    text(figure, value);
+    text(about, note ?? "");
+    about.hidden = !note;
+    box.dataset.kind = kind;
+  });
+}
+
+function feed() {
+  $("feed-empty").hidden = frame.feed.length > 0;
+  keyed($("feed"), [...frame.feed].reverse(), (e) => e.n, (e) =>
+    el("li", { "data-kind": e.kind }, el("time", { datetime: new Date(e.at * 1000).toISOString() }, clock(e.at)), el("span", {}, e.text)), () => {});
+}
+
+function links() {
+  const wanted = Object.entries(LINKS).filter(([name]) => frame.links[name]);
+  keyed($("links"), wanted, ([name]) => name, ([name, title]) => el("a", { href: frame.links[name], rel: "noreferrer" }, title), () => {});
+}
+
+function legend() {
+  for (const state of STATES) {
+    $("legend").append(el("li", { "data-state": state }, svg("svg", { viewBox: "-7 -7 14 14", width: 13, height: 13, "aria-hidden": "true" }, svg("path", { class: "mark", d: SHAPES[state] })), state));
+  }
+}
+
+function say(state, words) {
+  $("live").dataset.state = state;
+  document.body.classList.toggle("stale", state !== "on");
+  text($("live-text"), words);
+}
+
+function follow() {
+  const source = new EventSource("/events");
+  source.addEventListener("message", (event) => {
+    frame = JSON.parse(event.data);
+    say("on", "Live");
+    clearTimeout(late);
+    late = setTimeout(() => say("waiting", `No news since ${clock(frame.at)}`), STALE);
+    if (!document.hidden) requestAnimationFrame(draw);
+  });
+  source.addEventListener("error", () => {
+    say("waiting", "Reconnecting…");
+    if (source.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+  });
+}
+
+window.addEventListener("hashchange", draw);
+document.addEventListener("visibilitychange", draw);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && chosen()) close(); });
+map.prepare(choose);
+tables.prepare(choose);
+legend();
+follow();

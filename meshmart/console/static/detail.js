@@ -1,0 +1,150 @@
+// The panel of what is chosen: its figures now, and small charts of the last fifteen minutes.
+import { $, el, svg, text } from "/static/dom.js";
+import { DASH, count, plural, rate, seconds, span, success } from "/static/format.js";
+import { breaker, budget, drawReplicas, outbox, replicaTable } from "/static/tables.js";
+
+const WIDTH = 320, HEIGHT = 64;
+const AGAIN = 5000;
+let shown = null, timer = 0, parts = null;
+
+// A choice is "product", "product/product-1" or "order>payment".
+export function draw(frame, chosen, close) {
+  const found = chosen ? find(frame, chosen) : null;
+  const panel = $("detail");
+  panel.hidden = !found;
+  if (!found) { shown = null; clearTimeout(timer); return; }
+  if (shown !== chosen) {
+    shown = chosen;
+    parts = build(panel, found, close);
+    clearTimeout(timer);
+    follow(chosen, found.series);
+  }
+  facts(parts.facts, found.facts(frame));
+  parts.table?.(frame);
+}
+
+function find(frame, chosen) {
+  const [from, to] = chosen.split(">");
+  if (to) {
+    const edge = frame.edges.find((e) => e.source === from && e.target === to);
+    return edge && { title: `${from} → ${to}`, series: ["edge", from, to], facts: () => edgeFacts(edge) };
+  }
+  const [name, replica] = chosen.split("/");
+  const service = frame.services.find((s) => s.name === name);
+  if (!service) return null;
+  if (!replica) {
+    return { title: name, series: [name], service: name, logs: name, facts: () => serviceFacts(service, frame) };
+  }
+  const one = service.replicas?.find((r) => r.name === replica);
+  return one && { title: replica, series: [name, replica], service: name, logs: `${name}/${one.id}`, facts: () => replicaFacts(one) };
+}
+
+function serviceFacts(service, frame) {
+  const certificate = service.certificate;
+  return [
+    ["Calls", rate(service.rate)], ["Success", success(service)], ["p99", seconds(service.p99)],
+    ["Calls in all", `${count(service.calls)}, ${count(service.failures)} failed`],
+    ["Shed", service.shed ? rate(service.shed) : "none"],
+    ["Outbox", service.outbox ? outbox(service.outbox) : DASH],
+    ["Certificate", certificate ? `${certificate.serial.slice(0, 8)}…, ${span(frame.at - certificate.not_before)} old, ends in ${span(certificate.not_after - frame.at)}` : DASH],
+  ];
+}
+
+function replicaFacts(replica) {
+  return [
+    ["State", replica.note || replica.state], ["Calls", rate(replica.rate)], ["Success", success(replica)],
+    ["p99", seconds(replica.p99)],
+    ["In flight", replica.limit ? `${count(replica.in_flight)} of ${count(replica.limit)}` : DASH],
+    ["Shed", replica.shed ? rate(replica.shed) : "none"], ["Restarts", count(replica.restarts)],
+    ["Injected faults", count(replica.faults)], ["Certificate", replica.serial ? `${replica.serial}…` : DASH],
+    ["Address", replica.address],
+    ["Read", replica.age === undefined ? "never" : `${replica.age.toFixed(1)} s ago`],
+  ];
+}
+
+function edgeFacts(edge) {
+  return [
+    ["Calls", rate(edge.rate)], ["Success", success(edge)], ["p99", seconds(edge.p99)],
+    ["Calls in all", `${count(edge.calls)}, ${count(edge.failures)} failed`],
+    ["Callers", plural(edge.callers, "process").replace("processs", "processes")],
+    ["Retries", edge.retries ? rate(edge.retries) : "none"], ["Hedges", edge.hedges ? rate(edge.hedges) : "none"],
+    ["Retry budget", budget(edge)], ["Circuit breaker", breaker(edge)],
+    ["Waiting for an endpoint", count(edge.waiting)],
+  ];
+}
+
+function build(panel, found, close) {
+  const list = el("dl", { class: "facts small-facts" });
+  const charts = el("div", { class: "charts" });
+  for (const [key, title] of [["rate", "Calls per second"], ["failing", "Failing per second"], ["p99", "p99"]]) charts.append(chart(key, title));
+  const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, `meshmart logs ${found.logs} -f`)) : null;
+  const table = found.series.length === 1 ? replicaTable() : null;
+  const title = el("h2", { id: "detail-title", tabindex: -1 }, found.title);
+  panel.replaceChildren(
+    el("div", { class: "panel-head" }, title, el("span", { class: "soft small" }, "the last 15 minutes"),
+      el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
+    list, charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
+  );
+  const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service)));
+  return { facts: list, table: draws };
+}
+
+function facts(list, pairs) {
+  if (list.children.length !== pairs.length) {
+    list.replaceChildren(...pairs.map(([name]) => el("div", {}, el("dt", {}, name), el("dd"))));
+  }
+  pairs.forEach(([, value], i) => text(list.children[i].lastChild, String(value)));
+}
+
+function chart(key, title) {
+  return el("figure", { "data-chart": key },
+    el("figcaption", {}, el("span", {}, title), el("span", { class: "soft", "data-max": "" })),
+    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
+      svg("path", { class: "area" }), svg("path", { class: "trend", "vector-effect": "non-scaling-stroke" })));
+}
+
+async function follow(chosen, series) {
+  try {
+    const query = new URLSearchParams(series.map((name) => ["name", name]));
+    const answer = await fetch(`/api/history?${query}`);
+    if (answer.ok && shown === chosen) drawCharts(await answer.json());
+  } catch {
+    // The stream says whether the console is there; the next attempt draws again.
+  }
+  if (shown === chosen) timer = setTimeout(follow, AGAIN, chosen, series);
+}
+
+function drawCharts({ points }) {
+  const columns = [["rate", rate], ["failing", rate], ["p99", seconds]];
+  columns.forEach(([key, show], i) => {
+    const figure = $("detail").querySelector(`[data-chart=${key}]`);
+    const values = points.map((point) => point[i]);
+    const known = values.filter((value) => value !== null);
+    const most = Math.max(...known, 0);
+    const words = known.length ? `at most ${show(most)}` : "no figures yet";
+    text(figure.querySelector("[data-max]"), words);
+    const [area, trend] = figure.querySelectorAll("path");
+    figure.querySelector("svg").setAttribute("aria-label", `${figure.querySelector("figcaption span").textContent}: ${words}`);
+    const line = path(values, most);
+    trend.setAttribute("d", line.trend);
+    area.setAttribute("d", line.area);
+  });
+}
+
+// Gaps stay gaps.
+function path(values, most) {
+  const x = (i) => ((i / (values.length - 1)) * WIDTH).toFixed(1);
+  const y = (value) => (HEIGHT - 2 - (most ? value / most : 0) * (HEIGHT - 8)).toFixed(1);
+  let trend = "", area = "", run = [];
+  const end = () => {
+    if (run.length) {
+      const line = run.map(([i, value]) => `${x(i)} ${y(value)}`).join("L");
+      trend += `M${line}`;
+      area += `M${x(run[0][0])} ${HEIGHT}L${line}L${x(run[run.length - 1][0])} ${HEIGHT}Z`;
+    }
+    run = [];
+  };
+  values.forEach((value, i) => (value === null ? end() : run.push([i, value])));
+  end();
+  return { trend, area };
+}

@@ -1,0 +1,144 @@
+"""The console's web application. It changes nothing: every route answers GET and HEAD only."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from grpcmesh.admin.access import Access
+from meshmart.console.access import Guard
+from meshmart.console.history import POINTS, STEP, History
+from meshmart.console.hub import FullError, Hub
+
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+#: Seconds until a browser reconnects that lost the stream, in milliseconds.
+_RETRY = 1000
+
+
+@dataclass(frozen=True)
+class _Asset:
+    body: bytes
+    media_type: str
+    etag: str
+
+
+def assets() -> Mapping[str, _Asset]:
+    """Return the console's files by name."""
+    found = {}
+    for file in (files("meshmart.console") / "static").iterdir():
+        kind = _TYPES.get(file.name.rpartition(".")[2])
+        if kind:
+            body = file.read_bytes()
+            found[file.name] = _Asset(body, kind, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+    return found
+
+
+def console_app(hub: Hub, history: History, access: Access, closing: asyncio.Event) -> Starlette:
+    """Return the application.
+
+    Args:
+        hub: Where the frames come from.
+        history: The figures of the last minutes.
+        access: Who may see it.
+        closing: Set when the process ends: the streams then end, too.
+    """
+    served = assets()
+
+    async def page(request: Request) -> Response:
+        return _file(request, served["index.html"])
+
+    async def static(request: Request) -> Response:
+        asset = served.get(request.path_params["name"])
+        return _file(request, asset) if asset else PlainTextResponse("no such file\n", 404)
+
+    async def events(request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        return FrameStream(hub, closing)
+
+    async def state(request: Request) -> Response:
+        if not hub.frame:
+            return PlainTextResponse("nothing is known yet\n", 503)
+        return Response(hub.frame, media_type="application/json")
+
+    async def figures(request: Request) -> Response:
+        points = history.read(request.query_params.getlist("name"))
+        if points is None:
+            return PlainTextResponse("no such service, replica or edge\n", 404)
+        return JSONResponse({"until": history.until, "step": STEP, "count": POINTS, "points": points})
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/static/{name}", static),
+            Route("/events", events),
+            Route("/api/state", state),
+            Route("/api/history", figures),
+        ],
+        middleware=[Middleware(Guard, access=access)],
+    )
+
+
+def _file(request: Request, asset: _Asset) -> Response:
+    headers = {"etag": asset.etag, "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == asset.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.body, media_type=asset.media_type, headers=headers)
+
+
+class FrameStream(Response):
+    """The frames as server-sent events (https://html.spec.whatwg.org/#server-sent-events).
+
+    `send` waits while the browser does not read; it then gets the newest frame, not those that it missed.
+    """
+
+    def __init__(self, hub: Hub, closing: asyncio.Event) -> None:
+        super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._hub, self._closing = hub, closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._hub.viewer() as viewer:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await _say(send, b"retry: %d\n\n" % _RETRY)
+
+                async def push() -> None:
+                    while True:
+                        number, frame = await viewer.next()
+                        await _say(send, b"id: %d\ndata: %s\n\n" % (number, frame))
+
+                await _until_one_ends(push(), _disconnected(receive), self._closing.wait())
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except FullError:
+            refused = PlainTextResponse("too many pages are open\n", 503, {"retry-after": "10"})
+            await refused(scope, receive, send)
+
+
+async def _say(send: Send, text: bytes) -> None:
+    await send({"type": "http.response.body", "body": text, "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _until_one_ends(*coroutines: object) -> None:
+    tasks = [asyncio.ensure_future(c) for c in coroutines]  # type: ignore[call-overload]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
