@@ -44,8 +44,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 setup: $(VENV)/.run ## installs what the demo needs into .venv
 setup-dev: $(VENV)/.dev ## installs what tests and linters need too
 
-demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080; Ctrl-C stops it
-	@exec $(BIN)/meshmart up
+# UP: more options, such as UP=--quiet for no standing load.
+demo: $(VENV)/.run ## starts the shop on http://127.0.0.1:8080 and its live map on :8081; Ctrl-C stops it
+	@exec $(BIN)/meshmart up --load 3 $(UP)
 
 # OUT: where the code goes instead, for comparing.
 proto: $(VENV)/.dev ## generates the code of the protos beside them

@@ -1,5 +1,6 @@
 """`meshmart up`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -7,6 +8,9 @@ import typer
 from local.options import DEFAULT_PORT, Options, parse_count, parse_duration
 from meshmart.ask import parsed
 from meshmart.options import DEFAULT, StateDirOption
+
+#: The service that makes the load, and the variable with its rate.
+_LOADGEN, _LOAD = "loadgen", "MESHMART_LOAD_RPS"
 
 
 def up(
@@ -20,13 +24,21 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the storefront on 127.0.0.1.")] = DEFAULT_PORT,
     state_dir: StateDirOption = DEFAULT,
     rotate_every: Annotated[str, typer.Option(help="Interval at which certificates are renewed.")] = "24h",
+    load: Annotated[
+        float, typer.Option(min=0, max=100, help="Journeys per second of a standing load; 0 for none.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No standing load, whatever --load says.")] = False,
 ) -> None:
     """Starts the shop on this machine: certificates, databases, DNS, and every service's replicas."""
     counts = [text for wish in replicas or [] for text in wish.split(",") if text]
+    chosen = dict(parsed(parse_count, text) for text in counts)
+    if load and not quiet:
+        chosen.setdefault(_LOADGEN, 1)
+        os.environ.setdefault(_LOAD, f"{load:g}")  # the supervisor passes it on
     options = Options(
         state_dir=state_dir.absolute(),
         port=port,
-        replicas=dict(parsed(parse_count, text) for text in counts),
+        replicas=chosen,
         rotate_every=parsed(parse_duration, rotate_every),
     )
     raise typer.Exit(_detached(options) if detach else _foreground(options))
