@@ -9,7 +9,6 @@ import typer
 from local.options import Options
 from meshmart import up
 
-
 RPS = "MESHMART_LOAD_RPS"
 
 
