@@ -1,106 +1,133 @@
-"""The console in a real browser, on the real shop: its numbers are those of the processes."""
+"""The console's page in a real browser: its numbers are those of the processes that it reads."""
 
-import json
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
-from prometheus_client.parser import text_string_to_metric_families
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import RunningCluster
-from tests.e2e.test_checkout_in_a_browser import PATIENCE, browser
+from grpcmesh.admin import AdminServer
+from grpcmesh.admin.access import Access
+from grpcmesh.config import AdminConfig
+from grpcmesh.http import HttpServer
+from meshmart.console.web import console_app
+from tests.e2e.test_checkout_in_a_browser import browser
+from tests.integration.meshmart.test_console import Console
+from tests.unit.meshmart.console.pages import Process
 
 pytestmark = pytest.mark.browser
 __all__ = ["browser"]
-#: Milliseconds that the cluster may take for something, on a loaded machine.
+#: Milliseconds that the page may take for something, on a loaded machine.
 LONG = 120_000.0
+ADDRESSES = ("127.0.2.1:50051", "127.0.2.2:50051")
+
+
+class Mesh:
+    """Two products and an order service behind real admin ports, and a console, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.processes = {name: Process() for name in ("order-1", "product-1", "product-2")}
+        for name in ("product-1", "product-2"):
+            self.processes[name].serves("ProductService", 0)
+        self.processes["order-1"].knows("product", *ADDRESSES)
+        self.url: Future[str] = Future()
+        self._stop: Future[asyncio.Event] = Future()
+        self.console = Console()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> "Mesh":
+        self._thread.start()
+        self.url.result(120)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        stop = self._stop.result(120)
+        self._loop.call_soon_threadsafe(stop.set)
+        self._thread.join(120)
+
+    async def _run(self) -> None:
+        self._loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        local = AdminConfig(address="127.0.0.1:0")
+        hub, history = self.console.poller.hub, self.console.poller.history
+        page = HttpServer(console_app(hub, history, Access(local), stop), local.address, "console")
+        ports = [AdminServer(local, process.registry, dict) for process in self.processes.values()]
+        for name, port in zip(self.processes, ports, strict=True):
+            await port.start()
+            self.console.add(name.partition("-")[0], port.port)
+        await page.start()
+        self._stop.set_result(stop)
+        self.url.set_result(f"http://127.0.0.1:{page.port}")
+        async with self.console.running():
+            await stop.wait()
+        for server in (page, *ports):
+            await server.aclose()
 
 
 @pytest.fixture
-def page(cluster: RunningCluster, browser: Browser) -> Iterator[Page]:
+def mesh() -> Iterator[Mesh]:
+    with Mesh() as running:
+        yield running
+
+
+@pytest.fixture
+def page(mesh: Mesh, browser: Browser) -> Iterator[Page]:
     complaints: list[str] = []
-    context = browser.new_context(base_url=cluster.status()["console"])
-    context.set_default_timeout(PATIENCE)
+    context = browser.new_context(base_url=mesh.url.result())
+    context.set_default_timeout(LONG)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda m: complaints.append(m.text) if "Content Security" in m.text else None)
+    page.goto("/")
     yield page
     context.close()
     assert complaints == []
 
 
-def calls_of(cluster: RunningCluster, service: str, metric: str, grpc_service: str) -> int:
-    """The sum of a counter over a service's replicas, read from their own pages."""
-    total = 0.0
-    for replica in cluster.status()["services"][service]["replicas"]:
-        with urllib.request.urlopen(replica["metrics"], timeout=30) as page:
-            families = text_string_to_metric_families(page.read().decode())
-        total += sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == metric and sample.labels["grpc_service"] == grpc_service
-        )
-    return int(total)
+def total(process: Process, name: str) -> int:
+    """The sum over a counter's labels, read from the process itself."""
+    return int(sum(s.value for f in process.registry.collect() for s in f.samples if s.name == name))
 
 
-def test_the_map_shows_the_mesh_and_its_numbers_are_those_of_the_processes(
-    page: Page, cluster: RunningCluster
-) -> None:
-    with urllib.request.urlopen(f"{cluster.storefront}/", timeout=30) as shop:
-        shop.read()  # the storefront calls product
-    page.goto("/")
-    for service, about in cluster.status()["services"].items():
-        if about["replicas"]:
-            node = page.locator(f".node[data-service={service}]")
-            expect(node).to_be_visible(timeout=LONG)
-            expect(node.locator(".replica")).to_have_count(len(about["replicas"]))
-    row = page.locator('#calls tr[data-edge="storefront>product"] td')
-    until_equal(
-        row.nth(4),  # without the heading: to, rate, success, p99, calls
-        lambda: calls_of(cluster, "storefront", "grpc_client_handled_total", "ecommerce.ProductService"),
-    )
-    until_equal(
-        page.locator("#services tr[data-service=product] td").nth(4),
-        lambda: calls_of(cluster, "product", "grpc_server_handled_total", "ecommerce.ProductService"),
-    )
+def test_the_map_and_the_tables_show_the_numbers_of_the_processes(page: Page, mesh: Mesh) -> None:
+    order, one, two = mesh.processes.values()
+    one.serves("ProductService", 1200)
+    two.serves("ProductService", 34, code="Internal")
+    order.calls("product", "ProductService", 1233, endpoint=ADDRESSES[0])
+    order.calls("product", "ProductService", 1, code="Unavailable", endpoint=ADDRESSES[1])
+    served = total(one, "grpc_server_handled_total") + total(two, "grpc_server_handled_total")
+    expect(page.locator('.edge[data-edge="order>product"]')).to_have_count(1, timeout=LONG)
+    # Without the heading of the row: replicas, rate, success, p99, calls.
+    product = page.locator("#services tr[data-service=product] td")
+    expect(product.nth(4)).to_have_text(f"{served:,}", timeout=LONG)
+    calls = page.locator('#calls tr[data-edge="order>product"] td')
+    expect(calls.nth(4)).to_have_text(f"{total(order, 'grpc_client_handled_total'):,}", timeout=LONG)
+    expect(calls.nth(5)).to_have_text("1", timeout=LONG)
+    expect(page.locator(".node[data-service=product] .replica")).to_have_count(2)
 
 
-def until_equal(cell: Locator, read: Callable[[], int]) -> None:
-    """Wait until a cell shows what the processes say, which is more than nothing."""
-    give_up = time.monotonic() + 120
-    while time.monotonic() < give_up:
-        said, shown = read(), cell.text_content()
-        if said > 0 and shown == f"{said:,}":
-            return
-        cell.page.wait_for_timeout(500)
-    pytest.fail(f"the page says {cell.text_content()}, the processes {read()}")
+def test_an_ejected_replica_is_marked_and_told(page: Page, mesh: Mesh) -> None:
+    node = page.locator(".node[data-service=product]")
+    expect(node).to_be_visible(timeout=LONG)
+    order = mesh.processes["order-1"]
+    order.gauge("mesh_outlier_endpoint_ejected", 1, target="product", endpoint=ADDRESSES[1])
+    expect(node.locator("[data-replica=product-2]")).to_have_attribute("data-state", "ejected", timeout=LONG)
+    expect(node.locator("[data-replica=product-1]")).to_have_attribute("data-state", "ready")
+    expect(page.locator("#feed")).to_contain_text("product-2 is ejected by 1 of 1 callers", timeout=LONG)
 
 
-def test_a_kill_is_told_and_a_choice_shows_its_figures(page: Page, cluster: RunningCluster) -> None:
-    page.goto("/")
-    page.locator(".node[data-service=chat]").press("Enter")
-    expect(page.locator("#detail-title")).to_have_text("chat")
-    expect(page.locator("#detail tr[data-replica=chat-1]")).to_contain_text("ready", timeout=LONG)
-    cluster.meshmart("kill", "chat/1")
-    expect(page.locator("#feed")).to_contain_text("chat-1 ended and was started again", timeout=LONG)
-    expect(page.locator("#detail tr[data-replica=chat-1]")).to_contain_text("ready", timeout=LONG)
+def test_a_choice_by_keyboard_shows_its_figures(page: Page, mesh: Mesh) -> None:
+    node = page.locator(".node[data-service=product]")
+    expect(node).to_have_attribute("aria-label", "product: 2 ready; no calls", timeout=LONG)
+    node.press("Enter")
+    expect(page.locator("#detail-title")).to_have_text("product")
+    expect(page.locator("#detail tr[data-replica=product-2]")).to_contain_text("ready", timeout=LONG)
+    expect(page).to_have_url(f"{mesh.url.result()}/#product")
     page.keyboard.press("Escape")
     expect(page.locator("#detail")).to_be_hidden()
 
 
-def test_the_page_can_change_nothing(page: Page, cluster: RunningCluster) -> None:
-    page.goto("/")
+def test_the_page_can_change_nothing(page: Page) -> None:
     expect(page.locator(".node").first).to_be_visible(timeout=LONG)
     assert page.locator("form, input, select, textarea").count() == 0
-    console = cluster.status()["console"]
-    request = urllib.request.Request(f"{console}/api/state", headers={"origin": cluster.storefront})
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=30)
-    assert refused.value.code == 403
-    refused.value.close()
-    with urllib.request.urlopen(f"{console}/api/state", timeout=30) as answer:
-        assert json.load(answer)["services"]
