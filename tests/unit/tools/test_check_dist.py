@@ -77,6 +77,22 @@ def test_a_wheel_with_more_or_less_is_refused(tmp_path: Path, more: str, less: s
     assert any(told in problem for problem in tool.wheel_problems(wheel(tmp_path, names)))
 
 
+def test_a_description_with_relative_links_is_refused(tmp_path: Path) -> None:
+    path = wheel(tmp_path, [*package(), METADATA[1]])
+    readme = tmp_path / "README.md"
+    readme.write_text("[a](docs/a.md) [b](#b) [c](https://c.example/c) [d](examples/d)")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(METADATA[0], readme.read_text())
+    assert list(tool.wheel_problems(path)) == [
+        f"{path.name}: its description has the relative links docs/a.md, examples/d"
+    ]
+    tool.links(readme)
+    base = "https://github.com/meshmart/meshmart/blob/HEAD/mesh"
+    assert (
+        readme.read_text() == f"[a]({base}/docs/a.md) [b](#b) [c](https://c.example/c) [d]({base}/examples/d)"
+    )
+
+
 def test_links_and_paths_outside_of_a_source_distribution_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     root = f"grpcmesh-{VERSION}"
