@@ -111,3 +111,19 @@ async def test_a_new_token_holds_at_once_and_none_lets_nobody_in(tmp_path: Path)
 
 def test_names_are_no_loopback() -> None:
     assert not any(map(is_loopback, ("", "0.0.0.0", "::", "127.0.0.1.example", "loopback", "10.0.0.1")))
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_token_file_without_a_token_is_told_at_start(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    Access(AdminConfig("0.0.0.0:9090", token_file=file))
+    [record] = caplog.records
+    assert f"MESH_ADMIN_TOKEN_FILE={file} has no token" in record.getMessage()
+    caplog.clear()
+    file.write_text("secret\n")
+    Access(AdminConfig("0.0.0.0:9090", token_file=file))
+    assert not caplog.records

@@ -171,6 +171,11 @@ def test_a_target_that_stands_twice_is_told_beside_every_other_mistake(file: Fil
     ]
 
 
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: larger than"):
+        ServiceConfigStore(Path("/dev/zero")).load()
+
+
 def test_a_missing_file_is_told_at_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         ServiceConfigStore(tmp_path / "none.json").load()

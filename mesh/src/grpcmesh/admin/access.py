@@ -4,10 +4,13 @@ import asyncio
 import base64
 import hmac
 import ipaddress
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from grpcmesh.config import AdminConfig
+
+_log = logging.getLogger(__name__)
 
 #: The most bytes of a token file that are read.
 _MOST = 4096
@@ -49,6 +52,12 @@ class Access:
             raise AccessError(
                 f"admin port {config.address}: other hosts can reach it; set MESH_ADMIN_TOKEN_FILE, or "
                 "MESH_ADMIN_METRICS_ONLY=true to serve them /metrics and nothing else, or listen on loopback"
+            )
+        if config.token_file is not None and not read_token(config.token_file):
+            _log.warning(
+                "admin port %s: MESH_ADMIN_TOKEN_FILE=%s has no token: requests that need one are refused",
+                config.address,
+                config.token_file,
             )
 
     async def status(self, asked: Asked, metrics: bool) -> int:

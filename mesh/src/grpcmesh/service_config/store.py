@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from grpcmesh.config import ConfigError
 from grpcmesh.service_config.model import ServiceConfig
+from grpcmesh.service_config.parse import MAX_BYTES
 from grpcmesh.service_config.sources import Document, Effective, effective, read_document
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,8 @@ class ServiceConfigStore:
 
     def _content(self, path: Path) -> bytes:
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                return file.read(MAX_BYTES + 1)  # one more: what is too large is seen to be
         except OSError as e:
             self._seen = None  # once the file is back it is read again, whatever it holds
             raise ConfigError([f"{path}: {e.strerror or e}"]) from e
