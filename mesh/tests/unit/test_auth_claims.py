@@ -15,7 +15,7 @@ from grpcmesh.bad_values import bad_values
 from grpcmesh.call import Principal
 from grpcmesh.errors import Unauthenticated
 from tests.unit.fakes import TOKENS as TRUSTED
-from tests.unit.test_auth_tokens import ED, NOW, Shop, forge
+from tests.unit.tokenskit import ED, NOW, Shop, forge
 
 GOOD = {"sub": "7", "name": "alice", "roles": ["user"], "exp": NOW + 60}
 

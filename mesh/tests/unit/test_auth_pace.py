@@ -12,7 +12,7 @@ from grpcmesh.auth.trusted import TrustedIssuer
 from grpcmesh.config import AuthConfig
 from grpcmesh.testing.clock import run_in_virtual_time
 from tests.unit.fakes import samples
-from tests.unit.test_auth_tokens import ED, P256, Published, Shop, forge
+from tests.unit.tokenskit import ED, P256, Published, Shop, forge
 
 
 class Remote(Published):
