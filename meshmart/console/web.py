@@ -17,6 +17,7 @@ from grpcmesh.admin.access import Access
 from meshmart.console.access import Guard
 from meshmart.console.history import POINTS, STEP, History
 from meshmart.console.hub import FullError, Hub
+from services.kit.streaming import disconnected, first_of
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: Seconds until a browser reconnects that lost the stream, in milliseconds.
@@ -116,7 +117,7 @@ class FrameStream(Response):
                         number, frame = await viewer.next()
                         await _say(send, b"id: %d\ndata: %s\n\n" % (number, frame))
 
-                await _until_one_ends(push(), _disconnected(receive), self._closing.wait())
+                await first_of(push(), disconnected(receive), self._closing.wait())
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except FullError:
             refused = PlainTextResponse("too many pages are open\n", 503, {"retry-after": "10"})
@@ -125,20 +126,3 @@ class FrameStream(Response):
 
 async def _say(send: Send, text: bytes) -> None:
     await send({"type": "http.response.body", "body": text, "more_body": True})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _until_one_ends(*coroutines: object) -> None:
-    tasks = [asyncio.ensure_future(c) for c in coroutines]  # type: ignore[call-overload]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

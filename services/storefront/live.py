@@ -10,13 +10,13 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.kit.streaming import disconnected, first_of
 from services.storefront.domain import Problem, ShopError, Update
 from services.storefront.sessions import Session
 from services.storefront.site import Site, path_id
@@ -65,8 +65,8 @@ class LiveOrders:
         """Run a stream until the browser leaves, the process drains, or it reaches `MAX_AGE`."""
         self._open[stream.address] += 1
         try:
-            ends = (_disconnected(receive), self._closing.wait(), asyncio.sleep(MAX_AGE))
-            await _first_of(stream.push(self._site, send), _beat(send), *ends)
+            ends = (disconnected(receive), self._closing.wait(), asyncio.sleep(MAX_AGE))
+            await first_of(stream.push(self._site, send), _beat(send), *ends)
         finally:
             self._open[stream.address] -= 1
             self._open += Counter()  # drops addresses with a count of 0
@@ -128,24 +128,6 @@ async def _beat(send: Send) -> None:
     while True:
         await _say(send, ": alive\n\n")
         await asyncio.sleep(HEARTBEAT)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
-    """Run the coroutines until one is done, and cancel the others. Raises the error of the finished one."""
-    tasks = [asyncio.ensure_future(c) for c in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _say(send: Send, text: str) -> None:
