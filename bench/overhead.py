@@ -247,7 +247,7 @@ def bare(port: int, directory: Path, tls: bool) -> grpc.aio.Channel:
     if not tls:
         return grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     leaf = [(directory / "storefront" / n).read_bytes() for n in ("ca.crt", "tls.key", "tls.crt")]
-    options = [("grpc.ssl_target_name_override", "product.meshmart.svc.cluster.local")]
+    options = [("grpc.ssl_target_name_override", "product")]
     return grpc.aio.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(*leaf), options)
 
 

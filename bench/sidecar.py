@@ -35,6 +35,7 @@ import uvloop
 from ecommerce.product_pb2_grpc import ProductServiceStub
 
 from grpcmesh.auth import TokenIssuer
+from grpcmesh.platform_settings import DEFAULT_NAMESPACE
 
 #: The figures that are compared, each with the largest ratio of the mesh to the sidecars; None is only
 #: reported.
@@ -69,7 +70,7 @@ def transport_socket(side: str, directory: Path, service: str, peer: str) -> str
     def file(name: str) -> dict[str, str]:
         return {"filename": str(directory / service / name)}
 
-    identity = f"spiffe://cluster.local/ns/meshmart/sa/{peer}"
+    identity = f"spiffe://cluster.local/ns/{DEFAULT_NAMESPACE}/sa/{peer}"
     common = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificates": [{"certificate_chain": file("tls.crt"), "private_key": file("tls.key")}],
