@@ -11,6 +11,7 @@ the median of the ratios within a round. CPU is user plus system time of both pr
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -213,7 +214,9 @@ class Variant:
     peers: list[Peer]
     call: Callable[[], Awaitable[Any]]
     cpu: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
+    """CPU seconds per call, of each round."""
+    latencies: list[list[float]] = field(default_factory=list)
+    """Seconds of each call, of each round."""
 
     async def round(self, calls: int, concurrency: int) -> None:
         latencies: list[float] = []
@@ -228,16 +231,43 @@ class Variant:
         await asyncio.gather(*(worker() for _ in range(concurrency)))
         after = time.process_time() + sum(p.cpu() for p in self.peers)
         self.cpu.append((after - before) / len(latencies))
-        self.latencies += latencies
+        self.latencies.append(latencies)
 
     def summary(self) -> dict[str, float]:
-        """Return the medians over the rounds, in microseconds."""
-        cuts = statistics.quantiles(self.latencies, n=100)
+        """Return the median of the CPU over the rounds and the quantiles of all calls, in microseconds."""
+        calls = [latency for of_round in self.latencies for latency in of_round]
         return {
             "cpu_us": round(statistics.median(self.cpu) * 1e6, 1),
-            "p50_us": round(cuts[49] * 1e6),
-            "p99_us": round(cuts[98] * 1e6),
+            "p50_us": round(percentile(calls, 50) * 1e6),
+            "p99_us": round(percentile(calls, 99) * 1e6),
         }
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100)[percent - 1]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the median, whatever the distribution.
+
+    It lies between two order statistics, from the binomial distribution (Conover, Practical
+    Nonparametric Statistics, section 3.2). Fewer than six values give no more than their range.
+    """
+    ordered, n, below, k = sorted(values), len(values), 0.0, 0
+    while k < n // 2 and below + math.comb(n, k) / 2**n <= 0.025:
+        below += math.comb(n, k) / 2**n
+        k += 1
+    k = max(k, 1)
+    return ordered[k - 1], ordered[n - k]
+
+
+def paired(of: list[float], to: list[float]) -> dict[str, Any]:
+    """Return the median of the ratios within the rounds, and its 95 % confidence interval."""
+    ratios = [a / b for a, b in zip(of, to, strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 3),
+        "interval": [round(bound, 3) for bound in interval(ratios)],
+    }
 
 
 REQUEST = product_pb2.GetProductRequest(id=1)
@@ -339,15 +369,10 @@ async def alternate(running: dict[str, Variant], rounds: int, calls: int, concur
 
 def summary(running: dict[str, Variant]) -> dict[str, Any]:
     rows = {name: v.summary() for name, v in running.items()}
-    ratios = {}
-    for name, (of, to, budget) in RATIOS.items():
-        paired = sorted(a / b for a, b in zip(running[of].cpu, running[to].cpu, strict=True))
-        low, _, high = statistics.quantiles(paired, n=4)
-        ratios[name] = {
-            "ratio": round(statistics.median(paired), 3),
-            "quartiles": [round(low, 3), round(high, 3)],
-            "budget": budget,
-        }
+    ratios = {
+        name: {**paired(running[of].cpu, running[to].cpu), "budget": budget}
+        for name, (of, to, budget) in RATIOS.items()
+    }
     return {"variants": rows, "ratios": ratios}
 
 
@@ -356,11 +381,15 @@ def show(result: dict[str, Any]) -> None:
     for name, row in result["variants"].items():
         cpu, p50, p99 = f"{row['cpu_us']:.1f} us", f"{row['p50_us']} us", f"{row['p99_us']} us"
         print(f"{name:<12} {cpu:>9} {p50:>8} {p99:>8}  {VARIANTS[name]}")
-    print(f"\n{'CPU ratio':<34} {'median':>7} {'quartiles':>15} {'budget':>7}")
-    for name, row in result["ratios"].items():
+    show_ratios("CPU ratio", result["ratios"])
+
+
+def show_ratios(title: str, rows: dict[str, dict[str, Any]]) -> None:
+    print(f"\n{title:<34} {'median':>7} {'95 % interval':>15} {'budget':>7}")
+    for name, row in rows.items():
         budget = f"{row['budget']:.2f}" if row["budget"] else "-"
-        quartiles = "{:.3f}-{:.3f}".format(*row["quartiles"])
-        print(f"{name:<34} {row['ratio']:>7.3f} {quartiles:>15} {budget:>7}")
+        bounds = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else "-"
+        print(f"{name:<34} {row['ratio']:>7.3f} {bounds:>15} {budget:>7}")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -146,22 +146,10 @@ def pairs(old: Tree, new: Tree, rounds: int, seconds: float) -> list[tuple[Round
     return found[1:]  # the first pair is a warm-up
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the median, whatever the distribution.
-
-    It lies between two order statistics, from the binomial distribution (Conover, Practical
-    Nonparametric Statistics, section 3.2).
-    """
-    ordered, n, below, k = sorted(values), len(values), 0.0, 0
-    while k < n // 2 and below + math.comb(n, k) / 2**n <= 0.025:
-        below += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k, 1)
-    return ordered[k - 1], ordered[n - k]
-
-
 def summary(found: list[tuple[Round, Round]]) -> dict[str, dict[str, Any]]:
     """Return for each side the µs per call before and after, the median of the ratios, and its interval."""
+    from overhead import interval  # not above: the process that plays a tree loads that tree's own
+
     rows: dict[str, dict[str, Any]] = {}
     for side in SIDES:
         ratios = [new[side] / old[side] for old, new in found]

@@ -19,7 +19,6 @@ import contextlib
 import json
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -201,12 +200,19 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
 def summary(running: dict[str, overhead.Variant]) -> dict[str, Any]:
     rows = {name: {**v.summary(), "memory_mb": round(memory(v), 1)} for name, v in running.items()}
     sidecar, mesh = running["sidecar"], running["mesh"]
-    figures = {"p50": "p50_us", "p99": "p99_us", "memory": "memory_mb"}
-    ratios = {what: rows["mesh"][key] / rows["sidecar"][key] for what, key in figures.items()}
-    ratios["CPU"] = statistics.median(a / b for a, b in zip(mesh.cpu, sidecar.cpu, strict=True))
+
+    def latencies(variant: overhead.Variant, percent: int) -> list[float]:
+        return [overhead.percentile(of_round, percent) for of_round in variant.latencies]
+
+    ratios = {
+        "CPU": overhead.paired(mesh.cpu, sidecar.cpu),
+        "p50": overhead.paired(latencies(mesh, 50), latencies(sidecar, 50)),
+        "p99": overhead.paired(latencies(mesh, 99), latencies(sidecar, 99)),
+        "memory": {"ratio": rows["mesh"]["memory_mb"] / rows["sidecar"]["memory_mb"], "interval": None},
+    }
     return {
         "variants": rows,
-        "ratios": {k: {"ratio": round(ratios[k], 3), "budget": b} for k, b in BUDGETS.items()},
+        "ratios": {name: {**ratios[name], "budget": budget} for name, budget in BUDGETS.items()},
     }
 
 
@@ -215,9 +221,7 @@ def show(result: dict[str, Any]) -> None:
     for name, row in result["variants"].items():
         cpu, p50, p99 = f"{row['cpu_us']:.1f} us", f"{row['p50_us']} us", f"{row['p99_us']} us"
         print(f"{name:<8} {cpu:>9} {p50:>8} {p99:>8} {row['memory_mb']:>6.1f} MB")
-    print(f"\n{'the mesh over the sidecars':<27} {'ratio':>6} {'budget':>7}")
-    for name, row in result["ratios"].items():
-        print(f"{name:<27} {row['ratio']:>6.3f} {row['budget'] or '-':>7}")
+    overhead.show_ratios("the mesh over the sidecars", result["ratios"])
 
 
 def main() -> None:
