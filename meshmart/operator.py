@@ -50,13 +50,24 @@ async def join(state_dir: Path, *, identity: str = OPERATOR, **settings: Any) ->
         ClusterError: no cluster runs.
         CommandError: the membership or a call within it fails.
     """
-    async with running(state_dir) as cluster:
-        environment = {k: v for k, v in os.environ.items() if k.startswith("MESH_")}
-        environment |= await cluster.environment(identity)
-        if not (cluster.certificates / identity / "tls.crt").exists():
-            raise CommandError(f"there is no certificate of {identity!r} in {cluster.certificates}")
-        async with _member(environment, settings) as member:
-            yield Joined(member, cluster)
+    async with running(state_dir) as cluster, member_of(cluster, identity=identity, **settings) as member:
+        yield Joined(member, cluster)
+
+
+@contextlib.asynccontextmanager
+async def member_of(cluster: Cluster, *, identity: str = OPERATOR, **settings: Any) -> AsyncIterator[Member]:
+    """Join a cluster as `join` does.
+
+    Raises:
+        ClusterError: the cluster does not answer.
+        CommandError: the membership or a call within it fails.
+    """
+    environment = {k: v for k, v in os.environ.items() if k.startswith("MESH_")}
+    environment |= await cluster.environment(identity)
+    if not (cluster.certificates / identity / "tls.crt").exists():
+        raise CommandError(f"there is no certificate of {identity!r} in {cluster.certificates}")
+    async with _member(environment, settings) as member:
+        yield member
 
 
 @contextlib.asynccontextmanager

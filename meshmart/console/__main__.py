@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -10,16 +11,21 @@ from meshmart.console.server import serve
 
 
 def main() -> int:
-    """Parse the command line and serve. Exit status 1: the port cannot be used."""
+    """Parse the command line and serve. Exit status 1: the port or the origin cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m meshmart.console", description=__doc__)
     parser.add_argument("--http", default="127.0.0.1:8081", help="address of the page")
     parser.add_argument(
         "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="state directory of the embedded cluster"
     )
+    parser.add_argument(
+        "--origin",
+        default=os.environ.get("MESHMART_CONSOLE_ORIGIN", ""),
+        help="origin of the page behind a reverse proxy, such as https://console.example.org",
+    )
     options = parser.parse_args()
     try:
-        asyncio.run(serve(options.http, options.state_dir))
-    except OSError as e:
+        asyncio.run(serve(options.http, options.state_dir, origin=options.origin))
+    except (OSError, ValueError) as e:
         sys.stderr.write(f"console: {e}\n")
         return 1
     return 0

@@ -13,7 +13,7 @@ from meshmart import scrape
 from meshmart.console import events, frame
 from meshmart.console.history import History
 from meshmart.console.hub import Hub
-from meshmart.console.model import Snapshot
+from meshmart.console.model import Event, Snapshot
 from meshmart.console.observer import Observer
 from meshmart.console.schedule import Budget, Schedule
 from meshmart.console.series import NAMES
@@ -110,12 +110,16 @@ class Poller:
             self.observer.cluster(status)
             self._links = {name: status[name] for name in _LINKS if status.get(name)}
 
+    def tell(self, event: Event, at: float | None = None) -> None:
+        """Add an event to the feed of the next frame. `at` is in Unix seconds; None means now."""
+        self._told += 1
+        self._feed.append(frame.Entry(self._told, self._wall() if at is None else at, event))
+
     def publish(self) -> None:
         """Compare the mesh with how it was, and publish how it is."""
         snapshot = self.observer.snapshot(self._clock(), self._wall())
         for event in events.diff(self._before, snapshot):
-            self._told += 1
-            self._feed.append(frame.Entry(self._told, snapshot.at, event))
+            self.tell(event, snapshot.at)
         self._before = snapshot
         self.history.add(snapshot)
         interval = self._budget.interval_of(len(self.observer.watched), self.hub.watched)

@@ -9,7 +9,14 @@ from grpcmesh.admin.access import Access
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpLimits, HttpServer
+from meshmart.console.accounts import UserAccounts
+from meshmart.console.action_log import ActionLog
+from meshmart.console.admins import Admins
+from meshmart.console.login import login_routes
+from meshmart.console.membership import Membership
+from meshmart.console.origins import Origins
 from meshmart.console.poller import Poller
+from meshmart.console.records import Records
 from meshmart.console.schedule import Budget
 from meshmart.console.web import console_app
 from meshmart.running import running
@@ -19,15 +26,17 @@ from meshmart.scrape import token_file
 _LIMITS = HttpLimits(write_timeout=20.0)
 
 
-async def serve(address: str, state_dir: Path, budget: Budget | None = None) -> None:
+async def serve(address: str, state_dir: Path, budget: Budget | None = None, origin: str = "") -> None:
     """Run until SIGTERM or SIGINT.
 
     Args:
         address: `host:port` to listen on; port 0 takes a free one.
         state_dir: The state directory of the embedded cluster.
         budget: How much is read.
+        origin: The console's origin behind a reverse proxy, such as `https://console.example.org`.
 
     Raises:
+        ValueError: `origin` is no origin.
         OSError: the address cannot be listened on, or everybody could reach it without a token.
     """
     closing = asyncio.Event()
@@ -35,9 +44,13 @@ async def serve(address: str, state_dir: Path, budget: Budget | None = None) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, closing.set)
     access = Access(AdminConfig(address=address, token_file=token_file()))
-    async with running(state_dir) as cluster:
+    origins = Origins(origin)
+    async with running(state_dir) as cluster, Membership(cluster) as membership:
         poller = Poller(cluster, budget or Budget(), monotonic, time.time)
-        app = console_app(poller.hub, poller.history, access, closing)
+        admins = Admins(UserAccounts(membership.member), origins)
+        records = Records(ActionLog(state_dir / "console"), poller.tell, time.time)
+        routes = [*login_routes(admins, records), *records.routes()]
+        app = console_app(poller.hub, poller.history, access, closing, routes)
         server = HttpServer(app, address, "console", _LIMITS)
         await server.start()
         try:

@@ -1,8 +1,8 @@
-"""The console's web application. It changes nothing: every route answers GET and HEAD only."""
+"""The console's web application. Its own routes answer GET and HEAD only: `changes` has those that change."""
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -42,7 +42,9 @@ def assets() -> Mapping[str, _Asset]:
     return found
 
 
-def console_app(hub: Hub, history: History, access: Access, closing: asyncio.Event) -> Starlette:
+def console_app(
+    hub: Hub, history: History, access: Access, closing: asyncio.Event, routes: Sequence[Route] = ()
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -50,6 +52,7 @@ def console_app(hub: Hub, history: History, access: Access, closing: asyncio.Eve
         history: The figures of the last minutes.
         access: Who may see it.
         closing: Set when the process ends: the streams then end, too.
+        routes: Further routes.
     """
     served = assets()
 
@@ -83,6 +86,7 @@ def console_app(hub: Hub, history: History, access: Access, closing: asyncio.Eve
             Route("/events", events),
             Route("/api/state", state),
             Route("/api/history", figures),
+            *routes,
         ],
         middleware=[Middleware(Guard, access=access)],
     )

@@ -70,7 +70,7 @@ class Access:
         if metrics and not self._metrics_token:
             return 200
         if self._token_file is None:
-            return 200 if is_loopback(asked.peer) and _names_an_address(asked.host) else 403
+            return 200 if is_loopback(asked.peer) and names_an_address(asked.host) else 403
         token = await asyncio.to_thread(read_token, self._token_file)
         given = presented(asked.authorization)
         return 200 if token and hmac.compare_digest(given.encode(), token.encode()) else 401
@@ -108,7 +108,8 @@ def is_loopback(host: str) -> bool:
     return (mapped or ip).is_loopback
 
 
-def _names_an_address(host: str) -> bool:
+def names_an_address(host: str) -> bool:
+    """Return whether a `host` header names an IP address or `localhost`, with or without a port."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     try:
         ipaddress.ip_address(name.strip("[]"))
