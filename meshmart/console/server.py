@@ -9,6 +9,7 @@ from grpcmesh.admin.access import Access
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpLimits, HttpServer
+from meshmart.console import panel
 from meshmart.console.accounts import UserAccounts
 from meshmart.console.action_log import ActionLog
 from meshmart.console.admins import Admins
@@ -16,6 +17,7 @@ from meshmart.console.login import login_routes
 from meshmart.console.membership import Membership
 from meshmart.console.origins import Origins
 from meshmart.console.poller import Poller
+from meshmart.console.reads import Reads
 from meshmart.console.records import Records
 from meshmart.console.schedule import Budget
 from meshmart.console.web import console_app
@@ -49,7 +51,11 @@ async def serve(address: str, state_dir: Path, budget: Budget | None = None, ori
         poller = Poller(cluster, budget or Budget(), monotonic, time.time)
         admins = Admins(UserAccounts(membership.member), origins)
         records = Records(ActionLog(state_dir / "console"), poller.tell, time.time)
-        routes = [*login_routes(admins, records), *records.routes()]
+        routes = [
+            *login_routes(admins, records),
+            *records.routes(),
+            *panel.routes(poller.observer, Reads(monotonic)),
+        ]
         app = console_app(poller.hub, poller.history, access, closing, routes)
         server = HttpServer(app, address, "console", _LIMITS)
         await server.start()

@@ -8,7 +8,7 @@ set the same fields, with a table for each concern. `from_env` reports all bad s
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from grpcmesh.client_config import BalancerConfig as BalancerConfig
 from grpcmesh.client_config import BalancerPolicyName as BalancerPolicyName
@@ -158,6 +158,8 @@ class TelemetryConfig:
 class MeshConfig:
     """All settings of one process."""
 
+    origins: ClassVar[Mapping[str, str]] = {}
+    """The source of each setting that is set, by its variable, if the settings were read by `from_env`."""
     service: str
     """Name of the workload, such as `product`."""
     replica: str = ""
@@ -268,4 +270,6 @@ class MeshConfig:
         reader.reject_unknown()
         if reader.problems or config is None:
             raise reader.error()
-        return config, {**reader.origins, **{name: source for name, (_, source) in platform.items()}}
+        origins = {**reader.origins, **{name: source for name, (_, source) in platform.items()}}
+        object.__setattr__(config, "origins", origins)  # of this object alone; it is no setting itself
+        return config, origins

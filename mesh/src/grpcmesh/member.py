@@ -2,19 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from grpcmesh import forking, grpc_environment
+from grpcmesh import settings as in_force
 from grpcmesh.config import AdminConfig, MeshConfig
 from grpcmesh.extras import missing
 from grpcmesh.forking import ForkedProcessError
 from grpcmesh.identity import IdentityStore
 from grpcmesh.identity.plaintext import WARNING, Plaintext, refuse_beside_certificates
 from grpcmesh.service_config import ServiceConfig, ServiceConfigStore
+from grpcmesh.target import TargetError
 from grpcmesh.tasks import Tasks
 from grpcmesh.telemetry import Telemetry
 
@@ -217,6 +221,14 @@ class Member:
             **{key: read() for key, read in self.states.items()},
         }
 
+    def settings(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """Return the settings in force: of the process under the empty name, of each target under its own."""
+        found = {"": in_force.settings(self.config, self.config.origins)}
+        for target in {*self._channels, *self._sync_channels}:
+            with suppress(TargetError):
+                found[target] = list(in_force.of_target(self.config, self.service_config, target))
+        return {name: [asdict(setting) for setting in some] for name, some in found.items()}
+
     def _certificate(self) -> Mapping[str, Any]:
         if self.identity is None:
             return {}  # the page says that this process speaks plaintext
@@ -254,7 +266,7 @@ class Member:
         except ModuleNotFoundError as e:
             self.telemetry.log.warning(missing("the admin port is not opened", "admin", e))
             return None
-        return AdminServer(self.config.admin, self.telemetry.registry, self.state)
+        return AdminServer(self.config.admin, self.telemetry.registry, self.state, self.settings)
 
     def _open(self, target: str, more: Mapping[str, Any]) -> "MeshChannel":
         from grpcmesh.client.channel import MeshChannel  # a process without channels needs no resolver

@@ -170,6 +170,25 @@ async def test_a_member_has_a_page_with_its_targets_and_its_certificate(tmp_path
         assert b"client-1" in await asyncio.to_thread(get, "/")
 
 
+async def test_a_member_says_its_settings_and_those_of_its_targets(tmp_path: Path) -> None:
+    write_atomically(tmp_path, CertificateAuthority().issue("client").files())
+    environ = {
+        "MESH_IDENTITY_DIRECTORY": str(tmp_path),
+        "MESH_RESOLVER_PORT": "50061",
+        "MESH_TELEMETRY_OTLP_ENDPOINT": "https://user:s3cret@collector:4317",
+        "MESH_SERVICE_CONFIG_INLINE": '{"ping": {"methodConfig": [{"name": [{}], "timeout": "1.5s"}]}}',
+    }
+    async with Member(MeshConfig.from_env(environ, service="client"), sockets=False) as member:
+        member.channel("ping")
+        told = member.settings()
+    own, ping = ({s["name"]: (s["value"], s["source"]) for s in told[name]} for name in ("", "ping"))
+    assert own["MESH_RESOLVER_PORT"] == ("50061", "environment")
+    assert own["MESH_RESOLVER_TIMEOUT"][1] == "default"
+    assert own["MESH_TELEMETRY_OTLP_ENDPOINT"] == ("https://[redacted]@collector:4317", "environment")
+    assert ping["ping: port"] == ("50061", "MESH_RESOLVER_PORT")
+    assert any(source == "MESH_SERVICE_CONFIG_INLINE" for _, source in ping.values())
+
+
 async def test_a_member_without_sockets_opens_no_port(tmp_path: Path) -> None:
     write_atomically(tmp_path, CertificateAuthority().issue("client").files())
     config = member_config(tmp_path)

@@ -55,6 +55,14 @@ async def test_the_state_is_there_as_json(client: httpx.AsyncClient) -> None:
     assert (await client.get("/state.json")).json() == STATE
 
 
+async def test_the_settings_are_there_as_json_if_there_are_any(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/settings.json")).status_code == 404
+    told = {"": [{"name": "MESH_SERVICE", "value": "order", "source": "environment"}]}
+    app = admin_app(CollectorRegistry(), lambda: STATE, settings=lambda: told)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as other:
+        assert (await other.get("/settings.json")).json() == told
+
+
 async def test_nothing_else_is_there_and_nothing_can_be_changed(client: httpx.AsyncClient) -> None:
     assert (await client.get("/metrics/x")).status_code == 404
     refused = await client.post("/metrics")

@@ -21,6 +21,16 @@ def client(access: Access, peer: str = "127.0.0.1", host: str = "127.0.0.1:9090"
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
 
 
+async def test_who_may_not_see_the_page_may_not_see_the_settings(tmp_path: Path) -> None:
+    settings = {"": [{"name": "MESH_SERVICE", "value": "x", "source": "default"}]}
+    access = Access(AdminConfig("0.0.0.0:9090", metrics_only=True))
+    for peer, status in (("127.0.0.1", 200), (ELSEWHERE, 403)):
+        app = admin_app(CollectorRegistry(), dict, access, lambda: settings)
+        transport = httpx.ASGITransport(app, client=(peer, 40000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090") as c:
+            assert (await c.get("/settings.json")).status_code == status
+
+
 async def statuses(access: Access, *, headers: Any = None, **kwargs: Any) -> list[int]:
     paths = ("/metrics", "/state.json", "/")
     async with client(access, **kwargs) as c:

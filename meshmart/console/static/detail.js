@@ -1,6 +1,7 @@
 // The panel of what is chosen: its figures now, and small charts of the last fifteen minutes.
 import { $, el, svg, text } from "/static/dom.js";
 import { DASH, count, plural, rate, seconds, span, success } from "/static/format.js";
+import { open } from "/static/panel.js";
 import { breaker, budget, drawReplicas, outbox, replicaTable } from "/static/tables.js";
 
 const WIDTH = 320, HEIGHT = 64;
@@ -12,8 +13,9 @@ export function draw(frame, chosen, close) {
   const found = chosen ? find(frame, chosen) : null;
   const panel = $("detail");
   panel.hidden = !found;
-  if (!found) { shown = null; clearTimeout(timer); return; }
+  if (!found) { shown = null; clearTimeout(timer); parts?.leave(); parts = null; return; }
   if (shown !== chosen) {
+    parts?.leave();
     shown = chosen;
     parts = build(panel, found, close);
     clearTimeout(timer);
@@ -79,14 +81,16 @@ function build(panel, found, close) {
   for (const [key, title] of [["rate", "Calls per second"], ["failing", "Failing per second"], ["p99", "p99"]]) charts.append(chart(key, title));
   const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, `meshmart logs ${found.logs} -f`)) : null;
   const table = found.series.length === 1 ? replicaTable() : null;
+  const more = open(found.series);
   const title = el("h2", { id: "detail-title", tabindex: -1 }, found.title);
   panel.replaceChildren(
     el("div", { class: "panel-head" }, title, el("span", { class: "soft small" }, "the last 15 minutes"),
       el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
     list, charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
+    ...more.sections,
   );
   const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service)));
-  return { facts: list, table: draws };
+  return { facts: list, table: draws, leave: more.leave };
 }
 
 function facts(list, pairs) {

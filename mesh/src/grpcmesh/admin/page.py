@@ -36,7 +36,8 @@ def render(state: Mapping[str, Any], now: float | None = None) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{service} {replica}</title><style>{STYLE}</style></head><body><main>"
         f"<header><h1>{service} <small>{replica}</small></h1>"
-        '<nav><a href="/metrics">metrics</a><a href="/state.json">state.json</a></nav></header>'
+        '<nav><a href="/metrics">metrics</a><a href="/state.json">state.json</a>'
+        '<a href="/settings.json">settings.json</a></nav></header>'
         f"{''.join(body)}</main></body></html>"
     )
 

@@ -1,6 +1,6 @@
 """AdminServer: a small HTTP server beside the mesh server, in the same event loop."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +17,7 @@ from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 
 State = Callable[[], Mapping[str, Any]]
+Settings = Callable[[], Mapping[str, Sequence[Mapping[str, str]]]]
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 _REFUSALS = {
@@ -26,7 +27,7 @@ _REFUSALS = {
 
 
 class AdminServer(HttpServer):
-    """Serves `/metrics`, `/` and `/state.json`.
+    """Serves `/metrics`, `/`, `/state.json` and `/settings.json`.
 
     Args:
         config: Address and access rules. Port 0 takes a free port.
@@ -34,13 +35,22 @@ class AdminServer(HttpServer):
         state: Returns the state that the page shows: `service`, `replica`, `certificate` (`serial`,
             `not_after` in unix seconds, `workload`) and `targets` (each a `MeshChannel.state()`). Other keys
             are shown as they are.
+        settings: Returns what `/settings.json` has: the settings of the process under the empty name, and
+            those of each target under its own, each with `name`, `value` and `source`. None: there is no
+            such page.
 
     Raises:
         AccessError: The port would be open to every host that reaches it.
     """
 
-    def __init__(self, config: AdminConfig, registry: CollectorRegistry, state: State) -> None:
-        super().__init__(admin_app(registry, state, Access(config)), config.address, "admin")
+    def __init__(
+        self,
+        config: AdminConfig,
+        registry: CollectorRegistry,
+        state: State,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(admin_app(registry, state, Access(config), settings), config.address, "admin")
 
 
 class Selection:
@@ -65,7 +75,12 @@ class Selection:
                 yield selected
 
 
-def admin_app(registry: CollectorRegistry, state: State, access: Access | None = None) -> Starlette:
+def admin_app(
+    registry: CollectorRegistry,
+    state: State,
+    access: Access | None = None,
+    settings: Settings | None = None,
+) -> Starlette:
     """Return the routes as an ASGI application, for tests and for mounting elsewhere.
 
     Args:
@@ -73,6 +88,7 @@ def admin_app(registry: CollectorRegistry, state: State, access: Access | None =
         state: See `AdminServer`.
         access: Decides who may see what. If None, every request is served, for an application that has its
             own access control.
+        settings: See `AdminServer`.
     """
 
     async def metrics(request: Request) -> Response:
@@ -89,10 +105,14 @@ def admin_app(registry: CollectorRegistry, state: State, access: Access | None =
     async def page(request: Request) -> Response:
         return HTMLResponse(render(state()))
 
+    async def settings_json(request: Request) -> Response:
+        return JSONResponse(dict(settings()) if settings else {}, 200 if settings else 404)
+
     return Starlette(
         routes=[
             Route("/metrics", _guarded(metrics, access, metrics=True)),
             Route("/state.json", _guarded(state_json, access)),
+            Route("/settings.json", _guarded(settings_json, access)),
             Route("/", _guarded(page, access)),
         ],
     )

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from grpcmesh.clock import Clock
 from grpcmesh.commands import EX_CONFIG, EX_FAILED, fail, say
-from grpcmesh.commands.config import shown
 from grpcmesh.commands.doctor.examination import Examination, Request
 from grpcmesh.commands.doctor.facts import Facts
 from grpcmesh.commands.doctor.findings import Finding
 from grpcmesh.commands.doctor.rules import findings
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.identity.plaintext import refuse_beside_certificates
+from grpcmesh.settings import shown
 from grpcmesh.target import TargetError
 
 _METHOD = re.compile(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
