@@ -1,5 +1,7 @@
 """Calls that are rejected because their connection never was acceptable, or no longer is."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from grpcmesh.ca import write_atomically
 from grpcmesh.call import ServerCall, Workload
 from grpcmesh.config import IdentityConfig
 from grpcmesh.errors import MeshError, Unauthenticated, Unavailable
-from grpcmesh.identity import IdentityLayer, IdentityStore
+from grpcmesh.identity import IdentityLayer, IdentityStore, peers
 from grpcmesh.identity.leaf import dns_names, uris
 from grpcmesh.identity.old_tls import VERSION_IS_TOLD
 from tests.identity_cases import ROOT, over
@@ -233,6 +235,47 @@ def test_a_replaced_certificate_that_expires_is_no_refusal(
     server.store.peers.sweep()
     assert not server.ended
     assert not caplog.records
+
+
+def test_a_certificate_is_forgotten_with_its_last_connection_and_call(server: Server) -> None:
+    """A renewal of a caller's certificate leaves nothing behind. Each of them takes 13 kB."""
+    server.serve(context(ROOT.issue("client"), peer="before the renewal"))
+    before = weakref.ref(server.calls.pop().peer)
+    renewed = context(ROOT.issue("client"), peer="after the renewal")
+    server.serve(renewed)
+    after = weakref.ref(server.calls[-1].peer)
+    for _ in range(3):
+        server.now += peers.GENERATION
+        server.store.peers.sweep()
+        server.serve(renewed)
+    gc.collect()
+    assert before() is None
+    assert after() is server.calls[-1].peer
+
+
+def test_a_certificate_stays_known_while_a_stream_uses_it(server: Server) -> None:
+    """The connection makes no other call for many generations; when its certificate expires, it ends."""
+    running = server.serve(context(ROOT.issue("client", ends=DAY)))
+    for _ in range(5):
+        server.now += peers.GENERATION
+        server.store.peers.sweep()
+    server.now = (NOW + DAY).timestamp()
+    server.store.peers.sweep()
+    assert [made for made, _ in server.ended] == [running]
+
+
+def test_more_connections_than_are_remembered_are_served(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "_MAX_CONNECTIONS", 4)
+    pairs = [ROOT.issue(f"client{number}") for number in range(10)]
+    for number, pair in [*enumerate(pairs)] * 2:
+        wanted = Workload("cluster.local", "default", f"client{number}")
+        assert server.serve(context(pair, peer=str(number))).workload == wanted
+    alive = [weakref.ref(made.peer) for made in server.calls[10:]]
+    server.calls.clear()
+    gc.collect()
+    assert sum(peer() is not None for peer in alive) <= 2 * 4
 
 
 def test_a_port_that_is_used_again_with_a_renewed_certificate_is_accepted(server: Server) -> None:

@@ -19,8 +19,12 @@ from grpcmesh.identity.peer import AuthContext, Peer, RefusedError, read, requir
 
 _log = logging.getLogger(__name__)
 
-#: The most connections, and certificates, in the caches.
-_MAX_CONNECTIONS, _MAX_CERTIFICATES = 4096, 1024
+#: The most connections in each of the two generations of the cache.
+_MAX_CONNECTIONS = 2048
+#: Seconds after which a generation ends. A connection that makes no call for two generations is forgotten,
+#: and its certificate with it. gRPC does not report that a connection has closed, and every renewed
+#: certificate comes with new connections. A certificate takes 13 kB (measured).
+GENERATION = 60.0
 
 #: Ends the streams of calls for which the first function returns True, with the error that the second makes.
 #: Returns how many.
@@ -38,10 +42,12 @@ class Peers:
     def __init__(self, trust_domain: str, clock: Clock = time.time) -> None:
         self._trust_domain, self._clock = trust_domain, clock
         self._bundles = Bundles(trust_domain)
+        #: The connections of this generation, and those of the generation before.
         self._connections: dict[tuple[Any, ...], Peer] = {}
-        self._certificates: dict[tuple[bytes, ...], Peer] = {}
-        #: All peers in use, including those that are no longer cached but still have a call.
-        self._alive: weakref.WeakSet[Peer] = weakref.WeakSet()
+        self._earlier: dict[tuple[Any, ...], Peer] = {}
+        self._next_generation = 0.0
+        #: All peers in use, by their certificates. A peer is in use while a generation or a call has it.
+        self._certificates = weakref.WeakValueDictionary[tuple[bytes, ...], Peer]()
         self._end_streams: EndStreams | None = None
         self._changed = False
         self.ended_streams = 0
@@ -61,7 +67,7 @@ class Peers:
         bundles = Bundles(self._trust_domain, bundle, federated or {})
         if bundles != self._bundles:
             self._bundles, self._changed, self._next_end = bundles, True, 0.0
-            self._connections.clear()
+            self._begin_generation()  # so that every connection is read again
 
     def identify(self, context: Any) -> Peer:
         """Return the peer of a call's connection.
@@ -80,7 +86,7 @@ class Peers:
         # The peer is unknown or no longer accepted, or its port is used again with a renewed certificate.
         peer = self._read(context.auth_context())
         if len(self._connections) >= _MAX_CONNECTIONS:
-            self._connections.clear()
+            self._begin_generation()
         self._connections[key] = peer
         self._require(peer)
         return peer
@@ -88,7 +94,7 @@ class Peers:
     def pending(self) -> list[Peer]:
         """Return the peers to verify again, for `verify_all`. Empty unless the bundle has changed."""
         changed, self._changed = self._changed, False
-        return [peer for peer in self._alive if peer.bundles is not self._bundles] if changed else []
+        return [peer for peer in self._alive() if peer.bundles is not self._bundles] if changed else []
 
     def verify_all(self, peers: Sequence[Peer]) -> None:
         """Verify these peers with the current bundle. May run on a thread."""
@@ -96,12 +102,20 @@ class Peers:
             peer.verify(self._bundles, self._clock())
 
     def sweep(self) -> int:
-        """End the streams of peers that are no longer accepted. Return how many."""
+        """End the streams of peers that are no longer accepted, and forget idle connections.
+
+        Returns:
+            The number of streams that it ended.
+        """
         now = self._clock()
+        if now >= self._next_generation:
+            self._next_generation = now + GENERATION
+            self._begin_generation()
         if now < self._next_end:
             return 0
-        ended = [peer for peer in self._alive if now >= peer.ends]
-        self._next_end = min((p.ends for p in self._alive if now < p.ends), default=float("inf"))
+        alive = self._alive()
+        ended = [peer for peer in alive if now >= peer.ends]
+        self._next_end = min((p.ends for p in alive if now < p.ends), default=float("inf"))
         ending = sum(map(self._end, ended))
         self.ended_streams += ending
         return ending
@@ -126,7 +140,7 @@ class Peers:
         self._next_end = min(self._next_end, peer.ends)
 
     def _tell(self, peer: Peer) -> None:
-        """Log the refusal of a peer, once for each certificate."""
+        """Log the refusal of a peer, once for each certificate in use."""
         if not peer.told and peer.refusal is not None:
             peer.told = True
             serial = peer.certificate.serial_number
@@ -138,8 +152,15 @@ class Peers:
         if peer := self._certificates.get(certificates):
             return peer
         peer = read(auth, self._bundles)
-        if len(self._certificates) >= _MAX_CERTIFICATES:
-            self._certificates.clear()
         self._certificates[certificates] = peer
-        self._alive.add(peer)
         return peer
+
+    def _alive(self) -> list[Peer]:
+        return list(self._certificates.values())
+
+    def _begin_generation(self) -> None:
+        """Forget the connections without a call since the last generation began.
+
+        The others are read again at their next call. Their certificates are still known.
+        """
+        self._earlier, self._connections = self._connections, {}
