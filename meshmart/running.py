@@ -20,12 +20,13 @@ def _quiet(_: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Cluster]:
+async def running(state_dir: Path, report: Report = _quiet, watching: bool = False) -> AsyncIterator[Cluster]:
     """Yield the embedded cluster of a state directory, or the Kubernetes cluster of this pod.
 
     Args:
         state_dir: The state directory, such as `.meshmart`. Ignored on Kubernetes.
         report: Called with each line of progress.
+        watching: Whether `status` is called several times a second. On Kubernetes the API is then watched.
 
     Raises:
         CommandError: MESHMART_CLUSTER names neither.
@@ -40,7 +41,7 @@ async def running(state_dir: Path, report: Report = _quiet) -> AsyncIterator[Clu
         case "kubernetes":
             from meshmart.kubernetes.cluster import KubernetesCluster
 
-            async with KubernetesCluster.of_this_pod(report) as cluster:
+            async with KubernetesCluster.of_this_pod(report, watching) as cluster:
                 yield cluster
         case other:
             raise CommandError(f"{VARIABLE} is {other!r}: must be embedded or kubernetes")

@@ -47,7 +47,7 @@ async def serve(address: str, state_dir: Path, budget: Budget | None = None, ori
         loop.add_signal_handler(number, closing.set)
     access = Access(AdminConfig(address=address, token_file=token_file()))
     origins = Origins(origin)
-    async with running(state_dir) as cluster, Membership(cluster) as membership:
+    async with running(state_dir, watching=True) as cluster, Membership(cluster) as membership:
         poller = Poller(cluster, budget or Budget(), monotonic, time.time)
         admins = Admins(UserAccounts(membership.member), origins)
         records = Records(ActionLog(state_dir / "console"), poller.tell, time.time)

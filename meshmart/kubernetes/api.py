@@ -105,6 +105,41 @@ class Api:
         found: list[Object] = (await self._request("GET", self._path(kind), query))["items"]
         return found
 
+    async def snapshot(self, kind: str, selector: str) -> tuple[Sequence[Object], str]:
+        """Return the objects whose labels match, and the version of the list, from which `watch` goes on."""
+        found = await self._request("GET", self._path(kind), [("labelSelector", selector)])
+        return found["items"], str(found["metadata"]["resourceVersion"])
+
+    async def watch(self, kind: str, selector: str, version: str, seconds: int) -> AsyncIterator[Object]:
+        """Yield each change (`type`, `object`) from a version on, until the server ends the watch.
+
+        Close it with `contextlib.aclosing`, which closes the connection.
+
+        Args:
+            kind: The kind of objects.
+            selector: A label selector.
+            version: The resourceVersion after which changes are wanted.
+            seconds: When the server ends the watch. If it does not, the client does, a little later.
+        """
+        query = [
+            ("labelSelector", selector),
+            ("resourceVersion", version),
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(seconds)),
+        ]
+        method, url, headers, *_ = await self._serialized(self._client, "GET", self._path(kind), query)
+        limit = aiohttp.ClientTimeout(total=seconds + _TIMEOUT)
+        try:
+            opened = await self._client.call_api(method, url, headers, _request_timeout=limit)
+            async with opened.response as response:
+                if response.status != 200:
+                    raise ApiError(response.status, refusal(response.status, await response.read()))
+                async for line in response.content:
+                    yield json.loads(line)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
+            raise self._silent(e) from None
+
     async def patch(self, kind: str, name: str, body: Object, part: str = "") -> Object:
         """Merge `body` into an object, or into a part of it such as `scale` or `status`.
 

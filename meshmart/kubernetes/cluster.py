@@ -18,6 +18,7 @@ from meshmart.cluster import Replica
 from meshmart.kubernetes import leasing, objects
 from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.status import status
+from meshmart.kubernetes.watching import KINDS, Copies
 from meshmart.leases import LEASE, Leases
 
 if TYPE_CHECKING:
@@ -61,11 +62,19 @@ class KubernetesCluster:
         self._stack = contextlib.AsyncExitStack()
         self._member: Member | None = None
         self._leases = Leases(report)
+        self._copies: Copies | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def of_this_pod(cls, report: Report = _quiet) -> "AsyncIterator[KubernetesCluster]":
-        """Yield the release whose toolbox this is.
+    async def of_this_pod(
+        cls, report: Report = _quiet, watching: bool = False
+    ) -> "AsyncIterator[KubernetesCluster]":
+        """Yield the release whose toolbox or console this is.
+
+        Args:
+            report: Called with each line of progress.
+            watching: Whether to watch the API, so that `status` asks for nothing and can be called often. It
+                then has pods that are ending, too.
 
         Raises:
             ClusterError: this is not a pod.
@@ -73,7 +82,13 @@ class KubernetesCluster:
         async with Api.in_pod(os.environ.get("MESH_NAMESPACE", NAMESPACE)) as api:
             cluster = cls(api, report=report)
             async with cluster._stack, cluster._leases:
+                if watching:
+                    await cluster.watch()
                 yield cluster
+
+    async def watch(self) -> None:
+        """Watch the API until this object's context ends: see `of_this_pod`."""
+        self._copies = await self._stack.enter_async_context(Copies(self._api))
 
     @property
     def certificates(self) -> Path:
@@ -209,19 +224,18 @@ class KubernetesCluster:
         return float(answer[0].minimum)
 
     async def status(self) -> dict[str, Any]:
-        deployments, pods, services = await asyncio.gather(
-            self._api.list("deployments", objects.SERVICES),
-            self._api.list("pods", objects.SERVICES),
-            self._api.list("services"),
-        )
+        deployments, pods, services = await asyncio.gather(*map(self._read, KINDS))
         if not deployments:
             raise ClusterError(f"there is no release of meshmart in namespace {self._api.namespace}")
-        names = [objects.name(d) for d in deployments]
-        stay = [p for p in pods if not objects.leaving(p)]
+        names = sorted(objects.name(d) for d in deployments)
+        stay = [p for p in pods if not objects.leaving(p) or (self._copies and objects.draining(p))]
         numbered = {
             n: self._numbers.numbered(n, [p for p in stay if objects.service_of(p) == n]) for n in names
         }
         return status(deployments, numbered, services, self._domain)
+
+    async def _read(self, kind: str) -> Sequence[Object]:
+        return await (self._copies.read(kind) if self._copies else self._api.list(kind, KINDS[kind]))
 
     def _server_name(self, service: str, pod: Object) -> str:
         return f"{service}.{self._domain}" if objects.port(pod, "grpc") else ""

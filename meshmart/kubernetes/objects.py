@@ -11,6 +11,8 @@ PART_OF = "app.kubernetes.io/part-of=meshmart"
 #: Selects the objects that run the shop: no database, no telemetry, no toolbox.
 SERVICES = f"{PART_OF},app.kubernetes.io/component in (service,web,load)"
 NAME = "app.kubernetes.io/name"
+#: The pods of a service that are gone and whose numbers are remembered.
+_REMEMBERED = 1_000
 
 
 def selector(service: str) -> str:
@@ -31,6 +33,11 @@ def service_of(thing: Object) -> str:
 def leaving(pod: Object) -> bool:
     """Return whether a pod is being deleted, or has ended for good."""
     return bool(pod["metadata"].get("deletionTimestamp")) or phase(pod) in ("Succeeded", "Failed")
+
+
+def draining(pod: Object) -> bool:
+    """Return whether a pod is being deleted and has not ended yet."""
+    return leaving(pod) and phase(pod) not in ("Succeeded", "Failed")
 
 
 def phase(pod: Object) -> str:
@@ -93,17 +100,24 @@ def replica(pod: Object, number: int, server_name: str) -> Replica:
 class Numbers:
     """Numbers the pods of each service, the oldest first.
 
-    A pod keeps its number for the lifetime of this object, and no other pod gets it.
+    A pod keeps its number, and no other pod gets it, for the lifetime of this object. Of pods that are gone,
+    the latest are remembered.
     """
 
     def __init__(self) -> None:
         self._given: dict[str, dict[str, int]] = {}
+        self._last: dict[str, int] = {}
 
     def numbered(self, service: str, pods: Sequence[Object]) -> list[tuple[int, Object]]:
         """Return the pods with their numbers, in the order of the numbers."""
         given = self._given.setdefault(service, {})
         for pod in sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], name(p))):
-            given.setdefault(name(pod), len(given) + 1)
+            if name(pod) not in given:
+                given[name(pod)] = self._last[service] = self._last.get(service, 0) + 1
+        present = {name(pod) for pod in pods}
+        gone = [n for n in given if n not in present]
+        for forgotten in gone[: max(0, len(gone) - _REMEMBERED)]:
+            del given[forgotten]
         return sorted(((given[name(p)], p) for p in pods), key=lambda pair: pair[0])
 
 

@@ -50,6 +50,7 @@ def _replica(number: int, pod: Object) -> dict[str, Any]:
         "pid": None,
         "pod": replica.name,
         "ready": replica.ready,
+        "draining": objects.draining(pod),
         "restarts": replica.restarts,
         "metrics": replica.metrics,
         "health": f"{replica.host}:{objects.port(pod, 'health')}",

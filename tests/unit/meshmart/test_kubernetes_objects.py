@@ -189,6 +189,7 @@ def test_a_release_tells_its_status_in_the_embedded_clusters_shape() -> None:
                         "pid": None,
                         "pod": "product-a",
                         "ready": True,
+                        "draining": False,
                         "restarts": 0,
                         "metrics": "http://10.244.0.7:9090/metrics",
                         "health": "10.244.0.7:50052",
