@@ -17,6 +17,7 @@ from meshmart import scrape
 from meshmart.cluster import Replica
 from meshmart.kubernetes import leasing, objects
 from meshmart.kubernetes.api import Api, ApiError, Object
+from meshmart.kubernetes.conflicts import repeated
 from meshmart.kubernetes.status import status
 from meshmart.kubernetes.watching import KINDS, Copies
 from meshmart.leases import LEASE, Leases
@@ -101,8 +102,12 @@ class KubernetesCluster:
 
     async def scale_for_now(self, service: str, replicas: int) -> None:
         await self._check_autoscaler(service)
-        deployment = await self._deployment(service)
-        await self._change(service, leasing.taken(deployment, replicas, LEASE, time.time()))
+
+        async def take() -> None:
+            deployment = await self._deployment(service)
+            await self._change(service, leasing.taken(deployment, replicas, LEASE, time.time()))
+
+        await repeated(take)
 
         async def renew() -> None:
             await self._change(service, leasing.renewed(LEASE, time.time()))

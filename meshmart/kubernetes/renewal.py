@@ -14,6 +14,7 @@ from local.tasks import until
 from meshmart import scrape
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, ApiError, Object
+from meshmart.kubernetes.conflicts import repeated
 
 #: Timeouts in seconds: for cert-manager to issue; for the kubelets to project the Secrets and the processes
 #: to load them (about a minute if nothing prompts them).
@@ -106,15 +107,12 @@ class Renewal:
         return found
 
     async def _renew(self, name: str) -> None:
-        for attempt in range(5):
+        async def renew() -> None:
             certificate = await self._api.get("certificates", name)
             patch = issuing(certificate, datetime.datetime.now(datetime.UTC))
-            try:
-                await self._api.patch("certificates", name, patch, part="status")
-                return
-            except ApiError as e:
-                if e.code != 409 or attempt == 4:
-                    raise
+            await self._api.patch("certificates", name, patch, part="status")
+
+        await repeated(renew)
 
     async def _issued(self, before: Sequence[Object]) -> bool:
         now = {objects.name(c): c for c in await self._listed()}

@@ -18,7 +18,8 @@ from grpcmesh.clock import Clock, monotonic
 #: The sampling interval, in seconds.
 PERIOD = 0.1
 #: A scene does not count as measured if a process waited this long at a time (seconds; half of the tightest
-#: time bound), or for this share of the scene's time.
+#: time bound), or in all for that long and for this share of the scene's time: a scene that ended at once
+#: has failed, however busy the machine was.
 LONGEST, SHARE = 0.5, 0.25
 #: The files of this thread, and of a process's main thread, which runs its event loop.
 _OWN, _OF_PROCESS = Path("/proc/thread-self/schedstat"), "/proc/{}/schedstat"
@@ -52,7 +53,7 @@ class Starvation:
     @property
     def starved(self) -> bool:
         """Return whether what was measured meanwhile says more about this machine than about the mesh."""
-        return self.longest >= LONGEST or self.waited > SHARE * self.elapsed > 0
+        return self.waited >= LONGEST and (self.longest >= LONGEST or self.waited > SHARE * self.elapsed)
 
     def __str__(self) -> str:
         return (

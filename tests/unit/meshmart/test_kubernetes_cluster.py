@@ -7,8 +7,9 @@ import pytest
 
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError, NoAnswerError
-from meshmart.kubernetes.api import Api, Object
+from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.cluster import KubernetesCluster
+from meshmart.kubernetes.conflicts import ATTEMPTS
 from tests.unit.meshmart.api_objects import deployment, pod
 
 SILENT = "the Kubernetes API at https://10.96.0.1:443 does not answer: TimeoutError"
@@ -73,3 +74,50 @@ def test_a_request_that_the_api_refuses_is_not_repeated() -> None:
     with pytest.raises(ClusterError, match="pods is forbidden"):
         scaled(api)
     assert api.asked == 1
+
+
+class ConflictingApi(FakeApi):
+    """Another client changes the Deployment after each of the first reads of it.
+
+    Args:
+        conflicts: The number of the patches that meet another version than the one that was read.
+    """
+
+    def __init__(self, conflicts: int) -> None:
+        super().__init__(2)
+        self._conflicts, self._version = conflicts, 7
+        self.patched = 0
+
+    async def get(self, kind: str, name: str) -> Object:
+        made = deployment(wanted=self._replicas)
+        made["metadata"]["resourceVersion"] = str(self._version)
+        if self._conflicts > 0:
+            self._conflicts -= 1
+            self._version += 1
+        return made
+
+    async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
+        self.patched += 1
+        if body["metadata"]["resourceVersion"] != str(self._version):
+            raise ApiError(409, "Kubernetes refuses (409): the object has been modified")
+        return await super().patch(kind, name, body, part)
+
+
+def scaled_for_now(api: FakeApi) -> None:
+    async def test() -> None:
+        await KubernetesCluster(cast(Api, api), {}).scale_for_now("product", 3)
+
+    run_in_virtual_time(test())
+
+
+def test_a_deployment_that_changes_while_it_is_scaled_is_read_and_scaled_again() -> None:
+    api = ConflictingApi(conflicts=2)
+    scaled_for_now(api)
+    assert (api.patched, len(run_in_virtual_time(api.list("pods")))) == (3, 3)
+
+
+def test_a_deployment_that_never_stops_changing_is_given_up() -> None:
+    api = ConflictingApi(conflicts=100_000)
+    with pytest.raises(ApiError, match="has been modified"):
+        scaled_for_now(api)
+    assert api.patched == ATTEMPTS

@@ -70,6 +70,7 @@ def _watched(waits: list[float]) -> Starvation:
         ([0.01] * 50, False),  # a tenth of the time: busy, not starved
         ([0.03] * 50, True),  # nearly a third
         ([*[0.0] * 50, 0.6], True),  # once, for longer than a bound allows
+        ([0.09, 0.09], False),  # most of a moment: a scene that ended at once has failed
     ],
 )
 def test_who_waits_long_or_often_is_starved(waits: list[float], starved: bool) -> None:
