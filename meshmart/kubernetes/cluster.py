@@ -143,7 +143,8 @@ class KubernetesCluster:
     async def _scaled(self, service: str, replicas: int) -> None:
         async def look() -> bool:
             pods = await self._pods(service)
-            return len(pods) == replicas and all(objects.ready(p) for p in pods)
+            # A pod that is leaving may be ready still, while the one that takes its place does not exist yet.
+            return len(pods) == replicas and all(objects.ready(p) and not objects.leaving(p) for p in pods)
 
         await self._until(look, f"{service} has {replicas} ready replicas and no other")
 

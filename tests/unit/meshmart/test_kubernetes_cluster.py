@@ -121,3 +121,18 @@ def test_a_deployment_that_never_stops_changing_is_given_up() -> None:
     with pytest.raises(ApiError, match="has been modified"):
         scaled_for_now(api)
     assert api.patched == ATTEMPTS
+
+
+def test_a_ready_pod_that_is_leaving_is_not_one_of_the_replicas() -> None:
+    class RollingOut(FakeApi):
+        """After a rollout: an old pod still answers its probes when the new one has not been created yet."""
+
+        async def list(self, kind: str, selector: str = "") -> list[Object]:
+            pods = await super().list(kind, selector)
+            if kind == "pods" and self.asked <= 2:
+                return [*pods[:2], pod("product-of-before", deleted=True)]
+            return pods
+
+    api = RollingOut(2)
+    scaled(api)
+    assert api.asked == 3
