@@ -226,6 +226,11 @@ class SqlQueue:
         return await self._db.read(count)
 
 
+async def present(db: Database) -> bool:
+    """Return whether a service has an outbox."""
+    return await db.read(lambda connection: sa.inspect(connection).has_table(table.name))
+
+
 async def dead_letters(db: Database) -> Sequence[sa.Row[Any]]:
     """Return a service's dead letters, the oldest first.
 

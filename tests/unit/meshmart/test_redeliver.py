@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,15 @@ from services.kit import outbox
 from services.kit.db import Database
 from services.kit.outbox import SqlQueue
 from services.kit.relay import Outcome
+from services.manifest import shop
 from tests.databases import Databases, Maker
 
+STORING = [manifest.name for manifest in shop().values() if manifest.stores]
 NOW = 1_767_225_600.0
+
+
+def migrations(service: str) -> Iterable[Path]:
+    return (Path(__file__).parents[3] / "services" / service / "migrations/versions").glob("*.py")
 
 
 @pytest.fixture
@@ -45,13 +52,21 @@ async def test_dead_letters_of_payments_are_put_back_too(databases: Databases) -
         assert await put_back(data, databases.environ) == [told]
 
 
-async def test_dead_letters_of_users_are_put_back_too(databases: Databases) -> None:
+@pytest.mark.parametrize("service", STORING)
+async def test_dead_letters_of_every_service_with_an_outbox_are_put_back(
+    new_databases: Maker, service: str
+) -> None:
+    databases = new_databases(*STORING)
     data = Path(databases.environ.get("MESHMART_DATA_DIR", ""))
-    async with Database.open(databases.url("user"), "user") as db:
-        await db.write(lambda c: outbox.add(c, "chat", "2", "erase-2-chat", {"user_id": 2}, NOW))
-        ((event,),) = await SqlQueue(db).take("chat", NOW, NOW + 10, 1)
-        await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
-    assert await put_back(data, databases.environ) == ["erase-2-chat for chat: INVALID_ARGUMENT: no"]
+    with_outbox = any("outbox.create(" in path.read_text() for path in migrations(service))
+    async with Database.open(databases.url(service), service) as db:
+        assert await outbox.present(db) == with_outbox
+        if with_outbox:
+            await db.write(lambda c: outbox.add(c, "some", "2", "event-2", {}, NOW))
+            ((event,),) = await SqlQueue(db).take("some", NOW, NOW + 10, 1)
+            await SqlQueue(db).settle(Outcome(dead=[(event, "INVALID_ARGUMENT: no")]))
+    told = ["event-2 for some: INVALID_ARGUMENT: no"] if with_outbox else []
+    assert await put_back(data, databases.environ) == told
 
 
 def test_where_there_is_no_outbox_none_is_made(tmp_path: Path) -> None:
