@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto manifests fmt lint docs plots test test-postgres test-simulation test-conformance test-spire test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto manifests theme fmt lint docs plots test test-postgres test-simulation test-conformance test-spire test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ proto: $(VENV)/.dev ## generates the code of the protos beside them
 manifests: $(VENV)/.dev ## writes what follows from the services' manifests: policy, chart, import contracts, docs/methods.md
 	@$(RUN) -m tools.manifests
 	@$(RUN) tools/methods-table
+
+theme: ## copies the shared style sheet into the library, whose admin page has it too
+	@cp services/look/theme.css mesh/src/grpcmesh/admin/theme.css
 
 fmt: $(VENV)/.dev ## formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .

@@ -18,6 +18,7 @@ from meshmart.console.access import Guard
 from meshmart.console.history import POINTS, STEP, History
 from meshmart.console.hub import FullError, Hub
 from services.kit.streaming import disconnected, first_of
+from services.look.files import FILES
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: Seconds until a browser reconnects that lost the stream, in milliseconds.
@@ -32,14 +33,19 @@ class _Asset:
 
 
 def assets() -> Mapping[str, _Asset]:
-    """Return the console's files by name."""
-    found = {}
-    for file in (files("meshmart.console") / "static").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
-        if kind:
-            body = file.read_bytes()
-            found[file.name] = _Asset(body, kind, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
-    return found
+    """Return the console's files by name, and those that all pages of Meshmart share."""
+    own = (files("meshmart.console") / "static").iterdir()
+    found = {**FILES, **{file.name: file.read_bytes() for file in own if _type(file.name)}}
+    return {name: _Asset(body, _type(name), f'"{_digest(body)}"') for name, body in found.items()}
+
+
+def _type(name: str) -> str:
+    """Return the media type of a file, or an empty string if the console does not serve such files."""
+    return _TYPES.get(name.rpartition(".")[2], "")
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def console_app(

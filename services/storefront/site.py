@@ -13,6 +13,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from services.look.files import FILES
 from services.storefront import art
 from services.storefront.domain import Category, Place, Problem, Shop, ShopError
 from services.storefront.forms import integer
@@ -58,22 +59,19 @@ class Asset:
     digest: str
 
     @classmethod
-    def read(cls, path: Path) -> "Asset":
-        body = path.read_bytes()
-        return cls(body, _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
+    def of(cls, name: str, body: bytes) -> "Asset":
+        return cls(body, _TYPES[Path(name).suffix], hashlib.sha256(body).hexdigest()[:12])
 
 
 class Assets:
-    """The files of `static/`, read once. Their URLs carry a digest, so that browsers may cache them."""
+    """The files of `static/`, and those that all pages of Meshmart share; read once.
+
+    Their URLs carry a digest, so that browsers may cache them.
+    """
 
     def __init__(self, directory: Path = _HERE / "static") -> None:
-        self._assets = {
-            path.name: Asset(
-                body := path.read_bytes(), _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12]
-            )
-            for path in sorted(directory.iterdir())
-            if path.suffix in _TYPES
-        }
+        own = {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.suffix in _TYPES}
+        self._assets = {name: Asset.of(name, body) for name, body in {**FILES, **own}.items()}
 
     def get(self, name: str) -> Asset | None:
         return self._assets.get(name)

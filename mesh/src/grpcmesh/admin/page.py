@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from grpcmesh.admin.style import STYLE
+from grpcmesh.admin.style import SCRIPT, STYLE
 
 _GOOD = frozenset({"ready", "healthy", "serving", "ok", "active", "closed"})
 _BAD = frozenset(
@@ -28,24 +28,37 @@ def render(state: Mapping[str, Any], now: float | None = None) -> str:
             rest |= value if isinstance(value, Mapping) else {key: value}
     body = [_certificate(state.get("certificate"), time.time() if now is None else now)]
     body += [_facts("This process", rest)] if rest else []
-    body += [_target(target) for target in state.get("targets", ())]
+    body += [_target(target, i) for i, target in enumerate(state.get("targets", ()))]
     if not state.get("targets"):
-        body.append('<section><p class="none">This process calls no other service.</p></section>')
+        body.append(
+            '<section class="panel"><p class="none">This process calls no other service.</p></section>'
+        )
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{service} {replica}</title><style>{STYLE}</style></head><body><main>"
-        f"<header><h1>{service} <small>{replica}</small></h1>"
-        '<nav><a href="/metrics">metrics</a><a href="/state.json">state.json</a>'
-        '<a href="/settings.json">settings.json</a></nav></header>'
-        f"{''.join(body)}</main></body></html>"
+        f"<title>{service} {replica}</title><style>{STYLE}</style></head>"
+        '<body class="dense"><header class="head">'
+        f'<div class="wrap bar">{_head(service, replica)}</div></header><main>'
+        f'<div id="state">{"".join(body)}</div></main>'
+        f'<script type="module">{SCRIPT}</script></body></html>'
+    )
+
+
+def _head(service: str, replica: str) -> str:
+    return (
+        f"<h1>{service} <small>{replica}</small></h1>"
+        '<button type="button" class="button quiet compact" id="pause" aria-pressed="false" hidden>'
+        "Pause</button>"
+        '<nav class="nav" aria-label="This process"><a href="/metrics">metrics</a>'
+        '<a href="/state.json">state.json</a><a href="/settings.json">settings.json</a></nav>'
     )
 
 
 def _certificate(certificate: Mapping[str, Any] | None, now: float) -> str:
     if not certificate:
         return (
-            '<section><h2>Certificate</h2><p class="none">None: this process speaks plaintext.</p></section>'
+            '<section class="panel"><h2>Certificate</h2>'
+            '<p class="none">None: this process speaks plaintext.</p></section>'
         )
     facts = dict(certificate)
     not_after = facts.pop("not_after", None)
@@ -59,29 +72,33 @@ def _certificate(certificate: Mapping[str, Any] | None, now: float) -> str:
 
 def _facts(title: str, facts: Mapping[str, Any]) -> str:
     rows = "".join(f"<div><dt>{_label(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts.items())
-    return f"<section><h2>{escape(title)}</h2><dl>{rows}</dl></section>"
+    return f'<section class="panel"><h2>{escape(title)}</h2><dl class="facts">{rows}</dl></section>'
 
 
-def _target(target: Mapping[str, Any]) -> str:
+def _target(target: Mapping[str, Any], number: int) -> str:
     endpoints: Sequence[Mapping[str, Any]] = target.get("endpoints", ())
     notes = {k: v for k, v in target.items() if k not in ("target", "endpoints") and v not in ("", {})}
     note = " · ".join(f"{_label(k)} {_text(v)}" for k, v in notes.items())
-    inner = _table(endpoints) if endpoints else '<p class="none">No endpoints.</p>'
-    return f"<section><h2>→ {_text(target.get('target', ''))} <span>{note}</span></h2>{inner}</section>"
+    name = _text(target.get("target", ""))
+    inner = _table(endpoints, name, number) if endpoints else '<p class="none">No endpoints.</p>'
+    return f'<section class="panel"><h2>→ {name} <span>{note}</span></h2>{inner}</section>'
 
 
-def _table(endpoints: Sequence[Mapping[str, Any]]) -> str:
+def _table(endpoints: Sequence[Mapping[str, Any]], name: str, number: int) -> str:
     # A column that is empty for all says nothing.
     columns = list(dict.fromkeys(key for e in endpoints for key, value in e.items() if value not in ("", {})))
     picks = sum(endpoint.get("picks", 0) for endpoint in endpoints)
-    head = "".join(f"<th>{_label(c)}</th>" for c in columns) + ("<th>share</th>" if picks else "")
+    shown = [*map(_label, columns), *(["share"] if picks else [])]
+    head = "".join(f'<th scope="col">{column}</th>' for column in shown)
     rows = []
     for endpoint in endpoints:
         cells = "".join(f"<td>{_cell(column, endpoint.get(column, ''))}</td>" for column in columns)
         rows.append(f"<tr>{cells}{_share(endpoint.get('picks', 0), picks) if picks else ''}</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    region = (
+        f'class="scroll" id="target-{number}" tabindex="0" role="region" aria-label="Endpoints of {name}"'
     )
+    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f"<div {region}>{table}</div>"
 
 
 def _cell(column: str, value: Any) -> str:
@@ -94,7 +111,8 @@ def _cell(column: str, value: Any) -> str:
 
 def _share(picks: int, total: int) -> str:
     percent = 100 * picks / total
-    return f'<td><span class="share"><i style="width:{percent:.1f}%"></i></span>{percent:.1f} %</td>'
+    bar = f'<span class="share paint"><i class="paint" style="width:{percent:.1f}%"></i></span>'
+    return f"<td>{bar}{percent:.1f} %</td>"
 
 
 class _Html(str):

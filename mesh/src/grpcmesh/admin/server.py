@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from grpcmesh.admin.access import Access, Asked
 from grpcmesh.admin.page import render
+from grpcmesh.admin.style import POLICY
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 
@@ -103,7 +104,7 @@ def admin_app(
         return JSONResponse(dict(state()))
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(render(state()))
+        return HTMLResponse(render(state()), headers={"content-security-policy": POLICY})
 
     async def settings_json(request: Request) -> Response:
         return JSONResponse(dict(settings()) if settings else {}, 200 if settings else 404)
