@@ -53,7 +53,7 @@ class Starvation:
     @property
     def starved(self) -> bool:
         """Return whether what was measured meanwhile says more about this machine than about the mesh."""
-        return self.waited >= LONGEST and (self.longest >= LONGEST or self.waited > SHARE * self.elapsed)
+        return self.longest >= LONGEST or self.waited > max(SHARE * self.elapsed, LONGEST)
 
     def __str__(self) -> str:
         return (
