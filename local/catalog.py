@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services import manifest
-from services.manifest import ADMIN_PORT, HEALTH_PORT, MESH_PORT, OPERATOR, Manifest, Manifests
+from services.manifest import ADMIN_PORT, CONSOLE, HEALTH_PORT, MESH_PORT, OPERATOR, Manifest, Manifests
 
 __all__ = (
     "ADMIN_PORT",
     "AUDIENCE",
     "CLUSTER_DOMAIN",
+    "CONSOLE",
     "ERROR_DOMAIN",
     "HEALTH_PORT",
     "ISSUER",

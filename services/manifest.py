@@ -17,6 +17,8 @@ FILE = "service.toml"
 DIRECTORY = Path(__file__).parent
 OPERATOR = "client"
 """The workload whose certificate people and external programs use."""
+CONSOLE = "console"
+"""The workload of the console on Kubernetes, which asks the user service who an admin is."""
 MESH_PORT, HEALTH_PORT, ADMIN_PORT, HTTP_PORT = 50051, 50052, 9090, 8080
 
 GRPC, WEB, LOAD = "grpc", "web", "load"

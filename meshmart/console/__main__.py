@@ -15,16 +15,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m meshmart.console", description=__doc__)
     parser.add_argument("--http", default="127.0.0.1:8081", help="address of the page")
     parser.add_argument(
-        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="state directory of the embedded cluster"
+        "--state-dir",
+        type=Path,
+        default=DEFAULT_STATE_DIR,
+        help="state directory of the embedded cluster; also has the log of actions",
     )
     parser.add_argument(
         "--origin",
         default=os.environ.get("MESHMART_CONSOLE_ORIGIN", ""),
         help="origin of the page behind a reverse proxy, such as https://console.example.org",
     )
+    parser.add_argument(
+        "--login",
+        action="store_true",
+        help="show it to admins of the shop only, who log in (see docs/console.md)",
+    )
     options = parser.parse_args()
     try:
-        asyncio.run(serve(options.http, options.state_dir, origin=options.origin))
+        asyncio.run(serve(options.http, options.state_dir, origin=options.origin, login=options.login))
     except (OSError, ValueError) as e:
         sys.stderr.write(f"console: {e}\n")
         return 1

@@ -25,7 +25,7 @@ _REFUSALS = {
     401: "the console needs the token of the admin ports, as the password or as a bearer token\n",
     403: "the console answers only callers on this host, by address; others need MESH_ADMIN_TOKEN_FILE\n",
 }
-_FOREIGN = "the console answers no page of another origin\n"
+FOREIGN = "the console answers no page of another origin\n"
 
 
 class Guard:
@@ -43,11 +43,11 @@ class Guard:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         refusal = await self._refusal(scope, Headers(scope=scope))
-        return await (refusal or self._app)(scope, receive, _dressed(send))
+        return await (refusal or self._app)(scope, receive, dressed(send))
 
     async def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         if foreign(headers):
-            return PlainTextResponse(_FOREIGN, 403)
+            return PlainTextResponse(FOREIGN, 403)
         peer = scope["client"][0] if scope.get("client") else ""
         asked = Asked(peer, headers.get("host", ""), headers.get("authorization", ""))
         status = await self._access.status(asked, metrics=False)
@@ -70,7 +70,9 @@ def foreign(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
-def _dressed(send: Send) -> Send:
+def dressed(send: Send) -> Send:
+    """Return a `send` that adds the headers of every answer."""
+
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -69,9 +69,17 @@ class ActionLog:
         directory: The directory. It is created at the first entry.
         max_file: Bytes after which a file is full.
         old_files: The number of full files that are kept, at least 1.
+        echo: Called with the lines of each entry after they were written, in a thread of its own.
     """
 
-    def __init__(self, directory: Path, max_file: int = MAX_FILE, old_files: int = OLD_FILES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        max_file: int = MAX_FILE,
+        old_files: int = OLD_FILES,
+        echo: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._echo = echo
         self._directory, self._max_file, self._old_files = directory, max_file, old_files
 
     async def write(self, entry: Entry) -> None:
@@ -93,6 +101,8 @@ class ActionLog:
             if self._size() + len(lines) > self._max_file:
                 lines = self._rotate(entry.at) + lines
             self._append(lines)
+        if self._echo:
+            self._echo(lines)
 
     def _append(self, lines: bytes) -> None:
         path = self._path(0)

@@ -1,10 +1,11 @@
-"""The console as a member of the mesh, with the operator's certificate."""
+"""The console as a member of the mesh."""
 
 import asyncio
 import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from local.catalog import CONSOLE, OPERATOR
 from local.errors import ClusterError
 from meshmart.cluster import Cluster
 from meshmart.errors import CommandError
@@ -18,10 +19,11 @@ class Membership:
 
     Args:
         cluster: The cluster.
+        identity: The workload whose certificate is presented.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, identity: str = OPERATOR) -> None:
+        self._cluster, self._identity = cluster, identity
         self._stack = contextlib.AsyncExitStack()
         self._joining = asyncio.Lock()
         self._member: Member | None = None
@@ -45,7 +47,17 @@ class Membership:
                 from meshmart.operator import member_of
 
                 try:
-                    self._member = await self._stack.enter_async_context(member_of(self._cluster))
+                    self._member = await self._stack.enter_async_context(
+                        member_of(self._cluster, identity=self._identity)
+                    )
                 except CommandError as e:
                     raise ClusterError(f"the console cannot join the mesh: {e}") from None
             return self._member
+
+
+def log_in_identity(cluster: Cluster) -> str:
+    """Return the workload as which the console asks who an admin is.
+
+    That is the console's own, which may do nothing else, where it has a certificate: on Kubernetes.
+    """
+    return CONSOLE if (cluster.certificates / CONSOLE / "tls.crt").exists() else OPERATOR

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from meshmart.console.accounts import UserAccounts
 from meshmart.console.action_log import ActionLog
 from meshmart.console.admins import Admins
 from meshmart.console.login import login_routes
-from meshmart.console.membership import Membership
+from meshmart.console.membership import Membership, log_in_identity
 from meshmart.console.origins import Origins
 from meshmart.console.poller import Poller
 from meshmart.console.reads import Reads
@@ -28,14 +29,17 @@ from meshmart.scrape import token_file
 _LIMITS = HttpLimits(write_timeout=20.0)
 
 
-async def serve(address: str, state_dir: Path, budget: Budget | None = None, origin: str = "") -> None:
+async def serve(
+    address: str, state_dir: Path, budget: Budget | None = None, origin: str = "", login: bool = False
+) -> None:
     """Run until SIGTERM or SIGINT.
 
     Args:
         address: `host:port` to listen on; port 0 takes a free one.
-        state_dir: The state directory of the embedded cluster.
+        state_dir: The state directory of the embedded cluster. The log of actions lies in it.
         budget: How much is read.
         origin: The console's origin behind a reverse proxy, such as `https://console.example.org`.
+        login: Whether only admins who are logged in may see it. If not, the rules of the admin ports hold.
 
     Raises:
         ValueError: `origin` is no origin.
@@ -45,18 +49,23 @@ async def serve(address: str, state_dir: Path, budget: Budget | None = None, ori
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, closing.set)
-    access = Access(AdminConfig(address=address, token_file=token_file()))
+    ports = None if login else Access(AdminConfig(address=address, token_file=token_file()))
     origins = Origins(origin)
-    async with running(state_dir, watching=True) as cluster, Membership(cluster) as membership:
+    async with (
+        running(state_dir, watching=True) as cluster,
+        Membership(cluster, log_in_identity(cluster)) as membership,
+    ):
         poller = Poller(cluster, budget or Budget(), monotonic, time.time)
         admins = Admins(UserAccounts(membership.member), origins)
-        records = Records(ActionLog(state_dir / "console"), poller.tell, time.time)
+        records = Records(
+            ActionLog(state_dir / "console", echo=_printed if login else None), poller.tell, time.time
+        )
         routes = [
             *login_routes(admins, records),
             *records.routes(),
             *panel.routes(poller.observer, Reads(monotonic)),
         ]
-        app = console_app(poller.hub, poller.history, access, closing, routes)
+        app = console_app(poller.hub, poller.history, ports or admins, closing, routes)
         server = HttpServer(app, address, "console", _LIMITS)
         await server.start()
         try:
@@ -64,6 +73,12 @@ async def serve(address: str, state_dir: Path, budget: Budget | None = None, ori
         finally:
             closing.set()
             await server.aclose()
+
+
+def _printed(lines: bytes) -> None:
+    """Print entries of the log of actions, for who collects the logs of pods."""
+    sys.stdout.write(lines.decode())
+    sys.stdout.flush()
 
 
 async def _until(closing: asyncio.Event, poller: Poller) -> None:

@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from grpcmesh.admin.access import Access
 from meshmart.console.access import Guard
+from meshmart.console.admins import Admins
+from meshmart.console.gate import Gate
 from meshmart.console.history import POINTS, STEP, History
 from meshmart.console.hub import FullError, Hub
 from services.kit.streaming import disconnected, first_of
@@ -49,14 +51,14 @@ def _digest(body: bytes) -> str:
 
 
 def console_app(
-    hub: Hub, history: History, access: Access, closing: asyncio.Event, routes: Sequence[Route] = ()
+    hub: Hub, history: History, access: Access | Admins, closing: asyncio.Event, routes: Sequence[Route] = ()
 ) -> Starlette:
     """Return the application.
 
     Args:
         hub: Where the frames come from.
         history: The figures of the last minutes.
-        access: Who may see it.
+        access: Who may see it: the rules of the admin ports, or only admins who are logged in.
         closing: Set when the process ends: the streams then end, too.
         routes: Further routes.
     """
@@ -94,8 +96,17 @@ def console_app(
             Route("/api/history", figures),
             *routes,
         ],
-        middleware=[Middleware(Guard, access=access)],
+        middleware=[_guard(access, served["signin.html"])],
     )
+
+
+def _guard(access: Access | Admins, log_in_page: _Asset) -> Middleware:
+    def log_in() -> Response:
+        return Response(log_in_page.body, 401, media_type=log_in_page.media_type)
+
+    if isinstance(access, Admins):
+        return Middleware(Gate, admins=access, log_in_page=log_in)
+    return Middleware(Guard, access=access)
 
 
 def _file(request: Request, asset: _Asset) -> Response:

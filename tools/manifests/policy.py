@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 
-from services.manifest import OPERATOR, USER, Manifest, Manifests
+from services.manifest import CONSOLE, OPERATOR, USER, Manifest, Manifests
 
 FAULTS = "mesh.fault.v1.FaultService/*"
 
@@ -13,11 +13,14 @@ _HEADER = f"""\
 #
 # [[allow]]: workloads, by the service name of their SPIFFE identity in this trust domain and namespace.
 #            `{OPERATOR}` is the operator's identity: every public method, but no internal one.
+#            `{CONSOLE}` is the console's on Kubernetes: admins log in.
 #            `outsider` is nowhere in this file: a member that may call nothing, for the tour's intruder.
 # [users]:   what a call needs of its user: "anyone" (no token), "user" (a valid token), or a list of
 #            roles of which it needs one. A method that is not listed needs a valid token. Whose thing it is,
 #            the service itself decides.
 """
+#: What the console calls by itself: meshmart/console/accounts.py.
+CONSOLE_METHODS = tuple(f"ecommerce.UserService/{name}" for name in ("Login", "RefreshToken", "Logout"))
 _FAULTS = f"""
 # Breaks a replica on purpose, where MESH_FAULT_ENABLED lets it be broken.
 [[allow]]
@@ -30,6 +33,7 @@ def render(manifests: Manifests) -> str:
     """Return the policy as TOML."""
     callers = {
         OPERATOR: tuple(_public(manifests)),
+        CONSOLE: CONSOLE_METHODS,
         **{m.name: tuple(_calls(m, manifests)) for m in manifests.values()},
     }
     allowed = [_allow(caller, methods) for caller, methods in callers.items() if methods]

@@ -75,7 +75,7 @@ def test_the_code_was_read() -> None:
 
 def test_nobody_is_named_that_is_no_workload() -> None:
     named = {caller for callers in POLICY.workloads.values() for caller in callers}
-    assert named <= {*WORKLOADS, "client"}
+    assert named <= {*WORKLOADS, "client", "console"}
 
 
 def test_the_operator_may_do_everything_but_what_is_the_services_own_business() -> None:
