@@ -24,6 +24,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("analytics", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "analytics", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     figures = Figures(SqlStore(db), time.time, stream_max_age(os.environ))

@@ -23,6 +23,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("chat", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "chat", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     rooms = Rooms(SqlStore(db), time.time, stream_max_age(os.environ))

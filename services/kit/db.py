@@ -24,6 +24,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from grpcmesh.config import ConfigError
 from services.kit import audit_record, sqlite
+from services.kit.db_metrics import DatabaseMetrics, Kind
 from services.kit.dsn import url_of
 from services.kit.statement_spans import StatementSpans
 from services.kit.transient import translated
@@ -49,6 +50,11 @@ Work = Callable[[Connection], T]
 
 class Engine(Protocol):
     """Runs transactions on one kind of database."""
+
+    @property
+    def capacity(self) -> Mapping[Kind, int]:
+        """The most connections of each kind of transaction."""
+        ...
 
     async def read(self, work: Work[T]) -> T: ...
 
@@ -103,6 +109,8 @@ class Database:
         self._timeout, self._statement_timeout = lock_timeout, statement_timeout
         self._notifier: Notifier | None = None
         self._engine = self._made()
+        #: What it counts, for the metrics page: `telemetry.add(db.metrics)`.
+        self.metrics = DatabaseMetrics(self._engine.capacity)
         self._spans = StatementSpans(tracer, self.url, service)
 
     @classmethod
@@ -140,8 +148,8 @@ class Database:
         Raises:
             Unavailable: no connection became free in time, or the database is out of reach.
         """
-        async with translated():
-            return await self._engine.read(self._spans.recording(work))
+        async with self.metrics.transaction("read") as this, translated():
+            return await self._engine.read(this.noting(self._spans.recording(work)))
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once it is committed. Roll back if it raises.
@@ -164,21 +172,23 @@ class Database:
         return result
 
     async def _write(self, work: Work[T]) -> T:
-        work = self._spans.recording(work)
-        if self._notifier is None:
-            async with translated():
-                return await self._engine.write(work)
+        work, notifier = self._spans.recording(work), self._notifier
+        if notifier is None:
+            return await self._committed(work)
         notifications: set[tuple[str, str]] = set()
 
         def collecting(connection: Connection) -> T:
             connection.info[_NOTIFICATIONS] = notifications
             return work(connection)
 
-        async with translated():
-            result = await self._engine.write(collecting)
+        result = await self._committed(collecting)
         for channel, payload in notifications:
-            self._notifier.notify(channel, payload)
+            notifier.notify(channel, payload)
         return result
+
+    async def _committed(self, work: Work[T]) -> T:
+        async with self.metrics.transaction("write") as this, translated():
+            return await self._engine.write(this.noting(work))
 
     async def alone(self, work: Work[T]) -> T:
         """Run `work`, which begins and commits its own transactions, and return its result. For migrations.

@@ -1,6 +1,6 @@
 """The PostgreSQL engine of `services.kit.db`. Imported only where it is used, because it needs megabytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from grpcmesh.config import ConfigError
 from services.kit.addresses import LOOP
 from services.kit.background import repeating
 from services.kit.db import STATEMENT_TIMEOUT
+from services.kit.db_metrics import Kind
 from services.kit.dsn import Dsn
 from services.kit.statement_spans import listen_for_errors
 from services.kit.transient import translated
@@ -52,6 +53,10 @@ class Pool:
         # that shares by the transaction, our settings hold for a transaction only.
         shared = dsn.pooling == "transaction"
         self._reader = None if shared else self._writer.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def capacity(self) -> Mapping[Kind, int]:
+        return {"read": self._size, "write": self._size}
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self._reader is None:

@@ -66,4 +66,6 @@ async def drop_old(db: Database, statement: sa.Delete) -> int:
     async def drop(most: int) -> int:
         return await db.write(lambda connection: connection.execute(statement, {"most": most}).rowcount)
 
-    return await in_pieces(drop)
+    dropped = await in_pieces(drop)
+    db.metrics.expired(dropped)
+    return dropped

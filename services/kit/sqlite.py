@@ -4,7 +4,7 @@ Several replica processes share the file.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import OperationalError
 
 from grpcmesh.errors import Unavailable
+from services.kit.db_metrics import Kind
 from services.kit.statement_spans import listen_for_errors
 from services.kit.transient import RETRY_AFTER, is_transient
 
@@ -39,6 +40,10 @@ class Threads:
         writer = _engine(url, timeout, 1)
         event.listen(writer, "begin", _begin_immediate)
         self._reader, self._writer = _Side(reader, READERS, timeout), _Side(writer, 1, timeout)
+
+    @property
+    def capacity(self) -> Mapping[Kind, int]:
+        return {"read": READERS, "write": 1}
 
     async def prepare_file(self, service: str) -> None:
         """Create the file's directory and put the file into WAL mode, which is persistent.

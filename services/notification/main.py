@@ -31,6 +31,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("notification", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "notification", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     inbox = Inbox(SqlStore(db), time.time, stream_max_age(os.environ))

@@ -83,7 +83,9 @@ class SqlStore:
             connection.execute(mark, {"id": 1, "before": before})
             return connection.execute(old, {"most": most}).rowcount
 
-        return await in_pieces(lambda most: self._db.write(lambda connection: drop(connection, most)))
+        dropped = await in_pieces(lambda most: self._db.write(lambda connection: drop(connection, most)))
+        self._db.metrics.expired(dropped)
+        return dropped
 
     async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
         rows = await self._db.read(lambda connection: connection.execute(statement).all())

@@ -39,6 +39,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("order", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "order", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     receivers: dict[str, Deliver] = {

@@ -33,6 +33,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("payment", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "payment", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     receivers: dict[str, Deliver] = {ORDERS: RefundedOrders(app.channel("order"))}

@@ -27,6 +27,7 @@ async def build(app: App) -> None:
     """Build the service."""
     url, tracer = database_url("product", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "product", tracer=tracer))
+    app.telemetry.add(db.metrics)
     app.use_keys(UserKeys(app.channel("user")))
     app.prioritize(PRIORITIES)
     products, stock, kept = SqlProducts(db), SqlStock(db), kept_for(os.environ)

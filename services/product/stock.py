@@ -139,7 +139,9 @@ class SqlStock:
             c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
             return c.execute(delete(reservation).where(reservation.c.key.in_(spent))).rowcount
 
-        return await in_pieces(lambda most: self._db.write(lambda c: drop(c, most)))
+        dropped = await in_pieces(lambda most: self._db.write(lambda c: drop(c, most)))
+        self._db.metrics.expired(dropped)
+        return dropped
 
 
 #: One conditional statement, so that no other transaction can come between the check and the change.

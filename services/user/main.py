@@ -38,6 +38,7 @@ async def build(app: App) -> None:
     app.prioritize(PRIORITIES)
     url, tracer = database_url("user", os.environ), app.telemetry.tracer
     db = await app.enter(Database.open(url, "user", tracer=tracer))
+    app.telemetry.add(db.metrics)
     lifetimes = settings.lifetimes
     users, passwords = SqlUsers(db, time.time, lifetimes.access + SKEW), ScryptPasswords()
     sessions, attempts = SqlSessions(db), SqlAttempts(db)

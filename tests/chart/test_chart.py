@@ -4,6 +4,7 @@ import re
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -121,6 +122,35 @@ def test_dashboards_and_rules_are_all_there(each_helm: Helm) -> None:
         assert rendered.of("ConfigMap")["meshmart-dashboards"]["data"].keys() == dashboards
     rules = {f"meshmart-{p.stem}": yaml.safe_load(p.read_text()) for p in CHART.glob("rules/*.yaml")}
     assert {n: o["spec"] for n, o in rendered.of("PrometheusRule").items()} == rules
+
+
+def sources(rendered: Rendered) -> dict[str, dict[str, Any]]:
+    """The bundled Grafana's data sources, by uid."""
+    told = yaml.safe_load(rendered.of("ConfigMap")["grafana"]["data"]["datasources.yaml"])
+    return {source["uid"]: source for source in told["datasources"]}
+
+
+def test_grafana_has_a_log_source_where_one_is_configured(each_helm: Helm, defaults: Rendered) -> None:
+    assert sources(defaults).keys() == {"prometheus", "jaeger"}
+    assert "jsonData" not in sources(defaults)["jaeger"]
+    found = sources(each_helm.render('grafana.loki.url="http://loki.logging:3100"'))
+    assert found["loki"]["url"] == "http://loki.logging:3100"
+    (field,) = found["loki"]["jsonData"]["derivedFields"]
+    line = '{"level":"INFO","msg":"call","trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad"}'
+    assert re.findall(field["matcherRegex"], line) == ["0af7651916cd43dd8448eb211c80319c"]
+    # Grafana reads $$ as $: environment variables are replaced in its files.
+    assert (field["datasourceUid"], field["url"]) == ("jaeger", "$${__value.raw}")
+    back = found["jaeger"]["jsonData"]["tracesToLogsV2"]
+    assert back["datasourceUid"] == "loki"
+    assert back["query"] == f'{{namespace="{NAMESPACE}"}} |= "$${{__trace.traceId}}"'
+
+
+def test_a_log_line_leads_to_trace_pages_of_ones_own(each_helm: Helm) -> None:
+    own = ('otlp.endpoint="http://collector:4317"', 'otlp.pagesUrl="https://traces.example.com/"')
+    found = sources(each_helm.render('grafana.loki.url="http://loki:3100"', *own))
+    (field,) = found["loki"]["jsonData"]["derivedFields"]
+    assert "datasourceUid" not in field
+    assert field["url"] == "https://traces.example.com/trace/$${__value.raw}"
 
 
 def test_the_bundled_prometheus_evaluates_every_rule(defaults: Rendered) -> None:

@@ -135,6 +135,19 @@ def test_spans_reach_a_collector_of_ones_own_on_its_port(each_helm: Helm) -> Non
     assert {"ports": [{"port": 14317}], "to": there} in rules
 
 
+def test_grafana_reaches_a_loki_of_ones_own_on_its_port(each_helm: Helm) -> None:
+    there = [{"namespaceSelector": {"matchLabels": {"name": "logging"}}}]
+    peers = 'networkPolicy.lokiTo=[{"namespaceSelector":{"matchLabels":{"name":"logging"}}}]'
+    for url, port in (
+        ("http://loki.logging:3100", 3100),
+        ("http://loki/logs", 80),
+        ("https://10.1.2.3", 443),
+    ):
+        rendered = each_helm.render(f'grafana.loki.url="{url}"', peers)
+        egress = rendered.of("NetworkPolicy")["grafana"]["spec"]["egress"]
+        assert {"ports": [{"port": port}], "to": there} in egress
+
+
 def test_only_pages_are_open_to_visitors(defaults: Rendered) -> None:
     open_to_all = _without_peers(defaults)
     assert open_to_all == {

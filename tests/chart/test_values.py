@@ -106,6 +106,7 @@ REJECTED = {
     "runAsUser=0": ("runAsUser", "minimum"),
     'otlp.endpoint="collector:4317"': ("otlp", "endpoint"),
     "otlp.sampleRatio=2": ("otlp", "sampleRatio"),
+    'grafana.loki.url="loki:3100"': ("grafana", "loki"),
     'bindAddress="127.0.0.1"': ("bindAddress", "0.0.0.0"),
     'postgres.persistence.whenDeleted="Perhaps"': ("whenDeleted", "Retain"),
     'default.resources={"requests":{"memory":"much"}}': ("memory",),

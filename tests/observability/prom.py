@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,8 +40,8 @@ def expressions() -> list[Expression]:
     """Every query of every panel of every dashboard, as Grafana sends it."""
     found = []
     for file in DASHBOARDS:
-        for panel in json.loads(file.read_text())["panels"]:
-            for target in panel.get("targets", ()):
+        for panel in panels(json.loads(file.read_text())):
+            for target in of_prometheus(panel):
                 name = f"{file.stem}: {panel['title']} {target['refId']}"
                 exemplars = target.get("exemplar", False)
                 found.append(
@@ -50,11 +50,26 @@ def expressions() -> list[Expression]:
     return found
 
 
+def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every panel of a dashboard: rows, and those within collapsed rows, too."""
+    for panel in board["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
+
+
+def of_prometheus(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    """The panel's queries of Prometheus: none if it asks another data source."""
+    if panel.get("datasource", {}).get("type") != "prometheus":
+        return []
+    found: list[dict[str, Any]] = panel.get("targets", [])
+    return found
+
+
 def filled(text: str) -> str:
     """Template variables replaced."""
     for name, value in VARIABLES.items():
         text = text.replace(name, value)
-    assert "$" not in text, text
+    assert not re.search(r"\$(?!\d)", text), text  # $1 is of PromQL's label_replace
     return text
 
 

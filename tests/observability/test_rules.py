@@ -40,7 +40,7 @@ def test_an_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(name: st
     sections = re.findall(r"^### (\w+)$", OPERATIONS.read_text(), re.MULTILINE)
     for rule in ALERTS[name]:
         assert rule["labels"]["severity"] in ("warning", "critical")
-        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url", "__dashboardUid__"}
         assert rule["annotations"]["runbook_url"] == URL + name.lower()
         assert sections.count(name) == 1
 

@@ -4,14 +4,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tools.dashboards.database import DATABASE
 from tools.dashboards.identity import IDENTITY
 from tools.dashboards.mesh import MESH
+from tools.dashboards.overview import OVERVIEW
 from tools.dashboards.render import render
+from tools.dashboards.resilience import RESILIENCE
 from tools.dashboards.service import SERVICE
 from tools.dashboards.shop import SHOP
 
 TARGET = Path(__file__).parents[2] / "helm" / "meshmart" / "dashboards"
-BOARDS = {"mesh": MESH, "service": SERVICE, "identity": IDENTITY, "shop": SHOP}
+_ALL = (OVERVIEW, MESH, RESILIENCE, SERVICE, IDENTITY, DATABASE, SHOP)
+BOARDS = {board.uid.removeprefix("meshmart-"): board for board in _ALL}
 
 
 def files() -> Mapping[Path, str]:

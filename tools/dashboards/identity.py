@@ -12,6 +12,7 @@ _CERTIFICATES = Row(
             "Lowest remaining fraction of a replica's certificate: renewed at a third, late below a fifth.",
             "percentunit",
             [Query(f"min by (service) (replica:certificate_left:ratio{_HERE})", "{{service}}")],
+            runbooks=["MeshCertificateNotRenewed"],
         ),
         Panel(
             "Expires in",
@@ -23,6 +24,7 @@ _CERTIFICATES = Row(
                     "{{service}}",
                 )
             ],
+            runbooks=["MeshCertificateExpiring"],
         ),
         Panel(
             "CA expires in",
@@ -34,6 +36,7 @@ _CERTIFICATES = Row(
                     "{{service}}",
                 )
             ],
+            runbooks=["MeshIssuerNotRenewed", "MeshIssuerExpiring"],
         ),
         Panel(
             "What is wrong",
@@ -46,6 +49,7 @@ _CERTIFICATES = Row(
                 )
             ],
             width=12,
+            runbooks=["MeshIdentityEnded", "MeshIdentityNotRenewed"],
         ),
         Panel(
             "Reloads",
@@ -53,6 +57,7 @@ _CERTIFICATES = Row(
             "short",
             [Query(increase("mesh_certificate_reloads_total", "service, result"), "{{service}} {{result}}")],
             width=12,
+            runbooks=["MeshCertificateReloadFailed"],
         ),
         Panel(
             "Handshakes",
@@ -67,6 +72,7 @@ _CERTIFICATES = Row(
             "short",
             [Query(increase("mesh_tls_handshake_failures_total", "service"), "{{service}}")],
             width=12,
+            runbooks=["MeshHandshakesFailing"],
         ),
     ],
 )
@@ -79,18 +85,21 @@ _REFUSED = Row(
             "Callers that our CA certified, but that are no workload of this mesh or use an old TLS version.",
             "short",
             [Query(increase("mesh_identity_refused_total", "service, reason"), "{{service}} {{reason}}")],
+            runbooks=["MeshIdentityRefused"],
         ),
         Panel(
             "Denied by the policy",
             "Calls per second that the policy denied, averaged over five minutes.",
             "reqps",
             [Query(f"sum by (service) (rate(replica:authz_denials:sum{_HERE}[5m]))", "{{service}}")],
+            runbooks=["MeshCallsDenied"],
         ),
         Panel(
             "Policy reloads",
             "Policy files that were loaded, or refused; after a refusal the last good policy stays in force.",
             "short",
             [Query(increase("mesh_policy_reloads_total", "service, result"), "{{service}} {{result}}")],
+            runbooks=["MeshPolicyReloadFailed"],
         ),
         Panel(
             "Who was denied what",
@@ -116,6 +125,7 @@ _USERS = Row(
             "Tokens that were verified, found in the cache, rejected, or not verified for lack of a key.",
             "reqps",
             [Query(rate("mesh_auth_tokens_total", "result"), "{{result}}")],
+            runbooks=["MeshTokensRejected"],
         ),
         Panel(
             "Rejected tokens by service",
@@ -131,6 +141,7 @@ _USERS = Row(
                 Query(f"min by (service) (mesh_auth_keys{{{ALL}}})", "{{service}} keys"),
                 Query(increase("mesh_auth_key_fetches_total", "result"), "fetches {{result}}"),
             ],
+            runbooks=["MeshTokensUnverifiable"],
         ),
     ],
 )

@@ -14,18 +14,16 @@ from tools.dashboards.model import (
     quantiles,
     rate,
 )
-from tools.dashboards.protection import KNOWLEDGE, OVERLOAD, PROTECTION
 
 _UNARY = f'{OURS}, grpc_type="unary"'
 _METHODS = rate("grpc_server_handling_seconds_count", "service, grpc_method", _UNARY)
 _BY_METHOD = rate("grpc_server_handling_seconds_count", "service, grpc_method, replica", _UNARY)
 _SERVED = rate("grpc_server_handling_seconds_count", "service, replica", _UNARY)
 _FAULTS = rate("grpc_client_handled_total", "grpc_service, grpc_method, grpc_code", f"{OURS}, {BAD}")
-_FAILED = rate("mesh_endpoint_requests_total", "target, endpoint, grpc_code", f"{ALL}, {BAD}")
 #: Recorded by helm/meshmart/rules/slo.yaml.
 _BURN = 'grpc_service:client_{what}:ratio1h{{namespace="$namespace"}} / (1 - scalar(slo:{slo}:objective))'
 
-_CALLS = Row(
+CALLS = Row(
     "Calls, as their callers see them: after retries",
     [
         Panel(
@@ -87,6 +85,7 @@ _CALLS = Row(
             "short",
             [Query(_BURN.format(what="faults", slo="availability"), "{{grpc_service}}")],
             width=12,
+            runbooks=["MeshErrorBudgetBurn"],
         ),
         Panel(
             "Latency budget burnt",
@@ -94,6 +93,7 @@ _CALLS = Row(
             "short",
             [Query(_BURN.format(what="slow", slo="latency"), "{{grpc_service}}")],
             width=12,
+            runbooks=["MeshLatencyBudgetBurn"],
         ),
     ],
 )
@@ -112,6 +112,7 @@ _BALANCE = Row(
             "1 is even; MeshUnevenShare fires at 1.5.",
             "short",
             [Query(f"max by (service) ({_SERVED}) / min by (service) ({_SERVED})", "{{service}}")],
+            runbooks=["MeshUnevenShare"],
         ),
         Panel(
             "Busiest replica, method by method",
@@ -124,6 +125,7 @@ _BALANCE = Row(
                     "{{service}} {{grpc_method}}",
                 )
             ],
+            runbooks=["MeshUnevenMethod"],
         ),
         Panel(
             "Picks by endpoint",
@@ -165,6 +167,7 @@ _ENDPOINTS = Row(
             "short",
             [Query(f"sum by (target, state) (mesh_endpoint_state{{{ALL}}})", "{{target}} {{state}}")],
             kind="stacked",
+            runbooks=["MeshEndpointFailing"],
         ),
         Panel(
             "In rotation",
@@ -176,6 +179,7 @@ _ENDPOINTS = Row(
                     "{{service}} → {{target}}",
                 )
             ],
+            runbooks=["MeshNoEndpoints"],
         ),
         Panel(
             "DNS set size",
@@ -191,73 +195,13 @@ _ENDPOINTS = Row(
             "By result.",
             "reqps",
             [Query(rate("mesh_dns_lookups_total", "result"), "{{result}}")],
+            runbooks=["MeshDnsFailing"],
         ),
         Panel(
             "DNS queries",
             "By nameserver. Unanswered ones are lost, or a nameserver is slow.",
             "reqps",
             [Query(rate("mesh_dns_queries_total", "nameserver, result"), "{{nameserver}} {{result}}")],
-        ),
-        Panel(
-            "Drains",
-            "Connections given up, for a replica that left or for new certificates.",
-            "short",
-            [Query(increase("mesh_drains_total", "target, outcome"), "{{target}} {{outcome}}")],
-        ),
-        Panel(
-            "Draining replicas",
-            "Draining replicas, and the streams that they asked to resume elsewhere.",
-            "short",
-            [
-                Query(f"sum by (service) (mesh_draining{{{ALL}}})", "{{service}} draining"),
-                Query(increase("mesh_drain_streams_ended_total", "service"), "{{service}} streams ended"),
-            ],
-        ),
-    ],
-)
-
-_RETRIES = Row(
-    "Retries",
-    [
-        Panel(
-            "Retries",
-            "Attempts of a call after its first, per second.",
-            "reqps",
-            [Query(rate("mesh_retries_total", "service, target"), "{{service}} → {{target}}")],
-        ),
-        Panel(
-            "Failed attempts by endpoint",
-            "The ten endpoints with the most failed attempts: a single failing replica stands out.",
-            "reqps",
-            [
-                Query(
-                    f"topk(10, {_FAILED})",
-                    "{{target}} {{endpoint}} {{grpc_code}}",
-                )
-            ],
-        ),
-        Panel(
-            "Retry budget used",
-            "Retries of the last ten seconds as a fraction of the retry budget.",
-            "percentunit",
-            [
-                Query(
-                    f"sum by (service, target) (mesh_retry_budget_spent{{{ALL}}})"
-                    f" / sum by (service, target) (mesh_retry_budget_allowed{{{ALL}}})",
-                    "{{service}} → {{target}}",
-                )
-            ],
-        ),
-        Panel(
-            "Retries that the budget forbade",
-            "Calls that failed because the retry budget was used up.",
-            "short",
-            [
-                Query(
-                    increase("mesh_retry_budget_exhausted_total", "service, target"),
-                    "{{service}} → {{target}}",
-                )
-            ],
         ),
     ],
 )
@@ -271,6 +215,7 @@ _FAULTS_ON_PURPOSE = Row(
             "short",
             [Query(f"sum by (service) (mesh_faults_active{{{ALL}}})", "{{service}}")],
             width=12,
+            runbooks=["MeshFaultsForgotten"],
         ),
         Panel(
             "Calls affected by faults",
@@ -285,6 +230,6 @@ _FAULTS_ON_PURPOSE = Row(
 MESH = Board(
     "meshmart-mesh",
     "Meshmart: mesh",
-    "Who calls whom, with what results, and what the mesh does about it.",
-    [_CALLS, _BALANCE, _ENDPOINTS, _RETRIES, PROTECTION, OVERLOAD, KNOWLEDGE, _FAULTS_ON_PURPOSE],
+    "Who calls whom, with what results, and over which endpoints.",
+    [CALLS, _BALANCE, _ENDPOINTS, _FAULTS_ON_PURPOSE],
 )

@@ -1,7 +1,8 @@
 """The parts of a dashboard, and the label selectors that all dashboards share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from grpcmesh.telemetry.metrics import CODE_NAMES, FAULTS
@@ -12,16 +13,61 @@ ALL = 'job="meshmart", namespace="$namespace"'
 OURS = f'{ALL}, grpc_service!~"grpc[.].+"'
 #: Status codes that are the callee's fault.
 BAD = f'grpc_code=~"{"|".join(CODE_NAMES[name] for name in FAULTS)}"'
+#: Status codes of HTTP that are the server's fault; 0 is a response that never began.
+HTTP_BAD = 'http_response_status_code=~"[05].*"'
+#: Without requests that matched no route, and pages that follow an order: those last for minutes.
+PAGES = f'{ALL}, http_route!~"|/static/.*|.*/events|/healthz"'
 #: Grafana's variable: an interval wide enough for a rate at any zoom.
 RATE = "$__rate_interval"
 
 
+#: Where the runbooks of the alerts are, and the part of the page that is one alert's.
+_RUNBOOKS = "https://github.com/meshmart/meshmart/blob/main/docs/operations.md#"
+
+
+class Color(StrEnum):
+    """Colors of Grafana's palette, which has a shade of each for light and for dark."""
+
+    GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
+
+
+#: Thresholds: the color below the first bound, then each bound with the color from there on.
+Steps = tuple[Color, *tuple[tuple[float, Color], ...]]
+
+
 @dataclass(frozen=True)
 class Query:
-    """One PromQL expression; `legend` names its series, such as `{{service}}`."""
+    """One expression of PromQL, or of LogQL in a panel of logs; `legend` names its series, such as
+    `{{service}}`.
+    """
 
     expr: str
     legend: str
+    ref: str = ""
+    """Its name within the panel. By default a letter."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link to a dashboard, which keeps the time range, the data source and the namespace."""
+
+    title: str
+    uid: str = ""
+    service: str = ""
+    """The service that the dashboard shows, such as `${__data.fields.target}`."""
+    alert: str = ""
+    """An alert: the link leads to its rule instead, where Grafana has links to its runbook and dashboard."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, or a field of a node graph, made of the values of one query."""
+
+    query: str
+    """The query's `ref`."""
+    title: str
+    unit: str = "short"
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True)
@@ -34,29 +80,57 @@ class Panel:
     unit: str
     """Grafana's name of the unit: reqps, s, percentunit, short …"""
     queries: Sequence[Query]
-    kind: Literal["graph", "stacked", "table"] = "graph"
+    kind: Literal["graph", "stacked", "table", "stat", "gauge", "timeline", "nodes", "logs", "traces"] = (
+        "graph"
+    )
     width: int = 8
     """The width, of 24 columns."""
     exemplars: bool = False
     """Whether to show exemplars, points that lead to a trace; for histograms only."""
+    height: int = 8
+    top: float | None = None
+    """Where a gauge ends; by default at 1 if it shows a share."""
+    steps: Steps | None = None
+    """The thresholds of a stat, a gauge or a timeline."""
+    texts: Mapping[float, str] = field(default_factory=dict)
+    """What a timeline writes, from each value on."""
+    columns: Sequence[Column] = ()
+    """The columns of a table whose queries are joined, or the fields of a node graph."""
+    runbooks: Sequence[str] = ()
+    """The alerts about what it shows: each has a link to its runbook."""
+    links: Sequence[Link] = ()
+    """Links of the panel."""
+    on: Mapping[str, Link] = field(default_factory=dict)
+    """Links of single values, by the field's name; "" is every field."""
 
 
 @dataclass(frozen=True)
 class Row:
+    """Panels under a heading. A collapsed row asks nothing until somebody opens it."""
+
     title: str
     panels: Sequence[Panel]
+    collapsed: bool = False
 
 
 @dataclass(frozen=True)
 class Board:
-    """A dashboard. `service` is whether it shows one service, which is chosen in the dashboard."""
+    """A dashboard. `service` is whether it shows one service, which is chosen in the dashboard; `logs` is
+    whether it has panels of logs and traces, whose data sources are chosen, too.
+    """
 
     uid: str
     title: str
     about: str
     rows: Sequence[Row]
     service: bool = False
+    logs: bool = False
     tags: Sequence[str] = field(default=("meshmart",))
+
+
+def runbook(alert: str) -> str:
+    """Return the address of an alert's runbook."""
+    return _RUNBOOKS + alert.lower()
 
 
 def rate(metric: str, by: str, labels: str = ALL) -> str:

@@ -10,6 +10,7 @@ PROTECTION = Row(
             "Most endpoints that any one caller keeps out of rotation because of their errors or latency.",
             "short",
             [Query(f"max by (service, target) (mesh_outlier_ejected{{{ALL}}})", "{{service}} → {{target}}")],
+            runbooks=["MeshEndpointsEjected"],
         ),
         Panel(
             "Ejections",
@@ -22,6 +23,7 @@ PROTECTION = Row(
             "Failing endpoints that stay in rotation because maxEjectionPercent of them are ejected already.",
             "short",
             [Query(increase("mesh_outlier_ejections_capped_total", "target"), "{{target}}")],
+            runbooks=["MeshEjectionsCapped"],
         ),
         Panel(
             "Circuit breaker: attempts in flight",
@@ -45,6 +47,7 @@ PROTECTION = Row(
                     "{{service}} → {{target}} {{limit}}",
                 )
             ],
+            runbooks=["MeshBreakerOpen"],
         ),
         Panel(
             "Hedges, and what throttling forbids",
@@ -57,6 +60,7 @@ PROTECTION = Row(
                     "{{service}} → {{target}} throttled",
                 ),
             ],
+            runbooks=["MeshRetriesThrottled"],
         ),
     ],
 )
@@ -69,6 +73,7 @@ OVERLOAD = Row(
             "Refused calls by cause: queueing delay, calls in flight, streams, memory.",
             "reqps",
             [Query(rate("mesh_admission_refused_total", "service, cause"), "{{service}} {{cause}}")],
+            runbooks=["MeshOverloaded"],
         ),
         Panel(
             "Share of calls refused for their age",

@@ -118,6 +118,7 @@ _REPLICAS = Row(
                 Query(f"mesh_serving{{{_ONE}}}", "{{replica}} serving"),
                 Query(f"mesh_draining{{{_ONE}}}", "{{replica}} draining"),
             ],
+            runbooks=["MeshReplicaDown", "MeshReplicaNotReady"],
         ),
         Panel(
             "Age",
@@ -156,6 +157,7 @@ _SATURATION = Row(
             "The longest delay of the last ten seconds.",
             "s",
             [Query(f"mesh_event_loop_lag_seconds{{{_ONE}}}", "{{replica}}")],
+            runbooks=["MeshEventLoopLag"],
         ),
         Panel(
             "In flight",
@@ -198,6 +200,7 @@ _SATURATION = Row(
             "short",
             [Query(rate("mesh_spans_exported_total", "outcome", _ONE), "{{outcome}}")],
             width=12,
+            runbooks=["MeshTelemetryLost"],
         ),
         Panel(
             "Log lines lost",
@@ -212,6 +215,7 @@ _SATURATION = Row(
             "short",
             [Query(rate("mesh_bad_values_total", "kind", _ONE), "{{kind}}")],
             width=12,
+            runbooks=["MeshBadValues"],
         ),
         Panel(
             "Traces that callers force",
@@ -223,6 +227,42 @@ _SATURATION = Row(
     ],
 )
 
+#: A line filter, because the labels of streams differ between agents; `namespace` is common to them.
+_LINES = '{namespace="$namespace"} |= `"service":"$service"` | json'
+
+_LOGS = Row(
+    "Logs and traces (where their data sources are configured)",
+    [
+        Panel(
+            "Log lines",
+            "The newest lines of all replicas. The field trace_id of a line leads to its trace.",
+            "short",
+            [Query(_LINES, "")],
+            kind="logs",
+            width=12,
+            height=14,
+        ),
+        Panel(
+            "Traces",
+            "The newest traces in which the service takes part. A span leads to its log lines.",
+            "short",
+            [Query("$service", "")],
+            kind="traces",
+            width=12,
+            height=14,
+        ),
+        Panel(
+            "Warnings and errors",
+            "The newest lines that say that something is wrong.",
+            "short",
+            [Query(f'{_LINES} | level=~"WARNING|ERROR"', "")],
+            kind="logs",
+            width=24,
+        ),
+    ],
+    collapsed=True,
+)
+
 SERVICE = Board(
     "meshmart-service",
     "Meshmart: one service",
@@ -232,6 +272,8 @@ SERVICE = Board(
         _red("client", "Called", "{{grpc_service}}/{{grpc_method}}"),
         _REPLICAS,
         _SATURATION,
+        _LOGS,
     ],
     service=True,
+    logs=True,
 )

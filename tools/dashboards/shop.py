@@ -1,6 +1,7 @@
 """The dashboard of the shop on the mesh: pages, orders, their outbox, and the load."""
 
-from tools.dashboards.model import ALL, Board, Panel, Query, Row, in_flight, quantile, quantiles, rate
+from tools.dashboards.database import OUTBOX
+from tools.dashboards.model import ALL, PAGES, Board, Panel, Query, Row, in_flight, quantile, quantiles, rate
 
 
 def _method(service: str, method: str) -> str:
@@ -12,8 +13,6 @@ def _by_code(service: str, method: str) -> list[Query]:
 
 
 _HTTP = "http_server_request_duration_seconds"
-#: Without requests that matched no route, and pages that follow an order: those last for minutes.
-_PAGES = f'{ALL}, http_route!~"|/static/.*|.*/events|/healthz"'
 
 _STOREFRONT = Row(
     "Storefront",
@@ -34,14 +33,14 @@ _STOREFRONT = Row(
             "Time to a page",
             "All routes. A point opens the trace of a request, with every call that it made.",
             "s",
-            quantiles(_HTTP, "", _PAGES),
+            quantiles(_HTTP, "", PAGES),
             exemplars=True,
         ),
         Panel(
             "Slowest routes",
             "p95 by route.",
             "s",
-            [Query(quantile(0.95, _HTTP, "http_route", _PAGES), "{{http_route}}")],
+            [Query(quantile(0.95, _HTTP, "http_route", PAGES), "{{http_route}}")],
         ),
     ],
 )
@@ -55,6 +54,7 @@ _ORDERS = Row(
             "reqps",
             _by_code("OrderService", "CreateOrder"),
             kind="stacked",
+            runbooks=["ShopOrdersFailing"],
         ),
         Panel(
             "Time to order",
@@ -102,41 +102,6 @@ _ORDERS = Row(
     ],
 )
 
-_OUTBOX = Row(
-    "What follows from them: the outbox",
-    [
-        Panel(
-            "Waiting",
-            "Events not delivered yet, and dead letters: refused for good.",
-            "short",
-            [
-                Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}"),
-                Query(f"max by (service, topic) (shop_outbox_dead{{{ALL}}})", "{{service}} → {{topic}} dead"),
-            ],
-        ),
-        Panel(
-            "Oldest",
-            "How late it is.",
-            "s",
-            [
-                Query(
-                    f"max by (service, topic) (shop_outbox_oldest_seconds{{{ALL}}})",
-                    "{{service}} → {{topic}}",
-                )
-            ],
-        ),
-        Panel(
-            "Delivered, and failed",
-            "A failed delivery is repeated.",
-            "reqps",
-            [
-                Query(rate("shop_outbox_delivered_total", "service, topic"), "{{service}} → {{topic}}"),
-                Query(rate("shop_outbox_failures_total", "service, topic"), "{{service}} → {{topic}} failed"),
-            ],
-        ),
-    ],
-)
-
 _LOAD = Row(
     "Load generator (where it runs)",
     [
@@ -165,5 +130,5 @@ SHOP = Board(
     "meshmart-shop",
     "Meshmart: shop",
     "Pages, orders, what follows from them, and the load upon the shop.",
-    [_STOREFRONT, _ORDERS, _OUTBOX, _LOAD],
+    [_STOREFRONT, _ORDERS, OUTBOX, _LOAD],
 )

@@ -1,0 +1,193 @@
+"""The dashboard of the services' databases, and of their outboxes."""
+
+from tools.dashboards.model import ALL, RATE, Board, Color, Panel, Query, Row, increase, quantile, rate
+
+_NOT_OK = f'{ALL}, outcome=~"unavailable|failed"'
+_LEGEND = "{{service}} {{kind}}"
+
+
+def _figure(title: str, about: str, unit: str, expr: str, bad: float, runbook: str = "") -> Panel:
+    """Return a figure that is green below the bound."""
+    return Panel(
+        title,
+        about,
+        unit,
+        [Query(expr, title.lower())],
+        kind="stat",
+        width=4,
+        height=4,
+        steps=(Color.GREEN, (bad, Color.RED)),
+        runbooks=[runbook] if runbook else [],
+    )
+
+
+_NOW = Row(
+    "Now",
+    [
+        _figure(
+            "Failing transactions",
+            "Transactions per second that found no connection, lock or server in time, or that the database"
+            " failed.",
+            "ops",
+            f"sum(rate(shop_database_transactions_total{{{_NOT_OK}}}[{RATE}]))",
+            0.001,
+        ),
+        _figure(
+            "Slowest: p99",
+            "Of the service and the kind of transaction that waits and runs for longest.",
+            "s",
+            f"max({quantile(0.99, 'shop_database_seconds', 'service, kind', ALL)} >= 0)",
+            1,
+        ),
+        _figure(
+            "Waiting now",
+            "Transactions that wait for a connection or a lock.",
+            "short",
+            f"sum(shop_database_waiting{{{ALL}}})",
+            10,
+        ),
+        _figure(
+            "Oldest event",
+            "How long the oldest event of an outbox has waited.",
+            "s",
+            f"max(shop_outbox_oldest_seconds{{{ALL}}})",
+            60,
+            "ShopOutboxLagging",
+        ),
+        _figure(
+            "Undelivered events",
+            "Of all outboxes; counted up to 10,000 each.",
+            "short",
+            f"sum(max by (service, topic) (shop_outbox_pending{{{ALL}}}))",
+            1000,
+            "ShopOutboxLagging",
+        ),
+        _figure(
+            "Dead letters",
+            "Events that their receiver refused for good.",
+            "short",
+            f"sum(max by (service, topic) (shop_outbox_dead{{{ALL}}}))",
+            1,
+            "ShopOutboxDeadLetters",
+        ),
+    ],
+)
+
+_TRANSACTIONS = Row(
+    "Transactions",
+    [
+        Panel(
+            "Transactions",
+            "Transactions per second.",
+            "ops",
+            [Query(rate("shop_database_transactions_total", "service, kind"), _LEGEND)],
+        ),
+        Panel(
+            "Not committed",
+            "By outcome: unavailable and failed are the database's; conflict and rolled_back are answers,"
+            " such as too little stock.",
+            "ops",
+            [
+                Query(
+                    rate("shop_database_transactions_total", "service, outcome", f'{ALL}, outcome!="ok"'),
+                    "{{service}} {{outcome}}",
+                )
+            ],
+        ),
+        Panel(
+            "p99",
+            "From the request for a connection to the end of the commit.",
+            "s",
+            [Query(quantile(0.99, "shop_database_seconds", "service, kind", ALL), _LEGEND)],
+        ),
+    ],
+)
+
+_POOL = Row(
+    "Connections",
+    [
+        Panel(
+            "Pool in use",
+            "Transactions that have a connection, in the busiest replica, as a fraction of the pool. At 1"
+            " further ones wait.",
+            "percentunit",
+            [
+                Query(
+                    f"max by (service, kind) (shop_database_in_use{{{ALL}}}"
+                    f" / shop_database_connections{{{ALL}}})",
+                    _LEGEND,
+                )
+            ],
+        ),
+        Panel(
+            "Waiting for a connection",
+            "Transactions that wait now, in all replicas. A write on SQLite waits for the lock, too.",
+            "short",
+            [Query(f"sum by (service, kind) (shop_database_waiting{{{ALL}}})", _LEGEND)],
+        ),
+        Panel(
+            "Wait, p99",
+            "Until a transaction could begin.",
+            "s",
+            [Query(quantile(0.99, "shop_database_wait_seconds", "service, kind", ALL), _LEGEND)],
+        ),
+    ],
+)
+
+OUTBOX = Row(
+    "What follows from them: the outbox",
+    [
+        Panel(
+            "Waiting",
+            "Events not delivered yet, and dead letters: refused for good.",
+            "short",
+            [
+                Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}"),
+                Query(f"max by (service, topic) (shop_outbox_dead{{{ALL}}})", "{{service}} → {{topic}} dead"),
+            ],
+            runbooks=["ShopOutboxDeadLetters"],
+        ),
+        Panel(
+            "Oldest",
+            "How late it is.",
+            "s",
+            [
+                Query(
+                    f"max by (service, topic) (shop_outbox_oldest_seconds{{{ALL}}})",
+                    "{{service}} → {{topic}}",
+                )
+            ],
+            runbooks=["ShopOutboxLagging"],
+        ),
+        Panel(
+            "Delivered, and failed",
+            "A failed delivery is repeated.",
+            "reqps",
+            [
+                Query(rate("shop_outbox_delivered_total", "service, topic"), "{{service}} → {{topic}}"),
+                Query(rate("shop_outbox_failures_total", "service, topic"), "{{service}} → {{topic}} failed"),
+            ],
+        ),
+    ],
+)
+
+_RETENTION = Row(
+    "Retention",
+    [
+        Panel(
+            "Expired rows",
+            "Rows that were deleted because they are older than MESHMART_KEPT_DAYS. Each service looks"
+            " every ten minutes, analytics every hour.",
+            "short",
+            [Query(increase("shop_database_expired_rows_total", "service"), "{{service}}")],
+            width=24,
+        )
+    ],
+)
+
+DATABASE = Board(
+    "meshmart-database",
+    "Meshmart: database and outbox",
+    "What services ask of their databases, and whether their events are delivered.",
+    [_NOW, _TRANSACTIONS, _POOL, OUTBOX, _RETENTION],
+)

@@ -1,0 +1,295 @@
+"""The overview: whether the mesh is healthy, in figures with thresholds; then who calls whom."""
+
+from tools.dashboards.calls import COLUMNS, EDGES, FIELDS, GRAPH, LATENCY, SUCCESS
+from tools.dashboards.mesh import CALLS
+from tools.dashboards.model import (
+    ALL,
+    BAD,
+    HTTP_BAD,
+    OURS,
+    RATE,
+    Board,
+    Color,
+    Column,
+    Link,
+    Panel,
+    Query,
+    Row,
+    quantile,
+)
+
+_HERE = '{namespace="$namespace"}'
+_ANY: tuple[Color, tuple[float, Color]] = (Color.GREEN, (1, Color.ORANGE))
+#: Nothing refused: a rate that is averaged is never exactly 0.
+_SOME: tuple[Color, tuple[float, Color]] = (Color.GREEN, (0.001, Color.ORANGE))
+
+_MESH = Link("The mesh in detail", "meshmart-mesh")
+_RESILIENCE = Link("Ejections, breakers, shedding", "meshmart-resilience")
+_IDENTITY = Link("Certificates and refused callers", "meshmart-identity")
+_DATABASE = Link("Databases and outbox", "meshmart-database")
+_SHOP = Link("The shop", "meshmart-shop")
+
+
+def _success(calls: str, failed: str) -> str:
+    """Return the share of calls that did not fail; none if there are no calls."""
+    return f"1 - (sum(rate({failed}[{RATE}])) or vector(0)) / (sum(rate({calls}[{RATE}])) > 0)"
+
+
+_HTTP = "http_server_request_duration_seconds_count"
+_FIRING = 'ALERTS{{alertstate="firing", severity="{0}", namespace=~"$namespace|"}}'
+
+_HEALTH = Row(
+    "Is it healthy?",
+    [
+        Panel(
+            "Success",
+            "The share of calls that succeeded, as callers see it, after retries. The objective is 99.9 %.",
+            "percentunit",
+            [
+                Query(
+                    _success(
+                        f"grpc_client_handling_seconds_count{{{OURS}}}",
+                        f"grpc_client_handled_total{{{OURS}, {BAD}}}",
+                    ),
+                    "calls",
+                )
+            ],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=SUCCESS,
+            runbooks=["MeshErrorBudgetBurn"],
+            links=[_MESH],
+        ),
+        Panel(
+            "Pages",
+            "The share of the storefront's requests that succeeded.",
+            "percentunit",
+            [Query(_success(f"{_HTTP}{{{ALL}}}", f"{_HTTP}{{{ALL}, {HTTP_BAD}}}"), "pages")],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=SUCCESS,
+            links=[_SHOP],
+        ),
+        Panel(
+            "p99",
+            "Of unary calls, as callers see it. The objective is that 99 % are answered within 250 ms.",
+            "s",
+            [
+                Query(
+                    quantile(0.99, "grpc_client_handling_seconds", "", f'{OURS}, grpc_type="unary"'),
+                    "p99",
+                )
+            ],
+            kind="gauge",
+            width=4,
+            height=5,
+            steps=LATENCY,
+            top=2.0,
+            runbooks=["MeshLatencyBudgetBurn"],
+            links=[_MESH],
+        ),
+        Panel(
+            "Calls",
+            "Calls per second between services.",
+            "reqps",
+            [Query(f"sum(rate(grpc_client_handling_seconds_count{{{OURS}}}[{RATE}]))", "calls")],
+            kind="stat",
+            width=4,
+            height=5,
+            links=[_MESH],
+        ),
+        Panel(
+            "Replicas ready",
+            "The share of the replicas that Prometheus knows. Below 1 some start, drain, or are down.",
+            "percentunit",
+            [Query(f"(sum(mesh_serving{{{ALL}}}) or vector(0)) / count(up{{{ALL}}})", "ready")],
+            kind="gauge",
+            width=4,
+            height=5,
+            steps=(Color.RED, (0.75, Color.ORANGE), (1, Color.GREEN)),
+            runbooks=["MeshReplicaDown", "MeshReplicaNotReady"],
+        ),
+        Panel(
+            "Alerts firing",
+            "Critical ones want somebody now.",
+            "short",
+            [
+                Query(f"count({_FIRING.format('critical')}) or vector(0)", "critical"),
+                Query(f"count({_FIRING.format('warning')}) or vector(0)", "warning"),
+            ],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=(Color.GREEN, (1, Color.RED)),
+            columns=[Column("", "warning", "short", _ANY)],
+        ),
+        Panel(
+            "Ejected endpoints",
+            "Endpoints that at least one caller keeps out of rotation because of their errors or latency.",
+            "short",
+            [
+                Query(
+                    f"count(max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}}) > 0)"
+                    " or vector(0)",
+                    "ejected",
+                )
+            ],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=_ANY,
+            runbooks=["MeshEndpointsEjected"],
+            links=[_RESILIENCE],
+        ),
+        Panel(
+            "Shed",
+            "Calls per second that servers refused for overload, or that callers did not send for it.",
+            "reqps",
+            [
+                Query(
+                    f"sum(rate(mesh_admission_refused_total{{{ALL}}}[{RATE}]))"
+                    f" + sum(rate(mesh_calls_throttled_total{{{ALL}}}[{RATE}]))",
+                    "shed",
+                )
+            ],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=_SOME,
+            runbooks=["MeshOverloaded"],
+            links=[_RESILIENCE],
+        ),
+        Panel(
+            "Certificates: least lifetime left",
+            "Of the certificate that has the least left: renewed at a third, late below a fifth.",
+            "percentunit",
+            [Query(f"min(replica:certificate_left:ratio{_HERE})", "left")],
+            kind="gauge",
+            width=4,
+            height=5,
+            steps=(Color.RED, (0.05, Color.ORANGE), (0.2, Color.GREEN)),
+            runbooks=["MeshCertificateNotRenewed", "MeshCertificateExpiring"],
+            links=[_IDENTITY],
+        ),
+        Panel(
+            "First certificate ends in",
+            "The remaining time of the certificate that ends first.",
+            "s",
+            [Query(f"min(mesh_certificate_expiry_timestamp_seconds{{{ALL}}}) - time()", "ends in")],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=(Color.RED, (60, Color.GREEN)),
+            runbooks=["MeshCertificateExpiring"],
+            links=[_IDENTITY],
+        ),
+        Panel(
+            "Oldest event in an outbox",
+            "How long the oldest event has waited for its delivery. An alert fires above a minute.",
+            "s",
+            [Query(f"max(shop_outbox_oldest_seconds{{{ALL}}})", "oldest")],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=(Color.GREEN, (10, Color.ORANGE), (60, Color.RED)),
+            runbooks=["ShopOutboxLagging"],
+            links=[_DATABASE],
+        ),
+        Panel(
+            "Faults set on purpose",
+            "Faults that an operator injected: what you see may be theirs.",
+            "short",
+            [Query(f"sum(mesh_faults_active{{{ALL}}})", "faults")],
+            kind="stat",
+            width=4,
+            height=5,
+            steps=_ANY,
+            runbooks=["MeshFaultsForgotten"],
+        ),
+    ],
+)
+
+_SERVICE = "meshmart-service"
+_ALERT = Link("The alert's rule, runbook and dashboard", alert="${__data.fields.alertname}")
+_READY = f"(sum by (service) (mesh_serving{{{ALL}}}) or 0 * group by (service) (up{{{ALL}}}))"
+_STATES = {0.0: "none ready", 1e-5: "some ready", 1.0: "all ready"}
+
+_MAP = Row(
+    "Who calls whom",
+    [
+        Panel(
+            "Call graph",
+            "Calls per second and p99 of each service; its circle is red by the share that it failed."
+            " An edge is as thick as it is busy, and red from one failed call of a hundred on.",
+            "short",
+            GRAPH,
+            kind="nodes",
+            width=12,
+            height=16,
+            columns=FIELDS,
+            links=[_MESH],
+            on={
+                "title": Link("The service", _SERVICE, "${__data.fields.id}"),
+                "target": Link("The called service", _SERVICE, "${__data.fields.target}"),
+            },
+        ),
+        Panel(
+            "Calls",
+            "Each caller and target, as the caller sees it, after retries.",
+            "short",
+            EDGES,
+            kind="table",
+            width=12,
+            height=8,
+            columns=COLUMNS,
+            on={
+                "Caller": Link("The caller", _SERVICE, "${__data.fields.Caller}"),
+                "Target": Link("The called service", _SERVICE, "${__data.fields.Target}"),
+            },
+        ),
+        Panel(
+            "Services",
+            "Whether all of a service's replicas, some or none are ready.",
+            "short",
+            [Query(f"{_READY} / count by (service) (up{{{ALL}}})", "{{service}}")],
+            kind="timeline",
+            width=12,
+            height=8,
+            steps=(Color.RED, (1e-5, Color.ORANGE), (1, Color.GREEN)),
+            texts=_STATES,
+            runbooks=["MeshReplicaDown", "MeshNoEndpoints"],
+            on={"": Link("The service", _SERVICE, "${__field.labels.service}")},
+        ),
+    ],
+)
+
+_NAMES = ", ".join(["alertname", "severity", "service", "target", "grpc_service", "replica"])
+_LATELY = Row(
+    "What happened lately",
+    [
+        *CALLS.panels[:3],
+        Panel(
+            "Alerts",
+            "Those that fire now. What to do: docs/operations.md, a section for each.",
+            "short",
+            [
+                Query(
+                    f'group by ({_NAMES}) (ALERTS{{alertstate="firing", namespace=~"$namespace|"}})',
+                    "",
+                )
+            ],
+            kind="table",
+            width=24,
+            on={"alertname": _ALERT},
+        ),
+    ],
+)
+
+OVERVIEW = Board(
+    "meshmart-overview",
+    "Meshmart: overview",
+    "Is it healthy? And who calls whom?",
+    [_HEALTH, _MAP, _LATELY],
+)

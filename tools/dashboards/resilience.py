@@ -1,0 +1,189 @@
+"""The dashboard of what the mesh does about failures and overload, and what that costs."""
+
+from tools.dashboards.model import ALL, BAD, RATE, Board, Color, Link, Panel, Query, Row, increase, rate
+from tools.dashboards.protection import KNOWLEDGE, OVERLOAD, PROTECTION
+
+_FAILED = rate("mesh_endpoint_requests_total", "target, endpoint, grpc_code", f"{ALL}, {BAD}")
+_SERVICE = Link("The called service", "meshmart-service", "${__field.labels.target}")
+
+
+def _figure(title: str, about: str, expr: str, alert: str, unit: str = "short") -> Panel:
+    """Return a figure that is green while nothing happens."""
+    bound = 1 if unit == "short" else 0.001
+    return Panel(
+        title,
+        about,
+        unit,
+        [Query(expr, title.lower())],
+        kind="stat",
+        width=4,
+        height=4,
+        steps=(Color.GREEN, (bound, Color.ORANGE)),
+        runbooks=[alert],
+    )
+
+
+_NOW = Row(
+    "What the mesh does now",
+    [
+        _figure(
+            "Ejected",
+            "Endpoints that at least one caller keeps out of rotation.",
+            f"count(max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}}) > 0) or vector(0)",
+            "MeshEndpointsEjected",
+        ),
+        _figure(
+            "Breakers that refuse",
+            "Callers and targets whose circuit breaker refused a call in the last minutes.",
+            "count(sum by (service, target) "
+            f"(increase(mesh_breaker_refused_total{{{ALL}}}[{RATE}])) > 0) or vector(0)",
+            "MeshBreakerOpen",
+        ),
+        _figure(
+            "Refused by servers",
+            "Calls per second that admission refuses.",
+            f"sum(rate(mesh_admission_refused_total{{{ALL}}}[{RATE}]))",
+            "MeshOverloaded",
+            "reqps",
+        ),
+        _figure(
+            "Retries",
+            "Attempts per second after a call's first, hedges among them.",
+            f"sum(rate(mesh_retries_total{{{ALL}}}[{RATE}]))",
+            "MeshManyRetries",
+            "reqps",
+        ),
+        _figure(
+            "Budgets used up",
+            "Callers and targets whose retry budget forbade a retry in the last minutes.",
+            "count(sum by (service, target) "
+            f"(increase(mesh_retry_budget_exhausted_total{{{ALL}}}[{RATE}])) > 0) or vector(0)",
+            "MeshRetryBudgetExhausted",
+        ),
+        _figure(
+            "Stalled",
+            "Processes whose event loop was late by more than a quarter of a second.",
+            f"count(mesh_event_loop_lag_seconds{{{ALL}}} > 0.25) or vector(0)",
+            "MeshEventLoopLag",
+        ),
+        Panel(
+            "Endpoints: in rotation or ejected",
+            "Ejected means: by at least one caller.",
+            "short",
+            [
+                Query(
+                    f"max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}})",
+                    "{{target}} {{endpoint}}",
+                )
+            ],
+            kind="timeline",
+            width=24,
+            steps=(Color.GREEN, (1, Color.ORANGE)),
+            texts={0: "in rotation", 1: "ejected"},
+            runbooks=["MeshEndpointsEjected", "MeshEjectionsCapped"],
+            on={"": _SERVICE},
+        ),
+    ],
+)
+
+_RETRIES = Row(
+    "Retries, hedges, budget",
+    [
+        Panel(
+            "Retries",
+            "Attempts of a call after its first, per second.",
+            "reqps",
+            [Query(rate("mesh_retries_total", "service, target"), "{{service}} → {{target}}")],
+        ),
+        Panel(
+            "Failed attempts by endpoint",
+            "The ten endpoints with the most failed attempts: a single failing replica stands out.",
+            "reqps",
+            [
+                Query(
+                    f"topk(10, {_FAILED})",
+                    "{{target}} {{endpoint}} {{grpc_code}}",
+                )
+            ],
+        ),
+        Panel(
+            "Retry budget used",
+            "Retries of the last ten seconds as a fraction of the retry budget.",
+            "percentunit",
+            [
+                Query(
+                    f"sum by (service, target) (mesh_retry_budget_spent{{{ALL}}})"
+                    f" / sum by (service, target) (mesh_retry_budget_allowed{{{ALL}}})",
+                    "{{service}} → {{target}}",
+                )
+            ],
+        ),
+        Panel(
+            "Retries that the budget forbade",
+            "Calls that failed because the retry budget was used up.",
+            "short",
+            [
+                Query(
+                    increase("mesh_retry_budget_exhausted_total", "service, target"),
+                    "{{service}} → {{target}}",
+                )
+            ],
+            runbooks=["MeshRetryBudgetExhausted"],
+        ),
+    ],
+)
+
+_DRAINS = Row(
+    "Drains and stalls",
+    [
+        Panel(
+            "Drains",
+            "Connections given up, for a replica that left or for new certificates.",
+            "short",
+            [Query(increase("mesh_drains_total", "target, outcome"), "{{target}} {{outcome}}")],
+        ),
+        Panel(
+            "Draining replicas",
+            "Draining replicas, and the streams that they asked to resume elsewhere.",
+            "short",
+            [
+                Query(f"sum by (service) (mesh_draining{{{ALL}}})", "{{service}} draining"),
+                Query(increase("mesh_drain_streams_ended_total", "service"), "{{service}} streams ended"),
+            ],
+        ),
+        Panel(
+            "Event loop lag",
+            "The longest delay of the last ten seconds, in the worst replica.",
+            "s",
+            [Query(f"max by (service) (mesh_event_loop_lag_seconds{{{ALL}}})", "{{service}}")],
+            runbooks=["MeshEventLoopLag"],
+        ),
+        Panel(
+            "Waiting for a CPU",
+            "The share of time that an event loop was ready and had no CPU, and its stalls of half a second."
+            " A lag without them is code that blocks the loop.",
+            "percentunit",
+            [
+                Query(
+                    f"max by (service) (rate(mesh_event_loop_cpu_wait_seconds_total{{{ALL}}}[{RATE}]))",
+                    "{{service}}",
+                ),
+                Query(increase("mesh_event_loop_cpu_stalls_total", "service"), "{{service}} stalls"),
+            ],
+            runbooks=["MeshEventLoopLag"],
+        ),
+        Panel(
+            "Restarts of the mesh's own tasks",
+            "Background tasks of the library that failed and were started again.",
+            "short",
+            [Query(increase("mesh_task_restarts_total", "service"), "{{service}}")],
+        ),
+    ],
+)
+
+RESILIENCE = Board(
+    "meshmart-resilience",
+    "Meshmart: resilience",
+    "What the mesh does about failures and overload, and what that costs.",
+    [_NOW, PROTECTION, OVERLOAD, _RETRIES, _DRAINS, KNOWLEDGE],
+)
