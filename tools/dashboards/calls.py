@@ -27,9 +27,9 @@ _RATE = _by_edge("grpc_client_handling_seconds_count", OURS)
 _FAILED = _by_edge("grpc_client_handled_total", f"{OURS}, {BAD}")
 _SUCCESS = f"1 - ({_FAILED} or 0 * {_RATE}) / ({_RATE} > 0)"
 _P99 = f"histogram_quantile(0.99, {_by_edge('grpc_client_handling_seconds_bucket', _UNARY, 'le, ')}) >= 0"
-#: A target may be a full DNS name, which begins with the service.
-_SHORT = '"target", "$1", "target", "([^.]+)[.].+"'
-_RETRIED = f"label_replace(rate(mesh_retries_total{{{ALL}}}[{RATE}]), {_SHORT})"
+#: A target may be a full DNS name, which begins with the service. A caller may use several of one service.
+_TO = f'label_replace(rate(mesh_retries_total{{{ALL}}}[{RATE}]), "to", "$1", "target", "([^.]+).*")'
+_RETRIED = f'label_replace(sum by (service, to) ({_TO}), "target", "$1", "to", "(.+)")'
 _RETRIES = f"(sum by (service, target) ({_RETRIED}) and on (service, target) {_RATE}) or 0 * {_RATE}"
 
 
@@ -77,7 +77,7 @@ _SERVED_P99 = (
 #: Every service that is scraped, and both ends of every edge: an edge to an unknown node breaks the graph.
 _KNOWN = (
     f"(group by (service) (up{{{ALL}}}) or group by (service) ({_RATE})"
-    f' or group by (service) (label_replace({_RATE}, "service", "$1", "target", "(.+)")))'
+    f' or group by (service) (label_replace(sum by (target) ({_RATE}), "service", "$1", "target", "(.+)")))'
 )
 _SHARE_FAILED = f"({_SERVED_BADLY} / ({_SERVED} > 0) or 0 * {_KNOWN})"
 
