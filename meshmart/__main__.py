@@ -26,6 +26,7 @@ from meshmart import (
     up,
 )
 from meshmart.errors import CommandError
+from meshmart.lessons import command as lessons
 from meshmart.tour import command as tour
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.command("load")(load.load)
 app.command("audit")(audit.audit)
 app.command("redeliver")(redeliver.redeliver)
 app.command("tour")(tour.tour)
+app.command("lesson")(lessons.lesson)
 app.command("token")(token.token)
 app.command("call")(call.call)
 app.add_typer(new.app, name="new")

@@ -140,6 +140,8 @@ def main() -> None:
     os.environ.update(remote_verb.environ)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    # A process that a shell started in the background ignores SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch_caller, args=[remote_verb.silence], daemon=True).start()
     sys.argv[1:] = remote_verb.arguments
 

@@ -3,13 +3,14 @@
 import contextlib
 
 from meshmart.cluster import Replica
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.stage import SceneError, Stage, even_methods, no_failed_calls
 from services.loadgen.engine import Load
 from services.loadgen.report import spread
 
 NAME = "balance"
-SHOWS = "3 replicas of product share 100 calls a second; each answers a third, of every method"
+SHOWS = CATALOGUE[NAME]
 
 WARM_UP, CALLS = 200, 900
 

@@ -42,6 +42,8 @@ class Check:
             "relation": self.relation,
             "bound": self.bound,
             "unit": self.unit.strip(),
+            "measured_text": self.measured_text,
+            "bound_text": self.bound_text,
             "passed": self.passed,
             **({"details": list(self.details)} if self.details and not self.passed else {}),
         }

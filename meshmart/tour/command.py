@@ -46,14 +46,26 @@ def tour(
     chosen = scenes or list(SCENES)
     if unknown := [name for name in chosen if name not in SCENES]:
         raise CommandError(f"there is no scene {unknown[0]!r}; there are {', '.join(SCENES)}")
-    printer = Printer(silent=as_json)
-    outcomes = asyncio.run(_play([SCENES[name] for name in chosen], state_dir, plain, printer))
+    outcomes = play_all([SCENES[name] for name in chosen], state_dir, plain=plain, as_json=as_json)
+    if not all(o.passed for o in outcomes):
+        raise typer.Exit(1)
+
+
+def play_all(scenes: "list[Scene]", state_dir: Path, *, plain: bool, as_json: bool) -> list[Outcome]:
+    """Play scenes in order, print what they do and their outcomes, and return these.
+
+    Args:
+        scenes: The scenes.
+        state_dir: The state directory of the embedded cluster.
+        plain: Whether gRPC's own client makes the calls.
+        as_json: Whether standard output gets JSON, and progress goes to standard error.
+    """
+    outcomes = asyncio.run(_play(scenes, state_dir, plain, Printer(silent=as_json)))
     if as_json:
         typer.echo(json.dumps([o.as_dict() for o in outcomes], indent=2))
     else:
         _table(outcomes)
-    if not all(o.passed for o in outcomes):
-        raise typer.Exit(1)
+    return outcomes
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from grpcmesh.ca import CertificateAuthority
 from local.catalog import NAMESPACE, OPERATOR, OUTSIDER
 from meshmart.cluster import Replica
 from meshmart.tour import wrong_server
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.peer import call_with, call_with_old_tls
 from meshmart.tour.stage import SceneError, Stage, no_failed_calls
 
 NAME = "intruder"
-SHOWS = "no certificate, a foreign CA, an old TLS, a wrong workload, a wrong server: refused and counted"
+SHOWS = CATALOGUE[NAME]
 
 PATH = "/ecommerce.ProductService/GetProduct"
 

@@ -3,13 +3,14 @@
 import time
 
 from meshmart.cluster import Replica
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, no_failed_calls
 from services.loadgen.engine import Load
 from services.loadgen.report import Report
 
 NAME = "kill"
-SHOWS = "one of 3 replicas of product is killed (kill -9) with calls in flight; no idempotent call fails"
+SHOWS = CATALOGUE[NAME]
 
 
 async def play(stage: Stage) -> list[Check]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.chaos import Killer, OrderRun, order_until_killed, victims
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import MOST
 from meshmart.tour.stage import Stage
@@ -16,7 +17,7 @@ from services.loadgen.persistent import PATIENCE
 from services.loadgen.shop import Shop
 
 NAME = "no-lost-orders"
-SHOWS = "a replica of each service is killed, one every 2 s; each accepted order is there once, paid once"
+SHOWS = CATALOGUE[NAME]
 
 ORDERS = 150
 #: The most extra rounds of kills at the order service, until an order's answer was lost after it was placed.

@@ -11,6 +11,7 @@ from ecommerce import product_pb2
 from ecommerce.product_pb2_grpc import ProductServiceStub
 
 from grpcmesh.fault import Fault
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
 from meshmart.tour.faulty import faulty
@@ -21,9 +22,7 @@ from services.loadgen.engine import Journey, Load, Pressure, Recorder
 from services.loadgen.report import Report, percentile
 
 NAME = "overload"
-SHOWS = (
-    "product gets 3 times the reads that it can serve; it refuses the excess at once, and serves orders first"
-)
+SHOWS = CATALOGUE[NAME]
 
 SERVICE, REPLICAS = "product", 3
 #: What each replica does: so many calls at a time, each in so many seconds. It can serve 40 calls per second.

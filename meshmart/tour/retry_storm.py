@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from grpcmesh.config import RetryConfig
 from grpcmesh.fault import Fault
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
 from meshmart.tour.faulty import faulty, hits, new_callers
@@ -18,7 +19,7 @@ from services.loadgen.journeys import view
 from services.loadgen.report import Report
 
 NAME = "retry-storm"
-SHOWS = "every replica of product fails every call; retries add no more load than their budget allows"
+SHOWS = CATALOGUE[NAME]
 
 SERVICE = "product"
 #: Reads per second: enough that a share of them is more than the retries that are always allowed.

@@ -1,10 +1,11 @@
 """The scene `rolling-restart`: every replica is replaced under load."""
 
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, even_methods, no_failed_calls
 
 NAME = "rolling-restart"
-SHOWS = "every replica of product and order is replaced while buyers browse and buy; the new ones share both"
+SHOWS = CATALOGUE[NAME]
 
 #: Calls of checkouts after the restart, half of them orders: first until the new replicas are known and warm,
 #: then enough to see whether they share the calls.

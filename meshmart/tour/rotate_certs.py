@@ -1,11 +1,12 @@
 """The scene `rotate-certs`: every certificate is renewed under load."""
 
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.peer import server_serial
 from meshmart.tour.stage import SceneError, Stage, no_failed_calls
 
 NAME = "rotate-certs"
-SHOWS = "every certificate is renewed under load; both sides present the new one and no call fails"
+SHOWS = CATALOGUE[NAME]
 
 SERVICES = ("product", "order", "payment", "user")
 

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.stage import Stage, no_failed_calls
 from services.loadgen.report import Report, Sample
 
 NAME = "scale-up"
-SHOWS = "a third replica of product joins under load; soon after it is ready it has its share of every method"
+SHOWS = CATALOGUE[NAME]
 
 #: The share from which the new replica counts as having its share: nine tenths of a third.
 FAIR = 0.9 / 3

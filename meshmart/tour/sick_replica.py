@@ -10,6 +10,7 @@ from grpcmesh.fault import Fault
 from grpcmesh.member import Member
 from grpcmesh.service_config.defaults import OUTLIER_DETECTION
 from meshmart.cluster import Replica
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.faulty import faulty, hits, new_callers
 from meshmart.tour.stage import SceneError, Stage, few_failed_calls
@@ -18,7 +19,7 @@ from services.loadgen.engine import Load
 from services.loadgen.journeys import view
 
 NAME = "sick-replica"
-SHOWS = "a replica of product fails every call, with green probes; its callers eject it until it is well"
+SHOWS = CATALOGUE[NAME]
 
 SERVICE = "product"
 #: Callers that read, and reads per second of each. Five failures in a row eject, and a third of the reads go

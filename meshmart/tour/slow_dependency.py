@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.ordering import ordering
 from meshmart.tour.stage import Stage, no_failed_calls
@@ -14,7 +15,7 @@ from services.loadgen.engine import Load
 from services.loadgen.steps import CHECKOUT_TIMEOUT
 
 NAME = "slow-dependency"
-SHOWS = "the notification service hangs; orders go through, and their notifications come later"
+SHOWS = CATALOGUE[NAME]
 
 _HANG = "MESHMART_TOUR_HANG"
 RPS = 5.0

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from ecommerce import chat_pb2, order_pb2
 
+from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.following import Watcher, ended
 from meshmart.tour.stage import SceneError, Stage
@@ -22,7 +23,7 @@ from services.loadgen.session import Session
 from services.loadgen.shop import Shop
 
 NAME = "streams"
-SHOWS = "orders and a chat room are followed while order and chat are restarted; nothing is lost or doubled"
+SHOWS = CATALOGUE[NAME]
 
 #: Seconds between two changes of orders, and between two messages: shorter than any break of a stream.
 PACE, CHAT_PACE = 0.25, 0.05

@@ -1,0 +1,1 @@
+"""Experiments that the console starts: the scenes of the tour, and the lessons."""

@@ -1,0 +1,106 @@
+"""The pages' access to the experiments: what there is, what is being played, and how it ended."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from meshmart.console.experiments.runner import RefusedError, Result, Runner
+from meshmart.lessons.experiments import EXPERIMENTS, verb
+from meshmart.lessons.explain import explain
+from meshmart.lessons.model import Lesson, lessons
+
+Changing = Callable[[Request], Awaitable[str]]
+"""Returns who makes a request that changes something. Raises starlette's HTTPException if they may not."""
+
+
+def verbs() -> Mapping[str, Sequence[str]]:
+    """Return the arguments of `meshmart` that play each experiment, as the runner wants them."""
+    return {name: (*verb(name), "--json") for name in EXPERIMENTS}
+
+
+def routes(runner: Runner, changing: Changing) -> list[Route]:
+    """Return the routes.
+
+    Args:
+        runner: Plays the experiments.
+        changing: Decides who may start and stop them.
+    """
+
+    async def all_of_them(_: Request) -> Response:
+        return JSONResponse({"experiments": _experiments(), "lessons": _lessons()})
+
+    async def state(_: Request) -> Response:
+        return JSONResponse(runner.state())
+
+    async def result(request: Request) -> Response:
+        found = runner.results.get(request.path_params["name"])
+        return JSONResponse(_result(found)) if found else PlainTextResponse("no result yet\n", 404)
+
+    async def start(request: Request) -> Response:
+        who, name = await changing(request), request.path_params["name"]
+        if name not in EXPERIMENTS:
+            return PlainTextResponse("no such experiment\n", 404)
+        try:
+            runner.start(name, who)
+        except RefusedError as e:
+            return PlainTextResponse(f"{e}\n", 409)
+        return JSONResponse(runner.state(), 202)
+
+    async def stop(request: Request) -> Response:
+        who = await changing(request)
+        if not runner.stop(who):
+            return PlainTextResponse("no experiment is being played\n", 409)
+        return JSONResponse(runner.state(), 202)
+
+    return [
+        Route("/api/experiments", all_of_them),
+        Route("/api/experiments/state", state),
+        Route("/api/experiments/stop", stop, methods=["POST"]),
+        Route("/api/experiments/{name}", result),
+        Route("/api/experiments/{name}/start", start, methods=["POST"]),
+    ]
+
+
+def _experiments() -> list[dict[str, Any]]:
+    return [{"name": name, "shows": shows, "command": _command(name)} for name, shows in EXPERIMENTS.items()]
+
+
+def _lessons() -> list[dict[str, Any]]:
+    return [_lesson(lesson) for lesson in lessons().values()]
+
+
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    """Return what a learner may know before the answer."""
+    return {
+        "name": lesson.name,
+        "title": lesson.title,
+        "experiment": lesson.experiment,
+        "intro": lesson.intro,
+        "question": lesson.question,
+        "choices": [choice.text for choice in lesson.choices],
+        "look": [asdict(look) for look in lesson.look],
+        "command": _command(lesson.experiment),
+        "by_hand": lesson.by_hand,
+        "why": lesson.why,
+        "page": lesson.page,
+    }
+
+
+def _command(experiment: str) -> str:
+    return " ".join(("meshmart", *verb(experiment)))
+
+
+def _result(result: Result) -> dict[str, Any]:
+    """Return a result, and what it means for each lesson on this experiment."""
+    return {
+        **asdict(result),
+        "lessons": {
+            lesson.name: asdict(explain(lesson, result.outcome))
+            for lesson in lessons().values()
+            if lesson.experiment == result.experiment and result.outcome is not None
+        },
+    }

@@ -1,0 +1,1 @@
+"""Six guided experiments on the running shop: predict, break, see, explain."""
