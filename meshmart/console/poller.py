@@ -55,6 +55,8 @@ class Poller:
         self._told = 0
         self._before = Snapshot()
         self._links: Mapping[str, str] = {}
+        self.more: Callable[[], Mapping[str, Any]] = dict
+        """Returns further members of each frame."""
 
     async def run(self) -> None:
         """Read and publish until cancelled."""
@@ -123,5 +125,6 @@ class Poller:
         self._before = snapshot
         self.history.add(snapshot)
         interval = self._budget.interval_of(len(self.observer.watched), self.hub.watched)
-        about = {"links": self._links, "interval": round(interval, 1), "push": self._budget.push}
+        push = self._budget.push
+        about = {"links": self._links, "interval": round(interval, 1), "push": push, **self.more()}
         self.hub.publish(frame.encode(snapshot, self._feed, about))

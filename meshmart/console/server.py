@@ -1,9 +1,11 @@
 """The console as a process of its own: polls the mesh and serves the page until it is told to stop."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from grpcmesh.admin.access import Access
@@ -14,6 +16,9 @@ from meshmart.console import panel
 from meshmart.console.accounts import UserAccounts
 from meshmart.console.action_log import ActionLog
 from meshmart.console.admins import Admins
+from meshmart.console.experiments.routes import routes as experiment_routes
+from meshmart.console.experiments.routes import verbs
+from meshmart.console.experiments.runner import Runner
 from meshmart.console.login import login_routes
 from meshmart.console.membership import Membership, log_in_identity
 from meshmart.console.origins import Origins
@@ -60,10 +65,13 @@ async def serve(
         records = Records(
             ActionLog(state_dir / "console", echo=_printed if login else None), poller.tell, time.time
         )
+        runner = Runner(verbs(), _environ(state_dir), time.time, monotonic, records)
+        poller.more = lambda: {"experiments": runner.version}
         routes = [
             *login_routes(admins, records),
             *records.routes(),
             *panel.routes(poller.observer, Reads(monotonic)),
+            *experiment_routes(runner, admins),
         ]
         app = console_app(poller.hub, poller.history, ports or admins, closing, routes)
         server = HttpServer(app, address, "console", _LIMITS)
@@ -72,6 +80,7 @@ async def serve(
             await _until(closing, poller)
         finally:
             closing.set()
+            await runner.aclose()
             await server.aclose()
 
 
@@ -79,6 +88,11 @@ def _printed(lines: bytes) -> None:
     """Print entries of the log of actions, for who collects the logs of pods."""
     sys.stdout.write(lines.decode())
     sys.stdout.flush()
+
+
+def _environ(state_dir: Path) -> Mapping[str, str]:
+    """Return the environment of the command that plays experiments."""
+    return {**os.environ, "MESHMART_STATE_DIR": str(state_dir)}
 
 
 async def _until(closing: asyncio.Event, poller: Poller) -> None:

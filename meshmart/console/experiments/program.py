@@ -55,7 +55,7 @@ class Program:
         return cls(process)
 
     async def wait(self, say: Callable[[str], None]) -> int:
-        """Wait for the end of the verb and of what it printed, and return the exit code, negative for a signal.
+        """Wait for the end of the verb and of its output. Return the exit code, negative for a signal.
 
         Args:
             say: Called with each line of standard error.

@@ -1,6 +1,6 @@
 """The pages' access to the experiments: what there is, what is being played, and how it ended."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from meshmart.console.experiments.runner import RefusedError, Result, Runner
+from meshmart.console.admins import Admins
+from meshmart.console.changes import changing
+from meshmart.console.experiments.runner import BusyError, Result, Runner
+from meshmart.console.refusal import RefusedError
 from meshmart.lessons.experiments import EXPERIMENTS, verb
 from meshmart.lessons.explain import explain
 from meshmart.lessons.model import Lesson, lessons
-
-Changing = Callable[[Request], Awaitable[str]]
-"""Returns who makes a request that changes something. Raises starlette's HTTPException if they may not."""
 
 
 def verbs() -> Mapping[str, Sequence[str]]:
@@ -22,12 +22,12 @@ def verbs() -> Mapping[str, Sequence[str]]:
     return {name: (*verb(name), "--json") for name in EXPERIMENTS}
 
 
-def routes(runner: Runner, changing: Changing) -> list[Route]:
+def routes(runner: Runner, admins: Admins) -> list[Route]:
     """Return the routes.
 
     Args:
         runner: Plays the experiments.
-        changing: Decides who may start and stop them.
+        admins: Knows who may start and stop them.
     """
 
     async def all_of_them(_: Request) -> Response:
@@ -40,28 +40,26 @@ def routes(runner: Runner, changing: Changing) -> list[Route]:
         found = runner.results.get(request.path_params["name"])
         return JSONResponse(_result(found)) if found else PlainTextResponse("no result yet\n", 404)
 
-    async def start(request: Request) -> Response:
-        who, name = await changing(request), request.path_params["name"]
-        if name not in EXPERIMENTS:
-            return PlainTextResponse("no such experiment\n", 404)
+    async def start(who: str, body: Mapping[str, Any]) -> Response:
+        if body.get("name") not in EXPERIMENTS:
+            raise RefusedError(404, "there is no such experiment")
         try:
-            runner.start(name, who)
-        except RefusedError as e:
-            return PlainTextResponse(f"{e}\n", 409)
+            await runner.start(body["name"], who)
+        except BusyError as e:
+            raise RefusedError(409, str(e)) from None
         return JSONResponse(runner.state(), 202)
 
-    async def stop(request: Request) -> Response:
-        who = await changing(request)
-        if not runner.stop(who):
-            return PlainTextResponse("no experiment is being played\n", 409)
+    async def stop(who: str, _: Mapping[str, Any]) -> Response:
+        if not await runner.stop(who):
+            raise RefusedError(409, "no experiment is being played")
         return JSONResponse(runner.state(), 202)
 
     return [
         Route("/api/experiments", all_of_them),
         Route("/api/experiments/state", state),
-        Route("/api/experiments/stop", stop, methods=["POST"]),
-        Route("/api/experiments/{name}", result),
-        Route("/api/experiments/{name}/start", start, methods=["POST"]),
+        changing("/api/experiments/start", admins, start),
+        changing("/api/experiments/stop", admins, stop),
+        Route("/api/experiments/of/{name}", result),
     ]
 
 

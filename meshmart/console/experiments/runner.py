@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from grpcmesh.clock import Clock
 from local.errors import describe
@@ -29,8 +29,24 @@ class Verdict(StrEnum):
     BROKEN = "did not end properly"
 
 
-class RefusedError(Exception):
+class BusyError(Exception):
     """The experiment cannot be started now. The message says why."""
+
+
+class Diary(Protocol):
+    """Port: keeps a record of who did what. `meshmart.console.records.Records` has it."""
+
+    async def begin(self, who: str, action: str, arguments: Mapping[str, Any], words: str) -> str: ...
+
+    async def end(
+        self, number: str, who: str, action: str, arguments: Mapping[str, Any], problem: str, words: str
+    ) -> None: ...
+
+    async def note(self, who: str, action: str, words: str) -> None: ...
+
+
+#: The names of the actions in the record.
+PLAY, STOP = "experiment", "stop-experiment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +68,6 @@ class Result:
     problem: str = ""
 
 
-Tell = Callable[[str, str, str, Verdict | None], None]
-"""Called with who, `start`, `stop` or `end`, the experiment, and at its end the verdict."""
-
-
 class _Run:
     """An experiment that is being played."""
 
@@ -74,7 +86,7 @@ class Runner:
         environ: The environment of the command.
         wall: Unix seconds.
         clock: Monotonic seconds.
-        tell: Told what happens.
+        diary: Keeps a record of who started and stopped what.
         start: Starts a verb.
     """
 
@@ -84,11 +96,11 @@ class Runner:
         environ: Mapping[str, str],
         wall: Callable[[], float],
         clock: Clock,
-        tell: Tell = lambda *_: None,
+        diary: Diary,
         start: Callable[[Sequence[str], Mapping[str, str]], Any] = Program.start,
     ) -> None:
         self._verbs, self._environ, self._wall, self._clock = verbs, environ, wall, clock
-        self._tell, self._start = tell, start
+        self._diary, self._start = diary, start
         self._run: _Run | None = None
         self._task: asyncio.Task[None] | None = None
         self._count, self._closed = 0, False
@@ -97,7 +109,7 @@ class Runner:
         self.version = 0
         """Grows whenever something has changed."""
 
-    def start(self, experiment: str, by: str) -> None:
+    async def start(self, experiment: str, by: str) -> None:
         """Start an experiment.
 
         Args:
@@ -106,33 +118,41 @@ class Runner:
 
         Raises:
             KeyError: there is no such experiment.
-            RefusedError: another one is being played, or the console ends.
+            BusyError: another one is being played, or the console ends.
+            RefusedError: it could not be recorded, so it was not started.
         """
         verb = self._verbs[experiment]
-        if self._closed:
-            raise RefusedError("the console is ending")
         if self._run:
-            raise RefusedError(f"{self._run.experiment} is being played, started by {self._run.by}")
+            raise BusyError(f"{self._run.experiment} is being played, started by {self._run.by}")
         self._count += 1
-        self._run = _Run(self._count, experiment, by, self._wall())
-        self._tell(by, "start", experiment, None)
-        self._task = asyncio.create_task(self._play(self._run, verb), name=f"experiment-{experiment}")
+        self._run = run = _Run(self._count, experiment, by, self._wall())
+        try:
+            words = f"{by} starts the experiment {experiment}"
+            record = await self._diary.begin(by, PLAY, {"name": experiment}, words)
+            if self._closed:
+                raise BusyError("the console is ending")
+        except BaseException:
+            self._run = None
+            raise
+        self._task = asyncio.create_task(self._play(run, verb, record), name=f"experiment-{experiment}")
         self.version += 1
 
-    def stop(self, by: str) -> bool:
+    async def stop(self, by: str) -> bool:
         """Interrupt the experiment, which then undoes what it disturbed. Return whether there is one."""
-        if self._run is None:
+        run = self._run
+        if run is None:
             return False
-        if not self._run.stop.is_set():
-            self._tell(by, "stop", self._run.experiment, None)
-            self._run.stop.set()
+        if not run.stop.is_set():
+            run.stop.set()
             self.version += 1
+            await self._diary.note(by, STOP, f"{by} stops the experiment {run.experiment}")
         return True
 
     async def aclose(self) -> None:
         """Interrupt the experiment, and wait until it has ended."""
         self._closed = True
-        self.stop("the console, which ends")
+        if self._run:
+            self._run.stop.set()
         if self._task:
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -141,19 +161,24 @@ class Runner:
         results = {name: _summary(result) for name, result in self.results.items()}
         return {"version": self.version, "running": _running(self._run), "results": results}
 
-    async def _play(self, run: _Run, verb: Sequence[str]) -> None:
-        began, output, code, problem = self._clock(), None, 0, ""
+    async def _play(self, run: _Run, verb: Sequence[str], record: str) -> None:
+        began, outcome, problem = self._clock(), None, ""
         try:
             program = await self._start(verb, self._environ)
             code = await self._ended(program, run)
-            output = program.output.outcome()
+            outcome = program.output.outcome()
+            if outcome is None and not run.stop.is_set():
+                problem = f"the command {describe_exit(code)} without an outcome"
         except OSError as e:
-            problem = describe(e)
-        finally:
-            verdict = _verdict(output, run.stop.is_set())
-            if verdict is Verdict.BROKEN:
-                problem = problem or f"the command {describe_exit(code)} without an outcome"
-            self._end(run, verdict, self._clock() - began, output, problem)
+            problem = f"the command cannot be started: {describe(e)}"
+        verdict = _verdict(outcome, run.stop.is_set())
+        told = (self._wall(), self._clock() - began, tuple(run.lines), outcome, problem)
+        self.results[run.experiment] = Result(run.number, run.experiment, verdict, run.by, *told)
+        self._run = None
+        self.version += 1
+        words = f"The experiment {run.experiment} {_words(verdict)}"
+        failed = "" if verdict is Verdict.PASSED else problem or verdict.value
+        await self._diary.end(record, run.by, PLAY, {"name": run.experiment}, failed, words)
 
     async def _ended(self, program: Program, run: _Run) -> int:
         """Wait for the end of a program, which `run.stop` or the time limit interrupt."""
@@ -178,24 +203,6 @@ class Runner:
             run.lines.append(line)
             self.version += 1
 
-    def _end(
-        self, run: _Run, verdict: Verdict, seconds: float, outcome: Mapping[str, Any] | None, problem: str
-    ) -> None:
-        self.results[run.experiment] = Result(
-            run.number,
-            run.experiment,
-            verdict,
-            run.by,
-            self._wall(),
-            seconds,
-            tuple(run.lines),
-            outcome,
-            problem,
-        )
-        self._run = None
-        self.version += 1
-        self._tell(run.by, "end", run.experiment, verdict)
-
 
 async def _first(waiting: asyncio.Task[int], stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -212,6 +219,20 @@ def _verdict(outcome: Mapping[str, Any] | None, stopped: bool) -> Verdict:
     if outcome["passed"]:
         return Verdict.PASSED
     return Verdict.FAILED if outcome["measured"] else Verdict.NOT_MEASURED
+
+
+def _words(verdict: Verdict) -> str:
+    match verdict:
+        case Verdict.PASSED:
+            return "passed: every figure kept its bound"
+        case Verdict.FAILED:
+            return "failed: a figure missed its bound"
+        case Verdict.NOT_MEASURED:
+            return "was not measured: processes got too little CPU"
+        case Verdict.STOPPED:
+            return "was stopped"
+        case Verdict.BROKEN:
+            return "did not end properly"
 
 
 def _running(run: _Run | None) -> dict[str, Any] | None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -13,11 +11,13 @@ from typing import Any
 import pytest
 
 from grpcmesh.clock import monotonic
+from local.tasks import until as polled
 from meshmart.console.experiments import runner
 from meshmart.console.experiments.output import LONGEST, Lines
 from meshmart.console.experiments.program import Program
 from meshmart.console.experiments.routes import verbs
-from meshmart.console.experiments.runner import MAX_LINES, RefusedError, Result, Runner, Verdict
+from meshmart.console.experiments.runner import MAX_LINES, BusyError, Result, Runner, Verdict
+from meshmart.console.refusal import RefusedError
 
 #: Seconds that anything may take on a loaded machine.
 PATIENCE = 120.0
@@ -26,13 +26,24 @@ MODES = ("pass", "fail", "starve", "nan", "flood", "hang", "stubborn", "crash", 
 
 
 class Deeds:
-    """Collects what the runner tells."""
+    """A record of who did what, in memory."""
 
     def __init__(self) -> None:
-        self.all: list[tuple[str, str, str, str]] = []
+        self.all: list[tuple[str, str, str]] = []
+        self.broken = False
 
-    def __call__(self, who: str, what: str, experiment: str, verdict: Verdict | None) -> None:
-        self.all.append((who, what, experiment, verdict.value if verdict else ""))
+    async def begin(self, who: str, action: str, arguments: Any, words: str) -> str:
+        if self.broken:
+            raise RefusedError(503, "the log cannot be written")
+        self.all.append((who, f"{action} {arguments['name']}", ""))
+        return "7"
+
+    async def end(self, number: str, who: str, action: str, arguments: Any, problem: str, words: str) -> None:
+        assert number == "7"
+        self.all.append((who, f"end of {action} {arguments['name']}", problem))
+
+    async def note(self, who: str, action: str, words: str) -> None:
+        self.all.append((who, action, ""))
 
 
 def runner_of(verbs: dict[str, Sequence[str]], deeds: Deeds, stub: Sequence[str] = STUB) -> Runner:
@@ -54,14 +65,16 @@ async def played(deeds: Deeds) -> AsyncIterator[Runner]:
 
 
 async def until(condition: Callable[[], object]) -> None:
+    async def look() -> bool:
+        return bool(condition())
+
     async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
+        await polled(look, 0.01)
 
 
 async def result(runner: Runner, name: str) -> Result:
     """Play an experiment to its end."""
-    runner.start(name, "ada")
+    await runner.start(name, "ada")
     await until(lambda: runner.state()["running"] is None)
     return runner.results[name]
 
@@ -74,7 +87,8 @@ async def test_its_lines_and_its_outcome_are_kept_as_the_command_prints_them(
     assert told.lines == ("stub: shows something", "   [31mred [0m")
     assert told.outcome is not None
     assert told.outcome["checks"] == [{"what": "failed calls of 7", "measured": 0, "passed": True}]
-    assert deeds.all == [("ada", "start", "pass", ""), ("ada", "end", "pass", "passed")]
+    await until(lambda: len(deeds.all) == 2)
+    assert deeds.all == [("ada", "experiment pass", ""), ("ada", "end of experiment pass", "")]
     assert played.state()["results"]["pass"]["verdict"] == "passed"
 
 
@@ -101,22 +115,23 @@ async def test_what_it_prints_is_bounded(played: Runner) -> None:
 
 
 async def test_one_that_is_stopped_restores_what_it_changed(played: Runner, deeds: Deeds) -> None:
-    played.start("hang", "ada")
+    await played.start("hang", "ada")
     await until(lambda: played.state()["running"]["lines"] == ["broken"])
-    assert played.stop("bob")
-    assert played.stop("bob")  # again: without effect
+    assert await played.stop("bob")
+    assert await played.stop("bob")  # again: without effect
     await until(lambda: played.state()["running"] is None)
     told = played.results["hang"]
     assert (told.verdict, told.lines) == (Verdict.STOPPED, ("broken", "restored"))
-    assert [deed[:2] for deed in deeds.all] == [("ada", "start"), ("bob", "stop"), ("ada", "end")]
-    assert not played.stop("bob")
+    await until(lambda: len(deeds.all) == 3)
+    assert deeds.all[1:] == [("bob", "stop-experiment", ""), ("ada", "end of experiment hang", "stopped")]
+    assert not await played.stop("bob")
 
 
 async def test_one_that_does_not_end_is_killed(played: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "GRACE", 0.1)
-    played.start("stubborn", "ada")
+    await played.start("stubborn", "ada")
     await until(lambda: played.state()["running"]["lines"])
-    played.stop("ada")
+    await played.stop("ada")
     await until(lambda: played.state()["running"] is None)
     assert played.results["stubborn"].verdict is Verdict.STOPPED
 
@@ -153,21 +168,30 @@ async def test_a_program_that_cannot_be_started_is_told(deeds: Deeds) -> None:
 
 
 async def test_there_is_one_at_a_time(played: Runner) -> None:
-    played.start("hang", "ada")
-    with pytest.raises(RefusedError, match="hang is being played, started by ada"):
-        played.start("pass", "bob")
+    await played.start("hang", "ada")
+    with pytest.raises(BusyError, match="hang is being played, started by ada"):
+        await played.start("pass", "bob")
     with pytest.raises(KeyError):
-        played.start("nothing", "ada")
+        await played.start("nothing", "ada")
+
+
+async def test_one_that_cannot_be_recorded_is_not_started(played: Runner, deeds: Deeds) -> None:
+    deeds.broken = True
+    with pytest.raises(RefusedError, match="the log cannot be written"):
+        await played.start("pass", "ada")
+    assert played.state()["running"] is None
+    deeds.broken = False
+    assert (await result(played, "pass")).verdict is Verdict.PASSED
 
 
 async def test_the_end_of_the_console_ends_it(deeds: Deeds) -> None:
     made = runner_of({"hang": ("hang",)}, deeds)
-    made.start("hang", "ada")
+    await made.start("hang", "ada")
     await until(lambda: made.state()["running"]["lines"])
     await made.aclose()
     assert made.results["hang"].lines == ("broken", "restored")
-    with pytest.raises(RefusedError, match="the console is ending"):
-        made.start("hang", "ada")
+    with pytest.raises(BusyError, match="the console is ending"):
+        await made.start("hang", "ada")
 
 
 OWNER = """
@@ -185,10 +209,11 @@ asyncio.run(main())
 async def test_a_console_that_is_killed_takes_its_experiment_along(tmp_path: Path) -> None:
     restored = tmp_path / "restored"
     command = [sys.executable, "-c", OWNER, str(restored), *STUB]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
-        assert owner.stdout is not None
-        assert await asyncio.to_thread(owner.stdout.readline) == b"broken\n"
-        owner.send_signal(signal.SIGKILL)
+    owner = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert owner.stdout is not None
+    assert await owner.stdout.readline() == b"broken\n"
+    owner.kill()
+    await owner.wait()
     await until(restored.exists)
 
 
