@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -16,14 +16,9 @@ from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
 if TYPE_CHECKING:
-    from grpcmesh.member import Member
-    from meshmart.cluster import Cluster, Replica
+    from meshmart.replicas import Act, Outcome
 
 T = TypeVar("T")
-#: An action on one replica of a service.
-Act = Callable[["Member", str, "Replica"], Awaitable[T]]
-#: Each replica that was acted on, in order, with the result.
-Outcome = Sequence[tuple[str, "Replica", T | ClusterError]]
 
 app = typer.Typer(
     help="Inject faults into replicas: delays, errors, hangs. A restart clears a replica's faults.",
@@ -62,12 +57,12 @@ def set_(
 ) -> None:
     """Sets a fault on the present replicas of a service. It replaces the fault that the method had."""
     from grpcmesh.fault import Fault
-    from meshmart.faults import set_fault
+    from meshmart.faults import pattern, set_fault
 
     seconds, ends = _seconds(delay), _seconds(lasts)
     if not seconds and not abort:
         raise CommandError("a fault needs --delay, --abort, or both")
-    fault = Fault(_pattern(service, method), share, seconds, abort.upper(), concurrency)
+    fault = Fault(pattern(service, method), share, seconds, abort.upper(), concurrency)
     outcome = _each(state_dir, [service], replica, lambda m, s, r: set_fault(m, s, r, fault, ends))
     _tell(outcome, lambda _: f"{fault.method}: {fault}")
 
@@ -80,9 +75,9 @@ def list_(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Shows the faults that are set, and how many calls each has affected."""
-    from meshmart.faults import list_faults
+    from meshmart.faults import list_faults, services_with_methods
 
-    outcome = _each(state_dir, _services(service), 0, list_faults)
+    outcome = _each(state_dir, services_with_methods(service), 0, list_faults)
     rows = [
         _row(s, r.id, fault) for s, r, told in outcome if not isinstance(told, ClusterError) for fault in told
     ]
@@ -102,10 +97,10 @@ def clear(
     state_dir: StateDirOption = DEFAULT,
 ) -> None:
     """Clears faults. Calls that they hold are served at once."""
-    from meshmart.faults import clear_faults
+    from meshmart.faults import clear_faults, pattern, services_with_methods
 
-    pattern = _pattern(service, method) if method else ""
-    outcome = _each(state_dir, _services(service), replica, lambda m, s, r: clear_faults(m, s, r, pattern))
+    wanted, services = pattern(service, method) if method else "", services_with_methods(service)
+    outcome = _each(state_dir, services, replica, lambda m, s, r: clear_faults(m, s, r, wanted))
     _tell([o for o in outcome if o[2] != 0], lambda count: f"{count} cleared")
 
 
@@ -115,36 +110,10 @@ def _each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") 
 
 async def _on_each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") -> "Outcome[T]":
     from meshmart.operator import join
+    from meshmart.replicas import on_each
 
     async with join(state_dir) as joined:
         return await on_each(joined.member, joined.cluster, services, number, act)
-
-
-async def on_each(
-    member: "Member", cluster: "Cluster", services: Sequence[str], number: int, act: "Act[T]"
-) -> "Outcome[T]":
-    """Act on the replicas of services, all at once, and return the outcome for each.
-
-    Args:
-        member: The operator's membership.
-        cluster: Knows the replicas.
-        services: The names of the services.
-        number: The number of the only replica that is meant; 0 means all.
-        act: The action. A ClusterError that it raises is its result.
-
-    Raises:
-        CommandError: there is no replica with that number.
-    """
-    found = [(s, r) for s in services for r in await cluster.endpoints(s) if number in (0, r.id)]
-    if number and not found:
-        raise CommandError(f"there is no {'/'.join([*services[:1], str(number)])}")
-    results = await asyncio.gather(*(act(member, s, r) for s, r in found), return_exceptions=True)
-    outcome: list[tuple[str, Replica, T | ClusterError]] = []
-    for (service, replica), result in zip(found, results, strict=True):
-        if isinstance(result, BaseException) and not isinstance(result, ClusterError):
-            raise result
-        outcome.append((service, replica, result))
-    return outcome
 
 
 def _tell(outcome: "Outcome[T]", say: Callable[[T], str] | None = None) -> None:
@@ -158,27 +127,6 @@ def _tell(outcome: "Outcome[T]", say: Callable[[T], str] | None = None) -> None:
             typer.echo(f"{service}/{replica.id}  {say(result)}")
     if failed:
         raise typer.Exit(1)
-
-
-def _services(service: str) -> list[str]:
-    from meshmart import methods
-
-    services = methods.targets()
-    if service and service not in services:
-        raise CommandError(f"there is no service {service!r} with methods; there are {', '.join(services)}")
-    return [service] if service else list(services)
-
-
-def _pattern(service: str, method: str) -> str:
-    """Return `ecommerce.ProductService/GetProduct` for `product` and `GetProduct`. Full names are kept."""
-    from grpcmesh.fault.rules import EVERY_METHOD
-    from meshmart import methods
-
-    _services(service)
-    if not method or "/" in method or method == EVERY_METHOD:
-        return method or EVERY_METHOD
-    found = methods.find(f"{methods.targets()[service]}/{method}")
-    return f"{found.containing_service.full_name}/{found.name}"
 
 
 def _seconds(text: str) -> float:

@@ -21,9 +21,17 @@ from grpcmesh.fault.wire import duration, fault_message
 from grpcmesh.member import Member
 from grpcmesh.resolver import Address, StaticResolver
 from local.errors import ClusterError, NoAnswerError
+from meshmart import methods
 from meshmart.cluster import Replica
+from meshmart.errors import CommandError
 
 _TIMEOUT = 10.0
+
+
+class NoFaultsError(ClusterError):
+    """The replica takes no faults, so it has none."""
+
+
 #: The longest hang, in seconds.
 HANG = 3600.0
 
@@ -88,6 +96,31 @@ async def crash(member: Member, service: str, replica: Replica) -> None:
                 raise
 
 
+def services_with_methods(service: str = "") -> list[str]:
+    """Return a service, or all that serve methods.
+
+    Raises:
+        CommandError: there is no such service.
+    """
+    services = methods.targets()
+    if service and service not in services:
+        raise CommandError(f"there is no service {service!r} with methods; there are {', '.join(services)}")
+    return [service] if service else list(services)
+
+
+def pattern(service: str, method: str) -> str:
+    """Return `ecommerce.ProductService/GetProduct` for `product` and `GetProduct`. Full names are kept.
+
+    Raises:
+        CommandError: there is no such service or method.
+    """
+    services_with_methods(service)
+    if not method or "/" in method or method == EVERY_METHOD:
+        return method or EVERY_METHOD
+    found = methods.find(f"{methods.targets()[service]}/{method}")
+    return f"{found.containing_service.full_name}/{found.name}"
+
+
 @contextlib.asynccontextmanager
 async def _connected(member: Member, service: str, replica: Replica) -> AsyncIterator[FaultServiceStub]:
     """Yield a stub to this replica only, even if it is unhealthy or not ready."""
@@ -104,7 +137,8 @@ async def _connected(member: Member, service: str, replica: Replica) -> AsyncIte
         try:
             yield FaultServiceStub(channel)
         except grpc.aio.AioRpcError as e:
-            raise ClusterError(f"{name} {_why(e)}") from None
+            kind = NoFaultsError if e.code() is grpc.StatusCode.UNIMPLEMENTED else ClusterError
+            raise kind(f"{name} {_why(e)}") from None
 
 
 def _why(error: grpc.aio.AioRpcError) -> str:

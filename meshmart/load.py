@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from meshmart.output import console, watched
 
 if TYPE_CHECKING:
     from grpcmesh.member import Member
+    from services.loadgen.report import Report
 
 #: The most seconds before the load in which connections are made.
 CONNECT = 10.0
@@ -58,16 +59,43 @@ def load(
 
 async def _load(state_dir: Path, scenario: str, rps: float, seconds: float) -> dict[str, Any]:
     from meshmart.operator import join
-    from services.loadgen.engine import Load
+
+    check_scenario(scenario)
+    async with join(state_dir) as joined:
+        report = await generate(joined.member, scenario, rps, seconds, _progress(seconds))
+        return report.summary(await joined.replica_names())
+
+
+def check_scenario(scenario: str) -> None:
+    """Raise CommandError if there is no such scenario."""
     from services.loadgen.journeys import SCENARIOS
 
     if scenario not in SCENARIOS:
         raise CommandError(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
-    async with join(state_dir) as joined:
-        journey = await SCENARIOS[scenario](joined.member.channel)
-        await _connect(joined.member)
-        report = await Load(journey, rps).run(seconds, _progress(seconds))
-        return report.summary(await joined.replica_names())
+
+
+async def generate(
+    member: "Member",
+    scenario: str,
+    rps: float,
+    seconds: float,
+    progress: "Callable[[Report], Awaitable[None]] | None" = None,
+) -> "Report":
+    """Generate load through the mesh.
+
+    Args:
+        member: The membership whose channels are used.
+        scenario: One of `SCENARIOS`.
+        rps: Arrivals per second.
+        seconds: How long, without the time that it takes to connect.
+        progress: Called about once a second.
+    """
+    from services.loadgen.engine import Load
+    from services.loadgen.journeys import SCENARIOS
+
+    journey = await SCENARIOS[scenario](member.channel)
+    await _connect(member)
+    return await Load(journey, rps).run(seconds, progress)
 
 
 async def _connect(member: "Member") -> None:

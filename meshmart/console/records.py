@@ -28,18 +28,28 @@ class Records:
     def __init__(self, log: ActionLog, tell: Callable[[Event], None], wall: Callable[[], float]) -> None:
         self.log, self._tell, self._wall = log, tell, wall
 
-    async def begin(self, who: str, action: str, arguments: Mapping[str, Any], words: str) -> str:
+    async def begin(
+        self, who: str, action: str, arguments: Mapping[str, Any], words: str, must: bool = True
+    ) -> str:
         """Note that somebody starts an action, before it is done, and return its id.
 
+        Args:
+            who: The admin.
+            action: The action.
+            arguments: Its arguments.
+            words: What is about to be done, for a person.
+            must: Whether the action must not be done if the log cannot be written.
+
         Raises:
-            RefusedError: the log cannot be written. Then the action must not be done.
+            RefusedError: the log cannot be written, and `must` is set.
         """
         number = secrets.token_hex(6)
         entry = Entry(self._wall(), number, who, action, Outcome.STARTED, arguments, words)
         try:
             await self.log.write(entry)
         except OSError as e:
-            raise RefusedError(503, f"nothing was done, because the log cannot be written: {e}") from None
+            if must:
+                raise RefusedError(503, f"nothing was done, because the log cannot be written: {e}") from None
         self._tell(Event(Kind.INFO, words, str(arguments.get("service", ""))))
         return number
 
@@ -63,6 +73,10 @@ class Records:
             await self.log.write(Entry(self._wall(), number, who, action, outcome, arguments, words))
         except OSError as e:  # it has been done: the feed says that the log lacks it
             self._tell(Event(Kind.BAD, f"The log of actions cannot be written: {e}", ""))
+
+    def say(self, words: str) -> None:
+        """Add a line of progress to the feed only."""
+        self._tell(Event(Kind.INFO, words, ""))
 
     async def note(self, who: str, action: str, words: str) -> None:
         """Note something that needs no second entry, such as a log-in."""

@@ -1,31 +1,38 @@
 """The console as a process of its own: polls the mesh and serves the page until it is told to stop."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
+
+from starlette.routing import Route
 
 from grpcmesh.admin.access import Access
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpLimits, HttpServer
+from meshmart.cluster import Cluster
 from meshmart.console import panel
 from meshmart.console.accounts import UserAccounts
 from meshmart.console.action_log import ActionLog
 from meshmart.console.admins import Admins
 from meshmart.console.experiments.routes import routes as experiment_routes
 from meshmart.console.experiments.routes import verbs
-from meshmart.console.experiments.runner import Runner
+from meshmart.console.experiments.runner import Runner as Experiments
 from meshmart.console.login import login_routes
 from meshmart.console.membership import Membership, log_in_identity
+from meshmart.console.model import Event, Kind
 from meshmart.console.origins import Origins
 from meshmart.console.poller import Poller
 from meshmart.console.reads import Reads
 from meshmart.console.records import Records
 from meshmart.console.schedule import Budget
+from meshmart.console.switches.assembly import switches
+from meshmart.console.switches.routes import switch_routes
 from meshmart.console.web import console_app
 from meshmart.running import running
 from meshmart.scrape import token_file
@@ -55,33 +62,60 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, closing.set)
     ports = None if login else Access(AdminConfig(address=address, token_file=token_file()))
-    origins = Origins(origin)
-    async with (
-        running(state_dir, watching=True) as cluster,
-        Membership(cluster, log_in_identity(cluster)) as membership,
-    ):
+    origins, progress = Origins(origin), Progress()
+    async with running(state_dir, progress.say, watching=True) as cluster:
         poller = Poller(cluster, budget or Budget(), monotonic, time.time)
-        admins = Admins(UserAccounts(membership.member), origins)
-        records = Records(
-            ActionLog(state_dir / "console", echo=_printed if login else None), poller.tell, time.time
-        )
-        runner = Runner(verbs(), _environ(state_dir), time.time, monotonic, records)
-        poller.more = lambda: {"experiments": runner.version}
-        routes = [
+        progress.tell = poller.tell
+        log = ActionLog(state_dir / "console", echo=_printed if login else None)
+        async with Membership(cluster, log_in_identity(cluster)) as asking:
+            admins = Admins(UserAccounts(asking.member), origins)
+            async with _routes(cluster, poller, admins, log, state_dir) as routes:
+                app = console_app(poller.hub, poller.history, ports or admins, closing, routes)
+                server = HttpServer(app, address, "console", _LIMITS)
+                await server.start()
+                try:
+                    await _until(closing, poller)
+                finally:
+                    closing.set()
+                    await server.aclose()
+
+
+class Progress:
+    """Hands the cluster's lines about its operations to the feed, once there is one."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[Event], None] | None = None
+
+    def say(self, words: str) -> None:
+        if self.tell:
+            self.tell(Event(Kind.INFO, words, ""))
+
+
+@contextlib.asynccontextmanager
+async def _routes(
+    cluster: Cluster, poller: Poller, admins: Admins, log: ActionLog, state_dir: Path
+) -> AsyncIterator[Sequence[Route]]:
+    """Yield the routes beyond those of the map. What they need ends with the block."""
+    records = Records(log, poller.tell, time.time)
+
+    def services() -> Collection[str]:
+        return poller.observer.services
+
+    async with (
+        Membership(cluster) as operator,
+        switches(cluster, operator.member, records, services, state_dir, monotonic) as runner,
+        contextlib.aclosing(
+            Experiments(verbs(), _environ(state_dir), time.time, monotonic, records)
+        ) as experiments,
+    ):
+        poller.more = lambda: {"switches": runner.told(), "experiments": experiments.version}
+        yield [
             *login_routes(admins, records),
             *records.routes(),
+            *switch_routes(admins, runner),
             *panel.routes(poller.observer, Reads(monotonic)),
-            *experiment_routes(runner, admins),
+            *experiment_routes(experiments, admins),
         ]
-        app = console_app(poller.hub, poller.history, ports or admins, closing, routes)
-        server = HttpServer(app, address, "console", _LIMITS)
-        await server.start()
-        try:
-            await _until(closing, poller)
-        finally:
-            closing.set()
-            await runner.aclose()
-            await server.aclose()
 
 
 def _printed(lines: bytes) -> None:

@@ -1,9 +1,10 @@
-// The console: follows the stream of frames and draws each. It only reads.
+// The console: follows the stream of frames and draws each.
 import { $, el, keyed, svg, text } from "/static/dom.js";
 import * as detail from "/static/detail.js";
 import { clock, plural, rate, seconds, span, success } from "/static/format.js";
 import * as map from "/static/map.js";
 import { SHAPES, STATES, tally } from "/static/states.js";
+import * as switches from "/static/switches.js";
 import * as tables from "/static/tables.js";
 
 // A frame is due every 0.7 s; after so long without one the page is stale.
@@ -36,9 +37,10 @@ function draw() {
   map.draw(frame, chosen());
   tables.draw(frame);
   detail.draw(frame, chosen(), close);
+  switches.draw(frame);
   feed();
   links();
-  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many watch. This page changes nothing.`);
+  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many watch.`);
 }
 
 function facts() {
@@ -107,5 +109,6 @@ document.addEventListener("visibilitychange", draw);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && chosen()) close(); });
 map.prepare(choose);
 tables.prepare(choose);
+switches.prepare();
 legend();
 follow();

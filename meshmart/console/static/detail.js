@@ -2,6 +2,7 @@
 import { $, el, svg, text } from "/static/dom.js";
 import { DASH, count, plural, rate, seconds, span, success } from "/static/format.js";
 import { open } from "/static/panel.js";
+import { actionsFor } from "/static/switches.js";
 import { breaker, budget, drawReplicas, outbox, replicaTable } from "/static/tables.js";
 
 const WIDTH = 320, HEIGHT = 64;
@@ -38,7 +39,7 @@ function find(frame, chosen) {
     return { title: name, series: [name], service: name, logs: name, facts: () => serviceFacts(service, frame) };
   }
   const one = service.replicas?.find((r) => r.name === replica);
-  return one && { title: replica, series: [name, replica], service: name, logs: `${name}/${one.id}`, facts: () => replicaFacts(one) };
+  return one && { title: replica, series: [name, replica], service: name, replica: one.id, logs: `${name}/${one.id}`, facts: () => replicaFacts(one) };
 }
 
 function serviceFacts(service, frame) {
@@ -86,7 +87,7 @@ function build(panel, found, close) {
   panel.replaceChildren(
     el("div", { class: "panel-head" }, title, el("span", { class: "soft small" }, "the last 15 minutes"),
       el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
-    list, charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
+    list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
     ...more.sections,
   );
   const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service)));
