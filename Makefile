@@ -155,8 +155,8 @@ image: ## builds the image; BASE=debian where no registry is in reach (tools/ima
 bench: $(VENV)/.dev ## CPU and latency per call against bare grpc.aio, alternating
 	@$(RUN) bench/overhead.py
 
-# DURATION: such as 10m. SEED: of the weather and the load. SOAK: more options, such as --rate 5.
-soak: $(VENV)/.dev ## an hour of random weather under load on PostgreSQL; fails if a bound breaks (docs/soak.md)
+# DURATION: such as 10m. SEED: of the disturbances and the load. SOAK: more options, such as --rate 5.
+soak: $(VENV)/.dev ## an hour of random disturbances under load on PostgreSQL; fails if a bound breaks (docs/soak.md)
 	@PYTHONPATH=. $(RUN) -m bench.soak --duration $(or $(DURATION),1h) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 lock: ## resolves pyproject.toml anew into the hashed locks (needs uv)

@@ -24,10 +24,10 @@ def main() -> int:
     )
     parser.add_argument("--duration", type=parse_duration, default="1h", help="such as 10m")
     parser.add_argument(
-        "--seed", type=int, default=random.randrange(1 << 30), help="of the weather and the load"
+        "--seed", type=int, default=random.randrange(1 << 30), help="of the disturbances and the load"
     )
     parser.add_argument("--rate", type=float, default=3.0, help="journeys a second")
-    parser.add_argument("--every", type=float, default=12.0, help="average seconds between pieces of weather")
+    parser.add_argument("--every", type=float, default=12.0, help="average seconds between disturbances")
     parser.add_argument("--sample-every", type=float, default=5.0, help="seconds between two samples")
     parser.add_argument("--out", type=Path, default=Path("build/soak"), help="directory of the results")
     options = vars(parser.parse_args())

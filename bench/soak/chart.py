@@ -21,7 +21,7 @@ _COLOURS = (
     "#455a64",
     "#9e9d24",
 )
-_WEATHER = {
+_SPANS = {
     "kill": "#b3261e",
     "freeze": "#5d4037",
     "scale": "#2e7d32",
@@ -45,20 +45,20 @@ class Panel:
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of weather: its kind, and when it was, in seconds."""
+    """A disturbance: its kind, and when it was, in seconds."""
 
     kind: str
     began: float
     ended: float
 
 
-def render(title: str, seconds: float, weather: Sequence[Span], panels: Sequence[Panel], warm: float) -> str:
+def render(title: str, seconds: float, spans: Sequence[Span], panels: Sequence[Panel], warm: float) -> str:
     """Return the file.
 
     Args:
         title: The heading.
         seconds: The length of the run.
-        weather: Is shown behind every panel.
+        spans: Are shown behind every panel.
         panels: From top to bottom.
         warm: The end of the warm-up in seconds; a dashed line.
     """
@@ -68,17 +68,17 @@ def render(title: str, seconds: float, weather: Sequence[Span], panels: Sequence
         f"<title>{escape(title)}</title><style>{_STYLE}</style>",
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
         f'<text class="t" x="{_LEFT}" y="18">{escape(title)}</text>',
-        *_legend({span.kind for span in weather}),
+        *_legend({span.kind for span in spans}),
     ]
     for number, panel in enumerate(panels):
-        parts += _Drawing(panel, seconds, _TOP + number * (PANEL + GAP)).parts(weather, warm)
+        parts += _Drawing(panel, seconds, _TOP + number * (PANEL + GAP)).parts(spans, warm)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def _legend(kinds: set[str]) -> Iterator[str]:
-    for number, kind in enumerate(k for k in _WEATHER if k in kinds):
+    for number, kind in enumerate(k for k in _SPANS if k in kinds):
         x = _LEFT + 80 * number
-        yield f'<rect x="{x}" y="27" width="10" height="10" fill="{_WEATHER[kind]}"/>'
+        yield f'<rect x="{x}" y="27" width="10" height="10" fill="{_SPANS[kind]}"/>'
         yield f'<text x="{x + 14}" y="36">{kind}</text>'
 
 
@@ -91,14 +91,14 @@ class _Drawing:
         values = [value for line in panel.lines.values() for _, value in line] or [0.0]
         self._low, self._high = _limits(min(values), max(values))
 
-    def parts(self, weather: Sequence[Span], warm: float) -> Iterator[str]:
+    def parts(self, spans: Sequence[Span], warm: float) -> Iterator[str]:
         """Yield the elements, from the back to the front."""
         yield f'<text class="t" x="{_LEFT}" y="{self._above - 6:.0f}">{escape(self._panel.title)}</text>'
-        for span in weather:
+        for span in spans:
             x, width = self._x(span.began), max(1.0, self._x(span.ended) - self._x(span.began))
             yield (
                 f'<rect x="{x:.1f}" y="{self._above:.0f}" width="{width:.1f}" '
-                f'height="{self._below - self._above:.0f}" fill="{_WEATHER[span.kind]}" opacity="0.13"/>'
+                f'height="{self._below - self._above:.0f}" fill="{_SPANS[span.kind]}" opacity="0.13"/>'
             )
         yield from self._grid(warm)
         for number, (name, points) in enumerate(self._panel.lines.items()):

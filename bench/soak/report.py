@@ -17,7 +17,7 @@ _POINTS, _LISTED = 240, 40
 
 def text(run: Run) -> str:
     """Return the summary for a person."""
-    return "\n".join([*_journeys(run), *_weather(run), *_slopes(run), *_books(run), *_verdict(run)])
+    return "\n".join([*_journeys(run), *_disturbances(run), *_slopes(run), *_books(run), *_verdict(run)])
 
 
 def _journeys(run: Run) -> Iterator[str]:
@@ -29,15 +29,15 @@ def _journeys(run: Run) -> Iterator[str]:
     for reason, count in run.verdict.excuses().items():
         yield f"  {count} excused: {reason}"
     for each in run.verdict.unexcused[:_LISTED]:
-        beside = ", ".join(str(p.weather) for p in around(each, run.passed)) or "no weather"
+        beside = ", ".join(str(p.disturbance) for p in around(each, run.occurrences)) or "no disturbance"
         when = f"{each.began:.1f} to {each.ended:.1f} s"
         yield f"  BROKEN {when} {each.scenario}: {', '.join(each.calls)}; {beside}"
 
 
-def _weather(run: Run) -> Iterator[str]:
-    kinds = Counter(p.weather.kind for p in run.passed)
+def _disturbances(run: Run) -> Iterator[str]:
+    kinds = Counter(p.disturbance.kind for p in run.occurrences)
     yield f"\nstarved of CPU for {run.verdict.starved:.0%} of the time"
-    yield f"{kinds.total()} pieces of weather: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    yield f"{kinds.total()} disturbances: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
 
 
 def _slopes(run: Run) -> Iterator[str]:
@@ -70,7 +70,7 @@ def summary(run: Run) -> dict[str, Any]:
         "excused": dict(run.verdict.excuses()),
         "unexcused": [vars(each) for each in run.verdict.unexcused],
         "starved": round(run.verdict.starved, 3),
-        "weather": dict(Counter(p.weather.kind for p in run.passed)),
+        "disturbances": dict(Counter(p.disturbance.kind for p in run.occurrences)),
         "slopes": [
             {
                 "process": r.process,
@@ -95,11 +95,11 @@ def plot(run: Run) -> str:
             name: medians(found, _POINTS) for name, life in shown.items() if (found := points(life, figure))
         }
         panels.append(Panel(title, lines))
-    weather = [Span(p.weather.kind, p.began, p.ended) for p in run.passed]
+    spans = [Span(p.disturbance.kind, p.began, p.ended) for p in run.occurrences]
     title = (
         f"Soak: {run.plan.duration / 60:g} minutes, seed {run.plan.seed}, {run.plan.rate:g} journeys a second"
     )
-    return render(title, run.plan.duration, weather, panels, run.plan.warm)
+    return render(title, run.plan.duration, spans, panels, run.plan.warm)
 
 
 def _failures(run: Run) -> Panel:

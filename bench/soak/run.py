@@ -1,4 +1,4 @@
-"""One run: load and weather together, sampled into a file, and judged at the end."""
+"""One run: load and disturbances together, sampled into a file, and judged at the end."""
 
 import asyncio
 import json
@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench.soak import sampler, storm
-from bench.soak.forecast import SPARED, Weather, forecast
+from bench.soak import injector, sampler
+from bench.soak.injector import Injector, Occurrence
 from bench.soak.journeys import Failed, Log, Traffic, since
 from bench.soak.sampler import DRIVER, SUPERVISOR, Sample, Sampler
-from bench.soak.storm import Passed, Storm
+from bench.soak.schedule import SPARED, Disturbance, schedule
 from bench.soak.verdict import (
     Verdict,
     around,
@@ -63,7 +63,7 @@ class Run:
     Args:
         world: The shop.
         plan: The settings.
-        rows: Receives a line of JSON for each sample, piece of weather and failed journey. The samples are
+        rows: Receives a line of JSON for each sample, disturbance and failed journey. The samples are
             read from it again at the end: this process's memory is measured, too, and does not keep them.
         say: Called with each line of progress.
     """
@@ -73,10 +73,10 @@ class Run:
         self._clock = since(time.monotonic())
         self.samples: list[Sample] = []
         """All samples, at the end."""
-        self.passed: list[Passed] = []
+        self.occurrences: list[Occurrence] = []
         self.log = Log(self._clock, on_failed=self._failed)
         self.wanted: list[str] = []
-        """The processes that no weather ends."""
+        """The processes that no disturbance ends."""
         self.verdict = Verdict()
         self.books: Mapping[str, Any] = {}
         """What the audit found at the end."""
@@ -92,25 +92,25 @@ class Run:
             replicas = {name: len(row["replicas"]) for name, row in services.items() if row["replicas"]}
             self.wanted = [*(f"{name}/{SPARED}" for name in replicas), SUPERVISOR, DRIVER]
             self._clock = self.log.clock = since(time.monotonic())
-            weather = forecast(self.plan.seed, self.plan.duration, self.plan.every, replicas)
-            self._say(f"{len(weather)} pieces of weather: {_counted(w.kind for w in weather)}")
-            traffic = await self._weather(cluster, joined, weather, rng)
+            disturbances = schedule(self.plan.seed, self.plan.duration, self.plan.every, replicas)
+            self._say(f"{len(disturbances)} disturbances: {_counted(d.kind for d in disturbances)}")
+            traffic = await self._disturb(cluster, joined, disturbances, rng)
         await self._judge(traffic)
         return self.verdict
 
-    async def _weather(
-        self, cluster: EmbeddedCluster, joined: Joined, weather: list[Weather], rng: random.Random
+    async def _disturb(
+        self, cluster: EmbeddedCluster, joined: Joined, disturbances: list[Disturbance], rng: random.Random
     ) -> Traffic:
-        """Perform the forecast under load. Return the load, with the orders that it placed."""
+        """Perform the schedule under load. Return the load, with the orders that it placed."""
         channels = joined.member.channel
         url = (await cluster.status())["storefront"]
         traffic = Traffic(channels, url, self.plan.rate, random.Random(rng.random()), self.log)
         looks = Sampler(cluster, self._world.state_dir, self.plan.sample_every, self._clock, self._sampled)
-        self._storm = Storm(cluster, joined.member, self._world.database, self._clock, self._over)
+        self._injector = Injector(cluster, joined.member, self._world.database, self._clock, self._over)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(looks.run()), group.create_task(self._tell())]
             async with traffic:
-                await self._storm.run(weather)
+                await self._injector.run(disturbances)
                 await asyncio.sleep(self.plan.duration - self._clock())
             for task in beside:
                 task.cancel()
@@ -122,10 +122,10 @@ class Run:
         self.samples = sampler.from_rows(self._rows)
         self._rows.seek(0, os.SEEK_END)
         spells = starved_spells(self.samples)
-        judge_journeys(verdict, self.log.failed, [*self.passed, *spells])
+        judge_journeys(verdict, self.log.failed, [*self.occurrences, *spells])
         judge_starvation(verdict, spells, plan.duration)
         judge_slopes(verdict, self.samples, plan.warm, self.wanted, plan.duration >= JUDGED_FROM)
-        verdict.problems += [f"{p.weather}: {p.problem}" for p in self.passed if p.problem]
+        verdict.problems += [f"{p.disturbance}: {p.problem}" for p in self.occurrences if p.problem]
         state = self._world.state_dir
         books, found = await audited(state / "data", self._world.environ, SETTLE)
         self.books = books.as_dict()
@@ -139,26 +139,25 @@ class Run:
         while True:
             await asyncio.sleep(TELL_EVERY)
             asked, failed = self.log.asked.total(), len(self.log.failed)
-            self._say(
-                f"{self._clock():5.0f} s: {asked} journeys, {failed} failed, {len(self.passed)} weather"
-            )
+            over = f"{len(self.occurrences)} disturbances"
+            self._say(f"{self._clock():5.0f} s: {asked} journeys, {failed} failed, {over}")
 
     # What happens, as it happens
 
     def _sampled(self, sample: Sample) -> None:
         self._write(sampler.as_row(sample))
 
-    def _over(self, passed: Passed) -> None:
-        self.passed.append(passed)
-        self._write(storm.as_row(passed))
-        if passed.problem:
-            self._say(f"{self._clock():5.0f} s: {passed.weather}: {passed.problem}")
+    def _over(self, occurrence: Occurrence) -> None:
+        self.occurrences.append(occurrence)
+        self._write(injector.as_row(occurrence))
+        if occurrence.problem:
+            self._say(f"{self._clock():5.0f} s: {occurrence.disturbance}: {occurrence.problem}")
 
     def _failed(self, failed: Failed) -> None:
-        present = [str(weather) for weather in self._storm.present]
-        recent = [str(p.weather) for p in around(failed, self.passed)]
-        self._write({"row": "failed", **asdict(failed), "weather": present, "before": recent})
-        beside = "; ".join([*present, *(f"after {name}" for name in recent)]) or "no weather"
+        present = [str(disturbance) for disturbance in self._injector.present]
+        recent = [str(p.disturbance) for p in around(failed, self.occurrences)]
+        self._write({"row": "failed", **asdict(failed), "disturbances": present, "before": recent})
+        beside = "; ".join([*present, *(f"after {name}" for name in recent)]) or "no disturbance"
         self._say(f"{failed.began:5.0f} s: {failed.scenario}: {', '.join(failed.calls)} ({beside})")
 
     def _write(self, row: Mapping[str, Any]) -> None:

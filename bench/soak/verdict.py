@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.soak.forecast import Weather
+from bench.soak.injector import Occurrence
 from bench.soak.journeys import Failed
 from bench.soak.sampler import FIGURES, Sample, lives, points
+from bench.soak.schedule import Disturbance
 from bench.soak.slope import Slope, slope
-from bench.soak.storm import Passed
 
 #: The most that a figure may rise per hour, in a process that is warm.
 BOUNDS: Mapping[str, float] = {"rss": 8.0, "fds": 2.0, "tasks": 2.0}
@@ -19,17 +19,17 @@ LONG_ENOUGH = 300.0
 
 @dataclass(frozen=True)
 class Excuse:
-    """Failures that a kind of weather may cause.
+    """Failures that a kind of disturbance may cause.
 
-    The scenario `order`, which asks again until it has an answer, has no excuse in any weather.
+    The scenario `order`, which asks again until it has an answer, has no excuse in any disturbance.
 
     Attributes:
-        kinds: The kinds of weather.
+        kinds: The kinds of disturbance.
         codes: The codes with which a call may fail.
         reason: Why this is no defect.
         calls: The calls that may fail, such as `order/CreateOrder`; empty for all.
-        own: Whether only weather of the called service is an excuse.
-        aftermath: Seconds after the end of the weather for which it is still an excuse.
+        own: Whether only a disturbance of the called service is an excuse.
+        aftermath: Seconds after the end of the disturbance for which it is still an excuse.
     """
 
     kinds: frozenset[str]
@@ -39,27 +39,27 @@ class Excuse:
     own: bool = False
     aftermath: float = 0.0
 
-    def covers(self, failed: Failed, passed: Passed) -> bool:
-        """Return whether the failure is due to this piece of weather."""
-        if failed.scenario == STUBBORN or passed.weather.kind not in self.kinds:
+    def covers(self, failed: Failed, occurrence: Occurrence) -> bool:
+        """Return whether the failure is due to this disturbance."""
+        if failed.scenario == STUBBORN or occurrence.disturbance.kind not in self.kinds:
             return False
-        beside = failed.began <= passed.ended + self.aftermath and failed.ended >= passed.began
-        return beside and all(self._covers(call, passed) for call in failed.calls)
+        beside = failed.began <= occurrence.ended + self.aftermath and failed.ended >= occurrence.began
+        return beside and all(self._covers(call, occurrence) for call in failed.calls)
 
-    def _covers(self, failed: str, passed: Passed) -> bool:
+    def _covers(self, failed: str, occurrence: Occurrence) -> bool:
         call, _, code = failed.rpartition(" ")
         if code not in self.codes or (self.calls and call not in self.calls):
             return False
-        return not self.own or call.partition("/")[0] == passed.weather.service
+        return not self.own or call.partition("/")[0] == occurrence.disturbance.service
 
 
 #: The scenario whose buyer repeats its order, with one key, until there is an answer.
 STUBBORN = "order"
-#: The weather of the machine: a spell in which a process got too little CPU to measure anything.
+#: The disturbance by the machine: a spell in which a process got too little CPU to measure anything.
 STARVED = "starved"
 #: The share of a spell for which a process waits for a CPU, and the share of a run that may be starved.
 WAITS, MOST_STARVED = 0.25, 0.25
-#: What the weather may break, the first that applies. Everything else breaks the bound.
+#: What disturbances may break, the first that applies. Everything else breaks the bound.
 EXCUSES = (
     Excuse(
         frozenset({"database"}),
@@ -131,10 +131,10 @@ class Verdict:
         return Counter(excuse.reason for _, excuse in self.excused)
 
 
-def judge_journeys(verdict: Verdict, failed: Sequence[Failed], passed: Sequence[Passed]) -> None:
-    """Sort the failed journeys into those that the weather excuses, and those that break the bound."""
+def judge_journeys(verdict: Verdict, failed: Sequence[Failed], occurrences: Sequence[Occurrence]) -> None:
+    """Sort the failed journeys into those that a disturbance excuses, and those that break the bound."""
     for each in failed:
-        excuse = next((e for e in EXCUSES for p in passed if e.covers(each, p)), None)
+        excuse = next((e for e in EXCUSES for p in occurrences if e.covers(each, p)), None)
         if excuse is None:
             verdict.unexcused.append(each)
         else:
@@ -149,7 +149,7 @@ def judge_slopes(
     Args:
         samples: All samples.
         warm: The seconds after which a process is warm. Its earlier samples do not count.
-        wanted: The processes that no weather ends.
+        wanted: The processes that no disturbance ends.
         judged: Whether a slope, and a wanted process without one, can break a bound. In a short run not.
     """
     for (process, _), whole in lives(samples).items():
@@ -164,20 +164,20 @@ def judge_slopes(
         verdict.problems.append(f"no slope of {', '.join(missing)}: they did not live long enough")
     for name in wanted:
         if len({s.pid for s in samples if s.process == name}) > 1:
-            verdict.problems.append(f"{name} was restarted, although no weather ends it")
+            verdict.problems.append(f"{name} was restarted, although no disturbance ends it")
 
 
-def starved_spells(samples: Sequence[Sample]) -> list[Passed]:
+def starved_spells(samples: Sequence[Sample]) -> list[Occurrence]:
     """Return when a process waited for a CPU for too large a share of the time between two of its samples."""
     spells = []
     for (process, _), life in lives(samples).items():
         for before, after in itertools.pairwise(life):
             if after.waited - before.waited > WAITS * (after.at - before.at):
-                spells.append(Passed(Weather(before.at, STARVED, how=process), before.at, after.at))
+                spells.append(Occurrence(Disturbance(before.at, STARVED, how=process), before.at, after.at))
     return spells
 
 
-def judge_starvation(verdict: Verdict, spells: Sequence[Passed], duration: float) -> None:
+def judge_starvation(verdict: Verdict, spells: Sequence[Occurrence], duration: float) -> None:
     """Add a problem if the run was starved for too long to say anything."""
     starved, end = 0.0, 0.0
     for spell in sorted(spells, key=lambda s: s.began):
@@ -188,6 +188,6 @@ def judge_starvation(verdict: Verdict, spells: Sequence[Passed], duration: float
         verdict.problems.append(f"not measured: starved of CPU for {verdict.starved:.0%} of the time")
 
 
-def around(failed: Failed, passed: Sequence[Passed], before: float = 15.0) -> list[Passed]:
-    """Return the weather beside a failure: during it, or up to `before` seconds earlier."""
-    return [p for p in passed if p.began <= failed.ended and p.ended + before >= failed.began]
+def around(failed: Failed, occurrences: Sequence[Occurrence], before: float = 15.0) -> list[Occurrence]:
+    """Return the disturbances beside a failure: during it, or up to `before` seconds earlier."""
+    return [p for p in occurrences if p.began <= failed.ended and p.ended + before >= failed.began]

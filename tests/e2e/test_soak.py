@@ -32,7 +32,7 @@ def test_a_short_soak_keeps_its_bounds_and_shows_what_it_did(tmp_path: Path) -> 
         assert done.returncode == 0, done.stdout
     assert summary["kept"] is (done.returncode == 0)
     assert set(summary["asked"]) == {"page", "browse", "search", "buy", "follow", "chat", "order"}
-    assert set(summary["weather"]) == {"database", "rotate", "scale", "kill"}
+    assert set(summary["disturbances"]) == {"database", "rotate", "scale", "kill"}
     rows = [json.loads(line) for line in (tmp_path / "soak.jsonl").read_text().splitlines()]
     sampled = [row for row in rows if row["row"] == "sample"]
     processes = {row["process"] for row in sampled}

@@ -1,13 +1,13 @@
-"""Which failures the weather excuses, and which slopes break a bound."""
+"""Which failures a disturbance excuses, and which slopes break a bound."""
 
 import json
 
 import pytest
 
-from bench.soak.forecast import Weather
+from bench.soak.injector import Occurrence
 from bench.soak.journeys import Failed
 from bench.soak.sampler import Sample, as_row, from_rows
-from bench.soak.storm import Passed
+from bench.soak.schedule import Disturbance
 from bench.soak.verdict import (
     EXCUSES,
     LONG_ENOUGH,
@@ -19,7 +19,7 @@ from bench.soak.verdict import (
     starved_spells,
 )
 
-OUTAGE = Passed(Weather(100, "database", 3, how="fast"), 100, 106)
+OUTAGE = Occurrence(Disturbance(100, "database", 3, how="fast"), 100, 106)
 AFTERMATH = next(e.aftermath for e in EXCUSES if "database" in e.kinds)
 
 
@@ -29,9 +29,9 @@ def _failed(
     return Failed(scenario, began, ended, (call,))
 
 
-def _judged(failed: Failed, *passed: Passed) -> Verdict:
+def _judged(failed: Failed, *occurrences: Occurrence) -> Verdict:
     verdict = Verdict()
-    judge_journeys(verdict, [failed], passed)
+    judge_journeys(verdict, [failed], occurrences)
     return verdict
 
 
@@ -76,20 +76,22 @@ def test_a_restart_of_the_database_excuses_what_it_must(failed: Failed, kept: bo
 def test_only_what_must_not_be_repeated_may_fail_with_its_replica(
     kind: str, service: str, call: str, kept: bool
 ) -> None:
-    passed = Passed(Weather(100, kind, 3, service, 2), 100, 106)
-    assert _judged(_failed(101, 102, call, "buy"), passed).kept is kept
-    assert not _judged(_failed(107, 108, call, "buy"), passed).kept
-    assert not _judged(Failed("buy", 101, 102, (call, "user/Login UNAVAILABLE")), passed).kept
+    occurrence = Occurrence(Disturbance(100, kind, 3, service, 2), 100, 106)
+    assert _judged(_failed(101, 102, call, "buy"), occurrence).kept is kept
+    assert not _judged(_failed(107, 108, call, "buy"), occurrence).kept
+    assert not _judged(Failed("buy", 101, 102, (call, "user/Login UNAVAILABLE")), occurrence).kept
 
 
 @pytest.mark.parametrize("kind", ["scale", "rotate", "dns", "slow"])
-def test_weather_that_the_mesh_stands_excuses_nothing(kind: str) -> None:
-    assert not _judged(_failed(101, 102), Passed(Weather(100, kind, service="product"), 100, 106)).kept
+def test_a_disturbance_that_the_mesh_stands_excuses_nothing(kind: str) -> None:
+    assert not _judged(
+        _failed(101, 102), Occurrence(Disturbance(100, kind, service="product"), 100, 106)
+    ).kept
     assert not _judged(_failed(101, 102)).kept
 
 
-def test_weather_beside_a_failure_is_told_whether_or_not_it_excuses() -> None:
-    kill = Passed(Weather(90, "kill", service="order", replica=2), 90, 95)
+def test_disturbances_beside_a_failure_are_told_whether_or_not_they_excuse() -> None:
+    kill = Occurrence(Disturbance(90, "kill", service="order", replica=2), 90, 95)
     assert around(_failed(101, 102), [kill, OUTAGE]) == [kill, OUTAGE]
     assert around(_failed(120.9, 122), [kill, OUTAGE]) == [OUTAGE]
 
@@ -141,13 +143,13 @@ def test_a_process_that_is_still_warming_up_is_shown_and_not_judged() -> None:
 
 def test_a_spared_process_that_was_restarted_breaks_the_bound() -> None:
     verdict = _slopes(_life("product/1", 1, 0, 650), _life("product/1", 2, 650, 3600))
-    assert verdict.problems == ["product/1 was restarted, although no weather ends it"]
+    assert verdict.problems == ["product/1 was restarted, although no disturbance ends it"]
 
 
 def test_samples_are_read_from_the_file_of_the_run_again() -> None:
     life = _life("product/1", 1, 0, 20)
     lines = [json.dumps(as_row(sample)) for sample in life]
-    assert from_rows([*lines, json.dumps({"row": "weather", "kind": "kill"})]) == life
+    assert from_rows([*lines, json.dumps({"row": "disturbance", "kind": "kill"})]) == life
 
 
 def _waiting(begin: int, end: int, share: float) -> list[Sample]:

@@ -1,6 +1,6 @@
-"""Which weather comes when, drawn from a seed. Pure: the same arguments give the same weather.
+"""The schedule of disturbances, drawn from a seed. Pure: the same arguments give the same schedule.
 
-Two pieces of weather overlap only if neither takes away what makes the other harmless: a replica is not
+Two disturbances overlap only if neither takes away what makes the other harmless: a replica is not
 killed while the other one of its service hangs, and a restart of the database has the shop for itself.
 """
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass, replace
 
 from local.catalog import SHOP
 
-#: The replica of each service that no weather ends, so that its memory can be followed over the whole run.
+#: The replica of each service that no disturbance ends, so that its memory can be followed for the whole run.
 SPARED = 1
-#: Seconds without weather at the beginning and at the end.
+#: Seconds without disturbances at the beginning and at the end.
 CALM = 15.0
-#: Seconds after a piece of weather until what it disturbed may be disturbed again.
+#: Seconds after a disturbance until what it disturbed may be disturbed again.
 RECOVERY = 15.0
 #: The services that speak HTTP, and so have no fault service.
 WEB = frozenset(spec.name for spec in SHOP.values() if spec.web)
 #: The kinds in which replicas start. One that starts while DNS is out knows no endpoints and no keys of the
 #: token issuer, becomes ready all the same, and fails calls until DNS is back (docs/soak.md, limits).
 STARTS = frozenset({"kill", "freeze", "scale"})
-#: Stands for everything, in `Weather.tracks`.
+#: Stands for everything, in `Disturbance.tracks`.
 EVERYTHING = "*"
 
 
 @dataclass(frozen=True)
-class Weather:
+class Disturbance:
     """One disturbance.
 
     Attributes:
@@ -50,7 +50,7 @@ class Weather:
         """Return what it disturbs: a service, DNS, the certificates, or `EVERYTHING`."""
         return EVERYTHING if self.kind == "database" else self.service or self.kind
 
-    def excludes(self, other: "Weather") -> bool:
+    def excludes(self, other: "Disturbance") -> bool:
         """Return whether the two must not happen at the same time."""
         if EVERYTHING in (self.track, other.track) or self.track == other.track:
             return True
@@ -66,32 +66,32 @@ class Weather:
 Replicas = Mapping[str, int]
 """The number of replicas by service."""
 
-_Draw = Callable[[random.Random, Replicas], Weather]
+_Draw = Callable[[random.Random, Replicas], Disturbance]
 
 
 def _service(rng: random.Random, replicas: Replicas, but: frozenset[str] = frozenset()) -> str:
     return rng.choice([name for name, n in sorted(replicas.items()) if n > SPARED and name not in but])
 
 
-def _mortal(rng: random.Random, replicas: Replicas, kind: str, seconds: float) -> Weather:
-    """Return weather that hits a replica which may die of it."""
+def _mortal(rng: random.Random, replicas: Replicas, kind: str, seconds: float) -> Disturbance:
+    """Return a disturbance that hits a replica which may die of it."""
     service = _service(rng, replicas)
-    return Weather(0, kind, seconds, service, rng.randint(SPARED + 1, replicas[service]))
+    return Disturbance(0, kind, seconds, service, rng.randint(SPARED + 1, replicas[service]))
 
 
-def _any(rng: random.Random, replicas: Replicas, kind: str, how: str) -> Weather:
+def _any(rng: random.Random, replicas: Replicas, kind: str, how: str) -> Disturbance:
     """Return a fault, which any replica survives, the spared one included."""
     service = _service(rng, replicas, WEB)
-    return Weather(0, kind, rng.uniform(5, 20), service, rng.randint(1, replicas[service]), how)
+    return Disturbance(0, kind, rng.uniform(5, 20), service, rng.randint(1, replicas[service]), how)
 
 
-def _scale(rng: random.Random, replicas: Replicas) -> Weather:
+def _scale(rng: random.Random, replicas: Replicas) -> Disturbance:
     service = _service(rng, replicas)
-    return Weather(0, "scale", rng.uniform(5, 30), service, how=f"{rng.choice((-1, 1)):+d}")
+    return Disturbance(0, "scale", rng.uniform(5, 30), service, how=f"{rng.choice((-1, 1)):+d}")
 
 
-def _database(rng: random.Random, _: Replicas) -> Weather:
-    return Weather(0, "database", rng.uniform(0, 5), how=rng.choice(("fast", "immediate")))
+def _database(rng: random.Random, _: Replicas) -> Disturbance:
+    return Disturbance(0, "database", rng.uniform(0, 5), how=rng.choice(("fast", "immediate")))
 
 
 #: How each kind is drawn, and how often it comes in proportion to the others.
@@ -102,32 +102,35 @@ KINDS: Mapping[str, tuple[int, _Draw]] = {
     "slow": (3, lambda rng, of: _any(rng, of, "slow", f"{rng.uniform(0.05, 1.0):.2f}")),
     "abort": (3, lambda rng, of: _any(rng, of, "abort", f"{rng.uniform(0.1, 1.0):.2f}")),
     "hang": (2, lambda rng, of: _any(rng, of, "hang", "")),
-    "rotate": (2, lambda rng, of: Weather(0, "rotate")),
-    "dns": (3, lambda rng, of: Weather(0, "dns", rng.uniform(5, 30), how=rng.choice(("silent", "servfail")))),
+    "rotate": (2, lambda rng, of: Disturbance(0, "rotate")),
+    "dns": (
+        3,
+        lambda rng, of: Disturbance(0, "dns", rng.uniform(5, 30), how=rng.choice(("silent", "servfail"))),
+    ),
     "database": (2, _database),
 }
 
 
-def forecast(seed: int, length: float, every: float, replicas: Replicas) -> list[Weather]:
-    """Return the weather of a run, in the order of its time.
+def schedule(seed: int, length: float, every: float, replicas: Replicas) -> list[Disturbance]:
+    """Return the disturbances of a run, in the order of their times.
 
     Args:
-        seed: Anything; the same seed gives the same weather.
+        seed: Anything; the same seed gives the same schedule.
         length: The seconds of the run.
         every: The average number of seconds between two pieces.
         replicas: The number of replicas of each service.
     """
-    rng, drawn, at = random.Random(seed), list[Weather](), CALM
+    rng, drawn, at = random.Random(seed), list[Disturbance](), CALM
     names, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
     while (at := at + rng.uniform(0.2, 1.8) * every) < length - CALM:
         (kind,) = rng.choices(names, weights)
-        weather = KINDS[kind][1](rng, replicas)
-        placed = replace(weather, at=_free_at(weather, at, drawn))
+        disturbance = KINDS[kind][1](rng, replicas)
+        placed = replace(disturbance, at=_free_at(disturbance, at, drawn))
         if placed.at + placed.seconds <= length - CALM:
             drawn.append(placed)
-    return sorted(drawn, key=lambda weather: weather.at)
+    return sorted(drawn, key=lambda disturbance: disturbance.at)
 
 
-def _free_at(weather: Weather, at: float, drawn: Sequence[Weather]) -> float:
+def _free_at(disturbance: Disturbance, at: float, drawn: Sequence[Disturbance]) -> float:
     """Return the earliest time from `at` on when nothing that it excludes has yet to recover."""
-    return max([at, *(w.at + w.seconds + RECOVERY for w in drawn if w.excludes(weather))])
+    return max([at, *(w.at + w.seconds + RECOVERY for w in drawn if w.excludes(disturbance))])

@@ -1,11 +1,11 @@
-"""A forecast performed on a cluster that only records, in virtual time."""
+"""A schedule performed on a cluster that only records, in virtual time."""
 
 import asyncio
 from collections import Counter
 from typing import Any
 
-from bench.soak.forecast import Weather
-from bench.soak.storm import READY, Passed, Storm
+from bench.soak.injector import READY, Injector, Occurrence
+from bench.soak.schedule import Disturbance
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
 
@@ -64,28 +64,28 @@ class Recorded:
 
 
 def _perform(
-    *forecast: Weather, cluster: Any = None, stop_after: float | None = None
-) -> tuple[Any, list[Passed]]:
+    *schedule: Disturbance, cluster: Any = None, stop_after: float | None = None
+) -> tuple[Any, list[Occurrence]]:
     cluster = cluster or Recorded()
 
-    async def run() -> list[Passed]:
-        storm = Storm(cluster, None, cluster, cluster.now)  # type: ignore[arg-type]
+    async def run() -> list[Occurrence]:
+        injector = Injector(cluster, None, cluster, cluster.now)  # type: ignore[arg-type]
         try:
             async with asyncio.timeout(stop_after):
-                await storm.run(forecast)
+                await injector.run(schedule)
         except TimeoutError:
             pass
-        assert not storm.present
-        return storm.passed
+        assert not injector.present
+        return injector.occurrences
 
     return cluster, run_in_virtual_time(run())
 
 
-def test_a_disturbance_lasts_as_long_as_forecast_and_is_undone() -> None:
-    scale = Weather(20, "scale", 10, "product", how="+1")
-    other = Weather(25, "scale", 8, "order", how="-1")
-    dns = Weather(60, "dns", 8, how="servfail")
-    cluster, passed = _perform(scale, other, dns)
+def test_a_disturbance_lasts_as_long_as_scheduled_and_is_undone() -> None:
+    scale = Disturbance(20, "scale", 10, "product", how="+1")
+    other = Disturbance(25, "scale", 8, "order", how="-1")
+    dns = Disturbance(60, "dns", 8, how="servfail")
+    cluster, occurrences = _perform(scale, other, dns)
     assert cluster.acts == [
         (20, "scale product 3"),
         (25, "scale order 1"),
@@ -94,19 +94,19 @@ def test_a_disturbance_lasts_as_long_as_forecast_and_is_undone() -> None:
         (60, "dns servfail"),
         (69, "dns mended"),
     ]
-    spells = [(p.weather, p.began, p.ended, p.problem) for p in passed]
+    spells = [(p.disturbance, p.began, p.ended, p.problem) for p in occurrences]
     assert spells == [(scale, 20, 32, ""), (other, 25, 35, ""), (dns, 60, 70, "")]
 
 
-def test_weather_is_over_when_what_it_disturbed_is_ready_again() -> None:
-    _, (passed,) = _perform(Weather(20, "kill", service="product", replica=2))
-    assert (passed.began, round(passed.ended, 6)) == (20, 26)
+def test_a_disturbance_is_over_when_what_it_disturbed_is_ready_again() -> None:
+    _, (occurrence,) = _perform(Disturbance(20, "kill", service="product", replica=2))
+    assert (occurrence.began, round(occurrence.ended, 6)) == (20, 26)
 
 
-def test_weather_waits_for_what_it_excludes_and_for_nothing_else() -> None:
-    kill = Weather(20, "kill", service="product", replica=2)
-    other = Weather(21, "scale", 2, "order", how="+1")
-    database = Weather(22, "database", 3, how="immediate")
+def test_a_disturbance_waits_for_those_that_it_excludes_and_for_nothing_else() -> None:
+    kill = Disturbance(20, "kill", service="product", replica=2)
+    other = Disturbance(21, "scale", 2, "order", how="+1")
+    database = Disturbance(22, "database", 3, how="immediate")
     cluster, _ = _perform(kill, other, database, cluster=Recorded(away=40.0))
     begun = {what: at for at, what in cluster.acts}
     assert begun["scale order 3"] == 21
@@ -115,22 +115,24 @@ def test_weather_waits_for_what_it_excludes_and_for_nothing_else() -> None:
 
 
 def test_what_cannot_be_done_is_told_and_the_rest_goes_on() -> None:
-    rotate, freeze = Weather(20, "rotate"), Weather(21, "freeze", 2, "product", 2)
-    _, passed = _perform(rotate, freeze)
-    assert Counter(p.problem for p in passed) == {"not every replica presents its own": 1, "": 1}
+    rotate, freeze = Disturbance(20, "rotate"), Disturbance(21, "freeze", 2, "product", 2)
+    _, occurrences = _perform(rotate, freeze)
+    assert Counter(p.problem for p in occurrences) == {"not every replica presents its own": 1, "": 1}
 
 
 def test_a_replica_that_never_comes_back_is_a_problem() -> None:
-    _, (passed,) = _perform(Weather(20, "kill", service="product", replica=2), cluster=Recorded(away=1e9))
-    assert passed.problem == f"not every replica was ready within {READY:.0f} s"
+    _, (occurrence,) = _perform(
+        Disturbance(20, "kill", service="product", replica=2), cluster=Recorded(away=1e9)
+    )
+    assert occurrence.problem == f"not every replica was ready within {READY:.0f} s"
 
 
 def test_a_run_that_is_stopped_undoes_what_it_has_done() -> None:
     rest = {"dns": "dns mended", "scale": "restore product", "database": "database up"}
-    for weather in (
-        Weather(20, "dns", 60, how="silent"),
-        Weather(20, "scale", 60, "product", how="-1"),
-        Weather(20, "database", 60, how="fast"),
+    for disturbance in (
+        Disturbance(20, "dns", 60, how="silent"),
+        Disturbance(20, "scale", 60, "product", how="-1"),
+        Disturbance(20, "database", 60, how="fast"),
     ):
-        cluster, _ = _perform(weather, stop_after=40)
-        assert [what for _, what in cluster.acts][1:] == [rest[weather.kind]]
+        cluster, _ = _perform(disturbance, stop_after=40)
+        assert [what for _, what in cluster.acts][1:] == [rest[disturbance.kind]]
