@@ -60,6 +60,14 @@ def test_every_site_serves_it() -> None:
     assert admin.STYLE.startswith(THEME)
 
 
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "meshmart/console/static").glob("*.html")), ids=lambda p: p.name
+)
+def test_every_page_of_the_console_loads_it_before_the_others(page: Path) -> None:
+    sheets = re.findall(r'rel="stylesheet" href="([^"]+)"', page.read_text())
+    assert sheets[0] == "/static/theme.css"
+
+
 @pytest.mark.parametrize("sheet", SHEETS)
 def test_no_other_sheet_writes_out_a_colour_or_sets_a_token(sheet: str) -> None:
     assert COLOUR.findall(SHEETS[sheet]) == []
