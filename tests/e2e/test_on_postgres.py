@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from services.kit.db import Database
+from services.manifest import shop as manifests
 from tests.databases import PostgresMaker, stored_text
 from tests.e2e.conftest import RunningCluster, up
 from tests.e2e.test_secrets import logged, vanish
 from tests.integration.local.helpers import eventually
 from tests.postgres import Postgres
 
-SERVICES = ("product", "order", "payment", "user", "notification", "chat", "analytics")
+SERVICES = [manifest.name for manifest in manifests().values() if manifest.stores]
 ORDER = {"user_id": 2, "items": [{"product_id": 1, "quantity": 2}, {"product_id": 2, "quantity": 1}]}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from services.manifest import GRPC
+from services.manifest import shop as manifests
 from tests.e2e.conftest import TRIES, RunningCluster, up
 
 SCENES = [
@@ -45,26 +47,20 @@ SWITCHED_OFF: dict[str, tuple[dict[str, str], str]] = {
     "retry-storm": ({"MESH_RETRY_BUDGET_FLOOR": "100000"}, "extra load"),
 }
 #: intruder: whoever is a member may call anything.
-ALLOW_EVERYONE = """
-[[allow]]
-from = [
-  "client", "outsider", "storefront", "loadgen", "product", "order", "payment", "user", "notification",
-  "chat",
-  "analytics",
-]
-methods = [
-  "ecommerce.ProductService/*", "ecommerce.OrderService/*", "ecommerce.PaymentService/*",
-  "ecommerce.UserService/*", "ecommerce.NotificationService/*", "ecommerce.ChatService/*",
-  "ecommerce.AnalyticsService/*", "mesh.fault.v1.FaultService/*",
-]
-[users]
-"ecommerce.ProductService/*" = "anyone"
-"ecommerce.PaymentService/*" = "anyone"
-"ecommerce.UserService/*" = "anyone"
-"ecommerce.NotificationService/*" = "anyone"
-"ecommerce.AnalyticsService/*" = "anyone"
-"mesh.fault.v1.FaultService/*" = "anyone"
-"""
+SERVICES = [m.service for m in manifests().values() if m.kind == GRPC]
+#: Orders and chat rooms belong to users, whom these services ask for.
+PERSONAL = {"ecommerce.OrderService", "ecommerce.ChatService"}
+FAULTS = "mesh.fault.v1.FaultService"
+ALLOW_EVERYONE = "\n".join(
+    [
+        "[[allow]]",
+        f"from = {json.dumps(['client', 'outsider', *manifests()])}",
+        f"methods = {json.dumps([f'{service}/*' for service in (*SERVICES, FAULTS)])}",
+        "[users]",
+        *(f'"{service}/*" = "anyone"' for service in (*SERVICES, FAULTS) if service not in PERSONAL),
+        "",
+    ]
+)
 
 
 def test_every_scene_keeps_its_bounds(cluster: RunningCluster) -> None:
