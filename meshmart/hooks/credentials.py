@@ -1,9 +1,9 @@
 """Creates the secrets that the chart is not given, before an install: `python -m meshmart.hooks.credentials`.
 
 These are the password of the bundled database in `meshmart-database`, the role and password of each service
-in `meshmart-database-SERVICE`, and the first key that signs user tokens in `user-signing-keys`. Existing
-secrets are not changed, and an uninstall keeps them: a volume that outlives the release knows no other
-password.
+in `meshmart-database-SERVICE`, the first key that signs user tokens in `user-signing-keys`, and the token
+that the console presents at admin ports in `meshmart-admin-token`. Existing secrets are not changed, and an
+uninstall keeps them: a volume that outlives the release knows no other password.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from meshmart.hooks.api import ApiError, Namespace
 
 DATABASE, SIGNING_KEYS = "meshmart-database", "user-signing-keys"
+ADMIN_TOKEN = "meshmart-admin-token"
 #: The random bytes of a password.
 _LENGTH = 24
 
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="credentials", description="Makes what is missing.")
     parser.add_argument("--database", metavar="HOST", default="")
     parser.add_argument("--signing-keys", action="store_true")
+    parser.add_argument("--admin-token", action="store_true")
     parser.add_argument("--role", action="append", default=[], metavar="SERVICE")
     parser.add_argument(
         "--roles-at",
@@ -78,6 +80,8 @@ def main(arguments: list[str]) -> int:
         wanted[DATABASE] = database(given.database)
     if given.signing_keys:
         wanted[SIGNING_KEYS] = signing_key(datetime.datetime.now(datetime.UTC))
+    if given.admin_token:
+        wanted[ADMIN_TOKEN] = {"token": secrets.token_urlsafe(_LENGTH).encode()}
     try:
         namespace = Namespace.of_this_pod()
         owner = _owner(namespace, given.roles_at, given.roles_like) if given.role else ""

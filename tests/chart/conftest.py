@@ -44,6 +44,18 @@ MATRIX: dict[str, tuple[str, ...]] = {
         'networkPolicy.pagesFrom=[{"namespaceSelector":{}}]',
     ),
     "to try things out": ("toolbox.enabled=true", "faults.enabled=true"),
+    "console": (
+        "console.enabled=true",
+        'networkPolicy.pagesFrom=[{"namespaceSelector":{}}]',
+        'console.ingress={"enabled":true,"className":"nginx","host":"console.example.com","tlsSecret":"c"}',
+        'networkPolicy.consoleFrom=[{"namespaceSelector":{}}]',
+    ),
+    "console with switches": (
+        "console.enabled=true",
+        "console.switches.enabled=true",
+        'console.persistence.storageClass="fast"',
+        'tls.trustBundle.configMap="roots"',
+    ),
     "mail": (
         'mail={"host":"mail.example.com","from":"S <s@example.com>","user":"u","passwordSecret":"mail"}',
         'mail.caSecret="mail-ca"',

@@ -30,7 +30,8 @@ def test_the_restricted_standard_holds_for_every_pod(rendered: Rendered) -> None
         assert spec["securityContext"].get("runAsUser", 1) > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         kinds = {kind for volume in spec.get("volumes", ()) for kind in volume if kind != "name"}
-        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        claimed = {"persistentVolumeClaim"} if name == "Deployment/console" else set[str]()
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected", *claimed}, name
     for name, container in each_container(rendered):
         security = container["securityContext"]
         assert security["allowPrivilegeEscalation"] is False, name
@@ -73,6 +74,7 @@ def test_services_are_probed_by_native_grpc_on_the_health_port(rendered: Rendere
 def test_only_those_who_talk_to_the_kubernetes_api_have_a_token(rendered: Rendered) -> None:
     allowed = {
         "Deployment/client",
+        "Deployment/console",
         "Deployment/prometheus",
         "Job/cleanup",
         "Job/certificates",
@@ -107,7 +109,7 @@ def test_the_mesh_takes_every_setting_that_it_is_given(rendered: Rendered) -> No
         assert given[CIPHER_SUITES] == TLS13_ONLY, name
         assert given[EXPERIMENTS] == OWN_POLLER, name
         assert config.namespace == "shop", name
-        if name.startswith("Deployment/") and "client" not in name:
+        if name.startswith("Deployment/") and not {"client", "console"} & {container["name"]}:
             assert config.service == container["name"]
             assert config.authz.policy_file is not None
             assert (config.auth.issuer, config.auth.audience) == (ISSUER, AUDIENCE)

@@ -57,7 +57,7 @@
 {{- /* The syntax, and what is where. What the entries mean, the processes say when they load it. */ -}}
 {{- define "meshmart.policyProblems" -}}
 {{- $problems := list -}}
-{{- $callers := concat (keys .Values.services) (list "client" "outsider") | sortAlpha -}}
+{{- $callers := concat (keys .Values.services) (list "client" "console" "outsider") | sortAlpha -}}
 {{- with .Values.policy.text -}}
 {{- $policy := fromToml . -}}
 {{- $error := get $policy "Error" -}}
@@ -171,7 +171,7 @@
 {{- range $name, $spec := include "meshmart.services" . | fromYaml -}}
 {{- $_ := set $all (printf "services.%s" $name) $spec.resources -}}
 {{- end -}}
-{{- range $name := list "postgres" "migrations" "jaeger" "prometheus" "grafana" "toolbox" -}}
+{{- range $name := list "postgres" "migrations" "jaeger" "prometheus" "grafana" "toolbox" "console" -}}
 {{- $_ := set $all $name (get (get $.Values $name) "resources") -}}
 {{- end -}}
 {{- range $path, $resources := $all -}}

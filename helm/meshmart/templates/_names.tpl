@@ -33,7 +33,7 @@ app.kubernetes.io/part-of: meshmart
 {{- /* The services that are installed, `default` under each: a map as YAML. */ -}}
 {{- define "meshmart.services" -}}
 {{- $services := dict -}}
-{{- $taken := list "client" "outsider" "test" "postgres" "jaeger" "prometheus" "grafana" "migrations" "credentials" "certificates" "certificate-renewal" "cleanup" -}}
+{{- $taken := list "client" "outsider" "test" "postgres" "jaeger" "prometheus" "grafana" "console" "migrations" "credentials" "certificates" "certificate-renewal" "cleanup" -}}
 {{- range $name, $own := .Values.services -}}
 {{- if has $name $taken -}}
 {{- fail (printf "services.%s: the chart itself has an object of this name" $name) -}}
@@ -53,10 +53,10 @@ app.kubernetes.io/part-of: meshmart
 {{- toYaml $services -}}
 {{- end }}
 
-{{- /* Workloads with a certificate: the services, the operator, and an outsider whom the policy lets call nothing. */ -}}
+{{- /* Workloads with a certificate: the services, the operator, an outsider whom the policy lets call nothing, the console. */ -}}
 {{- define "meshmart.workloads" -}}
 {{- $names := keys (include "meshmart.services" . | fromYaml) | sortAlpha -}}
-{{- toYaml (dict "names" (concat $names (list "client" "outsider"))) -}}
+{{- toYaml (dict "names" (concat $names (list "client" "outsider") (ternary (list "console") list .Values.console.enabled))) -}}
 {{- end }}
 
 {{- define "meshmart.tlsSecret" -}}

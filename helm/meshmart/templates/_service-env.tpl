@@ -12,6 +12,10 @@ MESH_HEALTH_ADDRESS: "{{ $bind }}:50052"
 MESH_ADMIN_ADDRESS: "{{ $bind }}:9090"
 {{- /* Prometheus scrapes from another pod; the page is for kubectl port-forward. */}}
 MESH_ADMIN_METRICS_ONLY: "true"
+{{- if .root.Values.console.enabled }}
+{{- /* The console reads the settings in force from another pod. Metrics need no token. */}}
+MESH_ADMIN_TOKEN_FILE: /var/run/meshmart/admin/token
+{{- end }}
 MESH_IDENTITY_DIRECTORY: /var/run/mesh/tls
 MESH_AUTHZ_POLICY_FILE: /etc/mesh/policy.toml
 {{- /* What clients know of the shop, in whatever namespace it is. */}}

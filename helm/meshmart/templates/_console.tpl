@@ -1,0 +1,75 @@
+{{- /* Parts of the console, and of its neighbours where it is enabled. */ -}}
+
+{{- define "meshmart.consolePeer" -}}
+- podSelector: {matchLabels: {app.kubernetes.io/name: console, app.kubernetes.io/instance: {{ .Release.Name }}}}
+{{- end }}
+
+{{- define "meshmart.adminTokenSecret" -}}
+{{ .Values.console.adminTokenSecret | default "meshmart-admin-token" }}
+{{- end }}
+
+{{- /* Under which browsers know the console; empty: by address or as localhost, through a port-forward. */ -}}
+{{- define "meshmart.consoleOrigin" -}}
+{{- if .Values.console.origin -}}
+{{ .Values.console.origin }}
+{{- else if and .Values.console.ingress.enabled .Values.console.ingress.host -}}
+https://{{ .Values.console.ingress.host }}
+{{- end -}}
+{{- end }}
+
+{{- /* What the console may do to the cluster. docs/console.md says what each rule is for, and a test holds both equal. */ -}}
+{{- define "meshmart.consoleRules" -}}
+- {apiGroups: [""], resources: [pods, services], verbs: [list, watch]}
+- {apiGroups: [apps], resources: [deployments], verbs: [list, watch]}
+{{- if .Values.console.switches.enabled }}
+{{- $services := keys (include "meshmart.services" . | fromYaml) | sortAlpha }}
+- {apiGroups: [""], resources: [pods], verbs: [patch, delete]}
+- {apiGroups: [apps], resources: [deployments], verbs: [get, patch], resourceNames: {{ toJson $services }}}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [list]}
+{{- if eq .Values.tls.mode "cert-manager" }}
+{{- $certificates := (include "meshmart.workloads" . | fromYaml).names }}
+- {apiGroups: [cert-manager.io], resources: [certificates], verbs: [list]}
+- {apiGroups: [cert-manager.io], resources: [certificates], verbs: [get], resourceNames: {{ toJson $certificates }}}
+- {apiGroups: [cert-manager.io], resources: [certificates/status], verbs: [patch], resourceNames: {{ toJson $certificates }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Workloads whose certificates it has: its own to ask who an admin is, the operator's for what the switches do. */ -}}
+{{- define "meshmart.consoleIdentities" -}}
+{{- toYaml (ternary (list "console" "client" "outsider") (list "console") .Values.console.switches.enabled) -}}
+{{- end }}
+
+{{- define "meshmart.consoleEnv" -}}
+{{- $env := include "meshmart.meshEnv" (dict "root" . "name" "console") | fromYaml }}
+{{- /* It makes few calls, and none of a visitor: it needs no way to the trace store for its own spans. */}}
+{{- $env = omit $env "MESH_TELEMETRY_OTLP_ENDPOINT" "MESH_TELEMETRY_OTLP_METRICS" "MESH_TELEMETRY_SAMPLE_RATIO" }}
+{{- $own := dict
+  "MESH_IDENTITY_DIRECTORY" "/var/run/mesh/certs/console"
+  "MESH_ADMIN_ADDRESS" ""
+  "MESH_ADMIN_TOKEN_FILE" "/var/run/meshmart/admin/token"
+  "MESHMART_CLUSTER" "kubernetes" }}
+{{- with include "meshmart.consoleOrigin" . }}
+{{- $_ := set $own "MESHMART_CONSOLE_ORIGIN" . }}
+{{- end }}
+{{- include "meshmart.env" (mergeOverwrite $env $own) }}
+{{- end }}
+
+{{- define "meshmart.consoleProblems" -}}
+{{- $problems := list -}}
+{{- $console := .Values.console -}}
+{{- if $console.enabled -}}
+{{- if not (hasKey (include "meshmart.services" . | fromYaml) "user") -}}
+{{- $problems = append $problems "console.enabled: admins log in at the user service, which is switched off (services.user.enabled)" -}}
+{{- end -}}
+{{- if $console.ingress.enabled -}}
+{{- if not $console.ingress.host -}}
+{{- $problems = append $problems "console.ingress.host: must be set, because the console answers under no name but its own" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.consoleFrom) -}}
+{{- $problems = append $problems "networkPolicy.consoleFrom: must name the Ingress controller's pods, or console.ingress cannot reach the console" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end }}
