@@ -30,9 +30,18 @@ def main() -> int:
         action="store_true",
         help="show it to admins of the shop only, who log in (see docs/console.md)",
     )
+    parser.add_argument("--look-only", action="store_true", help="take no switches, whoever has logged in")
     options = parser.parse_args()
     try:
-        asyncio.run(serve(options.http, options.state_dir, origin=options.origin, login=options.login))
+        asyncio.run(
+            serve(
+                options.http,
+                options.state_dir,
+                origin=options.origin,
+                login=options.login,
+                look_only=options.look_only,
+            )
+        )
     except (OSError, ValueError) as e:
         sys.stderr.write(f"console: {e}\n")
         return 1

@@ -56,10 +56,13 @@ class Admins:
         accounts: The users of the shop.
         origins: The console's own origins.
         clock: Returns monotonic seconds.
+        may_change: Whether they may change something here, or only look.
     """
 
-    def __init__(self, accounts: Accounts, origins: Origins, clock: Clock = real_clock) -> None:
-        self.origins = origins
+    def __init__(
+        self, accounts: Accounts, origins: Origins, clock: Clock = real_clock, may_change: bool = True
+    ) -> None:
+        self.origins, self.may_change = origins, may_change
         self._accounts, self._clock = accounts, clock
         self._sessions, self._throttle = Sessions(clock), Throttle()
         self._trying = 0

@@ -34,6 +34,8 @@ def changing(path: str, admins: Admins, handle: Handle) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
             check(request, admins.origins)
+            if not admins.may_change:
+                raise RefusedError(403, "this console only shows: its switches are not enabled")
             actor = await admins.actor(request)
             return await handle(actor, await body(request))
         except RefusedError as e:

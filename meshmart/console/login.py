@@ -45,7 +45,7 @@ def login_routes(admins: Admins, records: Records) -> Sequence[Route]:
         return answer
 
     async def session(request: Request) -> Response:
-        return JSONResponse({"name": admins.name(request)})
+        return JSONResponse({"name": admins.name(request), "switches": admins.may_change})
 
     return (
         Route("/api/login", log_in, methods=["POST"]),

@@ -26,7 +26,8 @@ _SELECTION = urlencode([("name[]", name) for name in NAMES])
 #: Seconds between two looks at what is due.
 _TICK = 0.1
 _STATUS_TIMEOUT = 2.0
-_LINKS = ("storefront", "traces", "prometheus")
+#: Pages that the console links to.
+LINKS = ("storefront", "traces", "prometheus")
 
 
 class Cluster(Protocol):
@@ -43,9 +44,17 @@ class Poller:
         budget: How much is read.
         clock: Monotonic seconds.
         wall: Unix seconds.
+        links: Addresses of other pages for a browser; None if they are those of the status.
     """
 
-    def __init__(self, cluster: Cluster, budget: Budget, clock: Clock, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        budget: Budget,
+        clock: Clock,
+        wall: Callable[[], float],
+        links: Mapping[str, str] | None = None,
+    ) -> None:
         self._cluster, self._budget, self._clock, self._wall = cluster, budget, clock, wall
         self.hub, self.history = Hub(), History()
         self.observer = Observer()
@@ -54,7 +63,8 @@ class Poller:
         self._feed: deque[frame.Entry] = deque(maxlen=FEED)
         self._told = 0
         self._before = Snapshot()
-        self._links: Mapping[str, str] = {}
+        self._links: Mapping[str, str] = links or {}
+        self._links_are_given = links is not None
         self.more: Callable[[], Mapping[str, Any]] = dict
         """Returns further members of each frame."""
 
@@ -110,7 +120,8 @@ class Poller:
             self.observer.unreachable(str(e))
         else:
             self.observer.cluster(status)
-            self._links = {name: status[name] for name in _LINKS if status.get(name)}
+            if not self._links_are_given:
+                self._links = {name: status[name] for name in LINKS if status.get(name)}
 
     def tell(self, event: Event, at: float | None = None) -> None:
         """Add an event to the feed of the next frame. `at` is in Unix seconds; None means now."""

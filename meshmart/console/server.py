@@ -27,14 +27,14 @@ from meshmart.console.login import login_routes
 from meshmart.console.membership import Membership, log_in_identity
 from meshmart.console.model import Event, Kind
 from meshmart.console.origins import Origins
-from meshmart.console.poller import Poller
+from meshmart.console.poller import LINKS, Poller
 from meshmart.console.reads import Reads
 from meshmart.console.records import Records
 from meshmart.console.schedule import Budget
 from meshmart.console.switches.assembly import switches
 from meshmart.console.switches.routes import switch_routes
 from meshmart.console.web import console_app
-from meshmart.running import running
+from meshmart.running import VARIABLE, running
 from meshmart.scrape import token_file
 
 #: A viewer that does not read for so many seconds is cut off.
@@ -64,7 +64,7 @@ async def serve(
     ports = None if login else Access(AdminConfig(address=address, token_file=token_file()))
     origins, progress = Origins(origin), Progress()
     async with running(state_dir, progress.say, watching=True) as cluster:
-        poller = Poller(cluster, budget or Budget(), monotonic, time.time)
+        poller = Poller(cluster, budget or Budget(), monotonic, time.time, _links())
         progress.tell = poller.tell
         log = ActionLog(state_dir / "console", echo=_printed if login else None)
         async with Membership(cluster, log_in_identity(cluster)) as asking:
@@ -116,6 +116,17 @@ async def _routes(
             *panel.routes(poller.observer, Reads(monotonic)),
             *experiment_routes(experiments, admins),
         ]
+
+
+def _links() -> Mapping[str, str] | None:
+    """Return the addresses of other pages, as the environment has them; None if the cluster tells them.
+
+    A Kubernetes tells only those that pods can reach.
+    """
+    if os.environ.get(VARIABLE) != "kubernetes":
+        return None
+    told = {name: os.environ.get(f"MESHMART_{name.upper()}_URL", "") for name in LINKS}
+    return {name: url for name, url in told.items() if url}
 
 
 def _printed(lines: bytes) -> None:

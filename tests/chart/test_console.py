@@ -118,7 +118,10 @@ def test_only_with_switches_it_has_the_operators_certificate(each_helm: Helm) ->
 
 def test_it_wants_a_log_in_and_is_probed_without_one(each_helm: Helm) -> None:
     (container,) = pod(each_helm.render(ON))["containers"]
-    assert "--login" in container["args"]
+    assert {"--login", "--look-only"} <= {*container["args"]}
+    (switching,) = pod(each_helm.render(ON, SWITCHES))["containers"]
+    assert "--login" in switching["args"]
+    assert "--look-only" not in switching["args"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": HEALTH, "port": "http"}
     given = environment(container)
@@ -126,6 +129,16 @@ def test_it_wants_a_log_in_and_is_probed_without_one(each_helm: Helm) -> None:
     config = MeshConfig.from_env(given)
     assert (config.service, config.namespace) == ("console", "shop")
     assert str(config.identity.directory) == "/var/run/mesh/certs/console"
+
+
+def test_its_links_are_for_browsers(each_helm: Helm) -> None:
+    shop = 'ingress={"enabled":true,"host":"shop.example.com"}'
+    (container,) = pod(each_helm.render(ON, shop))["containers"]
+    given = {k: v for k, v in environment(container).items() if k.endswith("_URL")}
+    assert given == {
+        "MESHMART_STOREFRONT_URL": "https://shop.example.com",
+        "MESHMART_TRACES_URL": "http://127.0.0.1:16686",
+    }
 
 
 def test_services_take_the_token_that_the_console_presents(each_helm: Helm) -> None:

@@ -52,6 +52,14 @@ https://{{ .Values.console.ingress.host }}
 {{- with include "meshmart.consoleOrigin" . }}
 {{- $_ := set $own "MESHMART_CONSOLE_ORIGIN" . }}
 {{- end }}
+{{- /* Links for a browser: services' own addresses are for pods. */}}
+{{- with include "meshmart.pagesUrl" . }}
+{{- $_ := set $own "MESHMART_TRACES_URL" . }}
+{{- end }}
+{{- if and .Values.ingress.enabled .Values.ingress.host }}
+{{- $https := eq (include "meshmart.https" .) "true" }}
+{{- $_ := set $own "MESHMART_STOREFRONT_URL" (printf "%s://%s" (ternary "https" "http" $https) .Values.ingress.host) }}
+{{- end }}
 {{- include "meshmart.env" (mergeOverwrite $env $own) }}
 {{- end }}
 

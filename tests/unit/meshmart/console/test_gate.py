@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from grpcmesh.testing.clock import run_in_virtual_time
 from meshmart.console.admins import COOKIE
+from meshmart.console.changes import changing
 from meshmart.console.gate import HEALTH, STREAM_CHECK, Gate
 from meshmart.console.history import History
 from meshmart.console.hub import Hub
@@ -92,6 +93,20 @@ async def test_a_page_of_another_origin_is_refused_with_the_session_of_an_admin(
     shop = {"origin": "http://192.0.2.7:8080", "sec-fetch-site": "same-site"}
     assert (await page.get("/api/state", headers=shop)).status_code == 403
     assert (await page.get("/events", headers=shop)).status_code == 403
+
+
+async def test_a_console_that_only_shows_takes_no_switch_from_an_admin(
+    site: Site, page: httpx.AsyncClient
+) -> None:
+    site.app.router.routes.append(changing("/api/act", site.admins, site.act))
+    await log_in(page)
+    assert (await page.get("/api/session")).json() == {"name": "alice", "switches": True}
+    assert (await page.post("/api/act", json={})).status_code == 200
+    site.admins.may_change = False
+    refused = await page.post("/api/act", json={})
+    assert (refused.status_code, "only shows" in refused.json()["error"]) == (403, True)
+    assert len(site.done) == 1
+    assert (await page.get("/api/session")).json() == {"name": "alice", "switches": False}
 
 
 async def test_the_health_needs_no_session_and_says_nothing(page: httpx.AsyncClient) -> None:
