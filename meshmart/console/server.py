@@ -42,7 +42,12 @@ _LIMITS = HttpLimits(write_timeout=20.0)
 
 
 async def serve(
-    address: str, state_dir: Path, budget: Budget | None = None, origin: str = "", login: bool = False
+    address: str,
+    state_dir: Path,
+    budget: Budget | None = None,
+    origin: str = "",
+    login: bool = False,
+    look_only: bool = False,
 ) -> None:
     """Run until SIGTERM or SIGINT.
 
@@ -52,6 +57,7 @@ async def serve(
         budget: How much is read.
         origin: The console's origin behind a reverse proxy, such as `https://console.example.org`.
         login: Whether only admins who are logged in may see it. If not, the rules of the admin ports hold.
+        look_only: Whether nobody may change anything.
 
     Raises:
         ValueError: `origin` is no origin.
@@ -68,7 +74,7 @@ async def serve(
         progress.tell = poller.tell
         log = ActionLog(state_dir / "console", echo=_printed if login else None)
         async with Membership(cluster, log_in_identity(cluster)) as asking:
-            admins = Admins(UserAccounts(asking.member), origins)
+            admins = Admins(UserAccounts(asking.member), origins, may_change=not look_only)
             async with _routes(cluster, poller, admins, log, state_dir) as routes:
                 app = console_app(poller.hub, poller.history, ports or admins, closing, routes)
                 server = HttpServer(app, address, "console", _LIMITS)
