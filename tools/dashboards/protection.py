@@ -76,6 +76,18 @@ OVERLOAD = Row(
             runbooks=["MeshOverloaded"],
         ),
         Panel(
+            "Refused by priority",
+            "What matters less is refused first: sheddable before default, default before critical.",
+            "reqps",
+            [
+                Query(
+                    rate("mesh_admission_refused_by_priority_total", "service, priority"),
+                    "{{service}} {{priority}}",
+                )
+            ],
+            runbooks=["MeshOverloaded"],
+        ),
+        Panel(
             "Share of calls refused for their age",
             "What load shedding refuses now in the worst replica: 0 while calls do not queue.",
             "percentunit",

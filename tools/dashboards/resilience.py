@@ -119,6 +119,12 @@ _RETRIES = Row(
             ],
         ),
         Panel(
+            "Pushback",
+            "Attempts whose server asked to be retried later, or not at all.",
+            "reqps",
+            [Query(rate("mesh_retry_pushbacks_total", "service, target"), "{{service}} → {{target}}")],
+        ),
+        Panel(
             "Retries that the budget forbade",
             "Calls that failed because the retry budget was used up.",
             "short",

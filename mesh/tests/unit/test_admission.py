@@ -12,6 +12,7 @@ import pytest
 from grpcmesh.admission import AdmissionLayer, ConcurrencyLimit, Gate, Priority, QueueAdmission, Refusal
 from grpcmesh.call import Kind, Method
 from grpcmesh.config import AdmissionConfig, ServerConfig
+from grpcmesh.errors import ResourceExhausted
 from grpcmesh.status import TIMEOUT_KEY
 from grpcmesh.testing.clock import VirtualClock
 
@@ -307,6 +308,34 @@ def test_the_admin_page_tells_the_priorities_of_methods_that_are_served() -> Non
     registrar: Any = None
     layer.register(registrar, lambda: [Method.parse("/shop.Orders/Create", Kind.UNARY)])
     assert layer.state()["priorities"] == {"shop.Orders/Create": "critical"}
+
+
+def test_refused_calls_are_counted_by_their_priority() -> None:
+    """So that a dashboard shows whether what matters less is refused first."""
+    layer = AdmissionLayer(
+        AdmissionConfig(min_calls=1, max_calls=10, priorities={"s.S/Low": "sheddable"}), 1 << 20
+    )
+    layer._gate = Gate(None, ConcurrencyLimit(1, 10, VirtualClock()), 10, 1 << 40, 1)
+
+    def refused(method: str) -> bool:
+        call: Any = SimpleNamespace(method=Method.parse(method, Kind.UNARY), metadata={}, deadline=None)
+        call.trailing = ()
+        try:
+            layer.on_start(call)
+        except ResourceExhausted:
+            return True
+        return False
+
+    while not refused("/s.S/Low"):
+        pass
+    while not refused("/s.S/Other"):
+        pass
+    assert refused("/s.S/Low")
+    samples = [sample for family in layer.metrics() for sample in family.samples]
+    name = "mesh_admission_refused_by_priority_total"
+    by_priority = {sample.labels["priority"]: sample.value for sample in samples if sample.name == name}
+    assert by_priority == {"critical": 0, "default": 1, "sheddable": 2}
+    assert sum(sample.value for sample in samples if sample.name == "mesh_admission_refused_total") == 3
 
 
 def test_room_stays_for_what_matters_more() -> None:

@@ -96,6 +96,14 @@ def test_pushback_is_waited_for_exactly() -> None:
     assert policy().again(failure(pushback=0.75), 0.0) == 0.75
 
 
+def test_attempts_that_a_server_pushed_back_are_counted() -> None:
+    budget = RetryBudget(RetryConfig())
+    rules = RetryPolicy(settings_of(RetryConfig()), budget, random.Random(1))
+    for code, pushback in (("UNAVAILABLE", 0.5), ("UNAVAILABLE", None), ("OK", None), ("ABORTED", -1.0)):
+        rules.ended(grpc.StatusCode[code], pushback)
+    assert budget.pushbacks == 2
+
+
 def test_pushback_is_read_from_trailing_metadata() -> None:
     assert pushback_of([("x", "y")]) is None
     assert pushback_of([("grpc-retry-pushback-ms", "250")]) == 0.25

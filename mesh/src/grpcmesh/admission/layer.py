@@ -48,6 +48,8 @@ class AdmissionLayer(ServerLayer):
         #: Set if there were calls of unknown age since `wants_probe` was called last.
         self._ageless = asyncio.Event()
         self._probes = 0
+        #: Refused calls by priority: a count of its own, because `mesh_admission_refused` has its labels.
+        self._refused = dict.fromkeys(Priority, 0)
         self._gate = Gate(queue, limit, config.max_streams, config.max_bytes, message_bytes)
 
     def on_start(self, call: ServerCall) -> None:
@@ -59,6 +61,7 @@ class AdmissionLayer(ServerLayer):
             self._ageless.set()
         refusal = self._gate.enter(priority, age, method.kind is not Kind.UNARY)
         if refusal is not None:
+            self._refused[priority] += 1
             call.trailing = (*call.trailing, (REFUSED_KEY, refusal.cause))
             raise ResourceExhausted(_CAUSES[refusal.cause], refusal.retry_after)
 
@@ -120,6 +123,11 @@ class AdmissionLayer(ServerLayer):
         for cause, count in gate.refused.items():
             refused.add_metric([cause], count)
         yield refused
+        told = "Calls that admission refused, by their priority."
+        by_priority = CounterMetricFamily("mesh_admission_refused_by_priority", told, labels=["priority"])
+        for priority, count in self._refused.items():
+            by_priority.add_metric([priority.name.lower()], count)
+        yield by_priority
         probes = "Calls of this process to itself that measure the queue."
         yield CounterMetricFamily("mesh_admission_probes", probes, value=self._probes)
         values = {

@@ -88,6 +88,14 @@ def _of_target(core: Core) -> Iterable[Metric]:
         ),
         (
             CounterMetricFamily(
+                "mesh_retry_pushbacks",
+                "Attempts whose server asked to be retried later, or not at all.",
+                labels=["target"],
+            ),
+            core.budget.pushbacks,
+        ),
+        (
+            CounterMetricFamily(
                 "mesh_retry_budget_exhausted",
                 "Retries not made because the retry budget was used up.",
                 labels=["target"],

@@ -27,6 +27,8 @@ class RetryBudget:
         self.retries = self.exhausted = 0
         #: Number of hedges among the allowed ones, and of those denied by gRFC A6's throttling.
         self.hedges = self.throttled = 0
+        #: Number of attempts that a server answered with pushback (gRFC A6).
+        self.pushbacks = 0
 
     def called(self, now: float) -> None:
         """Count a logical call that is made at `now` (monotonic seconds)."""

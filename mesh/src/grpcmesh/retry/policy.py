@@ -133,7 +133,8 @@ class RetryPolicy:
         return taken
 
     def ended(self, code: grpc.StatusCode, pushback: float | None) -> None:
-        """Note the end of an attempt, for gRFC A6's throttling."""
+        """Note the end of an attempt, for gRFC A6's throttling, and count a server's pushback."""
+        self._budget.pushbacks += pushback is not None
         throttle = self._budget.throttle
         if throttle is None:
             return
