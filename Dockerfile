@@ -3,6 +3,7 @@
 #   -m services.product.main            a service (product order payment user notification chat analytics
 #                                       storefront loadgen); 0.0.0.0 or [::] in MESH_ADDRESS and its siblings
 #   -m services.migrate [SERVICE …]     tables and seed of all services at MESHMART_DATABASE_URL: the chart's hook
+#   -m meshmart.console …               the console
 #   -m meshmart …                       the command
 #
 # It runs as 65532 over a read-only root; /tmp may be an emptyDir. There is no shell in it: the last stage starts
