@@ -42,12 +42,28 @@ def _trim_all(directory: Path, max_bytes: int) -> None:
         trim(log, max_bytes)
 
 
+def tail(log: Path, count: int, most: int = 64 * 1024) -> list[str]:
+    """Return the last lines of a log.
+
+    Args:
+        count: The most lines.
+        most: The most bytes that are read of its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with log.open("rb") as f:
+        start = max(0, f.seek(0, 2) - most)
+        f.seek(start)
+        lines = f.read(most).decode("utf-8", "replace").split("\n")
+    if start:
+        del lines[0]  # only its end was read
+    return [line for line in lines if line][-count:]
+
+
 def last_lines(log: Path, count: int = 15) -> str:
     """Return the last `count` lines of a log, for an error message; empty if there is no log."""
     try:
-        with log.open("rb") as f:
-            size = f.seek(0, 2)
-            f.seek(max(0, size - 64 * 1024))
-            return "\n".join(f.read().decode("utf-8", "replace").splitlines()[-count:])
+        return "\n".join(tail(log, count))
     except OSError:
         return ""

@@ -98,6 +98,10 @@ class Cluster(Protocol):
         """Return every sample of a replica's metrics page."""
         ...
 
+    async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
+        """Return the last lines of a replica's log, at most `lines`, the oldest first."""
+        ...
+
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         """Return the `MESH_*` variables for a process that joins as a workload with a directory in
         `certificates`.

@@ -12,8 +12,10 @@ from local.client import ControlClient
 from local.environment import client_environment
 from local.errors import ClusterError
 from local.events import Report
+from local.logs import tail
 from meshmart.cluster import Replica
 from meshmart.leases import LEASE, Leases
+from meshmart.logs import find
 from meshmart.scrape import samples
 
 if TYPE_CHECKING:
@@ -108,6 +110,14 @@ class EmbeddedCluster:
             if endpoint.id == replica:
                 return await asyncio.to_thread(samples, endpoint.metrics)
         raise ClusterError(f"there is no {service}/{replica}")
+
+    async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
+        try:
+            for log in find(self._client.state, f"{service}/{replica}"):
+                return await asyncio.to_thread(tail, log, lines)
+        except OSError as e:
+            raise ClusterError(f"the log of {service}/{replica} cannot be read: {e.strerror}") from e
+        raise ClusterError(f"there is no log of {service}/{replica}")
 
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         status = await self.status()

@@ -75,6 +75,13 @@ class Trace:
         """Return the services in the order of their first appearance."""
         return list(dict.fromkeys(span.service for span, _ in self.tree()))
 
+    def calls(self, caller: str, callee: str) -> bool:
+        """Return whether a span of one service has a child of another."""
+        return any(
+            span.service == callee and (parent := self.spans.get(span.parent_id)) and parent.service == caller
+            for span in self.spans.values()
+        )
+
     def tree(self) -> list[tuple[Span, int]]:
         """Return each span with its depth: depth first, siblings ordered by start."""
         children: dict[str, list[Span]] = {}

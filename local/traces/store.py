@@ -13,6 +13,10 @@ class Query:
 
     service: str = ""
     """A service that took part."""
+    caller: str = ""
+    """A service that called `service`: a span of it has a child of that one."""
+    replica: str = ""
+    """A replica that took part."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Attributes that spans of the trace must have, compared as text."""
     error: bool = False
@@ -24,6 +28,8 @@ class Query:
         spans = trace.spans.values()
         return (
             (not self.service or any(span.service == self.service for span in spans))
+            and (not self.replica or any(span.replica == self.replica for span in spans))
+            and (not self.caller or trace.calls(self.caller, self.service))
             and (not self.error or trace.error)
             and trace.end - trace.start >= self.min_seconds
             and all(any(_has(span, key, value) for span in spans) for key, value in self.attributes)

@@ -61,7 +61,7 @@ async def _query_error(request: Request, error: Exception) -> Response:
 
 
 def parse_query(request: Request) -> tuple[Query, int]:
-    """Parse `service`, `attr` (KEY=VALUE, repeatable), `error`, `min_ms` and `limit` of a URL.
+    """Parse `service`, `caller`, `replica`, `attr` (KEY=VALUE, repeatable), `error`, `min_ms` and `limit`.
 
     Raises:
         QueryError: one of them cannot be parsed.
@@ -76,7 +76,10 @@ def parse_query(request: Request) -> tuple[Query, int]:
     if not min_ms >= 0:  # neither negative nor NaN
         raise QueryError("min_ms must not be negative")
     failed = get("error", "") not in ("", "0", "false")
-    return Query(get("service", ""), tuple(pairs), failed, min_ms / 1000), max(1, min(limit, MAX_LIMIT))
+    query = Query(
+        get("service", ""), get("caller", ""), get("replica", ""), tuple(pairs), failed, min_ms / 1000
+    )
+    return query, max(1, min(limit, MAX_LIMIT))
 
 
 def _pair(raw: str) -> tuple[str, str]:

@@ -1,35 +1,77 @@
 """The routes of what the page shows of a choice beside its figures. Each is read on demand."""
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from meshmart.console import settings
+from local.catalog import NAMESPACE
+from meshmart.console import edges, log_lines, prometheus, settings, traces
 from meshmart.console.choice import Choice, find
-from meshmart.console.observer import Observer
+from meshmart.console.poller import Poller
 from meshmart.console.reads import OnDemand, Reads
 
 _Reader = Callable[[Choice], Awaitable[bytes]]
+#: The variable with the namespace of the mesh.
+_NAMESPACE = "MESH_NAMESPACE"
 
 
-def routes(observer: Observer, reads: Reads) -> Sequence[Route]:
+def routes(poller: Poller, cluster: log_lines.Cluster, reads: Reads) -> Sequence[Route]:
     """Return the routes. Each takes a choice as `name` of the query, as `/api/history` does.
 
     Args:
-        observer: What is known of the mesh.
+        poller: What is known of the mesh, and of the servers beside it.
+        cluster: Where the logs are.
         reads: Reads on demand.
     """
+    panel = _Panel(poller, cluster)
 
-    def route(kind: str, reader: _Reader) -> Route:
+    def route(path: str, reader: Callable[[Request], _Reader | None]) -> Route:
         async def endpoint(request: Request) -> Response:
             name = request.query_params.getlist("name")
-            choice = find(observer, name)
-            if choice is None:
-                return PlainTextResponse("no such service, replica or edge\n", 404)
-            return OnDemand(reads, (kind, *name), lambda: reader(choice))
+            choice, read = find(poller.observer, name), reader(request)
+            if choice is None or read is None:
+                return PlainTextResponse("no such service, replica, edge or range\n", 404)
+            key = (path, request.query_params.get("hours", ""), *name)
+            return OnDemand(reads, key, lambda: read(choice))
 
-        return Route(f"/api/{kind}", endpoint)
+        return Route(path, endpoint)
 
-    return [route("settings", settings.read)]
+    return [
+        route("/api/settings", lambda _: settings.read),
+        route("/api/logs", lambda _: panel.logs),
+        route("/api/traces", lambda _: panel.traces),
+        route("/api/range", panel.range),
+    ]
+
+
+class _Panel:
+    """Reads each kind of thing from where it is."""
+
+    def __init__(self, poller: Poller, cluster: log_lines.Cluster) -> None:
+        self._poller, self._cluster = poller, cluster
+        self._namespace = os.environ.get(_NAMESPACE, NAMESPACE)
+
+    async def logs(self, choice: Choice) -> bytes:
+        callee = find(self._poller.observer, [choice.target])
+        return await log_lines.read(self._cluster, choice, callee.replicas if callee else ())
+
+    async def traces(self, choice: Choice) -> bytes:
+        return await traces.read(self._poller.servers.get("traces", ""), choice)
+
+    def range(self, request: Request) -> _Reader | None:
+        """Return what reads the range of hours that a request asks for; None if there is no such range."""
+        hours = {str(h): h for h in prometheus.RANGES}.get(request.query_params.get("hours", ""))
+        server = self._poller.servers.get("prometheus")
+        if hours is None or not server:
+            return None
+
+        async def read(choice: Choice) -> bytes:
+            provided = edges.provided(self._poller.observer.watched.values())
+            called = [name for name, service in provided.items() if service == choice.target]
+            now = self._poller.wall()
+            return await prometheus.read(server, self._namespace, choice, hours, now, called)
+
+        return read

@@ -15,6 +15,7 @@ from meshmart.console.history import History
 from meshmart.console.hub import Hub
 from meshmart.console.model import Event, Snapshot
 from meshmart.console.observer import Observer
+from meshmart.console.prometheus import RANGES
 from meshmart.console.schedule import Budget, Schedule
 from meshmart.console.series import NAMES
 
@@ -45,6 +46,7 @@ class Poller:
         clock: Monotonic seconds.
         wall: Unix seconds.
         links: Addresses of other pages for a browser; None if they are those of the status.
+        servers: URLs of the servers beside the mesh (`traces`, `prometheus`) that the cluster does not know.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class Poller:
         clock: Clock,
         wall: Callable[[], float],
         links: Mapping[str, str] | None = None,
+        servers: Mapping[str, str] | None = None,
     ) -> None:
-        self._cluster, self._budget, self._clock, self._wall = cluster, budget, clock, wall
+        self._cluster, self._budget, self._clock, self.wall = cluster, budget, clock, wall
         self.hub, self.history = Hub(), History()
         self.observer = Observer()
         self._schedule = Schedule(budget)
@@ -63,8 +66,10 @@ class Poller:
         self._feed: deque[frame.Entry] = deque(maxlen=FEED)
         self._told = 0
         self._before = Snapshot()
-        self._links: Mapping[str, str] = links or {}
-        self._links_are_given = links is not None
+        self._links, self._given = links, servers or {}
+        self.servers: Mapping[str, str] = self._given
+        """The URLs of the storefront, the trace store and Prometheus for this process, each if there is one.
+        """
         self.more: Callable[[], Mapping[str, Any]] = dict
         """Returns further members of each frame."""
 
@@ -120,22 +125,26 @@ class Poller:
             self.observer.unreachable(str(e))
         else:
             self.observer.cluster(status)
-            if not self._links_are_given:
-                self._links = {name: status[name] for name in LINKS if status.get(name)}
+            self.servers = {**{name: status[name] for name in LINKS if status.get(name)}, **self._given}
 
     def tell(self, event: Event, at: float | None = None) -> None:
         """Add an event to the feed of the next frame. `at` is in Unix seconds; None means now."""
         self._told += 1
-        self._feed.append(frame.Entry(self._told, self._wall() if at is None else at, event))
+        self._feed.append(frame.Entry(self._told, self.wall() if at is None else at, event))
 
     def publish(self) -> None:
         """Compare the mesh with how it was, and publish how it is."""
-        snapshot = self.observer.snapshot(self._clock(), self._wall())
+        snapshot = self.observer.snapshot(self._clock(), self.wall())
         for event in events.diff(self._before, snapshot):
             self.tell(event, snapshot.at)
         self._before = snapshot
         self.history.add(snapshot)
         interval = self._budget.interval_of(len(self.observer.watched), self.hub.watched)
-        push = self._budget.push
-        about = {"links": self._links, "interval": round(interval, 1), "push": push, **self.more()}
+        about = {
+            "links": self.servers if self._links is None else self._links,
+            "interval": round(interval, 1),
+            "push": self._budget.push,
+            "ranges": RANGES if "prometheus" in self.servers else (),
+            **self.more(),
+        }
         self.hub.publish(frame.encode(snapshot, self._feed, about))

@@ -70,7 +70,8 @@ async def serve(
     ports = None if login else Access(AdminConfig(address=address, token_file=token_file()))
     origins, progress = Origins(origin), Progress()
     async with running(state_dir, progress.say, watching=True) as cluster:
-        poller = Poller(cluster, budget or Budget(), monotonic, time.time, _links())
+        servers = given_servers(os.environ)
+        poller = Poller(cluster, budget or Budget(), monotonic, time.time, _links(), servers)
         progress.tell = poller.tell
         log = ActionLog(state_dir / "console", echo=_printed if login else None)
         async with Membership(cluster, log_in_identity(cluster)) as asking:
@@ -119,7 +120,7 @@ async def _routes(
             *login_routes(admins, records),
             *records.routes(),
             *switch_routes(admins, runner),
-            *panel.routes(poller.observer, Reads(monotonic)),
+            *panel.routes(poller, cluster, Reads(monotonic)),
             *experiment_routes(experiments, admins),
         ]
 
@@ -144,6 +145,12 @@ def _printed(lines: bytes) -> None:
 def _environ(state_dir: Path) -> Mapping[str, str]:
     """Return the environment of the command that plays experiments."""
     return {**os.environ, "MESHMART_STATE_DIR": str(state_dir)}
+
+
+def given_servers(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the URLs of Prometheus and of the trace store that the environment names."""
+    found = {name: environ.get(f"MESHMART_CONSOLE_{name.upper()}", "") for name in ("prometheus", "traces")}
+    return {name: url for name, url in found.items() if url}
 
 
 async def _until(closing: asyncio.Event, poller: Poller) -> None:

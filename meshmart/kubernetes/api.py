@@ -18,6 +18,8 @@ _TIMEOUT = 15.0
 #: Seconds between two heartbeats on an exec's connection, which breaks if one is not answered within half of
 #: that: an API server may be that slow (`_TIMEOUT`).
 _HEARTBEAT = 2 * _TIMEOUT
+#: The most bytes of a log that are read.
+MAX_LOG = 256 * 1024
 #: The API path of each kind of object.
 _GROUPS = {
     "pods": "/api/v1",
@@ -140,6 +142,12 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
             raise self._silent(e) from None
 
+    async def log(self, pod: str, container: str, lines: int) -> str:
+        """Return the last lines of a container's log, at most `MAX_LOG` bytes of them."""
+        query = [("container", container), ("tailLines", str(lines)), ("limitBytes", str(MAX_LOG))]
+        text = await self._answer("GET", self._path("pods", pod, "log"), query)
+        return text[:MAX_LOG].decode(errors="replace")
+
     async def patch(self, kind: str, name: str, body: Object, part: str = "") -> Object:
         """Merge `body` into an object, or into a part of it such as `scale` or `status`.
 
@@ -193,19 +201,24 @@ class Api:
     async def _request(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: Object | None = None
     ) -> Object:
+        told: Object = json.loads(await self._answer(method, path, query, body))
+        return told
+
+    async def _answer(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: Object | None = None
+    ) -> bytes:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 method, url, headers, body, _ = await self._serialized(
                     self._client, method, path, query, body
                 )
                 response = await self._client.call_api(method, url, headers, body)
-                text = await response.read()
+                text: bytes = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise self._silent(e) from None
         if not 200 <= response.status < 300:
             raise ApiError(response.status, refusal(response.status, text))
-        told: Object = json.loads(text)
-        return told
+        return text
 
     async def _serialized(
         self,

@@ -210,6 +210,14 @@ class KubernetesCluster:
         found = await self._replica(service, replica)
         return await asyncio.to_thread(scrape.samples, found.metrics)
 
+    async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
+        pods = [p for p in await self._pods(service) if not objects.leaving(p)]
+        for number, pod in self._numbers.numbered(service, pods):
+            if number == replica:
+                text = await self._api.log(objects.name(pod), objects.container(pod), lines)
+                return [line for line in text.split("\n") if line][-lines:]
+        raise ClusterError(f"there is no {service}/{replica}")
+
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         return {
             "MESH_SERVICE": identity,

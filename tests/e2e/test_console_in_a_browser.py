@@ -2,14 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from starlette.routing import Route
 
 from grpcmesh.admin import AdminServer
 from grpcmesh.admin.access import Access
+from grpcmesh.admin.server import Settings
 from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 from meshmart.console.web import console_app
@@ -34,10 +38,13 @@ class Mesh:
         self.processes["order-1"].knows("product", *ADDRESSES)
         self.url: Future[str] = Future()
         self._stop: Future[asyncio.Event] = Future()
-        self.console = Console()
+        self.console = self.made()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
-    def __enter__(self) -> "Mesh":
+    def made(self) -> Console:
+        return Console()
+
+    def __enter__(self) -> Self:
         self._thread.start()
         self.url.result(120)
         return self
@@ -47,19 +54,36 @@ class Mesh:
         self._loop.call_soon_threadsafe(stop.set)
         self._thread.join(120)
 
+    def routes(self) -> Sequence[Route]:
+        """Return further routes of the console."""
+        return ()
+
+    def settings(self, name: str) -> Settings | None:
+        """Return what a process says of its settings."""
+        return None
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[None]:
+        """Run what is beside the mesh."""
+        yield
+
     async def _run(self) -> None:
         self._loop, stop = asyncio.get_running_loop(), asyncio.Event()
         local = AdminConfig(address="127.0.0.1:0")
         hub, history = self.console.poller.hub, self.console.poller.history
-        page = HttpServer(console_app(hub, history, Access(local), stop), local.address, "console")
-        ports = [AdminServer(local, process.registry, dict) for process in self.processes.values()]
+        app = console_app(hub, history, Access(local), stop, self.routes())
+        page = HttpServer(app, local.address, "console")
+        ports = [
+            AdminServer(local, process.registry, dict, self.settings(name))
+            for name, process in self.processes.items()
+        ]
         for name, port in zip(self.processes, ports, strict=True):
             await port.start()
             self.console.add(name.partition("-")[0], port.port)
         await page.start()
-        self._stop.set_result(stop)
-        self.url.set_result(f"http://127.0.0.1:{page.port}")
-        async with self.console.running():
+        async with self.beside(), self.console.running():
+            self._stop.set_result(stop)
+            self.url.set_result(f"http://127.0.0.1:{page.port}")
             await stop.wait()
         for server in (page, *ports):
             await server.aclose()
@@ -73,6 +97,13 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def page(mesh: Mesh, browser: Browser) -> Iterator[Page]:
+    with opened(mesh, browser) as page:
+        yield page
+
+
+@contextmanager
+def opened(mesh: Mesh, browser: Browser) -> Iterator[Page]:
+    """Open the console's page. An error on it fails the test."""
     complaints: list[str] = []
     context = browser.new_context(base_url=mesh.url.result())
     context.set_default_timeout(LONG)

@@ -2,28 +2,39 @@
 import { $, el, svg, text } from "/static/dom.js";
 import { DASH, count, plural, rate, seconds, span, success } from "/static/format.js";
 import { open } from "/static/panel.js";
+import * as range from "/static/ranges.js";
 import { actionsFor } from "/static/switches.js";
 import { breaker, budget, drawReplicas, outbox, replicaTable } from "/static/tables.js";
 
 const WIDTH = 320, HEIGHT = 64;
-const AGAIN = 5000;
-let shown = null, timer = 0, parts = null;
+const AGAIN = 5000, SLOWLY = 15000;
+let shown = null, timer = 0, parts = null, offered = [], links = {}, reading = null, trouble = "";
 
 // A choice is "product", "product/product-1" or "order>payment".
 export function draw(frame, chosen, close) {
   const found = chosen ? find(frame, chosen) : null;
   const panel = $("detail");
   panel.hidden = !found;
-  if (!found) { shown = null; clearTimeout(timer); parts?.leave(); parts = null; return; }
-  if (shown !== chosen) {
-    parts?.leave();
+  offered = frame.ranges ?? [];
+  links = frame.links;
+  if (shown !== (found ? chosen : null)) leave();
+  if (!found) return;
+  if (!parts) {
     shown = chosen;
     parts = build(panel, found, close);
-    clearTimeout(timer);
-    follow(chosen, found.series);
+    follow(found.series);
   }
+  parts.ranges(offered);
+  text(parts.note, trouble || range.words(range.chosen(offered)));
   facts(parts.facts, found.facts(frame));
   parts.table?.(frame);
+}
+
+function leave() {
+  clearTimeout(timer);
+  reading?.abort();
+  parts?.leave();
+  shown = parts = null;
 }
 
 function find(frame, chosen) {
@@ -82,16 +93,17 @@ function build(panel, found, close) {
   for (const [key, title] of [["rate", "Calls per second"], ["failing", "Failing per second"], ["p99", "p99"]]) charts.append(chart(key, title));
   const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, `meshmart logs ${found.logs} -f`)) : null;
   const table = found.series.length === 1 ? replicaTable() : null;
-  const more = open(found.series);
+  const more = open(found.series, () => links.traces);
+  const note = el("span", { class: "soft small", role: "status" }), ranges = range.ranges(() => follow(found.series));
   const title = el("h2", { id: "detail-title", tabindex: -1 }, found.title);
   panel.replaceChildren(
-    el("div", { class: "panel-head" }, title, el("span", { class: "soft small" }, "the last 15 minutes"),
+    el("div", { class: "panel-head" }, title, note, ranges.group,
       el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
     list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
     ...more.sections,
   );
   const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service)));
-  return { facts: list, table: draws, leave: more.leave };
+  return { facts: list, table: draws, note, ranges: ranges.draw, leave: more.leave };
 }
 
 function facts(list, pairs) {
@@ -108,15 +120,24 @@ function chart(key, title) {
       svg("path", { class: "area" }), svg("path", { class: "trend", "vector-effect": "non-scaling-stroke" })));
 }
 
-async function follow(chosen, series) {
+// Reads the charts of the chosen range again and again, until another is chosen or the panel is left.
+async function follow(series) {
+  clearTimeout(timer);
+  reading?.abort();
+  const { signal } = reading = new AbortController();
+  const hours = range.chosen(offered), query = new URLSearchParams(series.map((name) => ["name", name]));
+  trouble = "";
+  parts.ranges(offered);
   try {
-    const query = new URLSearchParams(series.map((name) => ["name", name]));
-    const answer = await fetch(`/api/history?${query}`);
-    if (answer.ok && shown === chosen) drawCharts(await answer.json());
+    const answer = await fetch(hours ? `/api/range?${query}&hours=${hours}` : `/api/history?${query}`, { signal });
+    const told = answer.ok ? await answer.json() : {};
+    if (signal.aborted) return;
+    if (told.points) drawCharts(told);
+    if (told.problem) trouble = `${range.words(hours)}: ${told.problem}`;
   } catch {
     // The stream says whether the console is there; the next attempt draws again.
   }
-  if (shown === chosen) timer = setTimeout(follow, AGAIN, chosen, series);
+  if (!signal.aborted) timer = setTimeout(follow, hours ? SLOWLY : AGAIN, series);
 }
 
 function drawCharts({ points }) {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from local.logs import last_lines, trim
+from local.logs import last_lines, tail, trim
 from local.state import StateDir
 from meshmart.logs import Tail, find
 
@@ -80,3 +80,12 @@ def test_logs_are_found_by_service_by_replica_and_by_name(tmp_path: Path) -> Non
     assert [p.stem for p in find(state, "product/2")] == ["product-2"]
     assert [p.stem for p in find(state, "supervisor")] == ["supervisor"]
     assert find(state, "product/3") == []
+
+
+def test_only_the_end_of_a_log_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("".join(f"line {n:04}\n" for n in range(1000)) + "begun")
+    assert tail(log, 3) == ["line 0998", "line 0999", "begun"]
+    assert tail(log, 1000, most=26) == ["line 0998", "line 0999", "begun"]  # not the half line before them
+    log.write_bytes(b"x" * 1000)
+    assert tail(log, 3, most=100) == []  # a line whose beginning was not read

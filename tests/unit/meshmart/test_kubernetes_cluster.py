@@ -39,6 +39,9 @@ class FakeApi:
             raise NoAnswerError(SILENT)
         return [pod(f"product-{n}") for n in range(self._replicas)]
 
+    async def log(self, pod: str, container: str, lines: int) -> str:
+        return f"{container} of {pod}\nlast {lines} lines\n"
+
     async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
         self._replicas = body["spec"]["replicas"]
         return deployment(wanted=self._replicas)
@@ -136,3 +139,10 @@ def test_a_ready_pod_that_is_leaving_is_not_one_of_the_replicas() -> None:
     api = RollingOut(2)
     scaled(api)
     assert api.asked == 3
+
+
+async def test_the_log_of_a_replica_is_that_of_its_pods_container() -> None:
+    cluster = KubernetesCluster(cast(Api, FakeApi(2)), {})
+    assert await cluster.logs("product", 2, 50) == ["product of product-1", "last 50 lines"]
+    with pytest.raises(ClusterError, match="there is no product/3"):
+        await cluster.logs("product", 3, 50)
