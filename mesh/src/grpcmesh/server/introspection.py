@@ -5,10 +5,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import grpc
 from google.protobuf import descriptor_pool
 
 from grpcmesh.call import Registrar
 from grpcmesh.config import ServerConfig
+from grpcmesh.server.channelz import BudgetedChannelz, leaks
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +39,10 @@ def _try(add: Any, what: str, *arguments: Any) -> None:
 def _add_channelz(server: Any) -> None:
     channelz = importlib.import_module("grpc_channelz.v1.channelz")
     stubs = importlib.import_module("grpc_channelz.v1.channelz_pb2_grpc")
-    stubs.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), server)
+    servicer = channelz.aio.ChannelzServicer()
+    stubs.add_ChannelzServicer_to_server(
+        BudgetedChannelz(servicer) if leaks(grpc.__version__) else servicer, server
+    )
 
 
 def _add_reflection(server: Any, services: Callable[[], Iterable[str]]) -> None:
