@@ -217,8 +217,8 @@ async def put_back(mesh: Mesh) -> tuple[str, list[str]]:
     found = await asyncio.gather(*(_service_back(mesh, service) for service in services))
     cleared = sum(count for count, _ in found)
     problems += [problem for _, some in found for problem in some]
-    others = f", and {cleared} faults of others were cleared" if cleared else ""
-    return f"{len(mine)} disturbances of the console were put back{others}", problems
+    others = f"; faults of others that were cleared: {cleared}" if cleared else ""
+    return f"disturbances of the console that were put back: {len(mine)}{others}", problems
 
 
 async def _service_back(mesh: Mesh, service: str) -> tuple[int, list[str]]:
@@ -233,7 +233,8 @@ async def _service_back(mesh: Mesh, service: str) -> tuple[int, list[str]]:
         with suppress(ClusterError):  # a process that has ended is not paused; whatever else shows below
             await mesh.cluster.resume(service, each.id)
         try:
-            cleared += await clear_faults(await mesh.member(), service, each)
+            count = await clear_faults(await mesh.member(), service, each)
+            cleared += count  # not in one statement with the await: others count meanwhile
         except NoFaultsError:
             return
         except ClusterError as e:
