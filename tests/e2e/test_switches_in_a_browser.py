@@ -218,9 +218,12 @@ def post(page: Page, url: str, mode: str = "cors") -> int | None:
 
 
 def state_of(pid: int) -> str:
-    """The state of a process: T if it is stopped."""
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
+    """The state of a process: T if it is stopped, nothing if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def page_of(console: Console, number: int) -> str:
