@@ -1,14 +1,12 @@
 """The scene `rotate-certs`: every certificate is renewed under load."""
 
-from meshmart.tour.catalogue import CATALOGUE
+from meshmart.chaos import victims
 from meshmart.tour.check import Check
 from meshmart.tour.peer import server_serial
 from meshmart.tour.stage import SceneError, Stage, no_failed_calls
 
 NAME = "rotate-certs"
-SHOWS = CATALOGUE[NAME]
-
-SERVICES = ("product", "order", "payment", "user")
+SHOWS = "every certificate is renewed under load; both sides present the new one and no call fails"
 
 
 async def play(stage: Stage) -> list[Check]:
@@ -31,7 +29,7 @@ async def play(stage: Stage) -> list[Check]:
 async def _serials(stage: Stage) -> dict[str, int]:
     """Return the serial that each replica presents in a handshake, by `service/id`."""
     serials = {}
-    for service in SERVICES:
+    for service in await victims(stage.cluster):
         for replica in await stage.cluster.endpoints(service):
             serials[f"{service}/{replica.id}"] = await server_serial(replica, stage.cluster.certificates)
     return serials

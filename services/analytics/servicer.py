@@ -24,11 +24,12 @@ from services.analytics.wire import (
 from services.kit.caller import current_actor
 from services.kit.intake import entry
 from services.kit.validation import checking
+from services.manifest import shop
 
 #: The most events counted in one transaction.
 BATCH = 500
 #: Workloads that report what users do but keep no books: they may not report orders and payments.
-HEARSAY = frozenset({"storefront", "loadgen"})
+HEARSAY = frozenset(name for name, manifest in shop().items() if not manifest.stores)
 
 
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
