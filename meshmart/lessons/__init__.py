@@ -1,1 +1,4 @@
-"""Six guided experiments on the running shop: predict, break, see, explain."""
+"""Six guided experiments on the running shop: predict, break, see, explain.
+
+May be imported by `meshmart`. Start reading in `experiments`.
+"""

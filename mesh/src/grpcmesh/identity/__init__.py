@@ -1,8 +1,8 @@
 """Identities: our own certificate, reloaded when it changes, and the SPIFFE identity of peers.
 
 May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.server_side`, `grpcmesh.member`,
-`grpcmesh.mesh`, `grpcmesh.runtime`, `grpcmesh.commands`, `local`, `meshmart`. Start reading in `store`.
-See mesh/docs/identity.md.
+`grpcmesh.mesh`, `grpcmesh.runtime`, `grpcmesh.settings`, `grpcmesh.commands`, `local`, `meshmart`.
+Start reading in `store`. See mesh/docs/identity.md.
 """
 
 from grpcmesh.identity.credentials import Credentials

@@ -1,7 +1,7 @@
 """Telemetry: metrics, traces and logs. `Telemetry` combines them.
 
 May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.member`, `grpcmesh.mesh`, `grpcmesh.asgi`,
-`grpcmesh.commands`, `services`, `local`, `meshmart`. Start reading in `telemetry`. See
+`grpcmesh.settings`, `grpcmesh.commands`, `services`, `local`, `meshmart`. Start reading in `telemetry`. See
 mesh/docs/telemetry.md.
 """
 
