@@ -41,10 +41,11 @@ def routes(runner: Runner, admins: Admins) -> list[Route]:
         return JSONResponse(_result(found)) if found else PlainTextResponse("no result yet\n", 404)
 
     async def start(who: str, body: Mapping[str, Any]) -> Response:
-        if body.get("name") not in EXPERIMENTS:
+        name = body.get("name")
+        if not isinstance(name, str) or name not in EXPERIMENTS:
             raise RefusedError(404, "there is no such experiment")
         try:
-            await runner.start(body["name"], who)
+            await runner.start(name, who)
         except BusyError as e:
             raise RefusedError(409, str(e)) from None
         return JSONResponse(runner.state(), 202)

@@ -2,6 +2,7 @@
 import { $, el, keyed, svg, text } from "/static/dom.js";
 import * as detail from "/static/detail.js";
 import { clock, plural, rate, seconds, span, success } from "/static/format.js";
+import * as lessons from "/static/lessons.js";
 import * as map from "/static/map.js";
 import { SHAPES, STATES, tally } from "/static/states.js";
 import * as switches from "/static/switches.js";
@@ -38,6 +39,7 @@ function draw() {
   tables.draw(frame);
   detail.draw(frame, chosen(), close);
   switches.draw(frame);
+  lessons.draw(frame);
   feed();
   links();
   text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many watch.`);
@@ -110,5 +112,6 @@ document.addEventListener("keydown", (event) => { if (event.key === "Escape" && 
 map.prepare(choose);
 tables.prepare(choose);
 switches.prepare();
+lessons.prepare();
 legend();
 follow();

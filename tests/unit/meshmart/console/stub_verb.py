@@ -29,6 +29,9 @@ def main() -> None:
         case "pass":
             say("\nstub: shows something\n  \x1b[31mred\x1b[0m")
             print(json.dumps([OUTCOME]))
+        case "play":
+            say("  breaking it")
+            print(f"[{rest[0]}]")
         case "fail" | "starve":
             print(json.dumps([OUTCOME | {"passed": False, "measured": mode == "fail"}]))
             sys.exit(1)
