@@ -11,6 +11,7 @@ _STYLE = """
 form { display: flex; flex-wrap: wrap; gap: .7rem 1rem; align-items: end; margin-top: 1rem; }
 form > div { display: grid; gap: .2rem; }
 label { font-size: var(--text-xs); font-weight: 400; color: var(--soft); margin: 0; }
+form .button { padding-block: .4rem; }
 form > div.row { display: flex; align-items: center; gap: .4rem; padding-bottom: .55rem; }
 select, input[type=text], input[type=number] {
   font-size: var(--text-s); padding: .35rem .6rem; min-width: 8rem;

@@ -10,7 +10,8 @@ from services.look.files import FILES
 STYLE = (
     FILES["theme.css"].decode()
     + """
-main { padding-block: 1.5rem 3rem; width: min(1240px, 100% - 2.5rem); margin-inline: auto; }
+:root { --page: 1240px; }
+main { padding-block: 1.5rem 3rem; }
 .crumb { font-size: var(--text-s); margin-bottom: .4rem; }
 .panel { padding: 0; margin: 1rem 0; }
 main .mono { font-size: var(--text-xs); overflow-wrap: anywhere; }
@@ -39,7 +40,7 @@ def page(title: str, style: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<title>{escape(title)} · Meshmart</title><link rel="icon" href="{_ICON}">'
         f'<style>{STYLE}{style}</style></head><body class="dense">{_HEAD}'
-        f'<main id="main">{body}</main></body></html>'
+        f'<main id="main" class="wrap">{body}</main></body></html>'
     )
 
 

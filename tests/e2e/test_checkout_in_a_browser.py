@@ -219,7 +219,7 @@ def test_a_declined_card_says_so_and_keeps_the_cart(shop: Shop) -> None:
     expect(page.get_by_role("alert")).to_contain_text("declined", timeout=PATIENCE)
     expect(page.get_by_label("City")).to_have_value("Springfield")
     expect(page.get_by_label("Card number")).to_have_value("")
-    expect(page.get_by_label("2 in the cart")).to_be_visible()
+    expect(page.get_by_text("2 in the cart")).to_be_visible()
 
 
 def test_the_trace_of_a_checkout_joins_all_the_services_parent_to_child(

@@ -11,22 +11,23 @@ import * as tables from "/static/tables.js";
 // A frame is due every 0.7 s; after so long without one the page is stale.
 const STALE = 4000;
 const LINKS = { storefront: "Shop", traces: "Traces", prometheus: "Metrics" };
-let frame = null, late = 0;
+// What had the focus when the panel was opened: closing gives it back.
+let frame = null, late = 0, opener = null;
 
 const chosen = () => decodeURIComponent(location.hash.slice(1)) || null;
 
 function choose(what) {
   const same = what === chosen();
+  if (!same && !$("detail").contains(document.activeElement)) opener = document.activeElement;
   history.replaceState(null, "", same ? " " : `#${encodeURIComponent(what)}`);
   draw();
   if (!same) $("detail-title")?.focus({ preventScroll: true });
 }
 
 function close() {
-  const [service] = (chosen() ?? "").split(/[/>]/);
   history.replaceState(null, "", " ");
   draw();
-  document.querySelector(`[data-service="${CSS.escape(service)}"]`)?.focus({ preventScroll: true });
+  if (opener?.isConnected) opener.focus({ preventScroll: true });
 }
 
 function draw() {
@@ -98,7 +99,7 @@ function follow() {
     say("on", "Live");
     clearTimeout(late);
     late = setTimeout(() => say("waiting", `No news since ${clock(frame.at)}`), STALE);
-    if (!document.hidden) requestAnimationFrame(draw);
+    if (!document.hidden) requestAnimationFrame(() => { draw(); dispatchEvent(new Event("console-update")); });
   });
   source.addEventListener("error", () => {
     say("waiting", "Reconnecting…");

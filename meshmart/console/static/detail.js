@@ -116,7 +116,7 @@ function facts(list, pairs) {
 function chart(key, title) {
   return el("figure", { "data-chart": key },
     el("figcaption", {}, el("span", {}, title), el("span", { class: "soft", "data-max": "" })),
-    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
+    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": title },
       svg("path", { class: "area" }), svg("path", { class: "trend", "vector-effect": "non-scaling-stroke" })));
 }
 

@@ -84,7 +84,7 @@ function neighbours(edges, chosen) {
 }
 
 function labelled(edge, edges, near) {
-  return near.size ? near.has(edgeName(edge)) : edges.length <= CALM && (edge.rate > 0 || edge.failing);
+  return near.size ? near.has(edgeName(edge)) : edge.failing || (edges.length <= CALM && edge.rate > 0);
 }
 
 // Edges

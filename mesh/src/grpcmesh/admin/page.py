@@ -38,7 +38,7 @@ def render(state: Mapping[str, Any], now: float | None = None) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{service} {replica}</title><style>{STYLE}</style></head>"
         '<body class="dense"><header class="head">'
-        f'<div class="wrap bar">{_head(service, replica)}</div></header><main>'
+        f'<div class="wrap bar">{_head(service, replica)}</div></header><main class="wrap">'
         f'<div id="state">{"".join(body)}</div></main>'
         f'<script type="module">{SCRIPT}</script></body></html>'
     )

@@ -20,7 +20,8 @@ POLICY = (
 STYLE = (
     (_HERE / "theme.css").read_text()
     + """
-main { width: min(1080px, 100% - 2.5rem); margin-inline: auto; padding-block: 1.5rem 3rem; }
+:root { --page: 1080px; }
+main { padding-block: 1.5rem 3rem; }
 .bar h1 { font-size: var(--text-2xl); }
 h1 small { font-weight: 400; font-size: var(--text-l); color: var(--soft); }
 .nav { margin-left: auto; }
