@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshmart.console.digest import About, Sums
 from meshmart.console.model import EdgeView, Traffic
 from meshmart.console.series import Key
-from meshmart.console.services import Rates, bound, values
-from meshmart.console.window import quantile
+from meshmart.console.window import bound, quantile
 
 if TYPE_CHECKING:
     from meshmart.console.observer import Watched
@@ -16,39 +17,38 @@ if TYPE_CHECKING:
 MAX_EDGES = 1_000
 #: An edge begins to fail at the first share of failed calls, and has recovered below the second.
 FAILING, RECOVERED = 0.01, 0.001
-_Sums = dict[Key, float]
 
 
 def build(
-    names: Sequence[str],
-    watched: Collection["Watched"],
-    rates: Rates,
-    failing: Collection[tuple[str, str]],
+    names: Sequence[str], watched: Collection["Watched"], failing: Collection[tuple[str, str]]
 ) -> tuple[EdgeView, ...]:
     """Return the edges of the call graph, sorted by their services.
 
     Args:
         names: The services of the cluster.
         watched: Its replicas.
-        rates: What each replica's counters did lately.
         failing: The edges that failed so far.
     """
-    providers = provided(watched)
-    known = frozenset(names)
-    now: dict[tuple[str, str], _Sums] = defaultdict(lambda: defaultdict(float))
-    total: dict[tuple[str, str], _Sums] = defaultdict(lambda: defaultdict(float))
+    targets = _Targets(provided(watched), frozenset(names))
+    now: dict[tuple[str, str], Sums] = defaultdict(dict)
+    total: dict[tuple[str, str], Sums] = defaultdict(dict)
     callers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in watched:
-        for sums, read in ((now, rates[each.name]), (total, values(each))):
-            for key, value in read.items():
-                target = _target(key, providers, known)
+        for sums, said in ((now, each.digest.now), (total, each.digest.total)):
+            for about, values in said.items():
+                target = targets.of(about)
                 if target is not None:
                     edge = (each.service, target)
-                    sums[edge][(key[0], *key[2:])] += value
+                    _add(sums[edge], values)
                     callers[edge].add(each.name)
     found = [_edge(edge, now[edge], total[edge], len(callers[edge]), edge in failing) for edge in callers]
     busiest = sorted(found, key=lambda e: -e.traffic.calls)[:MAX_EDGES]
     return tuple(sorted(busiest, key=lambda e: (e.source, e.target)))
+
+
+def _add(sums: Sums, values: Mapping[Key, float]) -> None:
+    for key, value in values.items():
+        sums[key] = sums.get(key, 0.0) + value
 
 
 def provided(watched: Iterable["Watched"]) -> Mapping[str, str]:
@@ -59,26 +59,22 @@ def provided(watched: Iterable["Watched"]) -> Mapping[str, str]:
     """
     found: dict[str, set[str]] = defaultdict(set)
     for each in watched:
-        for key in values(each):
-            if key[0] == "provides":
-                found[key[1]].add(each.service)
+        for name in each.digest.provides:
+            found[name].add(each.service)
     return {name: next(iter(services)) for name, services in found.items() if len(services) == 1}
 
 
-_BY_TARGET = frozenset(
-    {"retries", "hedges", "budget_exhausted", "budget_spent", "budget_allowed", "breaker_in_flight"}
-    | {"breaker_limit", "breaker_refused", "waiting", "picks"}
-)
+@dataclass(frozen=True)
+class _Targets:
+    providers: Mapping[str, str]
+    known: Collection[str]
 
-
-def _target(key: Key, providers: Mapping[str, str], known: Collection[str]) -> str | None:
-    """Return the service that a client's value is about, or None if it is about none of the cluster's."""
-    if key[0] in ("called", "call_le"):
-        return providers.get(key[1])
-    if key[0] not in _BY_TARGET:
-        return None
-    name = key[1].partition(".")[0]  # a full DNS name begins with the service
-    return name if name in known else None
+    def of(self, about: About) -> str | None:
+        """Return the service that a client's values are about, or None if it is none of the cluster's."""
+        kind, name = about
+        if kind == "provider":
+            return self.providers.get(name)
+        return name if name in self.known else None
 
 
 def _edge(

@@ -88,9 +88,10 @@ def _moved(was: ReplicaView, replica: ReplicaView) -> Iterator[tuple[Kind, str]]
 
 def _certificates(before: ServiceView, after: ServiceView) -> Iterator[Event]:
     """Say once for each service that it has a new certificate, when the first of its replicas uses it."""
-    known = {r.certificate.serial for r in before.replicas if r.certificate}
-    new = {r.certificate.serial for r in after.replicas if r.certificate} - known
-    if known and new:
+    old = {r.name: r.certificate.serial for r in before.replicas if r.certificate}
+    # A replica that is read for the first time has not renewed anything.
+    present = {r.certificate.serial for r in after.replicas if r.certificate and r.name in old}
+    if new := present - set(old.values()):
         serial = min(new)
         yield _event(Kind.INFO, f"{after.name} renewed its certificate: serial {serial[:8]}…", after)
 

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshmart.console import edges, services
+from meshmart.console.digest import Digest, digest
 from meshmart.console.model import Snapshot
 from meshmart.console.series import Page, Parser
 from meshmart.console.window import Reading, Window
 
 #: The most services and replicas that are shown.
 MAX_SERVICES, MAX_REPLICAS = 200, 5_000
+
+
+_NOTHING = digest(Window())
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Watched:
     window: Window = field(default_factory=Window)
     complete: bool = True
     """Whether the last page was read as a whole."""
+    digest: Digest = _NOTHING
+    """What the readings in the window say."""
     silent_since: float | None = None
     """When its page could first not be read, in monotonic seconds; None if the last attempt succeeded."""
 
@@ -82,6 +88,7 @@ class Observer:
             page: Page = self._parser.parse(text)
             watched.complete, watched.silent_since = page.complete, None
             watched.window.add(Reading(at, page.values))
+            watched.digest = digest(watched.window)
 
     def silent(self, name: str, at: float) -> None:
         """Note that a replica's page could not be read at `at` in monotonic seconds."""
@@ -95,9 +102,8 @@ class Observer:
             now: Monotonic seconds.
             at: The same moment in Unix seconds.
         """
-        rates = {name: watched.window.rates() for name, watched in self._watched.items()}
-        views = services.build(self._services, self._watched.values(), rates, now)
-        calls = edges.build(self._services, self._watched.values(), rates, self._failing)
+        views = services.build(self._services, self._watched.values(), now)
+        calls = edges.build(self._services, self._watched.values(), self._failing)
         self._failing = frozenset((e.source, e.target) for e in calls if e.failing)
         return Snapshot(at, views, calls, self._problem)
 
@@ -114,7 +120,7 @@ def _update(watched: Watched, told: Mapping[str, Any]) -> None:
     incarnation = str(told.get("pod") or told.get("pid") or "")
     if incarnation != watched.incarnation:
         watched.incarnation, watched.was_ready, watched.silent_since = incarnation, False, None
-        watched.window = Window()
+        watched.window, watched.digest = Window(), _NOTHING
     elif watched.ready:
         watched.was_ready = True
     watched.ready, watched.draining = told["ready"], told.get("draining", False)

@@ -26,6 +26,7 @@ class Window:
 
     def __init__(self) -> None:
         self._readings: deque[Reading] = deque()
+        self._rates: Mapping[Key, float] | None = {}
 
     @property
     def last(self) -> Reading | None:
@@ -36,11 +37,17 @@ class Window:
         if (last := self.last) and last.values.get(_START) != reading.values.get(_START):
             self._readings.clear()
         self._readings.append(reading)
+        self._rates = None
         while len(self._readings) > 2 and self._readings[1].at <= reading.at - SPAN:
             self._readings.popleft()
 
     def rates(self) -> Mapping[Key, float]:
         """Return by how much each counter grew per second. Empty before the second reading."""
+        if self._rates is None:
+            self._rates = self._grown()
+        return self._rates
+
+    def _grown(self) -> Mapping[Key, float]:
         if len(self._readings) < 2:
             return {}
         first, last = self._readings[0], self._readings[-1]
@@ -53,6 +60,14 @@ class Window:
             for key, value in last.values.items()
             if key[0] in COUNTERS
         }
+
+
+def bound(text: str) -> float:
+    """Return the upper bound of a bucket, in seconds; infinite if it is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf
 
 
 def quantile(q: float, buckets: Mapping[float, float]) -> float | None:

@@ -89,6 +89,8 @@ def test_a_certificate_is_renewed_once_for_a_service() -> None:
     assert said(mesh(first, second), half) == told
     assert said(half, mesh(replace(first, certificate=new), replace(second, certificate=new))) == []
     assert said(mesh(ONE, TWO), mesh(first, second)) == []  # they were read for the first time
+    own = replace(TWO, certificate=new)  # as on Kubernetes, where each pod has one of its own
+    assert said(mesh(first, TWO), mesh(first, own)) == []
 
 
 @pytest.mark.parametrize(
