@@ -1,6 +1,7 @@
 """Hands the newest frame to every viewer. A slow viewer misses frames, and never makes others wait."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ class Hub:
         self.arrived = asyncio.Event()
         """Set when a viewer comes while there was none."""
         self._viewers: set[Viewer] = set()
+        self._packed = b""
 
     @property
     def watched(self) -> bool:
@@ -32,8 +34,20 @@ class Hub:
         """Make a frame the newest one."""
         self.frame = frame
         self.number += 1
+        self._packed = b""
         for viewer in self._viewers:
             viewer.news.set()
+
+    @property
+    def event(self) -> bytes:
+        """Return the newest frame as a server-sent event."""
+        return b"id: %d\ndata: %s\n\n" % (self.number, self.frame)
+
+    def packed_event(self, pack: Callable[[bytes], bytes]) -> bytes:
+        """Return the same, packed by the first viewer that asks, for all."""
+        if not self._packed:
+            self._packed = pack(self.event)
+        return self._packed
 
     def viewer(self) -> "Viewer":
         """Return a viewer, for `with`.

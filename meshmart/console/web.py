@@ -11,20 +11,17 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from grpcmesh.admin.access import Access
 from meshmart.console.access import Guard
 from meshmart.console.admins import Admins
 from meshmart.console.gate import Gate
 from meshmart.console.history import POINTS, STEP, History
-from meshmart.console.hub import FullError, Hub
-from services.kit.streaming import disconnected, first_of
+from meshmart.console.hub import Hub
+from meshmart.console.stream import FrameStream, accepts_gzip
 from services.look.files import FILES
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-#: Seconds until a browser reconnects that lost the stream, in milliseconds.
-_RETRY = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def console_app(
     async def events(request: Request) -> Response:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        return FrameStream(hub, closing)
+        return FrameStream(hub, closing, accepts_gzip(request.headers.get("accept-encoding", "")))
 
     async def state(request: Request) -> Response:
         if not hub.frame:
@@ -114,36 +111,3 @@ def _file(request: Request, asset: _Asset) -> Response:
     if request.headers.get("if-none-match") == asset.etag:
         return Response(status_code=304, headers=headers)
     return Response(asset.body, media_type=asset.media_type, headers=headers)
-
-
-class FrameStream(Response):
-    """The frames as server-sent events (https://html.spec.whatwg.org/#server-sent-events).
-
-    `send` waits while the browser does not read; it then gets the newest frame, not those that it missed.
-    """
-
-    def __init__(self, hub: Hub, closing: asyncio.Event) -> None:
-        super().__init__(media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        del self.headers["content-length"]
-        self._hub, self._closing = hub, closing
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            with self._hub.viewer() as viewer:
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await _say(send, b"retry: %d\n\n" % _RETRY)
-
-                async def push() -> None:
-                    while True:
-                        number, frame = await viewer.next()
-                        await _say(send, b"id: %d\ndata: %s\n\n" % (number, frame))
-
-                await first_of(push(), disconnected(receive), self._closing.wait())
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except FullError:
-            refused = PlainTextResponse("too many pages are open\n", 503, {"retry-after": "10"})
-            await refused(scope, receive, send)
-
-
-async def _say(send: Send, text: bytes) -> None:
-    await send({"type": "http.response.body", "body": text, "more_body": True})
