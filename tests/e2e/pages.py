@@ -12,6 +12,19 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 PATIENCE = 120_000.0
 Scheme = Literal["light", "dark"]
 SIZES: Mapping[str, tuple[int, int]] = {"desk": (1280, 900), "phone": (390, 844)}
+VARIANTS: tuple[tuple[Scheme, str], ...] = (
+    ("light", "desk"),
+    ("dark", "desk"),
+    ("light", "phone"),
+    ("dark", "phone"),
+)
+
+
+def dress(page: Page, scheme: Scheme, size: str) -> None:
+    """Show a page that is open in another scheme or size."""
+    width, height = SIZES[size]
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": height})
 
 
 @dataclass(frozen=True)
@@ -77,13 +90,12 @@ class Visitors:
             self._cookies["alice"] = context.storage_state()
 
     @contextmanager
-    def context(self, visitor: str, scheme: Scheme = "light", size: str = "desk") -> Iterator[BrowserContext]:
+    def context(self, visitor: str) -> Iterator[BrowserContext]:
         """Yield a context with a visitor's cookies. Nothing moves in it, so that pictures are alike."""
-        width, height = SIZES[size]
+        width, height = SIZES["desk"]
         context = self._browser.new_context(
             base_url=self.shop,
             storage_state=self._cookies[visitor],
-            color_scheme=scheme,
             viewport={"width": width, "height": height},
             reduced_motion="reduce",
         )
