@@ -5,7 +5,7 @@ One process serves all ports, on loopback. The counters follow the clock: a page
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,14 +48,18 @@ class SimulatedMesh:
     Args:
         graph: Whom each service calls.
         replicas: Replicas of each service.
+        clock: Unix seconds.
     """
 
     graph: Mapping[str, Sequence[str]]
     replicas: int
+    clock: Callable[[], float] = time.time
     traffic: Traffic = field(default_factory=Traffic)
-    started: float = field(default_factory=time.time)
     servers: list[asyncio.Server] = field(default_factory=list)
     ports: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     async def start(self) -> None:
         """Open one port for each replica."""
@@ -99,7 +103,7 @@ class SimulatedMesh:
 
     def page(self, service: str, number: int, index: int) -> bytes:
         """Return the metrics page of a replica."""
-        up = time.time() - self.started + 100
+        up = self.clock() - self.started + 100
         lines = [
             f"process_start_time_seconds {self.started:.2f}",
             "mesh_serving 1.0",

@@ -10,7 +10,7 @@ from tests.e2e.pages import PATIENCE, VARIANTS, Visitors, dress, sights
 from tests.e2e.stage import Stage
 from tests.e2e.test_checkout_in_a_browser import browser
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.pages
 __all__ = ["browser"]
 #: The rules of WCAG 2.2 up to level AA, and axe's best practices.
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
