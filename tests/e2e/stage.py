@@ -17,9 +17,7 @@ from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 from local.traces import Span, TraceStore
 from local.traces.web import web_app
-from meshmart.console import panel
 from meshmart.console.poller import Poller
-from meshmart.console.reads import Reads
 from meshmart.console.schedule import Budget
 from meshmart.console.web import console_app
 from services.storefront.settings import Settings
@@ -65,8 +63,7 @@ class Stage:
         poller = Poller(self.mesh, Budget(), monotonic, time.time)
         traces = await _serve(web_app(_store()))
         shop = FakeShop(PRODUCTS, Settings(traces_url=_url(traces), demo_users=True))
-        routes = panel.routes(poller.observer, Reads(monotonic))
-        console = console_app(poller.hub, poller.history, Access(LOCAL), self._stop, routes)
+        console = console_app(poller.hub, poller.history, Access(LOCAL), self._stop)
         servers = [traces, await _serve(shop.app), await _serve(console), await _admin()]
         polling = asyncio.create_task(poller.run())
         names = ("traces", "storefront", "console")
