@@ -51,6 +51,9 @@ def _connecting(balancer: BalancerConfig) -> dict[str, int | str]:
         "grpc.max_reconnect_backoff_ms": max(100, int(balancer.max_backoff * 1000)),
         # Shows the server's certificate (`grpcmesh.identity.remote`).
         "grpc.enable_channelz": 1,
+        # Without the events of a channel, which are in each answer about it: below 1.85.3, grpcio never frees
+        # an answer (bench/grpcio.md).
+        "grpc.max_channel_trace_event_memory_per_node": 0,
         # A proxy would be used even for loopback.
         "grpc.enable_http_proxy": 0,
         # The mesh retries; gRPC itself only what no server has seen, which it alone can know (gRFC A6's
