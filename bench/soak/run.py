@@ -18,6 +18,7 @@ from bench.soak.journeys import Failed, Log, Traffic, since
 from bench.soak.sampler import DRIVER, SUPERVISOR, Sample, Sampler
 from bench.soak.schedule import SPARED, Disturbance, schedule
 from bench.soak.verdict import (
+    JUDGED_FROM,
     Verdict,
     around,
     judge_journeys,
@@ -36,9 +37,6 @@ from meshmart.operator import Joined, join
 SETTLE = 120.0
 #: Seconds between two lines of progress.
 TELL_EVERY = 60.0
-#: Seconds from which on slopes are judged. In a shorter run the processes are still warming up: allocators
-#: and caches fill with each first rotation, restart of the database and kind of call.
-JUDGED_FROM = 2400.0
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ from bench.soak.slope import Slope, slope
 
 #: The most that a figure may rise per hour, in a process that is warm.
 BOUNDS: Mapping[str, float] = {"rss": 8.0, "fds": 2.0, "tasks": 2.0}
-#: Seconds that a process must have been sampled for after the warm-up.
+#: Seconds that a process must have been sampled for after the warm-up, to have a slope at all.
 LONG_ENOUGH = 300.0
+#: Seconds that a run must last, and a process must live, for its slopes to be judged. Shorter ones are still
+#: warming up: allocators and caches fill with each first rotation, restart of the database and kind of call.
+JUDGED_FROM = 2400.0
 
 
 @dataclass(frozen=True)
@@ -150,15 +153,17 @@ def judge_slopes(
         samples: All samples.
         warm: The seconds after which a process is warm. Its earlier samples do not count.
         wanted: The processes that no disturbance ends.
-        judged: Whether a slope, and a wanted process without one, can break a bound. In a short run not.
+        judged: Whether a slope, and a wanted process without one, can break a bound. In a short run not. The
+            slope of a process that lived less than `JUDGED_FROM` cannot either: it is only shown.
     """
     for (process, _), whole in lives(samples).items():
         life = [s for s in whole if s.at >= whole[0].at + warm]
         if not life or life[-1].at - life[0].at < LONG_ENOUGH:
             continue
+        lasting = judged and whole[-1].at - whole[0].at >= JUDGED_FROM
         for figure in FIGURES:
             if rise := slope(points(life, figure)):
-                verdict.rises.append(Rise(process, figure, life[-1].at - life[0].at, rise, judged))
+                verdict.rises.append(Rise(process, figure, life[-1].at - life[0].at, rise, lasting))
     measured = {rise.process for rise in verdict.rises}
     if judged and (missing := [name for name in wanted if name not in measured]):
         verdict.problems.append(f"no slope of {', '.join(missing)}: they did not live long enough")

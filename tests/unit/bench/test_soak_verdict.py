@@ -10,6 +10,7 @@ from bench.soak.sampler import Sample, as_row, from_rows
 from bench.soak.schedule import Disturbance
 from bench.soak.verdict import (
     EXCUSES,
+    JUDGED_FROM,
     LONG_ENOUGH,
     Verdict,
     around,
@@ -124,9 +125,16 @@ def test_a_rise_during_the_warm_up_does_not_count() -> None:
 
 def test_a_process_that_was_killed_has_a_slope_of_its_own_if_it_lived_long_enough_after_its_warm_up() -> None:
     spared, dead = _life("product/1", 1, 0, 3600), _life("product/2", 2, 600, 1200 + LONG_ENOUGH - 10)
-    leaking = _life("product/2", 3, 1000, 2500, 30)
+    leaking = _life("product/2", 3, 1000, 1000 + JUDGED_FROM + 10, 30)
     assert {rise.process for rise in _slopes(spared, dead).rises} == {"product/1"}
     assert not _slopes(spared, dead, leaking).kept
+
+
+def test_a_process_that_lived_shorter_than_a_judged_run_is_shown_and_not_judged() -> None:
+    spared, killed = _life("product/1", 1, 0, 3600), _life("product/2", 2, 1000, 1000 + JUDGED_FROM - 10, 30)
+    verdict = _slopes(spared, killed)
+    assert verdict.kept
+    assert {rise.process for rise in verdict.rises if not rise.judged} == {"product/2"}
 
 
 def test_a_run_without_the_slope_it_promises_is_broken_and_a_short_one_promises_none() -> None:
