@@ -157,6 +157,8 @@ class FakeOrders:
     ) -> Order:
         _called("order", "CreateOrder")
         self._maybe_fail()
+        if card is not None and len(card.number) == 1:
+            raise ShopError(Problem.INVALID, fields={"payment.credit_card.number": "is not a card number"})
         self.cards.append(card)
         self.expected.append(expected_cents)
         if key not in self.keys:
