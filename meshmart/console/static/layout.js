@@ -3,6 +3,8 @@
 
 export const WIDTH = 176, COLUMN = 13, PER_ROW = 11, ROW = 30, HEAD = 50, GAP_X = 138, GAP_Y = 26;
 const LANE = 6;
+// Width by height of a large map; and more columns than DEEP are joined.
+const WIDE = 1.8, DEEP = 10;
 
 export const edgeName = (e) => `${e.source}>${e.target}`;
 
@@ -12,10 +14,10 @@ export function height(replicas) {
 
 // services: [{name, replicas: number}], edges: [{source, target}]; ranking: those edges that decide the columns.
 // Returns {places, routes, width, height}: a box by service, and the points of a curve by edge.
-export function layout(services, edges, ranking = edges, tall = 900) {
+export function layout(services, edges, ranking = edges) {
   const sizes = new Map(services.map((s) => [s.name, height(s.replicas)]));
-  const names = [...sizes.keys()];
-  const columns = split(layers(names, acyclic(names, ranking)), sizes, tall);
+  const names = [...sizes.keys()], tall = tallest([...sizes.values()]);
+  const columns = split(join(layers(names, acyclic(names, ranking)), sizes, tall), sizes, tall);
   const column = new Map(columns.flatMap((members, i) => members.map((name) => [name, i])));
   const links = lanes(columns, column, edges, sizes);
   const ordered = order(columns, links.pairs);
@@ -76,6 +78,24 @@ function layers(names, edges) {
   const columns = [];
   for (const name of names) (columns[depth.get(name)] ??= []).push(name);
   return columns.filter(Boolean);
+}
+
+// How tall a column may be, so that the whole map is about as wide as a screen for its height.
+function tallest(heights) {
+  const all = heights.reduce((sum, h) => sum + h + GAP_Y, 0);
+  return Math.max(900, Math.sqrt((all * (WIDTH + GAP_X)) / WIDE));
+}
+
+// A call graph so deep that its columns would be narrow strips of a screen: neighbouring ones share a column.
+function join(columns, sizes, tall) {
+  if (columns.length <= DEEP) return columns;
+  const joined = [];
+  for (const members of columns) {
+    const last = joined[joined.length - 1];
+    if (last && tallness([...last, ...members], sizes) <= tall) last.push(...members);
+    else joined.push([...members]);
+  }
+  return joined;
 }
 
 // A column that is too tall becomes several.

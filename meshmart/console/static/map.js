@@ -8,9 +8,11 @@ const BAR = 14;
 const MARGIN = 14;
 // With more edges than this only the chosen ones carry their figures and move.
 const CALM = 36;
+// With more replicas than this a box has marks only for those that are not ready, in one row, and counts the others.
+const MANY = 600, FEW = 6;
 
 const root = $("map"), scroller = $("map-scroll");
-let shape = "", placed = null, scale = 0, choose = () => {};
+let shape = "", placed = null, scale = 0, brief = false, choose = () => {};
 
 const curves = svg("g"), labels = svg("g", { class: "labels" }), nodes = svg("g");
 root.append(curves, nodes, labels);
@@ -25,6 +27,7 @@ export function prepare(onChoose) {
 
 export function draw(frame, chosen) {
   const services = frame.services.filter((s) => s.replicas || s.calls);
+  brief = services.reduce((sum, s) => sum + (s.replicas?.length ?? 0), 0) > MANY;
   const known = new Set(services.map((s) => s.name));
   const edges = frame.edges.filter((e) => known.has(e.source) && known.has(e.target));
   place(services, edges);
@@ -39,7 +42,7 @@ export function draw(frame, chosen) {
 }
 
 function place(services, edges) {
-  const sizes = services.map((s) => ({ name: s.name, replicas: s.replicas?.length ?? 0 }));
+  const sizes = services.map((s) => ({ name: s.name, replicas: brief ? 1 : (s.replicas?.length ?? 0) }));
   // A call that is possible, but was never made, decides nothing.
   const made = edges.filter((e) => e.calls > 0);
   const now = JSON.stringify([sizes.map((s) => [s.name, Math.ceil(s.replicas / PER_ROW)]), edges.map(edgeName), made.map(edgeName)]);
@@ -63,7 +66,7 @@ function resize() {
   if (!placed) return;
   const width = placed.width + 2 * MARGIN, height = placed.height + 2 * MARGIN;
   set(root, { viewBox: `${-MARGIN} ${-MARGIN} ${width} ${height}` });
-  const fit = Math.min(1.15, Math.max(0.5, scroller.clientWidth / width));
+  const fit = Math.min(1.15, Math.max(0.4, scroller.clientWidth / width));
   const size = scale || fit;
   set(root, { width: Math.round(width * size), height: Math.round(height * size) });
 }
@@ -156,13 +159,14 @@ function makeNode(service) {
     svg("text", { class: "badge", x: WIDTH - 13, y: 22 }),
     svg("text", { class: "figures", x: 13, y: 38 }),
     svg("g", { class: "replicas", transform: `translate(13 ${HEAD})` }),
+    svg("text", { class: "figures", y: HEAD + ROW - 6 }),
   );
   return group;
 }
 
 function updateNode(group, service, chosen, near, sent) {
   const { x, y, height } = placed.places.get(service.name);
-  const [box, name, badge, figures, replicas] = group.children;
+  const [box, name, badge, figures, replicas, others] = group.children;
   const all = service.replicas ?? [];
   set(group, { "aria-label": nodeText(service), "aria-pressed": String(chosen === service.name) });
   group.style.transform = `translate(${x}px, ${y}px)`;
@@ -175,7 +179,15 @@ function updateNode(group, service, chosen, near, sent) {
   group.classList.toggle("chosen", (chosen ?? "").split("/")[0] === service.name);
   group.classList.toggle("near", [...near].some((e) => e.split(">").includes(service.name)));
   const most = Math.max(0.0001, ...all.map((r) => r.share ?? 0));
-  keyed(replicas, all, (r) => r.name, (r) => makeReplica(r, service), (g, r) => updateReplica(g, r, all.indexOf(r), most));
+  const marked = brief ? all.filter((r) => r.state !== "ready").slice(0, FEW) : all;
+  keyed(replicas, marked, (r) => r.name, (r) => makeReplica(r, service), (g, r) => updateReplica(g, r, marked.indexOf(r), most));
+  set(others, { x: 13 + marked.length * COLUMN + (marked.length ? 5 : 0) });
+  text(others, brief ? othersOf(all, marked) : "");
+}
+
+function othersOf(all, marked) {
+  const ready = all.filter((r) => r.state === "ready").length, more = all.length - ready - marked.length;
+  return [more && `+${count(more)}`, `${count(ready)} ready`].filter(Boolean).join(", ");
 }
 
 function figuresOf(service, sent) {
