@@ -11,7 +11,6 @@ the median of the ratios within a round. CPU is user plus system time of both pr
 import argparse
 import asyncio
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from ecommerce.product_pb2_grpc import (
     ProductServiceStub,
     add_ProductServiceServicer_to_server,
 )
+from intervals import paired, percentile
 
 from grpcmesh.auth import StaticKeys, TokenIssuer, TokenVerifier
 from grpcmesh.authz import PolicyStore
@@ -241,33 +241,6 @@ class Variant:
             "p50_us": round(percentile(calls, 50) * 1e6),
             "p99_us": round(percentile(calls, 99) * 1e6),
         }
-
-
-def percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the median, whatever the distribution.
-
-    It lies between two order statistics, from the binomial distribution (Conover, Practical
-    Nonparametric Statistics, section 3.2). Fewer than six values give no more than their range.
-    """
-    ordered, n, below, k = sorted(values), len(values), 0.0, 0
-    while k < n // 2 and below + math.comb(n, k) / 2**n <= 0.025:
-        below += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k, 1)
-    return ordered[k - 1], ordered[n - k]
-
-
-def paired(of: list[float], to: list[float]) -> dict[str, Any]:
-    """Return the median of the ratios within the rounds, and its 95 % confidence interval."""
-    ratios = [a / b for a, b in zip(of, to, strict=True)]
-    return {
-        "ratio": round(statistics.median(ratios), 3),
-        "interval": [round(bound, 3) for bound in interval(ratios)],
-    }
 
 
 REQUEST = product_pb2.GetProductRequest(id=1)

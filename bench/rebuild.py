@@ -26,6 +26,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from intervals import interval
+
 SIDES = ("client", "server", "both")
 VARIANT = "full+log"
 #: Calls before the first round that counts: connections, caches, the interpreter's specializations.
@@ -148,8 +150,6 @@ def pairs(old: Tree, new: Tree, rounds: int, seconds: float) -> list[tuple[Round
 
 def summary(found: list[tuple[Round, Round]]) -> dict[str, dict[str, Any]]:
     """Return for each side the µs per call before and after, the median of the ratios, and its interval."""
-    from overhead import interval  # not above: the process that plays a tree loads that tree's own
-
     rows: dict[str, dict[str, Any]] = {}
     for side in SIDES:
         ratios = [new[side] / old[side] for old, new in found]

@@ -32,6 +32,7 @@ from typing import Any
 import overhead
 import uvloop
 from ecommerce.product_pb2_grpc import ProductServiceStub
+from intervals import paired, percentile
 
 from grpcmesh.auth import TokenIssuer
 from grpcmesh.platform_settings import DEFAULT_NAMESPACE
@@ -202,12 +203,12 @@ def summary(running: dict[str, overhead.Variant]) -> dict[str, Any]:
     sidecar, mesh = running["sidecar"], running["mesh"]
 
     def latencies(variant: overhead.Variant, percent: int) -> list[float]:
-        return [overhead.percentile(of_round, percent) for of_round in variant.latencies]
+        return [percentile(of_round, percent) for of_round in variant.latencies]
 
     ratios = {
-        "CPU": overhead.paired(mesh.cpu, sidecar.cpu),
-        "p50": overhead.paired(latencies(mesh, 50), latencies(sidecar, 50)),
-        "p99": overhead.paired(latencies(mesh, 99), latencies(sidecar, 99)),
+        "CPU": paired(mesh.cpu, sidecar.cpu),
+        "p50": paired(latencies(mesh, 50), latencies(sidecar, 50)),
+        "p99": paired(latencies(mesh, 99), latencies(sidecar, 99)),
         "memory": {"ratio": rows["mesh"]["memory_mb"] / rows["sidecar"]["memory_mb"], "interval": None},
     }
     return {
