@@ -19,7 +19,7 @@ def lesson(
     name: Annotated[
         str, typer.Argument(metavar="[LESSON]", help="The lesson; without it, all are listed.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the outcome, as JSON.")] = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Use gRPC's own client instead of the mesh's, to compare.")
     ] = False,
@@ -43,14 +43,14 @@ def _taught(chosen: "Lesson", state_dir: Path, *, plain: bool, as_json: bool) ->
     from meshmart.lessons.experiments import load
     from meshmart.tour.command import play_all
 
-    def say(text: str) -> None:
-        typer.echo(text, err=as_json)
+    def say(lines: Iterator[str]) -> None:
+        # A program that reads the outcome asks and explains itself, as the console does.
+        if not as_json:
+            typer.echo("\n".join(lines))
 
-    for line in _asked(chosen):
-        say(line)
+    say(_asked(chosen))
     (outcome,) = play_all([load(chosen.experiment)], state_dir, plain=plain, as_json=as_json)
-    for line in _explained(chosen, outcome):
-        say(line)
+    say(_explained(chosen, outcome))
     return outcome
 
 

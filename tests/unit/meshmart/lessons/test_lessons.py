@@ -16,6 +16,7 @@ from meshmart.__main__ import app
 from meshmart.lessons.experiments import EXPERIMENTS, OWN, load, verb
 from meshmart.lessons.model import PAGES, Lesson, lessons
 from meshmart.tour.catalogue import CATALOGUE
+from meshmart.tour.check import Check, Outcome
 from meshmart.tour.scenes import SCENES
 
 ROOT = Path(__file__).parents[4]
@@ -124,3 +125,15 @@ def test_the_command_lists_them_and_refuses_others() -> None:
     assert [line.split()[0] for line in listed.splitlines()] == list(lessons())
     refused = CliRunner().invoke(app, ["lesson", "one-pot"])
     assert "there is no lesson 'one-pot'; there are one-pod," in str(refused.exception)
+
+
+@pytest.mark.parametrize(("options", "asked"), [([], True), (["--json"], False)])
+def test_with_json_the_command_neither_asks_nor_explains(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], asked: bool
+) -> None:
+    played = Outcome("kill", (Check("failed reads of 900", 0, 0, relation="=="),))
+    monkeypatch.setattr("meshmart.tour.command.play_all", lambda *_, **__: [played])
+    told = CliRunner().invoke(app, ["lesson", "kill", *options])
+    assert told.exit_code == 0
+    assert (lessons()["kill"].question in told.output) == asked
+    assert ("The answer is" in told.output) == asked
