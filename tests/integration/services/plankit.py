@@ -133,7 +133,13 @@ def _queue(db: Database) -> Calls:
         done, failed, dead = (line[0] for line in lines[:3])
         await queue.settle(Outcome([done], [(failed, NOW)], [(dead, "no")]))
 
-    return [settle(), queue.waiting(["t"]), outbox.dead_letters(db), outbox.put_back(db, NOW)]
+    return [
+        settle(),
+        queue.waiting(["t"]),
+        outbox.present(db),
+        outbox.dead_letters(db),
+        outbox.put_back(db, NOW),
+    ]
 
 
 def _payment(db: Database) -> Calls:
