@@ -16,7 +16,7 @@ generated = --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
   --mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:$(1)
 say = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help setup setup-dev proto manifests theme fmt lint docs plots test test-postgres test-simulation test-conformance test-spire test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-pages screenshots test-chart test-tilt test-image image bench soak demo lock clean
+.PHONY: help setup setup-dev proto manifests theme fmt lint docs plots test test-postgres test-simulation test-conformance test-spire test-speed dist test-dist test-wheel test-versions test-e2e test-soak test-cluster test-browser test-lessons test-pages screenshots test-chart test-tilt test-image image bench soak demo lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,7 +126,7 @@ test-versions: $(VENV)/.dev ## the library's tests with the lowest versions that
 	@tools/test-versions
 
 test-e2e: $(VENV)/.dev ## drives the meshmart command: the cluster, the tour
-	@$(PYTEST) tests/e2e -m "not browser and not pages and not soak"
+	@$(PYTEST) tests/e2e -m "not browser and not lessons and not pages and not soak"
 
 test-soak: $(VENV)/.dev ## a minute and a half of the soak (needs PostgreSQL); not in CI, which would take too long
 	@$(PYTEST) tests/e2e -m soak
@@ -139,6 +139,9 @@ test-cluster: $(VENV)/.dev ## the command on a real Kubernetes: MESHMART_TEST_CO
 
 test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 	@$(PYTEST) tests/e2e -m browser
+
+test-lessons: $(VENV)/.dev ## the console's six lessons in headless Chromium, each by its measurement; not in CI, which would take too long
+	@$(PYTEST) tests/e2e -m lessons
 
 test-pages: $(VENV)/.dev ## every page by axe-core, light and dark, desk and phone, and by the keyboard alone
 	@$(PYTEST) tests/e2e -m pages
