@@ -1,5 +1,6 @@
 """Adds a service to a checkout of this project, and removes one."""
 
+import ast
 import keyword
 import os
 import re
@@ -119,13 +120,34 @@ def remove(root: Path, name: str) -> list[Path]:
 def _users(root: Path, name: str, manifests: Manifests) -> Iterator[str]:
     """Return where others call a service, and which of its own files they use."""
     yield from (f"services/{m.name}/{FILE}" for m in manifests.values() if name in m.calls)
-    used = re.compile(rf"\b(services\.{name}\b|{name}_pb2|ecommerce/{name}\.proto)")
+    module = re.compile(rf"services\.{name}(\.[\w.]+)?|(ecommerce\.)?{name}_pb2(_grpc)?(\.\w+)?")
     own = [path for pattern in _OWNED for path in root.glob(pattern.replace("NAME", name))]
     for folder in ("services", "local", "meshmart", "tests", "bench", "protos/ecommerce"):
         for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.proto")):
             mine = any(path == one or one in path.parents for one in own)
-            if not mine and used.search(path.read_text(encoding="utf-8")):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".proto":
+                uses = f"ecommerce/{name}.proto" in text
+            else:
+                uses = any(map(module.fullmatch, _modules(text)))
+            if uses and not mine:
                 yield str(path.relative_to(root))
+
+
+def _modules(code: str) -> Iterator[str]:
+    """Yield what Python code may import: the names in its imports, and every whole string.
+
+    Code within a string is not used by the file that has it.
+    """
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Constant(value=str(text)):
+                yield text
 
 
 def _check(root: Path, name: str, manifests: Manifests) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from meshmart.errors import CommandError
+from meshmart.scaffold import service
 from meshmart.scaffold.service import add, checkout, remove, render
 from services.manifest import parse
 
@@ -61,3 +62,24 @@ def test_the_files_of_a_service_bear_its_name_and_its_manifest_is_right() -> Non
     manifest = parse("parcel", files[Path("services/parcel/service.toml")])
     assert (manifest.service, manifest.subnet) == ("ecommerce.ParcelService", 10)
     assert not [path for path, text in files.items() if "$" in text]
+
+
+@pytest.mark.parametrize(
+    ("code", "used"),
+    [
+        ("from services.review import domain", True),
+        ("from services import review", True),
+        ("import services.review.domain as d", True),
+        ("from ecommerce import review_pb2", True),
+        ("from ecommerce.review_pb2_grpc import ReviewServiceStub", True),
+        ("run(['-m', 'services.review.main'])", True),
+        ("from services.reviews import domain", False),
+        ('code = "from services.review import used"', False),
+    ],
+)
+def test_who_uses_a_service_is_known_from_imports_and_names_of_modules(
+    root: Path, code: str, used: bool
+) -> None:
+    (root / "local").mkdir(exist_ok=True)
+    (root / "local/other.py").write_text(code)
+    assert list(service._users(root, "review", {})) == (["local/other.py"] if used else [])
