@@ -57,15 +57,25 @@ def delete_oldest(
     return sa.delete(table).where(place.in_(oldest))
 
 
+async def expire(db: Database, drop: Callable[[sa.Connection, int], int]) -> int:
+    """Delete expired rows, `PIECE` per transaction, and count them. Return how many it deleted.
+
+    Args:
+        db: The database.
+        drop: Deletes at most the given number of rows, and returns how many it deleted.
+    """
+
+    async def piece(most: int) -> int:
+        dropped = await db.write(lambda connection: drop(connection, most))
+        db.metrics.expired(dropped)
+        return dropped
+
+    return await in_pieces(piece)
+
+
 async def drop_old(db: Database, statement: sa.Delete) -> int:
-    """Delete every row that `statement` (of `delete_oldest`) finds, `PIECE` rows per transaction.
+    """Delete every row that `statement` (of `delete_oldest`) finds, as `expire` does.
 
     Return how many it deleted.
     """
-
-    async def drop(most: int) -> int:
-        return await db.write(lambda connection: connection.execute(statement, {"most": most}).rowcount)
-
-    dropped = await in_pieces(drop)
-    db.metrics.expired(dropped)
-    return dropped
+    return await expire(db, lambda connection, most: connection.execute(statement, {"most": most}).rowcount)

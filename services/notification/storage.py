@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from services.kit.db import Database
 from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
-from services.kit.retention import delete_oldest, in_pieces
+from services.kit.retention import delete_oldest, expire
 from services.kit.unique import insert_or_find
 from services.notification.domain import Draft, Kind, Notification
 from services.notification.tables import forgotten, mail, notifications, users
@@ -83,9 +83,7 @@ class SqlStore:
             connection.execute(mark, {"id": 1, "before": before})
             return connection.execute(old, {"most": most}).rowcount
 
-        dropped = await in_pieces(lambda most: self._db.write(lambda connection: drop(connection, most)))
-        self._db.metrics.expired(dropped)
-        return dropped
+        return await expire(self._db, drop)
 
     async def _all(self, statement: sa.Select[Any]) -> list[Notification]:
         rows = await self._db.read(lambda connection: connection.execute(statement).all())

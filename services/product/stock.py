@@ -30,7 +30,7 @@ from grpcmesh.errors import NotFound
 from services.kit.db import Database
 from services.kit.keyset import read_page
 from services.kit.paging import Page, Slice
-from services.kit.retention import in_pieces
+from services.kit.retention import expire, in_pieces
 from services.kit.unique import insert_or_find
 from services.kit.validation import INT32_MAX
 from services.product.domain import Reservation, ReservedItem, StockUnit, Taken
@@ -139,9 +139,7 @@ class SqlStock:
             c.execute(delete(reservation_item).where(reservation_item.c.key.in_(spent)))
             return c.execute(delete(reservation).where(reservation.c.key.in_(spent))).rowcount
 
-        dropped = await in_pieces(lambda most: self._db.write(lambda c: drop(c, most)))
-        self._db.metrics.expired(dropped)
-        return dropped
+        return await expire(self._db, drop)
 
 
 #: One conditional statement, so that no other transaction can come between the check and the change.
