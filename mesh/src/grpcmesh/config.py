@@ -255,11 +255,6 @@ class MeshConfig:
         Raises:
             ConfigError: A setting is wrong or unknown. The error has a line for each.
         """
-        return cls.with_origins(environ, **defaults)[0]
-
-    @classmethod
-    def with_origins(cls, environ: Mapping[str, str], **defaults: Any) -> tuple[Self, Mapping[str, str]]:
-        """Do as `from_env`. Return the settings, and the source of each that is set, by its variable."""
         variables = {k: v for k, v in environ.items() if k.startswith("MESH_")}
         file = variables.pop(CONFIG_FILE, "")
         table = read_settings_file(Path(file)) if file else {}
@@ -272,4 +267,4 @@ class MeshConfig:
             raise reader.error()
         origins = {**reader.origins, **{name: source for name, (_, source) in platform.items()}}
         object.__setattr__(config, "origins", origins)  # of this object alone; it is no setting itself
-        return config, origins
+        return config

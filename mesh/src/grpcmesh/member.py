@@ -223,7 +223,7 @@ class Member:
 
     def settings(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
         """Return the settings in force: of the process under the empty name, of each target under its own."""
-        found = {"": in_force.settings(self.config, self.config.origins)}
+        found = {"": in_force.settings(self.config)}
         for target in {*self._channels, *self._sync_channels}:
             with suppress(TargetError):
                 found[target] = list(in_force.of_target(self.config, self.service_config, target))

@@ -25,10 +25,11 @@ class Setting:
     source: str
 
 
-def settings(config: MeshConfig, origins: Mapping[str, str]) -> list[Setting]:
+def settings(config: MeshConfig) -> list[Setting]:
     """Return all settings of a process, by the names of their variables."""
     return [
-        Setting(name, shown(name, value), origins.get(name, DEFAULT)) for name, value in _flat(config, "MESH")
+        Setting(name, shown(name, value), config.origins.get(name, DEFAULT))
+        for name, value in _flat(config, "MESH")
     ]
 
 

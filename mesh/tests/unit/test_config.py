@@ -326,7 +326,7 @@ def file(directory: Path, text: str) -> str:
 def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     path = file(tmp_path, FILE)
     environ = {"MESH_CONFIG_FILE": path, "MESH_RESOLVER_NAMESERVER": "10.0.0.54"}
-    config, origins = MeshConfig.with_origins(environ, service="ping")
+    config = MeshConfig.from_env(environ, service="ping")
     changed = {key: value for key, value in flat(config).items() if DEFAULTS.get(key) != value}
     assert changed == {
         "service": "ping",
@@ -339,9 +339,9 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
         "server.reflection": False,
         "targets": {"product": "dns:///product.other:8443"},
     }
-    assert origins["MESH_RESOLVER_PORT"] == path
-    assert origins["MESH_RESOLVER_NAMESERVER"] == "environment"
-    assert "MESH_RESOLVER_TIMEOUT" not in origins
+    assert config.origins["MESH_RESOLVER_PORT"] == path
+    assert config.origins["MESH_RESOLVER_NAMESERVER"] == "environment"
+    assert "MESH_RESOLVER_TIMEOUT" not in config.origins
 
 
 @pytest.mark.parametrize(

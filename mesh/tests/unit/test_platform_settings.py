@@ -30,9 +30,9 @@ def test_a_process_outside_a_pod_is_in_the_namespace_default(file: Path) -> None
 
 
 def test_a_pod_is_in_its_own_namespace(file: Path) -> None:
-    config, origins = MeshConfig.with_origins(POD, service="ping")
+    config = MeshConfig.from_env(POD, service="ping")
     assert config.own_name == "ping.shop.svc.cluster.local"
-    assert origins["MESH_NAMESPACE"] == str(file)
+    assert config.origins["MESH_NAMESPACE"] == str(file)
 
 
 def test_settings_and_the_program_override_the_pod(file: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ SECRET = "https://user:s3cret@id.example/keys?s3cret"
 def test_no_variable_makes_the_command_print_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
     # Whatever the command does with it, accepted or refused: the value is of a wrong form for most of them.
     paths = ("_FILE", "_DIRECTORY", "_BUNDLE", "_CONF")
-    names = [s.name for s in settings(MeshConfig("ping"), {}) if not s.name.endswith(paths)]
+    names = [s.name for s in settings(MeshConfig("ping")) if not s.name.endswith(paths)]
     for variable in names:
         for value in (SECRET, f"corp={SECRET}", f"corp={SECRET},partner"):
             command.main([], {variable: value})

@@ -22,8 +22,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     """
     given = _parser().parse_args(arguments)
     try:
-        config, origins = MeshConfig.with_origins(environ, service=given.service)
-        found = settings(config, origins)
+        config = MeshConfig.from_env(environ, service=given.service)
+        found = settings(config)
         if given.targets:
             store = ServiceConfigStore(config.service_config.file, config.service_config.inline)
             store.load()
