@@ -4,7 +4,21 @@ Callers count their calls by gRPC service. A recorded series of helm/meshmart/ru
 service that provides it. The console (meshmart/console/edges.py) makes its edges in the same way.
 """
 
-from tools.dashboards.model import ALL, BAD, HTTP_BAD, OURS, PAGES, RATE, Color, Column, Query, Steps, rate
+from tools.dashboards.model import (
+    ALL,
+    BAD,
+    HERE,
+    HTTP_BAD,
+    OURS,
+    PAGES,
+    RATE,
+    UNARY,
+    Color,
+    Column,
+    Query,
+    Steps,
+    rate,
+)
 
 #: An edge fails from this share of failed calls on: `FAILING` of meshmart/console/edges.py.
 FAILING = 0.01
@@ -13,8 +27,7 @@ GOOD_EDGE, BAD_EDGE = "#73BF69", "#F2495C"
 SUCCESS: Steps = (Color.RED, (1 - FAILING, Color.ORANGE), (0.999, Color.GREEN))
 LATENCY: Steps = (Color.GREEN, (0.25, Color.ORANGE), (1.0, Color.RED))
 
-_UNARY = f'{OURS}, grpc_type="unary"'
-_PROVIDER = 'on (grpc_service) group_left (target) grpc_service:provider:group{namespace="$namespace"}'
+_PROVIDER = f"on (grpc_service) group_left (target) grpc_service:provider:group{HERE}"
 
 
 def _by_edge(metric: str, labels: str, keep: str = "") -> str:
@@ -26,7 +39,7 @@ def _by_edge(metric: str, labels: str, keep: str = "") -> str:
 _RATE = _by_edge("grpc_client_handling_seconds_count", OURS)
 _FAILED = _by_edge("grpc_client_handled_total", f"{OURS}, {BAD}")
 _SUCCESS = f"1 - ({_FAILED} or 0 * {_RATE}) / ({_RATE} > 0)"
-_P99 = f"histogram_quantile(0.99, {_by_edge('grpc_client_handling_seconds_bucket', _UNARY, 'le, ')}) >= 0"
+_P99 = f"histogram_quantile(0.99, {_by_edge('grpc_client_handling_seconds_bucket', UNARY, 'le, ')}) >= 0"
 #: A target may be a full DNS name, which begins with the service. A caller may use several of one service.
 _TO = f'label_replace(rate(mesh_retries_total{{{ALL}}}[{RATE}]), "to", "$1", "target", "([^.]+).*")'
 _RETRIED = f'label_replace(sum by (service, to) ({_TO}), "target", "$1", "to", "(.+)")'
@@ -71,7 +84,7 @@ _SERVED_BADLY = (
 )
 _SERVED_P99 = (
     "histogram_quantile(0.99, sum by (le, service) ("
-    f"rate(grpc_server_handling_seconds_bucket{{{_UNARY}}}[{RATE}])"
+    f"rate(grpc_server_handling_seconds_bucket{{{UNARY}}}[{RATE}])"
     f" or rate(http_server_request_duration_seconds_bucket{{{PAGES}}}[{RATE}]))) >= 0"
 )
 #: Every service that is scraped, and both ends of every edge: an edge to an unknown node breaks the graph.

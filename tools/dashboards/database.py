@@ -1,74 +1,71 @@
 """The dashboard of the services' databases, and of their outboxes."""
 
-from tools.dashboards.model import ALL, RATE, Board, Color, Panel, Query, Row, increase, quantile, rate
+from tools.dashboards.model import (
+    ALL,
+    RATE,
+    Board,
+    Color,
+    Panel,
+    Query,
+    Row,
+    figure,
+    increase,
+    quantile,
+    rate,
+)
 
 _NOT_OK = f'{ALL}, outcome=~"unavailable|failed"'
 _LEGEND = "{{service}} {{kind}}"
 
 
-def _figure(title: str, about: str, unit: str, expr: str, bad: float, runbook: str = "") -> Panel:
-    """Return a figure that is green below the bound."""
-    return Panel(
-        title,
-        about,
-        unit,
-        [Query(expr, title.lower())],
-        kind="stat",
-        width=4,
-        height=4,
-        steps=(Color.GREEN, (bad, Color.RED)),
-        runbooks=[runbook] if runbook else [],
-    )
-
-
 _NOW = Row(
     "Now",
     [
-        _figure(
+        figure(
             "Failing transactions",
             "Transactions per second that found no connection, lock or server in time, or that the database"
             " failed.",
             "ops",
             f"sum(rate(shop_database_transactions_total{{{_NOT_OK}}}[{RATE}]))",
-            0.001,
+            (Color.GREEN, (0.001, Color.RED)),
         ),
-        _figure(
+        figure(
             "Slowest: p99",
             "Of the service and the kind of transaction that waits and runs for longest.",
             "s",
             f"max({quantile(0.99, 'shop_database_seconds', 'service, kind', ALL)} >= 0)",
-            1,
+            (Color.GREEN, (1, Color.RED)),
         ),
-        _figure(
+        figure(
             "Waiting now",
             "Transactions that wait for a connection or a lock.",
             "short",
             f"sum(shop_database_waiting{{{ALL}}})",
-            10,
+            (Color.GREEN, (10, Color.RED)),
         ),
-        _figure(
+        figure(
             "Oldest event",
             "How long the oldest event of an outbox has waited.",
             "s",
             f"max(shop_outbox_oldest_seconds{{{ALL}}})",
-            60,
-            "ShopOutboxLagging",
+            (Color.GREEN, (60, Color.RED)),
+            ["ShopOutboxLagging"],
         ),
-        _figure(
+        figure(
             "Undelivered events",
             "Of all outboxes; counted up to 10,000 each.",
             "short",
             f"sum(max by (service, topic) (shop_outbox_pending{{{ALL}}}))",
-            1000,
-            "ShopOutboxLagging",
+            (Color.GREEN, (1000, Color.RED)),
+            ["ShopOutboxLagging"],
         ),
-        _figure(
+        figure(
             "Dead letters",
             "Events that their receiver refused for good.",
             "short",
             f"sum(max by (service, topic) (shop_outbox_dead{{{ALL}}}))",
-            1,
-            "ShopOutboxDeadLetters",
+            (Color.GREEN, (1, Color.RED)),
+            ["ShopOutboxDeadLetters"],
         ),
     ],
 )

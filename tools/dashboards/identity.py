@@ -1,8 +1,6 @@
 """The dashboard of identities: certificates, the policy, users' tokens, and refused callers."""
 
-from tools.dashboards.model import ALL, Board, Panel, Query, Row, increase, rate
-
-_HERE = '{namespace="$namespace"}'
+from tools.dashboards.model import ALL, HERE, Board, Panel, Query, Row, increase, rate
 
 _CERTIFICATES = Row(
     "Certificates",
@@ -11,7 +9,7 @@ _CERTIFICATES = Row(
             "Lifetime left",
             "Lowest remaining fraction of a replica's certificate: renewed at a third, late below a fifth.",
             "percentunit",
-            [Query(f"min by (service) (replica:certificate_left:ratio{_HERE})", "{{service}}")],
+            [Query(f"min by (service) (replica:certificate_left:ratio{HERE})", "{{service}}")],
             runbooks=["MeshCertificateNotRenewed"],
         ),
         Panel(
@@ -91,7 +89,7 @@ _REFUSED = Row(
             "Denied by the policy",
             "Calls per second that the policy denied, averaged over five minutes.",
             "reqps",
-            [Query(f"sum by (service) (rate(replica:authz_denials:sum{_HERE}[5m]))", "{{service}}")],
+            [Query(f"sum by (service) (rate(replica:authz_denials:sum{HERE}[5m]))", "{{service}}")],
             runbooks=["MeshCallsDenied"],
         ),
         Panel(

@@ -4,6 +4,7 @@ from tools.dashboards.model import (
     ALL,
     BAD,
     OURS,
+    UNARY,
     Board,
     Panel,
     Query,
@@ -15,10 +16,9 @@ from tools.dashboards.model import (
     rate,
 )
 
-_UNARY = f'{OURS}, grpc_type="unary"'
-_METHODS = rate("grpc_server_handling_seconds_count", "service, grpc_method", _UNARY)
-_BY_METHOD = rate("grpc_server_handling_seconds_count", "service, grpc_method, replica", _UNARY)
-_SERVED = rate("grpc_server_handling_seconds_count", "service, replica", _UNARY)
+_METHODS = rate("grpc_server_handling_seconds_count", "service, grpc_method", UNARY)
+_BY_METHOD = rate("grpc_server_handling_seconds_count", "service, grpc_method, replica", UNARY)
+_SERVED = rate("grpc_server_handling_seconds_count", "service, replica", UNARY)
 _FAULTS = rate("grpc_client_handled_total", "grpc_service, grpc_method, grpc_code", f"{OURS}, {BAD}")
 #: Recorded by helm/meshmart/rules/slo.yaml.
 _BURN = 'grpc_service:client_{what}:ratio1h{{namespace="$namespace"}} / (1 - scalar(slo:{slo}:objective))'
@@ -42,7 +42,7 @@ CALLS = Row(
             "Latency by service",
             "Unary calls. A point is a call that was traced: it opens its trace.",
             "s",
-            quantiles("grpc_client_handling_seconds", "grpc_service", _UNARY),
+            quantiles("grpc_client_handling_seconds", "grpc_service", UNARY),
             exemplars=True,
         ),
         Panel(
@@ -73,7 +73,7 @@ CALLS = Row(
             "s",
             [
                 Query(
-                    quantile(0.99, "grpc_client_handling_seconds", "grpc_service, grpc_method", _UNARY),
+                    quantile(0.99, "grpc_client_handling_seconds", "grpc_service, grpc_method", UNARY),
                     "{{grpc_service}}/{{grpc_method}}",
                 )
             ],

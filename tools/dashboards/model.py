@@ -11,6 +11,10 @@ from grpcmesh.telemetry.metrics import CODE_NAMES, FAULTS
 ALL = 'job="meshmart", namespace="$namespace"'
 #: The same, without the mesh's own calls: health watches last for hours.
 OURS = f'{ALL}, grpc_service!~"grpc[.].+"'
+#: Calls that have a latency: streams last as long as they are wanted.
+UNARY = f'{OURS}, grpc_type="unary"'
+#: Recorded series have no `job`.
+HERE = '{namespace="$namespace"}'
 #: Status codes that are the callee's fault.
 BAD = f'grpc_code=~"{"|".join(CODE_NAMES[name] for name in FAULTS)}"'
 #: Status codes of HTTP that are the server's fault; 0 is a response that never began.
@@ -33,6 +37,9 @@ class Color(StrEnum):
 
 #: Thresholds: the color below the first bound, then each bound with the color from there on.
 Steps = tuple[Color, *tuple[tuple[float, Color], ...]]
+#: Of a number that should be 0, and of a rate: averaged, that is never exactly 0.
+ANY: Steps = (Color.GREEN, (1, Color.ORANGE))
+SOME: Steps = (Color.GREEN, (0.001, Color.ORANGE))
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,12 @@ class Board:
     service: bool = False
     logs: bool = False
     tags: Sequence[str] = field(default=("meshmart",))
+
+
+def figure(title: str, about: str, unit: str, expr: str, steps: Steps, runbooks: Sequence[str] = ()) -> Panel:
+    """Return a figure that takes its color from its thresholds; six of them fill the width."""
+    query = Query(expr, title.lower())
+    return Panel(title, about, unit, [query], kind="stat", width=4, height=4, steps=steps, runbooks=runbooks)
 
 
 def runbook(alert: str) -> str:

@@ -1,13 +1,19 @@
 """The overview: whether the mesh is healthy, in figures with thresholds; then who calls whom."""
 
+from functools import partial
+
 from tools.dashboards.calls import COLUMNS, EDGES, FIELDS, GRAPH, LATENCY, SUCCESS
 from tools.dashboards.mesh import CALLS
 from tools.dashboards.model import (
     ALL,
+    ANY,
     BAD,
+    HERE,
     HTTP_BAD,
     OURS,
     RATE,
+    SOME,
+    UNARY,
     Board,
     Color,
     Column,
@@ -17,11 +23,10 @@ from tools.dashboards.model import (
     Row,
     quantile,
 )
+from tools.dashboards.protection import EJECTED
 
-_HERE = '{namespace="$namespace"}'
-_ANY: tuple[Color, tuple[float, Color]] = (Color.GREEN, (1, Color.ORANGE))
-#: Nothing refused: a rate that is averaged is never exactly 0.
-_SOME: tuple[Color, tuple[float, Color]] = (Color.GREEN, (0.001, Color.ORANGE))
+#: Six fill the width.
+_figure = partial(Panel, kind="stat", width=4, height=5)
 
 _MESH = Link("The mesh in detail", "meshmart-mesh")
 _RESILIENCE = Link("Ejections, breakers, shedding", "meshmart-resilience")
@@ -41,7 +46,7 @@ _FIRING = 'ALERTS{{alertstate="firing", severity="{0}", namespace=~"$namespace|"
 _HEALTH = Row(
     "Is it healthy?",
     [
-        Panel(
+        _figure(
             "Success",
             "The share of calls that succeeded, as callers see it, after retries. The objective is 99.9 %.",
             "percentunit",
@@ -54,64 +59,46 @@ _HEALTH = Row(
                     "calls",
                 )
             ],
-            kind="stat",
-            width=4,
-            height=5,
             steps=SUCCESS,
             runbooks=["MeshErrorBudgetBurn"],
             links=[_MESH],
         ),
-        Panel(
+        _figure(
             "Pages",
             "The share of the storefront's requests that succeeded.",
             "percentunit",
             [Query(_success(f"{_HTTP}{{{ALL}}}", f"{_HTTP}{{{ALL}, {HTTP_BAD}}}"), "pages")],
-            kind="stat",
-            width=4,
-            height=5,
             steps=SUCCESS,
             links=[_SHOP],
         ),
-        Panel(
+        _figure(
             "p99",
             "Of unary calls, as callers see it. The objective is that 99 % are answered within 250 ms.",
             "s",
-            [
-                Query(
-                    quantile(0.99, "grpc_client_handling_seconds", "", f'{OURS}, grpc_type="unary"'),
-                    "p99",
-                )
-            ],
+            [Query(quantile(0.99, "grpc_client_handling_seconds", "", UNARY), "p99")],
             kind="gauge",
-            width=4,
-            height=5,
             steps=LATENCY,
             top=2.0,
             runbooks=["MeshLatencyBudgetBurn"],
             links=[_MESH],
         ),
-        Panel(
+        _figure(
             "Calls",
             "Calls per second between services.",
             "reqps",
             [Query(f"sum(rate(grpc_client_handling_seconds_count{{{OURS}}}[{RATE}]))", "calls")],
-            kind="stat",
-            width=4,
-            height=5,
             links=[_MESH],
         ),
-        Panel(
+        _figure(
             "Replicas ready",
             "The share of the replicas that Prometheus knows. Below 1 some start, drain, or are down.",
             "percentunit",
             [Query(f"(sum(mesh_serving{{{ALL}}}) or vector(0)) / count(up{{{ALL}}})", "ready")],
             kind="gauge",
-            width=4,
-            height=5,
             steps=(Color.RED, (0.75, Color.ORANGE), (1, Color.GREEN)),
             runbooks=["MeshReplicaDown", "MeshReplicaNotReady"],
         ),
-        Panel(
+        _figure(
             "Alerts firing",
             "Critical ones want somebody now.",
             "short",
@@ -119,31 +106,19 @@ _HEALTH = Row(
                 Query(f"count({_FIRING.format('critical')}) or vector(0)", "critical"),
                 Query(f"count({_FIRING.format('warning')}) or vector(0)", "warning"),
             ],
-            kind="stat",
-            width=4,
-            height=5,
             steps=(Color.GREEN, (1, Color.RED)),
-            columns=[Column("", "warning", "short", _ANY)],
+            columns=[Column("", "warning", "short", ANY)],
         ),
-        Panel(
+        _figure(
             "Ejected endpoints",
             "Endpoints that at least one caller keeps out of rotation because of their errors or latency.",
             "short",
-            [
-                Query(
-                    f"count(max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}}) > 0)"
-                    " or vector(0)",
-                    "ejected",
-                )
-            ],
-            kind="stat",
-            width=4,
-            height=5,
-            steps=_ANY,
+            [Query(EJECTED, "ejected")],
+            steps=ANY,
             runbooks=["MeshEndpointsEjected"],
             links=[_RESILIENCE],
         ),
-        Panel(
+        _figure(
             "Shed",
             "Calls per second that servers refused for overload, or that callers did not send for it.",
             "reqps",
@@ -154,58 +129,44 @@ _HEALTH = Row(
                     "shed",
                 )
             ],
-            kind="stat",
-            width=4,
-            height=5,
-            steps=_SOME,
+            steps=SOME,
             runbooks=["MeshOverloaded"],
             links=[_RESILIENCE],
         ),
-        Panel(
+        _figure(
             "Certificates: least lifetime left",
             "Of the certificate that has the least left: renewed at a third, late below a fifth.",
             "percentunit",
-            [Query(f"min(replica:certificate_left:ratio{_HERE})", "left")],
+            [Query(f"min(replica:certificate_left:ratio{HERE})", "left")],
             kind="gauge",
-            width=4,
-            height=5,
             steps=(Color.RED, (0.05, Color.ORANGE), (0.2, Color.GREEN)),
             runbooks=["MeshCertificateNotRenewed", "MeshCertificateExpiring"],
             links=[_IDENTITY],
         ),
-        Panel(
+        _figure(
             "First certificate ends in",
             "The remaining time of the certificate that ends first.",
             "s",
             [Query(f"min(mesh_certificate_expiry_timestamp_seconds{{{ALL}}}) - time()", "ends in")],
-            kind="stat",
-            width=4,
-            height=5,
             steps=(Color.RED, (60, Color.GREEN)),
             runbooks=["MeshCertificateExpiring"],
             links=[_IDENTITY],
         ),
-        Panel(
+        _figure(
             "Oldest event in an outbox",
             "How long the oldest event has waited for its delivery. An alert fires above a minute.",
             "s",
             [Query(f"max(shop_outbox_oldest_seconds{{{ALL}}})", "oldest")],
-            kind="stat",
-            width=4,
-            height=5,
             steps=(Color.GREEN, (10, Color.ORANGE), (60, Color.RED)),
             runbooks=["ShopOutboxLagging"],
             links=[_DATABASE],
         ),
-        Panel(
+        _figure(
             "Faults set on purpose",
             "Faults that an operator injected: what you see may be theirs.",
             "short",
             [Query(f"sum(mesh_faults_active{{{ALL}}})", "faults")],
-            kind="stat",
-            width=4,
-            height=5,
-            steps=_ANY,
+            steps=ANY,
             runbooks=["MeshFaultsForgotten"],
         ),
     ],

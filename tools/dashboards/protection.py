@@ -2,6 +2,9 @@
 
 from tools.dashboards.model import ALL, Panel, Query, Row, increase, rate
 
+#: How many endpoints at least one caller keeps out of rotation.
+EJECTED = f"count(max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}}) > 0) or vector(0)"
+
 PROTECTION = Row(
     "Ejection, breaking, hedging",
     [

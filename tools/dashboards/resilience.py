@@ -1,70 +1,78 @@
 """The dashboard of what the mesh does about failures and overload, and what that costs."""
 
-from tools.dashboards.model import ALL, BAD, RATE, Board, Color, Link, Panel, Query, Row, increase, rate
-from tools.dashboards.protection import KNOWLEDGE, OVERLOAD, PROTECTION
+from tools.dashboards.model import (
+    ALL,
+    ANY,
+    BAD,
+    RATE,
+    SOME,
+    Board,
+    Link,
+    Panel,
+    Query,
+    Row,
+    figure,
+    increase,
+    rate,
+)
+from tools.dashboards.protection import EJECTED, KNOWLEDGE, OVERLOAD, PROTECTION
 
 _FAILED = rate("mesh_endpoint_requests_total", "target, endpoint, grpc_code", f"{ALL}, {BAD}")
 _SERVICE = Link("The called service", "meshmart-service", "${__field.labels.target}")
 
 
-def _figure(title: str, about: str, expr: str, alert: str, unit: str = "short") -> Panel:
-    """Return a figure that is green while nothing happens."""
-    bound = 1 if unit == "short" else 0.001
-    return Panel(
-        title,
-        about,
-        unit,
-        [Query(expr, title.lower())],
-        kind="stat",
-        width=4,
-        height=4,
-        steps=(Color.GREEN, (bound, Color.ORANGE)),
-        runbooks=[alert],
-    )
-
-
 _NOW = Row(
     "What the mesh does now",
     [
-        _figure(
+        figure(
             "Ejected",
             "Endpoints that at least one caller keeps out of rotation.",
-            f"count(max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}}) > 0) or vector(0)",
-            "MeshEndpointsEjected",
+            "short",
+            EJECTED,
+            ANY,
+            ["MeshEndpointsEjected"],
         ),
-        _figure(
+        figure(
             "Breakers that refuse",
             "Callers and targets whose circuit breaker refused a call in the last minutes.",
+            "short",
             "count(sum by (service, target) "
             f"(increase(mesh_breaker_refused_total{{{ALL}}}[{RATE}])) > 0) or vector(0)",
-            "MeshBreakerOpen",
+            ANY,
+            ["MeshBreakerOpen"],
         ),
-        _figure(
+        figure(
             "Refused by servers",
             "Calls per second that admission refuses.",
-            f"sum(rate(mesh_admission_refused_total{{{ALL}}}[{RATE}]))",
-            "MeshOverloaded",
             "reqps",
+            f"sum(rate(mesh_admission_refused_total{{{ALL}}}[{RATE}]))",
+            SOME,
+            ["MeshOverloaded"],
         ),
-        _figure(
+        figure(
             "Retries",
             "Attempts per second after a call's first, hedges among them.",
-            f"sum(rate(mesh_retries_total{{{ALL}}}[{RATE}]))",
-            "MeshManyRetries",
             "reqps",
+            f"sum(rate(mesh_retries_total{{{ALL}}}[{RATE}]))",
+            SOME,
+            ["MeshManyRetries"],
         ),
-        _figure(
+        figure(
             "Budgets used up",
             "Callers and targets whose retry budget forbade a retry in the last minutes.",
+            "short",
             "count(sum by (service, target) "
             f"(increase(mesh_retry_budget_exhausted_total{{{ALL}}}[{RATE}])) > 0) or vector(0)",
-            "MeshRetryBudgetExhausted",
+            ANY,
+            ["MeshRetryBudgetExhausted"],
         ),
-        _figure(
+        figure(
             "Stalled",
             "Processes whose event loop was late by more than a quarter of a second.",
+            "short",
             f"count(mesh_event_loop_lag_seconds{{{ALL}}} > 0.25) or vector(0)",
-            "MeshEventLoopLag",
+            ANY,
+            ["MeshEventLoopLag"],
         ),
         Panel(
             "Endpoints: in rotation or ejected",
@@ -78,7 +86,7 @@ _NOW = Row(
             ],
             kind="timeline",
             width=24,
-            steps=(Color.GREEN, (1, Color.ORANGE)),
+            steps=ANY,
             texts={0: "in rotation", 1: "ejected"},
             runbooks=["MeshEndpointsEjected", "MeshEjectionsCapped"],
             on={"": _SERVICE},
