@@ -1,4 +1,38 @@
-{{- /* Rules that several NetworkPolicies share. */ -}}
+{{- /* The Ingress of a Service with a port `http`, and rules that several NetworkPolicies share. */ -}}
+
+{{- /* `of`: root, name and component of the Service; `ingress`: its settings. */ -}}
+{{- define "meshmart.ingress" -}}
+{{- $ingress := .ingress -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ .of.name }}
+  namespace: {{ .of.root.Release.Namespace }}
+  labels:
+    {{- include "meshmart.labels" .of | nindent 4 }}
+  {{- with $ingress.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with $ingress.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with $ingress.tlsSecret }}
+  tls:
+    - secretName: {{ . }}
+      {{- with $ingress.host }}
+      hosts: [{{ . | quote }}]
+      {{- end }}
+  {{- end }}
+  rules:
+    - {{ with $ingress.host }}host: {{ . | quote }}
+      {{ end }}http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {service: {name: {{ .of.name }}, port: {name: http}}}
+{{- end }}
 
 {{- define "meshmart.operatorPeers" -}}
 - podSelector:
