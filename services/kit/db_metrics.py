@@ -61,8 +61,12 @@ class DatabaseMetrics:
         self._running: dict[Kind, set[_Transaction]] = {kind: set() for kind in KINDS}
         self._ended = Counter(dict.fromkeys(((kind, outcome) for kind in KINDS for outcome in OUTCOMES), 0))
         self._expired = 0
-        self._seconds = _histogram("shop_database_seconds", "Seconds of transactions, waiting included.")
-        self._waited = _histogram("shop_database_wait_seconds", "Seconds until a transaction could begin.")
+        seconds = _histogram("shop_database_seconds", "Seconds of transactions, waiting included.")
+        waited = _histogram("shop_database_wait_seconds", "Seconds until a transaction could begin.")
+        self._histograms = (seconds, waited)
+        #: Looked up once; so they are exposed with zeros from the start, too.
+        self._seconds = {kind: seconds.labels(kind) for kind in KINDS}
+        self._waited = {kind: waited.labels(kind) for kind in KINDS}
 
     @asynccontextmanager
     async def transaction(self, kind: Kind) -> AsyncIterator[_Transaction]:
@@ -79,8 +83,8 @@ class DatabaseMetrics:
             self._running[kind].discard(this)
             self._ended[kind, outcome] += 1
             ended = time.perf_counter()
-            self._seconds.labels(kind).observe(ended - this.asked)
-            self._waited.labels(kind).observe((this.begun or ended) - this.asked)
+            self._seconds[kind].observe(ended - this.asked)
+            self._waited[kind].observe((this.begun or ended) - this.asked)
 
     def expired(self, rows: int) -> None:
         """Count rows that were deleted because they are older than the service keeps them."""
@@ -97,8 +101,8 @@ class DatabaseMetrics:
             "shop_database_expired_rows", "Rows deleted at the end of their retention.", value=self._expired
         )
         yield from (ended, expired, *self._gauges())
-        yield from self._seconds.collect()
-        yield from self._waited.collect()
+        for histogram in self._histograms:
+            yield from histogram.collect()
 
     def _gauges(self) -> Iterator[Metric]:
         most = GaugeMetricFamily(
@@ -119,10 +123,7 @@ class DatabaseMetrics:
 
 
 def _histogram(name: str, text: str) -> Histogram:
-    made = Histogram(name, text, ["kind"], registry=None, buckets=BUCKETS)
-    for kind in KINDS:
-        made.labels(kind)  # exposed with zeros from the start
-    return made
+    return Histogram(name, text, ["kind"], registry=None, buckets=BUCKETS)
 
 
 def _outcome(error: BaseException) -> str:
