@@ -18,7 +18,7 @@ def main() -> int:
         "--state-dir",
         type=Path,
         default=DEFAULT_STATE_DIR,
-        help="state directory of the embedded cluster; also has the log of actions",
+        help="state directory of the embedded cluster; the log of actions is in it",
     )
     parser.add_argument(
         "--origin",
@@ -28,9 +28,9 @@ def main() -> int:
     parser.add_argument(
         "--login",
         action="store_true",
-        help="show it to admins of the shop only, who log in (see docs/console.md)",
+        help="show the console only to admins of the shop who have logged in (see docs/console.md)",
     )
-    parser.add_argument("--look-only", action="store_true", help="take no switches, whoever has logged in")
+    parser.add_argument("--look-only", action="store_true", help="refuse every action, also an admin's")
     options = parser.parse_args()
     try:
         asyncio.run(

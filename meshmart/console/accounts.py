@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from grpcmesh.member import Member
 
-#: The role that the console wants.
+#: The role that a user needs for the console.
 ADMIN = "admin"
-#: Seconds that a log-in, and every other question, may take. Hashing a password takes CPU time.
+#: Seconds that a log-in, or another call, may take. Hashing a password takes CPU time.
 _LOGIN, _TIMEOUT = 20.0, 3.0
 
 
 class UnansweredError(Exception):
-    """The user service could not be asked, so nothing is known."""
+    """The user service did not answer, so nothing is known about the user."""
 
 
 class BusyError(Exception):
-    """The user service takes no log-in now: it is overloaded, or there were too many failures."""
+    """The user service refuses log-ins for now: it is overloaded, or too many log-ins have failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +45,24 @@ class Accounts(Protocol):
 
         Raises:
             RefusedError: the password is right, but the account may not log in.
-            BusyError: the user service does not try now.
-            UnansweredError: it does not answer.
+            BusyError: the user service refuses log-ins for now.
+            UnansweredError: the user service does not answer.
         """
 
     async def renew(self, secret: str) -> str | None:
-        """Return the next secret of a log-in; None if it has ended: its user is suspended, for example.
+        """Return the next refresh token of a log-in; None if the log-in has ended, for example because its
+        user was suspended.
 
         Raises:
             UnansweredError: the user service does not answer.
         """
 
     async def log_out(self, secret: str) -> None:
-        """End a log-in. An error is ignored: nobody has the secret any more."""
+        """End a log-in. An error is ignored, because nobody has the refresh token any more."""
 
 
 class UserAccounts:
-    """Implements the port with `UserService`.
+    """Asks the shop's `UserService`.
 
     Args:
         member: Returns the operator's membership.
@@ -117,7 +118,7 @@ class UserAccounts:
 
 
 def _raise_unless_wrong(error: "grpc.aio.AioRpcError") -> None:
-    """Return if the password was wrong or cannot be one; raise what every other answer means."""
+    """Return if the answer means that the password is wrong; otherwise raise the error that it means."""
     import grpc
 
     match error.code():

@@ -1,7 +1,7 @@
 """The durable log of what admins did at the console: a line of JSON for each action's start and outcome.
 
-The newest entries are in `actions.jsonl`, older ones in `actions.1.jsonl` and so on. What is dropped with the
-oldest file is told by an entry.
+The newest entries are in `actions.jsonl`, older ones in `actions.1.jsonl` and so on. When the oldest file is
+deleted, an entry says how many entries it had.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from typing import Any, Self
 
 #: Bytes after which a file is full, and the number of full files that are kept.
 MAX_FILE, OLD_FILES = 1024 * 1024, 4
-#: The name of the entry that tells what was dropped.
+#: The action of the entry that says what was dropped.
 DROPPED = "log-dropped"
 
 
 class Outcome(StrEnum):
-    """How far an action came."""
+    """How far an action got."""
 
     STARTED = "started"
     DONE = "done"
@@ -31,19 +31,19 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What somebody did."""
+    """An entry of the log: what an admin did."""
 
     at: float
     """Unix seconds."""
     id: str
-    """The same in the entries of one action."""
+    """The id of the action. The entries of one action have the same id."""
     who: str
     action: str
     """The name of the action, such as `kill`."""
     outcome: Outcome
     arguments: Mapping[str, Any] = field(default_factory=dict)
     words: str = ""
-    """The same for a person."""
+    """What happened, in words."""
 
     def told(self) -> dict[str, Any]:
         """Return the entry as JSON's types."""
@@ -54,7 +54,7 @@ class Entry:
 
     @classmethod
     def parse(cls, line: bytes) -> Self | None:
-        """Return the entry of a line; None if it is none, for example because the disk was full."""
+        """Return the entry of a line; None if the line is damaged, for example because the disk was full."""
         try:
             told = json.loads(line)
             return cls(**{**told, "at": float(told["at"]), "outcome": Outcome(told["outcome"])})
@@ -91,7 +91,7 @@ class ActionLog:
         await asyncio.to_thread(self._write, entry)
 
     async def read(self, most: int) -> Sequence[Entry]:
-        """Return the last `most` entries, the newest first. Lines that are no entries are left out."""
+        """Return the last `most` entries, the newest first. Lines that are not entries are left out."""
         return await asyncio.to_thread(self._read, most)
 
     def _write(self, entry: Entry) -> None:
@@ -118,7 +118,7 @@ class ActionLog:
             _sync_directory(self._directory)
 
     def _rotate(self, at: float) -> bytes:
-        """Make room for a new file. Return the line that tells what was dropped; empty if nothing was."""
+        """Make room for a new file. Return the line that says what was dropped; empty if nothing was."""
         oldest = self._path(self._old_files)
         dropped = _entries(oldest)
         for number in range(self._old_files - 1, -1, -1):
@@ -168,7 +168,7 @@ def _entries(path: Path) -> list[Entry]:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file durable, too."""
+    """Sync the directory, so that the name of a new file is durable, too."""
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,7 +1,8 @@
 """The log-in of admins at the console, with their name and password of the shop.
 
-A session is a random id in a cookie that no script can read and that no page of another site sends. The rest
-of it is kept here (`sessions`). See `changes` for the checks of requests that change something.
+A session is a random id in a cookie that no script can read and that no page of another site sends.
+Everything else about a session is kept in `sessions`. See `changes` for the checks of requests that change
+something.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ from services.kit.text import is_encodable
 SECURE_COOKIE, COOKIE = "__Host-meshmart-console", "meshmart-console"
 #: The longest name and password.
 MOST = 1024
-#: The most log-ins that are tried at once: each costs the user service a hash.
+#: The most log-ins that are tried at once: for each the user service hashes a password.
 AT_ONCE = 4
-#: Seconds for which the user service's word about a log-in counts.
+#: Seconds after which the user service is asked again whether a log-in is valid.
 CHECK_EVERY = 60.0
 #: Seconds after which a user service that did not answer is asked again.
 ASK_AGAIN = 10.0
@@ -56,7 +57,7 @@ class Admins:
         accounts: The users of the shop.
         origins: The console's own origins.
         clock: Returns monotonic seconds.
-        may_change: Whether they may change something here, or only look.
+        may_change: Whether admins may change something here. If not, the console only shows the mesh.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Admins:
         return session.name if session else ""
 
     async def log_in(self, request: Request, name: str, password: str) -> Begun:
-        """Begin a session, and end the one that the request had: it must not go on as somebody else's.
+        """Begin a session, and end the session that the request had, which may be another user's.
 
         Args:
             request: The request.
@@ -101,7 +102,7 @@ class Admins:
         account = await self._tried(_peer(request), name, password)
         if not account.is_admin:
             await self._accounts.log_out(account.secret)
-            raise RefusedError(403, f"{account.name} is no admin")
+            raise RefusedError(403, f"{account.name} is not an admin of the shop")
         await self._end(self._number(request))
         secure = self.origins.secure(request.headers.get("host", ""))
         check_at = self._clock() + CHECK_EVERY
@@ -137,7 +138,7 @@ class Admins:
             account = await self._accounts.log_in(name, password)
         except BusyError:
             self._throttle.undecided(peer, name)
-            raise RefusedError(429, "the user service takes no log-in now; try again later", 30) from None
+            raise RefusedError(429, "the user service refuses log-ins for now; try again later", 30) from None
         except UnansweredError as e:
             self._throttle.undecided(peer, name)
             raise RefusedError(503, f"nobody can log in: the user service does not answer ({e})") from None
@@ -149,10 +150,10 @@ class Admins:
         return account
 
     async def _is_good(self, number: str, session: Session) -> bool:
-        """Ask the user service from time to time whether a log-in still counts.
+        """Return whether a log-in is still valid. The user service is asked from time to time.
 
-        If it does not answer, the log-in counts: an admin who has just broken the user service must be able
-        to put it back.
+        If it does not answer, the log-in counts as valid: an admin who has just broken the user service must
+        be able to put it back.
         """
         async with self._checking:  # a refresh token is good once
             if self._clock() < session.check_at:

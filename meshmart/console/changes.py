@@ -1,4 +1,4 @@
-"""The checks of requests that change something: the console's own page makes them, for an admin."""
+"""Checks that a request that changes something comes from the console's own page, for an admin."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from meshmart.console.admins import Admins
 from meshmart.console.origins import Origins
 from meshmart.console.refusal import RefusedError
 
-#: The largest body in bytes, and the seconds in which it must come.
+#: The largest body in bytes, and the seconds within which it must arrive.
 MAX_BODY, BODY_TIMEOUT = 8 * 1024, 10.0
 
 Handle = Callable[[str, Mapping[str, Any]], Awaitable[Response]]
@@ -45,20 +45,21 @@ def changing(path: str, admins: Admins, handle: Handle) -> Route:
 
 
 def check(request: Request, origins: Origins) -> None:
-    """Check that the console's own page makes this request, with JSON.
+    """Check that the console's own page makes this request, and that its body is JSON.
 
     A page of another origin can send a form or text by itself, but neither this `content-type` nor another
     `origin` than its own (https://fetch.spec.whatwg.org/#origin-header). Another port of this host is another
     origin, although it is the same site, so the cookie's SameSite does not keep the shop's pages out.
 
     Raises:
-        RefusedError: it does not.
+        RefusedError: another page makes it, or the body has another type.
     """
     host = request.headers.get("host", "")
     own = origins.of(host)
     if own is None:
         raise RefusedError(
-            403, f"the console is not called {host[:80]!r}; its address or MESHMART_CONSOLE_ORIGIN is"
+            403,
+            f"this is not the console's host: {host[:80]!r}; use its address, or set MESHMART_CONSOLE_ORIGIN",
         )
     if request.headers.get("origin") != own:
         raise RefusedError(403, "only the console's own page may change something")
@@ -66,14 +67,14 @@ def check(request: Request, origins: Origins) -> None:
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
         raise RefusedError(403, "only the console's own page may change something")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RefusedError(415, "the console takes application/json only")
+        raise RefusedError(415, "the content-type of the request must be application/json")
 
 
 async def body(request: Request) -> Mapping[str, Any]:
     """Read a JSON object.
 
     Raises:
-        RefusedError: it is none, is too large, or does not come in time.
+        RefusedError: the body is not a JSON object, is too large, or does not arrive in time.
     """
     read = bytearray()
     try:
@@ -84,9 +85,9 @@ async def body(request: Request) -> Mapping[str, Any]:
                     raise RefusedError(413, f"the body has more than {MAX_BODY} bytes")
         value = json.loads(read.decode())
     except TimeoutError:
-        raise RefusedError(408, "the body did not come") from None
+        raise RefusedError(408, f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
     except (ClientDisconnect, ValueError, RecursionError):
-        raise RefusedError(400, "the body is no JSON") from None
+        raise RefusedError(400, "the body is not JSON") from None
     if not isinstance(value, dict):
-        raise RefusedError(400, "the body is no JSON object")
+        raise RefusedError(400, "the body is not a JSON object")
     return value

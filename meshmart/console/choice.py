@@ -1,4 +1,4 @@
-"""What a viewer has chosen on the map: a service, a replica, or the calls between two services. Pure."""
+"""Finds what a viewer has chosen: a service, a replica, or the calls between two services. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Choice:
     service: str
     """The service; of an edge, the caller."""
     replicas: tuple[Watched, ...]
-    """Its replicas that are meant, those that are ready first."""
+    """The chosen replicas of the service, those that are ready first."""
     replica: str = ""
     """The name of the replica, if one was chosen."""
     target: str = ""

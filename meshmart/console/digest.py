@@ -1,4 +1,4 @@
-"""What a replica's readings say, worked out once for each page that is read. Pure.
+"""Computes what a replica's readings say, once for each page that is read. Pure.
 
 A mesh of 3,000 replicas has more than a million values, of which few change from one frame to
 the next: a frame adds up digests, and never goes through the values.
@@ -25,10 +25,10 @@ _OK, _FAILED = ("served", "ok"), ("served", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The readings of one replica."""
+    """What the readings of one replica say."""
 
     values: Mapping[Key, float]
-    """Those of its last page; nothing if it was never read."""
+    """The values of its last page; empty if the replica was never read."""
     traffic: Traffic
     """The calls that it served."""
     buckets: Mapping[float, float]
@@ -110,7 +110,7 @@ def _calls(values: Mapping[Key, float]) -> Mapping[About, Sums]:
             about = ("target", key[1].partition(".")[0])  # a full DNS name begins with the service
         else:
             continue
-        # An edge has no use for its endpoints: the picks of all are one sum.
+        # An edge does not show its endpoints, so the picks of all of them are added up.
         name = key[:1] if key[0] == "picks" else (key[0], *key[2:])
         sums = found.setdefault(about, {})
         sums[name] = sums.get(name, 0.0) + value

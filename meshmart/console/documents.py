@@ -1,4 +1,4 @@
-"""Documents of other servers: JSON over HTTP, bounded in size and time. Nothing that they say is trusted."""
+"""Reads JSON documents over HTTP, bounded in size and time. Their contents are not trusted."""
 
 import json
 from typing import Any
@@ -26,11 +26,11 @@ async def fetch(base: str, path: str, most: int, timeout: float) -> Any:
     except ValueError:
         host, port = None, 0
     if not host or parts.scheme != "http":
-        raise NoAnswerError(f"{base!r} is not the http URL of a server")
+        raise NoAnswerError(f"{base!r} is not an http URL of a server")
     pages = Pages(host, port, most=most)
     try:
         return json.loads(await pages.get(f"{parts.path.rstrip('/')}{path}", timeout))
     except (ValueError, RecursionError):
-        raise NoAnswerError(f"what {base} answers is no JSON") from None
+        raise NoAnswerError(f"the answer of {base} is not JSON") from None
     finally:
         pages.close()

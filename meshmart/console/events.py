@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from meshmart.console.model import EdgeView, Event, Kind, ReplicaView, ServiceView, Snapshot, State
 
-#: The most events of one comparison; a burst beyond it is told as a number.
+#: The most events of one comparison; of a larger burst the feed says only the number.
 MOST = 50
 #: Undelivered events from which an outbox is worth a line, and below which it is again all right.
 BACKLOG, CAUGHT_UP = 100, 10

@@ -1,6 +1,6 @@
-"""The gate of a console that other hosts can reach: admins who are logged in see it, and nobody else.
+"""Restricts a console that other hosts can reach to admins who are logged in.
 
-Without a session there are the log-in page, its files, and the health of the process.
+A visitor without a session gets only the log-in page, its files, and the health of the process.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from meshmart.console.access import FOREIGN, dressed, foreign
 from meshmart.console.admins import Admins
 from meshmart.console.refusal import RefusedError
 
-#: Answers 200 as long as the process serves; for the kubelet, which has no session.
+#: The path for the kubelet's probes, which have no session. It answers 200 as long as the process serves.
 HEALTH = "/health"
 _PAGE = "/"
-#: What the log-in page needs. Log-in and log-out check the origin themselves.
+#: The paths that the log-in page needs. Log-in and log-out check the origin themselves.
 _OPEN = ("/api/login", "/api/logout", "/api/session")
 _FILES = "/static/"
-#: Seconds between two looks whether the session of an open stream has ended.
+#: Seconds between two checks whether the session of an open stream has ended.
 STREAM_CHECK = 5.0
 
 
@@ -50,8 +50,9 @@ class Gate:
         if path == HEALTH:
             return PlainTextResponse("ok\n")
         if self._admins.origins.of(host) is None:
-            why = f"the console is not called {host[:80]!r}; its address or MESHMART_CONSOLE_ORIGIN is\n"
-            return PlainTextResponse(why, 403)
+            why = f"this is not the console's host: {host[:80]!r}"
+            why = f"{why}; use its address, or set MESHMART_CONSOLE_ORIGIN"
+            return PlainTextResponse(f"{why}\n", 403)
         if foreign(request.headers):
             return PlainTextResponse(FOREIGN, 403)
         if path in _OPEN or path.startswith(_FILES):

@@ -1,4 +1,4 @@
-"""The last log lines of a choice. What a process logs is not trusted: each text is bounded."""
+"""Reads the last log lines of a choice. What a process logs is not trusted, so each text is bounded."""
 
 import asyncio
 import json
@@ -15,13 +15,13 @@ from meshmart.console.observer import Watched
 MAX_REPLICAS, READ, SHOWN = 6, 200, 60
 #: The most characters of a message, and of all its fields.
 MAX_TEXT = 600
-#: Fields that are shown by themselves.
+#: The fields that are shown in a place of their own.
 _OWN = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 
 class Cluster(Protocol):
-    """What is needed of a cluster: `meshmart.cluster.Cluster` has it."""
+    """Port: the part of `meshmart.cluster.Cluster` that reads logs."""
 
     async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]: ...
 
@@ -32,7 +32,7 @@ class Line:
 
     replica: str
     at: str
-    """When it was written, as the process says; empty if it does not."""
+    """When the line was written, according to the process; empty if the process does not say so."""
     level: str
     text: str
     fields: str = ""
@@ -43,15 +43,15 @@ class Line:
 async def read(cluster: Cluster, choice: Choice, callees: Sequence[Watched]) -> bytes:
     """Return the last log lines of a choice, as JSON for the page.
 
-    Those of an edge are the lines of the calls, as the callee's replicas log them, and what the caller's
-    replicas say of the callee.
+    For an edge these are the calls in the access logs of the callee's replicas, and the lines of the caller's
+    replicas about the callee.
 
     Args:
         cluster: Where the logs are.
         choice: The choice.
         callees: The replicas that are called, if it is an edge.
     """
-    # Of many replicas, those that are not well come first: they are what one looks for.
+    # If there are many replicas, those that are not ready are read: a reader looks for the cause there.
     worst = [*reversed(choice.replicas)][:MAX_REPLICAS]
     read_of = [*worst, *callees[:MAX_REPLICAS]]
     groups = await asyncio.gather(*(_of(cluster, w) for w in read_of))
@@ -78,7 +78,7 @@ async def _of(cluster: Cluster, watched: Watched) -> list[Line] | str:
 
 
 def parsed(replica: str, lines: Iterable[str]) -> Iterator[Line]:
-    """Yield the lines of a replica's log. One that is no JSON has the time of the line before it."""
+    """Yield the lines of a replica's log. A line that is not JSON gets the time of the line before it."""
     at = ""
     for text in lines:
         line = _parsed(replica, text, at)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Membership:
-    """Joins the mesh at the first use: a console that is only looked at needs neither grpc nor a certificate.
+    """Joins the mesh at the first use: a console without log-ins needs neither grpc nor a certificate.
 
     Args:
         cluster: The cluster.
@@ -56,8 +56,9 @@ class Membership:
 
 
 def log_in_identity(cluster: Cluster) -> str:
-    """Return the workload as which the console asks who an admin is.
+    """Return the workload whose identity the console uses to ask who is an admin.
 
-    That is the console's own, which may do nothing else, where it has a certificate: on Kubernetes.
+    On Kubernetes this is the workload `console`, which may do nothing else. If that has no certificate, it is
+    the operator.
     """
     return CONSOLE if (cluster.certificates / CONSOLE / "tls.crt").exists() else OPERATOR

@@ -1,4 +1,4 @@
-"""The routes of what the page shows of a choice beside its figures. Each is read on demand."""
+"""The routes of the traces, log lines, settings and longer charts of a choice. Each is read on demand."""
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,7 +48,7 @@ def routes(poller: Poller, cluster: log_lines.Cluster, reads: Reads) -> Sequence
 
 
 class _Panel:
-    """Reads each kind of thing from where it is."""
+    """Reads each part of the panel from its source."""
 
     def __init__(self, poller: Poller, cluster: log_lines.Cluster) -> None:
         self._poller, self._cluster = poller, cluster
@@ -62,7 +62,7 @@ class _Panel:
         return await traces.read(self._poller.servers.get("traces", ""), choice)
 
     def range(self, request: Request) -> _Reader | None:
-        """Return what reads the range of hours that a request asks for; None if there is no such range."""
+        """Return a function that reads the range of hours in the request; None if there is no such range."""
         hours = {str(h): h for h in prometheus.RANGES}.get(request.query_params.get("hours", ""))
         server = self._poller.servers.get("prometheus")
         if hours is None or not server:

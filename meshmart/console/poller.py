@@ -24,7 +24,7 @@ FEED = 200
 #: The largest selection of a metrics page that is read, in bytes.
 MAX_PAGE = 2 * 1024 * 1024
 _SELECTION = urlencode([("name[]", name) for name in NAMES])
-#: Seconds between two looks at what is due.
+#: Seconds between two checks which reads are due.
 _TICK = 0.1
 _STATUS_TIMEOUT = 2.0
 #: Pages that the console links to.

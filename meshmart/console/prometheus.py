@@ -1,4 +1,4 @@
-"""The figures of the last hours, from a Prometheus."""
+"""Reads the figures of the last hours from a Prometheus."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from meshmart.console.documents import fetch
 RANGES, POINTS = (1, 6, 24), 180
 #: The shortest window of a rate, in seconds: four scrapes of the chart's Prometheus.
 SHORTEST = 60
-#: The largest answer in bytes, and the seconds that each of the three may take.
+#: The largest answer in bytes, and the seconds that each of the three queries may take.
 MAX_ANSWER, TIMEOUT = 128 * 1024, 3.0
 Points = list[list[float | None]]
 

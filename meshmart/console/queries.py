@@ -1,4 +1,4 @@
-"""The queries of the longer charts: those of helm/meshmart/dashboards, for one choice. Pure."""
+"""Builds the queries of the longer charts: those of helm/meshmart/dashboards, for one choice. Pure."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

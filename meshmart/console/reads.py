@@ -1,4 +1,4 @@
-"""Reads on demand: what is shown of a choice is read only while somebody asks for it."""
+"""Reads the details of a choice on demand: only while somebody asks for them."""
 
 import asyncio
 from collections import OrderedDict
@@ -18,22 +18,22 @@ Read = Callable[[], Awaitable[bytes]]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is read on demand. It depends on how many things are looked at, not on how many look."""
+    """Limits of what is read on demand. The cost depends on the number of open choices, not of viewers."""
 
     concurrent: int = 4
     """The most reads at a time."""
     waiting: int = 32
     """The most reads that run or wait for their turn."""
     timeout: float = 10.0
-    """Seconds that a read may take from its turn on."""
+    """Seconds that a read may take, without the time that it waits for its turn."""
     fresh: float = 2.0
-    """Seconds for which what was read is given to others who ask."""
+    """Seconds for which a result is also returned to later callers."""
     kept: int = 64
-    """The most results that are kept for them."""
+    """The most results that are kept for later callers."""
 
 
 class BusyError(Exception):
-    """There are as many reads as there may be."""
+    """Too many reads run or wait."""
 
 
 class _Running:
@@ -44,7 +44,7 @@ class _Running:
 
 
 class Reads:
-    """Gives each who asks for the same thing the result of one read.
+    """Shares one read among all callers that ask for the same thing.
 
     Args:
         clock: Monotonic seconds.
@@ -63,9 +63,9 @@ class Reads:
         return len(self._running)
 
     async def get(self, key: Key, read: Read) -> bytes:
-        """Return the result of a read that runs, or has just ended, or is begun for this call.
+        """Return the result of a read: one that runs, one that has just ended, or a new one.
 
-        A read is cancelled when all who waited for it were.
+        A read is cancelled when all its callers are cancelled.
 
         Args:
             key: What is read.
@@ -111,7 +111,7 @@ class Reads:
 
 
 class OnDemand(Response):
-    """The answer to a request for something that is read on demand. The read ends when the browser leaves."""
+    """Answers a request with something that is read on demand. The read ends when the browser disconnects."""
 
     def __init__(self, reads: Reads, key: Key, read: Read) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class Records:
     async def begin(
         self, who: str, action: str, arguments: Mapping[str, Any], words: str, must: bool = True
     ) -> str:
-        """Note that somebody starts an action, before it is done, and return its id.
+        """Note, before an action is done, that somebody starts it. Return its id.
 
         Args:
             who: The admin.
@@ -71,7 +71,7 @@ class Records:
         self._tell(Event(kind, words, service))
         try:
             await self.log.write(Entry(self._wall(), number, who, action, outcome, arguments, words))
-        except OSError as e:  # it has been done: the feed says that the log lacks it
+        except OSError as e:  # the action has been done, so the feed says that the log does not have it
             self._tell(Event(Kind.BAD, f"The log of actions cannot be written: {e}", ""))
 
     def say(self, words: str) -> None:

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 
 class RefusedError(Exception):
-    """A request is refused.
+    """The console refuses a request.
 
     Args:
         status: The HTTP status.

@@ -37,7 +37,7 @@ from meshmart.console.web import console_app
 from meshmart.running import VARIABLE, running
 from meshmart.scrape import token_file
 
-#: A viewer that does not read for so many seconds is cut off.
+#: Seconds after which a viewer that does not read is disconnected.
 _LIMITS = HttpLimits(write_timeout=20.0)
 
 
@@ -57,7 +57,7 @@ async def serve(
         budget: How much is read.
         origin: The console's origin behind a reverse proxy, such as `https://console.example.org`.
         login: Whether only admins who are logged in may see it. If not, the rules of the admin ports hold.
-        look_only: Whether nobody may change anything.
+        look_only: Whether every action is refused, also an admin's.
 
     Raises:
         ValueError: `origin` is no origin.
@@ -88,7 +88,7 @@ async def serve(
 
 
 class Progress:
-    """Hands the cluster's lines about its operations to the feed, once there is one."""
+    """Passes the cluster's lines about its operations to the feed, as soon as the feed exists."""
 
     def __init__(self) -> None:
         self.tell: Callable[[Event], None] | None = None
@@ -126,9 +126,9 @@ async def _routes(
 
 
 def _links() -> Mapping[str, str] | None:
-    """Return the addresses of other pages, as the environment has them; None if the cluster tells them.
+    """Return the addresses of other pages from the environment; None if the cluster's status has them.
 
-    A Kubernetes tells only those that pods can reach.
+    The status of a cluster on Kubernetes has only addresses that pods can reach, not those for a browser.
     """
     if os.environ.get(VARIABLE) != "kubernetes":
         return None
@@ -137,7 +137,7 @@ def _links() -> Mapping[str, str] | None:
 
 
 def _printed(lines: bytes) -> None:
-    """Print entries of the log of actions, for who collects the logs of pods."""
+    """Print entries of the log of actions, so that the pod's log has them, too."""
     sys.stdout.write(lines.decode())
     sys.stdout.flush()
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from grpcmesh.clock import Clock
 
-#: Seconds after which a session ends: without a request, and in any case.
+#: Seconds after which a session ends: since the last request, and since the log-in.
 IDLE, AGE = 30 * 60.0, 8 * 3600.0
-#: The most sessions. One more ends the one that was used the longest ago.
+#: The most sessions. A further one ends the session that was used the longest ago.
 MAX_SESSIONS = 100
 #: Bytes of randomness in a session's id.
 _RANDOM = 32
@@ -31,7 +31,7 @@ class Session:
 
 
 class Sessions:
-    """Sessions by the digest of their id: a dump of memory's keys opens none.
+    """The sessions, by the digest of their id, so that a dump of the keys contains no valid id.
 
     Args:
         clock: Returns monotonic seconds.

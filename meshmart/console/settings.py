@@ -1,4 +1,4 @@
-"""The settings in force of a choice, as a replica's admin port says them."""
+"""Reads the settings in force of a choice from a replica's admin port."""
 
 import json
 import re
@@ -28,7 +28,7 @@ async def read(choice: Choice) -> bytes:
     except NoAnswerError as e:
         return _problem(str(e))
     except (ValueError, RecursionError):
-        return _problem(f"{watched.name} says its settings in no form that the console knows")
+        return _problem(f"the settings page of {watched.name} has a form that the console does not know")
     return json.dumps({"of": watched.name, "rows": rows(told, choice.target)}).encode()
 
 
@@ -48,7 +48,7 @@ def rows(told: Any, target: str = "") -> list[list[str]]:
     """Return the name, the value and the source of each setting that concerns a choice.
 
     Args:
-        told: What a replica's page says. Whatever is no setting is left out.
+        told: The content of a replica's page. Anything that is not a setting is left out.
         target: The service that is called, if only the calls to it matter.
     """
     groups = told.items() if isinstance(told, dict) else ()

@@ -1,4 +1,4 @@
-"""The frames as server-sent events, compressed once for all viewers."""
+"""Streams the frames as server-sent events, compressed once for all viewers."""
 
 import asyncio
 import zlib
@@ -9,11 +9,11 @@ from starlette.types import Receive, Scope, Send
 from meshmart.console.hub import FullError, Hub
 from services.kit.streaming import disconnected, first_of
 
-#: Until a browser reconnects that lost the stream, in milliseconds.
+#: Milliseconds after which a browser that lost the stream reconnects.
 _RETRY = 1000
 #: The header of a gzip stream: https://www.rfc-editor.org/rfc/rfc1952#section-2.3. The stream never ends.
 _GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-#: The fastest: a frame of 3,000 replicas takes some milliseconds, and becomes a ninth.
+#: The fastest level: a frame of 3,000 replicas takes some milliseconds, and shrinks to a ninth.
 _LEVEL = 1
 
 
@@ -24,10 +24,10 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def packed(text: bytes) -> bytes:
-    """Compress a piece of a stream so that it needs nothing of what came before it.
+    """Compress a piece of a stream so that it does not depend on the pieces before it.
 
-    Pieces that end at a full flush can be joined in any order: all streams are made of the same pieces,
-    whichever of them it missed.
+    Pieces that end at a full flush can be joined in any order, so all streams can be made of the same pieces,
+    even if a slow viewer misses some of them.
     """
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(text) + compressor.flush(zlib.Z_FULL_FLUSH)

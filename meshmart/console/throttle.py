@@ -1,7 +1,7 @@
 """Limits how often an admin's password may be guessed at the console, by the user service's own rule. Pure.
 
-The user service knows only the console's address, not the browser's. So the console counts, too: otherwise
-one visitor who guesses would have the user service refuse every log-in that comes from the console.
+The user service sees only the console's address, not the browser's. So the console counts failures, too.
+Otherwise one visitor who guesses passwords would make the user service refuse every log-in from the console.
 """
 
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from collections import OrderedDict
 from services.user.domain import Origin
 from services.user.throttle import Failures, Limit, limits, wait
 
-#: The most keys that are counted. Beyond that the one that failed the longest ago is forgotten.
+#: The most keys that are counted. If there are more, the key that failed the longest ago is forgotten.
 MAX_KEYS = 10_000
 
 
@@ -38,7 +38,7 @@ class Throttle:
         self._take_back(address)
 
     def undecided(self, peer: str, name: str) -> None:
-        """Take one try back: nobody could say whether the password was right."""
+        """Remove one failure, because the user service did not say whether the password was right."""
         for limit in limits(Origin(peer, name)):
             self._take_back(limit)
 

@@ -1,7 +1,7 @@
-"""The recent traces of a choice, from the built-in trace store or from Jaeger.
+"""Reads the recent traces of a choice from the built-in trace store or from Jaeger.
 
-Both are asked by the same URL, and each leaves out the parameters that it does not know. Jaeger's is
-https://www.jaegertracing.io/docs/latest/apis/ (the HTTP JSON API of its pages).
+The console sends the same query to both, and each ignores the parameters that it does not know. Jaeger's is
+the HTTP JSON API that its pages use (https://www.jaegertracing.io/docs/latest/apis/).
 """
 
 import json
@@ -39,7 +39,7 @@ class Summary:
     """Seconds."""
     failed: bool
     services: list[str]
-    """Those that took part."""
+    """The services that took part."""
 
 
 async def read(store: str, choice: Choice) -> bytes:
@@ -74,7 +74,7 @@ def _query(choice: Choice) -> str:
 
 
 def summaries(told: Any, choice: Choice) -> Iterator[Summary]:
-    """Yield the traces of an answer of either store. What is no trace is left out."""
+    """Yield the traces in an answer of either store. Anything that is not a trace is left out."""
     if not isinstance(told, dict):
         return
     for trace in _list(told.get("traces")):
@@ -139,7 +139,7 @@ def _failed(span: Mapping[str, Any]) -> bool:
 def _bounded(
     trace_id: Any, name: Any, service: Any, start: float, duration: float, failed: bool, services: Any
 ) -> Summary:
-    """Return a summary of bounded size. Raises ValueError if it is none."""
+    """Return a summary of bounded size. Raises ValueError if there is no trace id."""
     if not (isinstance(trace_id, str) and _ID.fullmatch(trace_id)):
         raise ValueError("no trace id")
     if not (math.isfinite(start) and math.isfinite(duration)):

@@ -1,4 +1,4 @@
-"""The console's web application. Its own routes answer GET and HEAD only: `changes` has those that change."""
+"""The console's web application. Its own routes answer only GET and HEAD; `changes` makes the others."""
 
 import asyncio
 import hashlib
@@ -56,7 +56,7 @@ def console_app(
         hub: Where the frames come from.
         history: The figures of the last minutes.
         access: Who may see it: the rules of the admin ports, or only admins who are logged in.
-        closing: Set when the process ends: the streams then end, too.
+        closing: Set when the process ends, to end the streams.
         routes: Further routes.
     """
     served = assets()

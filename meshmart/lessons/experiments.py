@@ -1,4 +1,4 @@
-"""What can be played: the scenes of the tour, and the experiments that only a lesson has."""
+"""The experiments that can be played: the scenes of the tour, and those that only a lesson has."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 OWN: Mapping[str, str] = {
     "one-pod": "a plain channel to product uses 1 replica of 3; the mesh's channel uses all of them evenly",
 }
-#: The same of all.
+#: What each experiment shows, by name.
 EXPERIMENTS: Mapping[str, str] = {**CATALOGUE, **OWN}
 
 
@@ -22,7 +22,7 @@ def verb(experiment: str) -> tuple[str, ...]:
 
 
 def load(experiment: str) -> "Scene":
-    """Import what plays an experiment."""
+    """Import and return the scene that plays an experiment."""
     from meshmart.tour.scenes import SCENES, scene
 
     if experiment in OWN:

@@ -15,7 +15,7 @@ class Explanation:
     """What a learner reads after the experiment."""
 
     answer: int | None
-    """The index of the choice that the measurement confirms; None if it confirms none."""
+    """The index of the choice that the measurement confirms; None if it does not confirm any."""
     text: tuple[str, ...]
     """What was measured."""
 
@@ -71,7 +71,7 @@ def _text(lesson: Lesson, outcome: Told, checks: Sequence[Told]) -> tuple[str, .
     told = tuple(line.format_map(figures) for line in text)
     if outcome["measured"]:
         return told
-    return (*told, f"This was not measured, so it says little: {outcome.get('starved', '')}. Try it again.")
+    return (*told, f"The figures are not reliable: {outcome.get('starved', '')}. Play the lesson again.")
 
 
 def _shown(of: str, checks: Sequence[Told]) -> _Shown:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-#: Where the pages are that a lesson links to.
+#: The URL below which the pages are that a lesson links to.
 PAGES = "https://github.com/meshmart/meshmart/blob/main/"
 
 
@@ -19,7 +19,7 @@ class Figure:
     of: str
     """The beginning of its name."""
     value: Literal["measured", "ratio", "missed"] = "measured"
-    """What of it: the figure, the figure over its bound, or how many figures of this name missed theirs."""
+    """The value that answers: the figure, its ratio to the bound, or how many figures missed their bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Lesson:
     """What was measured, if one was not."""
     why: tuple[str, ...]
     by_hand: tuple[str, ...]
-    """Commands with which to try the parts by hand."""
+    """Commands that do the parts of the experiment by hand."""
     docs: str
 
     @property

@@ -2,7 +2,7 @@
 
 gRPC's default policy is `pick_first`: a channel connects to the first address that answers, and sends every
 call over that connection until it breaks (https://github.com/grpc/grpc/blob/master/doc/load-balancing.md).
-A headless name gives it all addresses, and it uses one.
+A headless DNS name gives it all addresses, and it uses one.
 """
 
 import asyncio
@@ -78,8 +78,9 @@ async def _all_answer(stage: Stage, load: Load, replicas: list[Replica]) -> None
 
 
 def _counts(report: Report, replicas: list[Replica]) -> Counter[str]:
-    """Return the calls that each replica answered, by `product/1`: a mesh call knows the address, a plain one
-    the server's own name.
+    """Return the number of calls that each replica answered, by its name, such as `product/1`.
+
+    A call of the mesh's client knows the replica's address, a plain call the name that the server reports.
     """
     names = {known: f"{SERVICE}/{r.id}" for r in replicas for known in (r.address, r.name)}
     return Counter(names.get(s.endpoint, s.endpoint) for s in report.samples if s.endpoint)

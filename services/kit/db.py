@@ -109,7 +109,7 @@ class Database:
         self._timeout, self._statement_timeout = lock_timeout, statement_timeout
         self._notifier: Notifier | None = None
         self._engine = self._made()
-        #: What it counts, for the metrics page: `telemetry.add(db.metrics)`.
+        #: The metrics of the transactions. To expose them, use `telemetry.add(db.metrics)`.
         self.metrics = DatabaseMetrics(self._engine.capacity)
         self._spans = StatementSpans(tracer, self.url, service)
 

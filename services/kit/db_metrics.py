@@ -1,6 +1,6 @@
-"""Counts what a service asks of its database: transactions, how they ended, and how long they waited.
+"""Counts a service's database transactions: how they ended, how long they waited, and how long they took.
 
-All of it runs on the event loop, except that a transaction notes in its thread when it began.
+Everything runs on the event loop, except that a transaction's thread notes when the transaction began.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _Transaction:
     def __init__(self) -> None:
         self.asked = time.perf_counter()
         self.begun = 0.0
-        """When it had its connection, 0 before that. A write on SQLite then has the lock, too."""
+        """When the transaction got its connection (on SQLite, a write also its lock); 0 before that."""
 
     def noting(self, work: Work[T]) -> Work[T]:
         """Return `work`, which first notes that it has begun."""
@@ -53,7 +53,7 @@ class DatabaseMetrics:
     """The metrics of one process's use of its database.
 
     Args:
-        capacity: The most connections of each kind of transaction; PostgreSQL's share one pool.
+        capacity: The most connections of each kind of transaction. On PostgreSQL both kinds share one pool.
     """
 
     def __init__(self, capacity: Mapping[Kind, int]) -> None:
@@ -87,7 +87,7 @@ class DatabaseMetrics:
             self._waited[kind].observe((this.begun or ended) - this.asked)
 
     def expired(self, rows: int) -> None:
-        """Count rows that were deleted because they are older than the service keeps them."""
+        """Count rows that were deleted at the end of their retention."""
         self._expired += rows
 
     def collect(self) -> Iterator[Metric]:

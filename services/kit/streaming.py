@@ -1,4 +1,4 @@
-"""What responses share that stream to a browser until it leaves."""
+"""Helpers for responses that stream to a browser until it disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ from starlette.types import Receive
 
 
 async def disconnected(receive: Receive) -> None:
-    """Wait until the browser has left."""
+    """Wait until the browser has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,4 +1,4 @@
-"""The look that the pages of Meshmart share: the style sheet with its tokens, and the logo.
+"""The style sheet, with its design tokens, and the logo, which all pages of Meshmart share.
 
 May be imported by `services.storefront`, `local.traces`, `meshmart.console`. Start reading in `files`.
 """

@@ -1,4 +1,4 @@
-"""The shared files, read once. docs/pages.md says what is in the style sheet."""
+"""Reads the shared files, once. docs/pages.md says what is in the style sheet."""
 
 from collections.abc import Mapping
 from pathlib import Path

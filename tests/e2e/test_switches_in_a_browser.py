@@ -172,7 +172,7 @@ def test_who_is_no_admin_is_refused(cluster: RunningCluster, browser: Browser) -
     context = browser.new_context()
     console = Console(cluster, context.new_page())
     console.log_in("bob", "bob-password")
-    console.said("bob is no admin")
+    console.said("bob is not an admin of the shop")
     assert context.cookies() == []
     expect(console.page.locator("#put-back")).to_be_hidden()
     assert post(console.page, console.url) == 401

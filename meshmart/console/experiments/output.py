@@ -46,9 +46,9 @@ class Output:
             self._data += data
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return the only outcome that `--json` printed; None if it printed none, or something else.
+        """Return the outcome that `--json` printed; None if there is not exactly one valid outcome.
 
-        Infinity and NaN, which JSON has not, become None.
+        Infinity and NaN, which JSON does not have, become None.
         """
         if not self._whole:
             return None

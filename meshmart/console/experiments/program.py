@@ -14,13 +14,13 @@ from meshmart.toolbox import RemoteVerb
 #: Runs the verb that it reads from standard input. When that is closed, by `interrupt` or because this
 #: process has ended, it interrupts the verb, which then undoes what it disturbed.
 PROGRAM = (sys.executable, "-m", "meshmart.toolbox", "run")
-#: Seconds that an interrupted verb may take to end, a little more than the toolbox grants.
+#: Seconds that an interrupted verb may take to end, a little more than it has in a toolbox.
 GRACE = 20.0
 _CHUNK = 65536
 
 
 class Program:
-    """A verb that runs. `start` creates it; the caller must `wait`, and `kill` if it stops waiting."""
+    """A verb that runs. `start` creates it. The caller must `wait`, and must `kill` if it stops waiting."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -35,8 +35,8 @@ class Program:
 
         Args:
             verb: The arguments of `meshmart`.
-            environ: Its whole environment.
-            program: What runs it.
+            environ: The whole environment of its process.
+            program: The command line that runs it.
 
         Raises:
             OSError: the program cannot be started.
@@ -76,13 +76,13 @@ class Program:
         return code
 
     def interrupt(self) -> None:
-        """Have the verb undo what it disturbed, and end."""
+        """Make the verb undo what it disturbed, and end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def kill(self) -> None:
-        """Send SIGKILL to the verb and to everything that it has started. Only the first call has an effect:
-        later the number may be another process's.
+        """Send SIGKILL to the verb and to everything that it has started. Only the first call has an effect,
+        because later the process id may be another process's.
         """
         if not self._killed:
             self._killed = True
@@ -91,7 +91,7 @@ class Program:
 
 
 async def _drain(stream: asyncio.StreamReader, take: Callable[[bytes], Any]) -> None:
-    """Read a stream to its end. The empty data of the end is taken, too."""
+    """Read a stream to its end. `take` is also called with the empty data of the end."""
     while True:
         data = await stream.read(_CHUNK)
         take(data)

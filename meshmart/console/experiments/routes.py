@@ -1,4 +1,4 @@
-"""The pages' access to the experiments: what there is, what is being played, and how it ended."""
+"""The routes of the experiments: which there are, which one is being played, and how each ended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -73,7 +73,7 @@ def _lessons() -> list[dict[str, Any]]:
 
 
 def _lesson(lesson: Lesson) -> dict[str, Any]:
-    """Return what a learner may know before the answer."""
+    """Return the parts of the lessons that a learner may read before answering."""
     return {
         "name": lesson.name,
         "title": lesson.title,
@@ -94,7 +94,7 @@ def _command(experiment: str) -> str:
 
 
 def _result(result: Result) -> dict[str, Any]:
-    """Return a result, and what it means for each lesson on this experiment."""
+    """Return a result, and what it means for each lesson that uses this experiment."""
     return {
         **asdict(result),
         "lessons": {

@@ -15,7 +15,7 @@ from meshmart.console.experiments.program import GRACE, Program
 
 #: The most lines of progress that are kept.
 MAX_LINES = 200
-#: Seconds after which an experiment is interrupted that does not end; a scene itself may take 900.
+#: Seconds after which an experiment that does not end is interrupted; a scene itself may take 900.
 LIMIT = 1000.0
 
 
@@ -75,7 +75,7 @@ class _Run:
         self.number, self.experiment, self.by, self.since = number, experiment, by, since
         self.lines: deque[str] = deque(maxlen=MAX_LINES)
         self.stop = asyncio.Event()
-        """Set when it is to end."""
+        """Set when the experiment must end."""
 
 
 class Runner:
@@ -84,8 +84,8 @@ class Runner:
     Args:
         verbs: The arguments of `meshmart` that play each experiment, by its name.
         environ: The environment of the command.
-        wall: Unix seconds.
-        clock: Monotonic seconds.
+        wall: Returns Unix seconds.
+        clock: Returns monotonic seconds.
         diary: Keeps a record of who started and stopped what.
         start: Starts a verb.
     """
@@ -138,7 +138,7 @@ class Runner:
         self.version += 1
 
     async def stop(self, by: str) -> bool:
-        """Interrupt the experiment, which then undoes what it disturbed. Return whether there is one."""
+        """Interrupt the experiment, which then undoes what it disturbed. Return whether one was running."""
         run = self._run
         if run is None:
             return False

@@ -11,11 +11,11 @@ from meshmart.console.switches.mesh import Arguments, Mesh
 
 #: The most replicas of a service, and the most arrivals per second of a load.
 MAX_REPLICAS, MAX_RPS = 10, 50.0
-#: The seconds that a disturbance lasts, if nobody puts it back before.
+#: The most seconds that a disturbance lasts unless somebody puts it back earlier, and the default.
 MAX_SECONDS, SECONDS = 3600.0, 300.0
-#: What each arrival of a load may do; `meshmart load --scenario` has the same.
+#: The scenarios of a load, the same as those of `meshmart load --scenario`.
 SCENARIOS = ("mix", "view", "catalogue", "browse", "search", "buy", "checkout")
-#: The status codes of the fault that answers with an error.
+#: The status codes with which the fault `error` can answer.
 CODES = ("UNAVAILABLE", *sorted(c.name for c in grpc.StatusCode if c.name not in ("OK", "UNAVAILABLE")))
 
 _SERVICE, _REPLICA = Name("service"), Number("replica", 1, 10_000, whole=True)
@@ -43,7 +43,7 @@ class Action:
         return {"name": self.name, "title": self.title, "parameters": [p.told() for p in self.parameters]}
 
     def area(self, given: Arguments) -> str:
-        """Return what nothing else may be done to meanwhile: a service, or the action's own kind."""
+        """Return what no other action may use meanwhile: a service, or the action's own name."""
         return str(given.get("service") or self.name)
 
 

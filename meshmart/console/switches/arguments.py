@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from meshmart.console.refusal import RefusedError
 
-#: The names of services and methods (DNS labels, protobuf identifiers).
+#: Matches the names of services and methods (DNS labels, protobuf identifiers).
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
 
 
@@ -48,7 +48,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number within bounds. `default` is used if there is none; None means that there must be one."""
+    """A number within bounds. `default` is used if none is given; if it is None, the argument is required."""
 
     name: str
     least: float
@@ -76,7 +76,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several words. The first is used if there is none."""
+    """One of several words. The first is used if none is given."""
 
     name: str
     options: tuple[str, ...]
@@ -95,7 +95,7 @@ def parse(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dict[str
     """Return the arguments by name.
 
     Raises:
-        RefusedError: one is missing, out of bounds, or unknown.
+        RefusedError: an argument is missing, out of bounds, or unknown.
     """
     if unknown := given.keys() - {p.name for p in parameters}:
         raise RefusedError(400, f"there is no argument {min(unknown)[:60]!r}")

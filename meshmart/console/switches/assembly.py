@@ -27,7 +27,7 @@ async def switches(
     state_dir: Path,
     clock: Clock,
 ) -> AsyncIterator[Runner]:
-    """Yield the runner of actions. At the end what runs is interrupted, and leases are no longer renewed.
+    """Yield the runner of actions. At the end, running actions are interrupted, and leases expire.
 
     Args:
         cluster: The cluster.

@@ -1,7 +1,7 @@
-"""What the console disturbs now. Each disturbance ends at its time, or when somebody puts it back before.
+"""Keeps what the console disturbs now, and puts each disturbance back when its time is over.
 
-Beside that time each holds a lease where the disturbance is (a replica, the supervisor, the Deployment), and
-this process renews it (`meshmart.leases`): if the console dies, they end within half a minute.
+Each also holds a lease in the place that it disturbs (a replica, the supervisor, the Deployment), and this
+process renews it (`meshmart.leases`). If the console dies, the leases expire within half a minute.
 """
 
 import asyncio
@@ -16,31 +16,31 @@ from local.errors import ClusterError
 
 #: The most disturbances at a time.
 MOST = 200
-#: Seconds that putting one back may take.
+#: Seconds that putting back one disturbance may take.
 PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """Something that is not as it should be, and how it is put back."""
+    """Something that the console has changed in the mesh, and how to put it back."""
 
     key: Hashable
-    """Two with the same key are one: the second replaces the first."""
+    """Identifies what is disturbed: a second disturbance with the same key replaces the first."""
     words: str
-    """What it is: `product/2 hangs`."""
+    """What is disturbed, in words, such as `product/2 hangs`."""
     who: str
     ends: float
-    """Monotonic seconds."""
+    """When it ends, in monotonic seconds."""
     undo: Callable[[], Awaitable[None]]
-    """Raises ClusterError if it cannot be put back. Then it ends with its lease."""
+    """Puts it back. Raises ClusterError if that fails; then the disturbance ends with its lease."""
     service: str = ""
     replica: int = 0
-    """0: the service as a whole."""
+    """The number of the replica; 0 if the whole service is disturbed."""
     id: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
 class Disturbances:
-    """The present disturbances.
+    """The disturbances that have not ended.
 
     Args:
         clock: Returns monotonic seconds.
@@ -60,7 +60,7 @@ class Disturbances:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop watching. What is disturbed still ends with its lease."""
+        """Stop watching. The disturbances still end with their leases."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -91,7 +91,7 @@ class Disturbances:
         """Put disturbances back, all at once.
 
         Returns:
-            The problem of each that could not be put back, by its words.
+            The problem of each disturbance that could not be put back, by the disturbance's words.
         """
         problems = await asyncio.gather(*(self._undo(d) for d in which))
         return {d.words: problem for d, problem in zip(which, problems, strict=True) if problem}

@@ -1,7 +1,7 @@
 """`python -m meshmart.console.switches.generator`: the process that makes the console's load.
 
-It ends when its time is over, or when its standard input does: then the console that started it has ended. It
-writes a line of JSON each second, and one with `error` if it cannot make the load.
+It ends when its time is over, or when its standard input ends, because then the console that started it has
+ended. It writes a line of JSON each second, and a line with `error` if it cannot make the load.
 """
 
 import argparse

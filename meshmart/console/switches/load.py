@@ -10,15 +10,15 @@ from typing import Any, Self
 
 from local.errors import ClusterError, describe
 
-#: Called when the load has ended by itself, with what it says of itself.
+#: Called with the load's own summary when the load has ended by itself.
 Ended = Callable[[str], Awaitable[None]]
-#: Seconds until the first calls, and for the process to end.
+#: Seconds that the process may take until its first calls, and to end.
 START, GRACE = 120.0, 10.0
 PROGRAM = (sys.executable, "-m", "meshmart.console.switches.generator")
 
 
 class LoadProcess:
-    """At most one load. It ends with this process, because its standard input ends then.
+    """Runs at most one load. The load ends with this process, because its standard input then ends.
 
     Args:
         program: The program, without its options.
@@ -43,11 +43,11 @@ class LoadProcess:
         return self._process is not None
 
     async def start(self, options: Sequence[str], ended: Ended) -> None:
-        """Start a load. Returns when calls are made.
+        """Start a load, and wait until it makes calls.
 
         Args:
             options: The options of the program.
-            ended: Called when it has ended other than by `stop`.
+            ended: Called when the load has ended, unless `stop` ended it.
 
         Raises:
             ClusterError: the load cannot be made.
@@ -55,7 +55,7 @@ class LoadProcess:
         await self.stop()
         pipe = asyncio.subprocess.PIPE
         try:
-            # Its standard error is the console's: it goes to the same log.
+            # The process inherits standard error, so that its errors are in the console's log.
             process = await asyncio.create_subprocess_exec(*self._program, *options, stdin=pipe, stdout=pipe)
         except OSError as e:
             raise ClusterError(f"the load cannot be started: {describe(e)}") from None
@@ -71,7 +71,7 @@ class LoadProcess:
             raise
         if "calls" not in first:
             await self.stop()
-            raise ClusterError(f"no load: {first.get('error', 'its process has ended')}")
+            raise ClusterError(f"the load cannot be made: {first.get('error', 'its process has ended')}")
         self._watching = asyncio.create_task(self._watch(process, ended), name="load")
 
     async def stop(self) -> str:

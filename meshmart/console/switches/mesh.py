@@ -1,4 +1,4 @@
-"""Does to the mesh what the actions say, by the operations of the command's verbs."""
+"""Carries out the actions, with the same operations as the verbs of `meshmart`."""
 
 import asyncio
 import functools
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grpcmesh.member import Member
 
 Arguments = Mapping[str, Any]
-#: Added to the time of a load: its process needs some seconds to connect and to end.
+#: Seconds that are added to the time of a load, because its process needs some to connect and to end.
 _LOAD_GRACE = 30.0
 
 
@@ -29,12 +29,12 @@ class Mesh:
     Args:
         cluster: The cluster.
         member: Returns the operator's membership.
-        disturbances: Where what does not end by itself is noted.
+        disturbances: Keeps what has to be put back later.
         leases: Renews the leases of faults; the cluster renews those of its own operations.
         load: Makes load.
         state_dir: The state directory of an embedded cluster.
         clock: Returns monotonic seconds.
-        ended: Called with words when a disturbance ended by itself, other than at its time.
+        ended: Called with a sentence when a disturbance ended early and nobody put it back.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Mesh:
         service, number = given["service"], given["replica"]
         await crash(await self.member(), service, await self._replica(service, number))
         await self._settle(service, number)
-        return f"{service}/{number} crashed: its own process ended itself"
+        return f"{service}/{number} crashed: its process exited by itself"
 
     async def restart(self, who: str, given: Arguments) -> str:
         service = given["service"]
@@ -88,7 +88,7 @@ class Mesh:
         service, replicas = given["service"], given["replicas"]
         undo = functools.partial(self.cluster.restore, service)
         words = f"{service} has {replicas} replicas for now"
-        # Noted before it is done: it may take long, and then it must be possible to put it back.
+        # Noted first, because scaling may take long, and it must be possible to put it back meanwhile.
         self._add(("scale", service), words, who, given["seconds"], undo, service)
         try:
             await self.cluster.scale_for_now(service, replicas)
@@ -117,7 +117,7 @@ class Mesh:
         outcome = await on_each(await self.member(), self.cluster, [service], given["replica"], one)
         problems = [str(result) for *_, result in outcome if isinstance(result, ClusterError)]
         if problems:
-            raise ClusterError(f"{len(problems)} of {len(outcome)} replicas took no fault: {problems[0]}")
+            raise ClusterError(f"{len(problems)} of {len(outcome)} replicas refused the fault: {problems[0]}")
         return f"{self._named(service, given['replica'])}: {_words(fault)}"
 
     async def load(self, who: str, given: Arguments) -> str:
@@ -178,7 +178,7 @@ class Mesh:
         self.disturbances.forget(key)
 
     async def _settle(self, service: str, number: int) -> None:
-        """Forget what disturbed a replica whose process has ended: that ended it."""
+        """Forget the disturbances of a replica whose process has ended: they have ended with it."""
         of_it = [d for d in self.disturbances if (d.service, d.replica) == (service, number)]
         await self.disturbances.undo(of_it)
 
@@ -209,7 +209,7 @@ def _words(fault: "Fault") -> str:
 async def put_back(mesh: Mesh) -> tuple[str, list[str]]:
     """Undo everything that the console disturbs, and whatever else is disturbed. Idempotent.
 
-    Return what was done, and what could not be.
+    Return what was done in words, and the problems of what could not be undone.
     """
     mine = list(mesh.disturbances)
     problems = [f"{words}: {problem}" for words, problem in (await mesh.disturbances.undo(mine)).items()]
@@ -230,11 +230,11 @@ async def _service_back(mesh: Mesh, service: str) -> tuple[int, list[str]]:
 
     async def replica(each: Replica) -> None:
         nonlocal cleared
-        with suppress(ClusterError):  # a process that has ended is not paused; whatever else shows below
+        with suppress(ClusterError):  # a process that has ended is not paused; other errors show below
             await mesh.cluster.resume(service, each.id)
         try:
             count = await clear_faults(await mesh.member(), service, each)
-            cleared += count  # not in one statement with the await: others count meanwhile
+            cleared += count  # not in one statement with the await, during which other tasks add to it
         except NoFaultsError:
             return
         except ClusterError as e:

@@ -17,7 +17,7 @@ from meshmart.console.switches.runner import Run, Runner
 def switch_routes(admins: Admins, runner: Runner) -> Sequence[Route]:
     """Return the routes.
 
-    Each POST is answered 202 as soon as the action has begun. How it ends is in the frames, under `switches`.
+    Each POST is answered with 202 as soon as the action has begun. The frames say (`switches`) how it ended.
     """
 
     async def do(actor: str, wanted: Mapping[str, Any]) -> Response:

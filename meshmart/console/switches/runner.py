@@ -1,4 +1,4 @@
-"""Runs the actions of admins: one at a time for each service, each recorded, each bounded in time."""
+"""Runs the actions of admins: one at a time for each service. Each is recorded and bounded in time."""
 
 import asyncio
 import logging
@@ -47,8 +47,8 @@ class Runner:
     """Starts actions, and owns them until they have ended.
 
     Args:
-        mesh: Does them.
-        records: Notes them.
+        mesh: Carries out the actions.
+        records: Records the actions.
         services: Returns the names of the services.
     """
 
@@ -63,7 +63,7 @@ class Runner:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Interrupt what runs. It is noted in the log as interrupted."""
+        """Interrupt the running actions. The log notes that they were interrupted."""
         await self._interrupt(list(self._runs.values()))
 
     async def start(self, who: str, name: str, given: Mapping[str, Any]) -> Run:
@@ -88,20 +88,20 @@ class Runner:
         """Put one disturbance back.
 
         Raises:
-            RefusedError: it is over already (404), or as `start`.
+            RefusedError: the disturbance has already ended (404), or for the reasons of `start`.
         """
         found = self.mesh.disturbances.find(number)
         if found is None:
-            raise RefusedError(404, "that is over already")
+            raise RefusedError(404, "that disturbance has already ended")
         words = f"{who} puts back: {found.words}"
         run = Run(who, _UNDO, f"undo {number}", words, {"service": found.service, "what": found.words})
         return await self._start(run, lambda: self._undo(found), _UNDO_TIMEOUT)
 
     async def put_back(self, who: str) -> Run:
-        """Put everything back. What is just being disturbed is interrupted first.
+        """Put everything back. Running actions are interrupted first.
 
         Raises:
-            RefusedError: as `start`; but the log may be full.
+            RefusedError: for the reasons of `start`, except that the log need not be written.
         """
         run = Run(who, PUT_BACK, PUT_BACK, f"{who} puts everything back", {})
         return await self._start(run, self._put_back, _PUT_BACK_TIMEOUT, logged=False)

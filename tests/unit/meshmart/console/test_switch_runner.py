@@ -217,7 +217,7 @@ async def test_a_disturbance_is_listed_until_it_is_put_back(
     assert outcome["words"] == f"put back: {listed['words']}"
     assert undisturbed(here.cluster)
     assert here.runner.told()["disturbed"] == []
-    with pytest.raises(RefusedError, match="over already"):
+    with pytest.raises(RefusedError, match="has already ended"):
         await here.runner.undo("carol", listed["id"])
 
 

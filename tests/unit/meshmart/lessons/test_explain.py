@@ -45,7 +45,7 @@ def test_what_was_not_measured_is_said_to_say_little() -> None:
     outcome = told(Check("failed reads of 10", 3, 0, relation="=="), starved="product/1 waited 9 s for a CPU")
     text = explain(lessons()["kill"], outcome).text
     assert text[-1] == (
-        "This was not measured, so it says little: product/1 waited 9 s for a CPU. Try it again."
+        "The figures are not reliable: product/1 waited 9 s for a CPU. Play the lesson again."
     )
     assert "no figure" in text[0]
 
