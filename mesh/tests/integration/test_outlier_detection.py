@@ -113,6 +113,8 @@ async def test_a_replica_that_resets_connections_or_streams_is_ejected(
             call: Any = ping.stub.Ping(PingRequest(), timeout=60)
             codes[await call.code()] += 1
             assert codes.total() < 1000
+            # After a reset, the replica can fail no further call until it is connected again.
+            await eventually(lambda: ejected(ping) or ping.states()[wire.endpoint] == "ready")
         assert ejected(ping)[wire.endpoint]["cause"] == "consecutive_failures"
         assert codes.total() - codes[grpc.StatusCode.OK] == 5
         before = sick.servicer.calls["Ping"]
