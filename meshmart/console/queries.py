@@ -3,11 +3,11 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from grpcmesh.telemetry.metrics import CODE_NAMES, FAULTS
 from meshmart.console.choice import Choice
+from meshmart.console.series import FAILURES
 
 #: The codes that are the callee's fault, and the statuses of pages that are the server's.
-BAD = f'grpc_code=~"{"|".join(CODE_NAMES[name] for name in FAULTS)}"'
+BAD = f'grpc_code=~"{"|".join(FAILURES)}"'
 _BAD_PAGE = 'http_response_status_code=~"[05].*"'
 _OURS, _UNARY = 'grpc_service!~"grpc[.].+"', 'grpc_type="unary"'
 _HTTP = "http_server_request_duration_seconds"

@@ -18,10 +18,8 @@ MAX_VALUE = 1e15
 #: The most lines whose meaning is remembered, over all replicas.
 REMEMBERED = 50_000
 
-#: The codes that dashboards and alerts count as failures of the server.
-FAILURES = frozenset(
-    {"Unknown", "DeadlineExceeded", "ResourceExhausted", "Internal", "Unavailable", "DataLoss"}
-)
+#: The codes that dashboards and alerts count as failures of the server, in their order.
+FAILURES = ("Unknown", "DeadlineExceeded", "ResourceExhausted", "Internal", "Unavailable", "DataLoss")
 
 Key = tuple[str, ...]
 """The name of a value: what it is, then what it is about, such as `("picks", "product", "10.0.0.1:50051")`.

@@ -3,12 +3,13 @@
 import contextlib
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshmart.console.refusal import RefusedError
-from meshmart.console.switches.actions import ACTIONS, MAX_RPS
+from meshmart.console.switches.actions import ACTIONS, CODES, MAX_RPS
 from meshmart.console.switches.arguments import parse
 
 FAULT = {"service": "product", "kind": "delay"}
@@ -87,3 +88,7 @@ def test_every_action_has_words_and_a_form() -> None:
         assert "{" not in words
         assert [p["name"] for p in action.told()["parameters"]] == [p.name for p in action.parameters]
         assert action.disturbs == any(p.name == "seconds" for p in action.parameters)
+
+
+def test_a_fault_may_answer_with_every_code_of_grpc_but_ok() -> None:
+    assert sorted(CODES) == sorted(code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
