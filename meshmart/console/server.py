@@ -36,6 +36,7 @@ from meshmart.console.switches.routes import switch_routes
 from meshmart.console.web import console_app
 from meshmart.running import VARIABLE, running
 from meshmart.scrape import token_file
+from services.kit.streaming import first_of
 
 #: Seconds after which a viewer that does not read is disconnected.
 _LIMITS = HttpLimits(write_timeout=20.0)
@@ -81,7 +82,7 @@ async def serve(
                 server = HttpServer(app, address, "console", _LIMITS)
                 await server.start()
                 try:
-                    await _until(closing, poller)
+                    await first_of(poller.run(), closing.wait())
                 finally:
                     closing.set()
                     await server.aclose()
@@ -151,17 +152,3 @@ def given_servers(environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the URLs of Prometheus and of the trace store that the environment names."""
     found = {name: environ.get(f"MESHMART_CONSOLE_{name.upper()}", "") for name in ("prometheus", "traces")}
     return {name: url for name, url in found.items() if url}
-
-
-async def _until(closing: asyncio.Event, poller: Poller) -> None:
-    """Poll until `closing` is set. Raises the poller's error if it fails."""
-    polling = asyncio.create_task(poller.run(), name="poller")
-    stopped = asyncio.create_task(closing.wait(), name="closing")
-    try:
-        await asyncio.wait({polling, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if polling.done():
-            polling.result()
-    finally:
-        polling.cancel()
-        stopped.cancel()
-        await asyncio.gather(polling, stopped, return_exceptions=True)

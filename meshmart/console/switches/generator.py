@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from local.errors import ClusterError
 from meshmart.errors import CommandError
 from meshmart.load import check_scenario, generate
+from services.kit.streaming import first_of
 
 if TYPE_CHECKING:
     from services.loadgen.report import Report
@@ -52,15 +53,7 @@ async def _until_input_ends(work: Any) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    working, ended = asyncio.create_task(work), asyncio.create_task(reader.read())
-    try:
-        await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        working.cancel()
-        ended.cancel()
-        await asyncio.gather(working, ended, return_exceptions=True)
+    await first_of(work, reader.read())
 
 
 def _say(told: dict[str, Any]) -> None:
