@@ -1,7 +1,7 @@
 // The console: follows the stream of frames and draws each.
 import { $, el, keyed, svg, text } from "/static/dom.js";
 import * as detail from "/static/detail.js";
-import { clock, plural, rate, seconds, span, success } from "/static/format.js";
+import { clock, rate, seconds, span, success } from "/static/format.js";
 import * as lessons from "/static/lessons.js";
 import * as map from "/static/map.js";
 import { SHAPES, STATES, tally } from "/static/states.js";

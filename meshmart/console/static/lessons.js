@@ -1,6 +1,7 @@
 // Lessons and scenes: an admin starts an experiment, everybody sees its lines, its verdict and its figures.
 import { $, el, keyed, set, text } from "/static/dom.js";
 import { clock } from "/static/format.js";
+import { post } from "/static/switches.js";
 
 const HASH = "#lesson/";
 let all = null, state = { running: null, results: {} }, version = -1, asking = false, admin = "", view = null;
@@ -59,11 +60,7 @@ async function fetchResult(experiment) {
 async function send(path, body, say) {
   text(say, "");
   try {
-    const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-    const told = await answer.json().catch(() => ({ error: `The console answers with the status ${answer.status}.` }));
-    if (answer.status === 401) admin = "";
-    if (!answer.ok) throw new Error(told.error);
-    state = told;
+    state = await post(path, body);
   } catch (error) { text(say, error.message); }
   render();
 }

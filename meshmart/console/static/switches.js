@@ -5,6 +5,7 @@ import { clock, span } from "/static/format.js";
 const SHOWN = 15;
 let table = null, admin = "", frame = null, mine = new Set(), place = null, logged = "";
 
+// Sends a change and returns the answer. Raises an error with the reason if it is refused.
 export async function post(path, body) {
   const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   const told = await answer.json().catch(() => ({ error: `the console answered ${answer.status}` }));
@@ -12,9 +13,6 @@ export async function post(path, body) {
   if (!answer.ok) throw new Error(told.error);
   return told;
 }
-
-// Who is logged in at this page; empty if nobody is.
-export const who = () => admin;
 
 export async function prepare() {
   $("switches").append(
