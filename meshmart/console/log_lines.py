@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from local.errors import ClusterError
 from meshmart.console.choice import Choice
 from meshmart.console.observer import Watched
+from meshmart.console.reads import problem
 
 #: The most replicas whose logs are read at a time, the most lines of each, and the most that are shown.
 MAX_REPLICAS, READ, SHOWN = 6, 200, 60
@@ -63,7 +64,7 @@ async def read(cluster: Cluster, choice: Choice, callees: Sequence[Watched]) -> 
         if not choice.target or concerns(line, choice, watched.service)
     ]
     if problems and not lines:
-        return json.dumps({"problem": problems[0]}).encode()
+        return problem(problems[0])
     last = sorted(lines, key=lambda line: line.at)[-SHOWN:]
     told = {"rows": [asdict(line) for line in last], "read": len(groups), "of": len(choice.replicas)}
     return json.dumps(told).encode()

@@ -10,6 +10,7 @@ from local.errors import NoAnswerError
 from meshmart.console import queries
 from meshmart.console.choice import Choice
 from meshmart.console.documents import fetch
+from meshmart.console.reads import problem
 
 #: The ranges that are offered, in hours, and the number of points of each.
 RANGES, POINTS = (1, 6, 24), 180
@@ -42,7 +43,7 @@ async def read(
             path = f"/api/v1/query_range?{urlencode({'query': query, **span})}"
             columns.append(values(await fetch(server, path, MAX_ANSWER, TIMEOUT), span["start"], step))
     except NoAnswerError as e:
-        return json.dumps({"problem": str(e)}).encode()
+        return problem(str(e))
     told = {"until": until, "step": step, "count": POINTS, "points": points(*columns)}
     return json.dumps(told, allow_nan=False).encode()
 

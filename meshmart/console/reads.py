@@ -1,11 +1,12 @@
 """Reads the details of a choice on demand: only while somebody asks for them."""
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from grpcmesh.clock import Clock
@@ -30,6 +31,11 @@ class Limits:
     """Seconds for which a result is also returned to later callers."""
     kept: int = 64
     """The most results that are kept for later callers."""
+
+
+def problem(text: str) -> bytes:
+    """Return the answer of a read that found out nothing, as JSON for the page. `text` says why."""
+    return json.dumps({"problem": text}).encode()
 
 
 class BusyError(Exception):
@@ -125,8 +131,9 @@ class OnDemand(Response):
 
     async def _answer(self) -> Response:
         try:
-            return Response(await self._reads.get(self._key, self._read), media_type="application/json")
+            told = await self._reads.get(self._key, self._read)
         except BusyError:
             return PlainTextResponse("too many reads at a time\n", 503, {"retry-after": "2"})
         except TimeoutError:
-            return JSONResponse({"problem": "it took too long"})
+            told = problem("it took too long")
+        return Response(told, media_type="application/json")

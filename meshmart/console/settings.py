@@ -8,6 +8,7 @@ from typing import Any
 from local.errors import NoAnswerError
 from meshmart import scrape
 from meshmart.console.choice import Choice
+from meshmart.console.reads import problem
 
 #: The largest page that is read, in bytes, and the seconds that it may take.
 MAX_PAGE, TIMEOUT = 512 * 1024, 3.0
@@ -21,14 +22,14 @@ _COLUMNS = ("name", "value", "source")
 async def read(choice: Choice) -> bytes:
     """Return the settings of the first replica of a choice, as JSON for the page."""
     if not choice.replicas:
-        return _problem(f"{choice.service} has no replica")
+        return problem(f"{choice.service} has no replica")
     watched = choice.replicas[0]
     try:
         told = json.loads(await _page(watched.metrics))
     except NoAnswerError as e:
-        return _problem(str(e))
+        return problem(str(e))
     except (ValueError, RecursionError):
-        return _problem(f"the settings page of {watched.name} has a form that the console does not know")
+        return problem(f"the settings page of {watched.name} has a form that the console does not know")
     return json.dumps({"of": watched.name, "rows": rows(told, choice.target)}).encode()
 
 
@@ -38,10 +39,6 @@ async def _page(metrics: str) -> str:
         return await port.get("/settings.json", TIMEOUT)
     finally:
         port.close()
-
-
-def _problem(text: str) -> bytes:
-    return json.dumps({"problem": text}).encode()
 
 
 def rows(told: Any, target: str = "") -> list[list[str]]:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from local.errors import NoAnswerError
 from meshmart.console.choice import Choice
 from meshmart.console.documents import fetch
+from meshmart.console.reads import problem
 
 #: The most traces that are asked for, and shown.
 ASKED, SHOWN = 20, 12
@@ -50,17 +51,13 @@ async def read(store: str, choice: Choice) -> bytes:
         choice: The choice.
     """
     if not store:
-        return _problem("this cluster has no trace store")
+        return problem("this cluster has no trace store")
     try:
         told = await fetch(store, f"/api/traces?{_query(choice)}", MAX_ANSWER, TIMEOUT)
     except NoAnswerError as e:
-        return _problem(str(e))
+        return problem(str(e))
     found = sorted(summaries(told, choice), key=lambda s: -s.start)[:SHOWN]
     return json.dumps({"rows": [asdict(s) for s in found]}).encode()
-
-
-def _problem(text: str) -> bytes:
-    return json.dumps({"problem": text}).encode()
 
 
 def _query(choice: Choice) -> str:
