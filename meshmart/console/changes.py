@@ -57,10 +57,7 @@ def check(request: Request, origins: Origins) -> None:
     host = request.headers.get("host", "")
     own = origins.of(host)
     if own is None:
-        raise RefusedError(
-            403,
-            f"this is not the console's host: {host[:80]!r}; use its address, or set MESHMART_CONSOLE_ORIGIN",
-        )
+        raise RefusedError(403, origins.refusal(host))
     if request.headers.get("origin") != own:
         raise RefusedError(403, "only the console's own page may change something")
     # Absent where the browser is old, or the console is reached by http at an address that is not loopback.

@@ -50,9 +50,7 @@ class Gate:
         if path == HEALTH:
             return PlainTextResponse("ok\n")
         if self._admins.origins.of(host) is None:
-            why = f"this is not the console's host: {host[:80]!r}"
-            why = f"{why}; use its address, or set MESHMART_CONSOLE_ORIGIN"
-            return PlainTextResponse(f"{why}\n", 403)
+            return PlainTextResponse(f"{self._admins.origins.refusal(host)}\n", 403)
         if foreign(request.headers):
             return PlainTextResponse(FOREIGN, 403)
         if path in _OPEN or path.startswith(_FILES):

@@ -32,6 +32,11 @@ class Origins:
             return self._public
         return f"http://{host}" if names_an_address(host) else None
 
+    @staticmethod
+    def refusal(host: str) -> str:
+        """Return why a request is refused whose host has no origin here."""
+        return f"the console is not called {host[:80]!r}; its address or MESHMART_CONSOLE_ORIGIN is"
+
     def secure(self, host: str) -> bool:
         """Return whether the browser reaches this host by https."""
         return (self.of(host) or "").startswith("https://")
