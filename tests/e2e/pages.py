@@ -105,6 +105,15 @@ class Visitors:
         finally:
             context.close()
 
+    @contextmanager
+    def at(self, sight: Sight) -> Iterator[Page]:
+        """Yield the page of a sight, in its state."""
+        with self.context(sight.visitor) as context:
+            page = context.new_page()
+            page.goto(sight.path, wait_until="domcontentloaded")
+            sight.ready(page)
+            yield page
+
     def _log_in(self, page: Page, name: str) -> None:
         page.get_by_label("Name or email").fill(name)
         page.get_by_label("Password").fill(f"{name}-password")

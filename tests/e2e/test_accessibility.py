@@ -32,10 +32,7 @@ def visitors(stage: Stage, browser: Browser) -> Visitors:
 def test_axe_finds_nothing_on_any_page(stage: Stage, visitors: Visitors) -> None:
     found: list[str] = []
     for sight in sights(stage.status, visitors.order):
-        with visitors.context(sight.visitor) as context:
-            page = context.new_page()
-            page.goto(sight.path, wait_until="domcontentloaded")
-            sight.ready(page)
+        with visitors.at(sight) as page:
             for scheme, size in VARIANTS:
                 dress(page, scheme, size)
                 for violation in Axe().run(page, options=RULES).response["violations"]:
@@ -69,10 +66,7 @@ _LEFT = "() => [...window.unreached].filter((e) => e.isConnected).map((e) => e.o
 def test_tab_reaches_all_that_can_be_operated_and_shows_where_it_is(stage: Stage, visitors: Visitors) -> None:
     problems: list[str] = []
     for sight in sights(stage.status, visitors.order):
-        with visitors.context(sight.visitor) as context:
-            page = context.new_page()
-            page.goto(sight.path, wait_until="domcontentloaded")
-            sight.ready(page)
+        with visitors.at(sight) as page:
             page.evaluate("() => document.activeElement?.blur()")
             for _ in range(int(page.evaluate(_MARK)) + 5):
                 page.keyboard.press("Tab")

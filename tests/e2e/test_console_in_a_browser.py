@@ -104,13 +104,20 @@ def page(mesh: Mesh, browser: Browser) -> Iterator[Page]:
 @contextmanager
 def opened(mesh: Mesh, browser: Browser) -> Iterator[Page]:
     """Open the console's page. An error on it fails the test."""
+    with blank(mesh, browser) as page:
+        page.goto("/")
+        yield page
+
+
+@contextmanager
+def blank(mesh: Mesh, browser: Browser) -> Iterator[Page]:
+    """Open a page for the console. An error on it fails the test."""
     complaints: list[str] = []
     context = browser.new_context(base_url=mesh.url.result())
     context.set_default_timeout(LONG)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda m: complaints.append(m.text) if "Content Security" in m.text else None)
-    page.goto("/")
     yield page
     context.close()
     assert complaints == []

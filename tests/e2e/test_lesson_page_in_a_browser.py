@@ -24,7 +24,7 @@ from meshmart.console.origins import Origins
 from meshmart.console.records import Records
 from meshmart.tour.check import Check, Outcome
 from tests.e2e.test_checkout_in_a_browser import browser
-from tests.e2e.test_console_in_a_browser import LONG, Mesh
+from tests.e2e.test_console_in_a_browser import LONG, Mesh, blank
 from tests.unit.meshmart.console.test_admins import PASSWORD, FakeAccounts
 from tests.unit.meshmart.console.test_experiment_runner import STUB
 
@@ -84,14 +84,8 @@ def mesh(tmp_path: Path) -> Iterator[Lessons]:
 
 @pytest.fixture
 def page(mesh: Lessons, browser: Browser) -> Iterator[Page]:
-    complaints: list[str] = []
-    context = browser.new_context(base_url=mesh.url.result())
-    context.set_default_timeout(LONG)
-    page = context.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    context.close()
-    assert complaints == []
+    with blank(mesh, browser) as page:
+        yield page
 
 
 def opened(page: Page, address: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from grpcmesh.admin import AdminServer
 from grpcmesh.admin.access import Access
@@ -105,8 +106,15 @@ async def admin() -> AsyncIterator[Callable[..., Any]]:
 @pytest.fixture
 async def page(console: Console) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the console's own port."""
+    async with served(console) as client:
+        yield client
+
+
+@asynccontextmanager
+async def served(console: Console, routes: Sequence[Route] = ()) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a console, with further routes, and yield a client of its port."""
     config = AdminConfig(address="127.0.0.1:0")
-    app = console_app(console.poller.hub, console.poller.history, Access(config), console.closing)
+    app = console_app(console.poller.hub, console.poller.history, Access(config), console.closing, routes)
     server = HttpServer(app, config.address, "console")
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE) as client:

@@ -10,18 +10,15 @@ import httpx
 import pytest
 
 from grpcmesh.admin import AdminServer
-from grpcmesh.admin.access import Access
 from grpcmesh.clock import monotonic
 from grpcmesh.config import AdminConfig, MeshConfig
-from grpcmesh.http import HttpServer
 from grpcmesh.member import Member
 from local.state import StateDir
 from local.traces.server import TraceServer
 from meshmart.console import panel
 from meshmart.console.reads import Reads
-from meshmart.console.web import console_app
 from meshmart.embedded import EmbeddedCluster
-from tests.integration.meshmart.test_console import PATIENCE, Console, OddPort, admin
+from tests.integration.meshmart.test_console import Console, OddPort, admin, served
 from tests.unit.local.test_traces import CHECKOUT
 from tests.unit.meshmart.console.pages import Process
 
@@ -54,13 +51,8 @@ async def console(tmp_path: Path) -> AsyncIterator[Panel]:
 async def page(console: Panel) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a console with the routes of the panel."""
     routes = panel.routes(console.poller, console.cluster, Reads(monotonic))
-    app = console_app(console.poller.hub, console.poller.history, Access(LOCAL), console.closing, routes)
-    server = HttpServer(app, LOCAL.address, "console")
-    await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE) as client:
+    async with served(console, routes) as client:
         yield client
-        console.closing.set()
-    await server.aclose()
 
 
 @pytest.fixture
