@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from local.catalog import OPERATOR
+from local.errors import ClusterError
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -115,3 +116,15 @@ class Cluster(Protocol):
     async def status(self) -> dict[str, Any]:
         """Return the data that `meshmart status --json` prints."""
         ...
+
+
+async def find_replica(cluster: Cluster, service: str, number: int) -> Replica:
+    """Return a replica by its number, ready or not.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    for replica in await cluster.endpoints(service):
+        if replica.id == number:
+            return replica
+    raise ClusterError(f"there is no {service}/{number}")

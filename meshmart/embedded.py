@@ -13,9 +13,8 @@ from local.environment import client_environment
 from local.errors import ClusterError
 from local.events import Report
 from local.logs import tail
-from meshmart.cluster import Replica
+from meshmart.cluster import Replica, find_replica
 from meshmart.leases import LEASE, Leases
-from meshmart.logs import find
 from meshmart.scrape import samples
 
 if TYPE_CHECKING:
@@ -106,18 +105,17 @@ class EmbeddedCluster:
         return [_replica(service, r) for r in services[service]["replicas"]]
 
     async def metrics(self, service: str, replica: int) -> Sequence[Sample]:
-        for endpoint in await self.endpoints(service):
-            if endpoint.id == replica:
-                return await asyncio.to_thread(samples, endpoint.metrics)
-        raise ClusterError(f"there is no {service}/{replica}")
+        found = await find_replica(self, service, replica)
+        return await asyncio.to_thread(samples, found.metrics)
 
     async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
+        log = self._client.state.log(f"{service}-{replica}")
         try:
-            for log in find(self._client.state, f"{service}/{replica}"):
-                return await asyncio.to_thread(tail, log, lines)
+            return await asyncio.to_thread(tail, log, lines)
+        except FileNotFoundError:
+            raise ClusterError(f"there is no log of {service}/{replica}") from None
         except OSError as e:
             raise ClusterError(f"the log of {service}/{replica} cannot be read: {e.strerror}") from e
-        raise ClusterError(f"there is no log of {service}/{replica}")
 
     async def environment(self, identity: str = OPERATOR) -> Mapping[str, str]:
         status = await self.status()

@@ -15,7 +15,7 @@ from local.dns import Outage
 from local.errors import ClusterError
 from local.tasks import until
 from meshmart import faults
-from meshmart.cluster import Replica
+from meshmart.cluster import Replica, find_replica
 from meshmart.embedded import EmbeddedCluster
 from meshmart.leases import LEASE
 
@@ -150,7 +150,7 @@ class Injector:
             await self._cluster.restore(disturbance.service)
 
     async def _fault(self, disturbance: Disturbance) -> None:
-        replica = await self._replica(disturbance)
+        replica = await find_replica(self._cluster, disturbance.service, disturbance.replica)
         async with self._faulty(disturbance, replica):
             await asyncio.sleep(disturbance.seconds)
 
@@ -169,12 +169,6 @@ class Injector:
             yield
         finally:
             await faults.clear_faults(*where, EVERY_METHOD)
-
-    async def _replica(self, disturbance: Disturbance) -> Replica:
-        for replica in await self._cluster.endpoints(disturbance.service):
-            if replica.id == disturbance.replica:
-                return replica
-        raise ClusterError(f"there is no {disturbance.service}/{disturbance.replica}")
 
     async def _rotate(self, _: Disturbance) -> None:
         await self._cluster.rotate()

@@ -14,7 +14,7 @@ from local.errors import ClusterError, NoAnswerError
 from local.events import Report
 from local.tasks import until
 from meshmart import scrape
-from meshmart.cluster import Replica
+from meshmart.cluster import Replica, find_replica
 from meshmart.kubernetes import leasing, objects
 from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.conflicts import repeated
@@ -152,7 +152,7 @@ class KubernetesCluster:
         """Delete the pod after its process: if it restarted in place, it would run into CrashLoopBackOff."""
         from meshmart.faults import crash
 
-        victim = await self._replica(service, replica)
+        victim = await find_replica(self, service, replica)
         if victim.server_name:  # without a mesh server it has no fault service: the kubelet sends SIGKILL
             await crash(await self._operator(), service, victim)
         await self._api.delete("pods", victim.name, grace=0)
@@ -166,7 +166,7 @@ class KubernetesCluster:
     async def pause(self, service: str, replica: int) -> None:
         from meshmart.faults import hang
 
-        member, victim = await self._operator(), await self._replica(service, replica)
+        member, victim = await self._operator(), await find_replica(self, service, replica)
 
         async def renew() -> None:
             await hang(member, service, victim, LEASE)
@@ -178,7 +178,7 @@ class KubernetesCluster:
         from meshmart.faults import unhang
 
         self._leases.drop(f"{service}/{replica}")
-        await unhang(await self._operator(), service, await self._replica(service, replica))
+        await unhang(await self._operator(), service, await find_replica(self, service, replica))
 
     async def restart(self, service: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat()
@@ -207,7 +207,7 @@ class KubernetesCluster:
         ]
 
     async def metrics(self, service: str, replica: int) -> "Sequence[Sample]":
-        found = await self._replica(service, replica)
+        found = await find_replica(self, service, replica)
         return await asyncio.to_thread(scrape.samples, found.metrics)
 
     async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
@@ -257,12 +257,6 @@ class KubernetesCluster:
     async def _pods(self, service: str) -> list[Object]:
         """Return all pods of a service, including those that are ending."""
         return await self._api.list("pods", objects.selector(service))
-
-    async def _replica(self, service: str, number: int) -> Replica:
-        for replica in await self.endpoints(service):
-            if replica.id == number:
-                return replica
-        raise ClusterError(f"there is no {service}/{number}")
 
     async def _deployment(self, service: str) -> Object:
         return await self._known(service, self._api.get("deployments", service))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpcmesh.clock import Clock
 from local.errors import ClusterError
-from meshmart.cluster import Cluster, Replica
+from meshmart.cluster import Cluster, Replica, find_replica
 from meshmart.console.switches.disturbances import Disturbance, Disturbances
 from meshmart.console.switches.load import LoadProcess
 from meshmart.leases import LEASE, Leases
@@ -61,7 +61,7 @@ class Mesh:
         from meshmart.faults import crash
 
         service, number = given["service"], given["replica"]
-        await crash(await self.member(), service, await self._replica(service, number))
+        await crash(await self.member(), service, await find_replica(self.cluster, service, number))
         await self._settle(service, number)
         return f"{service}/{number} crashed: its process exited by itself"
 
@@ -185,12 +185,6 @@ class Mesh:
     async def _incarnation(self, service: str, replica: Replica) -> str:
         found = [r for r in await self.cluster.endpoints(service) if r.name == replica.name]
         return found[0].incarnation if found else ""
-
-    async def _replica(self, service: str, number: int) -> Replica:
-        for replica in await self.cluster.endpoints(service):
-            if replica.id == number:
-                return replica
-        raise ClusterError(f"there is no {service}/{number}")
 
     def _named(self, service: str, number: int) -> str:
         return f"{service}/{number}" if number else f"every replica of {service}"
