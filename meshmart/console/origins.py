@@ -34,8 +34,8 @@ class Origins:
 
     @staticmethod
     def refusal(host: str) -> str:
-        """Return why a request is refused whose host has no origin here."""
-        return f"the console is not called {host[:80]!r}; its address or MESHMART_CONSOLE_ORIGIN is"
+        """Return why a request to this host is refused, which has no origin."""
+        return f"{host[:80]!r} is not the console's host; use its address or set MESHMART_CONSOLE_ORIGIN"
 
     def secure(self, host: str) -> bool:
         """Return whether the browser reaches this host by https."""

@@ -13,8 +13,8 @@ MAX_REPLICAS, MAX_RPS = 10, 50.0
 MAX_SECONDS, SECONDS = 3600.0, 300.0
 #: The scenarios of a load, the same as those of `meshmart load --scenario`.
 SCENARIOS = ("mix", "view", "catalogue", "browse", "search", "buy", "checkout")
-#: The status codes with which the fault `error` can answer, the most usual first. They are listed here because
-#: a console that is only looked at does not load grpc.
+#: The status codes with which the fault `error` can answer, the most usual first. They are listed here
+#: because a console that is only looked at does not load grpc.
 CODES = (
     "UNAVAILABLE",
     "ABORTED",
