@@ -23,7 +23,7 @@ def diff(before: Snapshot, after: Snapshot) -> list[Event]:
 
 def _cluster(before: Snapshot, after: Snapshot) -> Iterator[Event]:
     if after.problem and not before.problem:
-        yield Event(Kind.BAD, f"The cluster does not say how it is: {after.problem}", "")
+        yield Event(Kind.BAD, f"The status of the cluster cannot be read: {after.problem}", "")
     elif before.problem and not after.problem:
         yield Event(Kind.GOOD, "The cluster says again how it is", "")
 

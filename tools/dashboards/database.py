@@ -1,4 +1,4 @@
-"""The dashboard of the services' databases, and of their outboxes."""
+"""The dashboard of the services' databases and outboxes."""
 
 from tools.dashboards.model import (
     ALL,
@@ -23,15 +23,15 @@ _NOW = Row(
     [
         figure(
             "Failing transactions",
-            "Transactions per second that found no connection, lock or server in time, or that the database"
-            " failed.",
+            "Transactions per second that did not get a connection, a lock or a server in time, or that the"
+            " database failed.",
             "ops",
             f"sum(rate(shop_database_transactions_total{{{_NOT_OK}}}[{RATE}]))",
             (Color.GREEN, (0.001, Color.RED)),
         ),
         figure(
             "Slowest: p99",
-            "Of the service and the kind of transaction that waits and runs for longest.",
+            "The p99 of the service and kind of transaction for which it is longest, waiting included.",
             "s",
             f"max({quantile(0.99, 'shop_database_seconds', 'service, kind', ALL)} >= 0)",
             (Color.GREEN, (1, Color.RED)),
@@ -53,7 +53,7 @@ _NOW = Row(
         ),
         figure(
             "Undelivered events",
-            "Of all outboxes; counted up to 10,000 each.",
+            "The events in all outboxes, counted up to 10,000 in each.",
             "short",
             f"sum(max by (service, topic) (shop_outbox_pending{{{ALL}}}))",
             (Color.GREEN, (1000, Color.RED)),
@@ -61,7 +61,7 @@ _NOW = Row(
         ),
         figure(
             "Dead letters",
-            "Events that their receiver refused for good.",
+            "Events that their receiver refused permanently.",
             "short",
             f"sum(max by (service, topic) (shop_outbox_dead{{{ALL}}}))",
             (Color.GREEN, (1, Color.RED)),
@@ -81,8 +81,8 @@ _TRANSACTIONS = Row(
         ),
         Panel(
             "Not committed",
-            "By outcome: unavailable and failed are the database's; conflict and rolled_back are answers,"
-            " such as too little stock.",
+            "By outcome. unavailable and failed are faults of the database; conflict and rolled_back are"
+            " normal answers, such as too little stock.",
             "ops",
             [
                 Query(
@@ -93,7 +93,7 @@ _TRANSACTIONS = Row(
         ),
         Panel(
             "p99",
-            "From the request for a connection to the end of the commit.",
+            "The time from the request for a connection to the end of the commit.",
             "s",
             [Query(quantile(0.99, "shop_database_seconds", "service, kind", ALL), _LEGEND)],
         ),
@@ -105,8 +105,8 @@ _POOL = Row(
     [
         Panel(
             "Pool in use",
-            "Transactions that have a connection, in the busiest replica, as a fraction of the pool. At 1"
-            " further ones wait.",
+            "Transactions that have a connection, in the busiest replica, as a fraction of the pool. At 1,"
+            " further transactions wait.",
             "percentunit",
             [
                 Query(
@@ -124,7 +124,7 @@ _POOL = Row(
         ),
         Panel(
             "Wait, p99",
-            "Until a transaction could begin.",
+            "The time until a transaction could begin.",
             "s",
             [Query(quantile(0.99, "shop_database_wait_seconds", "service, kind", ALL), _LEGEND)],
         ),
@@ -136,7 +136,7 @@ OUTBOX = Row(
     [
         Panel(
             "Waiting",
-            "Events not delivered yet, and dead letters: refused for good.",
+            "Events that are not delivered yet, and dead letters, which were refused permanently.",
             "short",
             [
                 Query(f"max by (service, topic) (shop_outbox_pending{{{ALL}}})", "{{service}} → {{topic}}"),
@@ -146,7 +146,7 @@ OUTBOX = Row(
         ),
         Panel(
             "Oldest",
-            "How late it is.",
+            "How long the oldest event has waited.",
             "s",
             [
                 Query(
@@ -173,7 +173,7 @@ _RETENTION = Row(
     [
         Panel(
             "Expired rows",
-            "Rows that were deleted because they are older than MESHMART_KEPT_DAYS. Each service looks"
+            "Rows that were deleted because they are older than MESHMART_KEPT_DAYS. Each service checks"
             " every ten minutes, analytics every hour.",
             "short",
             [Query(increase("shop_database_expired_rows_total", "service"), "{{service}}")],
@@ -185,6 +185,6 @@ _RETENTION = Row(
 DATABASE = Board(
     "meshmart-database",
     "Meshmart: database and outbox",
-    "What services ask of their databases, and whether their events are delivered.",
+    "The transactions of services, and whether their events are delivered.",
     [_NOW, _TRANSACTIONS, _POOL, OUTBOX, _RETENTION],
 )

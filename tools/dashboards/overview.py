@@ -73,7 +73,8 @@ _HEALTH = Row(
         ),
         _figure(
             "p99",
-            "Of unary calls, as callers see it. The objective is that 99 % are answered within 250 ms.",
+            "The p99 of unary calls, as callers see it. The objective is that 99 % are answered within"
+            " 250 ms.",
             "s",
             [Query(quantile(0.99, "grpc_client_handling_seconds", "", UNARY), "p99")],
             kind="gauge",
@@ -91,7 +92,7 @@ _HEALTH = Row(
         ),
         _figure(
             "Replicas ready",
-            "The share of the replicas that Prometheus knows. Below 1 some start, drain, or are down.",
+            "The share of the known replicas that are ready. Below 1, some are starting, draining or down.",
             "percentunit",
             [Query(f"(sum(mesh_serving{{{ALL}}}) or vector(0)) / count(up{{{ALL}}})", "ready")],
             kind="gauge",
@@ -100,7 +101,7 @@ _HEALTH = Row(
         ),
         _figure(
             "Alerts firing",
-            "Critical ones want somebody now.",
+            "Somebody must react to a critical alert at once.",
             "short",
             [
                 Query(f"count({_FIRING.format('critical')}) or vector(0)", "critical"),
@@ -120,7 +121,7 @@ _HEALTH = Row(
         ),
         _figure(
             "Shed",
-            "Calls per second that servers refused for overload, or that callers did not send for it.",
+            "Calls per second that servers refused, or that callers did not send, because of overload.",
             "reqps",
             [
                 Query(
@@ -135,7 +136,8 @@ _HEALTH = Row(
         ),
         _figure(
             "Certificates: least lifetime left",
-            "Of the certificate that has the least left: renewed at a third, late below a fifth.",
+            "The least remaining fraction of a certificate's lifetime: renewed at a third, late below a"
+            " fifth.",
             "percentunit",
             [Query(f"min(replica:certificate_left:ratio{HERE})", "left")],
             kind="gauge",
@@ -162,8 +164,8 @@ _HEALTH = Row(
             links=[_DATABASE],
         ),
         _figure(
-            "Faults set on purpose",
-            "Faults that an operator injected: what you see may be theirs.",
+            "Injected faults",
+            "Faults that an operator injected. They may be the cause of the other figures.",
             "short",
             [Query(f"sum(mesh_faults_active{{{ALL}}})", "faults")],
             steps=ANY,
@@ -182,8 +184,8 @@ _MAP = Row(
     [
         Panel(
             "Call graph",
-            "Calls per second and p99 of each service; its circle is red by the share that it failed."
-            " An edge is as thick as it is busy, and red from one failed call of a hundred on.",
+            "Calls per second and p99 of each service. The red part of its circle is the share that failed."
+            " An edge with more calls is thicker; it is red if one call of a hundred or more fails.",
             "short",
             GRAPH,
             kind="nodes",
@@ -198,7 +200,7 @@ _MAP = Row(
         ),
         Panel(
             "Calls",
-            "Each caller and target, as the caller sees it, after retries.",
+            "Calls of each caller to each target, as the caller sees them, after retries.",
             "short",
             EDGES,
             kind="table",
@@ -233,7 +235,7 @@ _LATELY = Row(
         *CALLS.panels[:3],
         Panel(
             "Alerts",
-            "Those that fire now. What to do: docs/operations.md, a section for each.",
+            "The alerts that fire now. docs/operations.md says for each what to do.",
             "short",
             [
                 Query(

@@ -80,7 +80,7 @@ OVERLOAD = Row(
         ),
         Panel(
             "Refused by priority",
-            "What matters less is refused first: sheddable before default, default before critical.",
+            "Calls of a lower priority are refused first: sheddable before default, default before critical.",
             "reqps",
             [
                 Query(

@@ -33,7 +33,7 @@ _NOW = Row(
             ["MeshEndpointsEjected"],
         ),
         figure(
-            "Breakers that refuse",
+            "Circuit breakers that refuse",
             "Callers and targets whose circuit breaker refused a call in the last minutes.",
             "short",
             "count(sum by (service, target) "
@@ -51,7 +51,7 @@ _NOW = Row(
         ),
         figure(
             "Retries",
-            "Attempts per second after a call's first, hedges among them.",
+            "Attempts per second after the first attempt of a call, hedges included.",
             "reqps",
             f"sum(rate(mesh_retries_total{{{ALL}}}[{RATE}]))",
             SOME,
@@ -76,7 +76,7 @@ _NOW = Row(
         ),
         Panel(
             "Endpoints: in rotation or ejected",
-            "Ejected means: by at least one caller.",
+            "An endpoint is shown as ejected if at least one caller has ejected it.",
             "short",
             [
                 Query(
@@ -99,7 +99,7 @@ _RETRIES = Row(
     [
         Panel(
             "Retries",
-            "Attempts of a call after its first, per second.",
+            "Attempts per second after the first attempt of a call.",
             "reqps",
             [Query(rate("mesh_retries_total", "service, target"), "{{service}} → {{target}}")],
         ),
@@ -152,13 +152,13 @@ _DRAINS = Row(
     [
         Panel(
             "Drains",
-            "Connections given up, for a replica that left or for new certificates.",
+            "Connections that were drained, because a replica left or for a new certificate.",
             "short",
             [Query(increase("mesh_drains_total", "target, outcome"), "{{target}} {{outcome}}")],
         ),
         Panel(
             "Draining replicas",
-            "Draining replicas, and the streams that they asked to resume elsewhere.",
+            "Draining replicas, and the streams that they ended so that clients resume them elsewhere.",
             "short",
             [
                 Query(f"sum by (service) (mesh_draining{{{ALL}}})", "{{service}} draining"),
@@ -174,8 +174,8 @@ _DRAINS = Row(
         ),
         Panel(
             "Waiting for a CPU",
-            "The share of time that an event loop was ready and had no CPU, and its stalls of half a second."
-            " A lag without them is code that blocks the loop.",
+            "The share of time in which an event loop was ready but waited for a CPU, and its stalls of half"
+            " a second. If the loop lags without them, code blocks it.",
             "percentunit",
             [
                 Query(

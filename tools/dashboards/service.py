@@ -235,7 +235,7 @@ _LOGS = Row(
     [
         Panel(
             "Log lines",
-            "The newest lines of all replicas. The field trace_id of a line leads to its trace.",
+            "The newest lines of all replicas. The field trace_id of a line links to its trace.",
             "short",
             [Query(_LINES, "")],
             kind="logs",
@@ -244,7 +244,7 @@ _LOGS = Row(
         ),
         Panel(
             "Traces",
-            "The newest traces in which the service takes part. A span leads to its log lines.",
+            "The newest traces in which the service takes part. A span links to its log lines.",
             "short",
             [Query("$service", "")],
             kind="traces",
@@ -253,7 +253,7 @@ _LOGS = Row(
         ),
         Panel(
             "Warnings and errors",
-            "The newest lines that say that something is wrong.",
+            "The newest lines at the levels warning and error.",
             "short",
             [Query(f'{_LINES} | level=~"WARNING|ERROR"', "")],
             kind="logs",

@@ -8,7 +8,7 @@
 {{ .Values.console.adminTokenSecret | default "meshmart-admin-token" }}
 {{- end }}
 
-{{- /* Under which browsers know the console; empty: by address or as localhost, through a port-forward. */ -}}
+{{- /* The origin under which browsers reach the console. Empty: an IP address or localhost, by a port-forward. */ -}}
 {{- define "meshmart.consoleOrigin" -}}
 {{- if .Values.console.origin -}}
 {{ .Values.console.origin }}
@@ -17,7 +17,7 @@ https://{{ .Values.console.ingress.host }}
 {{- end -}}
 {{- end }}
 
-{{- /* What the console may do to the cluster. docs/console.md says what each rule is for, and a test holds both equal. */ -}}
+{{- /* What the console may do to the cluster. docs/console.md says what each rule is for; a test compares both. */ -}}
 {{- define "meshmart.consoleRules" -}}
 - {apiGroups: [""], resources: [pods, services], verbs: [list, watch]}
 - {apiGroups: [apps], resources: [deployments], verbs: [list, watch]}
@@ -35,14 +35,14 @@ https://{{ .Values.console.ingress.host }}
 {{- end }}
 {{- end }}
 
-{{- /* Workloads whose certificates it has: its own to ask who an admin is, the operator's for what the switches do. */ -}}
+{{- /* Workloads whose certificates the console has: its own to ask who is an admin, the operator's for the switches. */ -}}
 {{- define "meshmart.consoleIdentities" -}}
 {{- toYaml (ternary (list "console" "client" "outsider") (list "console") .Values.console.switches.enabled) -}}
 {{- end }}
 
 {{- define "meshmart.consoleEnv" -}}
 {{- $env := include "meshmart.meshEnv" (dict "root" . "name" "console") | fromYaml }}
-{{- /* It makes few calls, and none of a visitor: it needs no way to the trace store for its own spans. */}}
+{{- /* The console makes few calls, none for a visitor of the shop, so its spans are not exported. */}}
 {{- $env = omit $env "MESH_TELEMETRY_OTLP_ENDPOINT" "MESH_TELEMETRY_OTLP_METRICS" "MESH_TELEMETRY_SAMPLE_RATIO" }}
 {{- $own := dict
   "MESH_IDENTITY_DIRECTORY" "/var/run/mesh/certs/console"
@@ -52,7 +52,7 @@ https://{{ .Values.console.ingress.host }}
 {{- with include "meshmart.consoleOrigin" . }}
 {{- $_ := set $own "MESHMART_CONSOLE_ORIGIN" . }}
 {{- end }}
-{{- /* Links for a browser: services' own addresses are for pods. */}}
+{{- /* Links for a browser, which cannot reach the services' own addresses. */}}
 {{- with include "meshmart.pagesUrl" . }}
 {{- $_ := set $own "MESHMART_TRACES_URL" . }}
 {{- end }}
@@ -72,7 +72,7 @@ https://{{ .Values.console.ingress.host }}
 {{- end -}}
 {{- if $console.ingress.enabled -}}
 {{- if not $console.ingress.host -}}
-{{- $problems = append $problems "console.ingress.host: must be set, because the console answers under no name but its own" -}}
+{{- $problems = append $problems "console.ingress.host: must be set, because the console answers to no other host name" -}}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.consoleFrom) -}}
 {{- $problems = append $problems "networkPolicy.consoleFrom: must name the Ingress controller's pods, or console.ingress cannot reach the console" -}}

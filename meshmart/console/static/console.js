@@ -34,7 +34,7 @@ function draw() {
   if (!frame) return;
   $("waiting").hidden = true;
   $("problem").hidden = !frame.problem;
-  text($("problem"), frame.problem ? `The cluster does not say how it is: ${frame.problem}` : "");
+  text($("problem"), frame.problem ? `The status of the cluster cannot be read: ${frame.problem}` : "");
   facts();
   map.draw(frame, chosen());
   tables.draw(frame);
@@ -43,7 +43,7 @@ function draw() {
   lessons.draw(frame);
   feed();
   links();
-  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many watch.`);
+  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many viewers there are.`);
 }
 
 function facts() {
@@ -98,7 +98,7 @@ function follow() {
     frame = JSON.parse(event.data);
     say("on", "Live");
     clearTimeout(late);
-    late = setTimeout(() => say("waiting", `No news since ${clock(frame.at)}`), STALE);
+    late = setTimeout(() => say("waiting", `No update since ${clock(frame.at)}`), STALE);
     if (!document.hidden) requestAnimationFrame(() => { draw(); dispatchEvent(new Event("console-update")); });
   });
   source.addEventListener("error", () => {

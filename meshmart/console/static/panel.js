@@ -27,7 +27,7 @@ async function read(part, url, signal) {
     if (!answer.ok) return;
     const told = await answer.json();
     if (signal.aborted) return;
-    text(part.note, told.problem ? `Not to be had: ${told.problem}` : part.draw(told));
+    text(part.note, told.problem ? `Cannot be read: ${told.problem}` : part.draw(told));
     part.section.dataset.read = told.problem ? "problem" : "yes";
   } catch {
     // The stream says whether the console is there; the next attempt reads again.
@@ -61,7 +61,7 @@ function recent(traces) {
   const list = el("ol", { class: "reel rows", tabindex: 0, "aria-labelledby": "traces-title" });
   const draw = ({ rows }) => {
     keyed(list, rows, (trace) => trace.id, (trace) => makeTrace(trace, traces), updateTrace);
-    return rows.length ? `the newest ${rows.length}` : "none lately";
+    return rows.length ? `the newest ${rows.length}` : "no recent traces";
   };
   return { ...section("traces", "Recent traces", list), again: AGAIN, draw };
 }

@@ -17,7 +17,7 @@ async function logIn() {
   }
   password.value = "";
   const told = await answer.json().catch(() => ({}));
-  return String(told.error ?? `The console answers with the status ${answer.status}.`);
+  return String(told.error ?? `The console answered with the status ${answer.status}.`);
 }
 
 form.addEventListener("submit", async (event) => {

@@ -8,7 +8,7 @@ let table = null, admin = "", frame = null, mine = new Set(), place = null, logg
 // Sends a change and returns the answer. Raises an error with the reason if it is refused.
 export async function post(path, body) {
   const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-  const told = await answer.json().catch(() => ({ error: `the console answered ${answer.status}` }));
+  const told = await answer.json().catch(() => ({ error: `The console answered with the status ${answer.status}.` }));
   if (answer.status === 401 && path !== "/api/login") became("");
   if (!answer.ok) throw new Error(told.error);
   return told;
@@ -48,7 +48,7 @@ function logInForm() {
       $("put-back").focus();
     } catch (error) { say(error.message, true); }
     password.value = "";
-  } }, el("p", { class: "soft small" }, "Whoever wants to change something logs in with an admin’s account of the shop."),
+  } }, el("p", { class: "soft small" }, "To change something, log in with an admin’s account of the shop."),
   el("label", {}, "Name", name), el("label", {}, "Password", password), el("button", { class: "strong" }, "Log in"));
 }
 
