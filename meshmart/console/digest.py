@@ -35,9 +35,9 @@ class Digest:
     """The rate of its unary calls by the upper bound of their latency, cumulative, in seconds."""
     shed: float
     """Calls per second that admission refused."""
-    knows: tuple[str, ...]
-    ejected: tuple[str, ...]
-    """The endpoints that it knows, and those of them that it has ejected."""
+    knows: frozenset[str]
+    ejected: frozenset[str]
+    """The endpoints that it knows, and those that it has ejected as an endpoint of any target."""
     certificate: Certificate | None
     outbox: Outbox | None
     provides: frozenset[str]
@@ -58,8 +58,8 @@ def digest(window: Window) -> Digest:
         traffic=_served(values, rates, buckets),
         buckets=buckets,
         shed=rates.get(("shed",), 0.0),
-        knows=tuple(key[2] for key in by_kind.get("knows", ())),
-        ejected=tuple(key[2] for key in by_kind.get("ejected", ())),
+        knows=frozenset(key[2] for key in by_kind.get("knows", ())),
+        ejected=frozenset(key[2] for key in by_kind.get("ejected", ()) if values[key] > 0),
         certificate=_certificate(values, by_kind),
         outbox=_outbox(values, by_kind),
         provides=frozenset(key[1] for key in by_kind.get("provides", ())),

@@ -3,8 +3,9 @@
 A page comes from outside the process: one that is huge, or garbage, costs its own replica's figures only.
 """
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 #: The most lines of a page that are read; the rest is left out.
@@ -27,7 +28,7 @@ Key = tuple[str, ...]
 Labels = Mapping[str, str]
 _Meaning = Callable[[Labels], Key | None]
 
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
+_LABEL = re.compile(r' *([a-zA-Z_][a-zA-Z0-9_]*+)="((?:[^"\\]|\\.)*)" *(?:,|$)')
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -70,9 +71,18 @@ def _latency(kind: str) -> _Meaning:
         # A stream lasts as long as its reader wants: its duration is no latency.
         unary = labels.get("grpc_type", "unary") == "unary"
         about = (labels["grpc_service"],) if kind == "call_le" else ()
-        return (kind, *about, labels["le"]) if unary and _own(labels) else None
+        used = unary and _own(labels) and _is_bound(labels["le"])
+        return (kind, *about, labels["le"]) if used else None
 
     return meaning
+
+
+def _is_bound(text: str) -> bool:
+    """Return whether a text is the upper bound of a latency: `MAX_VALUE` seconds at most, or infinite."""
+    try:
+        return 0 <= float(text) <= MAX_VALUE or float(text) == math.inf
+    except ValueError:
+        return False
 
 
 def _by(kind: str, *names: str) -> _Meaning:
@@ -169,11 +179,18 @@ def _meaning(series: str) -> Key | None:
     if understood is None:
         return None
     inside = rest.rstrip().removesuffix("}") if brace else ""
-    labels = {m[1]: _ESCAPE.sub(_unescape, m[2]) for m in _LABEL.finditer(inside)}
     try:
-        return understood(labels)
+        return understood(dict(_labels(inside)))
     except KeyError:  # a label is missing
         return None
+
+
+def _labels(inside: str) -> Iterator[tuple[str, str]]:
+    """Yield the labels up to the first garbage, in linear time: a search behind it would be quadratic."""
+    at = 0
+    while match := _LABEL.match(inside, at):
+        yield match[1], _ESCAPE.sub(_unescape, match[2])
+        at = match.end()
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meshmart.console import frame, observer
+from meshmart.console import frame, observer, series
+from meshmart.console.history import History
 from meshmart.console.model import State
 from meshmart.console.services import SILENCE
 from meshmart.console.window import SPAN
@@ -76,6 +79,17 @@ def test_ejected_means_by_k_of_n_callers() -> None:
     mesh.process("order-2").gauge("mesh_outlier_endpoint_ejected", 1, target="product", endpoint=address)
     product, _ = mesh.look().services
     assert [r.state for r in product.replicas] == [State.READY, State.EJECTED]
+    assert product.replicas[1].note == "ejected by 1 of 2 callers"
+
+
+def test_a_process_that_calls_a_replica_by_two_names_is_one_caller() -> None:
+    mesh = shop()
+    address = "127.0.1.2:50051"
+    for target in ("product", "product.meshmart.svc", "catalogue"):
+        mesh.process("order-2").knows(target, address)
+        mesh.process("order-2").gauge("mesh_outlier_endpoint_ejected", 1, target=target, endpoint=address)
+    mesh.process("order-1").gauge("mesh_outlier_endpoint_ejected", 0, target="product", endpoint=address)
+    product, _ = mesh.look().services
     assert product.replicas[1].note == "ejected by 1 of 2 callers"
 
 
@@ -190,3 +204,53 @@ def test_hostile_values_still_make_a_frame() -> None:
         process.count("mesh_retries", 1e15, target="product")
         process.gauge("mesh_outlier_endpoint_ejected", 1, target="product\x00<script>", endpoint="\x1b")
     json.loads(frame.encode(mesh.look(), [], {}))
+
+
+@pytest.mark.parametrize("bound", ["NaN", "1e308", "-1e308", "-Inf", "1e16", "-1", "x", ""])
+def test_a_bucket_whose_bound_is_no_latency_is_left_out(bound: str) -> None:
+    mesh, points = shop(), History()
+    for calls in (0, 100):
+        page = "process_start_time_seconds 1\n"
+        for side in ("server", "client"):
+            for le in (bound, "0.25", "+Inf"):
+                labels = f'grpc_type="unary",grpc_service="a.B",le="{le}"'
+                page += f"grpc_{side}_handling_seconds_bucket{{{labels}}} {calls}\n"
+        mesh.now += 5
+        mesh.observer.page("product-1", page, mesh.now)
+    snapshot = mesh.observer.snapshot(mesh.now, EPOCH + mesh.now)
+    points.add(snapshot)
+    assert snapshot.services[0].traffic.p99 == pytest.approx(0.2475)
+    json.loads(frame.encode(snapshot, [], {}))
+    json.dumps(points.read(["product"]), allow_nan=False)
+
+
+SAMPLES = st.tuples(
+    st.sampled_from(series.NAMES),
+    st.dictionaries(
+        st.sampled_from(
+            ["grpc_service", "grpc_code", "le", "target", "endpoint", "serial", "topic", "limit"]
+        ),
+        st.sampled_from(
+            ["NaN", "1e308", "-1e308", "+Inf", "-Inf", "0.1", "1e15", "product", "\u202e<b>", ""]
+        ),
+    ),
+    st.sampled_from(["NaN", "1e308", "1e15", "-1e15", "0", "-1", "1", "+Inf", "1e-320"]),
+)
+
+
+@given(st.lists(st.lists(SAMPLES, max_size=20), min_size=2, max_size=4))
+def test_no_pages_break_a_frame_or_the_charts(pages: list[list[tuple[str, dict[str, str], str]]]) -> None:
+    mesh, points = shop(), History()
+    for page in pages:
+        lines = [
+            name + "{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "} " + value
+            for name, labels, value in page
+        ]
+        mesh.now += 1e-6
+        for name in ("product-1", "product-2", "order-1"):
+            mesh.observer.page(name, "\n".join(lines), mesh.now)
+    snapshot = mesh.observer.snapshot(mesh.now, EPOCH + mesh.now)
+    points.add(snapshot)
+    json.loads(frame.encode(snapshot, [], {}))
+    for name in (["product"], ["product", "product-1"], ["order", "order-1"]):
+        json.dumps(points.read(name), allow_nan=False)

@@ -78,6 +78,18 @@ def test_a_huge_page_is_read_up_to_its_bounds(monkeypatch: pytest.MonkeyPatch) -
     assert not page.complete
 
 
+def test_labels_behind_garbage_are_not_searched_for() -> None:
+    good = 'mesh_picks_total{target="user", endpoint="x" } 1\n'
+    page = Parser().parse(good + 'mesh_picks_total{y,target="user",endpoint="y"} 1\n')
+    assert page.values == {("picks", "user", "x"): 1.0}
+
+
+def test_a_page_of_garbage_takes_linear_time() -> None:
+    """With a search in each line, it would take minutes, in which the console would do nothing else."""
+    lines = [f"mesh_serving{{{'a' * 1900}{i:09d}}} 1" for i in range(1000)]
+    assert Parser().parse("\n".join(lines)).values == {("serving",): 1000.0}
+
+
 def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series, "REMEMBERED", 50)
     parser = Parser()
