@@ -4,6 +4,7 @@ One process serves all ports, on loopback. The counters follow the clock: a page
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,17 @@ SHOP: Mapping[str, Sequence[str]] = {
     "loadgen": ("product", "order", "analytics"),
 }
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0)
+#: What every process says of its settings, by target; an empty name for its own.
+_SETTINGS = json.dumps(
+    {
+        "": [
+            {"name": "MESH_NAMESPACE", "value": "meshmart", "source": "environment"},
+            {"name": "MESH_RETRY_MAX_ATTEMPTS", "value": "3", "source": "environment"},
+            {"name": "MESH_DRAIN_GRACE", "value": "5.0", "source": "default"},
+        ],
+        "product": [{"name": "product: port", "value": "50051", "source": "MESH_RESOLVER_PORT"}],
+    }
+).encode()
 #: Calls per second of one replica to one target.
 _RATE = 4.0
 
@@ -157,7 +169,8 @@ def _calls(prefix: str, about: str, calls: float) -> list[str]:
 
 
 class _Port(asyncio.Protocol):
-    """One connection to one admin port; it answers every request with the metrics page."""
+    """One connection to one admin port; it answers every request with the metrics page, or
+    with the settings."""
 
     def __init__(self, mesh: SimulatedMesh, service: str, number: int, index: int) -> None:
         self._mesh, self._whose, self._read = mesh, (service, number, index), b""
@@ -168,8 +181,8 @@ class _Port(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._read += data
         while b"\r\n\r\n" in self._read:
-            self._read = self._read.partition(b"\r\n\r\n")[2]
-            body = self._mesh.page(*self._whose)
+            asked, _, self._read = self._read.partition(b"\r\n\r\n")
+            body = _SETTINGS if asked.startswith(b"GET /settings.json") else self._mesh.page(*self._whose)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(body)
             self._transport.write(head + body)  # type: ignore[attr-defined]
             self._mesh.traffic.requests += 1

@@ -27,6 +27,9 @@ def dress(page: Page, scheme: Scheme, size: str) -> None:
     page.set_viewport_size({"width": width, "height": height})
 
 
+def _nothing(page: Page) -> None: ...
+
+
 @dataclass(frozen=True)
 class Sight:
     """One page in one state.
@@ -36,12 +39,16 @@ class Sight:
         visitor: Whose browser: one of `Visitors`.
         path: Its address, a path in the shop, or a whole URL.
         ready: Brings the page that was opened into the state to look at, and waits for it.
+        part: A selector of what this sight has beyond others: a picture shows it.
+        leave: Puts back what `ready` did to the site.
     """
 
     name: str
     visitor: str
     path: str
     ready: Callable[[Page], None]
+    part: str = "body"
+    leave: Callable[[Page], None] = _nothing
 
 
 def shows(selector: str) -> Callable[[Page], None]:
@@ -66,16 +73,17 @@ class Visitors:
     Args:
         browser: Chromium.
         shop: The shop's address.
+        console: The console's address.
     """
 
-    def __init__(self, browser: Browser, shop: str) -> None:
-        self._browser, self.shop = browser, shop
+    def __init__(self, browser: Browser, shop: str, console: str) -> None:
+        self._browser, self.shop, self._console = browser, shop, console
         self.order = 0
         """An order of bob's."""
         self._cookies: dict[str, Any] = {"anybody": None}
 
     def prepare(self) -> None:
-        """Let bob buy something and fill another cart, and let alice log in, who runs the shop."""
+        """Let bob buy something and fill another cart, and let alice, an admin, log in at both sites."""
         with self.context("anybody") as context:
             page = context.new_page()
             self._buy(page)
@@ -87,6 +95,9 @@ class Visitors:
             page = context.new_page()
             page.goto("/login")
             self._log_in(page, "alice")
+            page.goto(self._console)
+            logs_in(page, "alice")
+            expect(page.locator("#switches-who")).to_have_text("logged in as alice", timeout=PATIENCE)
             self._cookies["alice"] = context.storage_state()
 
     @contextmanager
@@ -113,6 +124,7 @@ class Visitors:
             page.goto(sight.path, wait_until="domcontentloaded")
             sight.ready(page)
             yield page
+            sight.leave(page)
 
     def _log_in(self, page: Page, name: str) -> None:
         page.get_by_label("Name or email").fill(name)
@@ -152,7 +164,8 @@ def sights(status: Mapping[str, Any], order: int) -> list[Sight]:
         status: What `meshmart status --json` printed.
         order: An order of bob's.
     """
-    return [*_shop(order), *_console(status["console"]), *_traces(status["traces"]), *_admin(status)]
+    found = [*_shop(order), *_console(status["console"]), *_traces(status["traces"]), *_admin(status)]
+    return [*found, *(_staged(status) if "gate" in status else ())]
 
 
 def _shop(order: int) -> Iterator[Sight]:
@@ -200,10 +213,94 @@ def _opened(details: str) -> Callable[[Page], None]:
 
 
 def _console(console: str) -> Iterator[Sight]:
-    yield Sight("console", "anybody", console, shows(".edge.busy"))
-    yield Sight("console-service", "anybody", console, chooses("product", "#detail tr[data-replica]"))
-    yield Sight("console-replica", "anybody", console, chooses("product/product-1", "#detail-title"))
-    yield Sight("console-edge", "anybody", console, chooses("order>product", "#detail-title"))
+    yield Sight("console", "anybody", console, _lives)
+    for name, what in (("service", "product"), ("replica", "product/product-1"), ("edge", "order>product")):
+        yield Sight(f"console-{name}", "anybody", console, chooses(what, _READ), "#detail")
+    for name, what in (("service", "product"), ("replica", "product/product-1")):
+        ready = chooses(what, f"{_READ} form[data-action=fault]")
+        yield Sight(f"console-{name}-switches", "alice", console, ready, "#detail")
+    yield Sight("console-switches", "alice", console, _disturbs, "#switches", _puts_back)
+    yield Sight("console-lesson", "anybody", f"{console}/#lesson/kill", _predicts, "#lesson")
+
+
+#: A panel all parts of which were read.
+_READ = "#detail" + "".join(f":has(.{part}[data-read])" for part in ("traces", "logs", "settings"))
+
+
+def _lives(page: Page) -> None:
+    for sign in (".edge.busy", "#scenes td"):
+        shows(sign)(page)
+
+
+def logs_in(page: Page, name: str, password: str = "") -> None:
+    """Fill in the console's form, and send it."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password or f"{name}-password")
+    page.get_by_role("button", name="Log in").click()
+
+
+def _disturbs(page: Page) -> None:
+    page.evaluate("() => { location.hash = encodeURIComponent('product/product-2') }")
+    page.locator("form[data-action=pause] button").click()
+    shows("#disturbed button")(page)
+    page.evaluate("() => { location.hash = '' }")
+    page.get_by_text("Log of actions").click()
+    shows("#log li")(page)
+
+
+def _puts_back(page: Page) -> None:
+    page.locator("#disturbed button").click()
+    expect(page.locator("#disturbed button")).to_have_count(0, timeout=PATIENCE)
+
+
+def _predicts(page: Page) -> None:
+    page.get_by_role("radio").first.check()
+    expect(page.locator("#lesson")).to_contain_text("Only an admin", timeout=PATIENCE)
+
+
+def _staged(status: Mapping[str, Any]) -> Iterator[Sight]:
+    """Return what only the stage can show at once: it has a console for each."""
+    gate, console = status["gate"], status["console"]
+    yield Sight("console-gate", "anybody", gate, shows("#sign-in"))
+    yield Sight("console-gate-wrong", "anybody", gate, _refused)
+    yield Sight("console-unread", "anybody", status["unread"], shows("#problem"))
+    yield Sight("console-lost", "anybody", status["lost"], shows("#problem"))
+    yield Sight("console-silent", "anybody", status["silent"], shows(".stale #live[data-state=waiting]"))
+    for name, lesson, sign, leave in (
+        ("running", "sick-replica", "#lesson .run button", _stops),
+        ("passed", "kill", "#lesson [data-verdict=passed]", _nothing),
+        ("failed", "retry-storm", "#lesson [data-verdict=failed]", _nothing),
+    ):
+        path = f"{console}/#lesson/{lesson}"
+        yield Sight(f"console-lesson-{name}", "alice", path, _plays(sign), "#lesson", leave)
+    yield Sight("console-scenes", "alice", console, _scenes, "#experiments")
+
+
+def _refused(page: Page) -> None:
+    logs_in(page, "alice", "not hers")
+    expect(page.locator("#sign-in-problem")).not_to_be_empty(timeout=PATIENCE)
+
+
+def _plays(sign: str) -> Callable[[Page], None]:
+    """Play the lesson that is open, until there is a sign."""
+
+    def ready(page: Page) -> None:
+        page.get_by_role("radio").first.check()
+        page.get_by_role("button", name="Break it and measure").click()
+        shows(sign)(page)
+
+    return ready
+
+
+def _stops(page: Page) -> None:
+    page.locator("#lesson .run button").click()
+    shows("#lesson .verdict")(page)
+
+
+def _scenes(page: Page) -> None:
+    for scene, verdict in (("balance", "passed"), ("overload", "failed")):
+        page.get_by_role("button", name=f"Play {scene}").click()
+        expect(page.locator(f"[data-scene={scene}]")).to_contain_text(verdict, timeout=PATIENCE)
 
 
 def _traces(traces: str) -> Iterator[Sight]:

@@ -4,39 +4,28 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import AsyncExitStack
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from bench.simulated import SHOP, SimulatedMesh
 from grpcmesh.admin import AdminServer
-from grpcmesh.admin.access import Access
-from grpcmesh.clock import monotonic
-from grpcmesh.config import AdminConfig
 from grpcmesh.http import HttpServer
 from local.traces import Span, TraceStore
 from local.traces.web import web_app
-from meshmart.console.poller import Poller
-from meshmart.console.schedule import Budget
-from meshmart.console.web import console_app
 from services.storefront.settings import Settings
+from tests.e2e.staged_consoles import LOCAL, ShopCluster, consoles
 from tests.unit.services.storefront.conftest import PRODUCTS
 from tests.unit.services.storefront.fakes import FakeShop
 
-LOCAL = AdminConfig(address="127.0.0.1:0")
 _CLOSE = 120.0
 
 
 class Stage:
-    """The sites, in a thread with an event loop of its own, for `with`.
+    """The sites, in a thread with an event loop of its own, for `with`."""
 
-    Args:
-        mesh: The mesh that the console shows.
-    """
-
-    def __init__(self, mesh: SimulatedMesh | None = None) -> None:
-        self.mesh = mesh or SimulatedMesh(SHOP, 3)
+    def __init__(self) -> None:
         self._ready: Future[dict[str, Any]] = Future()
         self._thread = threading.Thread(target=self._main)
 
@@ -59,41 +48,29 @@ class Stage:
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        await self.mesh.start()
-        poller = Poller(self.mesh, Budget(), monotonic, time.time)
-        traces = await _serve(web_app(_store()))
-        shop = FakeShop(PRODUCTS, Settings(traces_url=_url(traces), demo_users=True))
-        console = console_app(poller.hub, poller.history, Access(LOCAL), self._stop)
-        servers = [traces, await _serve(shop.app), await _serve(console), await _admin()]
-        polling = asyncio.create_task(poller.run())
-        names = ("traces", "storefront", "console")
-        self._ready.set_result(
-            {name: _url(server) for name, server in zip(names, servers, strict=False)}
-            | {"services": {"order": {"replicas": [{"metrics": f"{_url(servers[3])}/metrics"}]}}}
-        )
-        await self._stop.wait()
-        shop.closing.set()
-        polling.cancel()
-        await asyncio.gather(polling, return_exceptions=True)
-        for server in servers:
-            await server.aclose()
-        await self.mesh.aclose()
+        async with AsyncExitStack() as stack:
 
+            async def serve(app: ASGIApp) -> str:
+                server = HttpServer(app, "127.0.0.1:0", "stage")
+                await server.start()
+                stack.push_async_callback(server.aclose)
+                return f"http://127.0.0.1:{server.port}"
 
-def _url(server: HttpServer) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
-async def _serve(app: ASGIApp) -> HttpServer:
-    server = HttpServer(app, "127.0.0.1:0", "stage")
-    await server.start()
-    return server
-
-
-async def _admin() -> AdminServer:
-    server = AdminServer(LOCAL, CollectorRegistry(), _state)
-    await server.start()
-    return server
+            admin = AdminServer(LOCAL, CollectorRegistry(), _state)
+            await admin.start()
+            stack.push_async_callback(admin.aclose)
+            traces = await serve(web_app(_store()))
+            shop = FakeShop(PRODUCTS, Settings(traces_url=traces, demo_users=True))
+            stack.callback(shop.closing.set)
+            cluster = ShopCluster()
+            await cluster.start()
+            stack.push_async_callback(cluster.aclose)
+            cluster.beside = {"traces": traces, "storefront": await serve(shop.app)}
+            urls = await stack.enter_async_context(consoles(cluster, self._stop, serve))
+            metrics = f"http://127.0.0.1:{admin.port}/metrics"
+            services = {"order": {"replicas": [{"metrics": metrics}]}}
+            self._ready.set_result({**cluster.beside, **urls, "services": services})
+            await self._stop.wait()
 
 
 def _state() -> dict[str, Any]:

@@ -171,3 +171,14 @@ def test_a_console_without_switches_shows_none(page: Page) -> None:
     expect(page.locator("#said")).to_contain_text("could not be loaded", timeout=LONG)
     shown = page.locator("form, input, select, textarea")
     assert not any(shown.nth(n).is_visible() for n in range(shown.count()))
+
+
+def test_an_empty_map_says_why(browser: Browser) -> None:
+    mesh = Mesh()
+    mesh.console.broken = "the supervisor does not answer"
+    with mesh, opened(mesh, browser) as page:
+        expect(page.locator("#problem")).to_contain_text(mesh.console.broken, timeout=LONG)
+        expect(page.locator("#waiting")).to_contain_text("Nothing is known of the mesh yet")
+        mesh.console.broken = ""
+        expect(page.locator(".node").first).to_be_visible(timeout=LONG)
+        expect(page.locator("#waiting")).to_be_hidden()

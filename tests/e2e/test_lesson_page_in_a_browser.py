@@ -118,6 +118,20 @@ def test_a_lesson_is_done_by_keyboard_and_passes_by_its_figures(page: Page) -> N
     expect(page.locator("#scenes tr[data-scene=kill]")).to_contain_text("by alice")
 
 
+def test_the_map_stays_in_sight_beside_an_open_lesson(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    opened(page, "/#lesson/kill")
+    place = page.locator("#map .node.look[data-service=product]")
+    expect(place).to_be_in_viewport(ratio=1, timeout=LONG)
+    expect(page.locator("#lesson-title")).to_be_in_viewport(ratio=1)
+    page.get_by_role("radio").first.check()
+    page.get_by_role("button", name="Break it and measure").click()
+    expect(page.locator("#lesson .verdict")).to_be_in_viewport(ratio=1, timeout=LONG)
+    expect(place).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Predict again").scroll_into_view_if_needed()
+    expect(place).to_be_in_viewport(ratio=1)
+
+
 def test_it_fails_if_a_figure_misses_its_bound(page: Page, mesh: Lessons) -> None:
     mesh.verbs["kill"] = kill(7)
     opened(page, "/#lesson/kill")

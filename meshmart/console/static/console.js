@@ -32,7 +32,10 @@ function close() {
 
 function draw() {
   if (!frame) return;
-  $("waiting").hidden = true;
+  const empty = !frame.services.length;
+  $("waiting").hidden = !empty;
+  $("map-scroll").hidden = empty;
+  text($("waiting"), frame.problem ? "Nothing is known of the mesh yet. The console keeps asking." : "The mesh has no services yet.");
   $("problem").hidden = !frame.problem;
   text($("problem"), frame.problem ? `The status of the cluster cannot be read: ${frame.problem}` : "");
   facts();
@@ -53,7 +56,7 @@ function facts() {
   const slowest = frame.edges.reduce((most, e) => ((e.p99 ?? 0) > (most?.p99 ?? 0) ? e : most), null);
   const ends = Math.min(...frame.services.flatMap((s) => (s.certificate ? [s.certificate.not_after] : [])));
   const pairs = [
-    ["Replicas ready", `${ready} of ${replicas.length}`, ready < replicas.length ? "warn" : "good"],
+    ["Replicas ready", `${ready} of ${replicas.length}`, ready < replicas.length ? "warn" : ready ? "good" : ""],
     ["Calls between services", rate(all.rate), ""],
     ["Succeed", success(all), all.failing_rate > 0.01 * all.rate ? "bad" : ""],
     ["Slowest p99", slowest ? seconds(slowest.p99) : "–", "", slowest ? `${slowest.source} → ${slowest.target}` : ""],

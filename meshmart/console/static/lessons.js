@@ -75,6 +75,7 @@ function render() {
   if (!all) return;
   const lesson = opened(), box = $("lesson");
   box.hidden = !lesson;
+  box.parentElement.classList.toggle("learning", Boolean(lesson));
   if (view?.lesson !== lesson) {
     view = lesson ? build(lesson) : null;
     box.replaceChildren(...(view?.parts ?? []));
@@ -96,7 +97,7 @@ function list() {
     el("p", { class: "soft small" }, "Each breaks something under load, measures, and puts it back. One at a time."), said,
     el("div", { id: "scene-run" }),
     el("div", { class: "wide", tabindex: 0, role: "region", "aria-labelledby": "scenes-title" }, el("table", { class: "table", id: "scenes" },
-      el("thead", {}, el("tr", {}, ...["scene", "what it shows", "last verdict", ""].map((name) => el("th", { scope: "col" }, name)))), el("tbody"))),
+      el("thead", {}, el("tr", {}, ...["scene", "what it shows", "last verdict", "play"].map((name) => el("th", { scope: "col" }, name)))), el("tbody"))),
   );
   $("scene-run").replaceChildren(...runView().parts);
 }
@@ -191,6 +192,7 @@ function update({ lesson, choices, why, start, run, verdict, answer, told, figur
   text(why, !mine ? "Answer the question first." : running && !own ? `${running.experiment} is being played, by ${running.by}.` : !admin ? "Only an admin can start it: log in first. You can watch what others start." : own ? "" : `It runs ${lesson.command}.`);
   run.hidden = !own && !over;
   if (own || over) updateRun(run, own ?? over);
+  const fresh = over && explained.hidden;
   explained.hidden = !over;
   waiting.hidden = Boolean(over);
   if (!over) return;
@@ -199,7 +201,14 @@ function update({ lesson, choices, why, start, run, verdict, answer, told, figur
   const said = over.lessons[lesson.name];
   text(answer, said?.answer == null ? "" : said.answer === mine.choice ? `You were right: ${lesson.choices[said.answer]}` : `You said: ${lesson.choices[mine.choice]} The measurement says: ${lesson.choices[said.answer]}`);
   told.replaceChildren(...(said?.text ?? []).map((line) => el("p", {}, line)));
-  const head = el("thead", {}, el("tr", {}, ...["figure", "measured", "bound", ""].map((name) => el("th", { scope: "col" }, name))));
+  const head = el("thead", {}, el("tr", {}, ...["figure", "measured", "bound", "kept?"].map((name) => el("th", { scope: "col" }, name))));
   figures.replaceChildren(head, el("tbody", {}, ...(over.outcome?.checks ?? []).map((c) => el("tr", { "data-passed": String(c.passed) },
     el("th", { scope: "row", class: "wrapping" }, c.what), el("td", {}, c.measured_text), el("td", {}, c.bound_text), el("td", {}, c.passed ? "kept" : "missed")))));
+  if (fresh) showAtTop(explained.parentElement);
+}
+
+// Scrolls the lesson, where it scrolls by itself beside the map.
+function showAtTop(part) {
+  const box = $("lesson");
+  box.scrollTop += part.getBoundingClientRect().top - box.getBoundingClientRect().top - 12;
 }
