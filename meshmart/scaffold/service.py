@@ -4,39 +4,21 @@ import ast
 import keyword
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from string import Template
 
 from meshmart.errors import CommandError
+from meshmart.scaffold.files import delete, locked, owned, render, restored_on_failure, write
 from services.manifest import FILE, MAX_SUBNET, ManifestError, Manifests, load
 
-TEMPLATES = Path(__file__).parent / "templates"
 #: Names of objects of the chart, of workloads that are no service, and of packages in services/.
 TAKEN = frozenset(
     {"client", "outsider", "test", "postgres", "jaeger", "prometheus", "grafana", "migrations", "credentials"}
     | {"certificates", "cleanup", "kit", "common"}
 )
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
-#: The templates of a service's files, by the file's path; NAME is the service's name.
-_FILES = {
-    "protos/ecommerce/NAME.proto": "proto",
-    "services/NAME/service.toml": "service.toml",
-    "services/NAME/__init__.py": "package",
-    "services/NAME/domain.py": "domain",
-    "services/NAME/tables.py": "tables",
-    "services/NAME/storage.py": "storage",
-    "services/NAME/servicer.py": "servicer",
-    "services/NAME/main.py": "main",
-    "services/NAME/seed.py": "seed",
-    "services/NAME/migrations/versions/0001_texts.py": "migration",
-    "tests/unit/services/NAME/__init__.py": "",
-    "tests/unit/services/NAME/test_texts.py": "unit_test",
-    "tests/integration/services/test_NAME.py": "integration_test",
-}
 #: As in the Makefile.
 _PROTOC = (
     "-Iprotos",
@@ -44,14 +26,6 @@ _PROTOC = (
     "--pyi_out=protos",
     "--grpc_python_out=protos",
     "--mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:protos",
-)
-#: What belongs to a service, as patterns of paths.
-_OWNED = (
-    "services/NAME",
-    "tests/unit/services/NAME",
-    "tests/integration/services/test_NAME.py",
-    "protos/ecommerce/NAME.proto",
-    "protos/ecommerce/NAME_pb2*",
 )
 
 
@@ -70,58 +44,72 @@ def checkout(directory: Path) -> Path:
 def add(root: Path, name: str) -> list[Path]:
     """Write the files of a new service, then generate what follows from its proto and its manifest.
 
+    All or nothing: a failure leaves the checkout as it was.
+
     Returns:
         The files that were written, relative to the root.
 
     Raises:
-        CommandError: the name is taken or cannot be a service's, or the generators fail.
+        CommandError: the name is taken or cannot be a service's, a manifest is wrong, another command changes
+            services, or the generators fail.
     """
-    manifests = _manifests(root)
-    _check(root, name, manifests)
-    texts = render(name, _subnet(manifests))
-    for path, text in texts.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
-    _generate(root, f"protos/ecommerce/{name}.proto")
+    with locked(root):
+        manifests = _manifests(root)
+        _check(root, name, manifests)
+        texts = render(name, _subnet(manifests))
+        with restored_on_failure(root, name):
+            write(root, texts)
+            _generate(root, f"protos/ecommerce/{name}.proto")
     return list(texts)
-
-
-def render(name: str, subnet: int) -> Mapping[Path, str]:
-    """Return the files of a new service, by path relative to the root of the checkout."""
-    values = {"name": name, "Name": name.capitalize(), "subnet": str(subnet)}
-    return {
-        Path(path.replace("NAME", name)): _template(template).substitute(values) if template else ""
-        for path, template in _FILES.items()
-    }
 
 
 def remove(root: Path, name: str) -> list[Path]:
     """Delete a service's folder, tests and proto, then generate what follows from the other manifests.
 
+    All or nothing: a failure leaves the checkout as it was.
+
     Returns:
         What was deleted, relative to the root.
 
     Raises:
-        CommandError: there is no such service, another one calls it or imports its proto, or the generators
-            fail.
+        CommandError: there is no such service, another one calls it or imports its proto, a manifest is
+            wrong, another command changes services, or the generators fail.
     """
-    manifests = _manifests(root)
-    if name not in manifests:
-        raise CommandError(f"there is no service {name!r}; there are {', '.join(manifests)}")
-    if users := sorted(_users(root, name, manifests)):
-        raise CommandError(f"{name} is still used: {', '.join(users)}; remove these uses first")
-    paths = [path for pattern in _OWNED for path in root.glob(pattern.replace("NAME", name))]
-    for path in paths:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _generate(root)
+    with locked(root):
+        manifests = _manifests(root)
+        if name not in manifests:
+            raise CommandError(f"there is no service {name!r}; there are {', '.join(manifests)}")
+        if used := sorted(_users(root, name, manifests)):
+            raise CommandError(f"{name} is still used: {', '.join(used)}; remove these uses first")
+        paths = owned(root, name)
+        with restored_on_failure(root, name):
+            delete(paths)
+            _generate(root)
     return [path.relative_to(root) for path in paths]
+
+
+def _check(root: Path, name: str, manifests: Manifests) -> None:
+    """Raise CommandError unless a new service can have this name."""
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise CommandError(
+            f"{name!r} is no name of a service: 2 to 31 small letters and digits, such as review"
+        )
+    if name in TAKEN or name in manifests or (root / "services" / name).exists():
+        raise CommandError(f"the name {name} is taken")
+    message = re.compile(
+        rf"^(message|enum|service) ((Create|Get)?{name.capitalize()}(Request|Response|Service)?) ", re.M
+    )
+    for path in (root / "protos/ecommerce").glob("*.proto"):
+        if path.stem == name or (found := message.search(path.read_text(encoding="utf-8"))):
+            what = path.name if path.stem == name else f"{found[2]} in {path.name}" if found else ""
+            raise CommandError(f"the name {name} is taken: the protos have {what}")
 
 
 def _users(root: Path, name: str, manifests: Manifests) -> Iterator[str]:
     """Return where others call a service, and which of its own files they use."""
     yield from (f"services/{m.name}/{FILE}" for m in manifests.values() if name in m.calls)
     module = re.compile(rf"services\.{name}(\.[\w.]+)?|(ecommerce\.)?{name}_pb2(_grpc)?(\.\w+)?")
-    own = [path for pattern in _OWNED for path in root.glob(pattern.replace("NAME", name))]
+    own = owned(root, name)
     for folder in ("services", "local", "meshmart", "tests", "bench", "protos/ecommerce"):
         for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.proto")):
             mine = any(path == one or one in path.parents for one in own)
@@ -150,23 +138,6 @@ def _modules(code: str) -> Iterator[str]:
                 yield text
 
 
-def _check(root: Path, name: str, manifests: Manifests) -> None:
-    """Raise CommandError unless a new service can have this name."""
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise CommandError(
-            f"{name!r} is no name of a service: 2 to 31 small letters and digits, such as review"
-        )
-    if name in TAKEN or name in manifests or (root / "services" / name).exists():
-        raise CommandError(f"the name {name} is taken")
-    message = re.compile(
-        rf"^(message|enum|service) ((Create|Get)?{name.capitalize()}(Request|Response|Service)?) ", re.M
-    )
-    for path in (root / "protos/ecommerce").glob("*.proto"):
-        if path.stem == name or (found := message.search(path.read_text(encoding="utf-8"))):
-            what = path.name if path.stem == name else f"{found[2]} in {path.name}" if found else ""
-            raise CommandError(f"the name {name} is taken: the protos have {what}")
-
-
 def _subnet(manifests: Manifests) -> int:
     """Return the first subnet after those of the others. Raises CommandError if there is none."""
     used = {manifest.subnet for manifest in manifests.values()}
@@ -181,10 +152,6 @@ def _manifests(root: Path) -> Manifests:
         return load(root / "services")
     except ManifestError as e:
         raise CommandError(str(e)) from None
-
-
-def _template(name: str) -> Template:
-    return Template((TEMPLATES / f"{name}.tmpl").read_text(encoding="utf-8"))
 
 
 def _generate(root: Path, *protos: str) -> None:

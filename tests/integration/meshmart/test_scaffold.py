@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.catalog import of_manifests
+from meshmart.scaffold.files import GENERATED
 from services.manifest import load
 
 ROOT = Path(__file__).parents[3]
@@ -18,14 +20,6 @@ COPIED = ("Makefile", "pyproject.toml", "docs/methods.md", "helm", "local", "mes
 COPIED += ("services", "tests", "tools")
 #: Seconds, as a guard against a hang.
 PATIENCE = 300
-GENERATED = {
-    "docs/methods.md",
-    "helm/meshmart/files/policy.toml",
-    "helm/meshmart/templates/_shop.tpl",
-    "helm/meshmart/values.yaml",
-    "pyproject.toml",
-    "services/policy.toml",
-}
 
 
 class Checkout:
@@ -74,7 +68,7 @@ def test_a_new_service_is_complete_and_its_tests_pass(checkout: Checkout) -> Non
     before = checkout.files()
     checkout.done("-m", "meshmart", "new", "service", "parcel")
     after = checkout.files()
-    assert {name for name in before if before[name] != after.get(name)} == GENERATED
+    assert {name for name in before if before[name] != after.get(name)} == set(GENERATED)
     assert all("parcel" in name for name in after.keys() - before.keys())
     checkout.done("-m", "tools.manifests", "--check")
     checkout.done("tools/methods-table", "--check")
@@ -92,6 +86,29 @@ def test_a_service_is_removed_without_a_trace(checkout: Checkout) -> None:
     checkout.done("-m", "meshmart", "new", "service", "parcel")
     printed = checkout.done("-m", "meshmart", "remove", "service", "parcel")
     assert "services/parcel" in printed.splitlines()
+    assert checkout.files() == before
+
+
+def test_a_generator_that_fails_leaves_the_checkout_as_it_was(checkout: Checkout) -> None:
+    checkout.done("-m", "meshmart", "new", "service", "parcel")
+    generator = checkout.root / "tools/methods-table"
+    generator.write_text("raise SystemExit('the generator is broken')")
+    before = checkout.files()
+    for command in (("new", "service", "gift"), ("remove", "service", "parcel")):
+        refused = checkout.run("-m", "meshmart", *command)
+        assert refused.returncode == 1
+        assert "the generator is broken" in refused.stderr
+        assert checkout.files() == before
+
+
+def test_a_new_service_that_kill_9_interrupted_is_removed(checkout: Checkout) -> None:
+    before = checkout.files()
+    generator = "tools/methods-table"
+    (checkout.root / generator).write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    killed = checkout.run("-m", "meshmart", "new", "service", "parcel")
+    assert killed.returncode == -signal.SIGKILL
+    (checkout.root / generator).write_bytes(before[generator])
+    checkout.done("-m", "meshmart", "remove", "service", "parcel")
     assert checkout.files() == before
 
 

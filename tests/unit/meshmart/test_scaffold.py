@@ -7,7 +7,8 @@ import pytest
 
 from meshmart.errors import CommandError
 from meshmart.scaffold import service
-from meshmart.scaffold.service import add, checkout, remove, render
+from meshmart.scaffold.files import GENERATED, locked, render, restored_on_failure
+from meshmart.scaffold.service import add, checkout, remove
 from services.manifest import parse
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +42,34 @@ def test_a_name_that_cannot_be_a_services_is_refused(root: Path, name: str, told
     with pytest.raises(CommandError, match=told):
         add(root, name)
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_change_that_ctrl_c_interrupts_is_undone(root: Path) -> None:
+    (root / "pyproject.toml").write_text("before")
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+    def change() -> None:
+        with restored_on_failure(root, "order"):
+            shutil.rmtree(root / "services/order")
+            (root / "protos/ecommerce/order_pb2.py").write_text("")
+            (root / "pyproject.toml").write_text("after")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        change()
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+
+
+def test_two_commands_do_not_change_services_at_the_same_time(root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    for command in (lambda: add(root, "parcel"), lambda: remove(root, "order")):
+        with locked(root), pytest.raises(CommandError, match="another command changes services of"):
+            command()
+    assert sorted(root.rglob("*")) == before
+
+
+def test_every_generated_file_is_there() -> None:
+    assert [path for path in GENERATED if not (ROOT / path).is_file()] == []
 
 
 def test_what_is_no_service_is_not_removed(root: Path) -> None:
