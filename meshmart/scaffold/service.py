@@ -1,17 +1,16 @@
 """Adds a service to a checkout of this project, and removes one."""
 
-import ast
 import keyword
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from meshmart.errors import CommandError
 from meshmart.scaffold.files import delete, locked, owned, render, restored_on_failure, write
-from services.manifest import FILE, MAX_SUBNET, ManifestError, Manifests, load
+from meshmart.scaffold.uses import users
+from services.manifest import MAX_SUBNET, ManifestError, Manifests, load
 
 #: Names of objects of the chart, of workloads that are no service, and of packages in services/.
 TAKEN = frozenset(
@@ -79,7 +78,7 @@ def remove(root: Path, name: str) -> list[Path]:
         manifests = _manifests(root)
         if name not in manifests:
             raise CommandError(f"there is no service {name!r}; there are {', '.join(manifests)}")
-        if used := sorted(_users(root, name, manifests)):
+        if used := sorted(users(root, name, manifests)):
             raise CommandError(f"{name} is still used: {', '.join(used)}; remove these uses first")
         paths = owned(root, name)
         with restored_on_failure(root, name):
@@ -103,39 +102,6 @@ def _check(root: Path, name: str, manifests: Manifests) -> None:
         if path.stem == name or (found := message.search(path.read_text(encoding="utf-8"))):
             what = path.name if path.stem == name else f"{found[2]} in {path.name}" if found else ""
             raise CommandError(f"the name {name} is taken: the protos have {what}")
-
-
-def _users(root: Path, name: str, manifests: Manifests) -> Iterator[str]:
-    """Return where others call a service, and which of its own files they use."""
-    yield from (f"services/{m.name}/{FILE}" for m in manifests.values() if name in m.calls)
-    module = re.compile(rf"services\.{name}(\.[\w.]+)?|(ecommerce\.)?{name}_pb2(_grpc)?(\.\w+)?")
-    own = owned(root, name)
-    for folder in ("services", "local", "meshmart", "tests", "bench", "protos/ecommerce"):
-        for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.proto")):
-            mine = any(path == one or one in path.parents for one in own)
-            text = path.read_text(encoding="utf-8")
-            if path.suffix == ".proto":
-                uses = f"ecommerce/{name}.proto" in text
-            else:
-                uses = any(map(module.fullmatch, _modules(text)))
-            if uses and not mine:
-                yield str(path.relative_to(root))
-
-
-def _modules(code: str) -> Iterator[str]:
-    """Yield what Python code may import: the names in its imports, and every whole string.
-
-    Code within a string is not used by the file that has it.
-    """
-    for node in ast.walk(ast.parse(code)):
-        match node:
-            case ast.Import(names=names):
-                yield from (alias.name for alias in names)
-            case ast.ImportFrom(module=str(module), names=names):
-                yield module
-                yield from (f"{module}.{alias.name}" for alias in names)
-            case ast.Constant(value=str(text)):
-                yield text
 
 
 def _subnet(manifests: Manifests) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from meshmart.errors import CommandError
-from meshmart.scaffold import service
 from meshmart.scaffold.files import GENERATED, locked, render, restored_on_failure
 from meshmart.scaffold.service import add, checkout, remove
+from meshmart.scaffold.uses import users
 from services.manifest import parse
 
 ROOT = Path(__file__).parents[3]
@@ -99,6 +99,8 @@ def test_the_files_of_a_service_bear_its_name_and_its_manifest_is_right() -> Non
         ("from services.review import domain", True),
         ("from services import review", True),
         ("import services.review.domain as d", True),
+        ("from .. import services\nfrom ..services import review", True),
+        ("from ..services.review.domain import Review", True),
         ("from ecommerce import review_pb2", True),
         ("from ecommerce.review_pb2_grpc import ReviewServiceStub", True),
         ("run(['-m', 'services.review.main'])", True),
@@ -111,4 +113,11 @@ def test_who_uses_a_service_is_known_from_imports_and_names_of_modules(
 ) -> None:
     (root / "local").mkdir(exist_ok=True)
     (root / "local/other.py").write_text(code)
-    assert list(service._users(root, "review", {})) == (["local/other.py"] if used else [])
+    assert list(users(root, "review", {})) == (["local/other.py"] if used else [])
+
+
+def test_code_that_cannot_be_read_is_named(root: Path) -> None:
+    (root / "local").mkdir()
+    (root / "local/other.py").write_text("\nimport services.review as\n")
+    with pytest.raises(CommandError, match=r"local/other\.py:2: .*; mend it"):
+        list(users(root, "review", {}))
