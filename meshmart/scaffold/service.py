@@ -1,23 +1,16 @@
 """Adds a service to a checkout of this project, and removes one."""
 
-import keyword
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 from meshmart.errors import CommandError
 from meshmart.scaffold.files import delete, locked, owned, render, restored_on_failure, write
+from meshmart.scaffold.names import check
 from meshmart.scaffold.uses import users
 from services.manifest import MAX_SUBNET, ManifestError, Manifests, load
 
-#: Names of objects of the chart, of workloads that are no service, and of packages in services/.
-TAKEN = frozenset(
-    {"client", "outsider", "test", "postgres", "jaeger", "prometheus", "grafana", "migrations", "credentials"}
-    | {"certificates", "cleanup", "kit", "common"}
-)
-_NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 #: As in the Makefile.
 _PROTOC = (
     "-Iprotos",
@@ -54,10 +47,11 @@ def add(root: Path, name: str) -> list[Path]:
     """
     with locked(root):
         manifests = _manifests(root)
-        _check(root, name, manifests)
+        check(root, name)
         texts = render(name, _subnet(manifests))
         with restored_on_failure(root, name):
             write(root, texts)
+            _format(root, [str(path) for path in texts if path.suffix == ".py"])
             _generate(root, f"protos/ecommerce/{name}.proto")
     return list(texts)
 
@@ -87,23 +81,6 @@ def remove(root: Path, name: str) -> list[Path]:
     return [path.relative_to(root) for path in paths]
 
 
-def _check(root: Path, name: str, manifests: Manifests) -> None:
-    """Raise CommandError unless a new service can have this name."""
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise CommandError(
-            f"{name!r} is no name of a service: 2 to 31 small letters and digits, such as review"
-        )
-    if name in TAKEN or name in manifests or (root / "services" / name).exists():
-        raise CommandError(f"the name {name} is taken")
-    message = re.compile(
-        rf"^(message|enum|service) ((Create|Get)?{name.capitalize()}(Request|Response|Service)?) ", re.M
-    )
-    for path in (root / "protos/ecommerce").glob("*.proto"):
-        if path.stem == name or (found := message.search(path.read_text(encoding="utf-8"))):
-            what = path.name if path.stem == name else f"{found[2]} in {path.name}" if found else ""
-            raise CommandError(f"the name {name} is taken: the protos have {what}")
-
-
 def _subnet(manifests: Manifests) -> int:
     """Return the first subnet after those of the others. Raises CommandError if there is none."""
     used = {manifest.subnet for manifest in manifests.values()}
@@ -118,6 +95,12 @@ def _manifests(root: Path) -> Manifests:
         return load(root / "services")
     except ManifestError as e:
         raise CommandError(str(e)) from None
+
+
+def _format(root: Path, files: list[str]) -> None:
+    """Sort imports and wrap lines, which depend on the service's name."""
+    _run(root, "-m", "ruff", "check", "--no-cache", "--quiet", "--fix-only", *files)
+    _run(root, "-m", "ruff", "format", "--no-cache", "--quiet", *files)
 
 
 def _generate(root: Path, *protos: str) -> None:

@@ -89,6 +89,16 @@ def test_a_service_is_removed_without_a_trace(checkout: Checkout) -> None:
     assert checkout.files() == before
 
 
+def test_linters_find_nothing_in_a_service_with_any_name(checkout: Checkout) -> None:
+    # Shorter and longer lines than those of the templates, and imports in another order.
+    names = ("to", "gift", "w" * 31)
+    for name in names:
+        checkout.done("-m", "meshmart", "new", "service", name)
+    mine = [f"services/{name}" for name in names] + ["tests/unit/services", "tests/integration/services"]
+    checkout.done("-m", "ruff", "check", "--no-cache", *mine)
+    checkout.done("-m", "ruff", "format", "--no-cache", "--check", *mine)
+
+
 def test_a_generator_that_fails_leaves_the_checkout_as_it_was(checkout: Checkout) -> None:
     checkout.done("-m", "meshmart", "new", "service", "parcel")
     generator = checkout.root / "tools/methods-table"

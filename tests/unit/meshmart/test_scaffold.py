@@ -7,6 +7,7 @@ import pytest
 
 from meshmart.errors import CommandError
 from meshmart.scaffold.files import GENERATED, locked, render, restored_on_failure
+from meshmart.scaffold.names import check
 from meshmart.scaffold.service import add, checkout, remove
 from meshmart.scaffold.uses import users
 from services.manifest import parse
@@ -30,7 +31,16 @@ def root(tmp_path: Path) -> Path:
         ("gift-card", "'gift-card' is no name of a service"),
         ("Review", "'Review' is no name of a service"),
         ("../x", "'../x' is no name of a service"),
-        ("class", "'class' is no name of a service"),
+        ("réview", "'réview' is no name of a service"),
+        ("none", "'none' is no name of a service: it is a word of Python or YAML"),
+        ("warning", "'warning' is no name of a service: it is a word of Python or YAML"),
+        ("class", "'class' is no name of a service: it is a word of Python or YAML"),
+        ("on", "'on' is no name of a service: it is a word of Python or YAML"),
+        ("console", "the name console is taken"),
+        ("traces", "the name traces is taken"),
+        ("public", "the name public is taken"),
+        ("timestamp", "the name timestamp is taken: .*servicer.py would name two things Timestamp"),
+        ("texts", "the name texts is taken: .*domain.py would name two things Texts"),
         ("order", "the name order is taken"),
         ("kit", "the name kit is taken"),
         ("postgres", "the name postgres is taken"),
@@ -42,6 +52,36 @@ def test_a_name_that_cannot_be_a_services_is_refused(root: Path, name: str, told
     with pytest.raises(CommandError, match=told):
         add(root, name)
     assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("manifest", "services/manifest.py"),
+        ("listings", "tests/integration/services/test_listings.py"),
+        ("stubs", "tests/unit/services/stubs.py"),
+    ],
+)
+def test_what_has_the_name_already_is_neither_shadowed_nor_overwritten(
+    root: Path, name: str, there: str
+) -> None:
+    (root / there).parent.mkdir(parents=True, exist_ok=True)
+    (root / there).write_text("mine = True\n")
+    with pytest.raises(CommandError, match=f"the name {name} is taken: there is {there}"):
+        add(root, name)
+    assert (root / there).read_text() == "mine = True\n"
+
+
+@pytest.mark.parametrize("name", ["json", "grpc", "email", "order2", "mesh", "health", "to", "w" * 31])
+def test_a_name_that_nothing_has_can_be_a_services(name: str) -> None:
+    check(ROOT, name)
+
+
+def test_the_caches_of_a_service_that_is_gone_do_not_hold_its_name(root: Path) -> None:
+    cache = root / "services/parcel/__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "domain.cpython-313.pyc").write_bytes(b"")
+    check(root, "parcel")
 
 
 def test_a_change_that_ctrl_c_interrupts_is_undone(root: Path) -> None:
