@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +66,14 @@ async def test_the_seeded_people_log_in_with_their_documented_passwords(db: Data
         assert (user.id, user.name, user.roles, user.status) == (user_id, name, roles, Status.ACTIVE)
 
 
+def replica(url: str) -> AbstractAsyncContextManager[Database]:
+    """Open the database as one of several replicas. On a busy machine they wait long for each other."""
+    return Database.open(url, "user", lock_timeout=60)
+
+
 async def test_failures_that_are_counted_at_once_are_all_counted(url: str) -> None:
     origin = Origin("192.0.2.1", "bob")
-    async with Database.open(url, "user") as one, Database.open(url, "user") as two:
+    async with replica(url) as one, replica(url) as two:
         await asyncio.gather(*(SqlAttempts(db).failed(origin, 1_000.0) for db in (one, two) * 10))
         counts = await one.read(lambda c: c.scalars(select(login_failure.c.count)).all())
     assert counts == [20, 20]
@@ -132,7 +137,7 @@ async def test_pages_follow_each_other(db: Database) -> None:
 
 async def test_a_refresh_token_sent_many_times_at_once_leads_to_the_same_at_every_replica(url: str) -> None:
     async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(Database.open(url, "user")) for _ in range(3)]
+        replicas = [await stack.enter_async_context(replica(url)) for _ in range(3)]
         _, tokens = await logins(replicas[0]).login("bob", "bob-password")
         for _ in range(3):  # a session outlives many renewals
             attempts = (logins(replicas[n % 3]).refresh(tokens.refresh) for n in range(12))
