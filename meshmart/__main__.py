@@ -1,63 +1,10 @@
-"""The `meshmart` command. A verb is a file with one function, registered here."""
+"""The `meshmart` command."""
 
 import sys
 
-import typer
-
 from local.errors import ClusterError, describe
-from meshmart import (
-    admin,
-    audit,
-    call,
-    check,
-    down,
-    fault,
-    kill,
-    load,
-    logs,
-    new,
-    redeliver,
-    remove,
-    restart,
-    rotate,
-    scale,
-    status,
-    token,
-    up,
-)
 from meshmart.errors import CommandError
-from meshmart.lessons import command as lessons
-from meshmart.tour import command as tour
-
-app = typer.Typer(
-    help="A proxyless gRPC service mesh for Python, and the shop that runs on it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # frames around the help cost a quarter of a second
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-# Verbs import what is heavy (grpc, SQLAlchemy, cryptography) inside their functions: `--help` stays quick.
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("status")(status.status)
-app.command("check")(check.check)
-app.command("logs")(logs.logs)
-app.command("scale")(scale.scale)
-app.command("restart")(restart.restart)
-app.command("kill")(kill.kill)
-app.command("rotate-certs")(rotate.rotate)
-app.add_typer(fault.app, name="fault")
-app.add_typer(admin.app, name="admin")
-app.command("load")(load.load)
-app.command("audit")(audit.audit)
-app.command("redeliver")(redeliver.redeliver)
-app.command("tour")(tour.tour)
-app.command("lesson")(lessons.lesson)
-app.command("token")(token.token)
-app.command("call")(call.call)
-app.add_typer(new.app, name="new")
-app.add_typer(remove.app, name="remove")
+from services.manifest import ManifestError
 
 
 def main() -> None:
@@ -66,10 +13,13 @@ def main() -> None:
     The exit status is 0 for success, 1 for a failure, 2 for a command line that is not valid.
     """
     try:
+        # Inside, because the modules of the verbs read the manifests of the services.
+        from meshmart.verbs import app
+
         app()
     except ClusterError as e:
         _fail(str(e), e.detail)
-    except CommandError as e:
+    except (CommandError, ManifestError) as e:
         _fail(str(e))
     except OSError as e:
         _fail(describe(e))

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer.main
 
-from meshmart.__main__ import app
+from meshmart.verbs import app
 
 
 def understood(arguments: list[str]) -> None:

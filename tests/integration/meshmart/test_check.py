@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from meshmart.__main__ import app
+from meshmart.verbs import app
 from tests.integration.meshmart.fake_api import CONTEXT
 from tests.integration.meshmart.shopkit import PATIENCE, Shop, shops
 from tests.unit.meshmart.api_objects import deployment, pod

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from local.control import ControlServer
 from local.state import Lock
-from meshmart.__main__ import app
+from meshmart.verbs import app
 from tests.integration.local.helpers import Running, cluster, eventually
 
 

@@ -132,6 +132,15 @@ def test_a_service_that_is_called_is_not_removed(checkout: Checkout) -> None:
     assert checkout.files() == before
 
 
+@pytest.mark.parametrize("verb", [["--help"], ["status"], ["new", "service", "parcel"]])
+def test_a_wrong_manifest_is_told_by_every_verb(checkout: Checkout, verb: list[str]) -> None:
+    manifest = checkout.root / "services/order/service.toml"
+    manifest.write_text("replica = 3\n" + manifest.read_text())
+    refused = checkout.run("-m", "meshmart", *verb)
+    assert refused.returncode == 1
+    assert refused.stderr == "meshmart: services/order/service.toml: replica: there is no such key\n"
+
+
 def test_elsewhere_than_in_a_checkout_nothing_is_done(checkout: Checkout, tmp_path: Path) -> None:
     (checkout.root / "Makefile").unlink()
     refused = checkout.run("-m", "meshmart", "new", "service", "parcel")

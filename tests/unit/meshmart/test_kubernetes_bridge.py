@@ -16,10 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from local.errors import ClusterError
-from meshmart.__main__ import app
 from meshmart.kubernetes.bridge import exit_status, remote_verb, toolbox
 from meshmart.options import here_or_there, without_place
 from meshmart.toolbox import HEARTBEAT, RemoteVerb
+from meshmart.verbs import app
 from tests.ports import free_port
 from tests.unit.meshmart.api_objects import pod
 

@@ -12,12 +12,12 @@ import typer
 from typer.testing import CliRunner
 
 from local.catalog import SHOP
-from meshmart.__main__ import app
 from meshmart.lessons.experiments import EXPERIMENTS, OWN, load, verb
 from meshmart.lessons.model import PAGES, Lesson, lessons
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check, Outcome
 from meshmart.tour.scenes import SCENES
+from meshmart.verbs import app
 
 ROOT = Path(__file__).parents[4]
 ALL = list(lessons().values())
