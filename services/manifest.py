@@ -24,6 +24,8 @@ MESH_PORT, HEALTH_PORT, ADMIN_PORT, HTTP_PORT = 50051, 50052, 9090, 8080
 GRPC, WEB, LOAD = "grpc", "web", "load"
 KINDS = (GRPC, WEB, LOAD)
 ANYONE, USER = "anyone", "user"
+ROLES = ("user", "moderator", "admin")
+"""The roles of the shop's users."""
 DEFAULT = "default"
 PRIORITIES = ("critical", DEFAULT, "sheddable")
 SIGNING_KEYS, MAIL = "signing-keys", "mail"
@@ -124,6 +126,8 @@ def load(directory: Path) -> Manifests:
             found.append(parse(path.parent.name, path.read_text(encoding="utf-8")))
         except ManifestError as e:
             problems += e.problems
+        except UnicodeDecodeError as e:
+            problems.append(f"services/{path.parent.name}/{FILE}: is not TOML: {e}")
     manifests = {manifest.name: manifest for manifest in sorted(found, key=lambda m: (m.subnet, m.name))}
     # What a manifest that cannot be read offers is not known.
     problems = problems or list(_contradictions(manifests))
@@ -160,16 +164,24 @@ def parse(name: str, text: str) -> Manifest:
     )
     for each in (embedded, kubernetes, table):
         each.close()
-    if (manifest.kind == GRPC) != bool(manifest.service and manifest.methods):
-        table.wrong("kind", f"{GRPC} has `service` and `methods`, and no other kind has")
+    _check_kind(table, manifest)
     if table.problems:
         raise ManifestError(table.problems)
     return manifest
 
 
+def _check_kind(table: TomlTable, manifest: Manifest) -> None:
+    """Record a problem if the manifest lacks what its kind needs, or has what its kind does not have."""
+    for key, value in (("service", manifest.service), ("methods", manifest.methods)):
+        if manifest.kind == GRPC and not value:
+            table.wrong(key, f"is missing, and kind is {GRPC!r}")
+        elif manifest.kind in (WEB, LOAD) and value:
+            table.wrong(key, f"is there, and kind is {manifest.kind!r}, which serves no gRPC")
+
+
 def _method(table: TomlTable) -> Method:
     method = Method(
-        user=table.text_or_texts("user", (ANYONE, USER), USER),
+        user=table.text_or_texts("user", (ANYONE, USER), USER, ROLES),
         internal=table.flag("internal"),
         priority=table.choice("priority", PRIORITIES, DEFAULT),
     )
@@ -189,11 +201,15 @@ def _contradictions(manifests: Manifests) -> Iterator[str]:
         (target, method) for m in manifests.values() for target in m.calls for method in m.calls[target]
     }
     subnets: dict[int, str] = {}
+    servers: dict[str, str] = {}
     for name, manifest in manifests.items():
         where = f"services/{name}/{FILE}"
         other = subnets.setdefault(manifest.subnet, name)
         if other != name:
             yield f"{where}: embedded.subnet: {manifest.subnet} is the subnet of {other}"
+        other = servers.setdefault(manifest.service, name)
+        if manifest.service and other != name:
+            yield f"{where}: service: {manifest.service} is served by {other}"
         for target, methods in manifest.calls.items():
             served = manifests[target].methods if target in manifests else {}
             if not served:

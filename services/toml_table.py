@@ -66,13 +66,15 @@ class TomlTable:
             self.wrong(key, f"{', '.join(unknown)}: there is only {', '.join(choices)}")
         return tuple(value)
 
-    def text_or_texts(self, key: str, choices: Sequence[str], default: str) -> str | tuple[str, ...]:
-        """Return one of several strings, or a list of any strings that is not empty."""
+    def text_or_texts(
+        self, key: str, choices: Sequence[str], default: str, members: Sequence[str]
+    ) -> str | tuple[str, ...]:
+        """Return one of several strings, or a list of some of `members` that is not empty."""
         value = self._values.get(key, default)
         if isinstance(value, list):
             if not value:
                 self.wrong(key, "is an empty list")
-            return self.texts(key)
+            return self.texts(key, members)
         return self.choice(key, choices, default)
 
     def table(self, key: str) -> "TomlTable":

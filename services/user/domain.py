@@ -11,9 +11,6 @@ from services.user.sessions import LoginSession
 
 T = TypeVar("T")
 
-#: All roles.
-ROLES = ("user", "moderator", "admin")
-
 
 class Status(IntEnum):
     """Whether a user may log in. The numbers are those of the contract."""

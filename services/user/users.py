@@ -10,7 +10,8 @@ from services.kit.intake import entry
 from services.kit.paging import Listing, Paged, Slice
 from services.kit.text import fold
 from services.kit.validation import Check, checking
-from services.user.domain import ROLES, Address, NewUser, Origin, Passwords, User, UserStore
+from services.manifest import ROLES
+from services.user.domain import Address, NewUser, Origin, Passwords, User, UserStore
 from services.user.profiles import profile_of
 
 MAX_NAME = 200

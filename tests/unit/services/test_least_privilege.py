@@ -53,14 +53,37 @@ def allowed(workload: str) -> frozenset[str]:
     )
 
 
+def differences(where: str, workload: str, said: frozenset[str], made: frozenset[str]) -> list[str]:
+    """Return a line for each call that is only said, or only made by the code."""
+    missing = [
+        f"{where}: {name} is missing, and services/{workload} calls it" for name in sorted(made - said)
+    ]
+    return missing + [
+        f"{where}: {name} is listed, and services/{workload} does not call it" for name in sorted(said - made)
+    ]
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_manifest_lists_what_the_code_calls_and_nothing_else(workload: str) -> None:
-    assert listed(workload) == calls(workload)
+    where = f"services/{workload}/service.toml: calls"
+    assert differences(where, workload, listed(workload), calls(workload)) == []
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_service_may_call_what_its_code_calls_and_nothing_else(workload: str) -> None:
-    assert allowed(workload) == calls(workload)
+    where = f'services/policy.toml, which `make manifests` writes: from = ["{workload}"]'
+    assert differences(where, workload, allowed(workload), calls(workload)) == []
+
+
+def test_a_difference_names_the_manifest_the_method_and_the_code() -> None:
+    said, made = (
+        frozenset({"ecommerce.A/Listed", "ecommerce.A/Both"}),
+        frozenset({"ecommerce.A/Both", "ecommerce.A/Made"}),
+    )
+    assert differences("services/b/service.toml: calls", "b", said, made) == [
+        "services/b/service.toml: calls: ecommerce.A/Made is missing, and services/b calls it",
+        "services/b/service.toml: calls: ecommerce.A/Listed is listed, and services/b does not call it",
+    ]
 
 
 def test_every_service_has_a_manifest() -> None:

@@ -79,9 +79,16 @@ def test_a_manifest_says_all_that_others_need() -> None:
         ),
         (', about = "The most."', "", "kubernetes.env.MESHMART_STARS.about: is missing"),
         ("[kubernetes.env]", "[kubernetes.envs]", "kubernetes.envs: there is no such key"),
-        ("replicas = 3", 'kind = "web"', "kind: grpc has `service` and `methods`, and no other kind has"),
+        ("replicas = 3", 'kind = "web"', "service: is there, and kind is 'web', which serves no gRPC"),
+        ("replicas = 3", 'kind = "load"', "methods: is there, and kind is 'load', which serves no gRPC"),
         ("replicas = 3", 'kind = "cron"', "kind: 'cron' is none of grpc, web, load"),
-        ('"ecommerce.ReviewService"', '""', "kind: grpc has `service` and `methods`"),
+        ('"ecommerce.ReviewService"', '""', "service: is missing, and kind is 'grpc'"),
+        ("[methods]", "[method]", "methods: is missing, and kind is 'grpc'"),
+        (
+            '"moderator"]',
+            '"moderater"]',
+            "methods.DeleteReview.user: moderater: there is only user, moderator, admin",
+        ),
         ("replicas = 3", "replicas", "is not TOML: "),
     ],
 )
@@ -91,7 +98,7 @@ def test_a_mistake_is_told_with_the_file_and_the_key(before: str, after: str, to
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    assert len(problem("replicas = -1\nstores = 1").splitlines()) == 4  # and no subnet, and no service
+    assert len(problem("replicas = -1\nstores = 1").splitlines()) == 5  # and no subnet, service, methods
 
 
 def write(root: Path, **manifests: str) -> Path:
@@ -137,6 +144,19 @@ def test_manifests_that_contradict_each_other_are_refused(
     assert before in USER
     with pytest.raises(ManifestError, match=f"services/{told}"):
         load(write(tmp_path, review=REVIEW, user=USER.replace(before, after)))
+
+
+def test_a_service_of_the_contract_is_served_by_one_service_of_the_shop(tmp_path: Path) -> None:
+    copied = REVIEW.replace("subnet = 10", "subnet = 11")
+    told = "services/review2/service.toml: service: ecommerce.ReviewService is served by review"
+    with pytest.raises(ManifestError, match=told):
+        load(write(tmp_path, review=REVIEW, review2=copied, user=USER))
+
+
+def test_a_manifest_in_another_encoding_is_told_with_its_file(tmp_path: Path) -> None:
+    (write(tmp_path, user=USER) / "user/service.toml").write_bytes("# é\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match=r"services/user/service\.toml: is not TOML: 'utf-8' codec"):
+        load(tmp_path)
 
 
 def test_the_shops_manifests_are_right() -> None:
