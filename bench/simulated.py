@@ -123,7 +123,8 @@ class SimulatedMesh:
             f"mesh_admission_limit {64 + index % 7}.0",
             f"mesh_admission_in_flight {index % 3}.0",
             "mesh_faults_active 0.0",
-            f'mesh_certificate_info{{serial="{number:04x}{index:04x}a1b2c3d4",workload="{service}"}} 1.0',
+            # Replicas of a service share a certificate, as in the shop.
+            f'mesh_certificate_info{{serial="{number:08x}a1b2c3d4",workload="{service}"}} 1.0',
             f"mesh_certificate_not_before_timestamp_seconds {self.started:.1f}",
             f"mesh_certificate_expiry_timestamp_seconds {self.started + 86400:.1f}",
         ]

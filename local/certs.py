@@ -97,6 +97,11 @@ class Certificates:
         """Return the seconds until the next certificate is due; never negative."""
         return max(0.0, min(map(self._renew_at, self._workloads)) - self._now())
 
+    def renew_before(self, workload: str) -> float | None:
+        """Return how long before its end a certificate is renewed, in seconds; None if there is none yet."""
+        issued = self._issued.get(workload)
+        return None if issued is None else issued.not_after - self._renew_at(workload)
+
     def _renew_at(self, workload: str) -> float:
         issued = self._issued[workload]
         return min(issued.renew_at(), issued.not_before + self._rotate_every)

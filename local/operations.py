@@ -89,7 +89,9 @@ class Operations:
             "console": s.auxiliaries.console,
             "resolver": s.loopback.resolver_kind,
             "services": {
-                name: _service(deployment, s.options.port) for name, deployment in s.deployments.items()
+                name: _service(deployment, s.options.port)
+                | {"renew_before": s.certificates.renew_before(name)}
+                for name, deployment in s.deployments.items()
             },
         }
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from meshmart.console.model import Certificate, Outbox, Traffic
 from meshmart.console.series import Key
-from meshmart.console.window import Window, bound, quantile
+from meshmart.console.traffic import by_code, traffic
+from meshmart.console.window import Window, bound
 
 Sums = dict[Key, float]
 About = tuple[str, str]
@@ -20,7 +21,6 @@ _BY_TARGET = frozenset(
     {"retries", "hedges", "budget_exhausted", "budget_spent", "budget_allowed", "breaker_in_flight"}
     | {"breaker_limit", "breaker_refused", "waiting", "picks"}
 )
-_OK, _FAILED = ("served", "ok"), ("served", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def digest(window: Window) -> Digest:
     by_kind = _by_kind(values)
     return Digest(
         values=values,
-        traffic=_served(values, rates, buckets),
+        traffic=traffic(by_code("served", rates), by_code("served", values), buckets),
         buckets=buckets,
         shed=rates.get(("shed",), 0.0),
         knows=frozenset(key[2] for key in by_kind.get("knows", ())),
@@ -73,14 +73,6 @@ def _by_kind(values: Mapping[Key, float]) -> Mapping[str, list[Key]]:
     for key in values:
         found[key[0]].append(key)
     return found
-
-
-def _served(
-    values: Mapping[Key, float], rates: Mapping[Key, float], buckets: Mapping[float, float]
-) -> Traffic:
-    failing, bad = rates.get(_FAILED, 0.0), values.get(_FAILED, 0.0)
-    rate, calls = rates.get(_OK, 0.0) + failing, values.get(_OK, 0.0) + bad
-    return Traffic(rate, failing, quantile(0.99, buckets), calls, bad)
 
 
 def _certificate(values: Mapping[Key, float], by_kind: Mapping[str, list[Key]]) -> Certificate | None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshmart.console.digest import About, Sums
-from meshmart.console.model import EdgeView, Traffic
+from meshmart.console.model import EdgeView
 from meshmart.console.series import Key
-from meshmart.console.window import bound, quantile
+from meshmart.console.traffic import by_code, traffic
+from meshmart.console.window import bound
 
 if TYPE_CHECKING:
     from meshmart.console.observer import Watched
@@ -80,7 +81,8 @@ class _Targets:
 def _edge(
     edge: tuple[str, str], now: Mapping[Key, float], total: Mapping[Key, float], callers: int, failed: bool
 ) -> EdgeView:
-    calls = _traffic(now, total)
+    buckets = {bound(key[1]): value for key, value in now.items() if key[0] == "call_le"}
+    calls = traffic(by_code("called", now), by_code("called", total), buckets)
     share = calls.failing / calls.rate if calls.rate > 0 else 0.0
     return EdgeView(
         *edge,
@@ -97,10 +99,3 @@ def _edge(
         waiting=int(total.get(("waiting",), 0)),
         failing=share >= (RECOVERED if failed else FAILING),
     )
-
-
-def _traffic(now: Mapping[Key, float], total: Mapping[Key, float]) -> Traffic:
-    buckets = {bound(key[1]): value for key, value in now.items() if key[0] == "call_le"}
-    ok, failing = now.get(("called", "ok"), 0.0), now.get(("called", "failed"), 0.0)
-    good, bad = total.get(("called", "ok"), 0.0), total.get(("called", "failed"), 0.0)
-    return Traffic(ok + failing, failing, quantile(0.99, buckets), good + bad, bad)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from meshmart.console.model import Certificate, EdgeView, Event, ReplicaView, ServiceView, Snapshot, Traffic
+from meshmart.console.codes import OK
+from meshmart.console.model import EdgeView, Event, ReplicaView, ServiceView, Snapshot, Traffic
 
 
 class Entry(NamedTuple):
@@ -42,7 +43,7 @@ def _service(service: ServiceView) -> dict[str, Any]:
         **_traffic(service.traffic),
         shed=_short(service.shed),
         outbox=_lean(**asdict(service.outbox)) if service.outbox else None,
-        certificate=_certificate(service.certificate),
+        certificates=[_lean(**asdict(c)) for c in service.certificates] or None,
         replicas=[_replica(r) for r in service.replicas],
     )
 
@@ -63,6 +64,7 @@ def _replica(replica: ReplicaView) -> dict[str, Any]:
         in_flight=replica.in_flight,
         limit=replica.limit,
         faults=replica.faults,
+        # The service has the rest of it.
         serial=replica.certificate.serial[:8] if replica.certificate else "",
         age=_short(replica.age),
     )
@@ -94,11 +96,9 @@ def _traffic(traffic: Traffic) -> dict[str, Any]:
         "p99": _short(traffic.p99),
         "calls": int(traffic.calls),
         "failures": int(traffic.failures),
+        # What is missing of the calls ended with OK.
+        "codes": [[c.name, _short(c.rate), int(c.calls)] for c in traffic.codes if c.name != OK] or None,
     }
-
-
-def _certificate(certificate: Certificate | None) -> dict[str, Any] | None:
-    return asdict(certificate) if certificate else None
 
 
 def _short(value: float | None) -> float | None:

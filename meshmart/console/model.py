@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from meshmart.console.codes import Code
+
 
 class State(StrEnum):
     """The state of a replica, as the map shows it."""
@@ -26,6 +28,8 @@ class Traffic:
     calls: float = 0
     """Finished calls since the processes started."""
     failures: float = 0
+    codes: tuple[Code, ...] = ()
+    """What the calls ended with."""
 
     @property
     def success(self) -> float | None:
@@ -41,6 +45,8 @@ class Certificate:
     not_before: float
     not_after: float
     """Both in Unix seconds."""
+    renewal: float | None = None
+    """When it is renewed next, in Unix seconds; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +98,12 @@ class ServiceView:
     replicas: tuple[ReplicaView, ...] = ()
     traffic: Traffic = Traffic()
     outbox: Outbox | None = None
+    certificates: tuple[Certificate, ...] = ()
+    """Those that its replicas use, each once; the one that ends first before the others."""
 
     @property
     def shed(self) -> float:
         return sum(r.shed for r in self.replicas)
-
-    @property
-    def certificate(self) -> Certificate | None:
-        """Return the certificate of its replicas that ends first."""
-        return min(
-            (r.certificate for r in self.replicas if r.certificate), key=lambda c: c.not_after, default=None
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Watched:
     restarts: int = 0
     was_ready: bool = False
     """Whether this incarnation was ready before."""
+    renew_before: float | None = None
+    """How long before its end its certificate is renewed, in seconds; None if that is not known."""
     window: Window = field(default_factory=Window)
     complete: bool = True
     """Whether the last page was read as a whole."""
@@ -47,9 +49,14 @@ class Observer:
     """Collects what is known of the mesh.
 
     `cluster` and `page` are called with whatever comes in, in any order; `snapshot` says how things stand.
+
+    Args:
+        renew_before: How long before their end certificates are renewed, in seconds, if the cluster's status
+            does not say it. None: that is not known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, renew_before: float | None = None) -> None:
+        self._renew_before = renew_before
         self._parser = Parser()
         self._watched: dict[str, Watched] = {}
         self._services: list[str] = []
@@ -71,10 +78,12 @@ class Observer:
         self._services = list(status["services"])[:MAX_SERVICES]
         present: dict[str, Watched] = {}
         for service in self._services:
+            renew_before = status["services"][service].get("renew_before", self._renew_before)
             for told in status["services"][service]["replicas"]:
                 if len(present) < MAX_REPLICAS:
                     watched = self._known(service, told)
                     _update(watched, told)
+                    watched.renew_before = renew_before
                     present[watched.name] = watched
         self._watched = present
 

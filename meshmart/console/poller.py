@@ -47,6 +47,7 @@ class Poller:
         wall: Unix seconds.
         links: Addresses of other pages for a browser; None if they are those of the status.
         servers: URLs of the servers beside the mesh (`traces`, `prometheus`) that the cluster does not know.
+        renew_before: See `Observer`.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Poller:
         wall: Callable[[], float],
         links: Mapping[str, str] | None = None,
         servers: Mapping[str, str] | None = None,
+        renew_before: float | None = None,
     ) -> None:
         self._cluster, self._budget, self._clock, self.wall = cluster, budget, clock, wall
         self.hub, self.history = Hub(), History()
-        self.observer = Observer()
+        self.observer = Observer(renew_before)
         self._schedule = Schedule(budget)
         self._ports: dict[str, scrape.Pages] = {}
         self._feed: deque[frame.Entry] = deque(maxlen=FEED)

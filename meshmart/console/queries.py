@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from meshmart.console.choice import Choice
-from meshmart.console.series import FAILURES
+from meshmart.console.codes import FAILURES
 
 #: The codes that are the callee's fault, and the statuses of pages that are the server's.
 BAD = f'grpc_code=~"{"|".join(FAILURES)}"'

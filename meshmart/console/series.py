@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from meshmart.console import codes
+
 #: The most lines of a page that are read; the rest is left out.
 MAX_LINES = 20_000
 #: The longest line that is read, in characters.
@@ -18,9 +20,6 @@ MAX_VALUES = 10_000
 MAX_VALUE = 1e15
 #: The most lines whose meaning is remembered, over all replicas.
 REMEMBERED = 50_000
-
-#: The codes that dashboards and alerts count as failures of the server, in their order.
-FAILURES = ("Unknown", "DeadlineExceeded", "ResourceExhausted", "Internal", "Unavailable", "DataLoss")
 
 Key = tuple[str, ...]
 """The name of a value: what it is, then what it is about, such as `("picks", "product", "10.0.0.1:50051")`.
@@ -40,22 +39,17 @@ class Page(NamedTuple):
     """Whether every line was read: the page was within the bounds, and no line was garbage."""
 
 
-def _outcome(code: str) -> str:
-    return "failed" if code in FAILURES else "ok"
-
-
 def _own(labels: Labels) -> bool:
     """Return whether a gRPC service is the application's, and not gRPC's own, such as health."""
     return not labels.get("grpc_service", "").startswith("grpc.")
 
 
 def _served(labels: Labels) -> Key | None:
-    return ("served", _outcome(labels["grpc_code"])) if _own(labels) else None
+    return ("served", codes.of_call(labels["grpc_code"])) if _own(labels) else None
 
 
 def _requested(labels: Labels) -> Key:
-    failed = labels["http_response_status_code"][:1] in ("5", "0")
-    return "served", "failed" if failed else "ok"
+    return "served", codes.of_page(labels["http_response_status_code"])
 
 
 def _provides(labels: Labels) -> Key | None:
@@ -63,7 +57,8 @@ def _provides(labels: Labels) -> Key | None:
 
 
 def _called(labels: Labels) -> Key | None:
-    return ("called", labels["grpc_service"], _outcome(labels["grpc_code"])) if _own(labels) else None
+    called = ("called", labels["grpc_service"], codes.of_call(labels["grpc_code"]))
+    return called if _own(labels) else None
 
 
 def _latency(kind: str) -> _Meaning:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ from services.kit.streaming import first_of
 
 #: Seconds after which a viewer that does not read is disconnected.
 _LIMITS = HttpLimits(write_timeout=20.0)
+_RENEW_BEFORE = "MESHMART_CONSOLE_RENEW_BEFORE"
 
 
 async def serve(
@@ -61,7 +63,7 @@ async def serve(
         look_only: Whether every action is refused, also an admin's.
 
     Raises:
-        ValueError: `origin` is no origin.
+        ValueError: `origin` is no origin, or a setting in the environment is invalid.
         OSError: the address cannot be listened on, or everybody could reach it without a token.
     """
     closing = asyncio.Event()
@@ -72,7 +74,8 @@ async def serve(
     origins, progress = Origins(origin), Progress()
     async with running(state_dir, progress.say, watching=True) as cluster:
         servers = given_servers(os.environ)
-        poller = Poller(cluster, budget or Budget(), monotonic, time.time, _links(), servers)
+        renew_before = given_renew_before(os.environ)
+        poller = Poller(cluster, budget or Budget(), monotonic, time.time, _links(), servers, renew_before)
         progress.tell = poller.tell
         log = ActionLog(state_dir / "console", echo=_printed if login else None)
         async with Membership(cluster, log_in_identity(cluster)) as asking:
@@ -146,6 +149,24 @@ def _printed(lines: bytes) -> None:
 def _environ(state_dir: Path) -> Mapping[str, str]:
     """Return the environment of the command that plays experiments."""
     return {**os.environ, "MESHMART_STATE_DIR": str(state_dir)}
+
+
+def given_renew_before(environ: Mapping[str, str]) -> float | None:
+    """Return how long before their end certificates are renewed, in seconds; None if that is not known.
+
+    Raises:
+        ValueError: the environment does not have a positive number.
+    """
+    told = environ.get(_RENEW_BEFORE, "")
+    if not told:
+        return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{_RENEW_BEFORE}={told!r} must be a positive number of seconds")
+    return seconds
 
 
 def given_servers(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from meshmart.console.certificates import distinct, with_renewal
 from meshmart.console.digest import Digest
 from meshmart.console.model import Outbox, ReplicaView, ServiceView, State, Traffic
-from meshmart.console.window import quantile
+from meshmart.console.traffic import total
 
 if TYPE_CHECKING:
     from meshmart.console.observer import Watched
@@ -39,17 +40,13 @@ def opinions(watched: Iterable["Watched"]) -> tuple[Counter[str], Counter[str]]:
     return callers, ejections
 
 
-def traffic(digests: Iterable[Digest]) -> Traffic:
+def traffic(digests: Collection[Digest]) -> Traffic:
     """Return the calls that processes served together."""
     buckets = defaultdict[float, float](float)
-    rate = failing = calls = failures = 0.0
     for each in digests:
-        served = each.traffic
-        rate, failing = rate + served.rate, failing + served.failing
-        calls, failures = calls + served.calls, failures + served.failures
         for bound, value in each.buckets.items():
             buckets[bound] += value
-    return Traffic(rate, failing, quantile(0.99, buckets), calls, failures)
+    return total((each.traffic for each in digests), buckets)
 
 
 def _service(
@@ -59,12 +56,13 @@ def _service(
     ejections: Mapping[str, int],
     now: float,
 ) -> ServiceView:
-    whole = traffic(w.digest for w in watched)
-    replicas = (
+    whole = traffic([w.digest for w in watched])
+    replicas = tuple(
         _replica(w, whole.rate, callers.get(w.address, 0), ejections.get(w.address, 0), now)
         for w in sorted(watched, key=lambda w: w.id)
     )
-    return ServiceView(name, tuple(replicas), whole, _outbox(watched))
+    used = distinct(replica.certificate for replica in replicas)
+    return ServiceView(name, replicas, whole, _outbox(watched), used)
 
 
 def _replica(watched: "Watched", total: float, callers: int, ejected_by: int, now: float) -> ReplicaView:
@@ -88,7 +86,7 @@ def _replica(watched: "Watched", total: float, callers: int, ejected_by: int, no
         in_flight=int(page.get(("in_flight",), 0)),
         limit=int(page[("limit",)]) if ("limit",) in page else None,
         faults=int(page.get(("faults",), 0)),
-        certificate=watched.digest.certificate,
+        certificate=with_renewal(watched.digest.certificate, watched.renew_before),
         age=now - last.at if last else None,
     )
 

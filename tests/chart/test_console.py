@@ -8,6 +8,7 @@ import yaml
 from grpcmesh.config import MeshConfig
 from local.catalog import ADMIN_PORT, MESH_PORT, SHOP
 from meshmart.console.gate import HEALTH
+from meshmart.console.server import given_renew_before
 from tests.chart.helm import CHART, Helm, Manifest, Rendered, environment
 from tests.chart.test_network import edges, ports
 
@@ -139,6 +140,16 @@ def test_its_links_are_for_browsers(each_helm: Helm) -> None:
         "MESHMART_STOREFRONT_URL": "https://shop.example.com",
         "MESHMART_TRACES_URL": "http://127.0.0.1:16686",
     }
+
+
+def test_it_knows_when_certificates_are_renewed_if_the_chart_does(each_helm: Helm) -> None:
+    def told(*values: str) -> str | None:
+        (container,) = pod(each_helm.render(ON, *values))["containers"]
+        return environment(container).get("MESHMART_CONSOLE_RENEW_BEFORE")
+
+    assert given_renew_before({"MESHMART_CONSOLE_RENEW_BEFORE": told() or ""}) == 8 * 3600
+    assert told('tls.mode="generated"', 'tls.renewBefore="1h30m"') == "5400"
+    assert told('tls.mode="existing-secret"') is None
 
 
 def test_services_take_the_token_that_the_console_presents(each_helm: Helm) -> None:

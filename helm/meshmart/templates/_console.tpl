@@ -49,6 +49,10 @@ https://{{ .Values.console.ingress.host }}
   "MESH_ADMIN_ADDRESS" ""
   "MESH_ADMIN_TOKEN_FILE" "/var/run/meshmart/admin/token"
   "MESHMART_CLUSTER" "kubernetes" }}
+{{- /* Whoever writes the Secrets of existing-secret renews them by a rule of their own. */}}
+{{- if ne .Values.tls.mode "existing-secret" }}
+{{- $_ := set $own "MESHMART_CONSOLE_RENEW_BEFORE" (include "meshmart.seconds" .Values.tls.renewBefore) }}
+{{- end }}
 {{- with include "meshmart.consoleOrigin" . }}
 {{- $_ := set $own "MESHMART_CONSOLE_ORIGIN" . }}
 {{- end }}

@@ -1,4 +1,5 @@
 // The console: follows the stream of frames and draws each.
+import * as certificates from "/static/certificates.js";
 import { $, el, keyed, svg, text } from "/static/dom.js";
 import * as detail from "/static/detail.js";
 import { clock, rate, seconds, span, success } from "/static/format.js";
@@ -54,13 +55,13 @@ function facts() {
   const ready = tally(replicas).get("ready") ?? 0;
   const all = frame.edges.reduce((sum, e) => ({ rate: sum.rate + (e.rate || 0), failing_rate: sum.failing_rate + (e.failing_rate || 0) }), { rate: 0, failing_rate: 0 });
   const slowest = frame.edges.reduce((most, e) => ((e.p99 ?? 0) > (most?.p99 ?? 0) ? e : most), null);
-  const ends = Math.min(...frame.services.flatMap((s) => (s.certificate ? [s.certificate.not_after] : [])));
+  const next = certificates.next(frame.services), left = next.not_after - frame.at;
   const pairs = [
     ["Replicas ready", `${ready} of ${replicas.length}`, ready < replicas.length ? "warn" : ready ? "good" : ""],
     ["Calls between services", rate(all.rate), ""],
     ["Succeed", success(all), all.failing_rate > 0.01 * all.rate ? "bad" : ""],
     ["Slowest p99", slowest ? seconds(slowest.p99) : "–", "", slowest ? `${slowest.source} → ${slowest.target}` : ""],
-    ["Next certificate ends in", Number.isFinite(ends) ? span(ends - frame.at) : "–", ends - frame.at < 300 ? "bad" : ""],
+    ["Next certificate ends in", Number.isFinite(left) ? span(left) : "–", left < 300 ? "bad" : "", Number.isFinite(next.renewal) ? `next renewal ${certificates.renewal(next, frame.at)}` : ""],
   ];
   keyed($("facts"), pairs, ([name]) => name, () => el("div", {}, el("dt"), el("dd"), el("dd", { class: "soft small" })), (box, [name, value, kind, note]) => {
     const [title, figure, about] = box.children;

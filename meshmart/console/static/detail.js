@@ -1,6 +1,8 @@
 // The panel of what is chosen: its figures now, and small charts of the last fifteen minutes.
+import * as certificates from "/static/certificates.js";
+import { codeTable, drawCodes } from "/static/codes.js";
 import { $, el, svg, text } from "/static/dom.js";
-import { DASH, count, plural, rate, seconds, span, success } from "/static/format.js";
+import { DASH, count, percent, plural, rate, seconds, success } from "/static/format.js";
 import { open } from "/static/panel.js";
 import * as range from "/static/ranges.js";
 import { actionsFor } from "/static/switches.js";
@@ -27,6 +29,7 @@ export function draw(frame, chosen, close) {
   parts.ranges(offered);
   text(parts.note, trouble || range.words(range.chosen(offered)));
   facts(parts.facts, found.facts(frame));
+  drawCodes(parts.codes, found.of);
   parts.table?.(frame);
 }
 
@@ -41,36 +44,36 @@ function find(frame, chosen) {
   const [from, to] = chosen.split(">");
   if (to) {
     const edge = frame.edges.find((e) => e.source === from && e.target === to);
-    return edge && { title: `${from} → ${to}`, series: ["edge", from, to], facts: () => edgeFacts(edge) };
+    return edge && { title: `${from} → ${to}`, series: ["edge", from, to], of: edge, facts: () => edgeFacts(edge) };
   }
   const [name, replica] = chosen.split("/");
   const service = frame.services.find((s) => s.name === name);
   if (!service) return null;
   if (!replica) {
-    return { title: name, series: [name], service: name, logs: name, facts: () => serviceFacts(service, frame) };
+    return { title: name, series: [name], of: service, service: name, logs: name, facts: () => serviceFacts(service, frame) };
   }
   const one = service.replicas?.find((r) => r.name === replica);
-  return one && { title: replica, series: [name, replica], service: name, replica: one.id, logs: `${name}/${one.id}`, facts: () => replicaFacts(one) };
+  return one && { title: replica, series: [name, replica], of: one, service: name, replica: one.id, logs: `${name}/${one.id}`, facts: (now) => replicaFacts(one, service, now) };
 }
 
 function serviceFacts(service, frame) {
-  const certificate = service.certificate;
   return [
     ["Calls", rate(service.rate)], ["Success", success(service)], ["p99", seconds(service.p99)],
     ["Calls in all", `${count(service.calls)}, ${count(service.failures)} failed`],
     ["Shed", service.shed ? rate(service.shed) : "none"],
     ["Outbox", service.outbox ? outbox(service.outbox) : DASH],
-    ["Certificate", certificate ? `${certificate.serial.slice(0, 8)}…, ${span(frame.at - certificate.not_before)} old, ends in ${span(certificate.not_after - frame.at)}` : DASH],
+    ["Certificate", certificates.words(service.certificates?.[0], frame.at)],
   ];
 }
 
-function replicaFacts(replica) {
+function replicaFacts(replica, service, frame) {
   return [
     ["State", replica.note || replica.state], ["Calls", rate(replica.rate)], ["Success", success(replica)],
-    ["p99", seconds(replica.p99)],
+    ["p99", seconds(replica.p99)], ["Share of the calls", percent(replica.share)],
+    ["Calls in all", `${count(replica.calls)}, ${count(replica.failures)} failed`],
     ["In flight", replica.limit ? `${count(replica.in_flight)} of ${count(replica.limit)}` : DASH],
     ["Shed", replica.shed ? rate(replica.shed) : "none"], ["Restarts", count(replica.restarts)],
-    ["Injected faults", count(replica.faults)], ["Certificate", replica.serial ? `${replica.serial}…` : DASH],
+    ["Injected faults", count(replica.faults)], ["Certificate", certificates.words(certificates.of(service, replica), frame.at)],
     ["Address", replica.address],
     ["Read", replica.age === undefined ? "never" : `${replica.age.toFixed(1)} s ago`],
   ];
@@ -93,17 +96,18 @@ function build(panel, found, close) {
   for (const [key, title] of [["rate", "Calls per second"], ["failing", "Failing per second"], ["p99", "p99"]]) charts.append(chart(key, title));
   const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, `meshmart logs ${found.logs} -f`)) : null;
   const table = found.series.length === 1 ? replicaTable() : null;
+  const codes = codeTable();
   const more = open(found.series, () => links.traces);
   const note = el("span", { class: "soft small", role: "status" }), ranges = range.ranges(() => follow(found.series));
   const title = el("h2", { id: "detail-title", tabindex: -1 }, found.title);
   panel.replaceChildren(
     el("div", { class: "panel-head" }, title, note, ranges.group,
       el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
-    list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
+    list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, el("div", { class: "wide" }, codes), ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
     ...more.sections,
   );
-  const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service)));
-  return { facts: list, table: draws, note, ranges: ranges.draw, leave: more.leave };
+  const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service), frame.at));
+  return { facts: list, codes, table: draws, note, ranges: ranges.draw, leave: more.leave };
 }
 
 function facts(list, pairs) {

@@ -1,10 +1,11 @@
 // The same as tables: everything that the map shows, and more figures.
+import * as certificates from "/static/certificates.js";
 import { $, el, keyed, set, text } from "/static/dom.js";
 import { DASH, count, percent, rate, seconds, span, success } from "/static/format.js";
 import { edgeName } from "/static/layout.js";
 import { summary } from "/static/states.js";
 
-const SERVICES = ["service", "replicas", "calls/s", "success", "p99", "calls", "shed", "outbox", "certificate ends in"];
+const SERVICES = ["service", "replicas", "calls/s", "success", "p99", "calls", "shed", "outbox", "certificate age", "next renewal", "certificate ends in"];
 const CALLS = ["from", "to", "calls/s", "success", "p99", "calls", "failures", "retries", "hedges", "retry budget", "breaker"];
 let choose = () => {};
 
@@ -19,13 +20,17 @@ export function draw(frame) {
     set(tr, { "data-service": s.name, class: s.failing_rate > 0.01 * s.rate ? "failing" : null });
     cells(tr, [s.name, summary(s.replicas ?? []), rate(s.rate), success(s), seconds(s.p99), count(s.calls),
       s.shed ? rate(s.shed) : DASH, s.outbox ? outbox(s.outbox) : DASH,
-      s.certificate ? span(s.certificate.not_after - frame.at) : DASH], [s.name]);
+      ...certificate(s.certificates?.[0], frame.at)], [s.name]);
   });
   keyed($("calls").tBodies[0], frame.edges, edgeName, () => row(CALLS.length, 1), (tr, e) => {
     set(tr, { "data-edge": edgeName(e), class: e.failing ? "failing" : e.calls ? null : "idle" });
     cells(tr, [`${e.source}`, e.target, rate(e.rate), success(e), seconds(e.p99), count(e.calls), count(e.failures),
       e.retries ? rate(e.retries) : DASH, e.hedges ? rate(e.hedges) : DASH, budget(e), breaker(e)], [edgeName(e)]);
   });
+}
+
+function certificate(one, at) {
+  return [certificates.age, certificates.renewal, certificates.end].map((figure) => figure(one, at));
 }
 
 export function outbox(box) {
@@ -60,17 +65,18 @@ export function cells(tr, values, [choice] = []) {
   values.forEach((value, i) => text(tr.children[i].querySelector("button") ?? tr.children[i], String(value)));
 }
 
-const REPLICAS = ["replica", "state", "share", "calls/s", "success", "p99", "in flight", "restarts", "certificate", "address"];
+const REPLICAS = ["replica", "state", "share", "calls/s", "success", "p99", "in flight", "restarts", "certificate", "certificate age", "next renewal", "certificate ends in", "address"];
 
 export function replicaTable() {
   return el("table", { class: "table" }, head(REPLICAS), el("tbody"));
 }
 
-export function drawReplicas(table, service) {
+export function drawReplicas(table, service, at) {
   keyed(table.tBodies[0], service.replicas ?? [], (r) => r.name, () => row(REPLICAS.length, 1), (tr, r) => {
     set(tr, { "data-replica": r.name, "data-state": r.state });
     const flight = r.limit ? `${count(r.in_flight)} of ${count(r.limit)}` : DASH;
     cells(tr, [r.name, r.note ? `${r.state}: ${r.note}` : r.state, percent(r.share), rate(r.rate), success(r), seconds(r.p99),
-      flight, count(r.restarts), r.serial ? `${r.serial}…` : DASH, r.address], [`${service.name}/${r.name}`]);
+      flight, count(r.restarts), r.serial ? `${r.serial}…` : DASH,
+      ...certificate(certificates.of(service, r), at), r.address], [`${service.name}/${r.name}`]);
   });
 }

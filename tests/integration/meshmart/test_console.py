@@ -32,10 +32,11 @@ QUICK = Budget(interval=0.05, idle_interval=0.05, push=0.05, idle_push=0.05)
 class Console:
     """A console over a cluster of admin ports that serve the pages of `Process`."""
 
-    def __init__(self, budget: Budget = QUICK) -> None:
+    def __init__(self, budget: Budget = QUICK, renew_before: float | None = 1200.0) -> None:
         self.services: dict[str, list[dict[str, Any]]] = {}
         self.broken = ""
-        self.poller = Poller(self, budget, monotonic, lambda: EPOCH + monotonic())
+        self.wall = lambda: EPOCH + monotonic()
+        self.poller = Poller(self, budget, monotonic, self.wall, renew_before=renew_before)
         self.closing = asyncio.Event()
 
     async def status(self) -> dict[str, Any]:
@@ -154,11 +155,8 @@ async def test_the_numbers_are_those_of_the_processes(
     )
     assert of["failures"] == 2
     assert edges["order", "product"]["calls"] == 13
-    assert frame["services"][1]["certificate"] == {
-        "serial": "cafe" * 10,
-        "not_before": EPOCH,
-        "not_after": EPOCH + 3600,
-    }
+    times = {"not_before": EPOCH, "not_after": EPOCH + 3600, "renewal": EPOCH + 2400}
+    assert frame["services"][1]["certificates"] == [{"serial": "cafe" * 10, **times}]
 
 
 async def test_calls_and_events_arrive_on_the_stream(

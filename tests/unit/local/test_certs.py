@@ -150,3 +150,23 @@ def test_what_an_interrupted_write_left_is_removed(state: StateDir) -> None:
     (leftover / "tls.crt").write_bytes(b"half")
     assert Certificates(state, ["product"], DAY).prepare() == 0
     assert not leftover.exists()
+
+
+def test_the_time_before_the_end_at_which_it_renews_is_the_one_at_which_it_renews(state: StateDir) -> None:
+    now = Now()
+    certificates = Certificates(state, ["product"], DAY, now)
+    assert certificates.renew_before("product") is None
+    certificates.prepare()
+    before = certificates.renew_before("product")
+    assert before == pytest.approx(DAY / 2, abs=2)
+    renewal = ends(state, "product") - before
+    now.now = renewal - 1
+    assert certificates.renew_due() == []
+    now.now = renewal + 1
+    assert "product" in [issued.workload for issued in certificates.renew_due()]
+
+
+def ends(state: StateDir, workload: str) -> float:
+    """When the certificate on the disk ends, in Unix seconds."""
+    pem = (state.certs / workload / "tls.crt").read_bytes()
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()

@@ -74,12 +74,12 @@ class Process:
         for endpoint in endpoints:
             self.gauge("mesh_endpoint_in_flight", 0, target=target, endpoint=endpoint)
 
-    def certificate(self, serial: str, not_after: float = EPOCH + 3600) -> None:
+    def certificate(self, serial: str, not_after: float = EPOCH + 3600, not_before: float = EPOCH) -> None:
         """Replace the certificate."""
         info = self._of(Gauge, "mesh_certificate_info", {"serial": "", "workload": ""}, whole=True)
         info.clear()
         info.labels(serial, "spiffe://x").set(1)
-        self.gauge("mesh_certificate_not_before_timestamp_seconds", EPOCH)
+        self.gauge("mesh_certificate_not_before_timestamp_seconds", not_before)
         self.gauge("mesh_certificate_expiry_timestamp_seconds", not_after)
 
     def forget(self, name: str) -> None:

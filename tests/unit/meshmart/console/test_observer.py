@@ -160,8 +160,7 @@ def test_a_certificate_and_an_outbox_are_shown() -> None:
         mesh.process("order-1").gauge("shop_outbox_pending", pending, topic=topic)
         mesh.process("order-1").gauge("shop_outbox_oldest_seconds", pending, topic=topic)
     order = mesh.look().services[1]
-    assert order.certificate is not None
-    assert order.certificate.not_after == EPOCH + 30
+    assert [c.not_after for c in order.certificates] == [EPOCH + 30, EPOCH + 60]
     assert order.outbox is not None
     assert (order.outbox.pending, order.outbox.oldest) == (7, 4.0)
 

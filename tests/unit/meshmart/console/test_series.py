@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from meshmart.console import series
+from meshmart.console import codes, series
 from meshmart.console.series import Parser
 from tests.unit.meshmart.console.pages import Process
 
@@ -21,8 +21,8 @@ def test_the_values_are_those_of_prometheus_own_parser() -> None:
     values = Parser().parse(page).values
     samples = [s for family in text_string_to_metric_families(page) for s in family.samples]
     handled = sum(s.value for s in samples if s.name == "grpc_server_handled_total")
-    assert values["served", "ok"] + values["served", "failed"] == handled == 9
-    assert values["served", "failed"] == 2
+    assert values["served", "OK"] + values["served", "Internal"] == handled == 9
+    assert values["served", "Internal"] == 2
     (picked,) = [s for s in samples if s.name == "mesh_picks_total"]
     assert values["picks", "user", picked.labels["endpoint"]] == picked.value == 3
 
@@ -36,7 +36,7 @@ def test_grpcs_own_services_and_the_duration_of_streams_are_left_out() -> None:
     process.observe("grpc_server_handling_seconds", 600, **stream)
     process.count("grpc_server_handled", 1, **stream, grpc_code="OK")
     values = Parser().parse(process.page()).values
-    assert values["served", "ok"] == 1
+    assert values["served", "OK"] == 1
     assert not [key for key in values if key[0] in ("serve_le", "provides")]
 
 
@@ -44,7 +44,8 @@ def test_codes_that_the_server_is_not_to_blame_for_are_no_failures() -> None:
     process = Process()
     for code in ("NotFound", "Cancelled", "PermissionDenied"):
         process.serves("ProductService", code=code)
-    assert Parser().parse(process.page()).values["served", "ok"] == 3
+        assert Parser().parse(process.page()).values["served", code] == 1
+        assert not codes.failed(code)
 
 
 @pytest.mark.parametrize(

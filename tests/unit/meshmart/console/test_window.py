@@ -6,7 +6,7 @@ import pytest
 
 from meshmart.console.window import SPAN, Reading, Window, quantile
 
-SERVED = ("served", "ok")
+SERVED = ("served", "OK")
 
 
 def window(*readings: tuple[float, float, float]) -> Window:
