@@ -22,12 +22,13 @@ export function share(part, whole) {
 
 export function codeTable() {
   const head = el("tr", {}, ...HEADS.map((name) => el("th", { scope: "col" }, name)));
-  return el("table", { class: "table codes" }, el("caption", {}, "Status codes"), el("thead", {}, head), el("tbody"));
+  const table = el("table", { class: "table" }, el("caption", {}, "Status codes"), el("thead", {}, head), el("tbody"));
+  return el("div", { class: "wide codes", tabindex: 0, role: "region", "aria-label": "Status codes" }, table);
 }
 
-export function drawCodes(table, of) {
-  table.hidden = !of.calls;
-  keyed(table.tBodies[0], rows(of), ([name]) => name, () => el("tr", {}, el("th", { scope: "row" }), el("td"), el("td"), el("td")), (tr, [name, speed, calls]) => {
+export function drawCodes(region, of) {
+  region.hidden = !of.calls;
+  keyed(region.firstChild.tBodies[0], rows(of), ([name]) => name, () => el("tr", {}, el("th", { scope: "row" }), el("td"), el("td"), el("td")), (tr, [name, speed, calls]) => {
     set(tr, { "data-code": name });
     [name, rate(speed), share(speed || 0, of.rate), count(calls)].forEach((value, i) => text(tr.children[i], value));
   });

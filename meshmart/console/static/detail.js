@@ -103,7 +103,7 @@ function build(panel, found, close) {
   panel.replaceChildren(
     el("div", { class: "panel-head" }, title, note, ranges.group,
       el("button", { type: "button", class: "close", onclick: close, "aria-label": "Close" }, "✕")),
-    list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, el("div", { class: "wide" }, codes), ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
+    list, ...(found.service ? [actionsFor(found.service, found.replica)] : []), charts, codes, ...(table ? [el("div", { class: "wide" }, table)] : []), ...(commands ? [commands] : []),
     ...more.sections,
   );
   const draws = table && ((frame) => drawReplicas(table, frame.services.find((s) => s.name === found.service), frame.at));
