@@ -5,7 +5,6 @@ Everything else about a session is kept in `sessions`. See `changes` for the che
 something.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -67,7 +66,6 @@ class Admins:
         self._accounts, self._clock = accounts, clock
         self._sessions, self._throttle = Sessions(clock), Throttle()
         self._trying = 0
-        self._checking = asyncio.Lock()
 
     async def actor(self, request: Request) -> str:
         """Return the name of the admin who makes a request.
@@ -155,7 +153,7 @@ class Admins:
         If it does not answer, the log-in counts as valid: an admin who has just broken the user service must
         be able to put it back.
         """
-        async with self._checking:  # a refresh token is good once
+        async with session.checking:
             if self._clock() < session.check_at:
                 return True
             try:

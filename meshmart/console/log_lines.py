@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -90,11 +90,11 @@ def parsed(replica: str, lines: Iterable[str]) -> Iterator[Line]:
 def _parsed(replica: str, text: str, before: str) -> Line:
     try:
         told = json.loads(text) if text.startswith("{") else None
+        fields = _fields(told) if isinstance(told, dict) else ""
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("ts"), str):
         return Line(replica, before, "", text[:MAX_TEXT])
-    fields = " ".join(f"{name}={_shown(value)}" for name, value in told.items() if name not in _OWN)
     trace = str(told.get("trace_id", ""))
     return Line(
         replica,
@@ -104,6 +104,10 @@ def _parsed(replica: str, text: str, before: str) -> Line:
         fields[:MAX_TEXT],
         trace if _TRACE.fullmatch(trace) else "",
     )
+
+
+def _fields(told: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_shown(value)}" for name, value in told.items() if name not in _OWN)
 
 
 def _shown(value: Any) -> str:

@@ -1,8 +1,9 @@
 """The sessions of admins who are logged in. Pure: they are in memory, and end with the process."""
 
+import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grpcmesh.clock import Clock
 
@@ -25,6 +26,8 @@ class Session:
     """When to ask the user service again whether this log-in is good."""
     secret: str = ""
     """The refresh token of the log-in at the user service."""
+    checking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the user service is asked, because a refresh token is good once."""
 
     def __repr__(self) -> str:
         return f"Session({self.name!r})"

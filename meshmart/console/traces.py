@@ -93,7 +93,7 @@ def _of_store(trace: Any) -> Summary | None:
             bool(trace["error"]),
             trace["services"],
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -114,7 +114,7 @@ def _of_jaeger(trace: Any, choice: Choice) -> Summary | None:
             any(_failed(s) for s in ordered),
             list(dict.fromkeys(services[s["processID"]] for s in ordered)),
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         return None
 
 

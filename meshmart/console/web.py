@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from grpcmesh.admin.access import Access
-from meshmart.console.access import Guard
+from meshmart.console.access import HEADERS, Guard
 from meshmart.console.admins import Admins
 from meshmart.console.gate import Gate
 from meshmart.console.history import POINTS, STEP, History
@@ -94,6 +94,14 @@ def console_app(
             *routes,
         ],
         middleware=[_guard(access, served["signin.html"])],
+        exception_handlers={Exception: _broken},
+    )
+
+
+def _broken(_: Request, __: Exception) -> Response:
+    """Answer for a route that failed. The middleware does not see this answer, so it has the headers here."""
+    return PlainTextResponse(
+        "the console failed; see its log\n", 500, {**HEADERS, "cache-control": "no-store"}
     )
 
 

@@ -132,6 +132,7 @@ class Mesh:
         async def stop() -> None:
             await self._load.stop()
 
+        self.disturbances.forget("load")  # starting another load ends it, even if the other fails
         await self._load.start(options, ended)
         words = f"load: {rps:g} times a second {scenario}"
         if self._load.running:

@@ -322,6 +322,29 @@ async def test_an_admin_who_broke_the_user_service_can_put_it_back(
     assert site.accounts.renewed == 1
 
 
+async def test_a_user_service_that_hangs_for_one_admin_does_not_hold_up_another(
+    site: Site, page: httpx.AsyncClient
+) -> None:
+    await log_in(page)
+    site.now += CHECK_EVERY
+    async with site.browser() as other:
+        await log_in(other)
+        asked, renew = asyncio.Event(), site.accounts.renew
+
+        async def hang(secret: str) -> str | None:
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+            return await renew(secret)
+
+        site.accounts.renew = hang  # type: ignore[method-assign]
+        hanging = asyncio.create_task(page.post("/api/act", json={}))
+        await asked.wait()
+        async with asyncio.timeout(60):
+            assert (await other.post("/api/act", json={})).status_code == 200
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_two_requests_at_once_use_a_refresh_token_once(site: Site, page: httpx.AsyncClient) -> None:
     await log_in(page)
     site.now += CHECK_EVERY

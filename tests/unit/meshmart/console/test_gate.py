@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from grpcmesh.testing.clock import run_in_virtual_time
 from meshmart.console.admins import COOKIE
@@ -117,6 +119,20 @@ async def test_the_health_needs_no_session_and_says_nothing(page: httpx.AsyncCli
 async def test_every_answer_has_the_headers(page: httpx.AsyncClient) -> None:
     for path in ("/", "/api/state", HEALTH):
         assert "script-src 'self'" in (await page.get(path)).headers["content-security-policy"], path
+
+
+async def test_the_answer_of_a_route_that_failed_has_the_headers_too(site: Site) -> None:
+    async def broken(_: Request) -> Response:
+        raise ZeroDivisionError
+
+    site.app.router.routes.append(Route("/static/broken/x", broken))
+    transport = httpx.ASGITransport(site.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=OWN) as page:
+        answer = await page.get("/static/broken/x")
+    assert answer.status_code == 500
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_an_open_stream_ends_with_the_session_of_its_viewer(tmp_path: Path) -> None:

@@ -97,3 +97,10 @@ async def test_of_many_replicas_so_many_logs_are_read() -> None:
     logs = Logs(**{f"product_{n}": [line(1, "one")] for n in range(1, 51)})
     told = await read(logs, "product", product=50)
     assert (len(logs.asked), told["read"], told["of"]) == (log_lines.MAX_REPLICAS, log_lines.MAX_REPLICAS, 50)
+
+
+def test_a_line_of_any_depth_is_shown() -> None:
+    for depth in range(1, 1200):
+        text = '{"ts":"now","msg":"hello","deep":' + "[" * depth + "]" * depth + "}"
+        (shown,) = log_lines.parsed("product-1", [text])
+        assert "hello" in shown.text, depth

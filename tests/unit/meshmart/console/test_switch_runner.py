@@ -1,6 +1,7 @@
 """The runner of actions on a cluster that is only in memory."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from meshmart.console.model import Event
 from meshmart.console.records import Records
 from meshmart.console.refusal import RefusedError
 from meshmart.console.switches.assembly import switches
+from meshmart.console.switches.load import LoadProcess
 from meshmart.console.switches.runner import Runner
 
 
@@ -248,6 +250,19 @@ async def test_a_scale_that_fails_is_put_back_at_once(here: World) -> None:
     assert outcome["failed"] is True
     assert here.cluster.counts["worker"] == 2
     assert here.runner.told()["disturbed"] == []
+
+
+async def test_a_load_that_another_ended_is_disturbed_no_more_even_if_the_other_fails(here: World) -> None:
+    program = (
+        "import sys; print('{\"calls\": 1}' if 'view' in sys.argv else '{\"error\": \"no\"}', flush=True)"
+    )
+    load = LoadProcess([sys.executable, "-c", f"{program}; sys.stdin.read()"])
+    here.runner.mesh._load = load
+    async with load:
+        assert not (await here.done("load", scenario="view"))["failed"]
+        assert [d["words"] for d in here.runner.told()["disturbed"]] == ["load: 10 times a second view"]
+        assert (await here.done("load", scenario="mix"))["failed"]
+        assert here.runner.told()["disturbed"] == []
 
 
 async def test_a_fault_needs_a_membership_and_says_so(here: World) -> None:

@@ -46,18 +46,20 @@ def test_a_trace_is_of_an_edge_only_if_the_one_calls_the_other() -> None:
     assert [s.start for s in found] == [10.0]
 
 
+OWN = {
+    "trace_id": "cd" * 16,
+    "root": "POST /checkout",
+    "service": "storefront",
+    "start": 5.0,
+    "duration_ms": 250.0,
+    "error": False,
+    "services": ["storefront", "order"],
+    "span_count": 4,
+}
+
+
 def test_a_trace_of_the_built_in_store_is_taken_as_it_is() -> None:
-    told = {
-        "trace_id": "cd" * 16,
-        "root": "POST /checkout",
-        "service": "storefront",
-        "start": 5.0,
-        "duration_ms": 250.0,
-        "error": False,
-        "services": ["storefront", "order"],
-        "span_count": 4,
-    }
-    [found] = traces.summaries({"traces": [told]}, PRODUCT)
+    [found] = traces.summaries({"traces": [OWN]}, PRODUCT)
     assert found == traces.Summary(
         "cd" * 16, "POST /checkout", "storefront", 5.0, 0.25, False, ["storefront", "order"]
     )
@@ -71,6 +73,9 @@ def test_a_trace_of_the_built_in_store_is_taken_as_it_is() -> None:
         {"data": [jaeger(span("a", "p1", 1), trace_id="../../evil")]},
         {"data": [jaeger({**span("a", "p1", 1), "startTime": "soon"})]},
         {"data": [{"traceID": "ab", "spans": [span("a", "p1", 1)], "processes": []}]},
+        {"data": [jaeger({**span("a", "p1", 1), "startTime": 10**400})]},
+        {"traces": [{**OWN, "start": 10**400}]},
+        {"traces": [{**OWN, "duration_ms": 10**400}]},
     ],
 )  # fmt: skip
 def test_what_is_no_trace_is_left_out(told: Any) -> None:
