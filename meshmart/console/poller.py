@@ -1,7 +1,6 @@
 """Reads the cluster and its replicas, and publishes frames. One poller serves any number of viewers."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from grpcmesh.clock import Clock
 from local.errors import ClusterError, NoAnswerError
 from meshmart import scrape
 from meshmart.console import events, frame
+from meshmart.console.feed import Feed
 from meshmart.console.history import History
 from meshmart.console.hub import Hub
 from meshmart.console.model import Event, Snapshot
@@ -19,8 +19,6 @@ from meshmart.console.prometheus import RANGES
 from meshmart.console.schedule import Budget, Schedule
 from meshmart.console.series import NAMES
 
-#: The most events of the feed.
-FEED = 200
 #: The largest selection of a metrics page that is read, in bytes.
 MAX_PAGE = 2 * 1024 * 1024
 _SELECTION = urlencode([("name[]", name) for name in NAMES])
@@ -65,8 +63,7 @@ class Poller:
         self.observer = Observer(renew_before)
         self._schedule = Schedule(budget)
         self._ports: dict[str, scrape.Pages] = {}
-        self._feed: deque[frame.Entry] = deque(maxlen=FEED)
-        self._told = 0
+        self._feed = Feed()
         self._before = Snapshot()
         self._links, self._given = links, servers or {}
         self.servers: Mapping[str, str] = self._given
@@ -131,8 +128,7 @@ class Poller:
 
     def tell(self, event: Event, at: float | None = None) -> None:
         """Add an event to the feed of the next frame. `at` is in Unix seconds; None means now."""
-        self._told += 1
-        self._feed.append(frame.Entry(self._told, self.wall() if at is None else at, event))
+        self._feed.add(event, self.wall() if at is None else at)
 
     def publish(self) -> None:
         """Compare the mesh with how it was, and publish how it is."""
