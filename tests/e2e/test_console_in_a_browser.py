@@ -166,6 +166,20 @@ def test_a_choice_by_keyboard_shows_its_figures(page: Page, mesh: Mesh) -> None:
     expect(page.locator("#detail")).to_be_hidden()
 
 
+def test_an_address_that_is_badly_encoded_chooses_nothing(mesh: Mesh, browser: Browser) -> None:
+    with blank(mesh, browser) as page:
+        page.goto("/#100%")
+        expect(page.locator(".node").first).to_be_visible(timeout=LONG)
+        expect(page.locator("#detail")).to_be_hidden()
+
+
+def test_a_page_whose_session_has_ended_loads_again_for_the_log_in(mesh: Mesh, browser: Browser) -> None:
+    with blank(mesh, browser) as page:
+        page.route("**/events", lambda route: route.fulfill(status=401))
+        page.goto("/")
+        page.wait_for_event("load", timeout=LONG)
+
+
 def test_a_console_without_switches_shows_none(page: Page) -> None:
     expect(page.locator(".node").first).to_be_visible(timeout=LONG)
     expect(page.locator("#said")).to_contain_text("could not be loaded", timeout=LONG)

@@ -54,7 +54,7 @@ class Result:
     """The end of one experiment."""
 
     number: int
-    """Counts the experiments of this process, from 1."""
+    """Grows with each experiment, also after a restart of the console: pages that stay open compare it."""
     experiment: str
     verdict: Verdict
     by: str
@@ -124,7 +124,7 @@ class Runner:
         verb = self._verbs[experiment]
         if self._run:
             raise BusyError(f"{self._run.experiment} is being played, started by {self._run.by}")
-        self._count += 1
+        self._count = max(self._count + 1, int(self._wall()))
         self._run = run = _Run(self._count, experiment, by, self._wall())
         try:
             words = f"{by} starts the experiment {experiment}"

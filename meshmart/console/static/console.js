@@ -15,7 +15,10 @@ const LINKS = { storefront: "Shop", traces: "Traces", prometheus: "Metrics" };
 // What had the focus when the panel was opened: closing gives it back.
 let frame = null, late = 0, opener = null;
 
-const chosen = () => decodeURIComponent(location.hash.slice(1)) || null;
+// An address that is badly encoded chooses nothing.
+function chosen() {
+  try { return decodeURIComponent(location.hash.slice(1)) || null; } catch { return null; }
+}
 
 function choose(what) {
   const same = what === chosen();
@@ -107,8 +110,15 @@ function follow() {
   });
   source.addEventListener("error", () => {
     say("waiting", "Reconnecting…");
-    if (source.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(again, 2000);
   });
+}
+
+// Where only admins may look, 401 means that the session has ended: loading the page again shows the log-in.
+async function again() {
+  const answer = await fetch("/events", { method: "HEAD" }).catch(() => null);
+  if (answer?.status === 401) location.reload();
+  else follow();
 }
 
 window.addEventListener("hashchange", draw);

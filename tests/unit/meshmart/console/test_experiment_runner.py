@@ -46,9 +46,11 @@ class Deeds:
         self.all.append((who, action, ""))
 
 
-def runner_of(verbs: dict[str, Sequence[str]], deeds: Deeds, stub: Sequence[str] = STUB) -> Runner:
+def runner_of(
+    verbs: dict[str, Sequence[str]], deeds: Deeds, stub: Sequence[str] = STUB, wall: float = 1.0
+) -> Runner:
     start = partial(Program.start, program=stub)
-    return Runner(verbs, os.environ, lambda: 1.0, monotonic, deeds, start)
+    return Runner(verbs, os.environ, lambda: wall, monotonic, deeds, start)
 
 
 @pytest.fixture
@@ -231,3 +233,12 @@ def test_a_line_is_put_together_from_its_pieces() -> None:
     lines = Lines()
     pieces: list[Any] = [b"a\nb", b"\xc3", b"\xb6c\x00d\n", b"e\xff", b""]
     assert [line for piece in pieces for line in lines.feed(piece)] == ["a", "böc d", "e�"]
+
+
+async def test_a_page_that_stays_open_over_a_restart_of_the_console_sees_later_results(deeds: Deeds) -> None:
+    numbers = []
+    for wall in (1000.0, 1010.0):  # the second is the console after the restart
+        made = runner_of({"pass": ("pass",)}, deeds, wall=wall)
+        numbers += [(await result(made, "pass")).number for _ in range(2)]
+        await made.aclose()
+    assert numbers == sorted(set(numbers))
