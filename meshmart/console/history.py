@@ -8,6 +8,8 @@ from meshmart.console.model import Snapshot, Traffic
 
 #: Seconds between two points, and the number of points: fifteen minutes.
 STEP, POINTS = 5.0, 180
+#: The number of steps by which the clock may be set back without the loss of what is recorded: a minute.
+SLACK = 12
 #: The most series; each takes some 2 kB.
 MAX_SERIES = 6_000
 Name = tuple[str, ...]
@@ -52,9 +54,12 @@ class History:
         self._step = -1
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add a snapshot. Of those within one step, the first counts."""
+        """Add a snapshot. Of those within one step, the first counts.
+
+        If the clock is set back a little, nothing is added until it has caught up.
+        """
         step = int(snapshot.at // STEP)
-        if step == self._step:
+        if self._step - SLACK <= step <= self._step:
             return
         if step < self._step:  # the clock was set back: what is recorded lies in the future
             self._series.clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from meshmart.console import history
-from meshmart.console.history import POINTS, STEP, History
+from meshmart.console.history import POINTS, SLACK, STEP, History
 from meshmart.console.model import EdgeView, ReplicaView, ServiceView, Snapshot, State, Traffic
 
 START = 1_800_000_000.0
@@ -74,6 +74,14 @@ def test_a_clock_that_is_set_back_begins_anew() -> None:
     points = made.read(("product",))
     assert points is not None
     assert [p[0] for p in points if p[0] is not None] == [4.0]
+
+
+def test_a_clock_that_is_set_back_a_little_loses_nothing() -> None:
+    made = filled(10)
+    before = made.read(("product",))
+    for steps in (1, SLACK - 1):
+        made.add(snapshot(made.until - STEP * steps, 4.0, "product"))
+    assert made.read(("product",)) == before
 
 
 def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
