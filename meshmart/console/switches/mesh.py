@@ -115,6 +115,8 @@ class Mesh:
             self._hold(who, service, replica, fault, ends)
 
         outcome = await on_each(await self.member(), self.cluster, [service], given["replica"], one)
+        if not outcome:
+            raise ClusterError(f"{service} has no replicas")
         problems = [str(result) for *_, result in outcome if isinstance(result, ClusterError)]
         if problems:
             raise ClusterError(f"{len(problems)} of {len(outcome)} replicas refused the fault: {problems[0]}")

@@ -270,6 +270,17 @@ async def test_a_fault_needs_a_membership_and_says_so(here: World) -> None:
     assert outcome["words"].endswith("the console cannot join the mesh")
 
 
+async def test_a_fault_in_a_service_without_replicas_is_said_to_have_failed(here: World) -> None:
+    async def member() -> Any:
+        return object()
+
+    here.runner.mesh.member = member
+    here.cluster.counts["product"] = 0
+    outcome = await here.done("fault", service="product")
+    assert outcome["failed"]
+    assert outcome["words"].endswith("product has no replicas")
+
+
 async def test_a_console_that_ends_notes_what_it_interrupted(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         made.cluster.gate.clear()
