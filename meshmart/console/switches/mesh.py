@@ -143,7 +143,7 @@ class Mesh:
 
     def _hold(self, who: str, service: str, replica: Replica, fault: "Fault", ends: float) -> None:
         """Renew the lease of a fault that was just set, until it is put back."""
-        from meshmart.faults import clear_faults, set_fault
+        from meshmart.faults import clear_faults, list_faults, set_fault
 
         key = ("fault", service, replica.name, fault.method)
 
@@ -151,8 +151,15 @@ class Mesh:
             if (await self._incarnation(service, replica)) != replica.incarnation:
                 self._let_go(key)
                 await self._ended(f"{replica.name} was replaced, which ended its fault")
-            elif (left := ends - self._clock()) > 0:
+                return
+            there = await list_faults(await self.member(), service, replica)
+            if (left := ends - self._clock()) <= 0:
+                return
+            if any(f.fault.method == fault.method and f.leased for f in there):
                 await set_fault(await self.member(), service, replica, fault, left, LEASE)
+            else:  # setting it again would bring back what somebody has cleared
+                self._let_go(key)
+                await self._ended(f"somebody else ended the fault of {replica.name}")
 
         async def undo() -> None:
             self.leases.drop(key)

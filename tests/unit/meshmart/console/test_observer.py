@@ -251,5 +251,5 @@ def test_no_pages_break_a_frame_or_the_charts(pages: list[list[tuple[str, dict[s
     snapshot = mesh.observer.snapshot(mesh.now, EPOCH + mesh.now)
     points.add(snapshot)
     json.loads(frame.encode(snapshot, [], {}))
-    for name in (["product"], ["product", "product-1"], ["order", "order-1"]):
-        json.dumps(points.read(name), allow_nan=False)
+    for series_name in (["product"], ["product", "product-1"], ["order", "order-1"]):
+        json.dumps(points.read(series_name), allow_nan=False)

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from grpcmesh.fault import Fault
+from grpcmesh.fault.fault_pb2 import ActiveFault
+from grpcmesh.fault.wire import fault_message
 from local.errors import ClusterError
 from meshmart.cluster import Replica
 from meshmart.console.action_log import ActionLog, Outcome
@@ -279,6 +282,35 @@ async def test_a_fault_in_a_service_without_replicas_is_said_to_have_failed(here
     outcome = await here.done("fault", service="product")
     assert outcome["failed"]
     assert outcome["words"].endswith("product has no replicas")
+
+
+async def test_a_fault_that_somebody_else_cleared_is_not_set_again(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[ActiveFault] = []
+
+    async def member() -> Any:
+        return object()
+
+    async def set_fault(_: Any, service: str, replica: Replica, fault: Fault, *times: float) -> None:
+        there[:] = [ActiveFault(fault=fault_message(fault), leased=True)]
+
+    async def list_faults(_: Any, service: str, replica: Replica) -> list[ActiveFault]:
+        return there
+
+    monkeypatch.setattr("meshmart.faults.set_fault", set_fault)
+    monkeypatch.setattr("meshmart.faults.list_faults", list_faults)
+    here.runner.mesh.member = member
+    here.cluster.counts["product"] = 2
+    assert not (await here.done("fault", service="product", replica=2))["failed"]
+    (renew,) = here.runner.mesh.leases._held.values()
+    await renew()
+    assert len(there) == len(here.runner.told()["disturbed"]) == 1
+    there.clear()  # as `meshmart fault clear` does
+    await renew()
+    assert there == here.runner.told()["disturbed"] == []
+    assert here.events[-1].text == "somebody else ended the fault of product-2"
+    assert not here.runner.mesh.leases._held
 
 
 async def test_a_console_that_ends_notes_what_it_interrupted(tmp_path: Path) -> None:
