@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 #: Bytes after which a file is full, and the number of full files that are kept.
 MAX_FILE, OLD_FILES = 1024 * 1024, 4
+#: Seconds that reading or writing may take. A disk may hang, or another process may hold the lock.
+PATIENCE = 30.0
 #: The action of the entry that says what was dropped.
 DROPPED = "log-dropped"
 
@@ -86,13 +90,17 @@ class ActionLog:
         """Append an entry. It is on the disk when this returns.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or was not within `PATIENCE` seconds. It may then be written later.
         """
-        await asyncio.to_thread(self._write, entry)
+        await _in_time(self._write, entry)
 
     async def read(self, most: int) -> Sequence[Entry]:
-        """Return the last `most` entries, the newest first. Lines that are not entries are left out."""
-        return await asyncio.to_thread(self._read, most)
+        """Return the last `most` entries, the newest first. Lines that are not entries are left out.
+
+        Raises:
+            OSError: they cannot be read, or were not within `PATIENCE` seconds.
+        """
+        return await _in_time(self._read, most)
 
     def _write(self, entry: Entry) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,6 +165,14 @@ class ActionLog:
             yield
         finally:
             os.close(fd)
+
+
+async def _in_time(work: Callable[[_T], _R], argument: _T) -> _R:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.to_thread(work, argument)
+    except TimeoutError:
+        raise OSError(f"the disk did not answer within {PATIENCE:g} s") from None
 
 
 def _entries(path: Path) -> list[Entry]:

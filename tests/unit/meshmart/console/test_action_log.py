@@ -1,6 +1,7 @@
 """The durable log of actions."""
 
 import asyncio
+import fcntl
 import os
 from pathlib import Path
 
@@ -98,3 +99,21 @@ async def test_a_disk_that_is_full_is_an_error(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("meshmart.console.action_log.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         await ActionLog(tmp_path).write(entry(1))
+
+
+async def test_a_lock_that_another_process_keeps_is_an_error_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ActionLog(tmp_path)
+    await log.write(entry(1))
+    monkeypatch.setattr("meshmart.console.action_log.PATIENCE", 0.01)
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(OSError, match="did not answer within"):
+                await log.write(entry(2))
+            with pytest.raises(OSError, match="did not answer within"):
+                await log.read(1)
+    finally:
+        os.close(held)
