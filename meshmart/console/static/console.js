@@ -1,6 +1,6 @@
 // The console: follows the stream of frames and draws each.
 import * as certificates from "/static/certificates.js";
-import { $, el, keyed, svg, text } from "/static/dom.js";
+import { $, el, hide, keyed, svg, text } from "/static/dom.js";
 import * as detail from "/static/detail.js";
 import { clock, rate, seconds, span, success } from "/static/format.js";
 import * as lessons from "/static/lessons.js";
@@ -37,10 +37,10 @@ function close() {
 function draw() {
   if (!frame) return;
   const empty = !frame.services.length;
-  $("waiting").hidden = !empty;
-  $("map-scroll").hidden = empty;
+  hide($("waiting"), !empty);
+  hide($("map-scroll"), empty);
   text($("waiting"), frame.problem ? "Nothing is known of the mesh yet. The console keeps asking." : "The mesh has no services yet.");
-  $("problem").hidden = !frame.problem;
+  hide($("problem"), !frame.problem);
   text($("problem"), frame.problem ? `The status of the cluster cannot be read: ${frame.problem}` : "");
   facts();
   map.draw(frame, chosen());
@@ -71,13 +71,13 @@ function facts() {
     text(title, name);
     text(figure, value);
     text(about, note ?? "");
-    about.hidden = !note;
+    hide(about, !note);
     box.dataset.kind = kind;
   });
 }
 
 function feed() {
-  $("feed-empty").hidden = frame.feed.length > 0;
+  hide($("feed-empty"), frame.feed.length > 0);
   keyed($("feed"), [...frame.feed].reverse(), (e) => e.n, (e) =>
     el("li", { "data-kind": e.kind }, el("time", { datetime: new Date(e.at * 1000).toISOString() }, clock(e.at)), el("span", {}, e.text)), () => {});
 }

@@ -1,7 +1,7 @@
 // The panel of what is chosen: its figures now, and small charts of the last fifteen minutes.
 import * as certificates from "/static/certificates.js";
 import { codeTable, drawCodes } from "/static/codes.js";
-import { $, el, svg, text } from "/static/dom.js";
+import { $, el, hide, svg, text } from "/static/dom.js";
 import { DASH, count, percent, plural, rate, seconds, success } from "/static/format.js";
 import { open } from "/static/panel.js";
 import * as range from "/static/ranges.js";
@@ -16,7 +16,7 @@ let shown = null, timer = 0, parts = null, offered = [], links = {}, reading = n
 export function draw(frame, chosen, close) {
   const found = chosen ? find(frame, chosen) : null;
   const panel = $("detail");
-  panel.hidden = !found;
+  hide(panel, !found);
   offered = frame.ranges ?? [];
   links = frame.links;
   if (shown !== (found ? chosen : null)) leave();

@@ -28,6 +28,11 @@ export function set(element, attributes) {
   }
 }
 
+// Unlike an assignment to `hidden`, this changes nothing if it is so already.
+export function hide(element, so) {
+  element.toggleAttribute("hidden", Boolean(so));
+}
+
 export function text(element, value) {
   if (element.textContent !== value) element.textContent = value;
 }

@@ -3,6 +3,8 @@
 
 export const WIDTH = 176, COLUMN = 13, PER_ROW = 11, ROW = 30, HEAD = 50, GAP_X = 138, GAP_Y = 26;
 const LANE = 6;
+// How far a curve inside one column bends, and how far it and its label then reach.
+const BEND = 60, BULGE = 0.75 * BEND + 50;
 // Width by height of a large map; and more columns than DEEP are joined.
 const WIDE = 1.8, DEEP = 10;
 
@@ -30,8 +32,9 @@ export function layout(services, edges, ranking = edges) {
       y += sizes.get(name) + gap(name, sizes);
     }
   });
-  const width = Math.max(ordered.length * (WIDTH + GAP_X) - GAP_X, WIDTH);
-  return { places, routes: routes(links.chains, places), width, height: most };
+  const found = routes(links.chains, places), right = Math.max(ordered.length * (WIDTH + GAP_X) - GAP_X, WIDTH);
+  const bulge = [...found.values()].some(([[x1, , x2]]) => x1 === right && x2 === right) ? BULGE : 0;
+  return { places, routes: found, width: right + bulge, height: most };
 }
 
 const gap = (name, sizes) => (sizes.get(name) === LANE ? 12 : GAP_Y);
@@ -112,7 +115,7 @@ function lanes(columns, column, edges, sizes) {
   const chains = new Map(), pairs = [];
   for (const edge of edges) {
     const from = column.get(edge.source), to = column.get(edge.target);
-    if (from === undefined || to === undefined || edge.source === edge.target) continue;
+    if (from === undefined || to === undefined) continue;
     const chain = [edge.source];
     for (let i = from + 1; i < to; i++) {
       const lane = `${edge.target}@${i}`;
@@ -179,6 +182,8 @@ const backward = (chain, places) => places.get(chain[chain.length - 1]).x <= pla
 function route(chain, places, at) {
   if (backward(chain, places)) {
     const a = places.get(chain[0]), b = places.get(chain[chain.length - 1]);
+    // A service that calls itself.
+    if (a === b) return [[a.x + a.width, a.y + 0.25 * a.height, a.x + a.width, a.y + 0.75 * a.height]];
     return a.x === b.x ? [[a.x + a.width, middle(a), b.x + b.width, middle(b)]] : [[a.x, middle(a), b.x + b.width, middle(b)]];
   }
   return chain.slice(1).map((next, i) => {
@@ -199,7 +204,7 @@ export function curve(gaps) {
 }
 
 function bends(x1, x2) {
-  if (x1 === x2) return [x1 + 60, x2 + 60];
+  if (x1 === x2) return [x1 + BEND, x2 + BEND];
   const bend = (x2 - x1) / 2;
   return [round(x1 + bend), round(x2 - bend)];
 }

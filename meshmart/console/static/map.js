@@ -10,9 +10,13 @@ const MARGIN = 14;
 const CALM = 36;
 // With more replicas than this a box has marks only for those that are not ready, in one row, and counts the others.
 const MANY = 600, FEW = 6;
+// At a smaller scale than this, texts are larger and curves carry no figures. The least scale that fits by itself.
+const FAR = 0.62, LEAST = 0.45;
+// The air at the left and the right of a text in its box.
+const AIR = 13;
 
 const root = $("map"), scroller = $("map-scroll");
-let shape = "", placed = null, scale = 0, brief = false, choose = () => {};
+let shape = "", placed = null, scale = 0, brief = false, far = false, choose = () => {};
 
 const curves = svg("g"), labels = svg("g", { class: "labels" }), nodes = svg("g");
 root.append(curves, nodes, labels);
@@ -39,6 +43,12 @@ export function draw(frame, chosen) {
   drawLabels(edges.filter((e) => labelled(e, edges, near)));
   const sent = outgoing(edges);
   keyed(nodes, services, (s) => s.name, makeNode, (g, s) => updateNode(g, s, chosen, near, sent.get(s.name)));
+  name();
+}
+
+// Only an element that is in the page has a length.
+function name() {
+  for (const group of nodes.children) nameOf(group);
 }
 
 function place(services, edges) {
@@ -66,8 +76,11 @@ function resize() {
   if (!placed) return;
   const width = placed.width + 2 * MARGIN, height = placed.height + 2 * MARGIN;
   set(root, { viewBox: `${-MARGIN} ${-MARGIN} ${width} ${height}` });
-  const fit = Math.min(1.15, Math.max(0.4, scroller.clientWidth / width));
+  const fit = Math.min(1.15, Math.max(LEAST, scroller.clientWidth / width));
   const size = scale || fit;
+  far = size < FAR;
+  root.classList.toggle("far", far);
+  name();
   set(root, { width: Math.round(width * size), height: Math.round(height * size) });
 }
 
@@ -147,6 +160,7 @@ function makeNode(service) {
   const group = svg("g", {
     class: "node", tabindex: 0, role: "button", "data-service": service.name,
     onclick: () => choose(service.name),
+    onfocus: () => reveal(group),
     onkeydown: (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
@@ -155,23 +169,29 @@ function makeNode(service) {
   });
   group.append(
     svg("rect", { class: "box", width: WIDTH, rx: 13 }),
-    svg("text", { class: "name", x: 13, y: 22 }),
-    svg("text", { class: "badge", x: WIDTH - 13, y: 22 }),
-    svg("text", { class: "figures", x: 13, y: 38 }),
-    svg("g", { class: "replicas", transform: `translate(13 ${HEAD})` }),
+    svg("text", { class: "name", x: AIR, y: 22 }),
+    svg("text", { class: "badge", x: WIDTH - AIR, y: 22 }),
+    svg("text", { class: "figures", x: AIR, y: 38 }),
+    svg("g", { class: "replicas", transform: `translate(${AIR} ${HEAD})` }),
     svg("text", { class: "figures", y: HEAD + ROW - 6 }),
   );
   return group;
 }
 
+// Scrolls the map so far that a box can be seen. Browsers do that badly for parts of an SVG.
+function reveal(group) {
+  const box = group.getBoundingClientRect(), seen = scroller.getBoundingClientRect();
+  const off = (from, to, least, most) => (from < least ? from - least - AIR : to > most ? to - most + AIR : 0);
+  scroller.scrollBy(off(box.left, box.right, seen.left, seen.right), off(box.top, box.bottom, seen.top, seen.bottom));
+}
+
 function updateNode(group, service, chosen, near, sent) {
   const { x, y, height } = placed.places.get(service.name);
-  const [box, name, badge, figures, replicas, others] = group.children;
+  const [box, , badge, figures, replicas, others] = group.children;
   const all = service.replicas ?? [];
   set(group, { "aria-label": nodeText(service), "aria-pressed": String(chosen === service.name) });
   group.style.transform = `translate(${x}px, ${y}px)`;
   set(box, { height });
-  text(name, service.name);
   text(badge, badgeOf(service));
   text(figures, figuresOf(service, sent));
   group.classList.toggle("bad", all.some((r) => r.state === "broken") || service.failing_rate > 0.01 * service.rate);
@@ -181,8 +201,20 @@ function updateNode(group, service, chosen, near, sent) {
   const most = Math.max(0.0001, ...all.map((r) => r.share ?? 0));
   const marked = brief ? all.filter((r) => r.state !== "ready").slice(0, FEW) : all;
   keyed(replicas, marked, (r) => r.name, (r) => makeReplica(r, service), (g, r) => updateReplica(g, r, marked.indexOf(r), most));
-  set(others, { x: 13 + marked.length * COLUMN + (marked.length ? 5 : 0) });
+  set(others, { x: AIR + marked.length * COLUMN + (marked.length ? 5 : 0) });
   text(others, brief ? othersOf(all, marked) : "");
+}
+
+// A name that is too long for its box is shortened in the middle; the label for screen readers has all of it.
+function nameOf(group) {
+  if (group.namedFar === far) return;
+  group.namedFar = far;
+  const label = group.children[1], name = group.dataset.service, room = WIDTH - 2 * AIR;
+  text(label, name);
+  for (let most = name.length, long; most > 3 && (long = label.getComputedTextLength()) > room;) {
+    most = Math.min(most - 1, Math.floor((most * room) / long));
+    text(label, `${name.slice(0, Math.ceil((most - 1) / 2))}…${name.slice(-Math.floor((most - 1) / 2))}`);
+  }
 }
 
 function othersOf(all, marked) {

@@ -1,5 +1,5 @@
 // The switches: log-in, what can be done to a service or replica, and what is disturbed now. Only admins change.
-import { $, el, keyed, text } from "/static/dom.js";
+import { $, el, hide, keyed, text } from "/static/dom.js";
 import { clock, span } from "/static/format.js";
 
 const SHOWN = 15;
@@ -122,7 +122,7 @@ function fill() {
 export function draw(now) {
   frame = now;
   const { running = [], disturbed = [], outcomes = [] } = frame.switches ?? {};
-  $("disturbed-none").hidden = running.length + disturbed.length > 0;
+  hide($("disturbed-none"), running.length + disturbed.length > 0);
   const items = [...running.map((r) => ({ ...r, running: true })), ...disturbed];
   keyed($("disturbed"), items, (d) => d.id, (d) => el("li", {}, el("span"), el("span", { class: "soft small" }),
     d.running ? null : el("button", { type: "button", onclick: () => send("/api/undo", { id: d.id }) }, "Put back")), (li, d) => {
