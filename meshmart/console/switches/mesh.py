@@ -159,7 +159,7 @@ class Mesh:
                 await set_fault(await self.member(), service, replica, fault, left, LEASE)
             else:  # setting it again would bring back what somebody has cleared
                 self._let_go(key)
-                await self._ended(f"somebody else ended the fault of {replica.name}")
+                await self._ended(f"the fault of {replica.name} has ended: cleared, or not renewed in time")
 
         async def undo() -> None:
             self.leases.drop(key)

@@ -309,7 +309,7 @@ async def test_a_fault_that_somebody_else_cleared_is_not_set_again(
     there.clear()  # as `meshmart fault clear` does
     await renew()
     assert there == here.runner.told()["disturbed"] == []
-    assert here.events[-1].text == "somebody else ended the fault of product-2"
+    assert here.events[-1].text == "the fault of product-2 has ended: cleared, or not renewed in time"
     assert not here.runner.mesh.leases._held
 
 
