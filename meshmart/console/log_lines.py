@@ -16,6 +16,8 @@ from meshmart.console.reads import problem
 MAX_REPLICAS, READ, SHOWN = 6, 200, 60
 #: The most characters of a message, and of all its fields.
 MAX_TEXT = 600
+#: Seconds after which a log is given up, so that the lines of the other replicas are shown.
+PATIENCE = 5.0
 #: The fields that are shown in a place of their own.
 _OWN = frozenset({"ts", "level", "service", "replica", "msg", "trace_id", "span_id"})
 _TRACE = re.compile(r"[0-9a-f]{32}")
@@ -45,7 +47,7 @@ async def read(cluster: Cluster, choice: Choice, callees: Sequence[Watched]) -> 
     """Return the last log lines of a choice, as JSON for the page.
 
     For an edge these are the calls in the access logs of the callee's replicas, and the lines of the caller's
-    replicas about the callee.
+    replicas about the callee. A log that cannot be read does not hide the others: `unread` says why.
 
     Args:
         cluster: Where the logs are.
@@ -66,16 +68,24 @@ async def read(cluster: Cluster, choice: Choice, callees: Sequence[Watched]) -> 
     if problems and not lines:
         return problem(problems[0])
     last = sorted(lines, key=lambda line: line.at)[-SHOWN:]
-    told = {"rows": [asdict(line) for line in last], "read": len(groups), "of": len(choice.replicas)}
+    told = {
+        "rows": [asdict(line) for line in last],
+        "read": len(groups),
+        "of": len(choice.replicas),
+        "unread": problems,
+    }
     return json.dumps(told).encode()
 
 
 async def _of(cluster: Cluster, watched: Watched) -> list[Line] | str:
     """Return the last lines of a replica, or why they cannot be read."""
     try:
-        return list(parsed(watched.name, await cluster.logs(watched.service, watched.id, READ)))
+        async with asyncio.timeout(PATIENCE):
+            return list(parsed(watched.name, await cluster.logs(watched.service, watched.id, READ)))
+    except TimeoutError:
+        return f"the log of {watched.name} was not there within {PATIENCE:g} s"
     except ClusterError as e:
-        return str(e)
+        return str(e)[:MAX_TEXT]
 
 
 def parsed(replica: str, lines: Iterable[str]) -> Iterator[Line]:

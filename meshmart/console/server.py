@@ -21,8 +21,8 @@ from meshmart.console import panel
 from meshmart.console.accounts import UserAccounts
 from meshmart.console.action_log import ActionLog
 from meshmart.console.admins import Admins
+from meshmart.console.experiments.routes import elsewhere, verbs
 from meshmart.console.experiments.routes import routes as experiment_routes
-from meshmart.console.experiments.routes import verbs
 from meshmart.console.experiments.runner import Runner as Experiments
 from meshmart.console.login import login_routes
 from meshmart.console.membership import Membership, log_in_identity
@@ -125,7 +125,7 @@ async def _routes(
             *records.routes(),
             *switch_routes(admins, runner),
             *panel.routes(poller, cluster, Reads(monotonic)),
-            *experiment_routes(experiments, admins),
+            *experiment_routes(experiments, admins, elsewhere(os.environ)),
         ]
 
 

@@ -143,10 +143,18 @@ class Api:
             raise self._silent(e) from None
 
     async def log(self, pod: str, container: str, lines: int) -> str:
-        """Return the last lines of a container's log, at most `MAX_LOG` bytes of them."""
-        query = [("container", container), ("tailLines", str(lines)), ("limitBytes", str(MAX_LOG))]
-        text = await self._answer("GET", self._path("pods", pod, "log"), query)
-        return text[:MAX_LOG].decode(errors="replace")
+        """Return the last lines of a container's log, as many of them as fit into `MAX_LOG` bytes.
+
+        The log of a container that has restarted begins with the restart.
+        """
+        path = self._path("pods", pod, "log")
+        while True:
+            query = [("container", container), ("tailLines", str(lines)), ("limitBytes", str(MAX_LOG))]
+            text = await self._answer("GET", path, query)
+            if len(text) < MAX_LOG or lines == 1:
+                return text[:MAX_LOG].decode(errors="replace")
+            # The kubelet ends the answer at the limit, so the newest lines are missing: ask for fewer.
+            lines = max(1, lines // 4)
 
     async def patch(self, kind: str, name: str, body: Object, part: str = "") -> Object:
         """Merge `body` into an object, or into a part of it such as `scale` or `status`.

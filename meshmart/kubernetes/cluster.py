@@ -211,8 +211,7 @@ class KubernetesCluster:
         return await asyncio.to_thread(scrape.samples, found.metrics)
 
     async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
-        pods = [p for p in await self._pods(service) if not objects.leaving(p)]
-        for number, pod in self._numbers.numbered(service, pods):
+        for number, pod in self._numbers.numbered(service, await self._with_logs(service)):
             if number == replica:
                 text = await self._api.log(objects.name(pod), objects.container(pod), lines)
                 return [line for line in text.split("\n") if line][-lines:]
@@ -253,6 +252,12 @@ class KubernetesCluster:
 
     def _server_name(self, service: str, pod: Object) -> str:
         return f"{service}.{self._domain}" if objects.port(pod, "grpc") else ""
+
+    async def _with_logs(self, service: str) -> list[Object]:
+        """Return the pods of a service that have not ended. Where the API is watched, it is not asked."""
+        pods = await (self._copies.read("pods") if self._copies else self._pods(service))
+        own = (p for p in pods if objects.service_of(p) == service)
+        return [p for p in own if not objects.leaving(p) or objects.draining(p)]
 
     async def _pods(self, service: str) -> list[Object]:
         """Return all pods of a service, including those that are ending."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 OWN: Mapping[str, str] = {
     "one-pod": "a plain channel to product uses 1 replica of 3; the mesh's channel uses all of them evenly",
 }
+#: The experiments that read the shop's books, which takes access to its database.
+READ_BOOKS = frozenset({"no-lost-orders", "slow-dependency", "streams"})
 #: What each experiment shows, by name.
 EXPERIMENTS: Mapping[str, str] = {**CATALOGUE, **OWN}
 

@@ -26,6 +26,7 @@ LOOKING: dict[Rule, str] = {
     ("", "services", "watch", False): "the same, as it changes",
     ("apps", "deployments", "list", False): "the services",
     ("apps", "deployments", "watch", False): "the services, as they change",
+    ("", "pods/log", "get", False): "the last log lines of replicas: names of pods are not known beforehand",
 }
 #: What its switches ask for besides, and why.
 SWITCHING: dict[Rule, str] = {

@@ -21,6 +21,7 @@ https://{{ .Values.console.ingress.host }}
 {{- define "meshmart.consoleRules" -}}
 - {apiGroups: [""], resources: [pods, services], verbs: [list, watch]}
 - {apiGroups: [apps], resources: [deployments], verbs: [list, watch]}
+- {apiGroups: [""], resources: [pods/log], verbs: [get]}
 {{- if .Values.console.switches.enabled }}
 {{- $services := keys (include "meshmart.services" . | fromYaml) | sortAlpha }}
 - {apiGroups: [""], resources: [pods], verbs: [patch, delete]}

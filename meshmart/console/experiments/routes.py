@@ -12,9 +12,10 @@ from meshmart.console.admins import Admins
 from meshmart.console.changes import changing
 from meshmart.console.experiments.runner import BusyError, Result, Runner
 from meshmart.console.refusal import RefusedError
-from meshmart.lessons.experiments import EXPERIMENTS, verb
+from meshmart.lessons.experiments import EXPERIMENTS, READ_BOOKS, verb
 from meshmart.lessons.explain import explain
 from meshmart.lessons.model import Lesson, lessons
+from meshmart.running import VARIABLE
 
 
 def verbs() -> Mapping[str, Sequence[str]]:
@@ -22,16 +23,28 @@ def verbs() -> Mapping[str, Sequence[str]]:
     return {name: (*verb(name), "--json") for name in EXPERIMENTS}
 
 
-def routes(runner: Runner, admins: Admins) -> list[Route]:
+def elsewhere(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the experiments that cannot be played here, and why.
+
+    On Kubernetes the console has no access to the shop's database, as the toolbox has.
+    """
+    if environ.get(VARIABLE) != "kubernetes" or environ.get("MESHMART_DATABASE_URL"):
+        return {}
+    why = "It reads the shop's database, which the console may not. Run {} --context CONTEXT instead."
+    return {name: why.format(_command(name)) for name in READ_BOOKS}
+
+
+def routes(runner: Runner, admins: Admins, refused: Mapping[str, str]) -> list[Route]:
     """Return the routes.
 
     Args:
         runner: Plays the experiments.
         admins: Knows who may start and stop them.
+        refused: The experiments that cannot be played here, and why.
     """
 
     async def all_of_them(_: Request) -> Response:
-        return JSONResponse({"experiments": _experiments(), "lessons": _lessons()})
+        return JSONResponse({"experiments": _experiments(refused), "lessons": _lessons()})
 
     async def state(_: Request) -> Response:
         return JSONResponse(runner.state())
@@ -44,6 +57,8 @@ def routes(runner: Runner, admins: Admins) -> list[Route]:
         name = body.get("name")
         if not isinstance(name, str) or name not in EXPERIMENTS:
             raise RefusedError(404, "there is no such experiment")
+        if name in refused:
+            raise RefusedError(409, refused[name])
         try:
             await runner.start(name, who)
         except BusyError as e:
@@ -64,8 +79,11 @@ def routes(runner: Runner, admins: Admins) -> list[Route]:
     ]
 
 
-def _experiments() -> list[dict[str, Any]]:
-    return [{"name": name, "shows": shows, "command": _command(name)} for name, shows in EXPERIMENTS.items()]
+def _experiments(refused: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "shows": shows, "command": _command(name), "refused": refused.get(name, "")}
+        for name, shows in EXPERIMENTS.items()
+    ]
 
 
 def _lessons() -> list[dict[str, Any]]:

@@ -50,10 +50,17 @@ function find(frame, chosen) {
   const service = frame.services.find((s) => s.name === name);
   if (!service) return null;
   if (!replica) {
-    return { title: name, series: [name], of: service, service: name, logs: name, facts: () => serviceFacts(service, frame) };
+    return { title: name, series: [name], of: service, service: name, logs: logCommand(name, service.replicas), facts: () => serviceFacts(service, frame) };
   }
   const one = service.replicas?.find((r) => r.name === replica);
-  return one && { title: replica, series: [name, replica], of: one, service: name, replica: one.id, logs: `${name}/${one.id}`, facts: (now) => replicaFacts(one, service, now) };
+  return one && { title: replica, series: [name, replica], of: one, service: name, replica: one.id, logs: logCommand(name, service.replicas, one), facts: (now) => replicaFacts(one, service, now) };
+}
+
+// The command that follows a log. The replicas of the embedded cluster are named by their numbers, pods are not.
+function logCommand(service, replicas, one) {
+  const inPods = replicas?.some((r) => r.name !== `${service}-${r.id}`);
+  if (inPods) return one ? `kubectl logs ${one.name} -f` : `kubectl logs -l app.kubernetes.io/name=${service} --prefix -f`;
+  return `meshmart logs ${service}${one ? `/${one.id}` : ""} -f`;
 }
 
 function serviceFacts(service, frame) {
@@ -94,7 +101,7 @@ function build(panel, found, close) {
   const list = el("dl", { class: "facts small-facts" });
   const charts = el("div", { class: "charts" });
   for (const [key, title] of [["rate", "Calls per second"], ["failing", "Failing per second"], ["p99", "p99"]]) charts.append(chart(key, title));
-  const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, `meshmart logs ${found.logs} -f`)) : null;
+  const commands = found.logs ? el("p", { class: "soft small" }, "Its log: ", el("code", {}, found.logs)) : null;
   const table = found.series.length === 1 ? replicaTable() : null;
   const codes = codeTable();
   const more = open(found.series, () => links.traces);

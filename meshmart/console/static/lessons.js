@@ -108,8 +108,9 @@ function scenes() {
   keyed($("scenes").tBodies[0], rows, (e) => e.name, sceneRow, (tr, e) => {
     const told = last(e.name), button = tr.querySelector("button");
     set(tr, { "data-scene": e.name, "data-verdict": told?.verdict });
-    text(tr.children[2], state.running?.experiment === e.name ? "is being played" : verdictText(told));
-    button.disabled = !admin || Boolean(state.running);
+    text(tr.children[2], state.running?.experiment === e.name ? "is being played" : e.refused || verdictText(told));
+    tr.children[2].classList.toggle("wrapping", Boolean(e.refused));
+    button.disabled = !admin || Boolean(state.running) || Boolean(e.refused);
   });
   const shown = state.running ?? null, run = $("scene-run");
   run.hidden = !shown || shown.experiment === opened()?.experiment;

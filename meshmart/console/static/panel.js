@@ -83,7 +83,7 @@ function logs(traces) {
   const list = el("ol", { class: "reel rows log", tabindex: 0, "aria-labelledby": "logs-title" });
   let pinned = true;
   list.addEventListener("scroll", () => { pinned = list.scrollTop + list.clientHeight > list.scrollHeight - 24; });
-  const draw = ({ rows, read, of }) => {
+  const draw = ({ rows, read, of, unread }) => {
     const seen = new Map();
     // Equal lines get numbers, so that each keeps its element.
     const key = (line) => {
@@ -94,7 +94,9 @@ function logs(traces) {
     keyed(list, rows, key, (line) => makeLine(line, traces), () => {});
     if (pinned) list.scrollTop = list.scrollHeight;
     const some = read < of ? ` of ${read} of its ${of} replicas` : "";
-    return rows.length ? `the last ${plural(rows.length, "line")}${some}` : `no lines${some}`;
+    const others = unread.length > 1 ? `, and ${unread.length - 1} more` : "";
+    const missing = unread.length ? `. Cannot be read: ${unread[0]}${others}` : "";
+    return `${rows.length ? `the last ${plural(rows.length, "line")}` : "no lines"}${some}${missing}`;
   };
   return { ...section("logs", "Last log lines", list), again: AGAIN, draw };
 }

@@ -1,4 +1,5 @@
-"""The part of the Kubernetes API that `meshmart check` uses, on loopback: lists, and exec over a WebSocket.
+"""The part of the Kubernetes API that `meshmart check` and the console use, on loopback: lists, logs, and
+exec over a WebSocket.
 
 An exec runs the command as a process on this machine, with the environment of the pod.
 """
@@ -36,12 +37,33 @@ class FakeApi:
     forbidden: set[str] = field(default_factory=set)
     #: The containers into which was executed, in order.
     containers: list[str] = field(default_factory=list)
+    #: The lines in the log of each pod.
+    logs: dict[str, list[str]] = field(default_factory=dict)
+    #: Pods whose logs nobody may read.
+    unreadable: set[str] = field(default_factory=set)
+    #: The number of lines in each request for a log, in order.
+    tails: list[int] = field(default_factory=list)
 
     async def listed(self, request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return web.json_response({"kind": "Status", "message": "no such token"}, status=401)
         kind = request.match_info["kind"]
-        return web.json_response({"items": self.pods if kind == "pods" else self.deployments})
+        found = {"pods": self.pods, "deployments": self.deployments}
+        return web.json_response({"items": found.get(kind, [])})
+
+    async def logged(self, request: web.Request) -> web.Response:
+        """Like the kubelet: the last lines, of which only the first bytes are sent if they are too many."""
+        pod = request.match_info["pod"]
+        if pod in self.unreadable:
+            words = f'pods "{pod}" is forbidden: cannot get resource "pods/log"'
+            return web.json_response({"kind": "Status", "message": words}, status=403)
+        if pod not in self.logs:
+            words = f'container "{request.query["container"]}" in pod "{pod}" is waiting to start'
+            return web.json_response({"kind": "Status", "message": words}, status=400)
+        self.tails.append(int(request.query["tailLines"]))
+        lines = self.logs[pod][-self.tails[-1] :]
+        text = "".join(f"{line}\n" for line in lines).encode()
+        return web.Response(body=text[: int(request.query["limitBytes"])], content_type="text/plain")
 
     async def executed(self, request: web.Request) -> web.StreamResponse:
         pod = request.match_info["pod"]
@@ -89,9 +111,10 @@ async def fake_api(directory: Path) -> AsyncIterator[FakeApi]:
     """Serve an empty namespace, for the context `fake` of a kubeconfig in the directory."""
     api = FakeApi(directory / "kubeconfig")
     app = web.Application()
-    app.router.add_get("/api/v1/namespaces/meshmart/{kind:pods}", api.listed)
+    app.router.add_get("/api/v1/namespaces/meshmart/{kind:pods|services}", api.listed)
     app.router.add_get("/apis/apps/v1/namespaces/meshmart/{kind:deployments}", api.listed)
     app.router.add_get("/api/v1/namespaces/meshmart/pods/{pod}/exec", api.executed)
+    app.router.add_get("/api/v1/namespaces/meshmart/pods/{pod}/log", api.logged)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -47,6 +47,9 @@ class Server:
                 known[one["metadata"]["name"]] = one
         return list(known.values()), str(len(self.changes))
 
+    async def log(self, pod: str, container: str, lines: int) -> str:
+        return f"the log of {pod}\n"
+
     async def watch(self, kind: str, selector: str, version: str, seconds: int) -> AsyncIterator[Object]:
         self.watches += 1
         if self.silent:
@@ -179,6 +182,10 @@ def test_what_a_watched_cluster_says_costs_no_request_and_shows_who_is_draining(
             await asyncio.sleep(0.01)
             for _ in range(50):
                 status = await cluster.status()
+            for number, name in ((1, "product-a"), (3, "product-c")):
+                assert await cluster.logs("product", number, 10) == [f"the log of {name}"]
+            with pytest.raises(ClusterError, match="there is no product/2"):
+                await cluster.logs("product", 2, 10)
         replicas = status["services"]["product"]["replicas"]
         assert [(r["id"], r["pod"], r["ready"], r["draining"]) for r in replicas] == [
             (1, "product-a", False, True),

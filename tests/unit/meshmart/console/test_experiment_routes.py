@@ -1,6 +1,7 @@
 """The routes of the experiments: only an admin's own page starts one, and everybody sees how it ended."""
 
 import asyncio
+import inspect
 import json
 import os
 from functools import partial
@@ -14,10 +15,11 @@ from grpcmesh.clock import monotonic
 from local.tasks import until as polled
 from meshmart.console.admins import COOKIE, Admins
 from meshmart.console.experiments.program import Program
-from meshmart.console.experiments.routes import routes
+from meshmart.console.experiments.routes import elsewhere, routes
 from meshmart.console.experiments.runner import Runner
 from meshmart.console.login import login_routes
 from meshmart.console.origins import Origins
+from meshmart.lessons.experiments import EXPERIMENTS, load
 from meshmart.lessons.model import lessons
 from meshmart.tour.check import Check, Outcome
 from tests.unit.meshmart.console.test_admins import PASSWORD, FakeAccounts
@@ -25,6 +27,8 @@ from tests.unit.meshmart.console.test_experiment_runner import STUB, Deeds
 
 HERE = "http://127.0.0.1:8081"
 OWN = {"origin": HERE, "content-type": "application/json"}
+#: What cannot be played here, and why.
+REFUSED = {"streams": "It reads the shop's database."}
 KILL = Outcome("kill", (Check("failed reads of 900", 7, 0, relation="=="),))
 
 
@@ -36,7 +40,7 @@ async def client() -> Any:
     verbs = {"kill": ("play", json.dumps(KILL.as_dict())), "balance": ("hang",)}
     runner = Runner(verbs, os.environ, lambda: 5.0, monotonic, deeds, start)
     admins = Admins(FakeAccounts(), Origins(""))
-    app = Starlette(routes=[*login_routes(admins, deeds), *routes(runner, admins)])
+    app = Starlette(routes=[*login_routes(admins, deeds), *routes(runner, admins, REFUSED)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as made:
         yield made
     await runner.aclose()
@@ -90,7 +94,22 @@ async def test_one_at_a_time_and_it_can_be_stopped(client: httpx.AsyncClient) ->
     assert await start(client, "kill") == 409
     assert await start(client, "nothing") == 404
     assert await start(client, ["kill"]) == 404
+    assert await start(client, "streams") == 409
     assert (await client.post("/api/experiments/stop", headers=OWN, json={})).status_code == 202
+
+
+async def test_what_cannot_be_played_here_is_said_before_anybody_tries(client: httpx.AsyncClient) -> None:
+    told = (await client.get("/api/experiments")).json()["experiments"]
+    assert {e["name"]: e["refused"] for e in told if e["refused"]} == REFUSED
+
+
+def test_only_in_a_pod_without_a_database_the_scenes_that_read_the_books_are_refused() -> None:
+    pod = {"MESHMART_CLUSTER": "kubernetes"}
+    assert elsewhere({}) == elsewhere(pod | {"MESHMART_DATABASE_URL": "postgresql://shop"}) == {}
+    told = elsewhere(pod)
+    assert "Run meshmart tour streams --context CONTEXT" in told["streams"]
+    # The scene's own source, so that a scene that begins to read the books is noticed.
+    assert told.keys() == {name for name in EXPERIMENTS if "stage.audit(" in inspect.getsource(load(name))}
 
 
 async def test_a_lesson_does_not_tell_its_answer_before(client: httpx.AsyncClient) -> None:

@@ -1,13 +1,16 @@
 """The log lines of a choice."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
 from meshmart.console import log_lines
 from meshmart.console.choice import Choice, find
 from meshmart.console.observer import Observer
+from meshmart.console.reads import Limits
 from tests.unit.meshmart.console.pages import replica, status
 
 
@@ -76,9 +79,29 @@ async def test_a_traceback_stays_with_the_line_before_it() -> None:
     assert [r["text"][:9] for r in told["rows"]] == ["one", "Traceback", "two"]
 
 
-async def test_a_log_that_cannot_be_read_is_said_only_if_there_is_no_other() -> None:
-    assert "rows" in await read(Logs(product_1=[line(1, "one")]), "product", product=2)
+async def test_a_log_that_cannot_be_read_does_not_hide_the_others() -> None:
+    told = await read(Logs(product_1=[line(1, "one")]), "product", product=2)
+    assert [r["text"] for r in told["rows"]] == ["one"]
+    assert told["unread"] == ["there is no log of product/2"]
+    assert (await read(Logs(product_1=[]), "product", product=1))["unread"] == []
     assert "there is no log of product/" in (await read(Logs(), "product", product=2))["problem"]
+
+
+def test_a_log_that_does_not_come_is_given_up_and_the_others_are_shown() -> None:
+    class Slow(Logs):
+        async def logs(self, service: str, replica: int, lines: int) -> Sequence[str]:
+            if replica == 2:  # its node does not answer
+                await asyncio.Event().wait()
+            return await super().logs(service, replica, lines)
+
+    async def test() -> float:
+        began = asyncio.get_running_loop().time()
+        told = await read(Slow(product_1=[line(1, "one")]), "product", product=2)
+        assert [r["text"] for r in told["rows"]] == ["one"]
+        assert told["unread"] == ["the log of product-2 was not there within 5 s"]
+        return asyncio.get_running_loop().time() - began
+
+    assert run_in_virtual_time(test()) == log_lines.PATIENCE < Limits().timeout
 
 
 async def test_hostile_lines_are_bounded_and_cost_nothing_else() -> None:
