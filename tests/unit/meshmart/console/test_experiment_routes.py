@@ -5,7 +5,8 @@ import inspect
 import json
 import os
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -109,7 +110,9 @@ def test_only_in_a_pod_without_a_database_the_scenes_that_read_the_books_are_ref
     told = elsewhere(pod)
     assert "Run meshmart tour streams --context CONTEXT" in told["streams"]
     # The scene's own source, so that a scene that begins to read the books is noticed.
-    assert told.keys() == {name for name in EXPERIMENTS if "stage.audit(" in inspect.getsource(load(name))}
+    assert told.keys() == {
+        name for name in EXPERIMENTS if "stage.audit(" in inspect.getsource(cast(ModuleType, load(name)))
+    }
 
 
 async def test_a_lesson_does_not_tell_its_answer_before(client: httpx.AsyncClient) -> None:
