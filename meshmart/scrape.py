@@ -112,7 +112,8 @@ class Pages:
         return body.decode(errors="replace")
 
     def _failed(self, path: str, why: str) -> NoAnswerError:
-        return NoAnswerError(f"no answer from http://{self._authority}{path}: {why}")
+        # Without the query: that of a Prometheus takes several lines.
+        return NoAnswerError(f"no answer from http://{self._authority}{path.partition('?')[0]}: {why}")
 
 
 def pages(url: str, **settings: Any) -> tuple[Pages, str]:

@@ -34,6 +34,7 @@ def routes(poller: Poller, cluster: log_lines.Cluster, reads: Reads) -> Sequence
             choice, read = find(poller.observer, name), reader(request)
             if choice is None or read is None:
                 return PlainTextResponse("no such service, replica, edge or range\n", 404)
+            poller.select(watched.name for watched in choice.replicas)
             key = (path, request.query_params.get("hours", ""), *name)
             return OnDemand(reads, key, lambda: read(choice))
 

@@ -1,7 +1,7 @@
 """Reads the cluster and its replicas, and publishes frames. One poller serves any number of viewers."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from meshmart.console.hub import Hub
 from meshmart.console.model import Event, Snapshot
 from meshmart.console.observer import Observer
 from meshmart.console.prometheus import RANGES
-from meshmart.console.schedule import Budget, Schedule
+from meshmart.console.schedule import Budget, Schedule, Selection
 from meshmart.console.series import NAMES
 
 #: The largest selection of a metrics page that is read, in bytes.
@@ -62,6 +62,7 @@ class Poller:
         self.hub, self.history = Hub(), History()
         self.observer = Observer(renew_before)
         self._schedule = Schedule(budget)
+        self._selection = Selection(budget.most_selected)
         self._ports: dict[str, scrape.Pages] = {}
         self._feed = Feed()
         self._before = Snapshot()
@@ -79,8 +80,9 @@ class Poller:
                 group.create_task(self._publish(), name="publish")
                 while True:
                     self._forget()
-                    watched = self.observer.watched
-                    for name in self._schedule.due(watched, self._clock(), self.hub.watched):
+                    watched, now = self.observer.watched, self._clock()
+                    selected = self._selection.at(now)
+                    for name in self._schedule.due(watched, now, self.hub.watched, selected):
                         group.create_task(self._read(name, watched[name].metrics), name=f"read-{name}")
                     await asyncio.sleep(_TICK)
         finally:
@@ -126,6 +128,10 @@ class Poller:
             self.observer.cluster(status)
             self.servers = {**{name: status[name] for name in LINKS if status.get(name)}, **self._given}
 
+    def select(self, names: Iterable[str]) -> None:
+        """Read these replicas before others for some seconds: somebody looks at them."""
+        self._selection.ask(names, self._clock())
+
     def tell(self, event: Event, at: float | None = None) -> None:
         """Add an event to the feed of the next frame. `at` is in Unix seconds; None means now."""
         self._feed.add(event, self.wall() if at is None else at)
@@ -137,10 +143,13 @@ class Poller:
             self.tell(event, snapshot.at)
         self._before = snapshot
         self.history.add(snapshot)
-        interval = self._budget.interval_of(len(self.observer.watched), self.hub.watched)
+        watched = self.observer.watched
+        selected = len(self._selection.at(self._clock()) & watched.keys()) if self.hub.watched else 0
+        interval = self._budget.interval_of(len(watched), self.hub.watched, selected)
         about = {
             "links": self.servers if self._links is None else self._links,
             "interval": round(interval, 1),
+            "selected": {"replicas": selected, "interval": self._budget.interval},
             "push": self._budget.push,
             "ranges": RANGES if "prometheus" in self.servers else (),
             **self.more(),

@@ -1,7 +1,10 @@
 """Decides when each replica's page is read, within a budget. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+
+#: Seconds for which a panel counts as open after it was asked for; an open one asks every five seconds.
+OPEN = 12.0
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,8 @@ class Budget:
     """The same while nobody watches: the history goes on."""
     reads: float = 150.0
     """The most pages per second in all. Beyond `reads` × `interval` replicas each is read less often."""
+    selected: float = 0.5
+    """The share of `reads` up to which the replicas that viewers have selected are read every `interval`."""
     concurrent: int = 32
     """The most pages that are read at a time."""
     timeout: float = 3.0
@@ -23,9 +28,46 @@ class Budget:
     idle_push: float = 2.5
     """The same while nobody watches."""
 
-    def interval_of(self, replicas: int, watched: bool) -> float:
-        """Return the seconds between two readings of each of so many replicas."""
-        return max(self.interval if watched else self.idle_interval, replicas / self.reads)
+    @property
+    def most_selected(self) -> int:
+        """Return the most replicas that are read every `interval` in any case."""
+        return int(self.reads * self.selected * self.interval)
+
+    def interval_of(self, replicas: int, watched: bool, selected: int = 0) -> float:
+        """Return the seconds between two readings of each of so many replicas.
+
+        Args:
+            replicas: The number of all replicas.
+            watched: Whether somebody watches.
+            selected: How many of them are selected; each of these is read every `interval`.
+        """
+        reads = self.reads - selected / self.interval
+        return max(self.interval if watched else self.idle_interval, (replicas - selected) / reads)
+
+
+class Selection:
+    """The replicas of what viewers have selected: those whose panel was asked for in the last seconds.
+
+    Args:
+        most: The most replicas; those that were asked for last count.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._asked: dict[str, float] = {}
+
+    def ask(self, names: Iterable[str], now: float) -> None:
+        """Note that a panel about these replicas was asked for at `now`, in monotonic seconds."""
+        for name in list(names)[: self._most]:
+            self._asked.pop(name, None)
+            self._asked[name] = now
+        for name in list(self._asked)[: -self._most]:
+            del self._asked[name]
+
+    def at(self, now: float) -> Collection[str]:
+        """Return the selected replicas."""
+        self._asked = {name: asked for name, asked in self._asked.items() if now - asked < OPEN}
+        return self._asked.keys()
 
 
 class Schedule:
@@ -39,32 +81,46 @@ class Schedule:
         self._budget = budget
         self._next: dict[str, float] = {}
         self._running: dict[str, float] = {}
+        self._selected: frozenset[str] = frozenset()
 
-    def due(self, names: Collection[str], now: float, watched: bool) -> list[str]:
+    def due(
+        self, names: Collection[str], now: float, watched: bool, selected: Collection[str] = ()
+    ) -> list[str]:
         """Return the replicas whose pages are to be read now. The caller reports each by `done`.
 
         Args:
             names: The present replicas.
             now: Monotonic seconds.
             watched: Whether somebody watches.
+            selected: The replicas that are read before others, at most `most_selected` of the budget.
         """
-        interval = self._budget.interval_of(len(names), watched)
+        first = frozenset(selected) & set(names) if watched else frozenset()
+        interval = self._budget.interval_of(len(names), watched, len(first))
+        intervals = {name: self._budget.interval if name in first else interval for name in names}
         new = [name for name in names if name not in self._next]
         for position, name in enumerate(new):
             self._next[name] = now + interval * position / len(new)
         for name in self._next.keys() - set(names):
             del self._next[name]
+        self._begin(first - self._selected, now)
+        self._selected = first
         free = self._budget.concurrent - len(self._running)
-        ready = [n for n in names if n not in self._running and min(self._next[n], now + interval) <= now]
-        chosen = sorted(ready, key=self._next.__getitem__)[: max(free, 0)]
+        ready = [name for name in names if name not in self._running and self._next[name] <= now]
+        chosen = sorted(ready, key=lambda name: (name not in first, self._next[name]))[: max(free, 0)]
         for name in chosen:
             self._running[name] = now
             # In steps of the interval, so that the readings stay spread; but never to catch up.
-            self._next[name] = max(self._next[name] + interval, now)
+            self._next[name] = max(self._next[name] + intervals[name], now)
         if watched:
             for name in names:
-                self._next[name] = min(self._next[name], now + interval)
+                self._next[name] = min(self._next[name], now + intervals[name])
         return chosen
+
+    def _begin(self, selected: Collection[str], now: float) -> None:
+        """Spread the readings of newly selected replicas over the interval that begins now."""
+        for position, name in enumerate(selected):
+            soon = now + self._budget.interval * position / len(selected)
+            self._next[name] = min(self._next[name], soon)
 
     def done(self, name: str) -> None:
         """Note that a reading has ended, however it did."""

@@ -50,7 +50,8 @@ function draw() {
   lessons.draw(frame);
   feed();
   links();
-  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s, however many viewers there are.`);
+  const open = frame.selected, sooner = open?.replicas && open.interval < frame.interval ? `, those of an open panel every ${open.interval} s` : "";
+  text($("foot"), `Read from the processes’ own admin ports, each every ${frame.interval} s${sooner}, however many viewers there are.`);
 }
 
 function facts() {

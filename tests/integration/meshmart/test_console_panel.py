@@ -168,3 +168,15 @@ async def test_without_a_prometheus_there_are_no_longer_ranges(
         console.servers["prometheus"] = "http://127.0.0.1:1"
         await console.until(lambda: console.frame()["links"]["prometheus"].endswith(":1"))
         assert "no answer" in (await page.get("/api/range", params={**asked, "hours": "1"})).json()["problem"]
+
+
+async def test_what_a_panel_is_open_of_is_selected_to_be_read_first(
+    console: Panel, page: httpx.AsyncClient, admin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshmart.console.schedule.OPEN", 1e9)
+    for service in ("product", "product", "order"):
+        console.add(service, await admin(Process()))
+    await console.until(lambda: len(console.poller.observer.watched) == 3)
+    assert console.frame()["selected"]["replicas"] == 0
+    await page.get("/api/settings", params={"name": "product"})
+    await console.until(lambda: console.frame()["selected"] == {"replicas": 2, "interval": 0.05})

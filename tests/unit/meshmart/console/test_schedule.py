@@ -1,15 +1,18 @@
 """The polling budget, in virtual time."""
 
 from collections import Counter
+from collections.abc import Collection
 
 import pytest
 
-from meshmart.console.schedule import Budget, Schedule
+from meshmart.console.schedule import OPEN, Budget, Schedule, Selection
 
 BUDGET = Budget()
 
 
-def run(replicas: int, seconds: float, watched: bool = True, hung: int = 0) -> tuple[Counter[str], int]:
+def run(
+    replicas: int, seconds: float, watched: bool = True, hung: int = 0, selected: Collection[str] = ()
+) -> tuple[Counter[str], int]:
     """Return how often each replica was read, and the most readings that were started at one moment.
 
     The first `hung` replicas take the whole timeout, the others no time.
@@ -21,7 +24,7 @@ def run(replicas: int, seconds: float, watched: bool = True, hung: int = 0) -> t
             if end <= now:
                 running.remove((end, name))
                 schedule.done(name)
-        due = schedule.due(names, now, watched)
+        due = schedule.due(names, now, watched, selected)
         most = max(most, len(due))
         for name in due:
             read[name] += 1
@@ -88,3 +91,64 @@ def test_the_interval_is_stated(replicas: int, interval: float) -> None:
 
 def test_a_frame_is_at_most_two_seconds_behind() -> None:
     assert BUDGET.interval + BUDGET.push <= 2.0
+
+
+def test_what_viewers_have_selected_is_read_every_interval_in_a_large_mesh_too() -> None:
+    service = [f"r{i}" for i in range(1000, 1050)]
+    read, most = run(3000, 66, selected=service)
+    assert all(55 <= read[name] <= 61 for name in service)
+    others = [count for name, count in read.items() if name not in service]
+    assert len(others) == 2950
+    assert min(others) >= 2
+    assert read.total() <= BUDGET.reads * 66 * 1.02
+    assert most <= BUDGET.concurrent
+
+
+def test_with_as_many_selected_as_may_be_the_budget_holds_and_others_get_their_share() -> None:
+    selected = [f"r{i}" for i in range(BUDGET.most_selected)]
+    read, _ = run(3000, 90, selected=selected)
+    assert read.total() <= BUDGET.reads * 90 * 1.02
+    assert sum(read[name] for name in selected) <= BUDGET.selected * BUDGET.reads * 90 * 1.02
+    assert min(read.values()) >= 2
+
+
+def test_what_is_selected_is_read_at_once_and_in_turn() -> None:
+    schedule, names = Schedule(BUDGET), [f"r{i}" for i in range(3000)]
+    for name in schedule.due(names, 0.0, watched=True):
+        schedule.done(name)
+    selected, seen = names[2000:2050], list[list[str]]()
+    for tick in range(1, 13):
+        due = schedule.due(names, tick / 10, watched=True, selected=selected)
+        seen.append([name for name in due if name in selected])
+        for name in due:
+            schedule.done(name)
+    assert {name for names in seen for name in names} == set(selected)
+    assert max(map(len, seen)) <= 7
+
+
+def test_nothing_is_preferred_while_nobody_watches() -> None:
+    read, _ = run(20, 100, watched=False, selected=["r1"])
+    assert read["r1"] <= 21
+
+
+@pytest.mark.parametrize(("selected", "interval"), [(0, 20.0), (50, 28.2), (82, 38.7)])
+def test_the_interval_of_the_others_is_stated(selected: int, interval: float) -> None:
+    assert BUDGET.interval_of(3000, watched=True, selected=selected) == pytest.approx(interval, abs=0.1)
+
+
+def test_a_selection_ends_when_its_panel_is_no_longer_asked_for() -> None:
+    selection = Selection(10)
+    selection.ask(["a", "b"], 0.0)
+    selection.ask(["b"], 5.0)
+    assert set(selection.at(OPEN - 0.1)) == {"a", "b"}
+    assert set(selection.at(OPEN + 0.1)) == {"b"}
+    assert set(selection.at(OPEN + 5.0)) == set()
+
+
+def test_of_too_many_selected_those_that_were_asked_for_last_count() -> None:
+    selection = Selection(3)
+    selection.ask(["a", "b"], 0.0)
+    selection.ask(["c", "d"], 1.0)
+    assert set(selection.at(1.0)) == {"b", "c", "d"}
+    selection.ask(["a", "b", "c", "d", "e"], 2.0)
+    assert set(selection.at(2.0)) == {"a", "b", "c"}
