@@ -1,17 +1,20 @@
 """Every expression of every panel and rule has data on a real Prometheus that scraped the shop under load."""
 
+import asyncio
 import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meshmart.console import prometheus as console
+from meshmart.console.choice import Choice
 from tests.e2e.conftest import RunningCluster, up
 from tests.observability.frames import rows
 from tests.observability.prom import Expression, Prometheus, expressions, fetch, filled, without_thresholds
@@ -174,6 +177,63 @@ def test_the_call_graph_shows_who_calls_whom(prometheus: Prometheus) -> None:
         return callers <= calls and {"chat", "product"} <= {row["title"] for row in rows(nodes)}
 
     assert prometheus.until(drawn)
+
+
+CHOICES = {
+    "a service": Choice("order", ()),
+    "a service with streams": Choice("product", ()),
+    "the pages of the storefront": Choice("storefront", ()),
+    "a replica": Choice("product", (), replica="product-1"),
+    "an edge": Choice("loadgen", (), target="product"),
+}
+
+
+def longer(status: Mapping[str, Any], choice: Choice, hours: int, called: str) -> dict[str, Any]:
+    """What the console says of a choice. The last point is that of the step that has not ended yet."""
+    step = hours * 3600 // console.POINTS
+    provided = [f"ecommerce.{called}"] if called else []
+    read = console.read(status["prometheus"], "meshmart", choice, hours, time.time() + step, provided)
+    found: dict[str, Any] = json.loads(asyncio.run(read))
+    return found
+
+
+@pytest.mark.parametrize("hours", console.RANGES)
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_consoles_longer_charts_have_figures(
+    status: dict[str, Any], prometheus: Prometheus, name: str, hours: int
+) -> None:
+    def drawn() -> Any:
+        points = longer(status, CHOICES[name], hours, "ProductService").get("points", ())
+        return [point for point in points if point[0] and point[2]]
+
+    points = prometheus.until(drawn)
+    assert points, longer(status, CHOICES[name], hours, "ProductService")
+    assert all(failing is not None for _, failing, _ in points)
+
+
+def test_the_consoles_longer_charts_show_what_failed(status: dict[str, Any], prometheus: Prometheus) -> None:
+    def failed() -> bool:
+        points = longer(status, CHOICES["a service with streams"], 1, "")["points"]
+        return any(failing for _, failing, _ in points)
+
+    assert prometheus.until(failed)
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [
+        (Choice("nobody", ()), ""),
+        (Choice("order", (), replica="order-99"), ""),
+        (Choice("order", (), target="nobody"), ""),
+        (Choice("chat", (), target="payment"), "PaymentService"),
+        (Choice('a"} or vector(1) or up{x="', (), replica="\\n\n\\"), ""),
+    ],
+    ids=["service", "replica", "edge to nobody", "edge without calls", "hostile"],
+)
+def test_a_choice_of_which_prometheus_knows_nothing_has_empty_charts(
+    status: dict[str, Any], choice: Choice, called: str
+) -> None:
+    assert longer(status, choice, 1, called)["points"] == [[None, None, None]] * console.POINTS
 
 
 @pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if e.exemplars], ids=lambda e: e.id)
