@@ -31,6 +31,7 @@ class Leases:
     def __init__(self, report: Report, every: float = RENEWAL) -> None:
         self._report, self._every = report, every
         self._held: dict[Hashable, Renew] = {}
+        self._failing: set[Hashable] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -51,7 +52,8 @@ class Leases:
 
         Args:
             what: Names the lease, for `drop`.
-            renew: Renews it once. A ClusterError is reported, and the renewal is tried again.
+            renew: Renews it once. A ClusterError is reported, once until a renewal succeeds, and the renewal
+                is tried again.
         """
         self._held[what] = renew
         if self._task is None:
@@ -60,6 +62,7 @@ class Leases:
     def drop(self, what: Hashable) -> None:
         """Stop renewing a lease."""
         self._held.pop(what, None)
+        self._failing.discard(what)
 
     async def _run(self) -> None:
         while True:
@@ -71,5 +74,9 @@ class Leases:
         try:
             async with asyncio.timeout(self._every):
                 await renew()
+            self._failing.discard(what)
         except (ClusterError, TimeoutError) as e:
+            if what in self._failing or what not in self._held:
+                return
+            self._failing.add(what)
             self._report(f"the lease of {what} could not be renewed: {e}")

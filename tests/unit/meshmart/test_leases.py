@@ -56,6 +56,28 @@ def test_a_renewal_that_fails_or_hangs_is_told_and_the_others_go_on() -> None:
     run_in_virtual_time(test())
 
 
+def test_a_lease_that_another_ended_is_told_once_until_it_can_be_renewed_again() -> None:
+    async def test() -> None:
+        told: list[str] = []
+        ended = True
+
+        async def renew() -> None:
+            if ended:
+                raise ClusterError("there is no lease of product")
+
+        async with Leases(told.append, every=10) as leases:
+            leases.hold("product", renew)
+            await asyncio.sleep(3600)
+            assert len(told) == 1
+            ended = False
+            await asyncio.sleep(20)
+            ended = True
+            await asyncio.sleep(60)
+            assert len(told) == 2
+
+    run_in_virtual_time(test())
+
+
 def deployment(replicas: int, **annotations: str) -> dict[str, Any]:
     metadata = {"name": "product", "resourceVersion": "7", "annotations": annotations}
     return {"metadata": metadata, "spec": {"replicas": replicas}}
