@@ -3,19 +3,22 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 from grpcmesh.config import ConfigError
 from grpcmesh.errors import MeshError
 from services.kit.db import database_url
 from services.kit.migrate import migrate
 from services.kit.roles import roles_from
+from services.manifest import shop
 from services.user.seed import Seeding
 
 
 def services_with_tables() -> list[str]:
-    """Return the names of all services that have migrations."""
-    return sorted(p.parent.parent.name for p in Path(__file__).parent.glob("[a-z]*/migrations/versions"))
+    """Return the names of all services that store, by their manifests.
+
+    Git leaves the directories of a service that another branch has, because of the caches in them.
+    """
+    return sorted(name for name, manifest in shop().items() if manifest.stores)
 
 
 async def _migrate_all(names: list[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services import manifest
 from services.manifest import ManifestError, Manifests
-from tools.manifests import chart, contracts, policy, proto
+from tools.manifests import chart, contracts, policy, proto, storage
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         manifests = manifest.load(ROOT / "services")
     except ManifestError as e:
         return _fail(str(e))
-    if problems := list(proto.problems(manifests)):
+    if problems := [*proto.problems(manifests), *storage.problems(ROOT, manifests)]:
         return _fail("\n".join(problems))
     if "--check" in arguments:
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale(ROOT, manifests))

@@ -11,7 +11,7 @@ from grpcmesh.authz.policy import Policy
 from grpcmesh.call import Kind, Method, Workload
 from services.manifest import Manifest, Manifests, shop
 from services.manifest import Method as Rule
-from tools.manifests import chart, contracts, policy, proto
+from tools.manifests import chart, contracts, policy, proto, storage
 from tools.manifests.__main__ import ROOT, files, stale
 
 DOMAIN = ("cluster.local", "meshmart")
@@ -41,6 +41,19 @@ def test_the_files_are_current() -> None:
 
 def test_the_manifests_name_the_methods_of_the_protos() -> None:
     assert list(proto.problems(shop())) == []
+
+
+def test_who_stores_has_migrations_and_nobody_else(tmp_path: Path) -> None:
+    assert list(storage.problems(ROOT, shop())) == []
+    migration = tmp_path / "services/chat/migrations/versions/0001_rooms.py"
+    migration.parent.mkdir(parents=True)
+    migration.touch()
+    manifests = {"chat": Manifest("chat", 1), "example": EXAMPLE}
+    assert list(storage.problems(tmp_path, manifests)) == [
+        "services/chat/service.toml: stores: is false, and services/chat/migrations/versions has migrations",
+        "services/example/service.toml: stores: is true, and services/example/migrations/versions has "
+        "no migration",
+    ]
 
 
 def test_a_method_that_only_the_manifest_or_only_the_proto_has_is_told() -> None:
