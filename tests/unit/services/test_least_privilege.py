@@ -66,13 +66,15 @@ def differences(where: str, workload: str, said: frozenset[str], made: frozenset
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_manifest_lists_what_the_code_calls_and_nothing_else(workload: str) -> None:
     where = f"services/{workload}/service.toml: calls"
-    assert differences(where, workload, listed(workload), calls(workload)) == []
+    found = differences(where, workload, listed(workload), calls(workload))
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_service_may_call_what_its_code_calls_and_nothing_else(workload: str) -> None:
     where = f'services/policy.toml, which `make manifests` writes: from = ["{workload}"]'
-    assert differences(where, workload, allowed(workload), calls(workload)) == []
+    found = differences(where, workload, allowed(workload), calls(workload))
+    assert not found, "\n".join(found)
 
 
 def test_a_difference_names_the_manifest_the_method_and_the_code() -> None:
