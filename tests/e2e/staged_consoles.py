@@ -178,7 +178,7 @@ async def _routes(cluster: ShopCluster, poller: Poller, admins: Admins) -> Async
             *records.routes(),
             *switch_routes(admins, runner),
             *panel.routes(poller, whole, Reads(monotonic)),
-            *experiment_routes(experiments, admins),
+            *experiment_routes(experiments, admins, {}),
         ]
 
 

@@ -67,7 +67,7 @@ class Lessons(Mesh):
         self._runner = Runner(self.verbs, os.environ, time.time, monotonic, records, start)
         poller.more = lambda: {"experiments": self._runner.version}
         admins = Admins(FakeAccounts(), Origins(""))
-        return [*login_routes(admins, records), *records.routes(), *routes(self._runner, admins)]
+        return [*login_routes(admins, records), *records.routes(), *routes(self._runner, admins, {})]
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:
