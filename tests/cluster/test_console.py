@@ -103,8 +103,45 @@ def test_a_pod_that_an_admin_kills_is_replaced(page: httpx.Client) -> None:
     assert {e["who"] for e in entries()} == {"alice"}
 
 
+def test_the_log_lines_of_a_service_are_those_of_its_pods(page: httpx.Client) -> None:
+    log_in(page, "alice")
+    told: dict[str, Any] = {}
+
+    def read() -> bool:
+        told.update(page.get("/api/logs", params={"name": "product"}).raise_for_status().json())
+        return {row["replica"] for row in told.get("rows", ())} == {*services(page)["product"]}
+
+    eventually(read)
+    assert all(row["at"] and row["level"] for row in told["rows"])
+    assert told["unread"] == []
+
+
+@pytest.mark.parametrize("name", ["kill", "one-pod"])
+def test_its_pod_plays_an_experiment(page: httpx.Client, name: str) -> None:
+    log_in(page, "alice")
+    assert page.post("/api/experiments/start", json={"name": name}).status_code == 202
+    eventually(lambda: page.get("/api/experiments/state").json()["running"] is None)
+    result = page.get(f"/api/experiments/of/{name}").raise_for_status().json()
+    # Whole: pytest would cut the figures off.
+    assert result["verdict"] == "passed", json.dumps(result, indent=1)
+
+
+def test_a_scene_that_reads_the_database_is_refused(page: httpx.Client) -> None:
+    log_in(page, "alice")
+    refused = page.post("/api/experiments/start", json={"name": "no-lost-orders"})
+    assert refused.status_code == 409
+    assert "meshmart tour no-lost-orders --context" in refused.text
+
+
 @pytest.mark.parametrize(
-    "verb", ["get secrets", "create pods/exec", "patch deployments/client", "delete services"]
+    "verb",
+    [
+        "get secrets",
+        "create pods --subresource=exec",
+        "get pods",
+        "patch deployments/client",
+        "delete services",
+    ],
 )
 def test_its_account_may_not(release: Release, verb: str) -> None:
     account = f"--as=system:serviceaccount:{release.namespace}:console"
