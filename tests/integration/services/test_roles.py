@@ -82,7 +82,7 @@ async def test_each_service_does_all_its_work_with_its_role(
     server: Postgres, owner: str, pooled: bool
 ) -> None:
     await _migrated(owner)
-    for service in SERVICES:
+    for service in CALLS:
         url = _as(owner, _role(service))
         if not pooled:
             await _works(url, service)
