@@ -143,8 +143,8 @@ test-browser: $(VENV)/.dev ## a checkout in headless Chromium
 test-lessons: $(VENV)/.dev ## the console's six lessons in headless Chromium, each by its measurement; not in CI, which would take too long
 	@$(PYTEST) tests/e2e -m lessons
 
-test-pages: $(VENV)/.dev ## every page by axe-core, light and dark, desk and phone, and by the keyboard alone
-	@$(PYTEST) tests/e2e -m pages
+test-pages: $(VENV)/.dev ## every page by axe-core, light and dark, desk and phone, and by the keyboard alone; not in CI
+	@$(PYTEST) -n 2 --dist worksteal tests/e2e -m pages
 
 # PICTURES: where they go. docs/pages.md shows them.
 screenshots: $(VENV)/.dev ## takes the pictures of every page (needs Chromium)
