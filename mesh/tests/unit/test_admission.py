@@ -292,7 +292,10 @@ def test_streams_of_browsing_are_shed_before_a_unary_checkout() -> None:
     assert refused["checkout"] == 0
 
 
-@pytest.mark.parametrize(("timeout", "known"), [(0.9, True), (5.0, True), (60.0, True), (3600.0, False)])
+@pytest.mark.parametrize(
+    ("timeout", "known"),
+    [(0.9, True), (5.0, True), (60.0, True), (99.999, True), (100.0, False), (3600.0, False)],
+)
 def test_an_age_is_known_where_grpc_does_not_round_it_away(timeout: float, known: bool) -> None:
     layer = AdmissionLayer(AdmissionConfig(target_age=0.5), 1 << 20)
     call: Any = SimpleNamespace(
@@ -300,6 +303,16 @@ def test_an_age_is_known_where_grpc_does_not_round_it_away(timeout: float, known
     )
     age = layer._age(call)
     assert age == (pytest.approx(0.4) if known else None)
+
+
+@pytest.mark.parametrize("target_age", [0.0, 0.001, 0.5, 3600.0])
+def test_an_age_is_known_exactly_where_the_rounding_is_within_half_of_the_target(target_age: float) -> None:
+    layer = AdmissionLayer(AdmissionConfig(target_age=target_age), 1 << 20)
+    for digits in range(1, 13):
+        told = "9" * digits
+        call: Any = SimpleNamespace(metadata={TIMEOUT_KEY: told}, started=0.0, deadline=int(told) / 1000)
+        rounding = max(1, 10 ** (digits - 3)) / 1000
+        assert (layer._age(call) is not None) == (rounding <= target_age / 2)
 
 
 def test_the_admin_page_tells_the_priorities_of_methods_that_are_served() -> None:

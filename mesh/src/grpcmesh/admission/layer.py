@@ -44,7 +44,7 @@ class AdmissionLayer(ServerLayer):
         self._priorities = {f"/{name}": Priority[value.upper()] for name, value in config.priorities.items()}
         queue = QueueAdmission(config.target_age, clock) if config.target_age else None
         limit = ConcurrencyLimit(config.min_calls, config.max_calls, clock)
-        self._coarsest = config.target_age / 2
+        self._longest = _longest_known(config.target_age / 2)
         #: Set if there were calls of unknown age since `wants_probe` was called last.
         self._ageless = asyncio.Event()
         self._probes = 0
@@ -107,12 +107,13 @@ class AdmissionLayer(ServerLayer):
         if told is None or call.deadline is None:
             return None
         try:
-            milliseconds = int(told)
-            timeout = milliseconds / 1000
+            timeout = int(told) / 1000
         except (ValueError, OverflowError):
+            timeout = -1.0
+        if timeout < 0:
             bad_values.count("timeout")
             return None
-        if _rounding(milliseconds) > self._coarsest:
+        if timeout > self._longest:
             return None
         return min(max(0.0, timeout - (call.deadline - call.started)), timeout)
 
@@ -174,11 +175,12 @@ class AdmissionLayer(ServerLayer):
         }
 
 
-def _rounding(milliseconds: int) -> float:
-    """Return the seconds by which gRPC may round a timeout up when it sends it.
+def _longest_known(error: float) -> float:
+    """Return the longest timeout in seconds that gRPC rounds up by at most `error` seconds; -1 if none.
 
-    It keeps three digits, and whole milliseconds.
+    gRPC keeps three digits, and whole milliseconds.
 
     Measured with grpcio 1.85.1: 3600 s arrives as 3610 s, 30 s as 30.1 s, 5 s as 5.01 s.
     """
-    return max(1.0, 10.0 ** min(300, len(str(milliseconds)) - 3)) / 1000
+    # Computed once: counting the digits of the timeout of each call took 0.4 µs.
+    return max((10**d - 1 for d in range(3, 16) if 10 ** (d - 3) <= error * 1000), default=-1000) / 1000
