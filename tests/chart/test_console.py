@@ -7,6 +7,7 @@ import yaml
 
 from grpcmesh.config import MeshConfig
 from local.catalog import ADMIN_PORT, MESH_PORT, SHOP
+from meshmart.console.experiments.program import GRACE
 from meshmart.console.gate import HEALTH
 from meshmart.console.server import given_renew_before
 from tests.chart.helm import CHART, Helm, Manifest, Rendered, environment
@@ -131,6 +132,10 @@ def test_it_wants_a_log_in_and_is_probed_without_one(each_helm: Helm) -> None:
     config = MeshConfig.from_env(given)
     assert (config.service, config.namespace) == ("console", "shop")
     assert str(config.identity.directory) == "/var/run/mesh/certs/console"
+
+
+def test_a_scene_can_put_back_what_it_changed_before_the_pod_is_killed(each_helm: Helm) -> None:
+    assert pod(each_helm.render(ON, SWITCHES))["terminationGracePeriodSeconds"] >= GRACE + 5
 
 
 def test_its_links_are_for_browsers(each_helm: Helm) -> None:
