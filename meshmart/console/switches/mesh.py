@@ -87,7 +87,7 @@ class Mesh:
     async def scale(self, who: str, given: Arguments) -> str:
         service, replicas = given["service"], given["replicas"]
         undo = functools.partial(self.cluster.restore, service)
-        words = f"{service} has {replicas} replicas for now"
+        words = f"{service} has {replicas} replica{'' if replicas == 1 else 's'} for now"
         # Noted first, because scaling may take long, and it must be possible to put it back meanwhile.
         self._add(("scale", service), words, who, given["seconds"], undo, service)
         try:
