@@ -194,6 +194,9 @@ class OddPort:
 
     async def __aexit__(self, *error: object) -> None:
         """Wait until the console has given up every connection."""
+        # A connection has its task a few turns of the loop after it was made. Closed before, asyncio leaks it.
+        for _ in range(10):
+            await asyncio.sleep(0)
         self._server.close()
         await asyncio.gather(*self._connections)
 
