@@ -132,7 +132,7 @@ test-soak: $(VENV)/.dev ## a minute and a half of the soak (needs PostgreSQL); n
 	@$(PYTEST) tests/e2e -m soak
 
 test-dashboards: $(VENV)/.dev ## rules by promtool; dashboards on a real Prometheus that scrapes the shop
-	@$(PYTEST) tests/observability
+	@$(PYTEST) -n 2 --dist loadfile tests/observability # one file has the shop, and waits for most of its time
 
 test-cluster: $(VENV)/.dev ## the command on a real Kubernetes: MESHMART_TEST_CONTEXT names the kubeconfig's context
 	@$(PYTEST) tests/cluster -rs
@@ -151,7 +151,7 @@ screenshots: $(VENV)/.dev ## takes the pictures of every page (needs Chromium)
 	@$(RUN) tools/screenshots $(or $(PICTURES),docs/images/pages)
 
 test-chart: $(VENV)/.dev ## lints and renders the chart (needs Helm 3 and 4: tools/install-helm)
-	@$(PYTEST) tests/chart
+	@$(PYTEST) $(SPREAD) tests/chart
 
 test-tilt: $(VENV)/.dev ## the Tiltfile and k8s/ (needs helm, and kustomize or kubectl)
 	@$(PYTEST) tests/tilt
