@@ -20,6 +20,8 @@ from .conftest import RunningCluster
 AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 #: Seconds that a call may take, and all of them, on a machine with other work.
 TIMEOUT, PATIENCE = 60.0, 600.0
+#: What happens to the replicas meanwhile.
+TROUBLE = (["restart", "chat"], ["kill", "chat/1"], ["restart", "analytics"], ["kill", "analytics/2"])
 #: The start of this minute.
 BEGIN = int(time.time()) // 60 * 60
 Meshmart = Callable[..., str]
@@ -55,6 +57,11 @@ async def survive(state_dir: Path, meshmart: Meshmart) -> None:
             event.timestamp.FromSeconds(BEGIN - 60 * number)  # a minute each: none replaces another
             await _again(lambda: analytics_stub.TrackEvents(iter([event, event]), timeout=5))
 
+        async def talk(numbers: range) -> None:
+            for number in numbers:
+                await asyncio.gather(say(number), tell(number))
+                await asyncio.sleep(0.08)
+
         await say(0)
         await tell(0)
         last = await analytics_stub.GetMetrics(
@@ -64,11 +71,11 @@ async def survive(state_dir: Path, meshmart: Meshmart) -> None:
             group.create_task(resumed(listen, heard, total, 1)),
             group.create_task(resumed(watch, seen, total, max(m.cursor for m in last.metrics))),
         ]
-        trouble = group.create_task(_trouble(meshmart))
-        for number in range(1, total + 1):
-            await asyncio.gather(say(number), tell(number))
-            await asyncio.sleep(0.08)
-        await trouble
+        part = total // (len(TROUBLE) + 1)
+        for at, arguments in enumerate([*TROUBLE, []]):
+            # The streams go on until the last part, however long a restart takes.
+            trouble = asyncio.to_thread(meshmart, *arguments) if arguments else asyncio.sleep(0, "")
+            await asyncio.gather(trouble, talk(range(1 + at * part, 1 + (at + 1) * part)))
     assert [m.text for m in heard] == [str(n) for n in range(1, total + 1)]
     assert [m.cursor for m in heard] == list(range(2, total + 2))
     assert [m.timestamp.seconds for m in seen] == [BEGIN - 60 * n for n in range(1, total + 1)]
@@ -99,16 +106,6 @@ async def expire(state_dir: Path, meshmart: Meshmart) -> None:
         victim = (await joined.replica_names())[str(stream.endpoint)]
         await asyncio.to_thread(meshmart, "kill", victim)
         await eventually(empty)
-
-
-async def _trouble(meshmart: Meshmart) -> None:
-    for arguments in (
-        ["restart", "chat"],
-        ["kill", "chat/1"],
-        ["restart", "analytics"],
-        ["kill", "analytics/2"],
-    ):
-        await asyncio.to_thread(meshmart, *arguments)
 
 
 async def _again(make: Callable[[], Any]) -> None:
