@@ -194,7 +194,7 @@ class OddPort:
 
     async def __aexit__(self, *error: object) -> None:
         """Wait until the console has given up every connection."""
-        # A connection has its task a few turns of the loop after it was made. Closed before, asyncio leaks it.
+        # A connection has its task a few turns of the loop after it was made; closed before, it leaks.
         for _ in range(10):
             await asyncio.sleep(0)
         self._server.close()
