@@ -21,6 +21,7 @@ from typing import Any
 
 from playwright.async_api import Page, async_playwright
 
+from bench.processes import cpu_seconds
 from bench.simulated import SHOP, SimulatedMesh, chains
 from grpcmesh.admin.access import Access
 from grpcmesh.clock import monotonic
@@ -31,7 +32,6 @@ from meshmart.console.schedule import Budget
 from meshmart.console.web import console_app
 
 CHROMIUM = os.environ.get("MESHMART_CHROMIUM", "/usr/bin/chromium")
-_TICK = os.sysconf("SC_CLK_TCK")
 #: Counts in the page: pictures drawn, and tasks of more than 50 ms (https://www.w3.org/TR/longtasks/).
 _COUNT = """() => {
   const seen = window.seen = { frames: 0, long: 0, longest: 0 };
@@ -131,8 +131,7 @@ class _Process:
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return cpu_seconds(self._process.pid)
 
     def megabytes(self) -> float:
         resident = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]

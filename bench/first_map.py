@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Error, Page, sync_playwright
 
+from bench.processes import cpu_seconds, parent
+
 CHROMIUM = os.environ.get("MESHMART_CHROMIUM", "/usr/bin/chromium")
 CONSOLE = "http://127.0.0.1:8081"
-_TICKS = os.sysconf("SC_CLK_TCK")
 #: Seconds that each wait may take.
 PATIENCE = 600.0
 
@@ -56,13 +57,9 @@ def cpu(process: subprocess.Popen[bytes]) -> dict[int, float]:
     """Return the seconds of CPU that each process of the demo has used, by its id."""
     parents: dict[int, int] = {}
     used: dict[int, float] = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = file.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        pid = int(file.parent.name)
-        parents[pid], used[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS
+    for pid in (int(directory.name) for directory in Path("/proc").glob("[0-9]*")):
+        with suppress(OSError):
+            parents[pid], used[pid] = parent(pid), cpu_seconds(pid)
 
     def belongs(pid: int) -> bool:
         return pid == process.pid or (pid in parents and belongs(parents[pid]))

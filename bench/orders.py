@@ -1,6 +1,6 @@
 """Measures orders per second and CPU per order, by database, and where the time of an order goes.
 
-    python bench/orders.py [--rounds 5] [--orders 100] [--workers 8] [--postgres URL] [--against DIR] [--json]
+    python -m bench.orders [--rounds 5] [--orders 100] [--workers 8] [--postgres URL] [--against DIR] [--json]
 
 A shop on SQLite and one on PostgreSQL run at the same time, with one replica of each service, and take
 turns, so that a noisy machine is noisy for both. Orders per second is the median over the rounds; CPU is
@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.processes import cpu_seconds
 from local.catalog import SHOP
 from meshmart.chaos import OrderRun, order_many
 from meshmart.embedded import EmbeddedCluster
@@ -44,7 +45,6 @@ SAMPLED = 0.1
 #: Seconds after which every span has been sent.
 FLUSHED = 8.0
 HERE = Path(__file__).resolve().parents[1]
-_TICKS = os.sysconf("SC_CLK_TCK")
 _TRACES = 400
 
 
@@ -110,12 +110,11 @@ def otlp(pid: int) -> str:
 
 
 def _cpu(pid: int) -> float:
-    """Return the user and system time of a process, all threads, in seconds; 0 if it has ended."""
+    """Return the CPU seconds of a process; 0 if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return cpu_seconds(pid)
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _postgres_cpu() -> float:

@@ -28,6 +28,7 @@ from typing import Any
 
 import grpc
 import uvloop
+from processes import cpu_seconds
 
 from grpcmesh.ca import CertificateAuthority, write_atomically
 from grpcmesh.client.channel import MeshChannel
@@ -46,7 +47,6 @@ methods = ["mesh.testing.PingService/*"]
 [users]
 "mesh.testing.PingService/*" = "anyone"
 """
-_TICKS = os.sysconf("SC_CLK_TCK")
 #: Seconds that anything may take.
 PATIENCE = 200.0
 #: Streams of one connection. A server allows 250 (MESH_SERVER_MAX_CONCURRENT_STREAMS); more would wait.
@@ -104,8 +104,7 @@ class Replica:
 
     def cpu(self) -> float:
         """Return the CPU seconds that the process has used."""
-        after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / _TICKS
+        return cpu_seconds(self._process.pid)
 
     def memory(self, kind: str = "Rss") -> float:
         """Return the MiB of the process: `Rss`, or `Pss` with shared pages divided among those that share."""

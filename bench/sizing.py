@@ -1,7 +1,7 @@
 """Measures a replica of each service: memory at rest and under load, CPU under load.
 
     meshmart up --detach
-    python bench/sizing.py [--state-dir .meshmart] [--scenario mix] [--rps 20] [--duration 60s] [--json]
+    python -m bench.sizing [--state-dir .meshmart] [--scenario mix] [--rps 20] [--duration 60s] [--json]
 
 It reads /proc of the replicas of a running embedded cluster (Linux). Memory is the proportional set size,
 which counts a shared page once over all processes that share it, and the resident set, which a container is
@@ -12,7 +12,6 @@ generator's. A replica's limit on Kubernetes needs room above these.
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,18 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.processes import Reading, read
 from meshmart.embedded import EmbeddedCluster
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The figures of one process at one time: MiB and CPU seconds."""
-
-    proportional: float
-    resident: float
-    cpu: float
 
 
 @dataclass(frozen=True)
@@ -45,15 +34,6 @@ class Row:
     rest_resident: float
     loaded_resident: float
     millicores: float
-
-
-def read(pid: int) -> Reading:
-    """Return a process's memory and the CPU time that it has used."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    seconds = (int(after_name[11]) + int(after_name[12])) / _TICKS
-    return Reading(kilobytes["Pss"] / 1024, kilobytes["Rss"] / 1024, seconds)
 
 
 def pids(state_dir: Path) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.sizing import read
+from bench.processes import read
 from bench.soak.slope import Point
 from grpcmesh.clock import Clock
 from local.errors import ClusterError
