@@ -59,7 +59,6 @@ def of(rates: Mapping[str, float], calls: Mapping[str, float]) -> tuple[Code, ..
     ended.sort(key=lambda code: (-code.calls, code.name))
     if len(ended) <= MOST:
         return tuple(ended)
-    rest = [code for code in ended[MOST - 1 :] if code.name != OTHER]
-    shown = [code for code in ended[: MOST - 1] if code.name != OTHER]
-    others = [code for code in ended if code.name == OTHER] + rest
+    shown = [code for code in ended if code.name != OTHER][: MOST - 1]
+    others = [code for code in ended if code not in shown]
     return (*shown, Code(OTHER, sum(c.rate for c in others), sum(c.calls for c in others)))

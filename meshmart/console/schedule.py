@@ -94,7 +94,7 @@ class Schedule:
             watched: Whether somebody watches.
             selected: The replicas that are read before others, at most `most_selected` of the budget.
         """
-        first = frozenset(selected) & set(names) if watched else frozenset()
+        first = frozenset(name for name in selected if name in names) if watched else frozenset()
         interval = self._budget.interval_of(len(names), watched, len(first))
         intervals = {name: self._budget.interval if name in first else interval for name in names}
         new = [name for name in names if name not in self._next]
