@@ -7,7 +7,7 @@ numbers of calls that the served console tells are compared with what the proces
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -46,6 +46,17 @@ Frame = dict[str, Any]
 
 
 @asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def visitors(cluster: RunningCluster) -> AsyncIterator[None]:
     """Visitors of the storefront inside the block, who also ask for what does not exist."""
 
@@ -57,12 +68,8 @@ async def visitors(cluster: RunningCluster) -> AsyncIterator[None]:
                         await client.get(path)
                 await asyncio.sleep(0.1)
 
-    visiting = asyncio.create_task(visit())
-    try:
+    async with beside(visit()):
         yield
-    finally:
-        visiting.cancel()
-        await asyncio.gather(visiting, return_exceptions=True)
 
 
 def about(value: float | None) -> Any:
@@ -130,8 +137,7 @@ async def test_every_figure_is_computed_from_what_the_processes_say(cluster: Run
             readings.add(name, text, at)
 
         poller.observer.page = page  # type: ignore[method-assign]
-        polling = asyncio.create_task(poller.run())
-        try:
+        async with beside(poller.run()):
             with poller.hub.viewer() as viewer:
                 end = monotonic() + PATIENCE
                 while missing:
@@ -143,9 +149,6 @@ async def test_every_figure_is_computed_from_what_the_processes_say(cluster: Run
                     if shown(told) & missing:
                         same(told, readings)
                         missing -= shown(told)
-        finally:
-            polling.cancel()
-            await asyncio.gather(polling, return_exceptions=True)
 
 
 Counted = dict[tuple[str, ...], dict[str, float]]
@@ -203,12 +206,8 @@ async def watching(page: httpx.AsyncClient) -> AsyncIterator[None]:
             async for _ in stream.aiter_bytes():
                 pass
 
-    task = asyncio.create_task(read())
-    try:
+    async with beside(read()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_the_served_console_counts_what_the_processes_count(cluster: RunningCluster) -> None:

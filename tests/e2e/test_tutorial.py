@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from meshmart.scaffold.files import GENERATED
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/add-a-service.md"
 #: Seconds for one command, as a guard against a hang, and for one call: the machine may be busy.
@@ -31,15 +33,6 @@ _BLOCK = re.compile(
 )
 #: Commands that change nothing. They are repeated: what they show may need a moment on a busy machine.
 LOOKS = ("curl ", "meshmart status", "meshmart call ecommerce.ReviewService/Get")
-#: What follows from the manifests.
-GENERATED = {
-    "docs/methods.md",
-    "helm/meshmart/files/policy.toml",
-    "helm/meshmart/templates/_shop.tpl",
-    "helm/meshmart/values.yaml",
-    "pyproject.toml",
-    "services/policy.toml",
-}
 #: What the calling service needs.
 CALLER = re.compile(
     r"services/storefront/|tests/unit/services/storefront/|tests/integration/.*/storefrontkit.py"

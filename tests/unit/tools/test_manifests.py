@@ -9,6 +9,7 @@ import yaml
 
 from grpcmesh.authz.policy import Policy
 from grpcmesh.call import Kind, Method, Workload
+from meshmart.scaffold.files import GENERATED
 from services.manifest import Manifest, Manifests, shop
 from services.manifest import Method as Rule
 from tools.manifests import chart, contracts, policy, proto, storage
@@ -37,6 +38,11 @@ def with_example() -> Manifests:
 
 def test_the_files_are_current() -> None:
     assert stale(ROOT, shop()) == [], "run make manifests"
+
+
+def test_the_scaffold_restores_every_file_that_is_written() -> None:
+    written = {str(path.relative_to(ROOT)) for path in files(ROOT, shop())}
+    assert set(GENERATED) == {*written, "docs/methods.md"}  # which tools/methods-table writes
 
 
 def test_the_manifests_name_the_methods_of_the_protos() -> None:
