@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -85,6 +86,8 @@ class ActionLog:
     ) -> None:
         self._echo = echo
         self._directory, self._max_file, self._old_files = directory, max_file, old_files
+        # One thread of its own: if the disk hangs, no thread that others need hangs with it.
+        self._thread = ThreadPoolExecutor(1, "action-log")
 
     async def write(self, entry: Entry) -> None:
         """Append an entry. It is on the disk when this returns.
@@ -92,7 +95,7 @@ class ActionLog:
         Raises:
             OSError: it cannot be written, or was not within `PATIENCE` seconds. It may then be written later.
         """
-        await _in_time(self._write, entry)
+        await self._in_time(self._write, entry)
 
     async def read(self, most: int) -> Sequence[Entry]:
         """Return the last `most` entries, the newest first. Lines that are not entries are left out.
@@ -100,7 +103,14 @@ class ActionLog:
         Raises:
             OSError: they cannot be read, or were not within `PATIENCE` seconds.
         """
-        return await _in_time(self._read, most)
+        return await self._in_time(self._read, most)
+
+    async def _in_time(self, work: Callable[[_T], _R], argument: _T) -> _R:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work, argument)
+        except TimeoutError:
+            raise OSError(f"the disk did not answer within {PATIENCE:g} s") from None
 
     def _write(self, entry: Entry) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -165,14 +175,6 @@ class ActionLog:
             yield
         finally:
             os.close(fd)
-
-
-async def _in_time(work: Callable[[_T], _R], argument: _T) -> _R:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await asyncio.to_thread(work, argument)
-    except TimeoutError:
-        raise OSError(f"the disk did not answer within {PATIENCE:g} s") from None
 
 
 def _entries(path: Path) -> list[Entry]:
