@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 #: Seconds for which a panel counts as open after it was asked for; an open one asks every five seconds.
 OPEN = 12.0
+#: Seconds of the budget that may be used at once: the poller asks every tenth of a second, or later.
+BURST = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,30 @@ class Selection:
         return self._asked.keys()
 
 
+class Allowance:
+    """How many readings may start now (a token bucket).
+
+    Args:
+        rate: Readings per second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._left = self._most = max(1.0, rate * BURST)
+        self._at: float | None = None
+
+    def at(self, now: float) -> int:
+        """Return how many may start at `now`, in monotonic seconds."""
+        since = 0.0 if self._at is None else max(0.0, now - self._at)
+        self._left = min(self._most, self._left + since * self._rate)
+        self._at = now
+        return int(self._left)
+
+    def take(self, number: int) -> None:
+        """Note that so many have started."""
+        self._left -= number
+
+
 class Schedule:
     """Spreads the readings of all replicas evenly over the interval.
 
@@ -80,8 +106,10 @@ class Schedule:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._next: dict[str, float] = {}
-        self._running: dict[str, float] = {}
+        self._running: set[str] = set()
         self._selected: frozenset[str] = frozenset()
+        self._allowed = Allowance(budget.reads)
+        self._allowed_first = Allowance(budget.reads * budget.selected)
 
     def due(
         self, names: Collection[str], now: float, watched: bool, selected: Collection[str] = ()
@@ -104,11 +132,9 @@ class Schedule:
             del self._next[name]
         self._begin(first - self._selected, now)
         self._selected = first
-        free = self._budget.concurrent - len(self._running)
-        ready = [name for name in names if name not in self._running and self._next[name] <= now]
-        chosen = sorted(ready, key=lambda name: (name not in first, self._next[name]))[: max(free, 0)]
+        chosen = self._chosen([name for name in names if self._next[name] <= now], now)
+        self._running.update(chosen)
         for name in chosen:
-            self._running[name] = now
             # In steps of the interval, so that the readings stay spread; but never to catch up.
             self._next[name] = max(self._next[name] + intervals[name], now)
         if watched:
@@ -122,6 +148,23 @@ class Schedule:
             soon = now + self._budget.interval * position / len(selected)
             self._next[name] = min(self._next[name], soon)
 
+    def _chosen(self, due: Collection[str], now: float) -> list[str]:
+        """Return which of the replicas that are due may be read now.
+
+        Selected ones come first, but with their share of the budget only, and of the readings at a time. What
+        is left goes to those that have waited the longest, so each replica is read, however often viewers
+        select something else.
+        """
+        ready = sorted((n for n in due if n not in self._running), key=self._next.__getitem__)
+        free = max(0, min(self._budget.concurrent - len(self._running), self._allowed.at(now)))
+        slots = int(self._budget.concurrent * self._budget.selected) - len(self._running & self._selected)
+        urgent = max(0, min(free, slots, self._allowed_first.at(now)))
+        first = dict.fromkeys([name for name in ready if name in self._selected][:urgent])
+        others = [name for name in ready if name not in first][: free - len(first)]
+        self._allowed_first.take(len(first))
+        self._allowed.take(len(first) + len(others))
+        return [*first, *others]
+
     def done(self, name: str) -> None:
         """Note that a reading has ended, however it did."""
-        self._running.pop(name, None)
+        self._running.discard(name)

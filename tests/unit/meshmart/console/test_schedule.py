@@ -152,3 +152,35 @@ def test_of_too_many_selected_those_that_were_asked_for_last_count() -> None:
     assert set(selection.at(1.0)) == {"b", "c", "d"}
     selection.ask(["a", "b", "c", "d", "e"], 2.0)
     assert set(selection.at(2.0)) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("hung", [0, 50])
+def test_many_viewers_who_select_everything_neither_exceed_the_budget_nor_hide_a_replica(hung: int) -> None:
+    schedule, selection = Schedule(BUDGET), Selection(BUDGET.most_selected)
+    services = [[f"s{service}-{n}" for n in range(50)] for service in range(60)]
+    names = [name for service in services for name in service]
+    read, running = Counter[str](), list[tuple[float, str]]()
+    for tick in range(1800):  # a panel asks every five seconds; the 64 of them take turns
+        now = tick / 10
+        if tick % 50 < 64:
+            for viewer in range(tick % 50, 64, 50):
+                selection.ask(services[viewer % 60], now)
+        for name in [name for end, name in running if end <= now]:
+            schedule.done(name)
+        running = [(end, name) for end, name in running if end > now]
+        for name in schedule.due(names, now, True, selection.at(now)):
+            read[name] += 1
+            running.append((now + (BUDGET.timeout if names.index(name) < hung else 0), name))
+    assert read.total() <= BUDGET.reads * 180 * 1.02
+    assert set(read) == set(names)
+
+
+def test_after_a_pause_the_budget_is_not_made_up_for() -> None:
+    schedule, names = Schedule(BUDGET), [f"r{i}" for i in range(3000)]
+    for now in (0.0, 60.0):
+        due = schedule.due(names, now, watched=True)
+        assert len(due) <= BUDGET.concurrent
+        for name in due:
+            schedule.done(name)
+    again = schedule.due(names, 60.01, watched=True)
+    assert len(again) <= BUDGET.reads / 10
