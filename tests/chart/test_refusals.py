@@ -2,7 +2,10 @@
 
 import pytest
 
+from services.manifest import shop
 from tests.chart.helm import Helm
+
+STORING = [name for name, manifest in shop().items() if manifest.stores]
 
 #: Settings, as for `--set-json`, and what the refusal says.
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
@@ -169,8 +172,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "database.tls: name caSecret or caConfigMap, not both",
     ),
     "more pods than connections": (
-        ("default.replicas=10",),
-        "postgres.maxConnections: 200 is less than the 283",
+        tuple(f"services.{name}.replicas=10" for name in STORING),
+        f"postgres.maxConnections: 200 is less than the {4 * 10 * len(STORING) + 3}",
     ),
     "any port of the API server": (("networkPolicy.apiServerPorts=[]",), "/networkPolicy/apiServerPorts"),
     "a peer of two kinds": (
