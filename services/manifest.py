@@ -5,11 +5,13 @@ authorization policy, the chart's values and the import contracts are generated 
 `python -m tools.manifests`. docs/service-manifest.md describes every key.
 """
 
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 
 from services.toml_table import TomlTable
 
@@ -108,9 +110,22 @@ def shop() -> Manifests:
     """Return the manifests of this shop by service, in the order of their subnets.
 
     Raises:
-        ManifestError: manifests are wrong.
+        ManifestError: manifests are wrong. A program that does not catch it prints `problems` only, and
+            exits with 1.
     """
-    return load(DIRECTORY)
+    try:
+        return load(DIRECTORY)
+    except ManifestError:
+        # Most modules read the manifests when they are imported, before any main function can catch this.
+        sys.excepthook = _print_problems
+        raise
+
+
+def _print_problems(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, ManifestError):
+        sys.stderr.write(f"{error}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def load(directory: Path) -> Manifests:

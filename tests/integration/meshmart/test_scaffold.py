@@ -18,6 +18,16 @@ ROOT = Path(__file__).parents[3]
 #: What the command reads, and what the new service's tests need.
 COPIED = ("Makefile", "pyproject.toml", "docs/methods.md", "helm", "local", "mesh/src", "meshmart", "protos")
 COPIED += ("services", "tests", "tools")
+#: The programs that read the manifests, besides the verbs of `meshmart`. Others read them in the same way.
+PROGRAMS = [
+    *(
+        ("-m", f"services.{name}.main")
+        for name in ("analytics", "chat", "notification", "order", "payment", "product", "user")
+    ),
+    *(("-m", name) for name in ("services.migrate", "local.main", "meshmart.console", "meshmart.toolbox")),
+    ("-m", "tools.manifests"),
+    ("tools/methods-table",),
+]
 #: Seconds, as a guard against a hang.
 PATIENCE = 300
 
@@ -130,6 +140,15 @@ def test_a_service_that_is_called_is_not_removed(checkout: Checkout) -> None:
     for user in ("services/loadgen/service.toml", "services/user/receivers.py"):
         assert user in refused.stderr
     assert checkout.files() == before
+
+
+def test_a_wrong_manifest_is_told_by_every_program(checkout: Checkout) -> None:
+    manifest = checkout.root / "services/order/service.toml"
+    manifest.write_text("replica = 3\n" + manifest.read_text())
+    for program in PROGRAMS:
+        refused = checkout.run(*program)
+        assert refused.returncode == 1, program
+        assert refused.stderr == "services/order/service.toml: replica: there is no such key\n", program
 
 
 @pytest.mark.parametrize("verb", [["--help"], ["status"], ["new", "service", "parcel"]])
