@@ -227,7 +227,9 @@ def _contradictions(manifests: Manifests) -> Iterator[str]:
             yield f"{where}: service: {manifest.service} is served by {other}"
         for target, methods in manifest.calls.items():
             served = manifests[target].methods if target in manifests else {}
-            if not served:
+            if target == name:
+                yield f"{where}: calls.{target}: a service does not call itself over the mesh"
+            elif not served:
                 yield f"{where}: calls.{target}: there is no service {target} that serves methods"
             elif unknown := [method for method in methods if method not in served]:
                 yield f"{where}: calls.{target}: {target} serves no {', '.join(unknown)}"

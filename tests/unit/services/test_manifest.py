@@ -136,6 +136,11 @@ def test_manifests_stand_in_the_order_of_their_subnets(tmp_path: Path) -> None:
             "review/service.toml: methods.EraseUser: is internal, but no service",
         ),
         ("subnet = 4", "subnet = 10", "user/service.toml: embedded.subnet: 10 is the subnet of review"),
+        (
+            "review = [",
+            'user = ["GetVerificationKeys"]\nreview = [',
+            "user/service.toml: calls.user: a service does not call itself over the mesh",
+        ),
     ],
 )
 def test_manifests_that_contradict_each_other_are_refused(
