@@ -20,6 +20,8 @@ _SETTINGS = 2
 _SIDE_BY_SIDE = 4
 #: Seconds that a process may take to start and end, in addition to what it may spend on the network.
 _START = 60.0
+#: How the library's command begins each line about a setting. Python and gRPC may write others before it.
+_PREFIX = "grpcmesh: "
 #: The most characters of another program's error message.
 _LONGEST = 300
 
@@ -158,7 +160,9 @@ def _read(workload: Workload, output: Output) -> Outcome:
         remedy = (
             "correct the variables MESH_* of this workload (`python -m grpcmesh config` in it lists them)"
         )
-        wrong = " ".join(output.stderr.split())[:_LONGEST]
+        lines = output.stderr.splitlines()
+        own = [line for line in lines if line.startswith(_PREFIX)] or lines
+        wrong = " ".join(" ".join(own).split())[:_LONGEST]
         return Outcome(workload.name, [Finding.of("settings_invalid", workload.name, wrong, remedy)])
     if not (0 <= output.status <= _FOUND and output.stdout.strip()):
         return _unexamined(workload, f"the check ended with status {output.status}: {last[:_LONGEST]}")

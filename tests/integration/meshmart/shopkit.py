@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ecommerce.user_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from grpc_health.v1 import health_pb2
 
@@ -101,6 +102,16 @@ async def _serves(app: App) -> None:
 @contextlib.asynccontextmanager
 async def shops(directory: Path, policy: str = ALLOWED) -> AsyncIterator[Shop]:
     """Give a shop whose `user` serves under a policy, and whose `product` has a certificate."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The stand-in for Kubernetes runs in this process, and answers when it gets the CPU.
+        patch.setattr("meshmart.kubernetes.api._TIMEOUT", PATIENCE)
+        patch.setattr("meshmart.kubernetes.api._HEARTBEAT", 2 * PATIENCE)
+        async with _shops(directory, policy) as shop:
+            yield shop
+
+
+@contextlib.asynccontextmanager
+async def _shops(directory: Path, policy: str) -> AsyncIterator[Shop]:
     async with fake_api(directory) as api:
         shop = Shop(directory, api, policy)
         await shop.dns.start()

@@ -41,6 +41,7 @@ async def command(*arguments: str) -> Result:
 async def check(*arguments: str) -> dict[str, dict[str, Any]]:
     """Return the findings by cause. The exit status tells whether there are any."""
     done = await command("--json", *arguments)
+    assert done.stdout, done.exception or done.output
     told = json.loads(done.stdout)
     assert done.exit_code == (1 if told["findings"] else 0), done.output
     found = {finding["cause"]: finding for finding in told["findings"]}
@@ -133,6 +134,15 @@ async def test_settings_that_are_wrong_are_a_finding(shop: Shop) -> None:
     found = await check()
     assert found.keys() == {"settings_invalid"}
     assert "MESH_DRAIN_DELAY" in found["settings_invalid"]["problem"]
+
+
+async def test_settings_that_are_wrong_are_told_whatever_else_the_program_writes(shop: Shop) -> None:
+    shop.caller()
+    warning = f"{'a warning ' * 99}\ngrpcmesh: MESH_DRAIN_DELAY='soon'\n"
+    words = f"import sys; sys.stderr.write({warning!r}); sys.exit(2)"
+    shop.api.instead = {"product-a": ("-c", words)}
+    found = await check()
+    assert found["settings_invalid"]["problem"] == "grpcmesh: MESH_DRAIN_DELAY='soon'"
 
 
 async def test_a_service_without_replicas_cannot_be_looked_at(shop: Shop) -> None:
