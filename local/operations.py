@@ -17,6 +17,7 @@ from local.presented import presented_serial
 from local.replica import Replica
 from local.supervisor import Supervisor
 from local.tasks import all_of, unless, until
+from local.words import plural
 
 _PRESENTED_TIMEOUT = 60.0
 _PRESENTED_POLL = 0.3
@@ -182,7 +183,7 @@ class Operations:
         """
         issued = await self._supervisor.rotate()
         serials = {i.workload: i for i in issued}
-        report(f"{len(issued)} certificates written")
+        report(f"{plural(len(issued), 'certificate')} written")
         replicas = [r for r in self._supervisor.replicas() if r.ready and not r.spec.web]
         try:
             async with asyncio.timeout(_PRESENTED_TIMEOUT):
@@ -191,7 +192,7 @@ class Operations:
             raise ClusterError(
                 f"written, but after {_PRESENTED_TIMEOUT:.0f} s not every replica presents its own"
             ) from e
-        report(f"{len(replicas)} replicas present theirs")
+        report(f"presented by {plural(len(replicas), 'replica')}")
         return {i.workload: f"{i.serial:x}" for i in issued}
 
     async def _presented(self, replica: Replica, issued: Issued) -> None:

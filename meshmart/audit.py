@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local.options import parse_duration
+from local.words import plural
 from meshmart.ask import parsed
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
@@ -81,7 +82,7 @@ def show(verdict: "Verdict") -> None:
     from meshmart.books.verdict import first
 
     counted = ", ".join(f"{count:,} {status}" for status, count in verdict.orders.items())
-    typer.echo(f"       {sum(verdict.orders.values()):,} orders: {counted or 'none yet'}")
+    typer.echo(f"       {plural(f'{sum(verdict.orders.values()):,}', 'order')}: {counted or 'none yet'}")
     for each in verdict.sums:
         mark, colour = ("ok", typer.colors.GREEN) if each.even else ("WRONG", typer.colors.RED)
         typer.echo(typer.style(f"{mark:<6}", fg=colour) + f" {each}")

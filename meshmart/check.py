@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local.catalog import NAMESPACE
+from local.words import plural
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, ContextOption, NamespaceOption, StateDirOption
 from meshmart.running import VARIABLE
@@ -86,4 +87,4 @@ def _show(report: "Report") -> None:
     for line in report.not_checked:
         typer.echo(f"not checked: {line}")
     if not report.findings:
-        typer.echo(f"nothing wrong was found from inside {len(report.workloads)} replicas")
+        typer.echo(f"nothing wrong was found from inside {plural(len(report.workloads), 'replica')}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from local.options import parse_duration
+from local.words import plural
 from meshmart.ask import parsed
 from meshmart.errors import CommandError
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
@@ -121,7 +122,8 @@ def _all_ready(channel: Mapping[str, Any]) -> bool:
 def _progress(seconds: float) -> Any:
     async def show_progress(report: Any) -> None:
         elapsed = report.ended - report.started
-        line = f"{elapsed:4.0f} of {seconds:.0f} s: {len(report.samples)} calls, {report.errors} errors"
+        line = f"{elapsed:4.0f} of {seconds:.0f} s: {plural(len(report.samples), 'call')}, "
+        line += plural(report.errors, "error")
         if watched():
             typer.echo(f"\r{line}", err=True, nl=elapsed >= seconds)
         elif elapsed >= seconds:  # a file would get all of them on one line
@@ -137,7 +139,8 @@ def show(summary: dict[str, Any]) -> None:
     latency = summary["latency_ms"]
     out = console()
     out.print(
-        f"{summary['calls']} calls, {summary['rate']:.1f}/s, [bold]{summary['errors']} errors[/], "
+        f"{plural(summary['calls'], 'call')}, {summary['rate']:.1f}/s, "
+        f"[bold]{plural(summary['errors'], 'error')}[/], "
         f"{summary['retried']} retried; p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, "
         f"p99 {latency['p99']:.1f} ms"
     )

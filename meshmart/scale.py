@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from local.options import parse_count
+from local.words import plural
 from meshmart.ask import ask, parsed
 from meshmart.options import DEFAULT, StateDirOption, here_or_there
 
@@ -23,6 +24,6 @@ def scale(
     async def operation(cluster: "Cluster") -> None:
         for service, replicas in wanted:
             await cluster.scale(service, replicas)
-            typer.echo(f"{service} has {replicas} replicas")
+            typer.echo(f"{service} has {plural(replicas, 'replica')}")
 
     ask(state_dir, operation)

@@ -23,6 +23,7 @@ from grpcmesh.ca import CertificateAuthority
 from grpcmesh.config import ConfigError, MeshConfig
 from grpcmesh.identity import IdentityError
 from grpcmesh.member import Member
+from local.words import plural
 from services.loadgen.session import login
 from services.loadgen.shop import order_request
 
@@ -44,7 +45,7 @@ async def calls(member: Member) -> str:
     if not found:
         raise CheckError("the catalogue is empty: have the migrations run?")
     response = await stub.GetProduct(product_pb2.GetProductRequest(id=found[0].id), timeout=TIMEOUT)
-    return f"{len(found)} products, the first is {response.product.name!r}"
+    return f"{plural(len(found), 'product')}, the first is {response.product.name!r}"
 
 
 async def refusals(member: Member) -> str:

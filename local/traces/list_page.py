@@ -6,6 +6,7 @@ from html import escape
 from local.traces.model import Trace
 from local.traces.store import Query, TraceStore
 from local.traces.style import chip, clock, hue, milliseconds, page
+from local.words import plural
 
 _STYLE = """
 form { display: flex; flex-wrap: wrap; gap: .7rem 1rem; align-items: end; margin-top: 1rem; }
@@ -44,7 +45,8 @@ def render_list(store: TraceStore, query: Query, traces: Sequence[Trace]) -> str
     )
     table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     none = f'<p class="none">{_NONE}</p>'
-    counts = f"{len(store)} traces, {store.spans} spans in memory; {len(traces)} shown, newest first"
+    held = f"{plural(len(store), 'trace')}, {plural(store.spans, 'span')} in memory"
+    counts = f"{held}; {len(traces)} shown, newest first"
     body = f"<h1>Traces</h1>{_form(query, services)}"
     attributes = 'class="panel scroll" tabindex="0" role="region" aria-label="Traces that match"'
     body += f'<div {attributes}>{table if traces else none}</div><p class="soft num">{counts}</p>'

@@ -50,7 +50,7 @@ RULES = (
 OPEN = (
     Open(
         """SELECT id, step, attempts FROM "order".orders WHERE step <> 'DONE' ORDER BY id""",
-        "order {id}: {step} after {attempts} attempts",
+        "order {id}: {step}, attempts: {attempts}",
     ),
     # Analytics are left out: their figures are not accounting.
     Open(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from local.words import plural
 from meshmart.console.model import EdgeView, Event, Kind, ReplicaView, ServiceView, Snapshot, State
 
 #: The most events of one comparison; of a larger burst the feed says only the number.
@@ -55,7 +56,7 @@ def _changes(was: ReplicaView | None, replica: ReplicaView) -> Iterator[tuple[Ki
             yield Kind.GOOD, "is ready and takes calls"
         return
     if replica.restarts > was.restarts:
-        yield Kind.BAD, f"ended and was started again ({_times(replica.restarts, 'restart')})"
+        yield Kind.BAD, f"ended and was started again ({plural(replica.restarts, 'restart')})"
     if (replica.state, replica.ejected_by) != (was.state, was.ejected_by):
         yield from _moved(was, replica)
     if (replica.faults > 0) != (was.faults > 0):
@@ -105,7 +106,7 @@ def _outbox(before: ServiceView, after: ServiceView) -> Iterator[Event]:
     if box.pending <= CAUGHT_UP < was.pending and was.pending > CAUGHT_UP:
         yield _event(Kind.GOOD, f"{after.name}'s outbox has caught up", after)
     if box.dead > was.dead:
-        yield _event(Kind.BAD, f"{after.name}'s outbox gave up {_times(box.dead - was.dead, 'event')}", after)
+        yield _event(Kind.BAD, f"{after.name}'s outbox gave up {plural(box.dead - was.dead, 'event')}", after)
 
 
 def _edges(before: Snapshot, after: Snapshot) -> Iterator[Event]:
@@ -137,7 +138,3 @@ def _by_name(service: ServiceView) -> Mapping[str, ReplicaView]:
 
 def _event(kind: Kind, text: str, service: ServiceView, replica: str = "") -> Event:
     return Event(kind, text, service.name, (replica,) if replica else (service.name,))
-
-
-def _times(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -11,6 +11,7 @@ from cryptography import x509
 from local.errors import ClusterError
 from local.events import Report
 from local.tasks import until
+from local.words import plural
 from meshmart import scrape
 from meshmart.kubernetes import objects
 from meshmart.kubernetes.api import Api, ApiError, Object
@@ -86,10 +87,10 @@ class Renewal:
         serials = await self._serials()
         await asyncio.gather(*(self._renew(objects.name(c)) for c in before))
         await self._until(lambda: self._issued(before), "every certificate is issued", _ISSUE_TIMEOUT)
-        self._report(f"{len(before)} certificates issued")
+        self._report(f"{plural(len(before), 'certificate')} issued")
         await self._prompt()
         await self._until(lambda: self._loaded(serials), "every replica has its new one", _PROJECT_TIMEOUT)
-        self._report(f"{len(serials)} processes have theirs")
+        self._report(f"loaded by {plural(len(serials), 'process')}")
         return {key.partition("/")[0]: serial for key, serial in (await self._serials()).items()}
 
     async def _listed(self) -> list[Object]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.words import plural
 from meshmart.lessons.model import Figure, Lesson
 
 Told = Mapping[str, Any]
@@ -22,14 +23,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A figure in a template: `{name}`, `{name.what}` or `{name.bound}`."""
+    """A figure in a template: `{name}`, `{name:noun}`, `{name.what}` or `{name.bound}`."""
 
     measured: str
     what: str
     bound: str
 
-    def __str__(self) -> str:
-        return self.measured
+    def __format__(self, noun: str) -> str:
+        return plural(self.measured, noun) if noun else self.measured
 
 
 def explain(lesson: Lesson, outcome: Told) -> Explanation:

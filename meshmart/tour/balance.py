@@ -2,6 +2,7 @@
 
 import contextlib
 
+from local.words import plural
 from meshmart.cluster import Replica
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
@@ -27,7 +28,7 @@ async def play(stage: Stage) -> list[Check]:
     counted = load.report.since(warm)
     counts = counted.counts("product")
     for address, calls in sorted(counts.items()):
-        stage.say(f"{address}: {calls} calls")
+        stage.say(f"{address}: {plural(calls, 'call')}")
     return [
         Check("replicas that answered", len(counts), len(replicas), relation="=="),
         Check("largest share over smallest", spread(counts), 1.05),

@@ -6,6 +6,7 @@ With `--plain`, for comparison, the buyer asks again without the key of the firs
 import time
 from collections.abc import Sequence
 
+from local.words import plural
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.chaos import Killer, OrderRun, order_until_killed, victims
@@ -88,7 +89,8 @@ def _checks(runs: list[OrderRun], verdict: Verdict, books: Books) -> list[Check]
 def _refused(runs: Sequence[OrderRun]) -> tuple[str, ...]:
     """Return a line for each order that was not accepted: the last answer to its buyer, and when."""
     return tuple(
-        f"{asked.key}: {asked.answer} after {asked.attempts} attempts in {asked.seconds:.1f} s, the last at "
+        f"{asked.key}: {asked.answer} after {plural(asked.attempts, 'attempt')} in {asked.seconds:.1f} s, "
+        "the last at "
         f"{time.strftime('%H:%M:%S', time.localtime(asked.last_asked))}"
         for run in runs
         for asked in run.asked

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from grpcmesh.config import RetryConfig
 from grpcmesh.fault import Fault
+from local.words import plural
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
@@ -46,7 +47,7 @@ async def play(stage: Stage) -> list[Check]:
             await stage.settle(after, round(RPS / 2))
             await outage.aclose()
             well = time.monotonic()
-            stage.say(f"they failed {failed} attempts; now they are well")
+            stage.say(f"they failed {plural(failed, 'attempt')}; now they are well")
             await stage.settle(after, round(2 * RPS))
     return [*_storm(storm.report, down), _end(stage, after.report, well)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from grpcmesh.fault import Fault
 from grpcmesh.member import Member
 from grpcmesh.service_config.defaults import OUTLIER_DETECTION
+from local.words import plural
 from meshmart.cluster import Replica
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
@@ -57,7 +58,7 @@ async def play(stage: Stage) -> list[Check]:
         sick = _busiest(replicas, loads)
         callers = _Callers(stage, members, sick.address)
         seen = await _sick(stage, sick, callers, loads)
-        stage.say(f"it failed {seen.failed} calls; now it is well")
+        stage.say(f"it failed {plural(seen.failed, 'call')}; now it is well")
         well = time.monotonic()
         back = await _when(stage, callers.all_admit, EJECTION + 2 * PROBE)
         for load in loads:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from grpcmesh.member import Member
 from local.errors import ClusterError, NoAnswerError
+from local.words import plural
 from meshmart.books.model import Books
 from meshmart.books.verdict import Verdict
 from meshmart.cluster import Cluster, Replica
@@ -172,4 +173,4 @@ def even_methods(report: Report, target: str, replicas: int, bound: float) -> li
 
 
 def _counted(counts: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(f"{endpoint}: {calls} calls" for endpoint, calls in sorted(counts.items()))
+    return tuple(f"{endpoint}: {plural(calls, 'call')}" for endpoint, calls in sorted(counts.items()))

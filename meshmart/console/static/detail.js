@@ -90,7 +90,7 @@ function edgeFacts(edge) {
   return [
     ["Calls", rate(edge.rate)], ["Success", success(edge)], ["p99", seconds(edge.p99)],
     ["Calls in all", `${count(edge.calls)}, ${count(edge.failures)} failed`],
-    ["Callers", plural(edge.callers, "process").replace("processs", "processes")],
+    ["Callers", plural(edge.callers, "process")],
     ["Retries", edge.retries ? rate(edge.retries) : "none"], ["Hedges", edge.hedges ? rate(edge.hedges) : "none"],
     ["Retry budget", budget(edge)], ["Circuit breaker", breaker(edge)],
     ["Waiting for an endpoint", count(edge.waiting)],

@@ -43,5 +43,5 @@ export function clock(at) {
 }
 
 export function plural(number, what) {
-  return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+  return `${count(number)} ${what}${number === 1 ? "" : what.endsWith("s") ? "es" : "s"}`;
 }

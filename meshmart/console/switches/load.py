@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from local.errors import ClusterError, describe
+from local.words import plural
 
 #: Called with the load's own summary when the load has ended by itself.
 Ended = Callable[[str], Awaitable[None]]
@@ -100,7 +101,7 @@ class LoadProcess:
         return told
 
     def _words(self) -> str:
-        return f"{self._calls} calls, {self._errors} errors"
+        return f"{plural(self._calls, 'call')}, {plural(self._errors, 'error')}"
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

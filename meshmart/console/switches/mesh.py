@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpcmesh.clock import Clock
 from local.errors import ClusterError
+from local.words import plural
 from meshmart.cluster import Cluster, Replica, find_replica
 from meshmart.console.switches.disturbances import Disturbance, Disturbances
 from meshmart.console.switches.load import LoadProcess
@@ -74,7 +75,7 @@ class Mesh:
 
     async def rotate(self, who: str, given: Arguments) -> str:
         serials = await self.cluster.rotate()
-        return f"{len(serials)} certificates were renewed"
+        return f"renewed {plural(len(serials), 'certificate')}"
 
     async def pause(self, who: str, given: Arguments) -> str:
         service, number = given["service"], given["replica"]
@@ -87,7 +88,7 @@ class Mesh:
     async def scale(self, who: str, given: Arguments) -> str:
         service, replicas = given["service"], given["replicas"]
         undo = functools.partial(self.cluster.restore, service)
-        words = f"{service} has {replicas} replica{'' if replicas == 1 else 's'} for now"
+        words = f"{service} has {plural(replicas, 'replica')} for now"
         # Noted first, because scaling may take long, and it must be possible to put it back meanwhile.
         self._add(("scale", service), words, who, given["seconds"], undo, service)
         try:

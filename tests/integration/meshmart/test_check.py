@@ -53,7 +53,7 @@ async def test_nothing_is_wrong_where_all_is_well(shop: Shop) -> None:
     shop.caller()
     done = await command()
     assert done.exit_code == 0, done.output
-    assert "nothing wrong was found from inside 1 replicas" in done.stdout
+    assert "nothing wrong was found from inside 1 replica\n" in done.stdout
     assert f"{OFF} (MESH_ADMIN_ADDRESS) (seen from product-a)" in done.stdout
     assert shop.api.containers == ["product"]
 

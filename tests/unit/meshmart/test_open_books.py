@@ -23,7 +23,7 @@ def _waits(topic: str, event: str, key: str = "", refused: str = "NULL") -> str:
 
 #: What is told of it: what brings it about.
 UNFINISHED: Mapping[str, Sequence[tuple[str, str]]] = {
-    "order 7: CANCEL after 2 attempts": (
+    "order 7: CANCEL, attempts: 2": (
         ("order", "UPDATE orders SET step = 'CANCEL', attempts = 2, status = 'PENDING' WHERE id = 7"),
         ("order", "UPDATE order_events SET status = 'PENDING' WHERE order_id = 7"),
         ("notification", "DELETE FROM notifications WHERE event_id = 'order-7-4'"),
@@ -170,4 +170,4 @@ async def test_books_that_are_written_meanwhile_are_seen_at_one_moment(
     verdict = await shop.audited()
     assert len(begun) == 2
     assert set(verdict.broken) == {"stock-ledger"}
-    assert verdict.unfinished == ["order 6: CHARGE after 0 attempts"]
+    assert verdict.unfinished == ["order 6: CHARGE, attempts: 0"]

@@ -135,7 +135,7 @@ async def test_the_log_has_the_action_before_it_is_done(here: World) -> None:
     run = await here.runner.start("alice", "rotate", {})
     assert [e.outcome for e in await here.log.read(10)] == [Outcome.STARTED]
     here.cluster.gate.set()
-    assert (await here.outcome(run))["words"] == "1 certificates were renewed"
+    assert (await here.outcome(run))["words"] == "renewed 1 certificate"
 
 
 async def test_an_error_of_the_cluster_is_told_in_words(here: World) -> None:

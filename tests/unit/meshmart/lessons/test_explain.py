@@ -30,15 +30,23 @@ def test_the_measured_figure_says_which_answer_was_right(retries: int, answer: i
 def test_the_explanation_has_the_measured_figures() -> None:
     first, second = explain(lessons()["retry-storm"], of_storm(162)).text
     assert first == (
-        "700 reads failed, but there were only 162 retries: extra load of 18.0 %: retries of 900 reads. "
+        "700 reads failed, but the client sent only 162 retries: extra load of 18.0 %: retries of 900 reads. "
         "The budget allowed <= 180."
     )
     assert second == "When the service was well, reads succeeded after 0.250 s."
 
 
+def test_one_call_is_not_told_as_several() -> None:
+    outcome = told(Check("failed reads of 9", 1, 1), Check("calls retried", 1, 0, relation=">="))
+    assert explain(lessons()["kill"], outcome).text[0] == (
+        "1 read failed (failed reads of 9). The killed replica had been serving 1 read, retried on another "
+        "replica."
+    )
+
+
 def test_a_missed_bound_is_explained_as_one() -> None:
     (text,) = explain(lessons()["retry-storm"], of_storm(2391)).text
-    assert text.startswith("There were 2391 retries (extra load of 265.7 %: retries of 900 reads)")
+    assert text.startswith("The client sent 2391 retries (extra load of 265.7 %: retries of 900 reads)")
 
 
 def test_what_was_not_measured_is_said_to_say_little() -> None:
