@@ -56,6 +56,8 @@ class Deployment:
         self._make, self._own, self._changes = make, own, changes
         self._config, self._clock = config, clock
         self._replicas: dict[int, Replica] = {}
+        self.lasting = 0
+        """The number of replicas that was asked for last, apart from what was asked for with a lease."""
         self._lock = asyncio.Lock()  # one scaling or rolling restart at a time
 
     def replicas(self) -> list[Replica]:
@@ -72,6 +74,7 @@ class Deployment:
 
     def start(self, count: int) -> None:
         """Start replicas 1 to `count` without waiting for them."""
+        self.lasting = count
         for number in range(1, count + 1):
             self._add(number)
 
@@ -97,14 +100,21 @@ class Deployment:
         names = ", ".join(str(r.number) for r in waiting)
         report(f"{self.spec.name}/{names} ready after {self._clock() - started:.1f} s")
 
-    async def scale(self, wanted: int, report: Report) -> None:
+    async def scale(self, wanted: int, report: Report, *, for_now: bool = False) -> None:
         """Start or drain replicas until `wanted` are left. Returns when that is done.
+
+        Args:
+            wanted: The number of replicas.
+            report: Called with each line of progress.
+            for_now: Whether `lasting` is kept, because it is restored later.
 
         Raises:
             ClusterError: the number is out of range, or a new replica does not become ready.
         """
         if not 0 <= wanted <= MAX_REPLICAS:
             raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
+        if not for_now:
+            self.lasting = wanted
         async with self._lock:
             add, remove = plan_scale(self._replicas.keys(), wanted)
             for number in add:

@@ -11,6 +11,8 @@ Undo: TypeAlias = Callable[[], Awaitable[object]]
 
 #: The longest lease, in seconds.
 LONGEST = 3600.0
+#: Seconds after which what could not be undone is tried again.
+AGAIN = 30.0
 
 
 class Leases:
@@ -47,25 +49,27 @@ class Leases:
         return undo
 
     async def run(self) -> None:
-        """Undo ended leases, until cancelled."""
-        while True:
-            self._changed.clear()
-            for what in [what for what, (end, _) in self._ends.items() if end <= self._clock()]:
-                await self._end(what)
-            try:
-                async with asyncio.timeout(self._next()):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        """Undo ended leases, until cancelled. One that takes long to undo does not delay the others."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                for what in [what for what, (end, _) in self._ends.items() if end <= self._clock()]:
+                    group.create_task(self._end(what, self._ends.pop(what)[1]))
+                try:
+                    async with asyncio.timeout(self._next()):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
 
-    async def _end(self, what: str) -> None:
-        undo = self.drop(what)
+    async def _end(self, what: str, undo: Undo) -> None:
         self._tell(f"nobody renews the lease of {what}: it is undone")
         try:
-            if undo is not None:
-                await undo()
+            await undo()
         except ClusterError as e:
-            self._tell(f"{what} could not be undone: {e}")
+            self._tell(f"{what} could not be undone, and is tried again in {AGAIN:g} s: {e}")
+            # If somebody took the lease meanwhile, the end of that lease undoes it.
+            if what not in self._ends:
+                self.hold(what, AGAIN, undo)
 
     def _next(self) -> float | None:
         ends = [end for end, _ in self._ends.values()]

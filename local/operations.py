@@ -154,9 +154,9 @@ class Operations:
         if lease is None:
             leases.drop(what)
         else:
-            before = len(deployment.replicas())
-            leases.hold(what, lease, lambda: deployment.scale(before, self._supervisor.tell))
-        await deployment.scale(replicas, report)
+            # Not the replicas of this moment: a restart or the end of another lease may be under way.
+            leases.hold(what, lease, lambda: deployment.scale(deployment.lasting, self._supervisor.tell))
+        await deployment.scale(replicas, report, for_now=lease is not None)
 
     async def _restore(self, deployment: Deployment, report: Report) -> int:
         """Restore the number of replicas from before a lease, if there is one.

@@ -192,6 +192,23 @@ async def test_dns_fails_until_it_is_mended_or_nobody_renews_the_lease(tmp_path:
         assert await running.resolve() == there
 
 
+async def test_the_number_of_replicas_is_restored_whatever_was_under_way_when_a_lease_was_taken(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, product=1) as c:
+        # A rolling restart of one replica runs a second one for the time being.
+        restart = asyncio.create_task(c.do("restart", service="product"))
+        await eventually(lambda: len(c.replicas()) == 2)
+        await c.do("scale", service="product", replicas=3, lease=60.0)
+        await restart
+        # The next lease is taken while the replicas of the first one leave.
+        restore = asyncio.create_task(c.do("restore", service="product"))
+        await eventually(lambda: any(r.stopping for r in c.replicas()))
+        await c.do("scale", service="product", replicas=2, lease=60.0)
+        await restore
+        assert await c.do("restore", service="product") == 1
+
+
 async def test_what_is_not_there_cannot_be_changed(tmp_path: Path) -> None:
     async with cluster(tmp_path, product=1) as c:
         for verb, arguments, problem in [

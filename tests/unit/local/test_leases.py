@@ -99,3 +99,62 @@ def test_one_that_cannot_be_undone_is_told_and_the_others_are(problem: str) -> N
         assert any(problem in line for line in told.lines)
 
     run_in_virtual_time(test())
+
+
+def test_one_that_takes_long_to_undo_does_not_delay_the_others() -> None:
+    async def test() -> None:
+        told = Told()
+
+        async def slowly() -> None:
+            await asyncio.sleep(120)
+            told.undone.append("slow")
+
+        async with told.running():
+            told.leases.hold("slow", 5, slowly)
+            told.hold("quick", 6)
+            await asyncio.sleep(7)
+            assert told.undone == ["quick"]
+            await asyncio.sleep(120)
+        assert told.undone == ["quick", "slow"]
+
+    run_in_virtual_time(test())
+
+
+def test_one_that_cannot_be_undone_yet_is_tried_again_until_it_is() -> None:
+    async def test() -> None:
+        told = Told()
+        problems = ["the others are not ready"] * 3
+
+        async def undo() -> None:
+            if problems:
+                raise ClusterError(problems.pop())
+            told.undone.append("scale")
+
+        async with told.running():
+            told.leases.hold("scale", 5, undo)
+            await asyncio.sleep(6)
+            assert told.undone == []
+            await asyncio.sleep(1000)
+        assert told.undone == ["scale"]
+
+    run_in_virtual_time(test())
+
+
+def test_a_lease_that_is_taken_while_it_cannot_be_undone_stays_with_its_new_holder() -> None:
+    async def test() -> None:
+        told = Told()
+
+        async def undo() -> None:
+            await asyncio.sleep(10)
+            raise ClusterError("the others are not ready")
+
+        async with told.running():
+            told.leases.hold("scale", 5, undo)
+            await asyncio.sleep(6)
+            told.hold("scale", 1000, "of the new holder")
+            await asyncio.sleep(900)
+            assert told.undone == []
+            await asyncio.sleep(200)
+        assert told.undone == ["of the new holder"]
+
+    run_in_virtual_time(test())
