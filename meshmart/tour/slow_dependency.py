@@ -3,10 +3,13 @@
 With MESHMART_TOUR_HANG=payment, for comparison, a service hangs that a checkout needs.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from local.errors import ClusterError
+from meshmart.cluster import Replica
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.ordering import ordering
@@ -55,5 +58,12 @@ async def _hanging(stage: Stage, service: str) -> AsyncIterator[None]:
             await stage.cluster.pause(service, replica.id)
         yield
     finally:
-        for replica in replicas:
-            await stage.cluster.resume(service, replica.id)
+        await asyncio.gather(*(_resume(stage, service, replica) for replica in replicas))
+
+
+async def _resume(stage: Stage, service: str, replica: Replica) -> None:
+    """End the hang of a replica. One that has ended meanwhile, or cannot be reached, keeps no other hanging."""
+    try:
+        await stage.cluster.resume(service, replica.id)
+    except ClusterError as e:
+        stage.say(f"{service}/{replica.id} could not be resumed, and goes on when its lease ends: {e}")
