@@ -5,11 +5,11 @@ import math
 from typing import Any
 
 import grpc
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grpcmesh.errors import Unavailable
-from grpcmesh.telemetry.access import AccessLog
+from grpcmesh.telemetry.access import MAX_PATH, AccessLog
 from grpcmesh.telemetry.logs import MAX_FIELD, Logger
 from tests.unit.fakes import call, workload
 
@@ -75,6 +75,7 @@ def test_whatever_a_field_holds_there_is_one_line_of_json(value: object) -> None
 
 
 @given(st.text(), st.text(), st.text())
+@example("0" * MAX_PATH, "", "")
 def test_whatever_a_caller_is_called_the_access_log_has_one_line_of_json(
     path: str, caller: str, reason: str
 ) -> None:
@@ -86,5 +87,5 @@ def test_whatever_a_caller_is_called_the_access_log_has_one_line_of_json(
     assert written.isascii()
     assert written.isprintable()
     read = json.loads(written)
-    assert (read["method"], read["reason"]) == (path, reason[:200])
+    assert (read["method"], read["reason"]) == (f"/{path}"[1:MAX_PATH], reason[:200])
     assert read["caller"] == (caller or str(served.workload))
