@@ -122,13 +122,14 @@ class Schedule:
             watched: Whether somebody watches.
             selected: The replicas that are read before others, at most `most_selected` of the budget.
         """
-        first = frozenset(name for name in selected if name in names) if watched else frozenset()
+        present = frozenset(names)
+        first = present.intersection(selected) if watched else frozenset()
         interval = self._budget.interval_of(len(names), watched, len(first))
         intervals = {name: self._budget.interval if name in first else interval for name in names}
         new = [name for name in names if name not in self._next]
         for position, name in enumerate(new):
             self._next[name] = now + interval * position / len(new)
-        for name in self._next.keys() - set(names):
+        for name in self._next.keys() - present:
             del self._next[name]
         self._begin(first - self._selected, now)
         self._selected = first
