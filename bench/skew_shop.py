@@ -157,7 +157,7 @@ class MixedSupervisor(Supervisor):
 async def running(supervisor: MixedSupervisor) -> AsyncIterator[MixedSupervisor]:
     """Run the supervisor, with its control socket, until the end of the block."""
     supervisor.state.prepare()
-    lock = Lock(supervisor.state)
+    lock = Lock(supervisor.state.lock)
     if not lock.acquire():
         raise ClusterError(f"a cluster is running in {supervisor.state.path} already")
     control = ControlServer(supervisor.state.socket, Operations(supervisor).handle)

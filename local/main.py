@@ -51,7 +51,7 @@ async def _run(options: Options, listener: Listener, make: Make) -> int:
     state = StateDir(options.state_dir)
     supervisor = make(listener)
     state.prepare()
-    lock = Lock(state)
+    lock = Lock(state.lock)
     if not lock.acquire():
         raise ClusterError(
             f"a cluster is running in {state.path} already (pid {holder(state)}); meshmart down stops it"

@@ -29,6 +29,7 @@ class StateDir:
         self.data = self.path / "data"
         self.policy = self.path / "policy.toml"
         self.lock = self.path / "lock"
+        self.experiment = self.path / "experiment.lock"
 
     @property
     def socket(self) -> Path:
@@ -66,10 +67,15 @@ class StateDir:
 
 
 class Lock:
-    """The lock of the only supervisor of a state directory. The kernel releases it when the process ends."""
+    """A lock that one process has, such as the only supervisor of a state directory. The kernel releases it
+    when the process ends.
 
-    def __init__(self, state: StateDir) -> None:
-        self._path = state.lock
+    Args:
+        path: The file that is locked, such as `StateDir.lock`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = -1
 
     def acquire(self) -> bool:

@@ -1,6 +1,7 @@
 """The Cluster port: what the tour and other verbs need of the system that runs the services."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,6 +51,14 @@ class Cluster(Protocol):
         present.
 
         These are at least `client` (the operator) and `outsider` (a member that may call nothing).
+        """
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Keep other commands from playing scenes until the end of the block, or until this process has
+        ended: what one scene disturbs, another one would measure.
+
+        Raises ClusterError if another command plays. On Kubernetes nothing is kept from playing yet.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Implements the Cluster port with the embedded cluster."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,7 @@ from local.environment import client_environment
 from local.errors import ClusterError
 from local.events import Report
 from local.logs import tail
+from local.state import Lock
 from meshmart.cluster import Replica, find_replica
 from meshmart.leases import LEASE, Leases
 from meshmart.scrape import samples
@@ -47,6 +49,16 @@ class EmbeddedCluster:
     @property
     def certificates(self) -> Path:
         return self._client.state.certs
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        lock = Lock(self._client.state.experiment)
+        if not lock.acquire():
+            raise ClusterError("another command plays scenes or a lesson here: wait until it has ended")
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def scale(self, service: str, replicas: int) -> None:
         await self._request("scale", service=service, replicas=replicas)

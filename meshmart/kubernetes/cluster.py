@@ -95,6 +95,10 @@ class KubernetesCluster:
     def certificates(self) -> Path:
         return Path(self._environ.get("MESH_IDENTITY_DIRECTORY", "/var/run/mesh/certs/client")).parent
 
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        yield
+
     async def scale(self, service: str, replicas: int) -> None:
         await self._check_autoscaler(service)
         await self._change(service, leasing.forgotten(replicas))

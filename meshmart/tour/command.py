@@ -164,7 +164,7 @@ async def _stage(state_dir: Path, plain: bool, say: Callable[[str], None]) -> "A
     from meshmart.plain import PlainChannels
     from meshmart.tour.stage import Stage
 
-    async with join(state_dir) as joined:
+    async with join(state_dir) as joined, joined.cluster.alone():
         member, identity = joined.member, joined.member.identity
         assert identity is not None  # a cluster has certificates
         stage = Stage(

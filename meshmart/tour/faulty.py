@@ -10,7 +10,7 @@ from grpcmesh.member import Member
 from local.errors import ClusterError
 from meshmart.cluster import Replica
 from meshmart.faults import HANG, clear_faults, list_faults, set_fault
-from meshmart.leases import LEASE, Leases
+from meshmart.leases import LEASE, RENEWAL, Leases
 from meshmart.tour.stage import SceneError, Stage
 
 
@@ -20,6 +20,9 @@ async def faulty(
 ) -> AsyncIterator[None]:
     """Inject a fault into replicas until the end of the block, or until this process has ended.
 
+    A fault that somebody else has set would be measured, too, and lost if it is of the same method. One with
+    a lease may be what a tour that was killed left, and is waited for.
+
     Args:
         stage: The stage.
         service: The service of the replicas.
@@ -28,8 +31,11 @@ async def faulty(
 
     Raises:
         ClusterError: a replica cannot be reached, or takes no faults.
+        SceneError: a replica has a fault that somebody else has set.
     """
     member = _operator(stage)
+    for replica in replicas:
+        await _well(stage, service, replica)
 
     async def one(replica: Replica) -> None:
         await set_fault(member, service, replica, fault, HANG, LEASE)
@@ -43,6 +49,22 @@ async def faulty(
     finally:
         # After the renewals have ended: one of them would set the fault again.
         await asyncio.gather(*(_clear(stage, member, service, r, fault.method) for r in replicas))
+
+
+async def _well(stage: Stage, service: str, replica: Replica) -> None:
+    """Wait until a replica has no fault whose lease may end. Raises SceneError if one stays."""
+    name = f"{service}/{replica.id}"
+
+    async def look() -> bool | None:
+        faults = await list_faults(_operator(stage), service, replica)
+        if lasting := [f for f in faults if not f.leased]:
+            raise SceneError(
+                f"{name} has a fault of {lasting[0].fault.method}, set by {lasting[0].set_by}: "
+                f"clear it first (meshmart fault clear {service})"
+            )
+        return None if faults else True
+
+    await stage.until(look, f"{name} has no fault of somebody else", LEASE + RENEWAL, 0.5)
 
 
 async def _clear(stage: Stage, member: Member, service: str, replica: Replica, method: str) -> None:

@@ -62,7 +62,7 @@ async def _hanging(stage: Stage, service: str) -> AsyncIterator[None]:
 
 
 async def _resume(stage: Stage, service: str, replica: Replica) -> None:
-    """End the hang of a replica. One that has ended meanwhile, or cannot be reached, keeps no other hanging."""
+    """End the hang of a replica. One that has gone, or cannot be reached, keeps no other one hanging."""
     try:
         await stage.cluster.resume(service, replica.id)
     except ClusterError as e:

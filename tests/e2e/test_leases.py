@@ -83,3 +83,19 @@ def test_a_tour_restores_the_number_of_replicas(cluster: RunningCluster) -> None
     (outcome,) = json.loads(cluster.meshmart("tour", "balance", "--json", check=False))
     assert outcome["scene"] == "balance"
     assert len(_replicas(cluster, "product")) == before
+
+
+def test_a_second_tour_is_refused_while_one_plays(cluster: RunningCluster) -> None:
+    command = [sys.executable, "-m", "meshmart", "tour", "balance", "--state-dir", str(cluster.state_dir)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
+    ) as tour:
+        assert tour.stdout is not None
+        assert any("balance" in line for line in tour.stdout)
+        second = cluster.run("tour", "scale-up")
+        tour.send_signal(signal.SIGINT)
+    assert second.returncode == 1
+    assert "another command plays scenes" in second.stderr

@@ -19,7 +19,7 @@ from tests.integration.local.helpers import Running, cluster, eventually
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     """A cluster that answers on its control socket."""
     async with cluster(tmp_path) as made:
-        lock = Lock(made.supervisor.state)
+        lock = Lock(made.supervisor.state.lock)
         assert lock.acquire()
         control = ControlServer(made.supervisor.state.socket, made.operations.handle)
         await control.start()

@@ -13,7 +13,7 @@ from local.state import Lock, StateDir, holder, write_file
 
 def test_one_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
-    first, second = Lock(state), Lock(state)
+    first, second = Lock(state.lock), Lock(state.lock)
     assert holder(state) is None
     assert first.acquire()
     assert not second.acquire()

@@ -1,13 +1,18 @@
 """What scenes disturb: they leave nothing of it, and touch nothing that somebody else has disturbed."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from grpcmesh.fault import Fault
+from grpcmesh.fault import fault_pb2 as pb
+from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
-from meshmart.tour import slow_dependency
-from meshmart.tour.stage import Stage
+from meshmart.embedded import EmbeddedCluster
+from meshmart.tour import faulty, slow_dependency
+from meshmart.tour.stage import SceneError, Stage
 
 
 class Cluster:
@@ -33,16 +38,69 @@ def stage_of(cluster: Any, said: list[str], **more: Any) -> Stage:
     return Stage(cluster, nothing, nothing, said.append, nothing, **more)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_replica_that_cannot_be_resumed_leaves_no_other_hanging(fails: bool) -> None:
+async def test_a_replica_that_cannot_be_resumed_leaves_no_other_hanging() -> None:
     cluster, said = Cluster(), list[str]()
-    problem = "the load failed" if fails else ""
-    try:
-        async with slow_dependency._hanging(stage_of(cluster, said), "notification"):
-            assert cluster.paused == {1, 2, 3}
-            if fails:
-                raise RuntimeError(problem)
-    except RuntimeError as e:
-        assert str(e) == problem
+    async with slow_dependency._hanging(stage_of(cluster, said), "notification"):
+        assert cluster.paused == {1, 2, 3}
     assert cluster.paused == set()
     assert "notification/1 could not be resumed" in said[-1]
+
+
+class Faulty:
+    """Replicas with these faults, and what was done to them.
+
+    Args:
+        monkeypatch: Replaces the functions that reach replicas.
+        leased: Whether the fault that replica 2 has already has a lease; it ends when it was listed twice.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, leased: bool) -> None:
+        self._fault = pb.ActiveFault(fault=pb.Fault(method="*"), set_by="spiffe://else", leased=leased)
+        self.listed = 0
+        self.did: list[str] = []
+        for name in ("list_faults", "set_fault", "clear_faults"):
+            monkeypatch.setattr(faulty, name, getattr(self, name))
+
+    async def list_faults(self, member: Any, service: str, replica: Any) -> list[pb.ActiveFault]:
+        if replica.id != 2:
+            return []
+        self.listed += 1
+        return [] if self._fault.leased and self.listed > 2 else [self._fault]
+
+    async def set_fault(self, member: Any, service: str, replica: Any, *_: Any) -> None:
+        self.did.append(f"set {replica.id}")
+
+    async def clear_faults(self, member: Any, service: str, replica: Any, method: str) -> None:
+        self.did.append(f"clear {replica.id}")
+
+    async def play(self) -> None:
+        member: Any = object()
+        stage = stage_of(Cluster(), [], member=member)
+        replicas = await stage.replicas("notification")
+        async with faulty.faulty(stage, "notification", replicas, Fault(abort="UNAVAILABLE")):
+            pass
+
+
+def test_a_fault_that_somebody_else_has_set_is_kept_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas = Faulty(monkeypatch, leased=False)
+    told = r"notification/2 has a fault of \*, set by spiffe://else: clear it first"
+    with pytest.raises(SceneError, match=told):
+        run_in_virtual_time(replicas.play())
+    assert replicas.did == []
+
+
+def test_a_fault_that_a_killed_tour_left_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas = Faulty(monkeypatch, leased=True)
+    run_in_virtual_time(replicas.play())
+    assert replicas.listed == 3
+    assert replicas.did == ["set 1", "set 2", "set 3", "clear 1", "clear 2", "clear 3"]
+
+
+async def test_one_command_plays_at_a_time(tmp_path: Path) -> None:
+    first, second = EmbeddedCluster(tmp_path), EmbeddedCluster(tmp_path)
+    async with first.alone():
+        with pytest.raises(ClusterError, match="another command plays"):
+            async with second.alone():
+                pytest.fail("it plays beside the first")
+    async with second.alone():
+        pass
