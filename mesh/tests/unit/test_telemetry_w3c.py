@@ -16,6 +16,7 @@ from grpcmesh.telemetry.w3c import (
     format_traceparent,
     parse_baggage,
     parse_traceparent,
+    parse_traceparents,
     parse_tracestate,
 )
 from tests.unit.tracingkit import SAMPLED
@@ -50,6 +51,19 @@ def test_a_traceparent_is_read(value: str | bytes) -> None:
 def test_a_malformed_traceparent_is_none_and_counted(value: str | bytes) -> None:
     before = bad_values.counts["traceparent"]
     assert parse_traceparent(value) is None
+    assert bad_values.counts["traceparent"] - before == 1
+
+
+LATER = "01" + PARENT[2:] + "-what-comes-later"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[PARENT, PARENT], [PARENT, LATER], [LATER, PARENT], [LATER.encode(), LATER], [f"{LATER},{PARENT}"]],
+)
+def test_more_than_one_traceparent_is_none_and_counted_once(values: list[str | bytes]) -> None:
+    before = bad_values.counts["traceparent"]
+    assert parse_traceparents(values) is None
     assert bad_values.counts["traceparent"] - before == 1
 
 

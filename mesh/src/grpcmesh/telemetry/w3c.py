@@ -22,9 +22,11 @@ _LONG_STATE_MEMBER = 128
 MAX_BAGGAGE_MEMBERS, MAX_BAGGAGE = 64, 8192
 
 _OWS = " \t"
-#: All-zero ids are invalid, and so is version ff.
+#: All-zero ids are invalid, and so is version ff. A later version goes on with anything but a comma: several
+#: headers may be joined by commas, by a proxy or by us, and more than one is malformed.
 _PARENT = re.compile(
-    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?", re.ASCII
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-[^,]*)?",
+    re.ASCII,
 )
 #: Last hex digits of the flags in which the `sampled` bit is set.
 _SAMPLED = frozenset("13579bdf")
