@@ -5,8 +5,9 @@ import functools
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,6 +20,8 @@ from sqlalchemy.util import await_only
 
 from services.kit.db import Database, Work, database_url
 from services.kit.migrate import migrate
+from services.user import seed
+from services.user.passwords import Cost, ScryptPasswords
 from tests.postgres import Postgres
 
 T = TypeVar("T")
@@ -66,8 +69,18 @@ class SqliteMaker:
 @functools.cache
 def _sqlite_template(service: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="meshmart-template-")) / f"{service}.db"
-    _done(migrate(f"sqlite:///{path}", service))
+    with _cheap_passwords():
+        _done(migrate(f"sqlite:///{path}", service))
     return path
+
+
+@contextmanager
+def _cheap_passwords() -> Iterator[None]:
+    """Seeds people whose log-in costs little. A hash is verified at the cost that it was made with: at
+    the default cost, a quarter of a second of CPU each time a test logs somebody in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seed, "ScryptPasswords", functools.partial(ScryptPasswords, Cost(log2_n=4)))
+        yield
 
 
 @dataclass
@@ -103,8 +116,9 @@ class PostgresMaker:
     async def _template(self, c: asyncpg.Connection, services: tuple[str, ...]) -> str:
         template = "_".join(["template", *services])
         await c.execute(f"CREATE DATABASE {template}")
-        for service in services:
-            await migrate(self.server.url(template), service)
+        with _cheap_passwords():
+            for service in services:
+                await migrate(self.server.url(template), service)
         return template
 
 
