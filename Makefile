@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PYTEST := $(BIN)/pytest
+# Without compiled files every process of a test compiles what it imports, and every worker all tests.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests wait more than they compute: more workers than cores. WORKERS=0 runs them in one process, in order.
 WORKERS ?= 4
 SPREAD := -n $(WORKERS) --dist worksteal
