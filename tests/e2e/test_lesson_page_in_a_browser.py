@@ -118,6 +118,22 @@ def test_a_lesson_is_done_by_keyboard_and_passes_by_its_figures(page: Page) -> N
     expect(page.locator("#scenes tr[data-scene=kill]")).to_contain_text("by alice")
 
 
+def test_a_reload_keeps_the_answer_and_the_explanation(page: Page) -> None:
+    opened(page, "/#lesson/kill")
+    page.get_by_role("radio").first.check()
+    page.reload()
+    expect(page.get_by_role("radio").first).to_be_checked(timeout=LONG)
+    page.get_by_role("button", name="Break it and measure").click()
+    expect(page.locator("#lesson .verdict")).to_have_text("The lesson passed.", timeout=LONG)
+    page.reload()
+    expect(page.locator("#lesson .answer")).to_have_text("You were right: None.", timeout=LONG)
+    expect(page.get_by_role("radio").first).to_be_disabled()
+    page.get_by_role("button", name="Predict again").click()
+    page.reload()
+    expect(page.get_by_role("radio").first).to_be_enabled(timeout=LONG)
+    expect(page.get_by_role("radio").first).not_to_be_checked()
+
+
 def test_the_map_stays_in_sight_beside_an_open_lesson(page: Page) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     opened(page, "/#lesson/kill")

@@ -3,14 +3,25 @@ import { $, el, keyed, set, text } from "/static/dom.js";
 import { clock } from "/static/format.js";
 import { post } from "/static/switches.js";
 
-const HASH = "#lesson/";
+const HASH = "#lesson/", KEPT = "meshmart-lessons";
 let all = null, state = { running: null, results: {} }, version = -1, asking = false, admin = "", view = null;
 // What the learner chose for a lesson, and the number of the last experiment then: only a later one answers.
-const answers = new Map(), results = new Map();
+// The tab keeps it over a reload of the page.
+const answers = new Map(kept()), results = new Map();
 
 const opened = () => (location.hash.startsWith(HASH) ? all?.lessons.find((l) => HASH + l.name === location.hash) : null);
 const last = (experiment) => state.results[experiment];
 const newest = () => Math.max(0, state.running?.number ?? 0, ...Object.values(state.results).map((r) => r.number));
+
+function kept() {
+  try { return JSON.parse(sessionStorage.getItem(KEPT)) ?? []; } catch { return []; }
+}
+
+function choose(lesson, chosen) {
+  if (chosen) answers.set(lesson, chosen); else answers.delete(lesson);
+  try { sessionStorage.setItem(KEPT, JSON.stringify([...answers])); } catch { /* A browser that stores nothing forgets it at a reload. */ }
+  render();
+}
 
 export async function prepare() {
   document.addEventListener("admin", (event) => { admin = event.detail; render(); });
@@ -147,10 +158,10 @@ function updateRun(box, run) {
 
 function build(lesson) {
   const choices = lesson.choices.map((words, i) => el("label", { class: "choice" },
-    el("input", { type: "radio", name: "prediction", value: i, onchange: () => { answers.set(lesson.name, { choice: i, after: newest() }); render(); } }), el("span", {}, words)));
+    el("input", { type: "radio", name: "prediction", value: i, checked: answers.get(lesson.name)?.choice === i, onchange: () => choose(lesson.name, { choice: i, after: newest() }) }), el("span", {}, words)));
   const said = el("p", { class: "lesson-said", role: "status" }), why = el("p", { class: "soft small" });
   const start = el("button", { type: "button", class: "button", onclick: () => send("/api/experiments/start", { name: lesson.experiment }, said) }, "Break it and measure");
-  const again = el("button", { type: "button", class: "button quiet compact", onclick: () => { answers.delete(lesson.name); for (const c of choices) c.firstChild.checked = false; choices[0].firstChild.disabled = false; render(); choices[0].firstChild.focus(); } }, "Predict again");
+  const again = el("button", { type: "button", class: "button quiet compact", onclick: () => { for (const c of choices) c.firstChild.checked = false; choices[0].firstChild.disabled = false; choose(lesson.name, null); choices[0].firstChild.focus(); } }, "Predict again");
   const [run] = runView().parts;
   const look = el("ul", {}, ...lesson.look.map((l) => el("li", {}, el("strong", {}, l.at.replace(">", " → ")), ": ", l.text)));
   const verdict = el("p", { class: "verdict", role: "status" }), answer = el("p", { class: "answer" }), told = el("div"), figures = el("table", { class: "table figures" });
