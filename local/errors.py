@@ -18,6 +18,10 @@ class NoAnswerError(ClusterError):
     """What was asked did not answer, and may answer later: a busy API server, a replica that starts."""
 
 
+class LeaseEndedError(ClusterError):
+    """A lease cannot be renewed, because somebody else has ended or changed what it was for."""
+
+
 def describe(error: OSError) -> str:
     """Return one line for an error of the operating system, such as `No space left on device:
     .meshmart/data`.

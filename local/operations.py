@@ -35,6 +35,8 @@ class Operations:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._leased: dict[str, int] = {}
+        """The number of replicas that each service was last given under a lease."""
 
     async def handle(self, request: dict[str, Any], report: Report) -> Any:
         """Execute a request and return its result, which can be encoded as JSON.
@@ -62,7 +64,7 @@ class Operations:
             case {"verb": "restore", "service": str(service)}:
                 return await self._restore(self._deployment(service), report)
             case {"verb": "renew", "service": str(service), **rest}:
-                return self._renew(self._deployment(service), rest.get("replica"), _lease(rest))
+                return self._renew(self._deployment(service), rest)
             case {"verb": "restart", "service": str(service)}:
                 return await self._deployment(service).restart(report)
             case {"verb": "kill", "service": str(service), "replica": int(replica)}:
@@ -120,11 +122,11 @@ class Operations:
             replica.resume()
 
         if lease is not None:
-            self._supervisor.leases.hold(_hang_of(replica), lease, undo)
+            self._supervisor.leases.hold(_hang_of(replica.name), lease, undo)
         return pid
 
     def _resume(self, replica: Replica) -> int:
-        self._supervisor.leases.drop(_hang_of(replica))
+        self._supervisor.leases.drop(_hang_of(replica.name))
         return _process_of(replica, Replica.resume)
 
     def _break_dns(self, outage: Outage, lease: float | None) -> None:
@@ -154,6 +156,7 @@ class Operations:
         if lease is None:
             leases.drop(what)
         else:
+            self._leased[what] = replicas
             # Not the replicas of this moment: a restart or the end of another lease may be under way.
             leases.hold(what, lease, lambda: deployment.scale(deployment.lasting, self._supervisor.tell))
         await deployment.scale(replicas, report, for_now=lease is not None)
@@ -168,12 +171,22 @@ class Operations:
             await undo()
         return len(deployment.replicas())
 
-    def _renew(self, deployment: Deployment, replica: int | None, lease: float | None) -> None:
-        """Renew the lease of a pause, or of the number of replicas. Raises ClusterError if there is none."""
-        what = _count_of(deployment) if replica is None else _hang_of(deployment.replica(replica))
-        if what not in self._supervisor.leases:
-            raise ClusterError(f"there is no lease of {what}")
-        self._supervisor.leases.hold(what, lease or 0.0, _nothing)
+    def _renew(self, deployment: Deployment, request: Mapping[str, Any]) -> bool:
+        """Renew the lease of a pause, or of the number of replicas.
+
+        Return False if there is none: somebody else has ended the pause, or has scaled the service.
+        """
+        number, leases = request.get("replica"), self._supervisor.leases
+        if number is None:
+            what = _count_of(deployment)
+            holds = self._leased.get(what) == request.get("replicas")
+        else:
+            found = [r for r in deployment.replicas() if r.number == number and r.paused]
+            what, holds = _hang_of(f"{deployment.spec.name}-{number}"), bool(found)
+        if not holds or what not in leases:
+            return False
+        leases.hold(what, _lease(request) or 0.0, _nothing)
+        return True
 
     async def _rotate(self, report: Report) -> dict[str, Any]:
         """Renew every certificate, then wait until each replica presents its own.
@@ -217,8 +230,8 @@ async def _nothing() -> None:
     """Do nothing. Renewing a lease keeps the `undo` of its first call."""
 
 
-def _hang_of(replica: Replica) -> str:
-    return f"the hang of {replica.name}"
+def _hang_of(replica: str) -> str:
+    return f"the hang of {replica}"
 
 
 def _count_of(deployment: Deployment) -> str:

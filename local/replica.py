@@ -82,6 +82,11 @@ class Replica:
         return self._stopping.is_set()
 
     @property
+    def paused(self) -> bool:
+        """Return whether its process hangs since `pause`."""
+        return not self._unpaused.is_set()
+
+    @property
     def pid(self) -> int | None:
         """Return the process id, or None while it waits for a restart."""
         return self._process.pid if self._process else None

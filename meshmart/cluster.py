@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from local.catalog import OPERATOR
 from local.errors import ClusterError
+from meshmart.leases import Leases
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -60,6 +61,11 @@ class Cluster(Protocol):
 
         Raises ClusterError if another command plays. On Kubernetes nothing is kept from playing yet.
         """
+        ...
+
+    @property
+    def leases(self) -> Leases:
+        """Return the leases of `pause` (named `SERVICE/REPLICA`) and `scale_for_now` (named `SERVICE`)."""
         ...
 
     async def scale(self, service: str, replicas: int) -> None:

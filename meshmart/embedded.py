@@ -11,7 +11,7 @@ from prometheus_client.samples import Sample
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
 from local.client import ControlClient
 from local.environment import client_environment
-from local.errors import ClusterError
+from local.errors import ClusterError, LeaseEndedError
 from local.events import Report
 from local.logs import tail
 from local.state import Lock
@@ -37,14 +37,14 @@ class EmbeddedCluster:
 
     def __init__(self, state_dir: Path, report: Report = _quiet) -> None:
         self._client, self._report = ControlClient(state_dir), report
-        self._leases = Leases(report)
+        self.leases = Leases(report)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         """Stop renewing leases."""
-        await self._leases.__aexit__(*error)
+        await self.leases.__aexit__(*error)
 
     @property
     def certificates(self) -> Path:
@@ -68,25 +68,25 @@ class EmbeddedCluster:
 
     async def pause(self, service: str, replica: int) -> None:
         async def renew() -> None:
-            await self._request("renew", service=service, replica=replica, lease=LEASE)
+            await self._renew(service, replica=replica)
 
         await self._request("pause", service=service, replica=replica, lease=LEASE)
-        self._leases.hold(f"{service}/{replica}", renew)
+        self.leases.hold(f"{service}/{replica}", renew)
 
     async def resume(self, service: str, replica: int) -> None:
-        self._leases.drop(f"{service}/{replica}")
+        self.leases.drop(f"{service}/{replica}")
         await self._request("resume", service=service, replica=replica)
 
     async def scale_for_now(self, service: str, replicas: int) -> None:
         async def renew() -> None:
-            await self._request("renew", service=service, lease=LEASE)
+            await self._renew(service, replicas=replicas)
 
         # Renewed from the start, because starting replicas may take longer than a lease.
-        self._leases.hold(service, renew)
+        self.leases.hold(service, renew)
         await self._request("scale", service=service, replicas=replicas, lease=LEASE)
 
     async def restore(self, service: str) -> None:
-        self._leases.drop(service)
+        self.leases.drop(service)
         await self._request("restore", service=service)
 
     async def restart(self, service: str) -> None:
@@ -103,11 +103,11 @@ class EmbeddedCluster:
             await self._request("break_dns", outage=outage, lease=LEASE)
 
         await renew()
-        self._leases.hold("dns", renew)
+        self.leases.hold("dns", renew)
 
     async def mend_dns(self) -> None:
         """Let the DNS server answer again."""
-        self._leases.drop("dns")
+        self.leases.drop("dns")
         await self._request("mend_dns")
 
     async def endpoints(self, service: str) -> list[Replica]:
@@ -141,6 +141,10 @@ class EmbeddedCluster:
     async def status(self) -> dict[str, Any]:
         told: dict[str, Any] = await self._request("status")
         return told
+
+    async def _renew(self, service: str, **what: int) -> None:
+        if not await self._request("renew", service=service, lease=LEASE, **what):
+            raise LeaseEndedError("somebody else has ended it")
 
     async def _request(self, verb: str, **arguments: Any) -> Any:
         return await self._client.request(verb, self._report, **arguments)

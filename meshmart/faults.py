@@ -81,6 +81,12 @@ async def hang(member: Member, service: str, replica: Replica, lease: float) -> 
     await set_fault(member, service, replica, Fault(EVERY_METHOD, delay=HANG), HANG, lease)
 
 
+async def hangs(member: Member, service: str, replica: Replica) -> bool:
+    """Return whether a replica hangs under a lease."""
+    there = await list_faults(member, service, replica)
+    return any(f.fault.method == EVERY_METHOD and f.leased for f in there)
+
+
 async def unhang(member: Member, service: str, replica: Replica) -> None:
     """End the hang of a replica: the calls that it has accepted are served now."""
     await clear_faults(member, service, replica, EVERY_METHOD)

@@ -11,13 +11,17 @@ from collections.abc import Awaitable, Callable, Hashable
 from types import TracebackType
 from typing import Self
 
-from local.errors import ClusterError
+from local.errors import ClusterError, LeaseEndedError
 from local.events import Report
 
 #: Seconds after which a disturbance ends that nobody renews, and seconds between two renewals.
 LEASE, RENEWAL = 30.0, 10.0
 
 Renew = Callable[[], Awaitable[None]]
+
+
+async def _ignore(_: Hashable) -> None:
+    """Nobody needs to know that a lease has ended: what it was for is undone."""
 
 
 class Leases:
@@ -32,6 +36,8 @@ class Leases:
         self._report, self._every = report, every
         self._held: dict[Hashable, Renew] = {}
         self._failing: set[Hashable] = set()
+        self.ended: Callable[[Hashable], Awaitable[None]] = _ignore
+        """Called with each lease that somebody else has ended. It is not renewed any more."""
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -52,8 +58,8 @@ class Leases:
 
         Args:
             what: Names the lease, for `drop`.
-            renew: Renews it once. A ClusterError is reported, once until a renewal succeeds, and the renewal
-                is tried again.
+            renew: Renews it once. A LeaseEndedError ends it. Another ClusterError is reported, once until a
+                renewal succeeds, and the renewal is tried again.
         """
         self._held[what] = renew
         if self._task is None:
@@ -75,6 +81,11 @@ class Leases:
             async with asyncio.timeout(self._every):
                 await renew()
             self._failing.discard(what)
+        except LeaseEndedError as e:
+            if self._held.get(what) is renew:  # it was not dropped or taken again meanwhile
+                self.drop(what)
+                self._report(f"the lease of {what} has ended: {e}")
+                await self.ended(what)
         except (ClusterError, TimeoutError) as e:
             if what in self._failing or what not in self._held:
                 return

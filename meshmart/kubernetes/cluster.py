@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from local.catalog import CLUSTER_DOMAIN, NAMESPACE, OPERATOR
-from local.errors import ClusterError, NoAnswerError
+from local.errors import ClusterError, LeaseEndedError, NoAnswerError
 from local.events import Report
 from local.tasks import until
 from meshmart import scrape
@@ -62,7 +62,7 @@ class KubernetesCluster:
         self._numbers = objects.Numbers()
         self._stack = contextlib.AsyncExitStack()
         self._member: Member | None = None
-        self._leases = Leases(report)
+        self.leases = Leases(report)
         self._copies: Copies | None = None
 
     @classmethod
@@ -82,7 +82,7 @@ class KubernetesCluster:
         """
         async with Api.in_pod(os.environ.get("MESH_NAMESPACE", NAMESPACE)) as api:
             cluster = cls(api, report=report)
-            async with cluster._stack, cluster._leases:
+            async with cluster._stack, cluster.leases:
                 if watching:
                     await cluster.watch()
                 yield cluster
@@ -114,14 +114,17 @@ class KubernetesCluster:
         await repeated(take)
 
         async def renew() -> None:
+            deployment = await self._deployment(service)
+            if leasing.before(deployment) is None or deployment["spec"].get("replicas") != replicas:
+                raise LeaseEndedError(f"somebody else has scaled {service}")
             await self._change(service, leasing.renewed(LEASE, time.time()))
 
         # Renewed from the start, because starting replicas may take longer than a lease.
-        self._leases.hold(service, renew)
+        self.leases.hold(service, renew)
         await self._scaled(service, replicas)
 
     async def restore(self, service: str) -> None:
-        self._leases.drop(service)
+        self.leases.drop(service)
         deployment = await self._deployment(service)
         before = leasing.before(deployment)
         if before is not None:
@@ -168,20 +171,23 @@ class KubernetesCluster:
         return victim.name
 
     async def pause(self, service: str, replica: int) -> None:
-        from meshmart.faults import hang
+        from meshmart.faults import hang, hangs
 
         member, victim = await self._operator(), await find_replica(self, service, replica)
 
         async def renew() -> None:
+            there = victim.name in {r.name for r in await self.endpoints(service)}
+            if not (there and await hangs(member, service, victim)):
+                raise LeaseEndedError(f"{victim.name} does not hang any more")
             await hang(member, service, victim, LEASE)
 
-        await renew()
-        self._leases.hold(f"{service}/{replica}", renew)
+        await hang(member, service, victim, LEASE)
+        self.leases.hold(f"{service}/{replica}", renew)
 
     async def resume(self, service: str, replica: int) -> None:
         from meshmart.faults import unhang
 
-        self._leases.drop(f"{service}/{replica}")
+        self.leases.drop(f"{service}/{replica}")
         await unhang(await self._operator(), service, await find_replica(self, service, replica))
 
     async def restart(self, service: str) -> None:

@@ -37,6 +37,7 @@ from meshmart.console.schedule import Budget
 from meshmart.console.switches.assembly import switches
 from meshmart.console.switches.routes import switch_routes
 from meshmart.console.web import console_app
+from meshmart.leases import Leases
 from meshmart.tour.check import Check, Outcome
 
 LOCAL = AdminConfig(address="127.0.0.1:0")
@@ -50,6 +51,7 @@ class ShopCluster(SimulatedMesh):
 
     def __init__(self) -> None:
         super().__init__(SHOP, 3)
+        self.leases = Leases(lambda _: None)
         self.beside: dict[str, str] = {}
         """The addresses of the servers beside the services."""
 

@@ -140,6 +140,23 @@ def test_a_crash_and_a_hang(console: Console) -> None:
     eventually(lambda: state_of(pid) != "T")
 
 
+def test_what_the_command_line_ends_is_listed_no_more(console: Console) -> None:
+    console.choose("product/product-2")
+    console.form("pause").locator("button").click()
+    console.said("product/2 hangs")
+    form = console.form("scale")
+    console.choose("product")
+    form.locator("[name=replicas]").fill("3")
+    form.locator("button").click()
+    console.said("product has 3 replicas for now")
+    expect(console.page.locator("#disturbed li")).to_have_count(2, timeout=LONG)
+    console.cluster.meshmart("kill", "product/2")
+    console.cluster.meshmart("scale", "product=2")
+    expect(console.page.locator("#disturbed li")).to_have_count(0, timeout=LONG)
+    expect(console.page.locator("#feed")).to_contain_text("somebody else has ended that", timeout=LONG)
+    assert len(console.cluster.status()["services"]["product"]["replicas"]) == 2
+
+
 def test_a_scale_and_a_restart(console: Console) -> None:
     console.choose("product")
     form = console.form("scale")

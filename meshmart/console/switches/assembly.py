@@ -50,5 +50,6 @@ async def switches(
         Disturbances(clock, over) as disturbances,
     ):
         mesh = Mesh(cluster, member, disturbances, leases, load, state_dir, clock, ended)
+        cluster.leases.ended = mesh.lost
         async with Runner(mesh, records, services) as runner:
             yield runner

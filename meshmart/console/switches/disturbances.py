@@ -80,9 +80,9 @@ class Disturbances:
         self._all[disturbance.key] = disturbance
         self._changed.set()
 
-    def forget(self, key: Hashable) -> None:
-        """Note that a disturbance has ended by itself."""
-        self._all.pop(key, None)
+    def forget(self, key: Hashable) -> Disturbance | None:
+        """Note that a disturbance has ended by itself, and return it, if there is one."""
+        return self._all.pop(key, None)
 
     def find(self, number: str) -> Disturbance | None:
         return next((d for d in self._all.values() if d.id == number), None)

@@ -184,6 +184,17 @@ class Mesh:
         ends = self._clock() + seconds
         self.disturbances.add(Disturbance(key, words, who, ends, undo, service, replica))
 
+    async def lost(self, lease: Hashable) -> None:
+        """Forget a pause or a scale that somebody else has ended.
+
+        Args:
+            lease: The name of its lease: see `Cluster.leases`.
+        """
+        service, _, number = str(lease).partition("/")
+        key = ("pause", service, int(number)) if number else ("scale", service)
+        if (found := self.disturbances.forget(key)) is not None:
+            await self._ended(f"{found.words}: somebody else has ended that")
+
     def _let_go(self, key: Hashable) -> None:
         self.leases.drop(key)
         self.disturbances.forget(key)

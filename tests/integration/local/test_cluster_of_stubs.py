@@ -177,6 +177,25 @@ async def test_rotation_ends_when_every_replica_presents_its_new_certificate(tmp
             assert f"{serial:x}" == serials["product"]
 
 
+async def test_a_lease_is_not_renewed_when_somebody_else_has_ended_the_pause_or_has_scaled(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as c:
+        pause = {"service": "product", "replica": 1, "lease": 60.0}
+        await c.do("pause", **pause)
+        assert await c.do("renew", **pause) is True
+        await c.do("kill", service="product", replica=1)
+        assert await c.do("renew", **pause) is False
+        mine, other = {"replicas": 3, "lease": 60.0}, {"replicas": 1, "lease": 60.0}
+        await c.do("scale", service="product", **mine)
+        assert await c.do("renew", service="product", **mine) is True
+        await c.do("scale", service="product", **other)
+        assert await c.do("renew", service="product", **mine) is False
+        assert await c.do("renew", service="product", **other) is True
+        await c.do("scale", service="product", replicas=2)
+        assert await c.do("renew", service="product", **other) is False
+
+
 async def test_dns_fails_until_it_is_mended_or_nobody_renews_the_lease(tmp_path: Path) -> None:
     async with cluster(tmp_path, product=1) as running:
         there = await running.resolve()

@@ -1,5 +1,6 @@
 """The Cluster port on Kubernetes, where the API server does not always answer."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -7,9 +8,11 @@ import pytest
 
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError, NoAnswerError
+from meshmart.cluster import Replica
 from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.cluster import KubernetesCluster
 from meshmart.kubernetes.conflicts import ATTEMPTS
+from meshmart.leases import RENEWAL
 from tests.unit.meshmart.api_objects import deployment, pod
 
 SILENT = "the Kubernetes API at https://10.96.0.1:443 does not answer: TimeoutError"
@@ -124,6 +127,100 @@ def test_a_deployment_that_never_stops_changing_is_given_up() -> None:
     with pytest.raises(ApiError, match="has been modified"):
         scaled_for_now(api)
     assert api.patched == ATTEMPTS
+
+
+class LeasedApi(FakeApi):
+    """Keeps the Deployment's annotations. Counts its patches."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.annotations: dict[str, str] = {}
+        self.patched = 0
+
+    async def get(self, kind: str, name: str) -> Object:
+        made = deployment(wanted=self._replicas)
+        made["metadata"] |= {"resourceVersion": "7", "annotations": self.annotations}
+        return made
+
+    async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
+        self.patched += 1
+        changed = self.annotations | body["metadata"].get("annotations", {})
+        self.annotations = {key: value for key, value in changed.items() if value is not None}
+        self._replicas = body.get("spec", {}).get("replicas", self._replicas)
+        return await self.get(kind, name)
+
+    def by_hand(self, replicas: int) -> None:
+        """Scale it as `kubectl scale` does, which knows of no lease."""
+        self._replicas = replicas
+
+
+@pytest.mark.parametrize("by", ["kubectl", "meshmart scale"])
+def test_a_scale_that_somebody_else_has_ended_is_told_and_its_lease_not_renewed(by: str) -> None:
+    async def test() -> None:
+        api, ended = LeasedApi(), list[object]()
+        cluster = KubernetesCluster(cast(Api, api), {})
+
+        async def note(what: object) -> None:
+            ended.append(what)
+
+        cluster.leases.ended = note
+        async with cluster.leases:
+            await cluster.scale_for_now("product", 3)
+            await asyncio.sleep(RENEWAL + 1)
+            assert (api.patched, ended) == (2, [])
+            if by == "kubectl":
+                api.by_hand(4)
+            else:
+                await KubernetesCluster(cast(Api, api), {}).scale("product", 4)
+            patched = api.patched
+            await asyncio.sleep(3 * RENEWAL)
+            assert (api.patched, ended) == (patched, ["product"])
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("how", ["its fault is cleared", "its pod is deleted"])
+def test_a_pause_that_somebody_else_has_ended_is_not_set_again(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging: set[str] = set()
+    asked = 0
+
+    async def hang(member: object, service: str, replica: Replica, lease: float) -> None:
+        nonlocal asked
+        asked += 1
+        hanging.add(replica.name)
+
+    async def hangs(member: object, service: str, replica: Replica) -> bool:
+        return replica.name in hanging
+
+    async def member(self: KubernetesCluster) -> None:
+        return None
+
+    monkeypatch.setattr("meshmart.faults.hang", hang)
+    monkeypatch.setattr("meshmart.faults.hangs", hangs)
+    monkeypatch.setattr(KubernetesCluster, "_operator", member)
+
+    async def test() -> None:
+        api, ended = LeasedApi(), list[object]()
+        cluster = KubernetesCluster(cast(Api, api), {})
+
+        async def note(what: object) -> None:
+            ended.append(what)
+
+        cluster.leases.ended = note
+        async with cluster.leases:
+            await cluster.pause("product", 2)
+            await asyncio.sleep(RENEWAL + 1)
+            assert (asked, ended) == (2, [])
+            if how == "its fault is cleared":
+                hanging.clear()
+            else:
+                api.by_hand(1)
+            await asyncio.sleep(3 * RENEWAL)
+            assert (asked, ended) == (2, ["product/2"])
+
+    run_in_virtual_time(test())
 
 
 def test_a_ready_pod_that_is_leaving_is_not_one_of_the_replicas() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from grpcmesh.testing.clock import run_in_virtual_time
-from local.errors import ClusterError
+from local.errors import ClusterError, LeaseEndedError
 from meshmart.kubernetes import leasing
 from meshmart.leases import Leases
 
@@ -74,6 +74,28 @@ def test_a_lease_that_another_ended_is_told_once_until_it_can_be_renewed_again()
             ended = True
             await asyncio.sleep(60)
             assert len(told) == 2
+
+    run_in_virtual_time(test())
+
+
+def test_a_lease_of_what_somebody_else_has_ended_is_told_and_not_renewed_any_more() -> None:
+    async def test() -> None:
+        ended: list[object] = []
+        asked = 0
+
+        async def renew() -> None:
+            nonlocal asked
+            asked += 1
+            raise LeaseEndedError("somebody else has ended it")
+
+        async def note(what: object) -> None:
+            ended.append(what)
+
+        async with Leases(lambda _: None, every=10) as leases:
+            leases.ended = note
+            leases.hold("product/2", renew)
+            await asyncio.sleep(60)
+        assert (ended, asked) == (["product/2"], 1)
 
     run_in_virtual_time(test())
 

@@ -13,7 +13,7 @@ import pytest
 from grpcmesh.fault import Fault
 from grpcmesh.fault.fault_pb2 import ActiveFault
 from grpcmesh.fault.wire import fault_message
-from local.errors import ClusterError
+from local.errors import ClusterError, LeaseEndedError
 from meshmart.cluster import Replica
 from meshmart.console.action_log import ActionLog, Outcome
 from meshmart.console.model import Event
@@ -22,6 +22,7 @@ from meshmart.console.refusal import RefusedError
 from meshmart.console.switches.assembly import switches
 from meshmart.console.switches.load import LoadProcess
 from meshmart.console.switches.runner import Runner
+from meshmart.leases import Leases
 
 
 @dataclass
@@ -34,6 +35,7 @@ class MemoryCluster:
     before: dict[str, int] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     error: str = ""
+    leases: Leases = field(default_factory=lambda: Leases(lambda _: None, every=0.01))
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -43,6 +45,10 @@ class MemoryCluster:
         await self.gate.wait()
         if self.error:
             raise ClusterError(self.error)
+
+    async def _renew(self, holds: bool) -> None:
+        if not holds:
+            raise LeaseEndedError("somebody else has ended it")
 
     async def kill(self, service: str, replica: int) -> str:
         await self._do(f"kill {service}/{replica}")
@@ -58,6 +64,7 @@ class MemoryCluster:
     async def pause(self, service: str, replica: int) -> None:
         await self._do(f"pause {service}/{replica}")
         self.paused.add((service, replica))
+        self.leases.hold(f"{service}/{replica}", lambda: self._renew((service, replica) in self.paused))
 
     async def resume(self, service: str, replica: int) -> None:
         self.paused.discard((service, replica))
@@ -66,6 +73,7 @@ class MemoryCluster:
         self.before.setdefault(service, self.counts[service])
         self.counts[service] = replicas
         await self._do(f"scale {service}={replicas}")
+        self.leases.hold(service, lambda: self._renew(self.counts[service] == replicas))
 
     async def restore(self, service: str) -> None:
         if service in self.before:
@@ -109,7 +117,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
         raise ClusterError("the console cannot join the mesh")
 
     made = switches(cluster, member, records, lambda: cluster.counts, directory, lambda: clock[0])  # type: ignore[arg-type]
-    async with made as runner:
+    async with cluster.leases, made as runner:
         yield World(cluster, runner, log, events, clock)
 
 
@@ -231,6 +239,20 @@ async def test_a_kill_ends_what_disturbed_the_replica(here: World) -> None:
     await here.done("kill", service="worker", replica=1)
     assert here.runner.told()["disturbed"] == []
     assert here.cluster.paused == set()
+
+
+async def test_what_somebody_else_has_ended_is_listed_no_more(here: World) -> None:
+    await here.done("pause", service="worker", replica=1)
+    await here.done("scale", service="gateway", replicas=3)
+    here.cluster.paused.clear()
+    here.cluster.counts["gateway"] = 4
+    async with asyncio.timeout(60):
+        while here.runner.told()["disturbed"]:  # noqa: ASYNC110 - nobody tells the test
+            await asyncio.sleep(0.01)
+    told = [e.text for e in here.events]
+    assert "worker/1 hangs: somebody else has ended that" in told
+    assert "gateway has 3 replicas for now: somebody else has ended that" in told
+    assert here.cluster.counts["gateway"] == 4
 
 
 async def test_everything_is_put_back_also_what_is_just_being_done(here: World) -> None:
