@@ -5,6 +5,7 @@
 
 The pieces: `schedule` (the disturbances; pure), `injector` (performs them), `journeys` (the load,
 and which journeys failed), `sampler` (memory, file descriptors and tasks of each process), `slope` (whether
-they rise; pure), `verdict` (which failures and slopes break a bound; pure), `chart` (the plot). See
-docs/soak.md.
+they rise; pure), `verdict` (which failures and slopes break a bound; pure), `chart` (the plot).
+
+May be imported by nothing. Start reading in `run`. See docs/soak.md.
 """

@@ -14,6 +14,10 @@ SOURCES = {
     "services": ROOT / "services",
     "local": ROOT / "local",
     "meshmart": ROOT / "meshmart",
+    # `bench` and `tools` are only directories, of programs and of these packages.
+    "bench.soak": ROOT / "bench/soak",
+    "tools.dashboards": ROOT / "tools/dashboards",
+    "tools.manifests": ROOT / "tools/manifests",
 }
 FOLDERS = {
     ".".join((root, *path.parent.relative_to(source).parts)): path.parent

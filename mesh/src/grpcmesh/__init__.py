@@ -4,8 +4,8 @@ Import it before gRPC, which reads its environment once (`grpcmesh.grpc_environm
 
 The names of `__all__` are the public API, with the modules `grpcmesh.errors`, `grpcmesh.call` and
 `grpcmesh.service_config`; mesh/docs/stability.md says what else is stable. They are imported when they are
-first used, so that a process loads only what it needs. May be imported by `services`, `local`, `meshmart`.
-Start reading in `mesh`.
+first used, so that a process loads only what it needs. May be imported by `services`, `local`, `meshmart`,
+`bench`, `tools`. Start reading in `mesh`.
 """
 
 import importlib

@@ -17,7 +17,7 @@ from services.manifest import load
 ROOT = Path(__file__).parents[3]
 #: What the command reads, and what the new service's tests need.
 COPIED = ("Makefile", "pyproject.toml", "docs/methods.md", "helm", "local", "mesh/src", "meshmart", "protos")
-COPIED += ("services", "tests", "tools")
+COPIED += ("services", "tests", "tools", "bench")
 #: The programs that read the manifests, besides the verbs of `meshmart`. Others read them in the same way.
 PROGRAMS = [
     *(

@@ -1,6 +1,7 @@
 """Fault injection: delays and aborts calls, controlled while the process runs.
 
-May be imported by `grpcmesh.server`, `local`, `meshmart`. Start reading in `rules`. See mesh/docs/fault.md.
+May be imported by `grpcmesh.server`, `local`, `meshmart`, `bench`. Start reading in `rules`. See
+mesh/docs/fault.md.
 """
 
 from grpcmesh.fault.layer import FaultLayer

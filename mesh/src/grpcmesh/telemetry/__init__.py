@@ -1,8 +1,8 @@
 """Telemetry: metrics, traces and logs. `Telemetry` combines them.
 
 May be imported by `grpcmesh.client`, `grpcmesh.server`, `grpcmesh.member`, `grpcmesh.mesh`, `grpcmesh.asgi`,
-`grpcmesh.settings`, `grpcmesh.commands`, `services`, `local`, `meshmart`. Start reading in `telemetry`. See
-mesh/docs/telemetry.md.
+`grpcmesh.settings`, `grpcmesh.commands`, `services`, `local`, `meshmart`, `tools`. Start reading in
+`telemetry`. See mesh/docs/telemetry.md.
 """
 
 from grpcmesh.telemetry.context import (
