@@ -84,7 +84,9 @@ async def some(stub: PingServiceStub, kind: str) -> Any:
 async def test_an_abort_is_what_the_caller_sees_whatever_the_kind(tmp_path: Path, kind: str) -> None:
     async with breakable(tmp_path) as b:
         await b.set(abort="DATA_LOSS")
-        error = await failure(invoke(b.ping, kind))
+        # Without requests in a stream: a write that fails as the call ends makes the status of bare grpc.aio
+        # INTERNAL (grpc/grpc#36066). For the mesh's own client see test_early_status.
+        error = await failure(invoke(b.ping, kind, count=0))
         assert (error.code(), "on purpose" in (error.details() or "")) == (grpc.StatusCode.DATA_LOSS, True)
         assert ("mesh-replica", "ping-1") in tuple(error.trailing_metadata())
         wire, info = status.from_wire(error.trailing_metadata()), error_details_pb2.ErrorInfo()
