@@ -28,9 +28,13 @@ _OPTION = "meshmart_spans"
 #: The most characters of a summary, as the conventions demand.
 _MAX_SUMMARY = 255
 #: Values in the text of a statement: strings, also PostgreSQL's between dollars, and numbers. A digit that
-#: belongs to a name or to a placeholder such as `$1` stands behind a character of `[\w$]`.
+#: belongs to a name or to a placeholder such as `$1` stands behind a character of `[\w$]`. Names between
+#: quotes and comments are found, too, because an apostrophe in one of them begins no string. A string that
+#: does not end goes to the end of the text.
 _VALUES = re.compile(
-    r"\$(\w*)\$.*?\$\1\$|\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|(?<![\w$])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b",
+    r"""(?P<name>"(?:[^"]|"")*")|(?P<comment>--[^\n]*|/\*.*?\*/)"""
+    r"""|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)"""
+    r"""|(?<![\w$])\d\w*(?:\.\w+)?(?:(?<=[eE])[+-]\d+)?""",
     re.DOTALL,
 )
 _TABLES = re.compile(r"\b(?:FROM|INTO|JOIN|UPDATE)\s+(?:ONLY\s+)?([\w.\"]+)", re.IGNORECASE)
@@ -122,15 +126,20 @@ def _failed(context: ExceptionContext) -> None:
 
 @functools.lru_cache(512)
 def sanitized(text: str) -> str:
-    """Return a statement with a question mark in place of each value that stands in its text."""
-    return _VALUES.sub("?", text)
+    """Return a statement without comments, with a question mark for each value that stands in its text."""
+    return _VALUES.sub(_replaced, text)
+
+
+def _replaced(found: re.Match[str]) -> str:
+    return found["name"] or ("" if found["comment"] else "?")
 
 
 @functools.lru_cache(512)
 def summarized(text: str) -> str:
     """Return the operation and the tables of a statement, such as `SELECT account role`."""
-    tables = dict.fromkeys(name.replace('"', "") for name in _TABLES.findall(_VALUES.sub("?", text)))
-    words = text.split(None, 1)
+    clean = sanitized(text)
+    tables = dict.fromkeys(name.replace('"', "") for name in _TABLES.findall(clean))
+    words = clean.split(None, 1)
     parts = [words[0].strip("(").upper() if words else "", *tables]
     return " ".join(parts)[:_MAX_SUMMARY]
 

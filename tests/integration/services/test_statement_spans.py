@@ -208,3 +208,23 @@ def test_a_summary_names_the_operation_and_the_tables() -> None:
     assert summarized('INSERT INTO "order" (id) VALUES (?)') == "INSERT order"
     assert summarized("BEGIN IMMEDIATE") == "BEGIN"
     assert len(summarized("SELECT 1 FROM " + " JOIN ".join(f"table_{n}" for n in range(100)))) == 255
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SELECT a -- don't\nFROM t WHERE b = 'secret'", "SELECT a \nFROM t WHERE b = ?"),
+        ("SELECT /* it's */ a FROM t WHERE b = 'secret'", "SELECT  a FROM t WHERE b = ?"),
+        ("SELECT a FROM t /* 'secret' */", "SELECT a FROM t "),
+        ("SELECT \"o'b\" FROM t WHERE b = 'secret'", 'SELECT "o\'b" FROM t WHERE b = ?'),
+        ("SELECT '-- no comment', '/*', 'secret', '*/'", "SELECT ?, ?, ?, ?"),
+        ("SELECT 'secret that does not end", "SELECT ?"),
+        ("SELECT 0xC0FFEE, 4111_1111, .25, 1e-5, 7 - 3", "SELECT ?, ?, .?, ?, ? - ?"),
+    ],
+)
+def test_an_apostrophe_or_a_notation_of_numbers_shows_no_value(text: str, shown: str) -> None:
+    assert sanitized(text) == shown
+
+
+def test_a_comment_is_no_operation() -> None:
+    assert summarized("/* of the shop */ SELECT a FROM t") == "SELECT t"
