@@ -73,11 +73,14 @@ class Stage:
         return found
 
     async def with_replicas(self, service: str, count: int) -> list[Replica]:
-        """Make sure that exactly `count` replicas run and are ready, and return them."""
+        """Make sure that exactly `count` replicas run and are ready, and return them.
+
+        So many may run because of the lease of a tour that was killed, so the lease is taken in any case.
+        """
         replicas = await self.replicas(service)
         if len(replicas) != count or not all(r.ready for r in replicas):
             self.say(f"scaling {service} to {count}")
-            await self.scale(service, count)
+        await self.scale(service, count)
         return await self.all_ready(service, count)
 
     async def scale(self, service: str, count: int) -> None:

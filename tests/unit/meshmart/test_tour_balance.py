@@ -27,6 +27,9 @@ class Cluster:
     async def endpoints(self, service: str) -> list[Any]:
         return [Replica(i) for i in (1, 2, 3)]
 
+    async def scale_for_now(self, service: str, replicas: int) -> None:
+        pass
+
     async def dns_ttl(self) -> float:
         return 5.0
 

@@ -20,9 +20,16 @@ class Cluster:
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
+        self.scaled = 0
 
     async def endpoints(self, service: str) -> list[Any]:
-        return [SimpleNamespace(id=n, name=f"{service}-{n}", address=f"127.0.5.{n}:1") for n in (1, 2, 3)]
+        return [
+            SimpleNamespace(id=n, name=f"{service}-{n}", address=f"127.0.5.{n}:1", ready=True)
+            for n in (1, 2, 3)
+        ]
+
+    async def scale_for_now(self, service: str, replicas: int) -> None:
+        self.scaled = replicas
 
     async def pause(self, service: str, replica: int) -> None:
         self.paused.add(replica)
@@ -104,3 +111,9 @@ async def test_one_command_plays_at_a_time(tmp_path: Path) -> None:
                 pytest.fail("it plays beside the first")
     async with second.alone():
         pass
+
+
+async def test_replicas_that_a_killed_tour_has_left_are_kept_for_this_one() -> None:
+    cluster = Cluster()
+    assert len(await stage_of(cluster, []).with_replicas("notification", 3)) == 3
+    assert cluster.scaled == 3
