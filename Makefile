@@ -85,15 +85,11 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, buf lint and breaking, drift of
 docs: $(VENV)/.dev ## builds the library's documentation as a site in mesh/build/site; a warning is an error
 	@cd mesh && ../$(BIN)/mkdocs build --strict
 
-test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop
-	$(call say,"the library: unit tests")
-	@cd mesh && ../$(PYTEST) $(SPREAD) tests/unit
-	$(call say,"the shop: unit tests")
-	@$(PYTEST) $(SPREAD) tests/unit
-	$(call say,"the library: integration tests (loopback, mTLS, real processes)")
-	@cd mesh && ../$(PYTEST) $(SPREAD) tests/integration
-	$(call say,"the shop: integration tests")
-	@$(PYTEST) $(SPREAD) tests/integration
+# Side by side: the library's tests wait for most of their time, the shop's compute.
+test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop, side by side
+	$(call say,"unit and integration tests: the library and the shop side by side")
+	@tools/beside library "cd mesh && ../$(PYTEST) $(SPREAD) tests/unit tests/integration" \
+	  shop "$(PYTEST) $(SPREAD) tests/unit tests/integration"
 
 test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on PostgreSQL
 	@$(PYTEST) $(SPREAD) tests/unit tests/integration -k postgres
