@@ -20,8 +20,7 @@ async def faulty(
 ) -> AsyncIterator[None]:
     """Inject a fault into replicas until the end of the block, or until this process has ended.
 
-    A fault that somebody else has set would be measured, too, and lost if it is of the same method. One with
-    a lease may be what a tour that was killed left, and is waited for.
+    Call `until_well` before the scene begins to measure.
 
     Args:
         stage: The stage.
@@ -31,11 +30,8 @@ async def faulty(
 
     Raises:
         ClusterError: a replica cannot be reached, or takes no faults.
-        SceneError: a replica has a fault that somebody else has set.
     """
     member = _operator(stage)
-    for replica in replicas:
-        await _well(stage, service, replica)
 
     async def one(replica: Replica) -> None:
         await set_fault(member, service, replica, fault, HANG, LEASE)
@@ -51,8 +47,20 @@ async def faulty(
         await asyncio.gather(*(_clear(stage, member, service, r, fault.method) for r in replicas))
 
 
-async def _well(stage: Stage, service: str, replica: Replica) -> None:
-    """Wait until a replica has no fault whose lease may end. Raises SceneError if one stays."""
+async def until_well(stage: Stage, service: str, replicas: Sequence[Replica]) -> None:
+    """Wait until no replica has a fault whose lease may end: a tour that was killed may have left it.
+
+    A fault that somebody else has set would be measured, too, and lost if it is of the same method.
+
+    Raises:
+        ClusterError: a replica cannot be reached.
+        SceneError: a replica has a fault that somebody else has set.
+    """
+    for replica in replicas:
+        await _until_well(stage, service, replica)
+
+
+async def _until_well(stage: Stage, service: str, replica: Replica) -> None:
     name = f"{service}/{replica.id}"
 
     async def look() -> bool | None:

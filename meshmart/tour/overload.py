@@ -14,7 +14,7 @@ from grpcmesh.fault import Fault
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
-from meshmart.tour.faulty import faulty
+from meshmart.tour.faulty import faulty, until_well
 from meshmart.tour.ordering import ordering
 from meshmart.tour.stage import SceneError, Stage
 from services.loadgen.calls import measured
@@ -41,6 +41,7 @@ SETTLE, MEASURED = DEADLINE, 6.0
 
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas(SERVICE, REPLICAS)
+    await until_well(stage, SERVICE, replicas)
     async with Load(ordering(stage), ORDERS) as warm:
         await stage.settle(warm, 4)  # logged in and connected
     async with faulty(stage, SERVICE, replicas, SLOW):

@@ -12,7 +12,7 @@ from local.words import plural
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
 from meshmart.tour.failures import failures
-from meshmart.tour.faulty import faulty, hits, new_callers
+from meshmart.tour.faulty import faulty, hits, new_callers, until_well
 from meshmart.tour.stage import Stage
 from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Load
@@ -34,6 +34,7 @@ BUDGET = RetryConfig().budget_ratio
 
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas(SERVICE, 3)
+    await until_well(stage, SERVICE, replicas)
     fault = faulty(stage, SERVICE, replicas, Fault(abort="UNAVAILABLE"))
     async with _caller(stage) as source, contextlib.AsyncExitStack() as outage:
         async with Load(view(source), RPS) as storm:

@@ -13,7 +13,7 @@ from local.words import plural
 from meshmart.cluster import Replica
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
-from meshmart.tour.faulty import faulty, hits, new_callers
+from meshmart.tour.faulty import faulty, hits, new_callers, until_well
 from meshmart.tour.stage import SceneError, Stage, few_failed_calls
 from services.loadgen.calls import ChannelSource
 from services.loadgen.engine import Load
@@ -52,6 +52,7 @@ class _Seen:
 
 async def play(stage: Stage) -> list[Check]:
     replicas = await stage.with_replicas(SERVICE, 3)
+    await until_well(stage, SERVICE, replicas)
     async with _reading(stage) as (members, loads), await stage.buying(CHECKOUTS) as buying:
         for load in loads:
             await stage.settle(load, 60)

@@ -84,8 +84,10 @@ class Faulty:
         member: Any = object()
         stage = stage_of(Cluster(), [], member=member)
         replicas = await stage.replicas("notification")
+        await faulty.until_well(stage, "notification", replicas)
+        listed = self.listed
         async with faulty.faulty(stage, "notification", replicas, Fault(abort="UNAVAILABLE")):
-            pass
+            assert self.listed == listed  # it is not waited for while a scene measures
 
 
 def test_a_fault_that_somebody_else_has_set_is_kept_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
