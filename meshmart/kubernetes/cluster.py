@@ -105,6 +105,11 @@ class KubernetesCluster:
         await self._scaled(service, replicas)
 
     async def scale_for_now(self, service: str, replicas: int) -> None:
+        there = await self._deployment(service)
+        if leasing.before(there) is None and there["spec"].get("replicas") == replicas:
+            # There is nothing to restore. So an autoscaler that has chosen this number may stay.
+            await self._scaled(service, replicas)
+            return
         await self._check_autoscaler(service)
 
         async def take() -> None:

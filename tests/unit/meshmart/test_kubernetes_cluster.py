@@ -117,7 +117,7 @@ def scaled_for_now(api: FakeApi) -> None:
 
 
 def test_a_deployment_that_changes_while_it_is_scaled_is_read_and_scaled_again() -> None:
-    api = ConflictingApi(conflicts=2)
+    api = ConflictingApi(conflicts=3)  # the first after a read that decides whether to scale at all
     scaled_for_now(api)
     assert (api.patched, len(run_in_virtual_time(api.list("pods")))) == (3, 3)
 
@@ -152,6 +152,28 @@ class LeasedApi(FakeApi):
     def by_hand(self, replicas: int) -> None:
         """Scale it as `kubectl scale` does, which knows of no lease."""
         self._replicas = replicas
+
+
+class AutoscaledApi(LeasedApi):
+    """Has a HorizontalPodAutoscaler for the Deployment."""
+
+    async def list(self, kind: str, selector: str = "") -> list[Object]:
+        if kind != "horizontalpodautoscalers":
+            return await super().list(kind, selector)
+        target = {"kind": "Deployment", "name": "product"}
+        return [{"metadata": {"name": "product-scaler"}, "spec": {"scaleTargetRef": target}}]
+
+
+def test_an_autoscaler_is_no_obstacle_if_the_number_is_right_already() -> None:
+    async def test() -> None:
+        api = AutoscaledApi()
+        cluster = KubernetesCluster(cast(Api, api), {})
+        await cluster.scale_for_now("product", 2)
+        assert (api.patched, api.annotations) == (0, {})
+        with pytest.raises(ClusterError, match="product-scaler decides how many replicas product has"):
+            await cluster.scale_for_now("product", 3)
+
+    run_in_virtual_time(test())
 
 
 @pytest.mark.parametrize("by", ["kubectl", "meshmart scale"])
