@@ -1,13 +1,15 @@
 """What a scene disturbs ends with the command, however that ends."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -29,20 +31,23 @@ def _stopped(pids: list[int]) -> list[bool]:
     return [state.split()[0] == "T" for state in states]
 
 
+@contextlib.contextmanager
+def _playing(cluster: RunningCluster, scene: str) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
+    """Play a scene. Yield its process and its output."""
+    command = [sys.executable, "-m", "meshmart", "tour", scene, "--state-dir", str(cluster.state_dir)]
+    environment = cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as tour:
+        assert tour.stdout is not None
+        yield tour, tour.stdout
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads the state of processes in /proc")
 def test_a_tour_that_is_killed_leaves_no_replica_hanging(cluster: RunningCluster) -> None:
-    command = [sys.executable, "-m", "meshmart", "tour", "slow-dependency"]
     # Asked before: on a busy machine the command takes longer than the scene.
     pids = [replica["pid"] for replica in _replicas(cluster, "notification")]
-    with subprocess.Popen(
-        [*command, "--state-dir", str(cluster.state_dir)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
-    ) as tour:
-        assert tour.stdout is not None
+    with _playing(cluster, "slow-dependency") as (tour, lines):
         hanging = 0
-        for line in tour.stdout:
+        for line in lines:
             hanging += "hangs" in line and "notification/" in line
             if hanging == len(pids):
                 break
@@ -56,17 +61,10 @@ def test_a_tour_that_is_killed_leaves_no_replica_hanging(cluster: RunningCluster
 
 def test_a_tour_that_is_killed_leaves_no_fault_in_place(cluster: RunningCluster) -> None:
     before = len(_replicas(cluster, "product"))
-    command = [sys.executable, "-m", "meshmart", "tour", "retry-storm"]
-    with subprocess.Popen(
-        [*command, "--state-dir", str(cluster.state_dir)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
-    ) as tour:
-        assert tour.stdout is not None
+    with _playing(cluster, "retry-storm") as (tour, lines):
         # It says so once every replica has the fault. On a busy machine the lease may end before a command
         # has looked at it.
-        assert any("fail every call" in line for line in tour.stdout)
+        assert any("fail every call" in line for line in lines)
         os.kill(tour.pid, signal.SIGKILL)
 
     def healed() -> bool:
@@ -86,15 +84,8 @@ def test_a_tour_restores_the_number_of_replicas(cluster: RunningCluster) -> None
 
 
 def test_a_second_tour_is_refused_while_one_plays(cluster: RunningCluster) -> None:
-    command = [sys.executable, "-m", "meshmart", "tour", "balance", "--state-dir", str(cluster.state_dir)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=cluster.environment_of_commands | {"PYTHONUNBUFFERED": "1"},
-    ) as tour:
-        assert tour.stdout is not None
-        assert any("balance" in line for line in tour.stdout)
+    with _playing(cluster, "balance") as (tour, lines):
+        assert any("balance" in line for line in lines)
         second = cluster.run("tour", "scale-up")
         tour.send_signal(signal.SIGINT)
     assert second.returncode == 1

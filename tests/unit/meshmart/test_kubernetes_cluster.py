@@ -1,7 +1,8 @@
 """The Cluster port on Kubernetes, where the API server does not always answer."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -154,6 +155,19 @@ class LeasedApi(FakeApi):
         self._replicas = replicas
 
 
+@contextlib.asynccontextmanager
+async def renewing(cluster: KubernetesCluster) -> AsyncIterator[list[object]]:
+    """Renew the leases of a cluster. Yield the names of those that somebody else has ended."""
+    ended = list[object]()
+
+    async def note(what: object) -> None:
+        ended.append(what)
+
+    cluster.leases.ended = note
+    async with cluster.leases:
+        yield ended
+
+
 class AutoscaledApi(LeasedApi):
     """Has a HorizontalPodAutoscaler for the Deployment."""
 
@@ -179,14 +193,9 @@ def test_an_autoscaler_is_no_obstacle_if_the_number_is_right_already() -> None:
 @pytest.mark.parametrize("by", ["kubectl", "meshmart scale"])
 def test_a_scale_that_somebody_else_has_ended_is_told_and_its_lease_not_renewed(by: str) -> None:
     async def test() -> None:
-        api, ended = LeasedApi(), list[object]()
+        api = LeasedApi()
         cluster = KubernetesCluster(cast(Api, api), {})
-
-        async def note(what: object) -> None:
-            ended.append(what)
-
-        cluster.leases.ended = note
-        async with cluster.leases:
+        async with renewing(cluster) as ended:
             await cluster.scale_for_now("product", 3)
             await asyncio.sleep(RENEWAL + 1)
             assert (api.patched, ended) == (2, [])
@@ -224,14 +233,9 @@ def test_a_pause_that_somebody_else_has_ended_is_not_set_again(
     monkeypatch.setattr(KubernetesCluster, "_operator", member)
 
     async def test() -> None:
-        api, ended = LeasedApi(), list[object]()
+        api = LeasedApi()
         cluster = KubernetesCluster(cast(Api, api), {})
-
-        async def note(what: object) -> None:
-            ended.append(what)
-
-        cluster.leases.ended = note
-        async with cluster.leases:
+        async with renewing(cluster) as ended:
             await cluster.pause("product", 2)
             await asyncio.sleep(RENEWAL + 1)
             assert (asked, ended) == (2, [])
