@@ -48,9 +48,15 @@ def test_arguments_that_are_no_pairs_are_refused() -> None:
 
 
 def test_an_interrupt_reaches_the_commands() -> None:
-    """Ctrl-C signals the whole process group. A shell's background jobs would ignore it."""
+    """Ctrl-C signals the whole process group."""
     command = f"{sys.executable} -uc 'import signal; print(\"started\"); signal.pause()'"
-    running = subprocess.Popen([TOOL, "a", command], stdout=subprocess.PIPE, text=True, process_group=0)
+    running = subprocess.Popen(
+        # A shell's background job ignores SIGINT, and so would all that it starts, such as these tests.
+        ["env", "--default-signal=INT", TOOL, "a", command],
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
     assert running.stdout is not None
     assert running.stdout.readline() == "a | started\n"
     os.killpg(running.pid, signal.SIGINT)
