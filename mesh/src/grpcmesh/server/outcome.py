@@ -24,9 +24,10 @@ DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
     ),
 }
 
-#: Seconds. Caller and server compute the deadline separately, so a cancellation at most this long before the
-#: deadline counts as caused by it.
-_DEADLINE_TOLERANCE = 0.02
+#: Caller and server compute the deadline separately, and the server begins when the request reaches it, which
+#: on a busy machine is late. So a cancellation this long before the deadline counts as caused by it: a share
+#: of the time that the call had, and its bounds in seconds.
+_TOLERANCE, _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.02, 0.5
 
 
 class Unimplemented(MeshError):  # noqa: N818 - named as those of grpcmesh.errors
@@ -60,11 +61,17 @@ def code_of(call: ServerCall, error: BaseException) -> grpc.StatusCode:
     if isinstance(error, grpc.aio.AbortError) and told(call, error):
         return code_set(call.context)
     if isinstance(error, asyncio.CancelledError | grpc.aio.InternalError):
-        expired = call.deadline is not None and time.monotonic() >= call.deadline - _DEADLINE_TOLERANCE
+        expired = call.deadline is not None and _expired(call.started, call.deadline, time.monotonic())
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
     if isinstance(error, Unimplemented):
         return grpc.StatusCode.UNIMPLEMENTED
     return status.code_of(error)
+
+
+def _expired(started: float, deadline: float, now: float) -> bool:
+    """Return whether a call that is cancelled now has met its deadline. All in monotonic seconds."""
+    tolerance = min(_MOST_TOLERANCE, max(_LEAST_TOLERANCE, _TOLERANCE * (deadline - started)))
+    return now >= deadline - tolerance
 
 
 def code_set(context: Any) -> grpc.StatusCode:
