@@ -52,7 +52,8 @@ def test_an_interrupt_reaches_the_commands() -> None:
     command = f"{sys.executable} -uc 'import signal; print(\"started\"); signal.pause()'"
     running = subprocess.Popen(
         # A shell's background job ignores SIGINT, and so would all that it starts, such as these tests.
-        ["env", "--default-signal=INT", TOOL, "a", command],
+        [TOOL, "a", command],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         text=True,
         process_group=0,
