@@ -56,8 +56,10 @@ class Deployment:
         self._make, self._own, self._changes = make, own, changes
         self._config, self._clock = config, clock
         self._replicas: dict[int, Replica] = {}
+        self.wanted = 0
+        """The number of replicas that was asked for last."""
         self.lasting = 0
-        """The number of replicas that was asked for last, apart from what was asked for with a lease."""
+        """The same, apart from what was asked for with a lease."""
         self._lock = asyncio.Lock()  # one scaling or rolling restart at a time
 
     def replicas(self) -> list[Replica]:
@@ -74,7 +76,7 @@ class Deployment:
 
     def start(self, count: int) -> None:
         """Start replicas 1 to `count` without waiting for them."""
-        self.lasting = count
+        self.wanted = self.lasting = count
         for number in range(1, count + 1):
             self._add(number)
 
@@ -113,6 +115,7 @@ class Deployment:
         """
         if not 0 <= wanted <= MAX_REPLICAS:
             raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
+        self.wanted = wanted
         if not for_now:
             self.lasting = wanted
         async with self._lock:

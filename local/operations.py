@@ -35,8 +35,6 @@ class Operations:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._leased: dict[str, int] = {}
-        """The number of replicas that each service was last given under a lease."""
 
     async def handle(self, request: dict[str, Any], report: Report) -> Any:
         """Execute a request and return its result, which can be encoded as JSON.
@@ -156,7 +154,6 @@ class Operations:
         if lease is None:
             leases.drop(what)
         else:
-            self._leased[what] = replicas
             # Not the replicas of this moment: a restart or the end of another lease may be under way.
             leases.hold(what, lease, lambda: deployment.scale(deployment.lasting, self._supervisor.tell))
         await deployment.scale(replicas, report, for_now=lease is not None)
@@ -178,8 +175,7 @@ class Operations:
         """
         number, leases = request.get("replica"), self._supervisor.leases
         if number is None:
-            what = _count_of(deployment)
-            holds = self._leased.get(what) == request.get("replicas")
+            what, holds = _count_of(deployment), deployment.wanted == request.get("replicas")
         else:
             found = [r for r in deployment.replicas() if r.number == number and r.paused]
             what, holds = _hang_of(f"{deployment.spec.name}-{number}"), bool(found)
