@@ -1,4 +1,4 @@
-"""Texts that have a number."""
+"""Texts that contain numbers."""
 
 
 def plural(number: int | str, noun: str) -> str:
@@ -10,6 +10,6 @@ def plural(number: int | str, noun: str) -> str:
     """
     if str(number) == "1":
         return f"1 {noun}"
-    if noun.endswith("y"):
+    if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{number} {noun.removesuffix('y')}ies"
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"

@@ -12,6 +12,7 @@ from local.words import plural
         (2, "process", "2 processes"),
         (2, "retry", "2 retries"),
         (1, "retry", "1 retry"),
+        (2, "day", "2 days"),
     ],
 )
 def test_a_number_has_its_noun(number: int | str, noun: str, told: str) -> None:
