@@ -21,7 +21,7 @@ Renew = Callable[[], Awaitable[None]]
 
 
 async def _ignore(_: Hashable) -> None:
-    """Nobody needs to know that a lease has ended: what it was for is undone."""
+    """Do nothing. By default nobody needs to know that a lease has ended."""
 
 
 class Leases:

@@ -152,9 +152,9 @@ class Schedule:
     def _chosen(self, due: Collection[str], now: float) -> list[str]:
         """Return which of the replicas that are due may be read now.
 
-        Selected ones come first, but with their share of the budget only, and of the readings at a time. What
-        is left goes to those that have waited the longest, so each replica is read, however often viewers
-        select something else.
+        Selected replicas come first, within their share of the budget and of the concurrent readings. The
+        rest goes to the replicas that have waited the longest, so each replica is read, however often
+        viewers select something else.
         """
         ready = sorted((n for n in due if n not in self._running), key=self._next.__getitem__)
         free = max(0, min(self._budget.concurrent - len(self._running), self._allowed.at(now)))

@@ -75,7 +75,8 @@ class Stage:
     async def with_replicas(self, service: str, count: int) -> list[Replica]:
         """Make sure that exactly `count` replicas run and are ready, and return them.
 
-        So many may run because of the lease of a tour that was killed, so the lease is taken in any case.
+        The lease is taken even if the number is right already: a tour that was killed may have left these
+        replicas, and the end of its lease would remove them.
         """
         replicas = await self.replicas(service)
         if len(replicas) != count or not all(r.ready for r in replicas):

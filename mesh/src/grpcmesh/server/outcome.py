@@ -24,9 +24,9 @@ DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
     ),
 }
 
-#: Caller and server compute the deadline separately, and the server begins when the request reaches it, which
-#: on a busy machine is late. So a cancellation this long before the deadline counts as caused by it: a share
-#: of the time that the call had, and its bounds in seconds.
+#: Caller and server compute the deadline separately. The server's count begins when the request reaches it,
+#: which is late on a busy machine. So a cancellation shortly before the server's deadline counts as caused by
+#: the caller's. How shortly: a share of the time that the call had, with bounds in seconds.
 _TOLERANCE, _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.02, 0.5
 
 
