@@ -27,14 +27,15 @@ from grpcmesh.telemetry.tracing import Attributes, Tracer
 _OPTION = "meshmart_spans"
 #: The most characters of a summary, as the conventions demand.
 _MAX_SUMMARY = 255
-#: Values in the text of a statement: strings, also PostgreSQL's between dollars, and numbers. A digit that
-#: belongs to a name or to a placeholder such as `$1` stands behind a character of `[\w$]`. Names between
-#: quotes and comments are found, too, because an apostrophe in one of them begins no string. A string that
-#: does not end goes to the end of the text.
-_VALUES = re.compile(
-    r"""(?P<name>"(?:[^"]|"")*")|(?P<comment>--[^\n]*|/\*.*?\*/)"""
-    r"""|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)"""
-    r"""|(?<![\w$])\d\w*(?:\.\w+)?(?:(?<=[eE])[+-]\d+)?""",
+#: A part of a statement: what is shown, a comment, a string, or a number. Each is read alike by PostgreSQL
+#: and SQLite. What they read differently, or what does not end, is the rest of the text. Quantifiers are
+#: possessive, so the time is proportional to the length.
+_PART = re.compile(
+    r"""(?P<shown>(?:[^\W\d][\w$]*+|"[^"]*+"|\[[^]']*+]|\$\d++|[^\w"'$`[/-]|-(?!-)|/(?!\*))++)"""
+    r"""|(?P<comment>--[^\r\n]*+(?=\r?\n|\Z)|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/)"""
+    r"""|'(?:[^'\\]|\\(?!')|'')*+'"""
+    r"""|\d\w*+(?:\.\w++)?+(?:(?<=[eE])[+-]\d++)?+"""
+    r"""|(?P<rest>.++)""",
     re.DOTALL,
 )
 _TABLES = re.compile(r"\b(?:FROM|INTO|JOIN|UPDATE)\s+(?:ONLY\s+)?([\w.\"]+)", re.IGNORECASE)
@@ -126,12 +127,17 @@ def _failed(context: ExceptionContext) -> None:
 
 @functools.lru_cache(512)
 def sanitized(text: str) -> str:
-    """Return a statement without comments, with a question mark for each value that stands in its text."""
-    return _VALUES.sub(_replaced, text)
+    """Return a statement without comments, with a question mark for each value that stands in its text.
+
+    The text ends with a question mark where its values cannot be told from the rest: PostgreSQL nests
+    comments, and has strings between dollars and strings with escaped apostrophes; SQLite has names between
+    backticks. No statement of the shop has any of these. Whatever stands between double quotes is a name.
+    """
+    return _PART.sub(_replaced, text)
 
 
-def _replaced(found: re.Match[str]) -> str:
-    return found["name"] or ("" if found["comment"] else "?")
+def _replaced(part: re.Match[str]) -> str:
+    return part["shown"] or ("" if part["comment"] else "?")
 
 
 @functools.lru_cache(512)
