@@ -102,6 +102,11 @@ class Deployment:
         names = ", ".join(str(r.number) for r in waiting)
         report(f"{self.spec.name}/{names} ready after {self._clock() - started:.1f} s")
 
+    def check(self, wanted: int) -> None:
+        """Raise ClusterError if it cannot have this number of replicas."""
+        if not 0 <= wanted <= MAX_REPLICAS:
+            raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
+
     async def scale(self, wanted: int, report: Report, *, for_now: bool = False) -> None:
         """Start or drain replicas until `wanted` are left. Returns when that is done.
 
@@ -113,8 +118,7 @@ class Deployment:
         Raises:
             ClusterError: the number is out of range, or a new replica does not become ready.
         """
-        if not 0 <= wanted <= MAX_REPLICAS:
-            raise ClusterError(f"{self.spec.name}={wanted}: must be from 0 to {MAX_REPLICAS}")
+        self.check(wanted)
         self.wanted = wanted
         if not for_now:
             self.lasting = wanted

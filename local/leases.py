@@ -43,10 +43,18 @@ class Leases:
     def __contains__(self, what: str) -> bool:
         return what in self._ends
 
-    def drop(self, what: str) -> Undo | None:
-        """Forget a lease that the caller ends itself. Return the function that would have undone it."""
-        _, undo = self._ends.pop(what, (0.0, None))
-        return undo
+    def drop(self, what: str) -> None:
+        """Forget a lease, because the caller has replaced or undone what it was for."""
+        self._ends.pop(what, None)
+
+    async def end(self, what: str) -> None:
+        """Undo a lease now, if there is one.
+
+        Raises:
+            ClusterError: it could not be undone. It is tried again later.
+        """
+        if what in self._ends:
+            await self._undo(what, self._ends.pop(what)[1])
 
     async def run(self) -> None:
         """Undo ended leases, until cancelled. One that takes long to undo does not delay the others."""
@@ -62,14 +70,22 @@ class Leases:
                     continue
 
     async def _end(self, what: str, undo: Undo) -> None:
+        if what in self._ends:
+            return  # somebody took it before this task began, and its new end undoes it
         self._tell(f"nobody renews the lease of {what}: it is undone")
         try:
-            await undo()
+            await self._undo(what, undo)
         except ClusterError as e:
             self._tell(f"{what} could not be undone, and is tried again in {AGAIN:g} s: {e}")
+
+    async def _undo(self, what: str, undo: Undo) -> None:
+        try:
+            await undo()
+        except ClusterError:
             # If somebody took the lease meanwhile, the end of that lease undoes it.
             if what not in self._ends:
                 self.hold(what, AGAIN, undo)
+            raise
 
     def _next(self) -> float | None:
         ends = [end for end, _ in self._ends.values()]

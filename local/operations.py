@@ -68,7 +68,7 @@ class Operations:
             case {"verb": "kill", "service": str(service), "replica": int(replica)}:
                 return await self._kill(self._deployment(service).replica(replica))
             case {"verb": "pause", "service": str(service), "replica": int(replica), **rest}:
-                return self._pause(self._deployment(service).replica(replica), _lease(rest))
+                return self._pause(self._deployment(service), replica, _lease(rest))
             case {"verb": "resume", "service": str(service), "replica": int(replica)}:
                 return self._resume(self._deployment(service).replica(replica))
             case {"verb": "rotate"}:
@@ -112,14 +112,20 @@ class Operations:
         await self._supervisor.changes.until(lambda: replica.restarts > restarts, _KILL_TIMEOUT)
         return pid
 
-    def _pause(self, replica: Replica, lease: float | None) -> int:
+    def _pause(self, deployment: Deployment, number: int, lease: float | None) -> int:
         """Pause a replica's process. With a lease, it is resumed when nobody renews the lease."""
+        replica = deployment.replica(number)
         pid = _process_of(replica, Replica.pause)
 
         async def undo() -> None:
-            replica.resume()
+            # The service may have been scaled since, and then another replica has this number, or none.
+            for present in deployment.replicas():
+                if present.number == number:
+                    present.resume()
 
-        if lease is not None:
+        if lease is None:
+            self._supervisor.leases.drop(_hang_of(replica.name))
+        else:
             self._supervisor.leases.hold(_hang_of(replica.name), lease, undo)
         return pid
 
@@ -151,6 +157,7 @@ class Operations:
         Without a lease the change is permanent, and ends a lease on the number of replicas.
         """
         leases, what = self._supervisor.leases, _count_of(deployment)
+        deployment.check(replicas)  # a number that is refused ends no lease
         if lease is None:
             leases.drop(what)
         else:
@@ -161,11 +168,12 @@ class Operations:
     async def _restore(self, deployment: Deployment, report: Report) -> int:
         """Restore the number of replicas from before a lease, if there is one.
 
-        Return the number of replicas.
+        Return the number of replicas. If that fails, it is tried again later.
         """
-        if undo := self._supervisor.leases.drop(_count_of(deployment)):
+        what = _count_of(deployment)
+        if what in self._supervisor.leases:
             report(f"{deployment.spec.name} as before")
-            await undo()
+            await self._supervisor.leases.end(what)
         return len(deployment.replicas())
 
     def _renew(self, deployment: Deployment, request: Mapping[str, Any]) -> bool:
