@@ -5,6 +5,7 @@ authorization policy, the chart's values and the import contracts are generated 
 `python -m tools.manifests`. docs/service-manifest.md describes every key.
 """
 
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -33,14 +34,24 @@ PRIORITIES = ("critical", DEFAULT, "sheddable")
 SIGNING_KEYS, MAIL = "signing-keys", "mail"
 SECRETS = (SIGNING_KEYS, MAIL)
 MAX_REPLICAS, MAX_SUBNET = 50, 254
+#: The most bytes of a manifest. Those of the shop have 1,300 at most.
+_LARGEST = 100_000
+#: The most characters of a problem.
+_LONGEST = 500
 
 
 class ManifestError(ValueError):
     """Manifests are wrong. `problems` has a line for each mistake, which names the file and the key."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [_line(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
+
+
+def _line(problem: str) -> str:
+    """Return a problem as one line: keys and values of TOML may have line breaks, and any length."""
+    shown = problem if len(problem) <= _LONGEST else problem[:_LONGEST] + "..."
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +147,38 @@ def load(directory: Path) -> Manifests:
     """
     found: list[Manifest] = []
     problems: list[str] = []
-    for path in sorted(directory.glob(f"*/{FILE}")):
+    # Not with `glob`, which leaves out a symbolic link whose target is missing.
+    for path in sorted(each / FILE for each in directory.iterdir() if os.path.lexists(each / FILE)):
         try:
-            found.append(parse(path.parent.name, path.read_text(encoding="utf-8")))
+            found.append(parse(path.parent.name, _content(path)))
         except ManifestError as e:
             problems += e.problems
-        except UnicodeDecodeError as e:
-            problems.append(f"services/{path.parent.name}/{FILE}: is not TOML: {e}")
     manifests = {manifest.name: manifest for manifest in sorted(found, key=lambda m: (m.subnet, m.name))}
     # What a manifest that cannot be read offers is not known.
     problems = problems or list(_contradictions(manifests))
     if problems:
         raise ManifestError(problems)
     return manifests
+
+
+def _content(path: Path) -> str:
+    """Return the text of a manifest. Raises ManifestError if it cannot be read."""
+    try:
+        if not path.is_file():
+            raise ManifestError([f"{_named(path)}: is no file"])
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ManifestError([f"{_named(path)}: is larger than {_LARGEST} bytes"])
+        return content.decode()
+    except OSError as e:
+        raise ManifestError([f"{_named(path)}: cannot be read: {e.strerror}"]) from None
+    except UnicodeDecodeError as e:
+        raise ManifestError([f"{_named(path)}: is not TOML: {e}"]) from None
+
+
+def _named(path: Path) -> str:
+    return f"services/{path.parent.name}/{FILE}"
 
 
 def parse(name: str, text: str) -> Manifest:
@@ -160,7 +190,8 @@ def parse(name: str, text: str) -> Manifest:
     where = f"services/{name}/{FILE}"
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+        repr(values)  # an integer may be too long to be shown
+    except (ValueError, RecursionError) as e:  # tomllib raises more than its own error
         raise ManifestError([f"{where}: is not TOML: {e}"]) from None
     table = TomlTable(f"{where}: ", values, [])
     embedded, kubernetes, calls = (table.table(key) for key in ("embedded", "kubernetes", "calls"))

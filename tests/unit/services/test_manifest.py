@@ -1,6 +1,10 @@
 """Services' manifests: what they say, and how a mistake in one is told."""
 
+import errno
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -162,6 +166,78 @@ def test_a_manifest_in_another_encoding_is_told_with_its_file(tmp_path: Path) ->
     (write(tmp_path, user=USER) / "user/service.toml").write_bytes("# é\n".encode("latin-1"))
     with pytest.raises(ManifestError, match=r"services/user/service\.toml: is not TOML: 'utf-8' codec"):
         load(tmp_path)
+
+
+UNREADABLE: Mapping[str, Callable[[Path], object]] = {
+    "is no file": Path.mkdir,
+    "is no file, as a pipe": os.mkfifo,
+    "is no file, as a link to itself": lambda path: path.symlink_to(path),
+    "is no file, as a link to nothing": lambda path: path.symlink_to("nothing"),
+    "is larger than 100000 bytes": lambda path: path.write_text(REVIEW + "#" * 100_000),
+    "is not TOML": lambda path: path.write_bytes(b"\xff"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_cannot_be_read_is_told_with_its_file(what: str, tmp_path: Path) -> None:
+    (tmp_path / "order").mkdir()
+    UNREADABLE[what](tmp_path / "order" / "service.toml")
+    with pytest.raises(ManifestError) as caught:
+        load(tmp_path)
+    (line,) = caught.value.problems
+    assert line.startswith("services/order/service.toml: " + what.partition(",")[0])
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, mode: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "order").mkdir()
+    (tmp_path / "order" / "service.toml").touch()
+    monkeypatch.setattr(Path, "open", refused)  # the tests may run as root, who may read anything
+    with pytest.raises(ManifestError, match="order/service.toml: cannot be read: Permission denied"):
+        load(tmp_path)
+
+
+VALUES = [
+    "1",
+    "1.5",
+    "nan",
+    "true",
+    "'x'",
+    "[]",
+    "[1]",
+    "[[]]",
+    "[{}]",
+    "{}",
+    "{a = 1}",
+    "2024-01-01",
+    "12:00:00",
+]
+VALUES += [
+    "9" * 5000,
+    "0x" + "f" * 5000,
+    "[" * 5000,
+    "{a = " * 3000,
+    '"\\n"',
+    "['\\n']",
+    "'" + "x" * 5000 + "'",
+]
+KEYS = ["kind", "service", "replicas", "stores", "secrets", "embedded", "kubernetes", "calls", "methods"]
+KEYS += ["embedded.first", "embedded.subnet", "kubernetes.env", "kubernetes.env.A", "kubernetes.env.A.value"]
+KEYS += ["calls.product", "methods.Get", "methods.Get.user", "methods.Get.internal", "methods.Get.priority"]
+KEYS += ["other", '"a\\nb"', 'calls."a\\nb"', 'methods."\\u001b[31m"']
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_value_of_any_key_is_told_in_lines(key: str) -> None:
+    for value in VALUES:
+        try:
+            parse("review", f"{key} = {value}\n")
+        except ManifestError as e:
+            assert all(line.isprintable() and len(line) < 600 for line in e.problems)
+        else:
+            pytest.fail(f"{key} = {value} is accepted, although other keys are missing")
 
 
 def test_the_shops_manifests_are_right() -> None:
