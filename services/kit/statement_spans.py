@@ -131,7 +131,8 @@ def sanitized(text: str) -> str:
 
     The text ends with a question mark where its values cannot be told from the rest: PostgreSQL nests
     comments, and has strings between dollars and strings with escaped apostrophes; SQLite has names between
-    backticks. No statement of the shop has any of these. Whatever stands between double quotes is a name.
+    backticks. In the shop only a migration that makes a function has any of these. Whatever stands between
+    double quotes is a name.
     """
     return _PART.sub(_replaced, text)
 

@@ -195,7 +195,7 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "order").mkdir()
     (tmp_path / "order" / "service.toml").touch()
     monkeypatch.setattr(Path, "open", refused)  # the tests may run as root, who may read anything
-    with pytest.raises(ManifestError, match="order/service.toml: cannot be read: Permission denied"):
+    with pytest.raises(ManifestError, match=r"order/service\.toml: cannot be read: Permission denied"):
         load(tmp_path)
 
 
@@ -231,13 +231,10 @@ KEYS += ["other", '"a\\nb"', 'calls."a\\nb"', 'methods."\\u001b[31m"']
 
 @pytest.mark.parametrize("key", KEYS)
 def test_any_value_of_any_key_is_told_in_lines(key: str) -> None:
-    for value in VALUES:
-        try:
-            parse("review", f"{key} = {value}\n")
-        except ManifestError as e:
-            assert all(line.isprintable() and len(line) < 600 for line in e.problems)
-        else:
-            pytest.fail(f"{key} = {value} is accepted, although other keys are missing")
+    for value in VALUES:  # other keys are missing in any case
+        told = problem(f"{key} = {value}\n").split("\n")
+        assert all(line.isprintable() and len(line) < 600 for line in told)
+        assert all(line.startswith("services/review/service.toml: ") for line in told)
 
 
 def test_the_shops_manifests_are_right() -> None:
