@@ -6,10 +6,11 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 
 from grpcmesh.fault import Fault
+from grpcmesh.fault.fault_pb2 import ActiveFault
 from grpcmesh.member import Member
 from local.errors import ClusterError
 from meshmart.cluster import Replica
-from meshmart.faults import HANG, clear_faults, list_faults, set_fault
+from meshmart.faults import HANG, NoFaultsError, clear_faults, list_faults, set_fault
 from meshmart.leases import LEASE, RENEWAL, Leases
 from meshmart.tour.stage import SceneError, Stage
 
@@ -64,7 +65,7 @@ async def _until_well(stage: Stage, service: str, replica: Replica) -> None:
     name = f"{service}/{replica.id}"
 
     async def look() -> bool | None:
-        faults = await list_faults(_operator(stage), service, replica)
+        faults = await _faults(stage, service, replica)
         if lasting := [f for f in faults if not f.leased]:
             raise SceneError(
                 f"{name} has a fault of {lasting[0].fault.method}, set by {lasting[0].set_by}: "
@@ -73,6 +74,13 @@ async def _until_well(stage: Stage, service: str, replica: Replica) -> None:
         return None if faults else True
 
     await stage.until(look, f"{name} has no fault of somebody else", LEASE + RENEWAL, 0.5)
+
+
+async def _faults(stage: Stage, service: str, replica: Replica) -> list[ActiveFault]:
+    try:
+        return await list_faults(_operator(stage), service, replica)
+    except NoFaultsError:
+        return []
 
 
 async def _clear(stage: Stage, member: Member, service: str, replica: Replica, method: str) -> None:

@@ -12,6 +12,7 @@ from local.errors import ClusterError
 from meshmart.cluster import Replica
 from meshmart.tour.catalogue import CATALOGUE
 from meshmart.tour.check import Check
+from meshmart.tour.faulty import until_well
 from meshmart.tour.ordering import ordering
 from meshmart.tour.stage import Stage, no_failed_calls
 from services.loadgen.engine import Load
@@ -28,6 +29,7 @@ ORDERS = 40
 
 async def play(stage: Stage) -> list[Check]:
     service = os.environ.get(_HANG, "notification")
+    await until_well(stage, service, await stage.replicas(service))
     load = Load(ordering(stage), RPS)
     async with _hanging(stage, service), load:
         await stage.settle(load, ORDERS, timeout=90)

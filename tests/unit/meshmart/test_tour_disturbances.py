@@ -98,6 +98,19 @@ def test_a_fault_that_somebody_else_has_set_is_kept_and_named(monkeypatch: pytes
     assert replicas.did == []
 
 
+def test_a_hang_keeps_a_fault_that_somebody_else_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Kubernetes a replica hangs by a fault of every method, which replaces the one that was there."""
+    Faulty(monkeypatch, leased=False)
+    cluster, member = Cluster(), object()
+
+    async def play() -> None:
+        await slow_dependency.play(stage_of(cluster, [], member=member))
+
+    with pytest.raises(SceneError, match="notification/2 has a fault of"):
+        run_in_virtual_time(play())
+    assert cluster.paused == set()
+
+
 def test_a_fault_that_a_killed_tour_left_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     replicas = Faulty(monkeypatch, leased=True)
     run_in_virtual_time(replicas.play())
