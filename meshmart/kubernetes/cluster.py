@@ -137,12 +137,22 @@ class KubernetesCluster:
 
     async def restore_expired(self) -> list[str]:
         """Restore, without waiting for it, the services whose leases nobody renews. Return their names."""
-        restored = []
-        for deployment in await self._api.list("deployments", objects.SERVICES):
-            before = leasing.before(deployment)
-            if before is not None and leasing.over(deployment, time.time()):
-                await self._change(objects.name(deployment), leasing.forgotten(before))
-                restored.append(objects.name(deployment))
+        deployments = await self._api.list("deployments", objects.SERVICES)
+        expired = [objects.name(d) for d in deployments if leasing.expired(d, time.time())]
+        return [service for service in expired if await self._restored(service)]
+
+    async def _restored(self, service: str) -> bool:
+        """End an expired lease. Return whether that restored a number, and did not only forget it."""
+        restored = False
+
+        async def end() -> None:
+            nonlocal restored
+            deployment = await self._deployment(service)
+            if patch := leasing.expired(deployment, time.time()):
+                await self._change(service, patch)
+                restored = leasing.before(deployment) is not None
+
+        await repeated(end)
         return restored
 
     async def _check_autoscaler(self, service: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
@@ -10,10 +11,11 @@ import pytest
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError, NoAnswerError
 from meshmart.cluster import Replica
+from meshmart.kubernetes import leasing
 from meshmart.kubernetes.api import Api, ApiError, Object
 from meshmart.kubernetes.cluster import KubernetesCluster
 from meshmart.kubernetes.conflicts import ATTEMPTS
-from meshmart.leases import RENEWAL
+from meshmart.leases import LEASE, RENEWAL
 from tests.unit.meshmart.api_objects import deployment, pod
 
 SILENT = "the Kubernetes API at https://10.96.0.1:443 does not answer: TimeoutError"
@@ -143,12 +145,18 @@ class LeasedApi(FakeApi):
         made["metadata"] |= {"resourceVersion": "7", "annotations": self.annotations}
         return made
 
+    async def list(self, kind: str, selector: str = "") -> list[Object]:
+        return [await self.get("", "")] if kind == "deployments" else await super().list(kind, selector)
+
     async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
         self.patched += 1
         changed = self.annotations | body["metadata"].get("annotations", {})
         self.annotations = {key: value for key, value in changed.items() if value is not None}
         self._replicas = body.get("spec", {}).get("replicas", self._replicas)
         return await self.get(kind, name)
+
+    def expire(self) -> None:
+        self.annotations |= {leasing.UNTIL: "0"}
 
     def by_hand(self, replicas: int) -> None:
         """Scale it as `kubectl scale` does, which knows of no lease."""
@@ -206,6 +214,41 @@ def test_a_scale_that_somebody_else_has_ended_is_told_and_its_lease_not_renewed(
             patched = api.patched
             await asyncio.sleep(3 * RENEWAL)
             assert (api.patched, ended) == (patched, ["product"])
+
+    run_in_virtual_time(test())
+
+
+def test_a_number_that_somebody_sets_during_a_lease_outlasts_it() -> None:
+    async def test() -> None:
+        api = LeasedApi()
+        cluster = KubernetesCluster(cast(Api, api), {})
+        await cluster.scale_for_now("product", 3)
+        api.by_hand(4)
+        await cluster.restore("product")
+        api.expire()
+        assert await cluster.restore_expired() == []
+        assert ((await api.get("", ""))["spec"]["replicas"], api.annotations) == (4, {})
+
+    run_in_virtual_time(test())
+
+
+def test_a_lease_that_is_taken_while_its_end_is_restored_goes_on() -> None:
+    class TakenMeanwhile(LeasedApi):
+        """A tour takes a lease right after the list was read."""
+
+        async def list(self, kind: str, selector: str = "") -> list[Object]:
+            read = await super().list(kind, selector)
+            if kind == "deployments":
+                self.annotations = self.annotations | {leasing.UNTIL: f"{time.time() + LEASE:.0f}"}
+            return read
+
+    async def test() -> None:
+        api = TakenMeanwhile()
+        cluster = KubernetesCluster(cast(Api, api), {})
+        await cluster.scale_for_now("product", 3)
+        api.expire()
+        assert await cluster.restore_expired() == []
+        assert (await api.get("", ""))["spec"]["replicas"] == 3
 
     run_in_virtual_time(test())
 

@@ -1,6 +1,7 @@
 """Leases: renewed by the command, kept in a Deployment's annotations."""
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
 from grpcmesh.testing.clock import run_in_virtual_time
@@ -142,6 +143,30 @@ def test_what_is_scaled_for_good_has_no_lease() -> None:
     product = merged(deployment(2), leasing.taken(deployment(2), 3, 30, now=1000))
     product = merged(product, leasing.forgotten(4))
     assert (product["spec"]["replicas"], leasing.before(product)) == (4, None)
+
+
+def test_a_number_that_somebody_has_set_meanwhile_is_what_it_has() -> None:
+    """`kubectl scale` and `helm upgrade` know of no lease."""
+    product = merged(deployment(2), leasing.taken(deployment(2), 3, 30, now=1000))
+    product["spec"]["replicas"] = 5
+    assert leasing.before(product) is None
+    again = merged(deepcopy(product), leasing.taken(product, 4, 30, now=1010))
+    assert leasing.before(again) == 5
+    product = merged(product, leasing.expired(product, now=1031) or {})
+    assert (product["spec"]["replicas"], product["metadata"]["annotations"]) == (5, {})
+
+
+def test_an_expired_lease_ends_with_the_number_of_before() -> None:
+    product = merged(deployment(2), leasing.taken(deployment(2), 3, 30, now=1000))
+    assert leasing.expired(product, now=1029) is None
+    product = merged(product, leasing.expired(product, now=1031) or {})
+    assert (product["spec"]["replicas"], product["metadata"]["annotations"]) == (2, {})
+    assert leasing.expired(product, now=1031) is None
+
+
+def test_a_lease_of_the_release_before_does_not_tell_its_number_and_is_restored() -> None:
+    product = deployment(3, **{leasing.BEFORE: "2", leasing.UNTIL: "1000"})
+    assert leasing.before(product) == 2
 
 
 def test_a_lease_that_cannot_be_read_is_over() -> None:
