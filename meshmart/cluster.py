@@ -59,7 +59,7 @@ class Cluster(Protocol):
         """Keep other commands from playing scenes until the end of the block, or until this process has
         ended: what one scene disturbs, another one would measure.
 
-        Raises ClusterError if another command plays. On Kubernetes nothing is kept from playing yet.
+        Raises ClusterError if another command plays. On Kubernetes one that ends is waited for.
         """
         ...
 

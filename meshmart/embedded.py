@@ -14,7 +14,7 @@ from local.environment import client_environment
 from local.errors import ClusterError, LeaseEndedError
 from local.events import Report
 from local.logs import tail
-from local.state import Lock
+from meshmart.alone import alone
 from meshmart.cluster import Replica, find_replica
 from meshmart.leases import LEASE, Leases
 from meshmart.scrape import samples
@@ -52,13 +52,8 @@ class EmbeddedCluster:
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        lock = Lock(self._client.state.experiment)
-        if not lock.acquire():
-            raise ClusterError("another command plays scenes or a lesson here: wait until it has ended")
-        try:
+        async with alone(self._client.state.experiment):
             yield
-        finally:
-            lock.release()
 
     async def scale(self, service: str, replicas: int) -> None:
         await self._request("scale", service=service, replicas=replicas)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from local.errors import ClusterError, LeaseEndedError, NoAnswerError
 from local.events import Report
 from local.tasks import until
 from meshmart import scrape
+from meshmart.alone import alone
 from meshmart.cluster import Replica, find_replica
 from meshmart.kubernetes import leasing, objects
 from meshmart.kubernetes.api import Api, ApiError, Object
@@ -35,6 +37,9 @@ _PATIENCE = 240.0
 #: reports one that is stuck (progressDeadlineSeconds); this limit is for pods that never end.
 _ROLLOUT = 3600.0
 _POLL = 0.2
+#: The file that the one command that plays scenes has locked, and the seconds for which another one waits for
+#: it: a command that was killed leaves a verb here that undoes what it disturbed (`meshmart.toolbox`).
+_PLAYING, _ENDING = "meshmart-experiment.lock", 20.0
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
@@ -97,7 +102,9 @@ class KubernetesCluster:
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        yield
+        # The toolbox is one pod, in which every such command runs its verb.
+        async with alone(Path(tempfile.gettempdir()) / _PLAYING, _ENDING):
+            yield
 
     async def scale(self, service: str, replicas: int) -> None:
         await self._check_autoscaler(service)

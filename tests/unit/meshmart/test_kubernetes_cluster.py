@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -251,6 +253,37 @@ def test_a_lease_that_is_taken_while_its_end_is_restored_goes_on() -> None:
         assert (await api.get("", ""))["spec"]["replicas"] == 3
 
     run_in_virtual_time(test())
+
+
+async def test_one_command_plays_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("meshmart.kubernetes.cluster._ENDING", 0.0)
+    first, second = (KubernetesCluster(cast(Api, FakeApi(2)), {}) for _ in range(2))
+    async with first.alone():
+        with pytest.raises(ClusterError, match="another command plays"):
+            async with second.alone():
+                pytest.fail("it plays beside the first")
+    async with second.alone():
+        pass
+
+
+async def test_a_verb_that_restores_what_a_killed_command_disturbed_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ending, after = (KubernetesCluster(cast(Api, FakeApi(2)), {}) for _ in range(2))
+    said = list[str]()
+
+    async def plays() -> None:
+        async with after.alone():
+            said.append("the next plays")
+
+    async with ending.alone():
+        task = asyncio.create_task(plays())
+        await asyncio.sleep(0)
+        said.append("the killed one has restored")
+    await task
+    assert said == ["the killed one has restored", "the next plays"]
 
 
 @pytest.mark.parametrize("how", ["its fault is cleared", "its pod is deleted"])
