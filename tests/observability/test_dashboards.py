@@ -61,8 +61,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     running = RunningCluster(tmp_path_factory.mktemp("cluster") / "state", ENVIRONMENT)
     with up(running, "--replicas", "product=3", "--replicas", "loadgen=1"):
         time.sleep(SETTLE)
+        # Every call fails, so that its callers surely eject it.
         fault = ("fault", "set", "product", "--method", "GetProduct", "--abort", "UNAVAILABLE")
-        running.meshmart(*fault, "--replica", "2", "--share", "0.5", "--for", "30s")
+        running.meshmart(*fault, "--replica", "2", "--for", "30s")
         fault = ("fault", "set", "product", "--method", "ListProducts", "--abort", "INTERNAL")
         running.meshmart(*fault, "--share", "0.5", "--for", "30s")
         # Their own bounds are not the matter here: that what they do is counted is looked at below.
@@ -159,6 +160,16 @@ def test_the_variables_offer_what_there_is(prometheus: Prometheus, variable: str
 )
 def test_what_happened_is_seen(prometheus: Prometheus, expr: str) -> None:
     assert prometheus.peak(expr) > 0
+
+
+def test_the_timeline_of_endpoints_shows_both_states_that_it_names(prometheus: Prometheus) -> None:
+    timeline = next(e for e in EXPRESSIONS if e.id.startswith("resilience: Endpoints: in rotation or ejected"))
+
+    def shown() -> bool:
+        values = {float(v) for s in prometheus.graph(timeline.text) for _, v in s["values"]}
+        return values == {0.0, 1.0}
+
+    assert prometheus.until(shown)
 
 
 def test_the_call_graph_shows_who_calls_whom(prometheus: Prometheus) -> None:

@@ -18,6 +18,8 @@ from tools.dashboards.model import (
 from tools.dashboards.protection import EJECTED, KNOWLEDGE, OVERLOAD, PROTECTION
 
 _FAILED = rate("mesh_endpoint_requests_total", "target, endpoint, grpc_code", f"{ALL}, {BAD}")
+#: 1 for an ejected endpoint, 0 for another: only ejected ones have a series of their own.
+_EJECTION = f"mesh_outlier_endpoint_ejected{{{ALL}}} or 0 * mesh_endpoint_in_flight{{{ALL}}}"
 _SERVICE = Link("The called service", "meshmart-service", "${__field.labels.target}")
 
 
@@ -80,7 +82,7 @@ _NOW = Row(
             "short",
             [
                 Query(
-                    f"max by (target, endpoint) (mesh_outlier_endpoint_ejected{{{ALL}}})",
+                    f"max by (target, endpoint) ({_EJECTION})",
                     "{{target}} {{endpoint}}",
                 )
             ],
