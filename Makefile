@@ -86,13 +86,13 @@ docs: $(VENV)/.dev ## builds the library's documentation as a site in mesh/build
 	@cd mesh && ../$(BIN)/mkdocs build --strict
 
 # Side by side: the library's tests wait for most of their time, the shop's compute.
-test: $(VENV)/.dev ## unit and integration tests, of the library and of the shop, side by side
+test: $(VENV)/.dev ## unit and integration tests of the library and, on SQLite, of the shop, side by side
 	$(call say,"unit and integration tests: the library and the shop side by side")
 	@tools/beside library "cd mesh && ../$(PYTEST) $(SPREAD) tests/unit tests/integration" \
-	  shop "$(PYTEST) $(SPREAD) tests/unit tests/integration"
+	  shop "$(PYTEST) $(SPREAD) -m 'not postgres' tests/unit tests/integration"
 
-test-postgres: $(VENV)/.dev ## of the unit and integration tests, those on PostgreSQL
-	@$(PYTEST) $(SPREAD) tests/unit tests/integration -k postgres
+test-postgres: $(VENV)/.dev ## the shop's unit and integration tests on PostgreSQL
+	@$(PYTEST) $(SPREAD) -m postgres tests/unit tests/integration
 
 test-simulation: $(VENV)/.dev ## a thousand clients and 300 servers in virtual time, on the library's own decisions
 	@cd mesh && ../$(PYTEST) tests/simulation

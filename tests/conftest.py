@@ -19,16 +19,34 @@ settings.register_profile("meshmart", _THOROUGH, max_examples=_THOROUGH.max_exam
 settings.load_profile("thorough" if os.environ.get("CI") else "meshmart")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs PostgreSQL: `make test` leaves it to `make test-postgres`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _needs_postgres(item):
+            item.add_marker(pytest.mark.postgres)
+
+
+def _needs_postgres(test: pytest.Function) -> bool:
+    given = test.callspec.params.values() if hasattr(test, "callspec") else ()
+    return "postgres_programs" in test.fixturenames or "postgresql" in given
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A server for the whole run. Skips where none is installed, but never on CI."""
+def postgres_programs() -> Path:
+    """The directory of PostgreSQL's programs. Skips where none is installed, but never on CI."""
     programs = binaries()
     if programs is None:
         problem = "PostgreSQL is not installed (no pg_ctl and initdb); on Debian: apt install postgresql"
         if os.environ.get("CI"):
             pytest.fail(problem)
         pytest.skip(problem)
-    with throwaway(programs) as server:
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path) -> Iterator[Postgres]:
+    """A server for the whole run."""
+    with throwaway(postgres_programs) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from services.kit import addresses
 from services.kit.addresses import Addresses
 from services.kit.db import Database
 from tests.ports import free_port
-from tests.postgres import binaries, throwaway
+from tests.postgres import throwaway
 
 #: Known to nobody but the resolver of these tests.
 HOST = "db.shop.test"
@@ -48,13 +49,10 @@ async def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def port(postgres_programs: Path) -> Iterator[int]:
     """Of a PostgreSQL on loopback."""
-    programs = binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
     number = free_port()
-    with throwaway(programs, ["listen_addresses='127.0.0.1'", f"port={number}"]):
+    with throwaway(postgres_programs, ["listen_addresses='127.0.0.1'", f"port={number}"]):
         yield number
 
 

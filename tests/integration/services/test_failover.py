@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from services.kit.addresses import Addresses, ResolvingLoop
 from services.kit.db import Database
 from services.kit.notifier import Notifier
 from tests.ports import free_port
-from tests.postgres import binaries, throwaway
+from tests.postgres import throwaway
 
 HOST = "db.shop.test"
 PRIMARY, STANDBY = "127.0.0.1", "127.0.0.2"
@@ -42,15 +43,12 @@ async def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[dict[str, int]]:
+def ports(postgres_programs: Path) -> Iterator[dict[str, int]]:
     """Of a server that takes writes, and of one that takes none, as a standby."""
-    programs = binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
     port, alone = free_port(), free_port()
     primary = [f"listen_addresses='{PRIMARY}'", f"port={port}"]
     standby = [f"listen_addresses='{STANDBY}'", f"port={port}", "default_transaction_read_only=on"]
-    with throwaway(programs, primary), throwaway(programs, standby):
+    with throwaway(postgres_programs, primary), throwaway(postgres_programs, standby):
         yield {"both": port, "nobody": alone}
 
 

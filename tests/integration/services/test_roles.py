@@ -22,7 +22,7 @@ from services.migrate import services_with_tables
 from tests import pgbouncer
 from tests.databases import PostgresMaker
 from tests.pgbouncer import program
-from tests.postgres import Postgres, binaries, throwaway
+from tests.postgres import Postgres, throwaway
 
 from .plankit import CALLS
 
@@ -33,10 +33,8 @@ REFUSED = asyncpg.InsufficientPrivilegeError
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    programs = binaries()
-    assert programs is not None
-    with throwaway(programs, hba=HBA) as server:
+def server(postgres_programs: Path) -> Iterator[Postgres]:
+    with throwaway(postgres_programs, hba=HBA) as server:
         yield server
 
 
