@@ -163,7 +163,8 @@ def test_what_happened_is_seen(prometheus: Prometheus, expr: str) -> None:
 
 
 def test_the_timeline_of_endpoints_shows_both_states_that_it_names(prometheus: Prometheus) -> None:
-    timeline = next(e for e in EXPRESSIONS if e.id.startswith("resilience: Endpoints: in rotation or ejected"))
+    name = "resilience: Endpoints: in rotation or ejected A"
+    timeline = next(e for e in EXPRESSIONS if e.id == name)
 
     def shown() -> bool:
         values = {float(v) for s in prometheus.graph(timeline.text) for _, v in s["values"]}
