@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.e2e.conftest import RunningCluster
+
+pytestmark = pytest.mark.tour
 
 
 def test_three_replicas_share_a_hundred_calls_a_second(cluster: RunningCluster) -> None:

@@ -68,6 +68,7 @@ async def test_what_pays_is_nowhere_to_be_found_afterwards(shop: RunningCluster,
         assert [secret for secret in secrets.long() if secret.encode() in written] == []
 
 
+@pytest.mark.tour
 @pytest.mark.parametrize("scene", ["balance", "kill"])
 def test_a_scene_keeps_its_bounds(shop: RunningCluster, scene: str) -> None:
     outcome = shop.played(scene)[scene]

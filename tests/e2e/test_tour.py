@@ -11,6 +11,8 @@ from services.manifest import GRPC
 from services.manifest import shop as manifests
 from tests.e2e.conftest import TRIES, RunningCluster, up
 
+pytestmark = pytest.mark.tour
+
 SCENES = [
     "balance",
     "scale-up",
