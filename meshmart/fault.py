@@ -64,6 +64,8 @@ def set_(
         raise CommandError("a fault needs --delay, --abort, or both")
     fault = Fault(pattern(service, method), share, seconds, abort.upper(), concurrency)
     outcome = _each(state_dir, [service], replica, lambda m, s, r: set_fault(m, s, r, fault, ends))
+    if not outcome:
+        raise CommandError(f"{service} has no replicas, so no fault was set")
     _tell(outcome, lambda _: f"{fault.method}: {fault}")
 
 
@@ -83,8 +85,10 @@ def list_(
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
-    else:
+    elif rows:
         _show(rows)
+    elif _all_told(outcome):
+        typer.echo("no faults are set")
     _tell(outcome)
 
 
@@ -101,7 +105,10 @@ def clear(
 
     wanted, services = pattern(service, method) if method else "", services_with_methods(service)
     outcome = _each(state_dir, services, replica, lambda m, s, r: clear_faults(m, s, r, wanted))
-    _tell([o for o in outcome if o[2] != 0], lambda count: f"{count} cleared")
+    changed = [o for o in outcome if o[2] != 0]
+    if not changed:
+        typer.echo("no faults were set")
+    _tell(changed, lambda count: f"{count} cleared")
 
 
 def _each(state_dir: Path, services: Sequence[str], number: int, act: "Act[T]") -> "Outcome[T]":
@@ -129,6 +136,10 @@ def _tell(outcome: "Outcome[T]", say: Callable[[T], str] | None = None) -> None:
         raise typer.Exit(1)
 
 
+def _all_told(outcome: "Outcome[T]") -> bool:
+    return not any(isinstance(result, ClusterError) for *_, result in outcome)
+
+
 def _seconds(text: str) -> float:
     seconds = parsed(parse_duration, text)
     if not 0 <= seconds <= 86_400:
@@ -154,9 +165,6 @@ def _row(service: str, number: int, active: Any) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        typer.echo("no faults are set")
-        return
     table = [HEAD, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
