@@ -58,8 +58,8 @@ class Leases:
 
         Args:
             what: Names the lease, for `drop`.
-            renew: Renews it once. A LeaseEndedError ends it. Another ClusterError is reported, once until a
-                renewal succeeds, and the renewal is tried again.
+            renew: Renews it once. A LeaseEndedError ends it. Another error is reported, once until a renewal
+                succeeds, and the renewal is tried again.
         """
         self._held[what] = renew
         if self._task is None:
@@ -78,6 +78,17 @@ class Leases:
 
     async def _renew(self, what: Hashable, renew: Renew) -> None:
         try:
+            await self._try(what, renew)
+        except Exception as e:  # whatever it is, it must not cost the others their leases
+            expected = isinstance(e, ClusterError | TimeoutError)
+            if what in self._failing or (expected and what not in self._held):
+                return
+            self._failing.add(what)
+            problem = e if expected else repr(e)
+            self._report(f"the lease of {what} could not be renewed: {problem}")
+
+    async def _try(self, what: Hashable, renew: Renew) -> None:
+        try:
             async with asyncio.timeout(self._every):
                 await renew()
             self._failing.discard(what)
@@ -86,8 +97,3 @@ class Leases:
                 self.drop(what)
                 self._report(f"the lease of {what} has ended: {e}")
                 await self.ended(what)
-        except (ClusterError, TimeoutError) as e:
-            if what in self._failing or what not in self._held:
-                return
-            self._failing.add(what)
-            self._report(f"the lease of {what} could not be renewed: {e}")

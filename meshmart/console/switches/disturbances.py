@@ -112,7 +112,8 @@ class Disturbances:
         ]
 
     async def _undo(self, disturbance: Disturbance) -> str:
-        self._all.pop(disturbance.key, None)
+        if self._all.get(disturbance.key) is disturbance:
+            del self._all[disturbance.key]
         try:
             async with asyncio.timeout(PATIENCE):
                 await disturbance.undo()
@@ -137,4 +138,6 @@ class Disturbances:
                     continue
 
     async def _end(self, disturbance: Disturbance) -> None:
+        if disturbance.key in self._all:
+            return  # another one replaced it before this task began, and putting it back would end that one
         await self._told(disturbance, await self._undo(disturbance))

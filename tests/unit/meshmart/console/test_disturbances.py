@@ -55,6 +55,18 @@ async def test_what_cannot_be_put_back_at_its_time_is_told_and_forgotten() -> No
         assert len(world.all) == 0
 
 
+async def test_one_that_is_replaced_in_the_moment_of_its_end_does_not_end_the_other() -> None:
+    world = World()
+    async with world.all:
+        world.disturb("old", 0, key="product/1")
+        await asyncio.sleep(0)  # it is over now, and not put back yet
+        world.disturb("new", 3600, key="product/1")
+        world.disturb("last", 0)
+        assert await world.until_ended() == ("last", "")
+        assert world.undone == ["last"]
+        assert [d.words for d in world.all] == ["new"]
+
+
 async def test_one_that_is_put_back_before_ends_once() -> None:
     world = World()
     async with world.all:
