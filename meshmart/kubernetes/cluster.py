@@ -137,10 +137,21 @@ class KubernetesCluster:
 
     async def restore(self, service: str) -> None:
         self.leases.drop(service)
-        deployment = await self._deployment(service)
-        before = leasing.before(deployment)
+        if leasing.before(await self._deployment(service)) is None:
+            return
+        await self._check_autoscaler(service)
+        before: int | None = None
+
+        async def end() -> None:
+            nonlocal before
+            deployment = await self._deployment(service)
+            before = leasing.before(deployment)
+            if before is not None:
+                await self._change(service, leasing.ended(deployment))
+
+        await repeated(end)
         if before is not None:
-            await self.scale(service, before)
+            await self._scaled(service, before)
 
     async def restore_expired(self) -> list[str]:
         """Restore, without waiting for it, the services whose leases nobody renews. Return their names."""

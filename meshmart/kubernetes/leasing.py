@@ -64,18 +64,22 @@ def forgotten(replicas: int) -> dict[str, Any]:
     }
 
 
-def expired(deployment: Object, now: float) -> dict[str, Any] | None:
-    """Return a patch that ends its lease, or None if it has none that has ended.
+def ended(deployment: Object) -> dict[str, Any]:
+    """Return a patch that ends its lease.
 
     It gets its number of before, unless somebody else has scaled it since: then it keeps that one.
     """
-    if BEFORE not in _annotations(deployment) or not over(deployment, now):
-        return None
     known = before(deployment)
     patch = forgotten(_replicas(deployment) if known is None else known)
-    # With the version that was read, so that a lease that is taken or renewed just now goes on.
+    # With the version that was read, so that what somebody scales, takes or renews just now is kept.
     patch["metadata"]["resourceVersion"] = _version(deployment)
     return patch
+
+
+def expired(deployment: Object, now: float) -> dict[str, Any] | None:
+    """Return a patch that ends its lease, or None if it has none that has ended."""
+    leased = BEFORE in _annotations(deployment)
+    return ended(deployment) if leased and over(deployment, now) else None
 
 
 def _until(lease: float, now: float) -> str:

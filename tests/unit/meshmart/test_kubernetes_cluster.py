@@ -234,6 +234,36 @@ def test_a_number_that_somebody_sets_during_a_lease_outlasts_it() -> None:
     run_in_virtual_time(test())
 
 
+def test_a_number_that_somebody_sets_while_a_lease_is_ended_is_kept() -> None:
+    class ScaledMeanwhile(LeasedApi):
+        """Somebody scales it right after it was read for its end."""
+
+        version, ending = 7, False
+
+        async def get(self, kind: str, name: str) -> Object:
+            read = await super().get(kind, name)
+            read["metadata"]["resourceVersion"] = str(self.version)
+            return read
+
+        async def patch(self, kind: str, name: str, body: Mapping[str, Any], part: str = "") -> Object:
+            if self.ending:
+                self.ending, self.version = False, self.version + 1
+                self.by_hand(4)
+            if body["metadata"].get("resourceVersion", str(self.version)) != str(self.version):
+                raise ApiError(409, "the object has been modified")
+            return await super().patch(kind, name, body, part)
+
+    async def test() -> None:
+        api = ScaledMeanwhile()
+        cluster = KubernetesCluster(cast(Api, api), {})
+        await cluster.scale_for_now("product", 3)
+        api.ending = True
+        await cluster.restore("product")
+        assert (await api.get("", ""))["spec"]["replicas"] == 4
+
+    run_in_virtual_time(test())
+
+
 def test_a_lease_that_is_taken_while_its_end_is_restored_goes_on() -> None:
     class TakenMeanwhile(LeasedApi):
         """A tour takes a lease right after the list was read."""
