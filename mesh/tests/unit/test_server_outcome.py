@@ -24,6 +24,11 @@ LATE, LEFT = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED
         (0.1, 0.021, LEFT),
         (60.0, 0.49, LATE),
         (60.0, 0.51, LEFT),
+        (100.0, 0.51, LEFT),
+        (151.0, 0.9, LATE),  # gRPC sends 150.1 s as 151 s,
+        (151.0, 2.1, LEFT),
+        (3610.0, 10.0, LATE),  # and 3600 s as 3610 s
+        (3610.0, 37.0, LEFT),
     ],
 )
 def test_a_cancellation_shortly_before_the_deadline_counts_as_caused_by_it(

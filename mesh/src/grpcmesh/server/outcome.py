@@ -28,6 +28,9 @@ DOWNSTREAM: dict[grpc.StatusCode, Callable[[], MeshError]] = {
 #: which is late on a busy machine. So a cancellation shortly before the server's deadline counts as caused by
 #: the caller's. How shortly: a share of the time that the call had, with bounds in seconds.
 _TOLERANCE, _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.02, 0.5
+#: gRPC sends a timeout of more than 100 s rounded up by as much as this share: 150.2 s as 151 s, and an hour,
+#: of which a little has passed, as 3610 s. Shorter ones are rounded by 0.1 s at most.
+_ROUNDED, _ROUNDED_FROM = 0.01, 100.0
 
 
 class Unimplemented(MeshError):  # noqa: N818 - named as those of grpcmesh.errors
@@ -70,7 +73,10 @@ def code_of(call: ServerCall, error: BaseException) -> grpc.StatusCode:
 
 def _expired(started: float, deadline: float, now: float) -> bool:
     """Return whether a call that is cancelled now has met its deadline. All in monotonic seconds."""
-    tolerance = min(_MOST_TOLERANCE, max(_LEAST_TOLERANCE, _TOLERANCE * (deadline - started)))
+    timeout = deadline - started
+    tolerance = min(_MOST_TOLERANCE, max(_LEAST_TOLERANCE, _TOLERANCE * timeout))
+    if timeout > _ROUNDED_FROM:
+        tolerance += _ROUNDED * timeout
     return now >= deadline - tolerance
 
 
