@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from grpcmesh.fault import Fault
 from grpcmesh.fault.fault_pb2 import ActiveFault
+from grpcmesh.fault.wire import fault_message
 from grpcmesh.member import Member
-from local.errors import ClusterError
+from local.errors import ClusterError, LeaseEndedError
 from meshmart.cluster import Replica
 from meshmart.faults import HANG, NoFaultsError, clear_faults, list_faults, set_fault
 from meshmart.leases import LEASE, RENEWAL, Leases
@@ -20,6 +21,8 @@ async def faulty(
     stage: Stage, service: str, replicas: Sequence[Replica], fault: Fault
 ) -> AsyncIterator[None]:
     """Inject a fault into replicas until the end of the block, or until this process has ended.
+
+    What somebody else sets or clears meanwhile stays so.
 
     Call `until_well` before the scene begins to measure.
 
@@ -37,15 +40,20 @@ async def faulty(
     async def one(replica: Replica) -> None:
         await set_fault(member, service, replica, fault, HANG, LEASE)
 
+    async def renew(replica: Replica) -> None:
+        if not await _has(member, service, replica, fault):
+            raise LeaseEndedError("somebody else has cleared or replaced it")
+        await one(replica)
+
     try:
         async with Leases(stage.say) as leases:
             await asyncio.gather(*map(one, replicas))
             for replica in replicas:
-                leases.hold(f"the fault of {service}/{replica.id}", functools.partial(one, replica))
+                leases.hold(f"the fault of {service}/{replica.id}", functools.partial(renew, replica))
             yield
     finally:
         # After the renewals have ended: one of them would set the fault again.
-        await asyncio.gather(*(_clear(stage, member, service, r, fault.method) for r in replicas))
+        await asyncio.gather(*(_clear(stage, member, service, r, fault) for r in replicas))
 
 
 async def until_well(stage: Stage, service: str, replicas: Sequence[Replica]) -> None:
@@ -83,9 +91,16 @@ async def _faults(stage: Stage, service: str, replica: Replica) -> list[ActiveFa
         return []
 
 
-async def _clear(stage: Stage, member: Member, service: str, replica: Replica, method: str) -> None:
+async def _has(member: Member, service: str, replica: Replica, fault: Fault) -> bool:
+    """Return whether a replica has a fault that a scene has set, and not one that took its place."""
+    there = await list_faults(member, service, replica)
+    return any(f.leased and f.fault == fault_message(fault) for f in there)
+
+
+async def _clear(stage: Stage, member: Member, service: str, replica: Replica, fault: Fault) -> None:
     try:
-        await clear_faults(member, service, replica, method)
+        if await _has(member, service, replica, fault):
+            await clear_faults(member, service, replica, fault.method)
     except ClusterError as e:
         stage.say(f"a fault could not be cleared, and ends with its lease: {e}")
 

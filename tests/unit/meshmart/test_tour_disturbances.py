@@ -1,5 +1,6 @@
 """What scenes disturb: they leave nothing of it, and touch nothing that somebody else has disturbed."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 
 from grpcmesh.fault import Fault
 from grpcmesh.fault import fault_pb2 as pb
+from grpcmesh.fault.wire import fault_message
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
 from meshmart.embedded import EmbeddedCluster
+from meshmart.leases import RENEWAL
 from meshmart.tour import faulty, slow_dependency
 from meshmart.tour.stage import SceneError, Stage
 
@@ -65,20 +68,28 @@ class Faulty:
         self._fault = pb.ActiveFault(fault=pb.Fault(method="*"), set_by="spiffe://else", leased=leased)
         self.listed = 0
         self.did: list[str] = []
+        #: The fault of every method of each replica that was set.
+        self.set: dict[int, pb.ActiveFault] = {}
         for name in ("list_faults", "set_fault", "clear_faults"):
             monkeypatch.setattr(faulty, name, getattr(self, name))
 
     async def list_faults(self, member: Any, service: str, replica: Any) -> list[pb.ActiveFault]:
+        if replica.id in self.set:
+            return [self.set[replica.id]]
         if replica.id != 2:
             return []
         self.listed += 1
         return [] if self._fault.leased and self.listed > 2 else [self._fault]
 
-    async def set_fault(self, member: Any, service: str, replica: Any, *_: Any) -> None:
+    async def set_fault(
+        self, member: Any, service: str, replica: Any, fault: Fault, lasts: float, lease: float | None = None
+    ) -> None:
         self.did.append(f"set {replica.id}")
+        self.set[replica.id] = pb.ActiveFault(fault=fault_message(fault), leased=lease is not None)
 
     async def clear_faults(self, member: Any, service: str, replica: Any, method: str) -> None:
         self.did.append(f"clear {replica.id}")
+        del self.set[replica.id]
 
     async def play(self) -> None:
         member: Any = object()
@@ -116,6 +127,23 @@ def test_a_fault_that_a_killed_tour_left_is_waited_for(monkeypatch: pytest.Monke
     run_in_virtual_time(replicas.play())
     assert replicas.listed == 3
     assert replicas.did == ["set 1", "set 2", "set 3", "clear 1", "clear 2", "clear 3"]
+
+
+def test_what_somebody_sets_or_clears_during_a_scene_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas, member, said = Faulty(monkeypatch, leased=True), object(), list[str]()
+    own = Fault(abort="INTERNAL")
+
+    async def play() -> None:
+        stage = stage_of(Cluster(), said, member=member)
+        present = await stage.replicas("notification")
+        async with faulty.faulty(stage, "notification", present, Fault(abort="UNAVAILABLE")):
+            await replicas.set_fault(member, "notification", present[0], own, 3600)
+            await replicas.clear_faults(member, "notification", present[1], "*")
+            await asyncio.sleep(3 * RENEWAL)
+
+    run_in_virtual_time(play())
+    assert {n: fault.fault for n, fault in replicas.set.items()} == {1: fault_message(own)}
+    assert sum("somebody else has cleared or replaced it" in line for line in said) == 2
 
 
 async def test_one_command_plays_at_a_time(tmp_path: Path) -> None:
