@@ -34,6 +34,7 @@ class NoFaultsError(ClusterError):
 
 #: The longest hang, in seconds.
 HANG = 3600.0
+_HANG = Fault(EVERY_METHOD, delay=HANG)
 
 
 async def set_fault(
@@ -78,18 +79,22 @@ async def hang(member: Member, service: str, replica: Replica, lease: float) -> 
     Args:
         lease: Seconds after which it recovers unless this is called again.
     """
-    await set_fault(member, service, replica, Fault(EVERY_METHOD, delay=HANG), HANG, lease)
+    await set_fault(member, service, replica, _HANG, HANG, lease)
 
 
 async def hangs(member: Member, service: str, replica: Replica) -> bool:
-    """Return whether a replica hangs under a lease."""
+    """Return whether a replica hangs under a lease. Another fault of every method may have replaced that."""
     there = await list_faults(member, service, replica)
-    return any(f.fault.method == EVERY_METHOD and f.leased for f in there)
+    return any(f.leased and f.fault == fault_message(_HANG) for f in there)
 
 
 async def unhang(member: Member, service: str, replica: Replica) -> None:
-    """End the hang of a replica: the calls that it has accepted are served now."""
-    await clear_faults(member, service, replica, EVERY_METHOD)
+    """End the hang of a replica: the calls that it has accepted are served now.
+
+    A fault that somebody has set in its place stays.
+    """
+    if await hangs(member, service, replica):
+        await clear_faults(member, service, replica, EVERY_METHOD)
 
 
 async def crash(member: Member, service: str, replica: Replica) -> None:
