@@ -119,12 +119,12 @@ class Cluster:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def settle(self) -> None:
-        """Let everything heal, and all leases end."""
+        """Let everything heal, and all leases end. Then the user asks again for what was refused."""
         self.broken = False
         await asyncio.gather(*self._work)
-        if self._failed:  # the user was told, and asks again
-            await self._scale_for_good(self.asked)
         await asyncio.sleep(3 * (LEASE + AGAIN))
+        if self._failed:
+            await self._scale_for_good(self.asked)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._work.append(asyncio.create_task(work))
@@ -202,6 +202,8 @@ async def play(events: list[tuple[str, int]]) -> None:
 @example([("for now", 3), ("wait", 10), ("break", 0), ("restart", 0), ("restore", 0), ("wait", 60)])
 # A number that is refused ends no lease.
 @example([("for now", 3), ("wait", 10), ("for good", 60)])
+# A replica that hangs keeps another one from leaving, which the user is told.
+@example([("for good", 1), ("break", 0), ("wait", 10), ("pause", 1)])
 # The replica that hangs is another one than at first.
 @example(
     [("pause", 2), ("wait", 1), ("for good", 1), ("wait", 10), ("for good", 2), ("wait", 2), ("pause", 2)]
