@@ -78,7 +78,9 @@ class Printer:
         typer.echo(typer.style(f"\n{scene.NAME}", bold=True) + f": {scene.SHOWS}", err=self.silent)
 
     def say(self, text: str) -> None:
-        typer.echo(f"  {text}", err=self.silent)
+        # If nobody reads it any more, the scene still undoes what it disturbed. The next title ends the tour.
+        with contextlib.suppress(OSError):
+            typer.echo(f"  {text}", err=self.silent)
 
     def outcome(self, outcome: Outcome) -> None:
         bad = typer.colors.RED if outcome.measured else typer.colors.YELLOW

@@ -95,7 +95,7 @@ class Stage:
         """
         while self.scaled:
             service = self.scaled.pop()
-            self.say(f"as many replicas of {service} as before")
+            self.say(f"the lease on the number of replicas of {service} ends")
             try:
                 await self.cluster.restore(service)
             except ClusterError as e:

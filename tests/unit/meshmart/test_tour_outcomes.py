@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class Cluster:
     ) -> None:
         self._metrics, self.silent = metrics, silent
         self.number = 1
+        self.restored: set[str] = set()
 
     async def status(self) -> dict[str, Any]:
         self._answer("status")
@@ -45,6 +48,7 @@ class Cluster:
 
     async def restore(self, service: str) -> None:
         self._answer("restore")
+        self.restored.add(service)
 
     def _answer(self, what: str) -> None:
         if what in self.silent:
@@ -102,6 +106,19 @@ def test_replicas_that_cannot_be_restored_cost_no_outcome_and_are_told(
     outcomes = played(monkeypatch, Cluster(silent=frozenset({"restore"})), [Scene("one")], said)
     assert [o.passed for o in outcomes] == [True]
     assert said[-1] == f"product gets them when its lease ends, because now it failed: {SILENT}"
+
+
+def test_replicas_are_restored_also_if_nobody_reads_the_output_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    cluster = Cluster()
+    stage = replace(stage_of(cluster, []), say=command.Printer(silent=False).say, scaled={"product", "order"})
+    with contextlib.suppress(BrokenPipeError), open(writer, "w") as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        asyncio.run(stage.restore())
+    assert cluster.restored == {"product", "order"}
 
 
 async def test_what_does_not_answer_is_asked_again_and_what_refuses_is_not() -> None:
