@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -110,6 +110,13 @@ class Wire:
     def connections(self) -> int:
         """Return the number of open connections."""
         return len(self._writers) // 2
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
 
     async def start(self) -> None:
         """Listen, on the previous port if the wire was cut."""
