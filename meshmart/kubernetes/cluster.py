@@ -38,7 +38,7 @@ _PATIENCE = 240.0
 _ROLLOUT = 3600.0
 _POLL = 0.2
 #: The file that the one command that plays scenes has locked, and the seconds for which another one waits for
-#: it: a command that was killed leaves a verb here that undoes what it disturbed (`meshmart.toolbox`).
+#: it: a command that was killed may leave a verb here that undoes what it disturbed (`meshmart.toolbox`).
 _PLAYING, _ENDING = "meshmart-experiment.lock", 20.0
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
