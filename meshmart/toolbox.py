@@ -7,7 +7,8 @@ The verb comes as the first line of standard input (`RemoteVerb`), not as argume
 log has the arguments of an exec, and a token may be among them. An exec has no signals, and a command may
 outlive the connection that started it, so the caller keeps writing: heartbeats, and a line feed for Ctrl-C.
 If the input ends, or no heartbeat comes for a while, the caller is gone, which interrupts the verb like
-Ctrl-C. A container runtime may also kill the verb when the connection ends: then leases undo what it disturbed.
+Ctrl-C. A container runtime may also kill the verb when the connection ends: then leases undo what it
+disturbed.
 
 The waiting process also restores services that a command has scaled temporarily and whose leases nobody
 renews (`meshmart.leases`).
