@@ -73,6 +73,18 @@ async def clear_faults(member: Member, service: str, replica: Replica, method: s
         return int((await stub.ClearFaults(request, timeout=_TIMEOUT)).cleared)
 
 
+async def has_leased(member: Member, service: str, replica: Replica, fault: Fault) -> bool:
+    """Return whether a replica has this fault under a lease, and not one that took its place."""
+    there = await list_faults(member, service, replica)
+    return any(f.leased and f.fault == fault_message(fault) for f in there)
+
+
+async def clear_leased(member: Member, service: str, replica: Replica, fault: Fault) -> None:
+    """Clear a fault that is under a lease. One that somebody has set in its place stays."""
+    if await has_leased(member, service, replica, fault):
+        await clear_faults(member, service, replica, fault.method)
+
+
 async def hang(member: Member, service: str, replica: Replica, lease: float) -> None:
     """Make a replica hang: it accepts calls and answers none, while its probes stay green.
 
@@ -84,8 +96,7 @@ async def hang(member: Member, service: str, replica: Replica, lease: float) -> 
 
 async def hangs(member: Member, service: str, replica: Replica) -> bool:
     """Return whether a replica hangs under a lease. Another fault of every method may have replaced that."""
-    there = await list_faults(member, service, replica)
-    return any(f.leased and f.fault == fault_message(_HANG) for f in there)
+    return await has_leased(member, service, replica, _HANG)
 
 
 async def unhang(member: Member, service: str, replica: Replica) -> None:
@@ -93,8 +104,7 @@ async def unhang(member: Member, service: str, replica: Replica) -> None:
 
     A fault that somebody has set in its place stays.
     """
-    if await hangs(member, service, replica):
-        await clear_faults(member, service, replica, EVERY_METHOD)
+    await clear_leased(member, service, replica, _HANG)
 
 
 async def crash(member: Member, service: str, replica: Replica) -> None:

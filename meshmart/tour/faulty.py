@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from grpcmesh.fault import Fault
 from grpcmesh.fault.fault_pb2 import ActiveFault
-from grpcmesh.fault.wire import fault_message
 from grpcmesh.member import Member
 from local.errors import ClusterError, LeaseEndedError
 from meshmart.cluster import Replica
-from meshmart.faults import HANG, NoFaultsError, clear_faults, list_faults, set_fault
+from meshmart.faults import HANG, NoFaultsError, clear_leased, has_leased, list_faults, set_fault
 from meshmart.leases import LEASE, RENEWAL, Leases
 from meshmart.tour.stage import SceneError, Stage
 
@@ -41,7 +40,7 @@ async def faulty(
         await set_fault(member, service, replica, fault, HANG, LEASE)
 
     async def renew(replica: Replica) -> None:
-        if not await _has(member, service, replica, fault):
+        if not await has_leased(member, service, replica, fault):
             raise LeaseEndedError("somebody else has cleared or replaced it")
         await one(replica)
 
@@ -91,16 +90,9 @@ async def _faults(stage: Stage, service: str, replica: Replica) -> list[ActiveFa
         return []
 
 
-async def _has(member: Member, service: str, replica: Replica, fault: Fault) -> bool:
-    """Return whether a replica has a fault that a scene has set, and not one that took its place."""
-    there = await list_faults(member, service, replica)
-    return any(f.leased and f.fault == fault_message(fault) for f in there)
-
-
 async def _clear(stage: Stage, member: Member, service: str, replica: Replica, fault: Fault) -> None:
     try:
-        if await _has(member, service, replica, fault):
-            await clear_faults(member, service, replica, fault.method)
+        await clear_leased(member, service, replica, fault)
     except ClusterError as e:
         stage.say(f"a fault could not be cleared, and ends with its lease: {e}")
 

@@ -12,6 +12,7 @@ from grpcmesh.fault import fault_pb2 as pb
 from grpcmesh.fault.wire import fault_message
 from grpcmesh.testing.clock import run_in_virtual_time
 from local.errors import ClusterError
+from meshmart import faults
 from meshmart.embedded import EmbeddedCluster
 from meshmart.leases import RENEWAL
 from meshmart.tour import faulty, slow_dependency
@@ -70,8 +71,13 @@ class Faulty:
         self.did: list[str] = []
         #: The fault of every method of each replica that was set.
         self.set: dict[int, pb.ActiveFault] = {}
-        for name in ("list_faults", "set_fault", "clear_faults"):
-            monkeypatch.setattr(faulty, name, getattr(self, name))
+        for module, name in (
+            (faulty, "list_faults"),
+            (faulty, "set_fault"),
+            (faults, "list_faults"),
+            (faults, "clear_faults"),
+        ):
+            monkeypatch.setattr(module, name, getattr(self, name))
 
     async def list_faults(self, member: Any, service: str, replica: Any) -> list[pb.ActiveFault]:
         if replica.id in self.set:
