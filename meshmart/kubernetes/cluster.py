@@ -140,16 +140,7 @@ class KubernetesCluster:
         if leasing.before(await self._deployment(service)) is None:
             return
         await self._check_autoscaler(service)
-        before: int | None = None
-
-        async def end() -> None:
-            nonlocal before
-            deployment = await self._deployment(service)
-            before = leasing.before(deployment)
-            if before is not None:
-                await self._change(service, leasing.ended(deployment))
-
-        await repeated(end)
+        before = await self._end_lease(service, leasing.ended)
         if before is not None:
             await self._scaled(service, before)
 
@@ -157,20 +148,26 @@ class KubernetesCluster:
         """Restore, without waiting for it, the services whose leases nobody renews. Return their names."""
         deployments = await self._api.list("deployments", objects.SERVICES)
         expired = [objects.name(d) for d in deployments if leasing.expired(d, time.time())]
-        return [service for service in expired if await self._restored(service)]
+        return [
+            service
+            for service in expired
+            if await self._end_lease(service, lambda d: leasing.expired(d, time.time())) is not None
+        ]
 
-    async def _restored(self, service: str) -> bool:
-        """End an expired lease. Return whether that restored a number, and did not only forget it."""
-        restored = False
+    async def _end_lease(self, service: str, end: Callable[[Object], dict[str, Any] | None]) -> int | None:
+        """End the lease on a number of replicas with the patch that `end` returns, if it returns one. Return
+        the number that this restored; None if it only forgot the lease.
+        """
+        restored: int | None = None
 
-        async def end() -> None:
+        async def once() -> None:
             nonlocal restored
             deployment = await self._deployment(service)
-            if patch := leasing.expired(deployment, time.time()):
+            if patch := end(deployment):
                 await self._change(service, patch)
-                restored = leasing.before(deployment) is not None
+                restored = leasing.before(deployment)
 
-        await repeated(end)
+        await repeated(once)
         return restored
 
     async def _check_autoscaler(self, service: str) -> None:
